@@ -1,0 +1,136 @@
+//! What is to be made, fully resolved for one board: no defaults are left to fill in, nothing has happened yet.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use krazy_boot::layout::PartitionSizes;
+use krazy_boot::manifest::ServiceSettings;
+
+use crate::board::Board;
+
+/// An appliance for one board.
+#[derive(Clone, Debug)]
+pub struct Appliance {
+    /// The appliance's name: the package's unless metadata sets another.
+    pub name: String,
+    /// The version of the user's package.
+    pub version: String,
+    /// Host name of the device.
+    pub hostname: String,
+    /// The board it is made for.
+    pub board: &'static Board,
+    /// The Cargo.toml that carries the metadata.
+    pub manifest_path: PathBuf,
+    /// The folder of the workspace's Cargo.lock.
+    pub workspace_root: PathBuf,
+    /// Cargo's target directory; ours is `krazy` below it.
+    pub target_directory: PathBuf,
+    /// What becomes `/bin/init`: the binary with this name.
+    pub init: String,
+    /// Everything to install, the user's own crate first.
+    pub installs: Vec<Install>,
+    /// Settings per service name. A service without an entry runs with the defaults.
+    pub services: BTreeMap<String, ServiceSettings>,
+    /// Additional files: absolute path in the root, and the host's file.
+    pub files: BTreeMap<String, PathBuf>,
+    /// Sizes of disk and partitions.
+    pub sizes: PartitionSizes,
+    /// Level of the root's zstd compression, 1 to 22.
+    pub compression_level: i32,
+    /// Where the kernel comes from.
+    pub kernel: KernelSource,
+    /// Kernel parameters after the board's.
+    pub cmdline: Vec<String>,
+    /// Modules to carry besides the board's, and to load at boot.
+    pub modules: Vec<String>,
+    /// Whether `/boot` is mounted writable from the start.
+    pub boot_writable: bool,
+}
+
+/// One `cargo install`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Install {
+    /// The name it has in metadata, for messages.
+    pub name: String,
+    /// Where the crate is.
+    pub source: Source,
+    /// Only these binaries; empty for all.
+    pub bins: Vec<String>,
+    /// `--features`.
+    pub features: Vec<String>,
+    /// `--all-features`.
+    pub all_features: bool,
+    /// `--no-default-features`.
+    pub no_default_features: bool,
+    /// `--profile`; cargo's default for installs when unset.
+    pub profile: Option<String>,
+    /// Whether the crate's lock file is honoured (`--locked`).
+    pub locked: bool,
+    /// Environment for the build, such as profile settings of our own programs.
+    pub env: BTreeMap<String, String>,
+}
+
+/// Where a crate comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The default registry, or `registry` by its name in cargo's configuration.
+    Registry {
+        /// The crate.
+        package: String,
+        /// A version requirement; the newest if unset.
+        version: Option<String>,
+        /// Another registry than the default.
+        registry: Option<String>,
+    },
+    /// A folder on this machine, absolute.
+    Path {
+        /// The package's folder.
+        path: PathBuf,
+    },
+    /// A git repository.
+    Git {
+        /// Its URL, without `%CRATE`.
+        url: String,
+        /// The crate in it.
+        package: String,
+        /// Which commit.
+        reference: GitReference,
+    },
+}
+
+/// A commit of a git repository.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum GitReference {
+    /// The remote's HEAD.
+    #[default]
+    Head,
+    /// A branch's tip.
+    Branch(String),
+    /// A tag.
+    Tag(String),
+    /// A commit id.
+    Rev(String),
+}
+
+/// Where a kernel comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KernelSource {
+    /// The Debian archive.
+    Debian {
+        /// The meta package, such as `linux-image-amd64` or `linux-image-cloud-amd64`.
+        package: String,
+        /// The distribution's code name.
+        suite: String,
+        /// A mirror's base URL; the host's own sources, then an official mirror, when unset.
+        mirror: Option<String>,
+    },
+    /// A kernel bundle behind an URL: a .deb, or a .tar.zst laid out like the folder of `path`.
+    Url {
+        /// http or https.
+        url: String,
+        /// SHA-256 of the file, in hex.
+        sha256: String,
+    },
+    /// A kernel bundle on this machine: a folder, a .deb or a .tar.zst.
+    Path(PathBuf),
+}

@@ -1,0 +1,148 @@
+//! Everything the program says: aligned verbs like cargo's, warnings, errors, progress bars, JSON messages.
+//!
+//! People's text goes to standard error, so that standard output carries only what was asked for (a plan, an
+//! inspection, JSON messages) and can be piped.
+
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+
+use crate::failure::Failure;
+
+const GOOD: Style = AnsiColor::Green.on_default().bold();
+const WARN: Style = AnsiColor::Yellow.on_default().bold();
+const BAD: Style = AnsiColor::Red.on_default().bold();
+const NOTE: Style = AnsiColor::Cyan.on_default().bold();
+
+/// How much is said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verbosity {
+    /// `-q`: warnings and errors.
+    Quiet,
+    /// One line per step.
+    #[default]
+    Normal,
+    /// `-v`: also the commands that are run.
+    Verbose,
+}
+
+/// `--message-format`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum MessageFormat {
+    /// Text for people.
+    #[default]
+    Human,
+    /// One JSON object a line on standard output.
+    Json,
+}
+
+/// The one way out for text.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Shell {
+    verbosity: Verbosity,
+    format: MessageFormat,
+}
+
+impl Shell {
+    /// A shell that speaks as the options say. Colour is chosen by `anstream`'s global setting.
+    pub fn new(verbosity: Verbosity, format: MessageFormat) -> Self {
+        Shell { verbosity, format }
+    }
+
+    /// How much is said.
+    pub fn verbosity(self) -> Verbosity {
+        self.verbosity
+    }
+
+    /// Which form of message standard output carries.
+    pub fn format(self) -> MessageFormat {
+        self.format
+    }
+
+    /// A step that begins or ended: `  Installing hello v0.1.0`.
+    pub fn status(self, verb: &str, text: impl AsRef<str>) {
+        if self.verbosity >= Verbosity::Normal {
+            self.line(format_args!("{GOOD}{verb:>12}{GOOD:#} {}", text.as_ref()));
+        }
+    }
+
+    /// A step only `-v` shows, such as a command line.
+    pub fn verbose(self, verb: &str, text: impl AsRef<str>) {
+        if self.verbosity >= Verbosity::Verbose {
+            self.line(format_args!("{GOOD}{verb:>12}{GOOD:#} {}", text.as_ref()));
+        }
+    }
+
+    /// Something the user should know and may want to change.
+    pub fn warn(self, text: impl AsRef<str>) {
+        self.line(format_args!("{WARN}warning{WARN:#}: {}", text.as_ref()));
+    }
+
+    /// Something good to know that asks for nothing.
+    pub fn note(self, text: impl AsRef<str>) {
+        if self.verbosity >= Verbosity::Normal {
+            self.line(format_args!("{NOTE}note{NOTE:#}: {}", text.as_ref()));
+        }
+    }
+
+    /// Why the program ends: the chain of causes and the next step.
+    pub fn error(self, error: &anyhow::Error) {
+        self.line(format_args!("{BAD}error{BAD:#}: {error}"));
+        for cause in error.chain().skip(1) {
+            self.line(format_args!("  {NOTE}cause{NOTE:#}: {cause}"));
+        }
+        if let Some(help) = Failure::help_of(error) {
+            self.line(format_args!("   {GOOD}help{GOOD:#}: {help}"));
+        }
+    }
+
+    /// One JSON object on a line of its own, in JSON format only.
+    pub fn message(self, message: &impl Serialize) -> anyhow::Result<()> {
+        if self.format == MessageFormat::Json {
+            let mut line = serde_json::to_vec(message)?;
+            line.push(b'\n');
+            std::io::stdout().write_all(&line)?;
+        }
+        Ok(())
+    }
+
+    /// Text that was asked for, to standard output.
+    pub fn output(self, text: impl AsRef<str>) -> anyhow::Result<()> {
+        anstream::stdout().write_all(text.as_ref().as_bytes())?;
+        Ok(())
+    }
+
+    /// A bar over `len` bytes; invisible unless standard error is a terminal and the verbosity allows it.
+    pub fn bytes_bar(self, verb: &str, len: u64) -> ProgressBar {
+        let template = format!(
+            "{verb:>12} [{{bar:25}}] {{bytes}}/{{total_bytes}} {{bytes_per_sec}} ETA {{eta}} {{msg}}"
+        );
+        self.bar(ProgressBar::new(len), &template)
+    }
+
+    /// A spinner with a text, for steps whose length is not known.
+    pub fn spinner(self, verb: &str, text: &str) -> ProgressBar {
+        let bar = self.bar(ProgressBar::new_spinner(), &format!("{verb:>12} {{msg}} {{spinner}}"));
+        bar.set_message(text.to_owned());
+        if !bar.is_hidden() {
+            bar.enable_steady_tick(Duration::from_millis(120));
+        }
+        bar
+    }
+
+    fn bar(self, bar: ProgressBar, template: &str) -> ProgressBar {
+        let shown = self.verbosity >= Verbosity::Normal && std::io::stderr().is_terminal();
+        bar.set_draw_target(if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() });
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        bar.set_style(style.progress_chars("=> "));
+        bar
+    }
+
+    /// A line on standard error. A closed standard error leaves nobody to tell, so its error ends here.
+    fn line(self, text: std::fmt::Arguments<'_>) {
+        let _closed = writeln!(anstream::stderr(), "{text}");
+    }
+}

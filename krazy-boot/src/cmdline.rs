@@ -1,0 +1,144 @@
+//! The kernel command line of a slot: what a board and a user ask for, plus what makes the slot boot its own root.
+
+use std::fmt;
+
+use crate::layout::DiskSignature;
+use crate::slot::Slot;
+
+/// The longest command line x86 and arm64 kernels take, without the terminating NUL.
+/// Source: Linux `COMMAND_LINE_SIZE`, 2048 on both.
+pub const MAX_LEN: usize = 2047;
+
+/// Parameter that names the running slot: `krazy.slot=a`.
+pub const SLOT_PARAMETER: &str = "krazy.slot";
+
+/// Parameter that names the root partition: `root=PARTUUID=1a2b3c4d-02`.
+pub const ROOT_PARAMETER: &str = "root";
+
+/// A checked command line: one line of printable ASCII of at most [`MAX_LEN`] bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandLine(String);
+
+/// Why a text is not a command line.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommandLineError {
+    /// Too long for the kernel, which would cut it silently.
+    #[error("the kernel command line has {0} bytes, the kernel takes {MAX_LEN}")]
+    TooLong(usize),
+    /// Not printable ASCII.
+    #[error("the kernel command line contains {0:?}; only printable ASCII works")]
+    Character(char),
+    /// The parameter belongs to the slot.
+    #[error("the kernel command line must not set `{0}`, which each slot sets itself")]
+    Reserved(String),
+}
+
+impl CommandLine {
+    /// The command line that boots `slot` of the disk with `signature`, with `parameters` from board and user.
+    ///
+    /// The slot's own parameters come first: a kernel keeps everything after `--` for init.
+    pub fn for_slot<'a>(
+        slot: Slot,
+        signature: DiskSignature,
+        parameters: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Self, CommandLineError> {
+        let mut line = format!(
+            "{ROOT_PARAMETER}=PARTUUID={} {SLOT_PARAMETER}={}",
+            signature.partuuid(slot.root_partition()),
+            slot.letter()
+        );
+        for parameter in parameters {
+            let name = parameter.split('=').next().unwrap_or(parameter);
+            if [ROOT_PARAMETER, SLOT_PARAMETER].contains(&name) {
+                return Err(CommandLineError::Reserved(name.to_owned()));
+            }
+            line.push(' ');
+            line.push_str(parameter);
+        }
+        Self::parse(&line)
+    }
+
+    /// Checks a line, such as the content of `cmdline.txt`; white space around it is dropped.
+    pub fn parse(text: &str) -> Result<Self, CommandLineError> {
+        let line = text.trim();
+        if let Some(wrong) = line.chars().find(|c| !(' '..='~').contains(c)) {
+            return Err(CommandLineError::Character(wrong));
+        }
+        if line.len() > MAX_LEN {
+            return Err(CommandLineError::TooLong(line.len()));
+        }
+        Ok(CommandLine(line.to_owned()))
+    }
+
+    /// The text without a line end.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The value of the last `name=value`, as the kernel sees it. Quoted values lose their quotes.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.parameters()
+            .filter_map(|parameter| parameter.split_once('='))
+            .filter(|(key, _)| *key == name)
+            .map(|(_, value)| value.trim_matches('"'))
+            .last()
+    }
+
+    /// The slot this line boots, if it names one.
+    pub fn slot(&self) -> Option<Slot> {
+        self.get(SLOT_PARAMETER)?.parse().ok()
+    }
+
+    /// Whether the parameter `name` is present, with or without a value.
+    pub fn has(&self, name: &str) -> bool {
+        self.parameters().any(|parameter| parameter.split('=').next() == Some(name))
+    }
+
+    /// Parameters in order; spaces within double quotes do not separate.
+    fn parameters(&self) -> impl Iterator<Item = &str> {
+        let mut quoted = false;
+        self.0
+            .split(move |c: char| {
+                quoted ^= c == '"';
+                c == ' ' && !quoted
+            })
+            .filter(|parameter| !parameter.is_empty())
+    }
+}
+
+impl fmt::Display for CommandLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_boots_its_own_root() {
+        let line = CommandLine::for_slot(Slot::B, DiskSignature(0xbeef), ["console=ttyS0", "quiet"]).unwrap();
+        assert_eq!(line.as_str(), "root=PARTUUID=0000beef-03 krazy.slot=b console=ttyS0 quiet");
+        assert_eq!(line.slot(), Some(Slot::B));
+        assert_eq!(line.get("root"), Some("PARTUUID=0000beef-03"));
+        assert!(line.has("quiet") && !line.has("qui"));
+    }
+
+    #[test]
+    fn the_last_value_counts_and_quotes_hold_spaces() {
+        let line = CommandLine::parse("a=1 a=2 dyndbg=\"file x.c +p\" b\n").unwrap();
+        assert_eq!(line.get("a"), Some("2"));
+        assert_eq!(line.get("dyndbg"), Some("file x.c +p"));
+        assert!(line.has("b"));
+        assert_eq!(line.get("b"), None);
+    }
+
+    #[test]
+    fn wrong_lines_are_refused() {
+        let reserved = CommandLine::for_slot(Slot::A, DiskSignature(1), ["root=/dev/sda1"]);
+        assert_eq!(reserved, Err(CommandLineError::Reserved("root".into())));
+        assert_eq!(CommandLine::parse("a\nb"), Err(CommandLineError::Character('\n')));
+        assert_eq!(CommandLine::parse(&"x".repeat(2048)), Err(CommandLineError::TooLong(2048)));
+    }
+}

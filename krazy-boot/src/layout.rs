@@ -1,0 +1,226 @@
+//! Where everything is on the disk: the four partitions and the fixed sectors before them.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::size::{Bytes, Sectors};
+use crate::slot::Slot;
+
+/// First sector of partition 1; the MiB before it holds the boot sector, the selector and the load tables.
+pub const FIRST_PARTITION: Sectors = Sectors(2048);
+
+/// Partition boundaries are multiples of this (1 MiB, the erase-block alignment common on flash).
+pub const ALIGNMENT: Bytes = Bytes::mib(1);
+
+/// Size of `/boot` and of each root unless the appliance says otherwise.
+pub const DEFAULT_PARTITION: Bytes = Bytes::mib(256);
+
+/// Size of the image file unless the appliance says otherwise. `/data` grows to the whole disk on first boot.
+pub const DEFAULT_IMAGE: Bytes = Bytes::gib(1);
+
+/// The least that `/data` may be: ext4 with a journal needs it.
+pub const MINIMUM_DATA: Bytes = Bytes::mib(32);
+
+/// The least that `/boot` may be: below this, FAT32 has too few clusters to be FAT32.
+pub const MINIMUM_BOOT: Bytes = Bytes::mib(64);
+
+/// The 32-bit MBR disk signature, at byte 440 of LBA 0. Linux derives partition UUIDs from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DiskSignature(pub u32);
+
+impl DiskSignature {
+    /// The PARTUUID of primary partition `number` (1 to 4), as in `root=PARTUUID=1a2b3c4d-02`.
+    /// Source: Linux `block/partitions/msdos.c`, format `%08x-%02x`.
+    pub fn partuuid(self, number: u8) -> String {
+        format!("{self}-{number:02x}")
+    }
+}
+
+/// Prints eight lower-case hexadecimal digits.
+impl fmt::Display for DiskSignature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", self.0)
+    }
+}
+
+/// A run of sectors on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extent {
+    /// The first sector.
+    pub start: Sectors,
+    /// How many sectors.
+    pub len: Sectors,
+}
+
+impl Extent {
+    /// The sector after the last one.
+    pub fn end(self) -> Sectors {
+        self.start + self.len
+    }
+}
+
+/// Sizes an appliance may choose; see [`DiskLayout::new`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionSizes {
+    /// The whole disk or image file.
+    pub disk: Bytes,
+    /// `/boot`, FAT32.
+    pub boot: Bytes,
+    /// Each of the two roots, SquashFS.
+    pub root: Bytes,
+}
+
+impl Default for PartitionSizes {
+    fn default() -> Self {
+        PartitionSizes { disk: DEFAULT_IMAGE, boot: DEFAULT_PARTITION, root: DEFAULT_PARTITION }
+    }
+}
+
+/// The four partitions of a disk, in order and without gaps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskLayout {
+    /// Partition 1: `/boot`, FAT32 (type 0x0c).
+    pub boot: Extent,
+    /// Partition 2: root A, SquashFS (type 0x83).
+    pub root_a: Extent,
+    /// Partition 3: root B, SquashFS (type 0x83).
+    pub root_b: Extent,
+    /// Partition 4: `/data`, ext4 (type 0x83), up to the end of the disk.
+    pub data: Extent,
+}
+
+/// Why sizes do not make a disk.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LayoutError {
+    /// The disk ends before `/data` has its minimum.
+    #[error("a disk of {disk} is too small: /boot, two roots and a /data of {MINIMUM_DATA} need {needed}")]
+    DiskTooSmall {
+        /// The size asked for.
+        disk: Bytes,
+        /// The size that would do.
+        needed: Bytes,
+    },
+    /// More than an MBR addresses.
+    #[error("a disk of {0} is too large for an MBR, which ends at 2 TiB")]
+    DiskTooLarge(Bytes),
+    /// A partition is below the minimum of its file system.
+    #[error("{name} of {size} is too small, it needs at least {minimum}")]
+    PartitionTooSmall {
+        /// `/boot` or `root`.
+        name: &'static str,
+        /// The size asked for.
+        size: Bytes,
+        /// The least that works.
+        minimum: Bytes,
+    },
+    /// A partition does not end on a MiB boundary.
+    #[error("{name} of {size} is not a whole number of MiB")]
+    Unaligned {
+        /// `/boot` or `root`.
+        name: &'static str,
+        /// The size asked for.
+        size: Bytes,
+    },
+}
+
+impl DiskLayout {
+    /// Lays the partitions out one after the other from [`FIRST_PARTITION`]; `/data` takes what remains, down to
+    /// the last whole sector.
+    pub fn new(sizes: PartitionSizes) -> Result<Self, LayoutError> {
+        for (name, size, minimum) in
+            [("/boot", sizes.boot, MINIMUM_BOOT), ("root", sizes.root, Bytes::mib(1))]
+        {
+            if size < minimum {
+                return Err(LayoutError::PartitionTooSmall { name, size, minimum });
+            }
+            if !size.0.is_multiple_of(ALIGNMENT.0) {
+                return Err(LayoutError::Unaligned { name, size });
+            }
+        }
+        let too_large = || LayoutError::DiskTooLarge(sizes.disk.max(sizes.boot).max(sizes.root));
+        let disk = sizes.disk.sectors_floor().ok_or_else(too_large)?;
+        let data_start = sizes
+            .root
+            .0
+            .checked_mul(2)
+            .and_then(|roots| roots.checked_add(sizes.boot.0))
+            .and_then(|sum| sum.checked_add(FIRST_PARTITION.bytes().0))
+            .map(Bytes)
+            .ok_or_else(too_large)?;
+        let needed = data_start + MINIMUM_DATA;
+        if disk.bytes() < needed {
+            return Err(LayoutError::DiskTooSmall { disk: sizes.disk, needed });
+        }
+        // Both fit below `disk`, which was shown to fit.
+        let (boot_len, root_len) =
+            sizes.boot.sectors_floor().zip(sizes.root.sectors_floor()).ok_or_else(too_large)?;
+        let boot = Extent { start: FIRST_PARTITION, len: boot_len };
+        let root_a = Extent { start: boot.end(), len: root_len };
+        let root_b = Extent { start: root_a.end(), len: root_len };
+        let data = Extent { start: root_b.end(), len: disk - root_b.end() };
+        Ok(DiskLayout { boot, root_a, root_b, data })
+    }
+
+    /// The root partition of `slot`.
+    pub fn root(&self, slot: Slot) -> Extent {
+        match slot {
+            Slot::A => self.root_a,
+            Slot::B => self.root_b,
+        }
+    }
+
+    /// The four partitions in table order.
+    pub fn partitions(&self) -> [Extent; 4] {
+        [self.boot, self.root_a, self.root_b, self.data]
+    }
+
+    /// From LBA 0 to the end of `/data`.
+    pub fn disk(&self) -> Sectors {
+        self.data.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_disk_has_the_mission_sizes() {
+        let layout = DiskLayout::new(PartitionSizes::default()).unwrap();
+        let [boot, a, b, data] = layout.partitions();
+        assert_eq!(boot, Extent { start: Sectors(2048), len: Sectors(524_288) });
+        assert_eq!(a, Extent { start: Sectors(526_336), len: Sectors(524_288) });
+        assert_eq!(b, Extent { start: Sectors(1_050_624), len: Sectors(524_288) });
+        assert_eq!(data, Extent { start: Sectors(1_574_912), len: Sectors(522_240) });
+        assert_eq!(layout.disk().bytes(), DEFAULT_IMAGE);
+    }
+
+    #[test]
+    fn data_uses_disks_beyond_4_gib_to_the_last_sector() {
+        let sizes = PartitionSizes { disk: Bytes(Bytes::gib(64).0 + 700), ..PartitionSizes::default() };
+        let layout = DiskLayout::new(sizes).unwrap();
+        assert_eq!(layout.data.end().bytes(), Bytes(Bytes::gib(64).0 + 512));
+    }
+
+    #[test]
+    fn impossible_sizes_say_what_would_do() {
+        let small = PartitionSizes { disk: Bytes::mib(700), ..PartitionSizes::default() };
+        assert_eq!(
+            DiskLayout::new(small).unwrap_err().to_string(),
+            "a disk of 700 MiB is too small: /boot, two roots and a /data of 32 MiB need 801 MiB"
+        );
+        let huge = PartitionSizes { disk: Bytes::gib(3000), ..PartitionSizes::default() };
+        assert!(matches!(DiskLayout::new(huge), Err(LayoutError::DiskTooLarge(_))));
+        let boot = PartitionSizes { boot: Bytes::mib(16), ..PartitionSizes::default() };
+        assert!(matches!(DiskLayout::new(boot), Err(LayoutError::PartitionTooSmall { name: "/boot", .. })));
+        let odd = PartitionSizes { root: Bytes::kib(1500), ..PartitionSizes::default() };
+        assert!(matches!(DiskLayout::new(odd), Err(LayoutError::Unaligned { name: "root", .. })));
+    }
+
+    #[test]
+    fn partuuids_are_as_linux_prints_them() {
+        assert_eq!(DiskSignature(0x00ab_12cd).partuuid(2), "00ab12cd-02");
+    }
+}

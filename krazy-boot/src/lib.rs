@@ -1,0 +1,29 @@
+//! What a cargo krazy disk is made of.
+//!
+//! Every program that touches such a disk speaks this vocabulary: the host tool that writes the image, the
+//! init that finds its root on it, the update engine that fills the inactive slot.
+//!
+//! # The disk
+//!
+//! | where | what | module |
+//! |---|---|---|
+//! | LBA 0 | boot sector code (at most 440 bytes), disk signature, partition table | [`layout`] |
+//! | LBA 1, 2 | boot selector and its spare copy | `selector` |
+//! | LBA 64 … 1023 | slot A's load table and what it loads into low memory | `load_table` |
+//! | LBA 1024 … 1983 | the same for slot B | `load_table` |
+//! | partition 1 | FAT32, `/boot`: per slot a kernel, an initramfs and a command line | [`slot`] |
+//! | partitions 2, 3 | SquashFS, root A and root B | [`layout`] |
+//! | partition 4 | ext4, `/data` | [`layout`] |
+//!
+//! All integers on disk are little-endian. A sector is 512 bytes ([`size::SECTOR_SIZE`]).
+//!
+//! # Names on `/boot`
+//!
+//! Files of one slot share a prefix (`a-`, `b-`) instead of a folder. The Raspberry Pi firmware accepts any
+//! string as `os_prefix`, and fatfs 0.3.6 writes folders that `fsck.fat` complains about.
+
+pub mod cmdline;
+pub mod layout;
+pub mod manifest;
+pub mod size;
+pub mod slot;

@@ -1,0 +1,129 @@
+//! The two halves of an A/B appliance.
+//!
+//! A slot owns a root partition, a set of files on `/boot` and a load table. Only one slot runs at a time;
+//! updates go to the other.
+
+use std::fmt;
+use std::ops::Not;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// One of the two slots. `!slot` is the other one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Slot {
+    /// The slot a new image starts in.
+    A,
+    /// The other slot, empty on a new image.
+    B,
+}
+
+/// Why a text is not a slot.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a slot; the slots are `a` and `b`")]
+pub struct ParseSlotError(String);
+
+impl Slot {
+    /// Both slots, in disk order.
+    pub const ALL: [Slot; 2] = [Slot::A, Slot::B];
+
+    /// `a` or `b`, as used in file names, on the kernel command line and in the API.
+    pub const fn letter(self) -> &'static str {
+        match self {
+            Slot::A => "a",
+            Slot::B => "b",
+        }
+    }
+
+    /// The position in disk order, 0 or 1; also the number the boot selector stores.
+    pub const fn index(self) -> usize {
+        match self {
+            Slot::A => 0,
+            Slot::B => 1,
+        }
+    }
+
+    /// The number of the primary partition that holds this slot's root.
+    pub const fn root_partition(self) -> u8 {
+        match self {
+            Slot::A => 2,
+            Slot::B => 3,
+        }
+    }
+
+    /// What the names of this slot's files on `/boot` begin with: `a-`, `b-`.
+    pub const fn boot_prefix(self) -> &'static str {
+        match self {
+            Slot::A => "a-",
+            Slot::B => "b-",
+        }
+    }
+
+    /// The name on `/boot` of this slot's copy of `file`, such as `a-vmlinuz`.
+    pub fn boot_file(self, file: &str) -> String {
+        format!("{}{file}", self.boot_prefix())
+    }
+}
+
+/// Names of the files every slot has on `/boot`, to be given to [`Slot::boot_file`].
+pub mod boot_file {
+    /// The Linux kernel image.
+    pub const KERNEL: &str = "vmlinuz";
+    /// The initramfs with the first stage.
+    pub const INITRAMFS: &str = "initramfs";
+    /// The kernel command line: one line of text.
+    pub const CMDLINE: &str = "cmdline.txt";
+}
+
+impl Not for Slot {
+    type Output = Slot;
+    fn not(self) -> Slot {
+        match self {
+            Slot::A => Slot::B,
+            Slot::B => Slot::A,
+        }
+    }
+}
+
+/// Prints `A` or `B`.
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Slot::A => "A",
+            Slot::B => "B",
+        })
+    }
+}
+
+impl FromStr for Slot {
+    type Err = ParseSlotError;
+    fn from_str(text: &str) -> Result<Self, ParseSlotError> {
+        match text {
+            "a" | "A" => Ok(Slot::A),
+            "b" | "B" => Ok(Slot::B),
+            other => Err(ParseSlotError(other.to_owned())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_other_of_the_other_is_itself() {
+        for slot in Slot::ALL {
+            assert_ne!(!slot, slot);
+            assert_eq!(!!slot, slot);
+            assert_eq!(slot.letter().parse(), Ok(slot));
+            assert_eq!(slot.to_string().parse(), Ok(slot));
+        }
+        assert!("c".parse::<Slot>().is_err());
+    }
+
+    #[test]
+    fn files_carry_their_slot() {
+        assert_eq!(Slot::B.boot_file(boot_file::KERNEL), "b-vmlinuz");
+    }
+}
