@@ -23,6 +23,7 @@
 //! string as `os_prefix`, and fatfs 0.3.6 writes folders that `fsck.fat` complains about.
 
 pub mod cmdline;
+pub mod credentials;
 pub mod layout;
 pub mod manifest;
 pub mod size;

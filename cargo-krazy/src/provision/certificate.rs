@@ -1,0 +1,73 @@
+//! The device's TLS identity: a P-256 key and a certificate signed by itself.
+//!
+//! P-256 and not Ed25519, because browsers do not accept Ed25519 certificates. The client pins the certificate,
+//! so nothing hangs on names or dates; they are filled in for browsers and for `curl --cacert`.
+
+use anyhow::Context;
+use rcgen::{
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose,
+    PKCS_ECDSA_P256_SHA256, date_time_ymd,
+};
+use rustls_pki_types::{CertificateDer, pem::PemObject};
+
+/// A certificate and its private key, both PEM.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct TlsIdentity {
+    pub(super) certificate: String,
+    pub(super) private_key: String,
+}
+
+impl TlsIdentity {
+    /// A new key and certificate for the appliance `name`.
+    ///
+    /// Valid from 2020, so that a client whose clock is behind accepts it, to the end of 9999, which stands for
+    /// "does not expire" (RFC 5280, section 4.1.2.5): a device in a wall must stay reachable.
+    pub(super) fn generate(name: &str) -> anyhow::Result<Self> {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).context("failed to make a TLS key")?;
+        let names =
+            [name.to_owned(), format!("{name}.local"), "localhost".into(), "127.0.0.1".into(), "::1".into()];
+        let mut params = CertificateParams::new(names)
+            .with_context(|| format!("failed to make a certificate for `{name}`"))?;
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.not_before = date_time_ymd(2020, 1, 1);
+        params.not_after = date_time_ymd(9999, 12, 31);
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let certificate = params.self_signed(&key).context("failed to sign the TLS certificate")?;
+        Ok(TlsIdentity { certificate: certificate.pem(), private_key: key.serialize_pem() })
+    }
+
+    /// Checks that both parse and belong together.
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        let der = self.certificate_der()?;
+        let key = KeyPair::from_pem(&self.private_key).context("the TLS key cannot be read")?;
+        // The certificate holds the public key verbatim (RFC 5280, section 4.1.2.7).
+        let public = key.public_key_raw();
+        if !der.windows(public.len()).any(|window| window == public) {
+            anyhow::bail!("the TLS certificate belongs to another key");
+        }
+        Ok(())
+    }
+
+    /// The certificate in DER, as the TLS handshake carries it.
+    pub(super) fn certificate_der(&self) -> anyhow::Result<CertificateDer<'static>> {
+        CertificateDer::from_pem_slice(self.certificate.as_bytes())
+            .context("the TLS certificate cannot be read")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn certificate_and_key_belong_together() {
+        let (one, two) = (TlsIdentity::generate("one").unwrap(), TlsIdentity::generate("one").unwrap());
+        one.check().unwrap();
+        let mixed = TlsIdentity { private_key: two.private_key, ..one.clone() };
+        assert_eq!(mixed.check().unwrap_err().to_string(), "the TLS certificate belongs to another key");
+        let damaged = TlsIdentity { certificate: "-----BEGIN".into(), ..one };
+        assert_eq!(damaged.check().unwrap_err().to_string(), "the TLS certificate cannot be read");
+    }
+}

@@ -1,0 +1,214 @@
+//! The secrets of an appliance: made once, at its first image, and kept in the user's state directory.
+//!
+//! They live outside the checkout so that another checkout can push, and nothing secret is ever committed.
+//! The files of one appliance, in `STATE/NAME/secrets`:
+//!
+//! | file | content |
+//! |---|---|
+//! | `id` | [`ApplianceId`], 32 hexadecimal digits |
+//! | `cert.pem`, `key.pem` | the device's TLS certificate and key |
+//! | `token` | the admin token in clear, for the client |
+//! | `tokens.json` | the same hashed, for the device; stored because its salt is random |
+//! | `update.key` | the Ed25519 key that signs updates, PKCS #8 PEM |
+//!
+//! A set appears all at once: it is written and flushed in a temporary folder, which is then renamed. Renaming
+//! onto a folder that has files fails (POSIX `rename`), so of two runs at once one wins and the other takes
+//! the winner's set.
+
+mod certificate;
+mod identity;
+mod state_dir;
+mod store;
+
+pub use identity::{ApplianceId, ParseApplianceIdError};
+pub use state_dir::state_dir;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use krazy_boot::credentials::{self, HashedToken, Role, Token, TokenFile, UpdateKey};
+use krazy_boot::layout::DiskSignature;
+use rcgen::{KeyPair, PKCS_ED25519, SigningKey};
+use rustls_pki_types::CertificateDer;
+
+use crate::failure::{Exit, Failure};
+use certificate::TlsIdentity;
+
+/// The name of the token made at the first image.
+pub const FIRST_TOKEN: &str = "admin";
+
+/// A file for the device's `/data`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DataFile {
+    /// Where it goes, relative to `/data`.
+    pub path: &'static str,
+    /// Its content.
+    pub bytes: Vec<u8>,
+    /// Its permission bits. The owner is root.
+    pub mode: u32,
+}
+
+/// Everything secret about one appliance. Has no `Debug`, so that it cannot end up in a message.
+pub struct Secrets {
+    id: ApplianceId,
+    tls: TlsIdentity,
+    token: Token,
+    tokens: TokenFile,
+    update_key: KeyPair,
+    folder: PathBuf,
+}
+
+/// The secrets of the appliance `name`; makes them if there are none yet. `state_dir` is [`state_dir`]'s.
+pub fn provision(name: &str, state_dir: &Path) -> anyhow::Result<Secrets> {
+    check_name(name)?;
+    let folder = store::folder(state_dir, name);
+    if let Some(files) = store::read(&folder)? {
+        return Secrets::from_files(&files, folder);
+    }
+    let made = Secrets::generate(name, folder.clone())?;
+    store::write(&folder, &made.to_files()?)?;
+    // Another run may have been faster: what counts is what is stored.
+    load(name, state_dir)
+}
+
+/// The secrets of the appliance `name`, which must have been made by an earlier image.
+pub fn load(name: &str, state_dir: &Path) -> anyhow::Result<Secrets> {
+    check_name(name)?;
+    let folder = store::folder(state_dir, name);
+    match store::read(&folder)? {
+        Some(files) => Secrets::from_files(&files, folder),
+        None => Err(Failure::new(
+            Exit::Device,
+            format!("there are no credentials for the appliance `{name}` in {}", folder.display()),
+        )
+        .help("make its image on this machine first, or copy that folder from the machine that did")
+        .into()),
+    }
+}
+
+/// The name becomes a folder and a DNS name.
+fn check_name(name: &str) -> Result<(), Failure> {
+    let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+    if plain && (1..=63).contains(&name.len()) {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Config, format!("`{name}` cannot be an appliance's name"))
+        .help("set `name` in [package.metadata.krazy] to 1 to 63 ASCII letters, digits, `-` and `_`"))
+}
+
+impl Secrets {
+    fn generate(name: &str, folder: PathBuf) -> anyhow::Result<Self> {
+        let token = Token::from_random(random()?);
+        let entry = HashedToken::new(FIRST_TOKEN, Role::Admin, Vec::new(), &token, random()?);
+        Ok(Secrets {
+            id: ApplianceId(random()?),
+            tls: TlsIdentity::generate(name)?,
+            token,
+            tokens: TokenFile::new(vec![entry])?,
+            update_key: KeyPair::generate_for(&PKCS_ED25519).context("failed to make an update key")?,
+            folder,
+        })
+    }
+
+    fn from_files(files: &store::Files, folder: PathBuf) -> anyhow::Result<Self> {
+        let parse = || -> anyhow::Result<Secrets> {
+            let tls = TlsIdentity {
+                certificate: files.text(store::CERTIFICATE)?.to_owned(),
+                private_key: files.text(store::PRIVATE_KEY)?.to_owned(),
+            };
+            tls.check()?;
+            let token: Token = files.text(store::TOKEN)?.trim_end().parse()?;
+            let tokens = TokenFile::from_json(files.text(store::TOKENS)?.as_bytes())?;
+            if tokens.find(&token).is_none_or(|entry| entry.role != Role::Admin) {
+                anyhow::bail!("`{}` does not know the admin token in `{}`", store::TOKENS, store::TOKEN);
+            }
+            let update_key = KeyPair::from_pem_and_sign_algo(files.text(store::UPDATE_KEY)?, &PKCS_ED25519)
+                .context("the update key cannot be read")?;
+            let id = files.text(store::ID)?.trim_end().parse()?;
+            Ok(Secrets { id, tls, token, tokens, update_key, folder: folder.clone() })
+        };
+        parse().map_err(|error| {
+            Failure::new(Exit::Failed, format!("the secrets in {} are damaged: {error:#}", folder.display()))
+                .help(
+                    "restore that folder from a backup; without it the devices made with it take no updates. \
+                     Removing it makes new secrets at the next image, for new devices",
+                )
+                .into()
+        })
+    }
+
+    fn to_files(&self) -> anyhow::Result<store::Files> {
+        Ok(store::Files::new([
+            (store::ID, format!("{}\n", self.id)),
+            (store::CERTIFICATE, self.tls.certificate.clone()),
+            (store::PRIVATE_KEY, self.tls.private_key.clone()),
+            (store::TOKEN, format!("{}\n", self.token.reveal())),
+            (store::TOKENS, String::from_utf8(self.tokens.to_json()?)?),
+            (store::UPDATE_KEY, self.update_key.serialize_pem()),
+        ]))
+    }
+
+    /// The appliance's identity, from which disk signature and UUIDs derive.
+    pub fn id(&self) -> ApplianceId {
+        self.id
+    }
+
+    /// The MBR disk signature of its images.
+    pub fn disk_signature(&self) -> DiskSignature {
+        self.id.disk_signature()
+    }
+
+    /// The UUID of the file system that `label` names, in the order of its printed bytes.
+    pub fn uuid(&self, label: &str) -> [u8; 16] {
+        self.id.uuid(label)
+    }
+
+    /// The admin token, as the client sends it.
+    pub fn token(&self) -> &Token {
+        &self.token
+    }
+
+    /// The certificate to pin, in DER.
+    pub fn certificate(&self) -> anyhow::Result<CertificateDer<'static>> {
+        self.tls.certificate_der()
+    }
+
+    /// The key whose updates its devices take.
+    pub fn update_key(&self) -> anyhow::Result<UpdateKey> {
+        let key = self.update_key.public_key_raw().try_into();
+        Ok(UpdateKey(key.context("an Ed25519 public key has 32 bytes")?))
+    }
+
+    /// The Ed25519 signature (64 bytes, RFC 8032) of `message` with the update key.
+    pub fn sign_update(&self, message: &[u8]) -> anyhow::Result<Vec<u8>> {
+        self.update_key.sign(message).context("failed to sign the update")
+    }
+
+    /// Where they are stored, for messages.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// What goes onto `/data`, in [`krazy_boot::credentials`]' places; the same bytes at every call and every
+    /// build. The folders above these files are for root alone, mode 0700.
+    pub fn data_files(&self) -> anyhow::Result<Vec<DataFile>> {
+        let file = |path, bytes, mode| DataFile { path, bytes, mode };
+        Ok(vec![
+            file(credentials::CERTIFICATE, self.tls.certificate.clone().into_bytes(), 0o644),
+            file(credentials::PRIVATE_KEY, self.tls.private_key.clone().into_bytes(), 0o600),
+            file(credentials::TOKENS, self.tokens.to_json()?, 0o600),
+            file(credentials::UPDATE_KEYS, format!("{}\n", self.update_key()?).into_bytes(), 0o644),
+        ])
+    }
+}
+
+/// Bytes from the operating system's generator.
+fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| anyhow::anyhow!("the operating system gives no random bytes: {error}"))?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,401 @@
+//! Who may manage a device: the files below `/data/krazy` that the host provisions and admind reads.
+//!
+//! | file on `/data` | content | mode |
+//! |---|---|---|
+//! | [`CERTIFICATE`] | the TLS certificate, PEM; the client pins it | 0644 |
+//! | [`PRIVATE_KEY`] | its key, PEM, PKCS #8 | 0600 |
+//! | [`TOKENS`] | names, roles and hashes of the tokens, JSON ([`TokenFile`]) | 0600 |
+//! | [`UPDATE_KEYS`] | public keys whose updates the device takes ([`UpdateKey`]) | 0644 |
+//!
+//! # Why one round of SHA-256 and not a password hash
+//!
+//! A [`Token`] always carries 256 random bits; there is no way to make one from words of one's own. Guessing
+//! is hopeless whatever a guess costs, so a slow hash would add nothing for whoever stole the file. It would
+//! take from the device, though: argon2 at its recommended settings wants 19 MiB per attempt, three times
+//! what admind may use, and hands anyone who can connect a way to exhaust it. The salt keeps equal tokens on
+//! two devices from being recognisable.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+/// The folder on `/data` of everything below, mode 0700: services have accounts of their own.
+pub const DIRECTORY: &str = "krazy";
+/// The TLS certificate, relative to `/data`.
+pub const CERTIFICATE: &str = "krazy/tls/cert.pem";
+/// The TLS private key, relative to `/data`.
+pub const PRIVATE_KEY: &str = "krazy/tls/key.pem";
+/// The tokens, relative to `/data`.
+pub const TOKENS: &str = "krazy/tokens.json";
+/// The public keys of updates, relative to `/data`.
+pub const UPDATE_KEYS: &str = "krazy/update.pub";
+
+/// The longest credential file a reader takes. 256 tokens fit.
+pub const MAX_FILE: usize = 64 * 1024;
+
+/// The version of the token file's format. A reader refuses a higher one.
+pub const FORMAT: u32 = 1;
+
+/// The longest name of a token.
+pub const MAX_NAME: usize = 64;
+
+const TOKEN_PREFIX: &str = "krz_";
+const UPDATE_KEY_PREFIX: &str = "ed25519 ";
+
+/// Why something is not a credential.
+#[derive(Debug, thiserror::Error)]
+pub enum CredentialError {
+    /// Not what [`Token`] prints.
+    #[error("a token is `{TOKEN_PREFIX}` followed by 64 hexadecimal digits")]
+    NotAToken,
+    /// Not what [`UpdateKey`] prints.
+    #[error("line {0} is not an update key: `{UPDATE_KEY_PREFIX}` followed by 64 hexadecimal digits")]
+    NotAnUpdateKey(usize),
+    /// No update key at all, so no update could ever be accepted.
+    #[error("there is no update key in it")]
+    NoUpdateKey,
+    /// Not JSON of the expected shape.
+    #[error("the token file is damaged: {0}")]
+    Damaged(#[from] serde_json::Error),
+    /// Written by a newer cargo-krazy.
+    #[error("the token file has format {0}, this program reads up to {FORMAT}")]
+    TooNew(u32),
+    /// Longer than [`MAX_FILE`].
+    #[error("{0} bytes are too many for a file of credentials, which has at most {MAX_FILE}")]
+    TooLong(usize),
+    /// Two tokens of one name, which could not be told apart when one is revoked.
+    #[error("two tokens have the name `{0}`")]
+    Duplicate(String),
+    /// A name that is empty, too long, or would not survive a terminal or a URL.
+    #[error("`{0}` is not a token name: letters, digits, `-`, `_` and `.`, at most {MAX_NAME}")]
+    Name(String),
+    /// No token with the admin role: nobody could manage the device again.
+    #[error("no token in it has the role `admin`")]
+    NoAdmin,
+}
+
+/// What a token may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// May look: status, services, logs.
+    Viewer,
+    /// May also change, and read the files of `/data`.
+    Admin,
+}
+
+/// What an admin token may do only if that was asked for when it was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scope {
+    /// Files anywhere, not just below `/data` and the logs in `/tmp`.
+    WholeTree,
+}
+
+/// A secret that proves a role: 256 random bits. `Debug` does not show them, and `==` takes the same time
+/// whatever the answer.
+#[derive(Clone)]
+pub struct Token([u8; 32]);
+
+impl PartialEq for Token {
+    fn eq(&self, other: &Token) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for Token {}
+
+impl Token {
+    /// A token from random bytes; they must come from the operating system's generator.
+    pub const fn from_random(bytes: [u8; 32]) -> Self {
+        Token(bytes)
+    }
+
+    /// The text a client sends: `krz_` and 64 lower-case hexadecimal digits.
+    pub fn reveal(&self) -> String {
+        format!("{TOKEN_PREFIX}{}", hex(&self.0))
+    }
+}
+
+impl FromStr for Token {
+    type Err = CredentialError;
+    fn from_str(text: &str) -> Result<Self, CredentialError> {
+        let digits = text.strip_prefix(TOKEN_PREFIX).ok_or(CredentialError::NotAToken)?;
+        unhex(digits).map(Token).ok_or(CredentialError::NotAToken)
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+/// A token as a device stores it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HashedToken {
+    /// Whose token it is; unique in its file.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// What else it may do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<Scope>,
+    salt: Hex<16>,
+    /// SHA-256 over the salt's 16 bytes and the token's 32.
+    sha256: Hex<32>,
+}
+
+impl HashedToken {
+    /// The form to store of `token`. The salt is random and stored with it.
+    pub fn new(name: &str, role: Role, scopes: Vec<Scope>, token: &Token, salt: [u8; 16]) -> Self {
+        HashedToken {
+            name: name.to_owned(),
+            role,
+            scopes,
+            salt: Hex(salt),
+            sha256: Hex(salted_hash(&salt, token)),
+        }
+    }
+
+    /// Whether this is the stored form of `token`, in a time that does not depend on the answer.
+    pub fn matches(&self, token: &Token) -> bool {
+        salted_hash(&self.salt.0, token).ct_eq(&self.sha256.0).into()
+    }
+}
+
+fn salted_hash(salt: &[u8; 16], token: &Token) -> [u8; 32] {
+    Sha256::new().chain_update(salt).chain_update(token.0).finalize().into()
+}
+
+/// The content of [`TOKENS`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenFile {
+    format: u32,
+    tokens: Vec<HashedToken>,
+}
+
+impl TokenFile {
+    /// A file of these tokens. Refuses double or unusable names, and a set without an admin.
+    pub fn new(tokens: Vec<HashedToken>) -> Result<Self, CredentialError> {
+        for (n, token) in tokens.iter().enumerate() {
+            let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+            if token.name.is_empty() || token.name.len() > MAX_NAME || !token.name.chars().all(plain) {
+                return Err(CredentialError::Name(token.name.clone()));
+            }
+            if tokens.iter().take(n).any(|other| other.name == token.name) {
+                return Err(CredentialError::Duplicate(token.name.clone()));
+            }
+        }
+        if !tokens.iter().any(|token| token.role == Role::Admin) {
+            return Err(CredentialError::NoAdmin);
+        }
+        Ok(TokenFile { format: FORMAT, tokens })
+    }
+
+    /// Reads a token file.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, CredentialError> {
+        #[derive(Deserialize)]
+        struct Header {
+            format: u32,
+        }
+        if bytes.len() > MAX_FILE {
+            return Err(CredentialError::TooLong(bytes.len()));
+        }
+        let header: Header = serde_json::from_slice(bytes)?;
+        if header.format > FORMAT {
+            return Err(CredentialError::TooNew(header.format));
+        }
+        let file: TokenFile = serde_json::from_slice(bytes)?;
+        TokenFile::new(file.tokens)
+    }
+
+    /// The bytes to store: indented JSON with a final line end, the same for equal files.
+    pub fn to_json(&self) -> Result<Vec<u8>, CredentialError> {
+        let mut bytes = serde_json::to_vec_pretty(self)?;
+        bytes.push(b'\n');
+        Ok(bytes)
+    }
+
+    /// The stored tokens in order.
+    pub fn tokens(&self) -> &[HashedToken] {
+        &self.tokens
+    }
+
+    /// The entry `token` belongs to. Every entry is compared, so that the time does not tell which one it was.
+    pub fn find(&self, token: &Token) -> Option<&HashedToken> {
+        let mut found = None;
+        for entry in &self.tokens {
+            if entry.matches(token) {
+                found = Some(entry);
+            }
+        }
+        found
+    }
+}
+
+/// An Ed25519 public key (RFC 8032) that signs updates. Prints as one line, `ed25519 ` and 64 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UpdateKey(pub [u8; 32]);
+
+impl UpdateKey {
+    /// Reads [`UPDATE_KEYS`]: one key per line, so that a new key can be trusted before the old one goes.
+    /// Empty lines and lines beginning with `#` are skipped. At least one key is there.
+    pub fn parse_file(text: &str) -> Result<Vec<UpdateKey>, CredentialError> {
+        if text.len() > MAX_FILE {
+            return Err(CredentialError::TooLong(text.len()));
+        }
+        let mut keys = Vec::new();
+        for (n, line) in text.lines().map(str::trim).enumerate() {
+            if !line.is_empty() && !line.starts_with('#') {
+                let key = line.strip_prefix(UPDATE_KEY_PREFIX).and_then(unhex);
+                keys.push(UpdateKey(key.ok_or(CredentialError::NotAnUpdateKey(n + 1))?));
+            }
+        }
+        if keys.is_empty() { Err(CredentialError::NoUpdateKey) } else { Ok(keys) }
+    }
+}
+
+impl fmt::Display for UpdateKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{UPDATE_KEY_PREFIX}{}", hex(&self.0))
+    }
+}
+
+/// Bytes that JSON carries as hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+struct Hex<const N: usize>([u8; N]);
+
+impl<const N: usize> From<Hex<N>> for String {
+    fn from(bytes: Hex<N>) -> String {
+        hex(&bytes.0)
+    }
+}
+
+impl<const N: usize> TryFrom<String> for Hex<N> {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        unhex(&text).map(Hex).ok_or_else(|| format!("expected {} hexadecimal digits", 2 * N))
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Exactly `2 * N` lower-case hexadecimal digits. Each value has one spelling, so upper case is refused.
+fn unhex<const N: usize>(digits: &str) -> Option<[u8; N]> {
+    fn nibble(digit: u8) -> Option<u8> {
+        match digit {
+            b'0'..=b'9' => Some(digit - b'0'),
+            b'a'..=b'f' => Some(digit - b'a' + 10),
+            _ => None,
+        }
+    }
+    let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
+    if pairs.len() != N || !rest.is_empty() {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        *byte = nibble(*high)? << 4 | nibble(*low)?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn admin(byte: u8) -> (Token, HashedToken) {
+        let token = Token::from_random([byte; 32]);
+        let entry = HashedToken::new("admin", Role::Admin, Vec::new(), &token, [7; 16]);
+        (token, entry)
+    }
+
+    #[test]
+    fn the_stored_form_is_golden() {
+        let (_, entry) = admin(0x5a);
+        let json = String::from_utf8(TokenFile::new(vec![entry]).unwrap().to_json().unwrap()).unwrap();
+        // The hash is what `printf '\x07…×16\x5a…×32' | sha256sum` prints.
+        assert_eq!(
+            json,
+            "{\n  \"format\": 1,\n  \"tokens\": [\n    {\n      \"name\": \"admin\",\n      \"role\": \"admin\",\n      \
+             \"salt\": \"07070707070707070707070707070707\",\n      \
+             \"sha256\": \"6f43400ac9152b2cc3279939f01f0964a98a5ef7046019c4956e870678416ace\"\n    }\n  ]\n}\n"
+        );
+        assert_eq!(TokenFile::from_json(json.as_bytes()).unwrap().to_json().unwrap(), json.as_bytes());
+    }
+
+    #[test]
+    fn only_the_right_token_is_found() {
+        let (token, entry) = admin(1);
+        let other = Token::from_random([2; 32]);
+        let viewer = HashedToken::new("bob", Role::Viewer, Vec::new(), &other, [9; 16]);
+        let file = TokenFile::new(vec![entry, viewer]).unwrap();
+        assert_eq!(file.find(&token).map(|entry| entry.name.as_str()), Some("admin"));
+        assert_eq!(file.find(&other).map(|entry| entry.role), Some(Role::Viewer));
+        assert_eq!(file.find(&Token::from_random([3; 32])), None);
+    }
+
+    #[test]
+    fn tokens_have_one_spelling() {
+        let (token, _) = admin(0xab);
+        assert_eq!(token.reveal().len(), 68);
+        assert_eq!(token.reveal().parse::<Token>().unwrap(), token);
+        assert_eq!(format!("{token:?}"), "Token(…)");
+        for wrong in ["", "krz_", "password", &token.reveal()[4..], &token.reveal()[..67]] {
+            assert!(wrong.parse::<Token>().is_err(), "{wrong}");
+        }
+        assert!(token.reveal().replace('a', "A").parse::<Token>().is_err());
+    }
+
+    #[test]
+    fn unusable_files_say_why() {
+        let (_, entry) = admin(1);
+        let message = |tokens| TokenFile::new(tokens).unwrap_err().to_string();
+        assert_eq!(message(vec![entry.clone(), entry.clone()]), "two tokens have the name `admin`");
+        assert_eq!(message(Vec::new()), "no token in it has the role `admin`");
+        let odd = HashedToken { name: "a b".into(), ..entry };
+        assert_eq!(
+            message(vec![odd]),
+            "`a b` is not a token name: letters, digits, `-`, `_` and `.`, at most 64"
+        );
+        let newer = TokenFile::from_json(br#"{"format": 2}"#).unwrap_err();
+        assert_eq!(newer.to_string(), "the token file has format 2, this program reads up to 1");
+        let long = TokenFile::from_json(&vec![b' '; MAX_FILE + 1]).unwrap_err();
+        assert!(matches!(long, CredentialError::TooLong(_)));
+        let short = br#"{"format":1,"tokens":[{"name":"a","role":"admin","salt":"00","sha256":"00"}]}"#;
+        let error = TokenFile::from_json(short).unwrap_err().to_string();
+        assert!(error.starts_with("the token file is damaged: expected 32 hexadecimal digits"), "{error}");
+    }
+
+    #[test]
+    fn update_keys_are_read_line_by_line() {
+        let (old, new) = (UpdateKey([1; 32]), UpdateKey([0xfe; 32]));
+        let text = format!("# until 2027\n{old}\n\n{new}\n");
+        assert_eq!(UpdateKey::parse_file(&text).unwrap(), [old, new]);
+        assert_eq!(UpdateKey::parse_file("\n").unwrap_err().to_string(), "there is no update key in it");
+        assert_eq!(
+            UpdateKey::parse_file(&format!("{old}\nrsa 12")).unwrap_err().to_string(),
+            "line 2 is not an update key: `ed25519 ` followed by 64 hexadecimal digits"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn foreign_bytes_never_panic(bytes: Vec<u8>, text: String) {
+            let _refused = TokenFile::from_json(&bytes);
+            let _refused = text.parse::<Token>();
+            let _refused = UpdateKey::parse_file(&text);
+            let _refused = UpdateKey::parse_file(&format!("ed25519 {text}"));
+        }
+    }
+}
