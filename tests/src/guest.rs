@@ -1,0 +1,128 @@
+//! A machine booted by `cargo krazy run-qemu`, watched through its serial console.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+/// How long a boot may take before it counts as failed; emulation on a busy machine is slow.
+pub const BOOT_LIMIT: Duration = Duration::from_secs(180);
+
+/// A running machine. It ends when this value is dropped.
+#[derive(Debug)]
+pub struct Guest {
+    child: Child,
+    lines: Receiver<String>,
+    seen: String,
+}
+
+impl Guest {
+    /// Starts `command`, a `run-qemu`, with no terminal at all.
+    pub fn start(mut command: Command) -> Result<Self> {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("failed to start {command:?}"))?;
+        let (sender, lines) = channel();
+        let outputs: [Option<Box<dyn Read + Send>>; 2] = [
+            child.stdout.take().map(|pipe| Box::new(pipe) as _),
+            child.stderr.take().map(|pipe| Box::new(pipe) as _),
+        ];
+        for output in outputs.into_iter().flatten() {
+            let sender = sender.clone();
+            std::thread::spawn(move || {
+                let mut output = BufReader::new(output);
+                let mut line = Vec::new();
+                // A broken pipe or a dropped receiver both mean that nobody listens any more.
+                while output.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+                    if sender.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+                        break;
+                    }
+                    line.clear();
+                }
+            });
+        }
+        Ok(Guest { child, lines, seen: String::new() })
+    }
+
+    /// Waits until a line of the console contains `text` and returns it; earlier lines are passed over.
+    pub fn wait_for(&mut self, text: &str, limit: Duration) -> Result<String> {
+        let end = Instant::now() + limit;
+        loop {
+            match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    self.seen.push_str(&line);
+                    if line.contains(text) {
+                        return Ok(line);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => bail!("no `{text}` after {limit:?}:\n{}", self.seen),
+                Err(RecvTimeoutError::Disconnected) => {
+                    bail!("the machine ended without `{text}`:\n{}", self.seen)
+                }
+            }
+        }
+    }
+
+    /// Waits for the machine to end by itself and returns the program's exit code and everything it said.
+    pub fn wait(mut self, limit: Duration) -> Result<(Option<i32>, String)> {
+        let end = Instant::now() + limit;
+        let mut seen = std::mem::take(&mut self.seen);
+        loop {
+            match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(line) => seen.push_str(&line),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => bail!("still running after {limit:?}:\n{seen}"),
+            }
+        }
+        Ok((self.child.wait()?.code(), seen))
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        // SIGTERM lets run-qemu end its emulator; SIGKILL would leave it behind.
+        let pid = self.child.id().to_string();
+        let asked = Command::new("kill").args(["-TERM", &pid]).status().is_ok_and(|status| status.success());
+        if !asked {
+            let _already_gone = self.child.kill();
+        }
+        let _reaped = self.child.wait();
+    }
+}
+
+/// A port on loopback that was free a moment ago.
+pub fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+/// Fetches `path` over HTTP/1.0 from `port` on loopback, retrying until `limit`: an emulator's forwarded port
+/// accepts before the guest listens. Returns status line, headers and body.
+pub fn http_get(port: u16, path: &str, limit: Duration) -> Result<(String, Vec<u8>)> {
+    let end = Instant::now() + limit;
+    loop {
+        match try_get(port, path) {
+            Ok(answer) => return Ok(answer),
+            Err(error) if Instant::now() >= end => {
+                return Err(error).with_context(|| format!("no answer from port {port} after {limit:?}"));
+            }
+            Err(_) => std::thread::sleep(Duration::from_millis(300)),
+        }
+    }
+}
+
+fn try_get(port: u16, path: &str) -> Result<(String, Vec<u8>)> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").context("no HTTP answer")?;
+    let head = String::from_utf8_lossy(&answer[..end]).into_owned();
+    Ok((head, answer.split_off(end + 4)))
+}

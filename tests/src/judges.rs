@@ -1,0 +1,95 @@
+//! The foreign programs that judge our images, and how to get them.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+/// A program the tests run and the Debian package that has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judge {
+    /// The executable.
+    pub program: &'static str,
+    /// The Debian package.
+    pub package: &'static str,
+}
+
+const fn judge(program: &'static str, package: &'static str) -> Judge {
+    Judge { program, package }
+}
+
+/// Every program the tests need besides Rust and a C compiler.
+pub const JUDGES: &[Judge] = &[
+    judge("cpio", "cpio"),
+    judge("debugfs", "e2fsprogs"),
+    judge("e2fsck", "e2fsprogs"),
+    judge("fsck.fat", "dosfstools"),
+    judge("git", "git"),
+    judge("mdir", "mtools"),
+    judge("qemu-system-x86_64", "qemu-system-x86"),
+    judge("sfdisk", "fdisk"),
+    judge("unsquashfs", "squashfs-tools"),
+    judge("zstd", "zstd"),
+];
+
+/// Where `program` is, on PATH or in the folders for administrators, which a user's PATH often lacks.
+pub fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from))
+        .map(|folder| folder.join(program))
+        .find(|candidate| candidate.is_file())
+}
+
+/// A command for `program`; the error of a missing one names its package.
+pub fn command(program: &str) -> Result<Command> {
+    let Some(path) = find(program) else {
+        let package =
+            JUDGES.iter().find(|judge| judge.program == program).map_or(program, |judge| judge.package);
+        bail!(
+            "{program} is not installed; install the Debian package {package}, or run `cargo suite`, which does it"
+        );
+    };
+    Ok(Command::new(path))
+}
+
+/// Installs what is missing with apt-get, as root or through sudo. Anything else is an error that names the packages.
+pub fn install_missing() -> Result<()> {
+    let mut packages: Vec<_> =
+        JUDGES.iter().filter(|judge| find(judge.program).is_none()).map(|judge| judge.package).collect();
+    packages.dedup();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let list = packages.join(" ");
+    let advice = format!("install these packages and run this command again: {list}");
+    let Some(apt) = find("apt-get") else { bail!("this is not a Debian system; {advice}") };
+    eprintln!("installing {list}");
+    let uid = Command::new("id").arg("-u").output().context("failed to run id")?;
+    let root = uid.stdout == b"0\n";
+    let command = || {
+        let mut command = if root { Command::new(&apt) } else { Command::new("sudo") };
+        if !root {
+            command.arg(&apt);
+        }
+        command.env("DEBIAN_FRONTEND", "noninteractive").args(["-o", "DPkg::Lock::Timeout=300"]);
+        command
+    };
+    let run = |mut command: Command| -> Result<()> {
+        let status = command.status().with_context(|| format!("failed to run {command:?}; {advice}"))?;
+        if !status.success() {
+            bail!("{command:?} ended with {status}; {advice}");
+        }
+        Ok(())
+    };
+    let mut update = command();
+    update.args(["update", "-q"]);
+    run(update)?;
+    let mut install = command();
+    install.args(["install", "-q", "-y", "--no-install-recommends"]).args(&packages);
+    run(install)?;
+    if let Some(missing) = JUDGES.iter().find(|judge| find(judge.program).is_none()) {
+        bail!("{} is still missing after its package {} was installed", missing.program, missing.package);
+    }
+    Ok(())
+}
