@@ -9,6 +9,7 @@
 pub mod board;
 pub mod config;
 pub mod failure;
+pub mod output;
 pub mod provision;
 pub mod shell;
 

@@ -1,0 +1,308 @@
+//! Writes an image to a whole disk so that either all of it is there, proven by reading it back, or the disk
+//! does not boot.
+//!
+//! Only regions that hold data are sent. Holes are zeroed all the same: the journal and the inode tables of a
+//! fresh ext4 are holes, and what an earlier image left there could be taken for theirs.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::ops::Range;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use indicatif::ProgressBar;
+use krazy_boot::size::{Bytes, SECTOR_SIZE};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use rustix::ioctl;
+
+use super::disk::{Disk, System};
+use super::sparse::{CHUNK, Region, chunks, regions};
+use super::write_failure;
+use crate::failure::{Exit, Failure};
+use crate::shell::Shell;
+
+/// Written bytes after which the disk is waited for, so that the bar tells the disk's speed, not the memory's.
+const SYNC_EVERY: u64 = 32 << 20;
+
+/// A GPT keeps a copy of itself in the last 33 sectors of a disk; it is wiped, lest a tool revives it.
+const BACKUP_GPT: u64 = 33 * SECTOR_SIZE;
+
+/// O_DIRECT wants memory aligned to the disk's sectors; a page is enough for all of them.
+const ALIGNMENT: usize = 4096;
+
+/// Overwrites `disk` with the file at `image` and verifies it.
+pub fn flash(system: &System, image: &Path, disk: &Disk, shell: Shell) -> Result<()> {
+    let source = File::open(image).with_context(|| format!("failed to open `{}`", image.display()))?;
+    let len = source.metadata().with_context(|| format!("failed to look at `{}`", image.display()))?.len();
+    if !len.is_multiple_of(SECTOR_SIZE) || len == 0 {
+        let text = format!("an image of {len} bytes is not a whole number of sectors");
+        return Err(Failure::new(Exit::Image, text).into());
+    }
+    if disk.size < Bytes(len) {
+        let text = format!(
+            "the image of {} does not fit on `{}`, which has {}",
+            Bytes(len),
+            disk.path.display(),
+            disk.size
+        );
+        return Err(Failure::new(Exit::Image, text).help("make it smaller with `--size`").into());
+    }
+    // Between the owner's consent and now an hour of compiling may have passed.
+    if Disk::examine(system, &disk.path)? != *disk {
+        let text = format!("`{}` is not the disk it was when this began", disk.path.display());
+        return Err(Failure::new(Exit::Image, text).into());
+    }
+    disk.refuse_if_used(system)?;
+    let target = Target::open(disk)?;
+    let failed = |error: io::Error| write_failure(&disk.path, &error);
+    let regions = regions(&source).map_err(failed)?;
+
+    let bar = shell.bytes_bar("Writing", len);
+    target.write(&source, &regions, &bar).map_err(failed)?;
+    bar.finish_and_clear();
+    let bar = shell.bytes_bar("Verifying", len);
+    let difference = target.compare(&source, &regions, &bar).map_err(failed)?;
+    bar.finish_and_clear();
+    if let Some(sector) = difference {
+        let text =
+            format!("`{}` did not keep what was written: sector {sector} differs", disk.path.display());
+        let help = "the medium is worn out, or smaller than it claims; try another one";
+        return Err(Failure::new(Exit::Image, text).help(help).into());
+    }
+    if let Err(error) = target.reread_partitions() {
+        let name = disk.path.display();
+        shell.warn(format!("`{name}` is written, but the kernel keeps its old partition table: {error}"));
+        shell.note("unplug the disk and plug it in again before you mount it");
+    }
+    Ok(())
+}
+
+/// A disk opened for itself alone.
+struct Target {
+    /// Buffered, exclusive.
+    device: File,
+    /// Reads from the medium, past the page cache.
+    direct: File,
+    size: u64,
+    offloads_zeros: bool,
+}
+
+impl Target {
+    /// Opens `disk` exclusively: the kernel refuses while anything else claims it or one of its partitions.
+    fn open(disk: &Disk) -> Result<Self> {
+        let path = disk.path.display();
+        let exclusive = OFlags::EXCL.bits() as i32;
+        let device = OpenOptions::new().read(true).write(true).custom_flags(exclusive).open(&disk.path);
+        let device = device.map_err(|error| match error.kind() {
+            io::ErrorKind::ResourceBusy => Failure::new(Exit::Image, format!("`{path}` is in use"))
+                .help("something holds it: a mount, RAID, LVM or another program"),
+            io::ErrorKind::PermissionDenied => {
+                Failure::new(Exit::Image, format!("`{path}` may not be written by this user"))
+                    .help("run this command as root, or join the group `disk`")
+            }
+            _ => Failure::new(Exit::Image, format!("failed to open `{path}`: {error}")),
+        })?;
+        let direct =
+            OpenOptions::new().read(true).custom_flags(OFlags::DIRECT.bits() as i32).open(&disk.path);
+        let direct = direct.with_context(|| format!("failed to open `{path}` for reading back"))?;
+        let size = rustix::fs::seek(&device, rustix::fs::SeekFrom::End(0))
+            .with_context(|| format!("failed to find the size of `{path}`"))?;
+        Ok(Target { device, direct, size, offloads_zeros: disk.offloads_zeros })
+    }
+
+    /// Writes everything, the first sector last: a disk that was interrupted has no partitions and does not boot.
+    fn write(&self, source: &File, regions: &[Region], bar: &ProgressBar) -> io::Result<()> {
+        self.device.write_all_at(&[0; SECTOR_SIZE as usize], 0)?;
+        self.device.sync_data()?;
+        let mut buffer = AlignedBuffer::new();
+        let mut unsynced = 0;
+        let mut end = 0;
+        for region in regions {
+            end = region.range.end;
+            for chunk in chunks(region.range.start.max(SECTOR_SIZE)..end) {
+                let len = chunk.end - chunk.start;
+                if region.data {
+                    let bytes = buffer.slice(len);
+                    source.read_exact_at(bytes, chunk.start)?;
+                    self.device.write_all_at(bytes, chunk.start)?;
+                } else {
+                    self.zero(chunk, &mut buffer)?;
+                }
+                bar.inc(len);
+                unsynced += len;
+                if unsynced >= SYNC_EVERY {
+                    self.device.sync_data()?;
+                    unsynced = 0;
+                }
+            }
+        }
+        let backup = self.size.saturating_sub(BACKUP_GPT).max(end)..self.size;
+        if !backup.is_empty() {
+            self.zero(backup, &mut buffer)?;
+        }
+        self.device.sync_all()?;
+        let mut first = [0; SECTOR_SIZE as usize];
+        source.read_exact_at(&mut first, 0)?;
+        self.device.write_all_at(&first, 0)?;
+        self.device.sync_all()
+    }
+
+    /// Makes `range`, at most [`CHUNK`] bytes, read as zeros. A medium that would have to be sent the zeros is
+    /// asked first whether it has them already: cards read several times faster than they write.
+    fn zero(&self, range: Range<u64>, buffer: &mut AlignedBuffer) -> io::Result<()> {
+        let len = range.end - range.start;
+        if !self.offloads_zeros {
+            let bytes = buffer.slice(len);
+            self.direct.read_exact_at(bytes, range.start)?;
+            if bytes.iter().all(|byte| *byte == 0) {
+                return Ok(());
+            }
+        }
+        match zero_out(&self.device, &range) {
+            Err(Errno::OPNOTSUPP | Errno::NOTTY | Errno::INVAL) => {
+                let bytes = buffer.slice(len);
+                bytes.fill(0);
+                self.device.write_all_at(bytes, range.start)
+            }
+            result => Ok(result?),
+        }
+    }
+
+    /// The first sector that the medium does not have as `source` has it.
+    fn compare(&self, source: &File, regions: &[Region], bar: &ProgressBar) -> io::Result<Option<u64>> {
+        let mut found = AlignedBuffer::new();
+        let mut expected = vec![0; CHUNK];
+        for region in regions {
+            expected.fill(0);
+            for chunk in chunks(region.range.clone()) {
+                let len = chunk.end - chunk.start;
+                let found = found.slice(len);
+                let expected = &mut expected[..len as usize];
+                self.direct.read_exact_at(found, chunk.start)?;
+                if region.data {
+                    source.read_exact_at(expected, chunk.start)?;
+                }
+                if let Some(at) = found.iter().zip(&*expected).position(|(a, b)| a != b) {
+                    return Ok(Some((chunk.start + at as u64) / SECTOR_SIZE));
+                }
+                bar.inc(len);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Tells the kernel to look at the new partition table, if it looks for one on this disk at all.
+    fn reread_partitions(&self) -> Result<(), Errno> {
+        /// `_IO(0x12, 95)` in Linux `include/uapi/linux/fs.h`.
+        const BLKRRPART: ioctl::Opcode = ioctl::opcode::none(0x12, 95);
+        // SAFETY: BLKRRPART takes no argument and touches no memory of this process.
+        match unsafe { ioctl::ioctl(self.device.as_fd(), ioctl::NoArg::<BLKRRPART>::new()) } {
+            // Disks without partitions, such as loop devices made without `--partscan`.
+            Err(Errno::INVAL) => Ok(()),
+            result => result,
+        }
+    }
+}
+
+/// Has the kernel zero `range` in the way that is best for the disk, and drop what it cached of it.
+fn zero_out(device: &File, range: &Range<u64>) -> Result<(), Errno> {
+    /// `_IO(0x12, 127)` in Linux `include/uapi/linux/fs.h`; its argument is `uint64_t range[2]`: start, length.
+    const BLKZEROOUT: ioctl::Opcode = ioctl::opcode::none(0x12, 127);
+    let argument = [range.start, range.end - range.start];
+    // SAFETY: BLKZEROOUT reads two 64-bit numbers through its argument and writes none.
+    unsafe { ioctl::ioctl(device.as_fd(), ioctl::Setter::<BLKZEROOUT, [u64; 2]>::new(argument)) }
+}
+
+/// [`CHUNK`] bytes at an address that O_DIRECT accepts.
+struct AlignedBuffer {
+    memory: Vec<u8>,
+    offset: usize,
+}
+
+impl AlignedBuffer {
+    fn new() -> Self {
+        let memory = vec![0; CHUNK + ALIGNMENT];
+        let address = memory.as_ptr().addr();
+        AlignedBuffer { offset: address.next_multiple_of(ALIGNMENT) - address, memory }
+    }
+
+    /// The first `len` bytes, at most [`CHUNK`].
+    fn slice(&mut self, len: u64) -> &mut [u8] {
+        &mut self.memory[self.offset..][..len as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A target in a file instead of a disk: everything but the exclusive open and the partition table.
+    fn target(size: u64, junk: u8) -> (tempfile::TempDir, Target) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("disk");
+        std::fs::write(&path, vec![junk; size as usize]).unwrap();
+        let device = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        let direct = File::open(&path).unwrap();
+        (folder, Target { device, direct, size, offloads_zeros: false })
+    }
+
+    fn image() -> File {
+        let image = tempfile::tempfile().unwrap();
+        image.set_len(3 << 20).unwrap();
+        image.write_all_at(&[1; 512], 0).unwrap();
+        image.write_all_at(&[2; 5000], 2 << 20).unwrap();
+        image
+    }
+
+    fn bytes(file: &File) -> Vec<u8> {
+        let mut bytes = vec![0; file.metadata().unwrap().len() as usize];
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn old_content_is_gone_and_so_is_a_backup_gpt() {
+        let (_folder, target) = target(4 << 20, 0xee);
+        let image = image();
+        let regions = regions(&image).unwrap();
+        target.write(&image, &regions, &ProgressBar::hidden()).unwrap();
+        let disk = bytes(&target.device);
+        assert!(disk[..3 << 20] == bytes(&image)[..]);
+        assert!(disk[3 << 20..(4 << 20) - 33 * 512].iter().all(|byte| *byte == 0xee));
+        assert!(disk[(4 << 20) - 33 * 512..].iter().all(|byte| *byte == 0));
+        assert_eq!(target.compare(&image, &regions, &ProgressBar::hidden()).unwrap(), None);
+    }
+
+    #[test]
+    fn a_medium_that_forgets_is_found_out() {
+        let (_folder, target) = target(3 << 20, 0);
+        let image = image();
+        let regions = regions(&image).unwrap();
+        target.write(&image, &regions, &ProgressBar::hidden()).unwrap();
+        for at in [(2 << 20) + 600, 1 << 20] {
+            target.device.write_all_at(b"x", at).unwrap();
+            let difference = target.compare(&image, &regions, &ProgressBar::hidden()).unwrap();
+            assert_eq!(difference, Some(at / 512));
+        }
+    }
+
+    #[test]
+    fn an_interrupted_disk_does_not_boot() {
+        let (_folder, target) = target(3 << 20, 0xee);
+        let image = image();
+        // The second region claims to reach beyond the image, so reading it fails halfway.
+        let regions = [Region { range: 0..4096, data: true }, Region { range: 4096..8 << 20, data: true }];
+        target.write(&image, &regions, &ProgressBar::hidden()).unwrap_err();
+        assert_eq!(bytes(&target.device)[..512], [0; 512]);
+    }
+
+    #[test]
+    fn buffers_are_aligned() {
+        let mut buffer = AlignedBuffer::new();
+        assert!(buffer.slice(CHUNK as u64).as_ptr().addr().is_multiple_of(ALIGNMENT));
+        assert_eq!(buffer.slice(512).len(), 512);
+    }
+}
