@@ -7,16 +7,44 @@
 //! ```
 
 pub mod board;
+pub mod cli;
+pub mod commands;
 pub mod config;
 pub mod failure;
+pub mod interrupt;
 pub mod output;
+pub mod plan;
 pub mod provision;
 pub mod shell;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use crate::cli::Cli;
+use crate::failure::{Exit, Failure};
+
 /// Runs the program with the command line `args`, the program's name included.
-pub fn run(_args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    ExitCode::SUCCESS
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::parse_args(args) {
+        Ok(cli) => cli,
+        // Help and version are errors to clap, with exit code 0.
+        Err(error) => {
+            let printed = error.print().is_ok();
+            return match error.use_stderr() {
+                true => Exit::Usage.into(),
+                false if printed => ExitCode::SUCCESS,
+                false => Exit::Failed.into(),
+            };
+        }
+    };
+    let shell = cli.shell();
+    let result = interrupt::install().and_then(|()| cli.command.exec(shell));
+    // If a step failed because its child process was interrupted with us, the interrupt is the cause.
+    match result.map_err(|error| interrupt::check().err().unwrap_or(error)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            shell.error(&error);
+            Failure::exit_of(&error).into()
+        }
+    }
 }

@@ -1,10 +1,13 @@
 //! What is to be made, fully resolved for one board: no defaults are left to fill in, nothing has happened yet.
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::path::PathBuf;
 
 use krazy_boot::layout::PartitionSizes;
 use krazy_boot::manifest::ServiceSettings;
+use serde::Serialize;
 
 use crate::board::Board;
 
@@ -25,9 +28,13 @@ pub struct Appliance {
     pub workspace_root: PathBuf,
     /// Cargo's target directory; ours is `krazy` below it.
     pub target_directory: PathBuf,
-    /// What becomes `/bin/init`: the binary with this name.
+    /// What becomes `/bin/init`: the binary of this name from `installs`, or, if it is
+    /// [`OWN_INIT`](super::OWN_INIT), that of `first_stage`.
     pub init: String,
-    /// Everything to install, the user's own crate first.
+    /// krazy-init. It is the first stage in every appliance's initramfs, whatever `/bin/init` is, and it goes
+    /// into `/bin` only as the init, never as a service.
+    pub first_stage: Install,
+    /// Everything else to install, the user's own crate first. All binaries but the init become services.
     pub installs: Vec<Install>,
     /// Settings per service name. A service without an entry runs with the defaults.
     pub services: BTreeMap<String, ServiceSettings>,
@@ -45,6 +52,10 @@ pub struct Appliance {
     pub modules: Vec<String>,
     /// Whether `/boot` is mounted writable from the start.
     pub boot_writable: bool,
+    /// `--locked`: a lock file of the workspace that is missing or stale is an error instead of being written.
+    pub locked: bool,
+    /// `--offline`: nothing may be downloaded.
+    pub offline: bool,
 }
 
 /// One `cargo install`.
@@ -68,6 +79,49 @@ pub struct Install {
     pub locked: bool,
     /// Environment for the build, such as profile settings of our own programs.
     pub env: BTreeMap<String, String>,
+}
+
+impl Install {
+    /// What `cargo install` is told about this crate: which one, and how it is built. Folders, target and
+    /// network are the caller's.
+    pub fn arguments(&self) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> = Vec::new();
+        let mut option = |name: &str, value: &OsStr| arguments.extend([name.into(), value.to_owned()]);
+        let package = match &self.source {
+            Source::Registry { package, version, registry } => {
+                version.iter().for_each(|version| option("--version", version.as_ref()));
+                registry.iter().for_each(|registry| option("--registry", registry.as_ref()));
+                Some(package)
+            }
+            Source::Path { path } => {
+                option("--path", path.as_ref());
+                None
+            }
+            Source::Git { url, package, reference } => {
+                option("--git", url.as_ref());
+                match reference {
+                    GitReference::Head => {}
+                    GitReference::Branch(branch) => option("--branch", branch.as_ref()),
+                    GitReference::Tag(tag) => option("--tag", tag.as_ref()),
+                    GitReference::Rev(rev) => option("--rev", rev.as_ref()),
+                }
+                Some(package)
+            }
+        };
+        self.bins.iter().for_each(|bin| option("--bin", bin.as_ref()));
+        if !self.features.is_empty() {
+            option("--features", self.features.join(",").as_ref());
+        }
+        self.profile.iter().for_each(|profile| option("--profile", profile.as_ref()));
+        let flags = [
+            (self.all_features, "--all-features"),
+            (self.no_default_features, "--no-default-features"),
+            (self.locked, "--locked"),
+        ];
+        arguments.extend(flags.iter().filter(|(wanted, _)| *wanted).map(|(_, flag)| flag.into()));
+        arguments.extend(package.map(OsString::from));
+        arguments
+    }
 }
 
 /// Where a crate comes from.
@@ -113,7 +167,8 @@ pub enum GitReference {
 }
 
 /// Where a kernel comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum KernelSource {
     /// The Debian archive.
     Debian {
@@ -133,4 +188,18 @@ pub enum KernelSource {
     },
     /// A kernel bundle on this machine: a folder, a .deb or a .tar.zst.
     Path(PathBuf),
+}
+
+/// Prints it in a few words.
+impl fmt::Display for KernelSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            KernelSource::Debian { package, suite, mirror } => {
+                write!(f, "{package} from Debian {suite}")?;
+                mirror.iter().try_for_each(|mirror| write!(f, " at {mirror}"))
+            }
+            KernelSource::Url { url, .. } => f.write_str(url),
+            KernelSource::Path(path) => write!(f, "{}", path.display()),
+        }
+    }
 }

@@ -1,0 +1,232 @@
+//! The command line: options of every command, and the group of those that build.
+//!
+//! Arguments exist twice: as parsed here, then resolved ([`Shell`], [`Request`]), so that nothing downstream asks
+//! whether an option was given.
+
+use std::fmt::Write;
+
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Args, CommandFactory, FromArgMatches, Parser};
+use krazy_boot::size::Bytes;
+
+use crate::board::{BOARDS, Board};
+use crate::commands::Command;
+use crate::config::{OwnFeatures, Request, schema};
+use crate::failure::Exit;
+use crate::shell::{MessageFormat, Shell, Verbosity};
+
+/// Turns Rust programs into bootable appliances with safe remote updates.
+///
+/// Add a `[package.metadata.krazy]` table to the Cargo.toml of a crate with a binary, and `cargo krazy image` makes a
+/// disk that boots into it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo-krazy",
+    bin_name = "cargo krazy",
+    version,
+    styles = clap_cargo::style::CLAP_STYLING,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    #[command(flatten)]
+    global: GlobalArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options every command has.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+struct GlobalArgs {
+    /// Print warnings and errors only
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Print the commands that are run, too
+    #[arg(short, long, global = true)]
+    verbose: bool,
+    /// When to use colours [default: CARGO_TERM_COLOR, else auto]
+    #[arg(long, global = true, value_name = "WHEN")]
+    color: Option<clap::ColorChoice>,
+    /// What standard output carries
+    #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t)]
+    message_format: MessageFormat,
+}
+
+/// Options of every command that builds an appliance.
+#[derive(Debug, Args)]
+pub struct BuildArgs {
+    /// The package with the metadata [default: that of the working directory, or the only one with a table]
+    #[arg(short, long, value_name = "SPEC", help_heading = "Package selection")]
+    package: Option<String>,
+    #[command(flatten, next_help_heading = "Package selection")]
+    manifest: clap_cargo::Manifest,
+    #[command(flatten, next_help_heading = "Feature selection")]
+    features: clap_cargo::Features,
+    /// The board the appliance is for
+    #[arg(long, value_name = "BOARD", default_value = BOARDS[0].name, value_parser = board_parser())]
+    #[arg(help_heading = "Build")]
+    target: &'static Board,
+    /// Cargo profile of the own package [default: the metadata's, else release]
+    #[arg(long, value_name = "NAME", help_heading = "Build")]
+    profile: Option<String>,
+    /// Size of the disk, such as `4GiB` [default: the metadata's, else 1 GiB]
+    #[arg(long, value_name = "SIZE", help_heading = "Build")]
+    size: Option<Bytes>,
+    /// Fail if the workspace's Cargo.lock is missing or out of date
+    #[arg(long, help_heading = "Build")]
+    locked: bool,
+    /// Do not use the network
+    #[arg(long, help_heading = "Build")]
+    offline: bool,
+}
+
+impl BuildArgs {
+    /// The same as what to build.
+    pub fn resolve(self) -> Request {
+        Request {
+            manifest_path: self.manifest.manifest_path,
+            package: self.package,
+            board: self.target,
+            features: OwnFeatures {
+                features: self
+                    .features
+                    .features
+                    .iter()
+                    .flat_map(|list| list.split(','))
+                    .filter(|feature| !feature.is_empty())
+                    .map(str::to_owned)
+                    .collect(),
+                all_features: self.features.all_features,
+                no_default_features: self.features.no_default_features,
+            },
+            profile: self.profile,
+            disk: self.size,
+            locked: self.locked,
+            offline: self.offline,
+        }
+    }
+}
+
+impl Cli {
+    /// Parses `args`, with the program's name. The `krazy` that cargo puts before a subcommand's arguments is dropped.
+    pub fn parse_args(args: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Self, clap::Error> {
+        let mut args: Vec<_> = args.into_iter().collect();
+        if args.get(1).is_some_and(|arg| arg == "krazy") {
+            args.remove(1);
+        }
+        let command = <Cli as CommandFactory>::command().after_help(exit_codes()).after_long_help(format!(
+            "{}\n\nMetadata, in the Cargo.toml of the package; [workspace.metadata.krazy] gives defaults:\n{}",
+            exit_codes(),
+            schema::reference()
+        ));
+        Cli::from_arg_matches(&command.try_get_matches_from(args)?)
+    }
+
+    /// The shell the options ask for. Sets the colour choice of the whole program.
+    pub fn shell(&self) -> Shell {
+        let choice = self.global.color.unwrap_or_else(|| {
+            // cargo's own setting; a word it does not know is cargo's to complain about.
+            let setting = std::env::var("CARGO_TERM_COLOR").unwrap_or_default();
+            <clap::ColorChoice as clap::ValueEnum>::from_str(&setting, false).unwrap_or_default()
+        });
+        match choice {
+            clap::ColorChoice::Auto => anstream::ColorChoice::Auto,
+            clap::ColorChoice::Always => anstream::ColorChoice::Always,
+            clap::ColorChoice::Never => anstream::ColorChoice::Never,
+        }
+        .write_global();
+        let verbosity = match (self.global.quiet, self.global.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (_, true) => Verbosity::Verbose,
+            _ => Verbosity::Normal,
+        };
+        Shell::new(verbosity, self.global.message_format)
+    }
+}
+
+/// Takes a board's name; clap lists the boards and suggests the nearest.
+fn board_parser() -> impl TypedValueParser<Value = &'static Board> {
+    let values = BOARDS.iter().map(|board| PossibleValue::new(board.name).help(board.description));
+    PossibleValuesParser::new(values).try_map(|name| Board::named(&name))
+}
+
+/// The exit codes of [`Exit`], for the help.
+fn exit_codes() -> String {
+    let mut text = String::from("Exit codes:");
+    for exit in [
+        Exit::Failed,
+        Exit::Usage,
+        Exit::Config,
+        Exit::Build,
+        Exit::MissingTool,
+        Exit::Fetch,
+        Exit::Image,
+        Exit::Expect,
+        Exit::Device,
+        Exit::Interrupted,
+    ] {
+        // Writing to a String cannot fail.
+        let _infallible = write!(text, "\n  {:>3}  {}", exit as u8, meaning(exit));
+    }
+    text
+}
+
+fn meaning(exit: Exit) -> &'static str {
+    match exit {
+        Exit::Failed => "an error without a code of its own",
+        Exit::Usage => "wrong arguments",
+        Exit::Config => "[package.metadata.krazy] is missing or wrong",
+        Exit::Build => "a crate did not install, or its binary cannot run on the board",
+        Exit::MissingTool => "the toolchain, QEMU or another tool is missing",
+        Exit::Fetch => "the kernel or another download failed, or did not verify",
+        Exit::Image => "the image could not be made or written",
+        Exit::Expect => "`run-qemu --expect` did not see its text, or `--timeout` ended the machine",
+        Exit::Device => "a device refused, or was not reached",
+        Exit::Interrupted => "interrupted",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<Cli, clap::Error> {
+        Cli::parse_args(args.iter().map(Into::into))
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn cargo_and_people_may_call_it() {
+        assert!(parse(&["/bin/cargo-krazy", "krazy", "image", "--dry-run"]).is_ok());
+        assert!(parse(&["/bin/cargo-krazy", "image", "--dry-run"]).is_ok());
+    }
+
+    #[test]
+    fn an_unknown_board_lists_the_known_ones() {
+        let error = parse(&["cargo-krazy", "image", "--dry-run", "--target", "x86-64"]).unwrap_err();
+        assert_eq!(error.exit_code(), Exit::Usage as i32);
+        let text = error.to_string();
+        assert!(text.contains("invalid value 'x86-64' for '--target <BOARD>'"), "{text}");
+        assert!(text.contains("[possible values: x86_64"), "{text}");
+        assert!(text.contains("a similar value exists: 'x86_64'"), "{text}");
+    }
+
+    #[test]
+    fn features_may_be_separated_by_commas_and_spaces() {
+        let cli = parse(&["cargo-krazy", "image", "--dry-run", "-F", "a,b c", "--features", "d"]).unwrap();
+        let Command::Image(args) = cli.command;
+        assert_eq!(args.build.resolve().features.features, ["a", "b", "c", "d"]);
+    }
+
+    #[test]
+    fn a_size_must_be_one() {
+        let error = parse(&["cargo-krazy", "image", "--dry-run", "--size", "big"]).unwrap_err().to_string();
+        assert!(error.contains("`big` is not a size"), "{error}");
+    }
+}

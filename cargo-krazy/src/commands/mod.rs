@@ -1,0 +1,21 @@
+//! One file per subcommand: its arguments, and an `exec` that calls one operation.
+
+pub mod image;
+
+use crate::shell::Shell;
+
+/// The subcommands.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Makes the disk image of an appliance
+    Image(image::Args),
+}
+
+impl Command {
+    /// Runs the command.
+    pub fn exec(self, shell: Shell) -> anyhow::Result<()> {
+        match self {
+            Command::Image(args) => args.exec(shell),
+        }
+    }
+}

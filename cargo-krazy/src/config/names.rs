@@ -1,0 +1,142 @@
+//! Checks of names a user chooses: each returns the name, or what it should have been.
+
+/// The longest host name Linux takes. Source: Linux `__NEW_UTS_LEN`.
+const MAX_HOSTNAME: usize = 64;
+
+/// Signals a service may be stopped with.
+const STOP_SIGNALS: [&str; 9] = ["TERM", "INT", "HUP", "QUIT", "USR1", "USR2", "ALRM", "WINCH", "KILL"];
+
+/// A host name: dot-separated labels of letters, digits and inner hyphens. Source: RFC 1123, section 2.1.
+pub fn hostname(text: &str) -> Result<String, &'static str> {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    if text.len() <= MAX_HOSTNAME && text.split('.').all(label) {
+        Ok(text.to_owned())
+    } else {
+        Err("a host name of at most 64 letters, digits and inner hyphens (RFC 1123)")
+    }
+}
+
+/// An appliance's name, which is also part of file names.
+pub fn appliance(text: &str) -> Result<String, &'static str> {
+    let first = text.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if first && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
+        Ok(text.to_owned())
+    } else {
+        Err("a name of at most 64 letters, digits, `-`, `_` and `.` that starts with a letter or digit")
+    }
+}
+
+/// A binary's name: a file name in `/bin`.
+pub fn binary(text: &str) -> Result<String, &'static str> {
+    let wrong = |c: char| c == '/' || c.is_whitespace() || c.is_control();
+    if text.is_empty() || text.starts_with('.') || text.len() > 255 || text.contains(wrong) {
+        Err("the name of a binary")
+    } else {
+        Ok(text.to_owned())
+    }
+}
+
+/// An account's name. Source: the portable form of useradd(8).
+pub fn account(text: &str) -> Result<String, &'static str> {
+    let first = text.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
+    let rest = |b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_');
+    if first && text.len() <= 32 && text.bytes().all(rest) {
+        Ok(text.to_owned())
+    } else {
+        Err("an account's name of at most 32 lower-case letters, digits, `-` and `_`")
+    }
+}
+
+/// A signal's name without `SIG`.
+pub fn signal(text: &str) -> Result<String, String> {
+    let name = text.to_ascii_uppercase();
+    let name = name.strip_prefix("SIG").unwrap_or(&name);
+    if STOP_SIGNALS.contains(&name) {
+        Ok(name.to_owned())
+    } else {
+        Err(format!("one of the signals {}", STOP_SIGNALS.join(", ")))
+    }
+}
+
+/// A kernel module's name, without folder and suffix.
+pub fn module(text: &str) -> Result<String, &'static str> {
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)) {
+        Ok(text.to_owned())
+    } else {
+        Err("a kernel module's name without folder and suffix")
+    }
+}
+
+/// A normal absolute path on the device: no empty, `.` or `..` parts.
+pub fn device_path(text: &str) -> Result<String, &'static str> {
+    let part = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains('\0');
+    match text.strip_prefix('/') {
+        Some(rest) if rest.split('/').all(part) => Ok(text.to_owned()),
+        _ => Err("an absolute path without empty, `.` or `..` parts"),
+    }
+}
+
+/// An http or https URL.
+pub fn http_url(text: &str) -> Result<String, &'static str> {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    match rest {
+        Some(rest) if !rest.is_empty() && !rest.contains(char::is_whitespace) => Ok(text.to_owned()),
+        _ => Err("an http or https URL"),
+    }
+}
+
+/// A SHA-256 in hex, as lower case.
+pub fn sha256(text: &str) -> Result<String, &'static str> {
+    if text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err("a SHA-256 of 64 hexadecimal digits")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_names_follow_rfc_1123() {
+        for good in ["weather", "3com", "a", "a-b.example.org", &"a".repeat(63)] {
+            assert!(hostname(good).is_ok(), "{good}");
+        }
+        for bad in ["", "-a", "a-", "a_b", "a..b", ".a", "a.", "ä", "a b", &"a".repeat(64), &"a.".repeat(33)]
+        {
+            assert!(hostname(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn signals_lose_their_prefix() {
+        assert_eq!(signal("SIGINT").as_deref(), Ok("INT"));
+        assert_eq!(signal("usr1").as_deref(), Ok("USR1"));
+        assert!(signal("STOP").is_err() && signal("").is_err() && signal("SIG").is_err());
+    }
+
+    #[test]
+    fn paths_on_the_device_are_normal() {
+        assert!(device_path("/etc/weather.toml").is_ok());
+        for bad in ["", "/", "etc/x", "/etc/", "/etc//x", "/etc/../x", "/./x"] {
+            assert!(device_path(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn other_names() {
+        assert!(appliance("weather-2.0").is_ok() && appliance("../x").is_err() && appliance(".x").is_err());
+        assert!(binary("krazy-init").is_ok() && binary("a/b").is_err() && binary("").is_err());
+        assert!(account("_web").is_ok() && account("Web").is_err() && account("").is_err());
+        assert!(module("brcmfmac").is_ok() && module("net/ipv6.ko").is_err());
+        assert!(http_url("https://host/x").is_ok() && http_url("ftp://host/x").is_err());
+        assert_eq!(sha256(&"AB".repeat(32)), Ok("ab".repeat(32)));
+        assert!(sha256("ab").is_err());
+    }
+}

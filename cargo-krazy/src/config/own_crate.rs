@@ -1,0 +1,138 @@
+//! The user's own package: which binaries it has, and how they are installed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cargo_metadata::{Package, Target};
+
+use super::suggestion::{did_you_mean, quoted};
+use super::{Install, Source};
+
+/// Features of the own package.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnFeatures {
+    /// `--features`.
+    pub features: Vec<String>,
+    /// `--all-features`.
+    pub all_features: bool,
+    /// `--no-default-features`.
+    pub no_default_features: bool,
+}
+
+/// The own package's install, and the binaries it gives.
+#[derive(Debug)]
+pub struct OwnCrate {
+    /// What cargo is asked to do.
+    pub install: Install,
+    /// The names of the binaries that will be installed.
+    pub binaries: Vec<String>,
+}
+
+/// What is wrong with the own package: the key to blame if there is one, the problem, the help.
+#[derive(Debug)]
+pub struct Problem {
+    /// The key of the metadata.
+    pub key: Option<&'static str>,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub help: String,
+}
+
+/// The install of `package`, checked against the targets it has: `bins`, or all whose required features are on.
+pub fn install(
+    package: &Package,
+    features: OwnFeatures,
+    bins: Vec<String>,
+    profile: Option<String>,
+) -> Result<OwnCrate, Problem> {
+    let known = |feature: &&String| feature.contains('/') || package.features.contains_key(feature.as_str());
+    if let Some(unknown) = features.features.iter().find(|feature| !known(feature)) {
+        return Err(Problem {
+            key: None,
+            message: format!("the package `{}` has no feature `{unknown}`", package.name),
+            help: did_you_mean(unknown, "features", package.features.keys().map(String::as_str)),
+        });
+    }
+    let targets: Vec<_> = package.targets.iter().filter(|target| target.is_bin()).collect();
+    if targets.is_empty() {
+        return Err(Problem {
+            key: None,
+            message: format!("the package `{}` has no binary, so there is nothing to run", package.name),
+            help: "add src/main.rs or a [[bin]] target, or put the metadata into the package that has one"
+                .into(),
+        });
+    }
+    let names = || targets.iter().map(|target| target.name.as_str());
+    if let Some(unknown) = bins.iter().find(|bin| !names().any(|name| name == *bin)) {
+        return Err(Problem {
+            key: Some("bins"),
+            message: format!("has `{unknown}`, which is no binary of `{}`", package.name),
+            help: did_you_mean(unknown, "binaries", names()),
+        });
+    }
+    let enabled = enabled(package, &features);
+    let lacks = |target: &Target| -> Vec<String> {
+        target
+            .required_features
+            .iter()
+            .filter(|feature| !enabled.contains(feature.as_str()))
+            .cloned()
+            .collect()
+    };
+    let wanted: Vec<_> =
+        targets.iter().filter(|target| bins.is_empty() || bins.contains(&target.name)).collect();
+    // If several lack features, the one named like the package is what the user thinks of.
+    let lacking = || wanted.iter().filter(|target| !lacks(target).is_empty());
+    let lacking = lacking().find(|target| package.name == target.name).or_else(|| lacking().next());
+    let binaries: Vec<_> =
+        wanted.iter().filter(|target| lacks(target).is_empty()).map(|target| target.name.clone()).collect();
+    if let Some(target) = lacking.filter(|_| !bins.is_empty() || binaries.is_empty()) {
+        let needed = lacks(target);
+        return Err(Problem {
+            key: None,
+            message: format!(
+                "the binary `{}` requires features that are off: {}",
+                target.name,
+                quoted(needed.iter().map(String::as_str))
+            ),
+            help: format!("add `features = {needed:?}` to [package.metadata.krazy]"),
+        });
+    }
+    let folder = package.manifest_path.parent().unwrap_or(&package.manifest_path);
+    let install = Install {
+        name: package.name.to_string(),
+        source: Source::Path { path: folder.into() },
+        bins,
+        features: features.features,
+        all_features: features.all_features,
+        no_default_features: features.no_default_features,
+        profile,
+        locked: true,
+        env: BTreeMap::new(),
+    };
+    Ok(OwnCrate { install, binaries })
+}
+
+/// All features that are on, as cargo would compute them, without those of dependencies.
+fn enabled<'a>(package: &'a Package, features: &'a OwnFeatures) -> BTreeSet<&'a str> {
+    let mut open: Vec<&str> = features.features.iter().map(String::as_str).collect();
+    if features.all_features {
+        open.extend(package.features.keys().map(String::as_str));
+    }
+    if !features.no_default_features {
+        open.push("default");
+    }
+    let mut enabled = BTreeSet::new();
+    while let Some(feature) = open.pop() {
+        // `dependency/feature` also turns the optional dependency on; `dependency?/feature` does not.
+        let feature = match feature.split_once('/') {
+            Some((dependency, _)) if dependency.ends_with('?') => continue,
+            Some((dependency, _)) => dependency,
+            None => feature,
+        };
+        if enabled.insert(feature) {
+            open.extend(package.features.get(feature).into_iter().flatten().map(String::as_str));
+        }
+    }
+    enabled
+}

@@ -1,0 +1,153 @@
+//! The tables `service.NAME`, and what must hold between services.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use krazy_boot::manifest::{MILESTONES, Restart, ServiceSettings};
+
+use super::suggestion::did_you_mean;
+use super::table::Table;
+use super::{Appliance, OWN_INIT, names, schema};
+use crate::failure::{Exit, Failure};
+
+/// The longest `stop-timeout`, in seconds: a shutdown must end within a day.
+const MAX_STOP_TIMEOUT: i64 = 86_400;
+
+/// Sets what `table` says in `settings`; variables of `env` are added to those already there.
+pub fn apply(table: &Table<'_>, settings: &mut ServiceSettings) -> Result<(), Failure> {
+    table.check_keys(schema::SERVICE)?;
+    if let Some(args) = table.strings("args")? {
+        if args.iter().any(|arg| arg.contains('\0')) {
+            return Err(table.invalid("args", "must not contain a NUL character"));
+        }
+        settings.args = args;
+    }
+    if let Some(env) = table.table("env")? {
+        for name in env.names() {
+            if name.is_empty() || name.contains(['=', '\0']) {
+                return Err(env.invalid(name, "must be a variable's name without `=`"));
+            }
+            let value = env.string(name)?.unwrap_or_default();
+            if value.contains('\0') {
+                return Err(env.invalid(name, "must not contain a NUL character"));
+            }
+            settings.env.insert(name.to_owned(), value.to_owned());
+        }
+    }
+    if let Some(workdir) = table.parsed("workdir", working_directory)? {
+        settings.workdir = Some(workdir);
+    }
+    if let Some(after) = table.strings("after")? {
+        for name in &after {
+            names::binary(name).map_err(|_| {
+                let milestones = MILESTONES.join("`, `");
+                table
+                    .invalid("after", format!("has {name:?}, which is no service and none of `{milestones}`"))
+            })?;
+        }
+        settings.after = after;
+    }
+    if let Some(restart) = table.parsed("restart", restart)? {
+        settings.restart = restart;
+    }
+    if let Some(user) = table.parsed("user", names::account)? {
+        settings.user = Some(user);
+    }
+    if let Some(signal) = table.parsed("stop-signal", names::signal)? {
+        settings.stop_signal = signal;
+    }
+    if let Some(seconds) = table.integer("stop-timeout", 0..=MAX_STOP_TIMEOUT)? {
+        // Cannot fail within the range just checked.
+        settings.stop_timeout = u32::try_from(seconds).unwrap_or(u32::MAX);
+    }
+    if let Some(required) = table.boolean("required")? {
+        settings.required = required;
+    }
+    Ok(())
+}
+
+fn restart(text: &str) -> Result<Restart, &'static str> {
+    match text {
+        "always" => Ok(Restart::Always),
+        "on-failure" => Ok(Restart::OnFailure),
+        "never" => Ok(Restart::Never),
+        _ => Err("\"always\", \"on-failure\" or \"never\""),
+    }
+}
+
+fn working_directory(text: &str) -> Result<String, &'static str> {
+    if text == "/" { Ok(text.to_owned()) } else { names::device_path(text) }
+}
+
+/// A cycle in `after`, as the names along it with the first one again at the end.
+pub fn cycle(services: &BTreeMap<String, ServiceSettings>) -> Option<Vec<&str>> {
+    let mut done = BTreeSet::new();
+    services.keys().find_map(|start| walk(services, start, &mut Vec::new(), &mut done))
+}
+
+fn walk<'a>(
+    services: &'a BTreeMap<String, ServiceSettings>,
+    name: &'a str,
+    path: &mut Vec<&'a str>,
+    done: &mut BTreeSet<&'a str>,
+) -> Option<Vec<&'a str>> {
+    if let Some(first) = path.iter().position(|visited| *visited == name) {
+        let mut cycle = path.get(first..).unwrap_or_default().to_vec();
+        cycle.push(name);
+        return Some(cycle);
+    }
+    if done.contains(name) {
+        return None;
+    }
+    path.push(name);
+    let after = services.get(name).map(|settings| settings.after.as_slice()).unwrap_or_default();
+    let found = after.iter().find_map(|next| walk(services, next, path, done));
+    path.pop();
+    done.insert(name);
+    found
+}
+
+/// Checks the appliance against the names of the binaries that `Appliance::installs` put into `/bin`: `init` must
+/// be one of them, each service table must belong to one, and so must every name in `after`.
+pub fn check_services(appliance: &Appliance, installed: &BTreeSet<String>) -> Result<(), Failure> {
+    let manifest = super::table::shown(&appliance.manifest_path).display();
+    let error = |message: String| Failure::new(Exit::Config, format!("{manifest}: {message}"));
+    let names = || installed.iter().map(String::as_str);
+    let init = appliance.init.as_str();
+    if init == OWN_INIT && installed.contains(init) {
+        return Err(error(format!(
+            "two binaries are called `{init}`: one that was installed, and our own init"
+        ))
+        .help("rename yours, or leave it out with `bins`"));
+    }
+    if init != OWN_INIT && !installed.contains(init) {
+        let candidates = names().chain([OWN_INIT]);
+        return Err(error(format!("`init` is `{init}`, which is not an installed binary"))
+            .help(did_you_mean(init, "binaries", candidates)));
+    }
+    if init != "init" && installed.contains("init") {
+        return Err(init_conflict(&error, init));
+    }
+    let services = || names().filter(|name| *name != init);
+    for (name, settings) in &appliance.services {
+        if !services().any(|service| service == name) {
+            let why = if name == init { "is the init, not a service" } else { "is not an installed binary" };
+            return Err(error(format!("`{name}` in [package.metadata.krazy.service] {why}"))
+                .help(did_you_mean(name, "services", services())));
+        }
+        let known = |after: &String| {
+            MILESTONES.contains(&after.as_str()) || services().any(|service| service == after)
+        };
+        if let Some(unknown) = settings.after.iter().find(|after| !known(after)) {
+            let message = format!("the service `{name}` starts after `{unknown}`, which does not exist");
+            let candidates = services().filter(|service| service != name).chain(MILESTONES);
+            return Err(error(message).help(did_you_mean(unknown, "names", candidates)));
+        }
+    }
+    Ok(())
+}
+
+/// The error for a binary called `init` that is not the init.
+pub fn init_conflict(error: &dyn Fn(String) -> Failure, init: &str) -> Failure {
+    error(format!("a binary is called `init`, but /bin/init is `{init}`"))
+        .help("write `init = \"init\"` to make it the init, rename it, or leave it out with `bins`")
+}

@@ -1,0 +1,126 @@
+//! `service.NAME`, and what is checked once the installed binaries are known.
+
+use std::collections::BTreeSet;
+
+use krazy_boot::manifest::{Restart, ServiceSettings};
+
+use super::*;
+use crate::config::check_services;
+
+#[test]
+fn every_key_is_read() {
+    let appliance = load_text(
+        "[package.metadata.krazy.service.weather]\nargs = [\"--listen\", \"0.0.0.0:80\"]\n\
+         env = { RUST_LOG = \"info\" }\nworkdir = \"/data/weather\"\nafter = [\"network\", \"clock\"]\n\
+         restart = \"on-failure\"\nuser = \"web\"\nstop-signal = \"SIGINT\"\nstop-timeout = 30\nrequired = false",
+    );
+    let expected = ServiceSettings {
+        args: vec!["--listen".into(), "0.0.0.0:80".into()],
+        env: [("RUST_LOG".to_owned(), "info".to_owned())].into(),
+        workdir: Some("/data/weather".into()),
+        after: vec!["network".into(), "clock".into()],
+        restart: Restart::OnFailure,
+        user: Some("web".into()),
+        stop_signal: "INT".into(),
+        stop_timeout: 30,
+        required: false,
+    };
+    assert_eq!(appliance.services["weather"], expected);
+}
+
+#[test]
+fn wrong_settings_are_told() {
+    let table = "[package.metadata.krazy.service.web]";
+    for (text, problem) in [
+        (
+            "restart = \"sometimes\"",
+            "`restart` in TABLE must be \"always\", \"on-failure\" or \"never\", not \"sometimes\"",
+        ),
+        ("stop-signal = \"SIGNAL\"", "`stop-signal` in TABLE must be one of the signals TERM, INT,"),
+        ("stop-timeout = -1", "`stop-timeout` in TABLE must be from 0 to 86400, not -1"),
+        ("user = \"Web Server\"", "`user` in TABLE must be an account's name"),
+        ("workdir = \"data\"", "`workdir` in TABLE must be an absolute path"),
+        (
+            "after = [\"a b\"]",
+            "`after` in TABLE has \"a b\", which is no service and none of `network`, `clock`, `data`",
+        ),
+        ("required = 1", "`required` in TABLE must be true or false, not an integer"),
+        ("args = \"-v\"", "`args` in TABLE must be a list of strings, not a string"),
+        (
+            "env = { A = 1 }",
+            "`A` in [package.metadata.krazy.service.web.env] must be a string, not an integer",
+        ),
+        (
+            "env = { \"A=B\" = \"\" }",
+            "`A=B` in [package.metadata.krazy.service.web.env] must be a variable's name without `=`",
+        ),
+    ] {
+        let error = error(&format!("{table}\n{text}"));
+        let expected = format!("DIR/Cargo.toml:7: {}", problem.replace("TABLE", table));
+        assert!(error.starts_with(&expected), "{error}\nexpected: {expected}");
+    }
+    let name = error("service.\"a/b\" = {}");
+    assert!(name.contains("`a/b` in [package.metadata.krazy.service] cannot be a service"), "{name}");
+}
+
+#[test]
+fn a_cycle_is_named() {
+    assert_eq!(
+        error("service.a.after = [\"network\", \"b\"]\nservice.b.after = [\"c\"]\nservice.c.after = [\"a\"]"),
+        "DIR/Cargo.toml:6: `after` in [package.metadata.krazy.service.a] makes services wait for each other: \
+         a → b → c → a"
+    );
+    assert!(error("service.x.after = [\"x\"]").ends_with("x → x"));
+    let entered = error("service.a.after = [\"b\"]\nservice.b.after = [\"b\"]");
+    assert!(entered.starts_with("DIR/Cargo.toml:7:") && entered.ends_with("other: b → b"), "{entered}");
+    let diamond = "service.a.after = [\"b\", \"c\"]\nservice.b.after = [\"d\"]\nservice.c.after = [\"d\"]";
+    assert_eq!(load_text(diamond).services.len(), 4);
+}
+
+/// Message and help of `check_services` for the metadata `text` and these installed binaries.
+fn check(text: &str, installed: &[&str]) -> Result<(), String> {
+    let installed: BTreeSet<_> = installed.iter().map(|&name| name.to_owned()).collect();
+    check_services(&load_text(text), &installed).map_err(|failure| {
+        let error = anyhow::Error::from(failure);
+        let help = Failure::help_of(&error).unwrap_or_default();
+        let text = format!("{error}\nhelp: {help}");
+        text.split_once("Cargo.toml: ").unwrap().1.to_owned()
+    })
+}
+
+#[test]
+fn what_tables_name_must_have_been_installed() {
+    let installed = ["krazy-admind", "weather"];
+    assert_eq!(check("service.weather.after = [\"krazy-admind\", \"data\"]", &installed), Ok(()));
+    assert_eq!(check("init = \"weather\"", &installed), Ok(()));
+    for (text, expected) in [
+        (
+            "service.wether = {}",
+            "`wether` in [package.metadata.krazy.service] is not an installed binary\nhelp: did you mean `weather`?",
+        ),
+        (
+            "service.weather.after = [\"netwrok\"]",
+            "the service `weather` starts after `netwrok`, which does not exist\nhelp: did you mean `network`?",
+        ),
+        (
+            "init = \"kraxy-init\"",
+            "`init` is `kraxy-init`, which is not an installed binary\nhelp: did you mean `krazy-init`?",
+        ),
+        (
+            "init = \"weather\"\nservice.weather = {}",
+            "`weather` in [package.metadata.krazy.service] is the init, not a service\n\
+             help: the services are `krazy-admind`",
+        ),
+    ] {
+        assert_eq!(check(text, &installed).unwrap_err(), expected);
+    }
+}
+
+#[test]
+fn the_names_of_inits_are_not_for_services() {
+    let conflict = check("", &["krazy-admind", "weather", "init"]).unwrap_err();
+    assert!(conflict.starts_with("a binary is called `init`, but /bin/init is `krazy-init`"), "{conflict}");
+    assert_eq!(check("init = \"init\"", &["krazy-admind", "weather", "init"]), Ok(()));
+    let two = check("", &["krazy-admind", "weather", "krazy-init"]).unwrap_err();
+    assert!(two.starts_with("two binaries are called `krazy-init`"), "{two}");
+}

@@ -1,0 +1,96 @@
+//! Ctrl-C: the program ends with [`Exit::Interrupted`], and leaves nothing half-made behind.
+//!
+//! A thread waits for SIGINT and SIGTERM. Work that is in a loop calls [`check`] and ends by itself; then
+//! destructors clean up. Work that is blocked (a download, a prompt) cannot, so after a grace period the thread runs
+//! the actions of all living [`Cleanup`]s and ends the program. A second Ctrl-C does that at once.
+//!
+//! Child processes need no forwarding: the terminal sends SIGINT to its whole foreground process group.
+
+use std::collections::BTreeMap;
+use std::process;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::failure::{Exit, Failure};
+
+/// How long blocked work may go on after the signal, until nobody believes that it will notice.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// How long cleaning up may take once [`check`] has reported the interrupt.
+const UNWINDING: Duration = Duration::from_secs(10);
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+static NOTICED: AtomicBool = AtomicBool::new(false);
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+type Action = Box<dyn FnOnce() + Send>;
+static ACTIONS: Mutex<BTreeMap<u64, Action>> = Mutex::new(BTreeMap::new());
+
+/// Starts to handle signals. Call once, before any work.
+pub fn install() -> Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM]).context("failed to handle signals")?;
+    thread::Builder::new()
+        .name("interrupt".to_owned())
+        .spawn(move || {
+            if signals.forever().next().is_none() {
+                return;
+            }
+            INTERRUPTED.store(true, Ordering::SeqCst);
+            let start = Instant::now();
+            while start.elapsed() < if NOTICED.load(Ordering::SeqCst) { UNWINDING } else { GRACE } {
+                if signals.pending().next().is_some() {
+                    break;
+                }
+                thread::sleep(Duration::from_millis(20));
+            }
+            // Newest first: what was made later may stand in what was made earlier. The lock is kept, so that
+            // the main thread cannot begin something new to clean up.
+            let mut actions = actions();
+            while let Some((_, action)) = actions.pop_last() {
+                action();
+            }
+            process::exit(Exit::Interrupted as i32)
+        })
+        .context("failed to start the thread that handles signals")?;
+    Ok(())
+}
+
+/// Fails if the program was interrupted. Cheap: for every turn of a long loop, and after every child process.
+pub fn check() -> Result<()> {
+    if !INTERRUPTED.load(Ordering::SeqCst) {
+        return Ok(());
+    }
+    NOTICED.store(true, Ordering::SeqCst);
+    Err(Failure::new(Exit::Interrupted, "interrupted").into())
+}
+
+/// Registers what must happen if the program is ended by an interrupt without unwinding, such as the removal
+/// of a temporary file. Dropping the guard forgets the action; it does not run it.
+/// The action must be quick, and must neither register nor drop a guard.
+pub fn cleanup(action: impl FnOnce() + Send + 'static) -> Cleanup {
+    let id = NEXT.fetch_add(1, Ordering::SeqCst);
+    actions().insert(id, Box::new(action));
+    Cleanup(id)
+}
+
+/// While it lives, its action is run when an interrupt ends the program. See [`cleanup`].
+#[derive(Debug)]
+#[must_use = "dropping it at once forgets the action"]
+pub struct Cleanup(u64);
+
+impl Drop for Cleanup {
+    fn drop(&mut self) {
+        actions().remove(&self.0);
+    }
+}
+
+/// The actions, even if another thread panicked while it held them: each insertion and removal is complete.
+fn actions() -> MutexGuard<'static, BTreeMap<u64, Action>> {
+    ACTIONS.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,240 @@
+//! What a build will do, as plain data: computed before any work, and printable.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use krazy_boot::layout::DiskLayout;
+use krazy_boot::manifest::{Restart, ServiceSettings};
+use krazy_boot::size::Bytes;
+use serde::Serialize;
+
+use crate::config::{Appliance, Install, KernelSource, OWN_INIT};
+use crate::failure::{Exit, Failure};
+
+/// A build that has not begun.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What is made.
+    pub appliance: Appliance,
+    /// The file or device it is written to.
+    pub output: PathBuf,
+    /// Where its partitions will be.
+    pub layout: DiskLayout,
+}
+
+impl Plan {
+    /// The plan for `appliance`, written to `output` or to `krazy/NAME-BOARD.img` in cargo's target directory.
+    ///
+    /// Fails if the sizes do not make a disk.
+    pub fn new(appliance: Appliance, output: Option<PathBuf>) -> Result<Self, Failure> {
+        let layout = DiskLayout::new(appliance.sizes).map_err(|error| {
+            Failure::new(Exit::Config, error.to_string()).help(
+                "`size`, `boot-size` and `root-size` in [package.metadata.krazy], or `--size`, set the sizes",
+            )
+        })?;
+        let output = output.unwrap_or_else(|| {
+            let file = format!("{}-{}.img", appliance.name, appliance.board.name);
+            appliance.target_directory.join("krazy").join(file)
+        });
+        Ok(Plan { appliance, output, layout })
+    }
+
+    /// The plan as the object `--message-format json` prints.
+    pub fn message(&self) -> impl Serialize {
+        let appliance = &self.appliance;
+        Message {
+            reason: "plan",
+            name: &appliance.name,
+            version: &appliance.version,
+            hostname: &appliance.hostname,
+            board: appliance.board.name,
+            triple: appliance.board.triple,
+            manifest_path: &appliance.manifest_path,
+            output: &self.output,
+            bytes: self.layout.disk().bytes(),
+            partitions: self.partitions(),
+            installs: self.installs(),
+            init: &appliance.init,
+            kernel: &appliance.kernel,
+            cmdline: self.cmdline(),
+            modules: &appliance.modules,
+            services: &appliance.services,
+            files: &appliance.files,
+            compression_level: appliance.compression_level,
+            boot_writable: appliance.boot_writable,
+        }
+    }
+
+    fn partitions(&self) -> [Partition; 4] {
+        let [boot, root_a, root_b, data] = self.layout.partitions();
+        let partition = |number, name, file_system, extent: krazy_boot::layout::Extent| Partition {
+            number,
+            name,
+            file_system,
+            start: extent.start.bytes(),
+            bytes: extent.len.bytes(),
+        };
+        [
+            partition(1, "boot", "fat32", boot),
+            partition(2, "root A", "squashfs", root_a),
+            partition(3, "root B", "squashfs", root_b),
+            partition(4, "data", "ext4", data),
+        ]
+    }
+
+    fn installs(&self) -> Vec<PlannedInstall<'_>> {
+        let appliance = &self.appliance;
+        let installs = appliance.installs.iter().chain([&appliance.first_stage]);
+        installs
+            .map(|install| PlannedInstall {
+                name: &install.name,
+                command: self.command(install),
+                env: &install.env,
+            })
+            .collect()
+    }
+
+    /// The install's command line in outline: without the folders and the linker's settings of this machine.
+    fn command(&self, install: &Install) -> String {
+        let mut words = vec!["cargo".to_owned(), "install".to_owned()];
+        words.extend(install.arguments().iter().map(|word| word.display().to_string()));
+        words.extend(["--target".to_owned(), self.appliance.board.triple.to_owned()]);
+        if self.appliance.offline {
+            words.push("--offline".to_owned());
+        }
+        let quote =
+            |word: &String| match word.contains(|c: char| c.is_whitespace() || "<>*?'\"$&;|".contains(c)) {
+                true => format!("'{}'", word.replace('\'', r"'\''")),
+                false => word.clone(),
+            };
+        words.iter().map(quote).collect::<Vec<_>>().join(" ")
+    }
+
+    fn cmdline(&self) -> Vec<&str> {
+        let own = self.appliance.cmdline.iter().map(String::as_str);
+        self.appliance.board.cmdline.iter().copied().chain(own).collect()
+    }
+}
+
+#[derive(Serialize)]
+struct Message<'a> {
+    reason: &'static str,
+    name: &'a str,
+    version: &'a str,
+    hostname: &'a str,
+    board: &'a str,
+    triple: &'a str,
+    manifest_path: &'a PathBuf,
+    output: &'a PathBuf,
+    bytes: Bytes,
+    partitions: [Partition; 4],
+    installs: Vec<PlannedInstall<'a>>,
+    init: &'a str,
+    kernel: &'a KernelSource,
+    cmdline: Vec<&'a str>,
+    modules: &'a [String],
+    services: &'a BTreeMap<String, ServiceSettings>,
+    files: &'a BTreeMap<String, PathBuf>,
+    compression_level: i32,
+    boot_writable: bool,
+}
+
+#[derive(Serialize)]
+struct Partition {
+    number: u8,
+    name: &'static str,
+    file_system: &'static str,
+    start: Bytes,
+    bytes: Bytes,
+}
+
+#[derive(Serialize)]
+struct PlannedInstall<'a> {
+    name: &'a str,
+    command: String,
+    env: &'a BTreeMap<String, String>,
+}
+
+/// Prints the plan for people.
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let appliance = &self.appliance;
+        writeln!(f, "Appliance {} v{} for {}", appliance.name, appliance.version, appliance.board.name)?;
+        writeln!(f, "  hostname     {}", appliance.hostname)?;
+        writeln!(f, "  output       {}", self.output.display())?;
+        writeln!(f, "  kernel       {}", appliance.kernel)?;
+        writeln!(f, "  parameters   {}", self.cmdline().join(" "))?;
+        if !appliance.modules.is_empty() {
+            writeln!(f, "  modules      {}", appliance.modules.join(" "))?;
+        }
+        writeln!(f, "  compression  zstd {}", appliance.compression_level)?;
+        writeln!(f, "  /bin/init    {}", appliance.init)?;
+        writeln!(f, "  /boot        {}", if appliance.boot_writable { "writable" } else { "read-only" })?;
+        writeln!(f, "\nDisk of {}", self.layout.disk().bytes())?;
+        for Partition { number, name, file_system, start, bytes } in self.partitions() {
+            writeln!(f, "  {number} {name:<7} {file_system:<9} {bytes:>9} at {start}")?;
+        }
+        writeln!(f, "\nInstalls")?;
+        for PlannedInstall { name, command, .. } in self.installs() {
+            let note = match name == OWN_INIT {
+                true if appliance.init == OWN_INIT => " (first stage and init)",
+                true => " (first stage only)",
+                false => "",
+            };
+            writeln!(f, "  {name}{note}\n    {command}")?;
+        }
+        if !appliance.services.is_empty() {
+            writeln!(f, "\nServices with settings (all others run with the defaults)")?;
+        }
+        for (name, settings) in &appliance.services {
+            writeln!(f, "  {}", ServiceLine(name, settings))?;
+        }
+        if !appliance.files.is_empty() {
+            writeln!(f, "\nFiles")?;
+        }
+        for (destination, source) in &appliance.files {
+            writeln!(f, "  {destination} from {}", source.display())?;
+        }
+        Ok(())
+    }
+}
+
+/// A service and what differs from the defaults.
+struct ServiceLine<'a>(&'a str, &'a ServiceSettings);
+
+impl fmt::Display for ServiceLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ServiceLine(name, settings) = self;
+        write!(f, "{name}")?;
+        for arg in &settings.args {
+            if arg.contains(char::is_whitespace) || arg.is_empty() {
+                write!(f, " {arg:?}")?
+            } else {
+                write!(f, " {arg}")?
+            }
+        }
+        let defaults = ServiceSettings::default();
+        if !settings.env.is_empty() {
+            write!(f, "; env {}", settings.env.keys().map(String::as_str).collect::<Vec<_>>().join(" "))?;
+        }
+        if !settings.after.is_empty() {
+            write!(f, "; after {}", settings.after.join(" "))?;
+        }
+        if let Some(user) = &settings.user {
+            write!(f, "; user {user}")?;
+        }
+        if let Some(workdir) = &settings.workdir {
+            write!(f, "; in {workdir}")?;
+        }
+        match settings.restart {
+            Restart::Always => {}
+            Restart::OnFailure => write!(f, "; restarted on failure")?,
+            Restart::Never => write!(f, "; never restarted")?,
+        }
+        if (&settings.stop_signal, settings.stop_timeout) != (&defaults.stop_signal, defaults.stop_timeout) {
+            write!(f, "; stopped by {}, killed after {} s", settings.stop_signal, settings.stop_timeout)?;
+        }
+        if settings.required { Ok(()) } else { write!(f, "; not required") }
+    }
+}
