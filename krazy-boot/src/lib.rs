@@ -7,10 +7,10 @@
 //!
 //! | where | what | module |
 //! |---|---|---|
-//! | LBA 0 | boot sector code (at most 440 bytes), disk signature, partition table | [`layout`] |
-//! | LBA 1, 2 | boot selector and its spare copy | `selector` |
-//! | LBA 64 … 1023 | slot A's load table and what it loads into low memory | `load_table` |
-//! | LBA 1024 … 1983 | the same for slot B | `load_table` |
+//! | LBA 0 | boot sector code (at most 440 bytes), disk signature, partition table | [`mbr`], [`boot_sector`] |
+//! | LBA 1, 2 | boot selector and its spare copy | [`selector`] |
+//! | LBA 64 … 1023 | slot A's load table and what it loads into low memory | [`slot_area`], [`load_table`] |
+//! | LBA 1024 … 1983 | the same for slot B | [`slot_area`] |
 //! | partition 1 | FAT32, `/boot`: per slot a kernel, an initramfs and a command line | [`slot`] |
 //! | partitions 2, 3 | SquashFS, root A and root B | [`layout`] |
 //! | partition 4 | ext4, `/data` | [`layout`] |
@@ -22,9 +22,17 @@
 //! Files of one slot share a prefix (`a-`, `b-`) instead of a folder. The Raspberry Pi firmware accepts any
 //! string as `os_prefix`, and fatfs 0.3.6 writes folders that `fsck.fat` complains about.
 
+pub mod boot_fat;
+pub mod boot_sector;
+pub mod bzimage;
 pub mod cmdline;
 pub mod credentials;
 pub mod layout;
+pub mod load_table;
 pub mod manifest;
+pub mod mbr;
+pub mod ordered_write;
+pub mod selector;
 pub mod size;
 pub mod slot;
+pub mod slot_area;

@@ -1,0 +1,265 @@
+//! A bounded, read-only reader of FAT32 root-level files that tells where on the disk a file's sectors are.
+//!
+//! Source: Microsoft "FAT: General Overview of On-Disk Format" 1.03. Long names are read; folders are not
+//! entered. Not supported: FAT12 and FAT16, sectors other than 512 bytes. Nothing the image says makes it
+//! allocate more than [`MAX_EXTENTS`] extents or a root folder of [`MAX_ROOT_LEN`] bytes.
+//!
+//! A running system that reads a mounted `/boot` through this should sync the file system first and open the
+//! partition's own device (not the disk's), whose page cache is the one the file system uses for its tables.
+
+use std::io::{self, Read, Seek, SeekFrom};
+
+use crate::layout::Extent;
+use crate::size::{Bytes, SECTOR_SIZE, Sectors};
+
+mod directory;
+
+/// A file in more pieces than this is refused. A load table holds far fewer.
+pub const MAX_EXTENTS: usize = 4096;
+
+/// FAT limits a folder to 65536 entries of 32 bytes.
+pub const MAX_ROOT_LEN: usize = 65536 * 32;
+
+const SECTOR: usize = SECTOR_SIZE as usize;
+/// Cluster numbers from here on end a chain; one below marks a bad cluster. The upper four bits are reserved.
+const BAD_CLUSTER: u32 = 0x0fff_fff7;
+const CLUSTER_MASK: u32 = 0x0fff_ffff;
+
+/// A FAT32 file system.
+#[derive(Debug)]
+pub struct BootFat<R> {
+    reader: R,
+    /// Where the partition begins in `reader`, in bytes.
+    offset: u64,
+    /// Where the partition begins on the disk.
+    partition: Extent,
+    sectors_per_cluster: u32,
+    fat_start: u32,
+    data_start: u32,
+    /// Cluster numbers are 2 … `clusters` + 1.
+    clusters: u32,
+    root_cluster: u32,
+    /// The FAT sector read last: its number within the partition, and its content.
+    fat_sector: Option<(u32, [u8; SECTOR])>,
+}
+
+/// A file in the root folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FatFile {
+    /// Its long name, or the short one if it has no long one.
+    pub name: String,
+    /// Its 8.3 name, in upper case.
+    pub short_name: String,
+    /// Its length.
+    pub size: Bytes,
+    first_cluster: u32,
+}
+
+/// Why a file could not be read from `/boot`.
+#[derive(Debug, thiserror::Error)]
+pub enum FatError {
+    /// The disk could not be read.
+    #[error("failed to read sector {sector} of the boot partition")]
+    Read {
+        /// Within the partition.
+        sector: u32,
+        /// What the disk answered.
+        source: io::Error,
+    },
+    /// No FAT32.
+    #[error("the boot partition is not a FAT32 file system: {0}")]
+    NotFat32(&'static str),
+    /// The cluster chain leaves the file system or ends early.
+    #[error("the file system of the boot partition is damaged: the chain of `{0}` is broken")]
+    Chain(String),
+    /// More than [`MAX_EXTENTS`] pieces.
+    #[error("`{0}` on the boot partition is in more than {MAX_EXTENTS} pieces")]
+    TooFragmented(String),
+    /// No such file.
+    #[error("there is no `{0}` on the boot partition")]
+    NotFound(String),
+    /// The file is longer than the caller expected.
+    #[error("`{name}` on the boot partition has {size}, at most {limit} are expected")]
+    TooLong {
+        /// Which file.
+        name: String,
+        /// How long it is.
+        size: Bytes,
+        /// What the caller allowed.
+        limit: Bytes,
+    },
+}
+
+impl<R: Read + Seek> BootFat<R> {
+    /// Reads the boot record. The file system begins `offset` bytes into `reader` and lies at `partition` on
+    /// the disk: for a whole disk, `offset` is the partition's start; for the partition's own device, 0.
+    pub fn open(reader: R, offset: Bytes, partition: Extent) -> Result<Self, FatError> {
+        if partition.start.0.checked_add(partition.len.0).is_none() {
+            return Err(FatError::NotFat32("the partition leaves the disk"));
+        }
+        let mut fat = BootFat {
+            reader,
+            offset: offset.0,
+            partition,
+            sectors_per_cluster: 1,
+            fat_start: 0,
+            data_start: 0,
+            clusters: 0,
+            root_cluster: 0,
+            fat_sector: None,
+        };
+        let mut record = [0; SECTOR];
+        fat.read_sectors(0, &mut record)?;
+        let short = |at: usize| u16::from_le_bytes([record[at], record[at + 1]]);
+        let long = |at: usize| u32::from(short(at)) | u32::from(short(at + 2)) << 16;
+        if short(510) != 0xaa55 {
+            return Err(FatError::NotFat32("no boot signature"));
+        }
+        if u64::from(short(11)) != SECTOR_SIZE {
+            return Err(FatError::NotFat32("its sectors have not 512 bytes"));
+        }
+        // FAT12 and FAT16 have a root folder of fixed size and a 16-bit FAT length.
+        if short(17) != 0 || short(22) != 0 || long(36) == 0 {
+            return Err(FatError::NotFat32("it is FAT12, FAT16 or something else"));
+        }
+        let sectors_per_cluster = u32::from(record[13]);
+        if !sectors_per_cluster.is_power_of_two() {
+            return Err(FatError::NotFat32("impossible cluster size"));
+        }
+        let total = if short(19) != 0 { u32::from(short(19)) } else { long(32) };
+        let fat_start = u32::from(short(14));
+        let data_start = long(36)
+            .checked_mul(u32::from(record[16]))
+            .and_then(|fats| fats.checked_add(fat_start))
+            .filter(|start| *start < total && total <= partition.len.0 && fat_start > 0 && record[16] > 0)
+            .ok_or(FatError::NotFat32("its areas do not fit in the partition"))?;
+        // As many clusters as there is room for, in the data area and in the FAT (4 bytes a cluster).
+        let entries = u64::from(long(36)) * (SECTOR_SIZE / 4);
+        let clusters = ((total - data_start) / sectors_per_cluster)
+            .min(u32::try_from(entries.saturating_sub(2)).unwrap_or(u32::MAX))
+            .min(BAD_CLUSTER - 2);
+        Ok(BootFat {
+            sectors_per_cluster,
+            fat_start,
+            data_start,
+            clusters,
+            root_cluster: long(44) & CLUSTER_MASK,
+            ..fat
+        })
+    }
+
+    /// The files of the root folder; folders and the volume label are left out.
+    pub fn files(&mut self) -> Result<Vec<FatFile>, FatError> {
+        let cluster_len = self.cluster_len();
+        let mut cluster = self.root_cluster;
+        let mut root = Vec::new();
+        let broken = || FatError::Chain("/".to_owned());
+        loop {
+            let start = self.sector_of(cluster).ok_or_else(broken)?;
+            if root.len() + cluster_len > MAX_ROOT_LEN {
+                return Err(broken());
+            }
+            let at = root.len();
+            root.resize(at + cluster_len, 0);
+            self.read_sectors(start, &mut root[at..])?;
+            cluster = self.next(cluster)?;
+            if cluster > BAD_CLUSTER {
+                break;
+            }
+        }
+        Ok(directory::files(&root))
+    }
+
+    /// The root-level file called `name`, long or short, in any case (ASCII).
+    pub fn find(&mut self, name: &str) -> Result<FatFile, FatError> {
+        self.files()?
+            .into_iter()
+            .find(|file| file.name.eq_ignore_ascii_case(name) || file.short_name.eq_ignore_ascii_case(name))
+            .ok_or_else(|| FatError::NotFound(name.to_owned()))
+    }
+
+    /// Where the file is on the disk: absolute sectors, in file order, neighbours joined, only as many as the
+    /// file's length needs.
+    pub fn extents(&mut self, file: &FatFile) -> Result<Vec<Extent>, FatError> {
+        let broken = || FatError::Chain(file.name.clone());
+        let mut left = file.size.sectors_ceil().ok_or_else(broken)?.0;
+        let mut cluster = file.first_cluster;
+        let mut extents: Vec<Extent> = Vec::new();
+        while left > 0 {
+            let start = Sectors(self.sector_of(cluster).ok_or_else(broken)?) + self.partition.start;
+            let len = left.min(self.sectors_per_cluster);
+            match extents.last_mut() {
+                Some(last) if last.end() == start => last.len = last.len + Sectors(len),
+                _ => extents.push(Extent { start, len: Sectors(len) }),
+            }
+            if extents.len() > MAX_EXTENTS {
+                return Err(FatError::TooFragmented(file.name.clone()));
+            }
+            left -= len;
+            if left > 0 {
+                cluster = self.next(cluster)?;
+            }
+        }
+        Ok(extents)
+    }
+
+    /// The whole content of a file of at most `limit`.
+    pub fn read(&mut self, file: &FatFile, limit: Bytes) -> Result<Vec<u8>, FatError> {
+        if file.size > limit {
+            return Err(FatError::TooLong { name: file.name.clone(), size: file.size, limit });
+        }
+        self.read_start(file, file.size)
+    }
+
+    /// The first `len` of a file, or all of a shorter one.
+    pub fn read_start(&mut self, file: &FatFile, len: Bytes) -> Result<Vec<u8>, FatError> {
+        let wanted = FatFile { size: len.min(file.size), ..file.clone() };
+        let mut content = Vec::new();
+        // The extents were found inside the partition, which bounds the content.
+        for extent in self.extents(&wanted)? {
+            let at = content.len();
+            content.resize(at + extent.len.bytes().0 as usize, 0);
+            self.read_sectors((extent.start - self.partition.start).0, &mut content[at..])?;
+        }
+        content.truncate(wanted.size.0 as usize);
+        Ok(content)
+    }
+
+    fn cluster_len(&self) -> usize {
+        self.sectors_per_cluster as usize * SECTOR
+    }
+
+    /// The first sector of a cluster, within the partition.
+    fn sector_of(&self, cluster: u32) -> Option<u32> {
+        let index = cluster.checked_sub(2).filter(|index| *index < self.clusters)?;
+        Some(self.data_start + index * self.sectors_per_cluster)
+    }
+
+    /// What follows a cluster that [`Self::sector_of`] has accepted.
+    fn next(&mut self, cluster: u32) -> Result<u32, FatError> {
+        let sector = self.fat_start + cluster / (SECTOR as u32 / 4);
+        let content = match self.fat_sector {
+            Some((number, content)) if number == sector => content,
+            _ => {
+                let mut content = [0; SECTOR];
+                self.read_sectors(sector, &mut content)?;
+                self.fat_sector = Some((sector, content));
+                content
+            }
+        };
+        let at = cluster as usize % (SECTOR / 4) * 4;
+        Ok(u32::from_le_bytes([content[at], content[at + 1], content[at + 2], content[at + 3]])
+            & CLUSTER_MASK)
+    }
+
+    fn read_sectors(&mut self, sector: u32, buffer: &mut [u8]) -> Result<(), FatError> {
+        let position = self.offset.saturating_add(Sectors(sector).bytes().0);
+        self.reader
+            .seek(SeekFrom::Start(position))
+            .and_then(|_| self.reader.read_exact(buffer))
+            .map_err(|source| FatError::Read { sector, source })
+    }
+}
+
+#[cfg(test)]
+mod tests;

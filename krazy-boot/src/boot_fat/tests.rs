@@ -1,0 +1,160 @@
+use std::io::{Cursor, Write};
+use std::process::Command;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// A FAT32 file system of 512-byte clusters made by fatfs, at 5 sectors into a file.
+/// `b.txt` is written between two parts of `a-vmlinuz`, so that the latter is in two pieces.
+const OFFSET: Bytes = Bytes(5 * 512);
+const PARTITION: Extent = Extent { start: Sectors(2048), len: Sectors(64 * 2048) };
+
+fn content(len: usize, seed: usize) -> Vec<u8> {
+    (0..len).map(|n| (n / 512 * 31 + n * seed) as u8).collect()
+}
+
+fn image() -> Vec<u8> {
+    let mut volume = Cursor::new(vec![0; PARTITION.len.bytes().0 as usize]);
+    let options = fatfs::FormatVolumeOptions::new().fat_type(fatfs::FatType::Fat32).bytes_per_cluster(512);
+    fatfs::format_volume(&mut volume, options.volume_label(*b"KRAZY      ")).unwrap();
+    write_files(fatfs::FileSystem::new(&mut volume, fatfs::FsOptions::new()).unwrap());
+    let mut file = vec![0xee; OFFSET.0 as usize];
+    file.extend(volume.into_inner());
+    file
+}
+
+fn write_files(fs: fatfs::FileSystem<&mut Cursor<Vec<u8>>>) {
+    let root = fs.root_dir();
+    root.create_dir("folder").unwrap();
+    let mut kernel = root.create_file("a-vmlinuz").unwrap();
+    kernel.write_all(&content(3000, 3)).unwrap();
+    kernel.flush().unwrap();
+    root.create_file("b.txt").unwrap().write_all(b"short\n").unwrap();
+    kernel.write_all(&content(2000, 5)).unwrap();
+    root.create_file("empty").unwrap();
+}
+
+fn open(image: &[u8]) -> BootFat<Cursor<&[u8]>> {
+    BootFat::open(Cursor::new(image), OFFSET, PARTITION).unwrap()
+}
+
+#[test]
+fn files_are_found_with_their_sectors() {
+    let image = image();
+    let mut fat = open(&image);
+    let names: Vec<_> = fat.files().unwrap().into_iter().map(|file| file.name).collect();
+    assert_eq!(names, ["a-vmlinuz", "b.txt", "empty"]);
+    let kernel = fat.find("A-VMLINUZ").unwrap();
+    assert_eq!(fat.find(&kernel.short_name).unwrap(), kernel);
+    assert_eq!(kernel.size, Bytes(5000));
+    let expected = [content(3000, 3), content(2000, 5)].concat();
+    assert_eq!(fat.read(&kernel, Bytes(5000)).unwrap(), expected);
+    assert_eq!(fat.read_start(&kernel, Bytes(600)).unwrap(), expected[..600]);
+
+    let extents = fat.extents(&kernel).unwrap();
+    assert_eq!(extents.len(), 2, "{extents:?}");
+    let mut raw: Vec<u8> = Vec::new();
+    for extent in &extents {
+        let start = OFFSET.0 + (extent.start - PARTITION.start).bytes().0;
+        raw.extend(&image[start as usize..(start + extent.len.bytes().0) as usize]);
+    }
+    assert_eq!(raw.len(), 5120, "only as many sectors as the length needs");
+    assert_eq!(raw[..5000], expected[..]);
+    let empty = fat.find("empty").unwrap();
+    assert_eq!(fat.extents(&empty).unwrap(), []);
+    assert_eq!(fat.read(&empty, Bytes(0)).unwrap(), b"");
+}
+
+/// mkfs.fat and mcopy make the file system, we read it.
+#[test]
+fn other_peoples_file_systems_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let volume = dir.path().join("fat");
+    let kernel = dir.path().join("kernel");
+    std::fs::write(&kernel, content(100_000, 7)).unwrap();
+    std::fs::File::create(&volume).unwrap().set_len(PARTITION.len.bytes().0).unwrap();
+    let run = |program: &str, arguments: &[&str]| {
+        let mut command = Command::new(program);
+        let output = command.args(arguments).current_dir(&dir).output();
+        let output = output.unwrap_or_else(|error| panic!("{program} judges the FAT reader: {error}"));
+        assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    run("mkfs.fat", &["-F", "32", "-s", "1", "fat"]);
+    let long = "a rather long name, longer than one entry holds.initramfs";
+    run("mcopy", &["-i", "fat", "kernel", &format!("::{long}")]);
+    run("mcopy", &["-i", "fat", "kernel", "::KERNEL.IMG"]);
+    let file = std::fs::File::open(&volume).unwrap();
+    let mut fat = BootFat::open(file, Bytes(0), PARTITION).unwrap();
+    for name in [long, "kernel.img"] {
+        let found = fat.find(name).unwrap();
+        assert!(fat.read(&found, Bytes::mib(1)).unwrap() == content(100_000, 7), "{name}");
+        assert_eq!(fat.extents(&found).unwrap().len(), 1);
+    }
+}
+
+#[test]
+fn what_is_wrong_is_said() {
+    let image = image();
+    let mut fat = open(&image);
+    let missing = fat.find("a-initramfs").unwrap_err();
+    assert_eq!(missing.to_string(), "there is no `a-initramfs` on the boot partition");
+    let kernel = fat.find("a-vmlinuz").unwrap();
+    let long = fat.read(&kernel, Bytes(4096)).unwrap_err();
+    assert_eq!(long.to_string(), "`a-vmlinuz` on the boot partition has 4.9 KiB, at most 4 KiB are expected");
+    let grown = FatFile { size: Bytes(9000), ..kernel };
+    let chain = fat.extents(&grown).unwrap_err();
+    assert_eq!(
+        chain.to_string(),
+        "the file system of the boot partition is damaged: the chain of `a-vmlinuz` is broken"
+    );
+    let error = BootFat::open(Cursor::new(&image), Bytes(0), PARTITION).unwrap_err();
+    assert_eq!(error.to_string(), "the boot partition is not a FAT32 file system: no boot signature");
+    let small = Extent { len: Sectors(100), ..PARTITION };
+    let error = BootFat::open(Cursor::new(&image), OFFSET, small).unwrap_err();
+    assert!(error.to_string().ends_with("its areas do not fit in the partition"), "{error}");
+    let error = BootFat::open(Cursor::new(&image[..600]), Bytes(512), PARTITION).unwrap_err();
+    assert_eq!(error.to_string(), "failed to read sector 0 of the boot partition");
+}
+
+fn read_everything(image: &[u8]) -> Result<(), FatError> {
+    let mut fat = BootFat::open(Cursor::new(image), OFFSET, PARTITION)?;
+    for file in fat.files()? {
+        for extent in fat.extents(&file)? {
+            assert!(extent.start >= PARTITION.start && extent.end() <= PARTITION.end());
+        }
+        let _ = fat.read(&file, Bytes::mib(80));
+    }
+    Ok(())
+}
+
+#[test]
+fn never_panics() {
+    // A file system of which the changed parts count: boot record, FAT, root folder.
+    let image = image();
+    let fat = open(&image);
+    let offset = OFFSET.0 as usize;
+    let at_fat = offset + fat.fat_start as usize * SECTOR;
+    let at_root = offset + fat.data_start as usize * SECTOR;
+    let bytes = prop::collection::vec(any::<u8>(), 1..64);
+    let change = (0..3usize, 0..900usize, bytes);
+    let image = std::cell::RefCell::new(image);
+    proptest!(|(changes in prop::collection::vec(change, 1..4))| {
+        let mut image = image.borrow_mut();
+        let mut undo = Vec::new();
+        for (area, at, bytes) in changes {
+            // The boot record is one sector.
+            let start = match area { 0 => offset + at % (512 - 64), 1 => at_fat + at, _ => at_root + at };
+            let range = start..start + bytes.len();
+            undo.push((range.clone(), image[range.clone()].to_vec()));
+            image[range].copy_from_slice(&bytes);
+        }
+        let _ = read_everything(&image);
+        for (range, bytes) in undo.into_iter().rev() {
+            image[range].copy_from_slice(&bytes);
+        }
+    });
+    proptest!(|(record in prop::collection::vec(any::<u8>(), 0..2000))| {
+        let _ = BootFat::open(Cursor::new(record), Bytes(0), PARTITION);
+    });
+}

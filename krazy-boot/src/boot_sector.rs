@@ -1,0 +1,76 @@
+//! The x86 boot sector: reads the [selector](crate::selector), picks a slot, copies what its
+//! [load table](crate::load_table) lists, and jumps.
+//!
+//! Written from the Linux x86 boot protocol (`Documentation/arch/x86/boot.rst`), the "Enhanced Disk Drive
+//! Specification" for INT 13h functions 41h to 43h, and Ralf Brown's Interrupt List for INT 10h, 14h and 15h.
+//! The source is the assembler program in the `assembler` module, compiled in tests only; a test compares its
+//! output with the committed `boot_sector.bin`, and rewrites that file when `KRAZY_BLESS=1` is set.
+//!
+//! # What it does
+//!
+//! 1. Opens the A20 gate and asks for the INT 13h extensions.
+//! 2. Reads the primary selector; if there is none, the spare one; if there is none either, takes slot A. A
+//!    copy is accepted if its magic is right and it names a slot; there is no room to check the CRC.
+//! 3. If a trial is armed, writes 0xff over the trial byte and reads the sector again. Only if the disk now
+//!    returns 0xff does the trial boot, else the confirmed slot.
+//! 4. Prints the slot's letter, reads the slot's table and copies its entries, 32 KiB at a time, through a
+//!    buffer below 64 KiB. A failed read is tried five times, with a disk reset in between.
+//! 5. Sets the segments and the stack as the table says and jumps.
+//!
+//! If a trial cannot be loaded, the confirmed slot is loaded instead. If that cannot be loaded either, the
+//! machine is reset after five seconds, so that an unattended device tries again.
+//!
+//! # What it prints
+//!
+//! On the screen and on COM1 (as the firmware set it up): `A` or `B` when it starts to load a slot, and one of
+//!
+//! | text | meaning |
+//! |---|---|
+//! | `krazy: E` | the firmware has no INT 13h extensions (EDD) for this disk |
+//! | `krazy: R` | a read failed: the disk is broken, or the table names sectors beyond its end |
+//! | `krazy: T` | the slot has no load table: nothing was ever installed in it |
+//!
+//! # Memory
+//!
+//! | address | content |
+//! |---|---|
+//! | 0x600 | load table, 2 KiB |
+//! | 0xe00 | selector |
+//! | below 0x7c00 | stack |
+//! | 0x7c00 | this code |
+//! | 0x8000 … 0xffff | buffer |
+//!
+//! So a table may load to 0x10000 and above, but not below. Not supported: firmware without EDD, sectors other
+//! than 512 bytes, and UEFI without CSM.
+
+/// The code, at most 440 bytes, to be given to [`Mbr::encode`](crate::mbr::Mbr::encode).
+pub static CODE: &[u8] = include_bytes!("boot_sector/boot_sector.bin");
+
+/// Sectors per read: 32 KiB, the largest power of two that stays below the 127 that some firmware stops at.
+#[cfg(test)]
+const CHUNK_SECTORS: i32 = 64;
+
+#[cfg(test)]
+mod assembler;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mbr::MAX_CODE_LEN;
+
+    #[test]
+    fn the_committed_bytes_are_the_assembled_ones() {
+        let assembled = assembler::assemble().unwrap();
+        assert!(assembled.len() <= MAX_CODE_LEN, "{} bytes", assembled.len());
+        if std::env::var_os("KRAZY_BLESS").is_some() {
+            let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/boot_sector/boot_sector.bin");
+            std::fs::write(path, &assembled).unwrap();
+            println!("{path}: {} bytes", assembled.len());
+        } else {
+            assert!(
+                assembled == CODE,
+                "boot_sector.bin is not what assembler.rs gives; run with KRAZY_BLESS=1"
+            );
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! The load table of a slot: which sectors the boot sector copies to which addresses, and where it jumps.
+//! Format of our own; it stands in the first four sectors of a slot's area.
+//!
+//! | bytes | content |
+//! |---|---|
+//! | 0 … 3 | magic `KZLT` |
+//! | 4, 5 | format version, 1 |
+//! | 6, 7 | number of entries, 1 to 168 |
+//! | 8 … 11 | CRC-32 (IEEE) of the 2048 bytes, these four counted as 0 |
+//! | 12, 13 and 14, 15 | SP and SS at the jump; DS, ES, FS and GS equal SS |
+//! | 16, 17 and 18, 19 | IP and CS to jump to |
+//! | 32 + 12 n … | entry n: destination address, first sector, number of sectors; 32 bits each |
+//!
+//! The rest is zero. A table of at most [`FIRST_SECTOR_ENTRIES`] entries fits in one sector, which disks write
+//! as a whole. The boot sector checks the magic only; the CRC is for the programs that write and compare.
+
+use crate::layout::Extent;
+use crate::size::{SECTOR_SIZE, Sectors};
+
+/// The first four bytes.
+pub const MAGIC: [u8; 4] = *b"KZLT";
+
+/// The version this program writes and reads.
+pub const VERSION: u16 = 1;
+
+/// Sectors a table takes.
+pub const TABLE_SECTORS: Sectors = Sectors(4);
+
+/// Bytes a table takes.
+pub const TABLE_LEN: usize = TABLE_SECTORS.0 as usize * SECTOR_SIZE as usize;
+
+/// Entries a table holds.
+pub const CAPACITY: usize = (TABLE_LEN - ENTRIES_OFFSET) / ENTRY_LEN;
+
+/// Entries that stand in the first sector of a table.
+pub const FIRST_SECTOR_ENTRIES: usize = (SECTOR_SIZE as usize - ENTRIES_OFFSET) / ENTRY_LEN;
+
+pub(crate) const COUNT_OFFSET: usize = 6;
+const CRC_OFFSET: usize = 8;
+pub(crate) const STACK_OFFSET: usize = 12;
+pub(crate) const START_OFFSET: usize = 16;
+pub(crate) const ENTRIES_OFFSET: usize = 32;
+const ENTRY_LEN: usize = 12;
+
+/// A real-mode address: `segment` × 16 + `offset`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FarPointer {
+    /// The value of the segment register.
+    pub segment: u16,
+    /// The offset in the segment.
+    pub offset: u16,
+}
+
+/// One copy from disk to memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// The physical address of the first byte.
+    pub destination: u32,
+    /// The sectors to copy.
+    pub source: Extent,
+}
+
+/// What the boot sector does for a slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadTable {
+    /// SS:SP at the jump; the other data segments equal SS.
+    pub stack: FarPointer,
+    /// CS:IP to jump to.
+    pub start: FarPointer,
+    /// The copies, in order. At least one, at most [`CAPACITY`].
+    pub loads: Vec<Load>,
+}
+
+/// Why there is no load table.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LoadTableError {
+    /// More pieces than the table holds.
+    #[error(
+        "the boot files are in {0} pieces, a load table holds {CAPACITY}; write them again to defragment"
+    )]
+    TooFragmented(usize),
+    /// Nothing to load.
+    #[error("the load table has no entries")]
+    Empty,
+    /// The pieces of a file end before the file does.
+    #[error("a boot file has {have} sectors on disk, {need} are needed")]
+    Short {
+        /// What the extents add up to.
+        have: u64,
+        /// What was asked for.
+        need: u64,
+    },
+    /// A piece would be loaded beyond 4 GiB.
+    #[error("a boot file does not fit below 4 GiB when loaded at {0:#x}")]
+    Address(u32),
+    /// No table, or one overwritten by something else.
+    #[error("no load table")]
+    Magic,
+    /// Written by a newer version.
+    #[error("the load table has version {0}, this program reads {VERSION}")]
+    Version(u16),
+    /// The CRC does not match, or the count is impossible.
+    #[error("the load table is damaged: wrong checksum")]
+    Checksum,
+}
+
+/// The part of a file that begins `skip` sectors in and is `len` sectors long, as extents in file order.
+pub fn file_part(file: &[Extent], skip: Sectors, len: Sectors) -> Result<Vec<Extent>, LoadTableError> {
+    let have: u64 = file.iter().map(|extent| u64::from(extent.len.0)).sum();
+    let need = u64::from(skip.0) + u64::from(len.0);
+    if have < need {
+        return Err(LoadTableError::Short { have, need });
+    }
+    let (mut skip, mut left) = (skip.0, len.0);
+    let mut part: Vec<Extent> = Vec::new();
+    for extent in file {
+        let skipped = skip.min(extent.len.0);
+        skip -= skipped;
+        let taken = (extent.len.0 - skipped).min(left);
+        left -= taken;
+        if taken == 0 {
+            continue;
+        }
+        let start = Sectors(extent.start.0.saturating_add(skipped));
+        match part.last_mut() {
+            Some(last) if last.start.0.checked_add(last.len.0) == Some(start.0) => {
+                last.len = Sectors(last.len.0 + taken)
+            }
+            _ => part.push(Extent { start, len: Sectors(taken) }),
+        }
+    }
+    Ok(part)
+}
+
+/// Copies of `extents`, one after the other in memory from `destination` on.
+pub fn place(destination: u32, extents: &[Extent]) -> Result<Vec<Load>, LoadTableError> {
+    let mut next = u64::from(destination);
+    extents
+        .iter()
+        .map(|source| {
+            let here = u32::try_from(next).map_err(|_| LoadTableError::Address(destination))?;
+            next += source.len.bytes().0;
+            if next > 1 << 32 {
+                return Err(LoadTableError::Address(destination));
+            }
+            Ok(Load { destination: here, source: *source })
+        })
+        .collect()
+}
+
+impl LoadTable {
+    /// The four sectors as they stand on the disk.
+    pub fn encode(&self) -> Result<Vec<u8>, LoadTableError> {
+        if self.loads.is_empty() {
+            return Err(LoadTableError::Empty);
+        }
+        if self.loads.len() > CAPACITY {
+            return Err(LoadTableError::TooFragmented(self.loads.len()));
+        }
+        let mut bytes = Vec::with_capacity(TABLE_LEN);
+        bytes.extend(MAGIC);
+        bytes.extend(VERSION.to_le_bytes());
+        bytes.extend((self.loads.len() as u16).to_le_bytes());
+        bytes.extend([0; 4]);
+        for pointer in [self.stack, self.start] {
+            bytes.extend(pointer.offset.to_le_bytes());
+            bytes.extend(pointer.segment.to_le_bytes());
+        }
+        bytes.resize(ENTRIES_OFFSET, 0);
+        for load in &self.loads {
+            for word in [load.destination, load.source.start.0, load.source.len.0] {
+                bytes.extend(word.to_le_bytes());
+            }
+        }
+        bytes.resize(TABLE_LEN, 0);
+        let crc = crc32fast::hash(&bytes);
+        bytes[CRC_OFFSET..CRC_OFFSET + 4].copy_from_slice(&crc.to_le_bytes());
+        Ok(bytes)
+    }
+
+    /// Reads the first [`TABLE_LEN`] of `bytes`.
+    pub fn decode(bytes: &[u8]) -> Result<Self, LoadTableError> {
+        let table: &[u8; TABLE_LEN] = bytes.first_chunk().ok_or(LoadTableError::Magic)?;
+        let short = |at: usize| u16::from_le_bytes([table[at], table[at + 1]]);
+        let long = |at: usize| u32::from(short(at)) | u32::from(short(at + 2)) << 16;
+        if table[..4] != MAGIC {
+            return Err(LoadTableError::Magic);
+        }
+        if short(4) != VERSION {
+            return Err(LoadTableError::Version(short(4)));
+        }
+        let mut counted = *table;
+        counted[CRC_OFFSET..CRC_OFFSET + 4].fill(0);
+        let count = usize::from(short(COUNT_OFFSET));
+        if crc32fast::hash(&counted) != long(CRC_OFFSET) || !(1..=CAPACITY).contains(&count) {
+            return Err(LoadTableError::Checksum);
+        }
+        let pointer = |at| FarPointer { offset: short(at), segment: short(at + 2) };
+        let load = |n: usize| {
+            let at = ENTRIES_OFFSET + n * ENTRY_LEN;
+            Load {
+                destination: long(at),
+                source: Extent { start: Sectors(long(at + 4)), len: Sectors(long(at + 8)) },
+            }
+        };
+        Ok(LoadTable {
+            stack: pointer(STACK_OFFSET),
+            start: pointer(START_OFFSET),
+            loads: (0..count).map(load).collect(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn extent(start: u32, len: u32) -> Extent {
+        Extent { start: Sectors(start), len: Sectors(len) }
+    }
+
+    fn table(loads: Vec<Load>) -> LoadTable {
+        LoadTable {
+            stack: FarPointer { segment: 0x1000, offset: 0xe000 },
+            start: FarPointer { segment: 0x1020, offset: 0 },
+            loads,
+        }
+    }
+
+    #[test]
+    fn golden_bytes() {
+        let bytes = table(place(0x10_0000, &[extent(0x1234, 3), extent(0x0001_0000, 1)]).unwrap());
+        let bytes = bytes.encode().unwrap();
+        // The CRC was computed by another program (zlib).
+        let mut expected = vec![0; 2048];
+        expected[..20].copy_from_slice(b"KZLT\x01\0\x02\0\xf2\xdf\x04\x59\x00\xe0\x00\x10\x00\x00\x20\x10");
+        expected[32..56].copy_from_slice(
+            b"\x00\x00\x10\x00\x34\x12\0\0\x03\0\0\0\x00\x06\x10\x00\x00\x00\x01\0\x01\0\0\0",
+        );
+        assert!(bytes == expected, "{:x?}", &bytes[..64]);
+    }
+
+    #[test]
+    fn a_part_of_a_file_may_begin_and_end_within_extents() {
+        let file = [extent(100, 8), extent(300, 8), extent(308, 8), extent(50, 8)];
+        let part = |skip, len| file_part(&file, Sectors(skip), Sectors(len));
+        assert_eq!(part(0, 32).unwrap(), [extent(100, 8), extent(300, 16), extent(50, 8)]);
+        assert_eq!(part(3, 6).unwrap(), [extent(103, 5), extent(300, 1)]);
+        assert_eq!(part(8, 1).unwrap(), [extent(300, 1)]);
+        assert_eq!(part(31, 1).unwrap(), [extent(57, 1)]);
+        assert_eq!(part(4, 0).unwrap(), []);
+        assert_eq!(part(31, 2), Err(LoadTableError::Short { have: 32, need: 33 }));
+    }
+
+    #[test]
+    fn pieces_lie_one_after_the_other_in_memory() {
+        let loads = place(0x20_0000, &[extent(7, 2), extent(99, 1)]).unwrap();
+        assert_eq!(loads[1], Load { destination: 0x20_0400, source: extent(99, 1) });
+        assert!(place(0xffff_fe00, &[extent(0, 1)]).is_ok());
+        let error = place(0xffff_fc00, &[extent(0, 1), extent(5, 2)]).unwrap_err();
+        assert_eq!(error.to_string(), "a boot file does not fit below 4 GiB when loaded at 0xfffffc00");
+    }
+
+    #[test]
+    fn a_table_has_168_entries_and_no_more() {
+        let load = |n: u32| Load { destination: n * 512, source: extent(n * 2, 1) };
+        let full = table((0..168).map(load).collect());
+        assert_eq!(LoadTable::decode(&full.encode().unwrap()).unwrap(), full);
+        let error = table((0..169).map(load).collect()).encode().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the boot files are in 169 pieces, a load table holds 168; write them again to defragment"
+        );
+        assert_eq!(table(Vec::new()).encode(), Err(LoadTableError::Empty));
+    }
+
+    #[test]
+    fn damaged_tables_are_told_apart() {
+        let mut bytes = table(vec![Load { destination: 0, source: extent(1, 1) }]).encode().unwrap();
+        assert_eq!(LoadTable::decode(&bytes[..2047]), Err(LoadTableError::Magic));
+        bytes[2047] = 1;
+        assert_eq!(LoadTable::decode(&bytes), Err(LoadTableError::Checksum));
+        bytes[4] = 2;
+        assert_eq!(LoadTable::decode(&bytes), Err(LoadTableError::Version(2)));
+        bytes[0] = 0;
+        assert_eq!(LoadTable::decode(&bytes), Err(LoadTableError::Magic));
+    }
+
+    proptest! {
+        #[test]
+        fn any_table_survives_and_any_change_is_noticed(
+            words in prop::collection::vec(any::<[u32; 3]>(), 1..=CAPACITY), at in 0..TABLE_LEN, bits in 1..=255u8,
+        ) {
+            let load = |[destination, start, len]: [u32; 3]| Load { destination, source: extent(start, len) };
+            let table = table(words.into_iter().map(load).collect());
+            let mut bytes = table.encode().unwrap();
+            prop_assert_eq!(LoadTable::decode(&bytes).unwrap(), table);
+            bytes[at] ^= bits;
+            prop_assert!(LoadTable::decode(&bytes).is_err());
+        }
+
+        #[test]
+        fn never_panics(bytes in prop::collection::vec(any::<u8>(), 0..3000), count: u16) {
+            let mut bytes = bytes;
+            let _ = LoadTable::decode(&bytes);
+            if bytes.len() >= TABLE_LEN {
+                bytes[..6].copy_from_slice(b"KZLT\x01\0");
+                bytes[6..8].copy_from_slice(&count.to_le_bytes());
+                bytes[8..12].fill(0);
+                let crc = crc32fast::hash(&bytes[..TABLE_LEN]);
+                bytes[8..12].copy_from_slice(&crc.to_le_bytes());
+                prop_assert_eq!(LoadTable::decode(&bytes).is_ok(), (1..=168).contains(&count));
+            }
+        }
+    }
+}

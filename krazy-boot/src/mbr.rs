@@ -1,0 +1,197 @@
+//! LBA 0: boot sector code, disk signature, and the four primary partitions.
+//!
+//! The classic layout, written and read through `mbrman`. Only primary partitions of 512-byte sectors below
+//! 2 TiB; logical partitions and GPT are not supported. CHS addresses are set to their largest value, which
+//! means "use the LBA".
+
+use std::io::Cursor;
+
+use mbrman::{BOOT_ACTIVE, BOOT_INACTIVE, CHS, MBRHeader, MBRPartitionEntry};
+
+use crate::layout::{DiskLayout, DiskSignature, Extent};
+use crate::size::{SECTOR_SIZE, Sectors};
+
+/// Partition type of `/boot`: FAT32 with LBA.
+pub const TYPE_FAT32_LBA: u8 = 0x0c;
+
+/// Partition type of the roots and of `/data`: Linux.
+pub const TYPE_LINUX: u8 = 0x83;
+
+/// The most bytes of code before the disk signature.
+pub const MAX_CODE_LEN: usize = 440;
+
+const TYPES: [u8; 4] = [TYPE_FAT32_LBA, TYPE_LINUX, TYPE_LINUX, TYPE_LINUX];
+const BEYOND_CHS: CHS = CHS { cylinder: 1023, head: 254, sector: 63 };
+
+/// One sector.
+pub type MbrSector = [u8; SECTOR_SIZE as usize];
+
+/// What LBA 0 says besides the code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mbr {
+    /// The disk's signature.
+    pub signature: DiskSignature,
+    /// The four partitions.
+    pub layout: DiskLayout,
+}
+
+/// Why there is no MBR.
+#[derive(Debug, thiserror::Error)]
+pub enum MbrError {
+    /// The code is longer than the room for it.
+    #[error("the boot sector code has {0} bytes, there is room for {MAX_CODE_LEN}")]
+    CodeTooLong(usize),
+    /// Not a partition table.
+    #[error("sector 0 holds no partition table")]
+    NoTable(#[source] mbrman::Error),
+    /// A partition is not what this disk layout has in its place.
+    #[error("partition {number} has type {found:#04x}, a krazy disk has {expected:#04x} there")]
+    Type {
+        /// 1 to 4.
+        number: usize,
+        /// The type byte in the table.
+        found: u8,
+        /// The type byte of this layout.
+        expected: u8,
+    },
+    /// Partitions that overlap, leave the 2 TiB an MBR addresses, or cover the sectors before partition 1.
+    #[error("partition {0} overlaps another one, the boot sectors, or the end of what an MBR addresses")]
+    Extent(usize),
+}
+
+impl Mbr {
+    /// LBA 0 with `code` before the disk signature. Partition 1 is marked active, for BIOSes that look.
+    pub fn encode(&self, code: &[u8]) -> Result<MbrSector, MbrError> {
+        let mut header = MBRHeader::new(self.signature.0.to_le_bytes());
+        header
+            .bootstrap_code
+            .get_mut(..code.len())
+            .ok_or(MbrError::CodeTooLong(code.len()))?
+            .copy_from_slice(code);
+        for (((_, entry), extent), sys) in header.iter_mut().zip(self.layout.partitions()).zip(TYPES) {
+            *entry = MBRPartitionEntry {
+                boot: if sys == TYPE_FAT32_LBA { BOOT_ACTIVE } else { BOOT_INACTIVE },
+                first_chs: BEYOND_CHS,
+                sys,
+                last_chs: BEYOND_CHS,
+                starting_lba: extent.start.0,
+                sectors: extent.len.0,
+            };
+        }
+        let mut sector = [0; SECTOR_SIZE as usize];
+        header.write_into(&mut Cursor::new(&mut sector[..])).map_err(MbrError::NoTable)?;
+        Ok(sector)
+    }
+
+    /// Reads LBA 0 of a disk with this layout: the types and order of the partitions must be ours, their sizes
+    /// may be any.
+    pub fn decode(sector: &MbrSector) -> Result<Self, MbrError> {
+        let header = MBRHeader::read_from(&mut Cursor::new(&sector[..])).map_err(MbrError::NoTable)?;
+        let mut free = crate::slot_area::AREAS_END.0;
+        let mut extents = [Extent { start: Sectors(0), len: Sectors(0) }; 4];
+        for (((number, entry), extent), expected) in header.iter().zip(&mut extents).zip(TYPES) {
+            if entry.sys != expected {
+                return Err(MbrError::Type { number, found: entry.sys, expected });
+            }
+            let end = entry.starting_lba.checked_add(entry.sectors).ok_or(MbrError::Extent(number))?;
+            if entry.starting_lba < free || entry.sectors == 0 {
+                return Err(MbrError::Extent(number));
+            }
+            free = end;
+            *extent = Extent { start: Sectors(entry.starting_lba), len: Sectors(entry.sectors) };
+        }
+        let [boot, root_a, root_b, data] = extents;
+        Ok(Mbr {
+            signature: DiskSignature(u32::from_le_bytes(header.disk_signature)),
+            layout: DiskLayout { boot, root_a, root_b, data },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::layout::PartitionSizes;
+    use crate::size::Bytes;
+
+    fn mbr(disk: Bytes) -> Mbr {
+        let layout = DiskLayout::new(PartitionSizes { disk, ..PartitionSizes::default() }).unwrap();
+        Mbr { signature: DiskSignature(0x1a2b_3c4d), layout }
+    }
+
+    #[test]
+    fn golden_bytes() {
+        let sector = mbr(Bytes::gib(1)).encode(&[0xeb, 0xfe]).unwrap();
+        let mut expected = [0; 512];
+        expected[..2].copy_from_slice(&[0xeb, 0xfe]);
+        expected[440..446].copy_from_slice(&[0x4d, 0x3c, 0x2b, 0x1a, 0, 0]);
+        let partitions = [
+            [0x80, 0xfe, 0xff, 0xff, 0x0c, 0xfe, 0xff, 0xff, 0, 0x08, 0, 0, 0, 0, 0x08, 0],
+            [0, 0xfe, 0xff, 0xff, 0x83, 0xfe, 0xff, 0xff, 0, 0x08, 0x08, 0, 0, 0, 0x08, 0],
+            [0, 0xfe, 0xff, 0xff, 0x83, 0xfe, 0xff, 0xff, 0, 0x08, 0x10, 0, 0, 0, 0x08, 0],
+            [0, 0xfe, 0xff, 0xff, 0x83, 0xfe, 0xff, 0xff, 0, 0x08, 0x18, 0, 0, 0xf8, 0x07, 0],
+        ];
+        expected[446..510].copy_from_slice(partitions.as_flattened());
+        expected[510..].copy_from_slice(&[0x55, 0xaa]);
+        assert!(sector == expected, "{:x?}", &sector[440..]);
+    }
+
+    /// sfdisk must read the same numbers, on a disk beyond 4 GiB too (32-bit byte counts ended there).
+    #[test]
+    fn sfdisk_reads_the_same_table() {
+        for disk in [Bytes::gib(1), Bytes::gib(900)] {
+            let mbr = mbr(disk);
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), mbr.encode(&[]).unwrap()).unwrap();
+            file.as_file().set_len(disk.0).unwrap();
+            let output = Command::new("sfdisk").arg("--json").arg(file.path()).output();
+            let output = output.expect("sfdisk (package fdisk) judges the partition table");
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+            let table: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+            let table = &table["partitiontable"];
+            assert_eq!(table["label"], "dos");
+            assert_eq!(table["id"], "0x1a2b3c4d");
+            let partitions = table["partitions"].as_array().unwrap();
+            assert_eq!(partitions.len(), 4);
+            for ((found, extent), sys) in partitions.iter().zip(mbr.layout.partitions()).zip(TYPES) {
+                assert_eq!(found["start"], extent.start.0);
+                assert_eq!(found["size"], extent.len.0);
+                assert_eq!(found["type"], format!("{sys:x}"));
+                assert_eq!(found["bootable"] == true, sys == TYPE_FAT32_LBA);
+            }
+            assert_eq!(mbr.layout.disk().bytes(), disk);
+        }
+    }
+
+    #[test]
+    fn foreign_disks_are_refused() {
+        let good = mbr(Bytes::gib(1)).encode(&[]).unwrap();
+        assert_eq!(Mbr::decode(&good).unwrap(), mbr(Bytes::gib(1)));
+        assert_eq!(Mbr::decode(&[0; 512]).unwrap_err().to_string(), "sector 0 holds no partition table");
+        let mut other = good;
+        other[446 + 16 + 4] = 0x07;
+        let message = Mbr::decode(&other).unwrap_err().to_string();
+        assert_eq!(message, "partition 2 has type 0x07, a krazy disk has 0x83 there");
+        let mut overlap = good;
+        overlap[446 + 16 + 9] = 0x07;
+        assert!(matches!(Mbr::decode(&overlap), Err(MbrError::Extent(2))));
+        let mut low = good;
+        low[446 + 8..446 + 12].copy_from_slice(&1983u32.to_le_bytes());
+        assert!(matches!(Mbr::decode(&low), Err(MbrError::Extent(1))));
+        assert!(matches!(mbr(Bytes::gib(1)).encode(&[0; 441]), Err(MbrError::CodeTooLong(441))));
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(table in prop::array::uniform32(any::<u8>()), at in 440..478usize) {
+            let mut sector = mbr(Bytes::gib(1)).encode(&[]).unwrap();
+            sector[at..at + 32].copy_from_slice(&table);
+            let _ = Mbr::decode(&sector);
+        }
+    }
+}

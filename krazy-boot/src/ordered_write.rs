@@ -1,0 +1,74 @@
+//! Writes to fixed sectors whose order matters: each is durable before the next begins.
+//!
+//! Modules that own a format say *what* to write and in which order; whoever holds the disk does it, with a
+//! sync after each step. So the order is tested without a disk, and a disk can be cut off at every step.
+
+use std::fmt;
+use std::io::{self, Seek, SeekFrom, Write};
+
+use crate::size::{SECTOR_SIZE, Sectors};
+
+/// Whole sectors at a fixed place of the disk.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SectorWrite {
+    /// The first sector.
+    pub at: Sectors,
+    /// A multiple of [`SECTOR_SIZE`] bytes.
+    pub bytes: Vec<u8>,
+}
+
+impl SectorWrite {
+    /// Takes `bytes` and fills the last sector up with zeros.
+    pub fn padded(at: Sectors, mut bytes: Vec<u8>) -> Self {
+        bytes.resize(bytes.len().next_multiple_of(SECTOR_SIZE as usize), 0);
+        SectorWrite { at, bytes }
+    }
+}
+
+/// Leaves the bytes out, which are many.
+impl fmt::Debug for SectorWrite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let crc = format_args!("{:08x}", crc32fast::hash(&self.bytes));
+        f.debug_struct("SectorWrite")
+            .field("at", &self.at)
+            .field("len", &self.bytes.len())
+            .field("crc", &crc)
+            .finish()
+    }
+}
+
+/// Performs `writes` in order and calls `sync` (`File::sync_data` for a file or a block device) after each.
+pub fn write_in_order<D: Write + Seek>(
+    disk: &mut D,
+    writes: &[SectorWrite],
+    mut sync: impl FnMut(&mut D) -> io::Result<()>,
+) -> io::Result<()> {
+    for write in writes {
+        disk.seek(SeekFrom::Start(write.at.bytes().0))?;
+        disk.write_all(&write.bytes)?;
+        disk.flush()?;
+        sync(disk)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::*;
+
+    #[test]
+    fn every_write_is_synced_before_the_next() {
+        let mut disk = Cursor::new(vec![0xee; 4 * 512]);
+        let writes =
+            [SectorWrite::padded(Sectors(2), vec![1; 3]), SectorWrite::padded(Sectors(0), vec![2; 512])];
+        let mut seen = Vec::new();
+        write_in_order(&mut disk, &writes, |disk| {
+            seen.push((disk.get_ref()[0], disk.get_ref()[1024], disk.get_ref()[1024 + 3]));
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(seen, [(0xee, 1, 0), (2, 1, 0)]);
+    }
+}

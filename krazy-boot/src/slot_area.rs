@@ -1,0 +1,358 @@
+//! A slot's area before partition 1: its load table and what the table loads into low memory.
+//!
+//! | sectors of the area | content |
+//! |---|---|
+//! | 0 … 3 | the [load table](crate::load_table) |
+//! | 4 … 481 | low memory, bank 0 |
+//! | 482 … 959 | low memory, bank 1 |
+//!
+//! A bank holds the kernel's real-mode part with the boot loader's fields filled in, then the command line
+//! with a NUL. The rest of the kernel and the initramfs are loaded from the sectors of their files on `/boot`.
+//! The command line is copied here because an editor that rewrites `a-cmdline.txt` moves it to other
+//! clusters; a table that pointed there would load garbage.
+//!
+//! There are two banks so that a change of the command line never harms the table in use: the new content goes
+//! to the bank that the table on disk does not name, and then the table's first sector is rewritten, which
+//! disks do as a whole. [`refresh`] gives the writes in that order. The image writer, init and the update
+//! engine all use it, so a disk they have written is always in the state [`refresh`] calls current.
+//!
+//! # Memory
+//!
+//! | address | content |
+//! |---|---|
+//! | 0x10000 … 0x1dfff | real-mode part, heap, stack (segment 0x1000) |
+//! | 0x1e000 … 0x1e7ff | command line |
+//! | 0x100000 … | protected-mode part |
+//! | above the memory the kernel unpacks itself to, on a MiB boundary | initramfs |
+
+use std::io::{self, Read, Seek, SeekFrom};
+
+use crate::boot_fat::{BootFat, FatError};
+use crate::bzimage::{self, BzImage, BzImageError, LoaderFields, MAX_SETUP_LEN, PROTECTED_MODE_ADDRESS};
+use crate::cmdline::{CommandLine, CommandLineError, MAX_LEN};
+use crate::layout::Extent;
+use crate::load_table::{
+    FarPointer, Load, LoadTable, LoadTableError, TABLE_LEN, TABLE_SECTORS, file_part, place,
+};
+use crate::mbr::{Mbr, MbrError};
+use crate::ordered_write::SectorWrite;
+use crate::size::{Bytes, SECTOR_SIZE, Sectors};
+use crate::slot::{Slot, boot_file};
+
+/// Sectors in a slot's area.
+pub const AREA_SECTORS: Sectors = Sectors(960);
+
+/// Where slot A's area begins.
+pub const FIRST_AREA: Sectors = Sectors(64);
+
+/// Where slot B's area begins.
+pub const SECOND_AREA: Sectors = Sectors(1024);
+
+/// The sector after the last area. Partition 1 begins no earlier.
+pub const AREAS_END: Sectors = Sectors(SECOND_AREA.0 + AREA_SECTORS.0);
+
+/// Sectors in a bank.
+pub const BANK_SECTORS: Sectors = Sectors((AREA_SECTORS.0 - TABLE_SECTORS.0) / 2);
+
+/// The segment of the kernel's real-mode part. The boot sector's own data ends below it.
+const REAL_MODE_SEGMENT: u16 = 0x1000;
+const REAL_MODE_ADDRESS: u32 = REAL_MODE_SEGMENT as u32 * 16;
+/// boot.rst recommends 0xe000 as the end of the heap for a kernel loaded this way; the stack starts there.
+const HEAP_END: u16 = 0xe000;
+const COMMAND_LINE_ADDRESS: u32 = REAL_MODE_ADDRESS + HEAP_END as u32;
+/// The kernel's setup code and its uninitialised data stay below this (its linker script asserts it).
+const MAX_REAL_MODE_LEN: u64 = 0x8000;
+
+/// What a slot boots: content and place of its files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BootFiles {
+    /// The first bytes of the kernel file: all of it, or at least [`MAX_SETUP_LEN`].
+    pub kernel_start: Vec<u8>,
+    /// Length of the kernel file.
+    pub kernel_size: Bytes,
+    /// Where the kernel file is on the disk.
+    pub kernel: Vec<Extent>,
+    /// Length of the initramfs.
+    pub initramfs_size: Bytes,
+    /// Where the initramfs is on the disk.
+    pub initramfs: Vec<Extent>,
+    /// The kernel command line.
+    pub command_line: CommandLine,
+}
+
+/// One of the two places for what is loaded into low memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bank {
+    /// The first one, which a new image uses.
+    First,
+    /// The second one.
+    Second,
+}
+
+/// The content of an area, as far as it is used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotArea {
+    /// What is loaded.
+    pub table: LoadTable,
+    /// The bank the table names.
+    pub bank: SectorWrite,
+    slot: Slot,
+}
+
+/// Why a slot's files cannot be booted.
+#[derive(Debug, thiserror::Error)]
+pub enum SlotAreaError {
+    /// The disk could not be read.
+    #[error("failed to read the disk at sector {sector}")]
+    Read {
+        /// Where.
+        sector: u32,
+        /// What the disk answered.
+        source: io::Error,
+    },
+    /// LBA 0 is not ours.
+    #[error(transparent)]
+    Mbr(#[from] MbrError),
+    /// The file system or a file on `/boot` cannot be read.
+    #[error(transparent)]
+    Fat(#[from] FatError),
+    /// Not a kernel.
+    #[error("the kernel of slot {slot} cannot be booted")]
+    Kernel {
+        /// Whose kernel.
+        slot: Slot,
+        /// What is wrong with it.
+        source: BzImageError,
+    },
+    /// Not a command line.
+    #[error("the command line of slot {slot} cannot be used")]
+    CommandLine {
+        /// Whose command line.
+        slot: Slot,
+        /// What is wrong with it.
+        source: CommandLineError,
+    },
+    /// The kernel takes less than we allow.
+    #[error("the command line of slot {slot} has {len} bytes, this kernel takes {limit}")]
+    CommandLineTooLong {
+        /// Whose command line.
+        slot: Slot,
+        /// Its length.
+        len: usize,
+        /// The kernel's limit.
+        limit: u32,
+    },
+    /// The kernel's real-mode part is too long.
+    #[error("the real-mode part of slot {slot}'s kernel has {have}, there is room for {room}")]
+    RealMode {
+        /// Whose kernel.
+        slot: Slot,
+        /// Its length.
+        have: Bytes,
+        /// The limit.
+        room: Bytes,
+    },
+    /// The initramfs is empty, or ends above what the kernel reaches.
+    #[error(
+        "the initramfs of slot {slot} ({size}, loaded at {address:#x}) is empty or ends above {limit:#x}, \
+         the highest address its kernel reaches"
+    )]
+    Initramfs {
+        /// Whose initramfs.
+        slot: Slot,
+        /// Its length.
+        size: Bytes,
+        /// Where it would be loaded.
+        address: u64,
+        /// `initrd_addr_max` of the kernel.
+        limit: u32,
+    },
+    /// The table cannot be written.
+    #[error("slot {slot} cannot be booted")]
+    Table {
+        /// Which slot.
+        slot: Slot,
+        /// Why.
+        source: LoadTableError,
+    },
+}
+
+/// The area of `slot` on the disk.
+pub const fn area(slot: Slot) -> Extent {
+    let start = match slot {
+        Slot::A => FIRST_AREA,
+        Slot::B => SECOND_AREA,
+    };
+    Extent { start, len: AREA_SECTORS }
+}
+
+impl Bank {
+    /// The sectors of this bank in the area of `slot`.
+    pub fn extent(self, slot: Slot) -> Extent {
+        let first = area(slot).start + TABLE_SECTORS;
+        let start = match self {
+            Bank::First => first,
+            Bank::Second => first + BANK_SECTORS,
+        };
+        Extent { start, len: BANK_SECTORS }
+    }
+
+    /// The bank a table of `slot` loads from, if it is one of ours.
+    pub fn of(table: &LoadTable, slot: Slot) -> Option<Bank> {
+        let start = table.loads.first()?.source.start;
+        [Bank::First, Bank::Second].into_iter().find(|bank| bank.extent(slot).start == start)
+    }
+}
+
+impl BootFiles {
+    /// Reads what `/boot` holds for `slot`.
+    pub fn read<R: Read + Seek>(fat: &mut BootFat<R>, slot: Slot) -> Result<Self, SlotAreaError> {
+        let kernel = fat.find(&slot.boot_file(boot_file::KERNEL))?;
+        let initramfs = fat.find(&slot.boot_file(boot_file::INITRAMFS))?;
+        let cmdline = fat.find(&slot.boot_file(boot_file::CMDLINE))?;
+        // White space around the line is allowed, within reason.
+        let cmdline = fat.read(&cmdline, Bytes(2 * MAX_LEN as u64))?;
+        let command_line = CommandLine::parse(&String::from_utf8_lossy(&cmdline))
+            .map_err(|source| SlotAreaError::CommandLine { slot, source })?;
+        Ok(BootFiles {
+            kernel_start: fat.read_start(&kernel, Bytes(MAX_SETUP_LEN as u64))?,
+            kernel_size: kernel.size,
+            kernel: fat.extents(&kernel)?,
+            initramfs_size: initramfs.size,
+            initramfs: fat.extents(&initramfs)?,
+            command_line,
+        })
+    }
+}
+
+impl SlotArea {
+    /// Computes addresses, fills in the kernel's header and lays out `bank`.
+    pub fn new(slot: Slot, bank: Bank, files: &BootFiles) -> Result<Self, SlotAreaError> {
+        let table_error = |source| SlotAreaError::Table { slot, source };
+        let kernel = BzImage::parse(&files.kernel_start, files.kernel_size)
+            .map_err(|source| SlotAreaError::Kernel { slot, source })?;
+        let text = files.command_line.as_str();
+        if text.len() > kernel.cmdline_size as usize {
+            let limit = kernel.cmdline_size;
+            return Err(SlotAreaError::CommandLineTooLong { slot, len: text.len(), limit });
+        }
+        let setup_len = kernel.setup.bytes();
+        let real_mode = |have| SlotAreaError::RealMode { slot, have, room: Bytes(MAX_REAL_MODE_LEN) };
+        if setup_len.0 > MAX_REAL_MODE_LEN {
+            return Err(real_mode(setup_len));
+        }
+        let mut low = files
+            .kernel_start
+            .get(..setup_len.0 as usize)
+            .ok_or_else(|| real_mode(Bytes(files.kernel_start.len() as u64)))?
+            .to_vec();
+
+        // The header was parsed, so the file is longer than its real-mode part.
+        let protected_mode = files.kernel_size - setup_len;
+        let (ramdisk, ramdisk_size) = initramfs_place(slot, &kernel, protected_mode, files.initramfs_size)?;
+        let fields =
+            LoaderFields { heap_end: HEAP_END, cmd_line: COMMAND_LINE_ADDRESS, ramdisk, ramdisk_size };
+        if !bzimage::patch(&mut low, fields) {
+            return Err(real_mode(setup_len));
+        }
+        low.extend(text.as_bytes());
+        low.push(0);
+        let low = SectorWrite::padded(bank.extent(slot).start, low);
+        let low_sectors = Bytes(low.bytes.len() as u64).sectors_ceil().unwrap_or(BANK_SECTORS);
+
+        let whole = |size: Bytes| size.sectors_ceil().ok_or(table_error(LoadTableError::Address(ramdisk)));
+        let command_line = Extent { start: low.at + kernel.setup, len: low_sectors - kernel.setup };
+        let mut loads = vec![
+            Load { destination: REAL_MODE_ADDRESS, source: Extent { start: low.at, len: kernel.setup } },
+            Load { destination: COMMAND_LINE_ADDRESS, source: command_line },
+        ];
+        let code = file_part(&files.kernel, kernel.setup, whole(protected_mode)?).map_err(table_error)?;
+        loads.extend(place(PROTECTED_MODE_ADDRESS, &code).map_err(table_error)?);
+        let initramfs = file_part(&files.initramfs, Sectors(0), whole(files.initramfs_size)?);
+        loads.extend(place(ramdisk, &initramfs.map_err(table_error)?).map_err(table_error)?);
+
+        // boot.rst, "Running the Kernel": 0x20 segments above the real-mode part, SP at the end of the heap.
+        let stack = FarPointer { segment: REAL_MODE_SEGMENT, offset: HEAP_END };
+        let start = FarPointer { segment: REAL_MODE_SEGMENT + 0x20, offset: 0 };
+        Ok(SlotArea { table: LoadTable { stack, start, loads }, bank: low, slot })
+    }
+
+    /// The writes that bring this onto a disk, each to be durable before the next begins: the bank, the end of
+    /// the table, and its first sector, which is the commit.
+    pub fn writes(&self) -> Result<Vec<SectorWrite>, SlotAreaError> {
+        let mut head =
+            self.table.encode().map_err(|source| SlotAreaError::Table { slot: self.slot, source })?;
+        let rest = head.split_off(SECTOR_SIZE as usize);
+        let at = area(self.slot).start;
+        let rest = SectorWrite { at: at + Sectors(1), bytes: rest };
+        Ok(vec![self.bank.clone(), rest, SectorWrite { at, bytes: head }])
+    }
+}
+
+/// Address and size of the initramfs: on the first MiB boundary above everything the kernel occupies.
+fn initramfs_place(
+    slot: Slot,
+    kernel: &BzImage,
+    protected_mode: Bytes,
+    size: Bytes,
+) -> Result<(u32, u32), SlotAreaError> {
+    let address = kernel
+        .memory_end(protected_mode)
+        .and_then(|end| end.checked_next_multiple_of(1 << 20))
+        .unwrap_or(u64::MAX);
+    let limit = kernel.initrd_addr_max;
+    let error = SlotAreaError::Initramfs { slot, size, address, limit };
+    let last = address.checked_add(size.0).and_then(|end| end.checked_sub(1));
+    if size == Bytes(0) || last.is_none_or(|last| last > u64::from(limit)) {
+        return Err(error);
+    }
+    match (u32::try_from(address), u32::try_from(size.0)) {
+        (Ok(address), Ok(size)) => Ok((address, size)),
+        _ => Err(error),
+    }
+}
+
+/// The writes that make the area of `slot` agree with its files on `/boot`; none if it does already.
+///
+/// `disk` is the whole disk or image file. Only reads. [`refresh_from`] takes an open file system instead.
+pub fn refresh(disk: &mut (impl Read + Seek), slot: Slot) -> Result<Vec<SectorWrite>, SlotAreaError> {
+    let mut sector = [0; SECTOR_SIZE as usize];
+    read_at(disk, Sectors(0), &mut sector)?;
+    let boot = Mbr::decode(&sector)?.layout.boot;
+    let files = BootFiles::read(&mut BootFat::open(&mut *disk, boot.start.bytes(), boot)?, slot)?;
+    refresh_from(disk, slot, &files)
+}
+
+/// Like [`refresh`], with what `/boot` holds already read.
+pub fn refresh_from(
+    disk: &mut (impl Read + Seek),
+    slot: Slot,
+    files: &BootFiles,
+) -> Result<Vec<SectorWrite>, SlotAreaError> {
+    let mut table = vec![0; TABLE_LEN];
+    read_at(disk, area(slot).start, &mut table)?;
+    let used = LoadTable::decode(&table).ok().and_then(|table| Bank::of(&table, slot));
+    if let Some(bank) = used {
+        let writes = SlotArea::new(slot, bank, files)?.writes()?;
+        let mut current = true;
+        for write in &writes {
+            let mut found = vec![0; write.bytes.len()];
+            read_at(disk, write.at, &mut found)?;
+            current &= found == write.bytes;
+        }
+        if current {
+            return Ok(Vec::new());
+        }
+    }
+    let free = if used == Some(Bank::First) { Bank::Second } else { Bank::First };
+    SlotArea::new(slot, free, files)?.writes()
+}
+
+fn read_at(disk: &mut (impl Read + Seek), at: Sectors, buffer: &mut [u8]) -> Result<(), SlotAreaError> {
+    disk.seek(SeekFrom::Start(at.bytes().0))
+        .and_then(|_| disk.read_exact(buffer))
+        .map_err(|source| SlotAreaError::Read { sector: at.0, source })
+}
+
+#[cfg(test)]
+mod tests;
