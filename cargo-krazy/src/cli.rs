@@ -219,9 +219,13 @@ mod tests {
 
     #[test]
     fn features_may_be_separated_by_commas_and_spaces() {
-        let cli = parse(&["cargo-krazy", "image", "--dry-run", "-F", "a,b c", "--features", "d"]).unwrap();
-        let Command::Image(args) = cli.command;
-        assert_eq!(args.build.resolve().features.features, ["a", "b", "c", "d"]);
+        #[derive(Parser)]
+        struct Build {
+            #[command(flatten)]
+            args: BuildArgs,
+        }
+        let build = Build::try_parse_from(["build", "-F", "a,b c", "--features", "d"]).unwrap();
+        assert_eq!(build.args.resolve().features.features, ["a", "b", "c", "d"]);
     }
 
     #[test]

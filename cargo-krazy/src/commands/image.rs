@@ -18,15 +18,15 @@ Examples:
   cargo krazy image -p weather -o w.img   another package, to another file
   cargo krazy image --dry-run             only print what would be done")]
 pub struct Args {
-    /// What to build.
-    #[command(flatten)]
-    pub build: BuildArgs,
     /// The file or block device to write [default: target/krazy/NAME-BOARD.img]
     #[arg(short, long, value_name = "PATH")]
     pub output: Option<PathBuf>,
     /// Print the plan and do nothing
     #[arg(long, required = true)]
     pub dry_run: bool,
+    /// What to build.
+    #[command(flatten)]
+    pub build: BuildArgs,
 }
 
 impl Args {

@@ -24,6 +24,9 @@ const RESERVED: [(&str, &str); 9] = [
 /// How deep folders may be nested; a symbolic link to a parent folder would have no end.
 const MAX_DEPTH: usize = 32;
 
+/// How many files there may be: a folder such as `/` is a mistake that would take minutes to list.
+const MAX_FILES: usize = 100_000;
+
 /// Adds the files that `table` names. A folder stands for all files below it.
 pub fn apply(table: &Table<'_>, files: &mut BTreeMap<String, PathBuf>) -> Result<(), Failure> {
     for destination in table.names() {
@@ -64,6 +67,9 @@ fn add(
     };
     let kind = fs::metadata(source).map_err(problem)?;
     if kind.is_file() {
+        if files.len() >= MAX_FILES {
+            return Err(format!("makes it more than {MAX_FILES} files"));
+        }
         files.insert(destination.to_owned(), source.to_owned());
         return Ok(());
     }

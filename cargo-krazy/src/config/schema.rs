@@ -108,7 +108,7 @@ pub fn reference() -> String {
         // Writing to a String cannot fail.
         let _infallible = writeln!(text, "  {title}");
         for Key { name, value, doc } in keys {
-            let _infallible = writeln!(text, "    {:<42} {doc}", format!("{name} = {value}"));
+            let _infallible = writeln!(text, "    {name} = {value}\n        {doc}");
         }
     }
     text

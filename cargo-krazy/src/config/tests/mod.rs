@@ -1,6 +1,7 @@
 //! Literal Cargo.toml texts, through the real `cargo metadata`, to the appliance or the message.
 
 mod keys;
+mod never_panics;
 mod own_crate;
 mod selection;
 mod services;

@@ -1,0 +1,121 @@
+//! What an interrupt does to a process: each test starts this file again as a child and sends it SIGINT.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "all of this file is a test; clippy exempts only the test functions"
+)]
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use cargo_krazy::failure::{Exit, Failure};
+use cargo_krazy::interrupt;
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Names the file a child holds while it works.
+const HELD: &str = "KRAZY_TEST_HELD_FILE";
+
+/// Starts the ignored test `name` as a child and waits until it works.
+fn start(name: &str, held: &Path) -> Child {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", name, "--nocapture"])
+        .env(HELD, held)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
+    assert!(lines.map_while(Result::ok).any(|line| line.contains("working")), "{name} did not start");
+    assert!(held.exists());
+    child
+}
+
+fn interrupt_child(child: &Child) {
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    kill_process(pid, Signal::INT).unwrap();
+}
+
+/// The child's exit code, and how long it took from now.
+fn end(mut child: Child) -> (Option<i32>, Duration) {
+    let start = Instant::now();
+    let status = child.wait().unwrap();
+    (status.code(), start.elapsed())
+}
+
+#[test]
+fn a_loop_that_checks_ends_by_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let held = folder.path().join("held");
+    let child = start("checking_child", &held);
+    interrupt_child(&child);
+    assert_eq!(end(child).0, Some(Exit::Interrupted as i32));
+    assert!(!held.exists());
+}
+
+#[test]
+fn blocked_work_is_ended_after_its_cleanup() {
+    let folder = tempfile::tempdir().unwrap();
+    let held = folder.path().join("held");
+    let child = start("blocked_child", &held);
+    interrupt_child(&child);
+    let (code, time) = end(child);
+    assert_eq!(code, Some(Exit::Interrupted as i32));
+    assert!(!held.exists());
+    assert!(time < Duration::from_secs(60), "{time:?}");
+}
+
+#[test]
+fn what_was_forgotten_is_not_cleaned_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let held = folder.path().join("held");
+    let child = start("finished_child", &held);
+    interrupt_child(&child);
+    assert_eq!(end(child).0, Some(Exit::Interrupted as i32));
+    assert!(held.exists());
+}
+
+/// Makes the held file, and registers its removal.
+fn hold() -> (std::path::PathBuf, interrupt::Cleanup) {
+    interrupt::install().unwrap();
+    let held = std::path::PathBuf::from(std::env::var_os(HELD).unwrap());
+    std::fs::write(&held, "").unwrap();
+    let remove = held.clone();
+    (held, interrupt::cleanup(move || std::fs::remove_file(remove).unwrap()))
+}
+
+#[test]
+#[ignore = "a child of the tests above"]
+fn checking_child() {
+    let (held, guard) = hold();
+    println!("working");
+    let error = loop {
+        match interrupt::check() {
+            Ok(()) => std::thread::sleep(Duration::from_millis(10)),
+            Err(error) => break error,
+        }
+    };
+    // Longer than the grace period of work that did not notice.
+    std::thread::sleep(Duration::from_millis(1500));
+    drop(guard);
+    std::fs::remove_file(held).unwrap();
+    std::process::exit(Failure::exit_of(&error) as i32);
+}
+
+#[test]
+#[ignore = "a child of the tests above"]
+fn blocked_child() {
+    let (_held, _guard) = hold();
+    println!("working");
+    std::thread::sleep(Duration::from_secs(600));
+}
+
+#[test]
+#[ignore = "a child of the tests above"]
+fn finished_child() {
+    let (_held, guard) = hold();
+    drop(guard);
+    println!("working");
+    std::thread::sleep(Duration::from_secs(600));
+}
