@@ -1,0 +1,157 @@
+//! The boot sector, in real mode, under SeaBIOS in QEMU: which slot boots, and is everything where it should be?
+
+#![allow(clippy::unwrap_used, reason = "clippy takes only the test functions themselves for tests")]
+
+mod disk;
+mod machine;
+mod payload;
+
+use std::time::{Duration, Instant};
+
+use disk::{Disk, content};
+use krazy_boot::layout::Extent;
+use krazy_boot::load_table::{FIRST_SECTOR_ENTRIES, LoadTable};
+use krazy_boot::selector::{PRIMARY, SPARE, Selector, Standing};
+use krazy_boot::size::Sectors;
+use krazy_boot::slot::Slot;
+use krazy_boot::slot_area::area;
+use machine::{Attached, Machine, boot};
+
+#[test]
+fn the_confirmed_slot_boots_with_its_files_and_command_line() {
+    let disk = Disk::new();
+    let output = boot(&disk, Attached::Ide);
+    assert_eq!(output.trim_start_matches('A').trim_end(), disk.line("slot A"), "{output:?}");
+    assert!(output.starts_with('A'), "the slot's letter is printed first: {output:?}");
+    disk.select(Selector::confirmed(Slot::B));
+    assert!(boot(&disk, Attached::Ide).contains(&disk.line("slot B")));
+}
+
+#[test]
+fn a_trial_boots_once_and_any_reset_ends_it() {
+    let disk = Disk::with(&content(4096, 1), &content(4096, 2), ["slot A", "reset from slot B"]);
+    let armed = Selector::confirmed(Slot::A).arm(Slot::B);
+    disk.select(armed);
+    let output = boot(&disk, Attached::Ide);
+    let (trial, after) = (disk.line("reset from slot B"), disk.line("slot A"));
+    let (first, second) = (output.find(&trial), output.find(&after));
+    assert!(first.is_some() && first < second, "{output:?}");
+    assert_eq!(output.matches("payload").count(), 2, "{output:?}");
+    let copies = disk.selectors();
+    let selector = copies.selector().unwrap();
+    assert_eq!(selector, Selector { trial: None, ..armed });
+    assert_eq!(selector.standing(Slot::A), Standing::Reverted);
+    assert!(!copies.needs_repair(), "clearing the trial keeps the checksum valid");
+}
+
+#[test]
+fn a_trial_that_cannot_be_cleared_on_disk_does_not_boot() {
+    let disk = Disk::new();
+    disk.select(Selector::confirmed(Slot::A).arm(Slot::B));
+    assert!(boot(&disk, Attached::VirtioReadOnly).contains(&disk.line("slot A")));
+    assert_eq!(disk.selectors().selector().unwrap().trial, Some(Slot::B));
+    assert!(boot(&disk, Attached::Virtio).contains(&disk.line("slot B")));
+}
+
+#[test]
+fn a_trial_that_cannot_be_loaded_gives_way_to_the_confirmed_slot() {
+    let disk = Disk::new();
+    disk.select(Selector::confirmed(Slot::A).arm(Slot::B));
+    disk.overwrite(area(Slot::B).start, &[0; 512]);
+    let output = boot(&disk, Attached::Ide);
+    assert!(output.starts_with("Bkrazy: TA"), "{output:?}");
+    assert!(output.contains(&disk.line("slot A")), "{output:?}");
+    assert_eq!(disk.selectors().selector().unwrap().trial, None);
+}
+
+#[test]
+fn the_spare_selector_and_then_slot_a_stand_in_for_a_lost_one() {
+    let disk = Disk::new();
+    disk.select(Selector::confirmed(Slot::B));
+    disk.overwrite(PRIMARY, &[0x5a; 512]);
+    assert!(boot(&disk, Attached::Ide).contains(&disk.line("slot B")));
+    // A magic number and nonsense behind it.
+    let mut nonsense = [0xee; 512];
+    nonsense[..4].copy_from_slice(b"KZSL");
+    disk.overwrite(PRIMARY, &nonsense);
+    assert!(boot(&disk, Attached::Ide).contains(&disk.line("slot B")));
+    disk.overwrite(SPARE, &[0; 512]);
+    assert!(boot(&disk, Attached::Ide).contains(&disk.line("slot A")));
+}
+
+#[test]
+fn a_slot_without_a_table_says_t_and_the_machine_tries_again() {
+    let disk = Disk::new();
+    disk.overwrite(area(Slot::A).start, &[0; 512]);
+    let mut machine = Machine::start(&disk, Attached::Ide);
+    machine.expect("Akrazy: T");
+    let first = Instant::now();
+    let seen = machine.expect("Akrazy: TAkrazy: T");
+    assert!(!seen.contains("payload"), "{seen:?}");
+    let waited = first.elapsed();
+    assert!(waited >= Duration::from_secs(4), "the message can be read before the reset: {waited:?}");
+    // What put it right in the meantime is found.
+    let mut table = vec![0; 512];
+    table.copy_from_slice(&table_sector(&disk));
+    disk.overwrite(area(Slot::A).start, &table);
+    machine.expect(&disk.line("slot A"));
+}
+
+/// The first sector of the table that belongs to slot A, whatever the disk has there.
+fn table_sector(disk: &Disk) -> Vec<u8> {
+    let writes = krazy_boot::slot_area::refresh(&mut disk.open(), Slot::A).unwrap();
+    writes.last().unwrap().bytes.clone()
+}
+
+#[test]
+fn sectors_beyond_the_end_of_the_disk_say_r() {
+    let disk = Disk::new();
+    let mut table = LoadTable::decode(&read_table(&disk)).unwrap();
+    table.loads.last_mut().unwrap().source = Extent { start: Sectors(160 * 2048 - 1), len: Sectors(2) };
+    disk.overwrite(area(Slot::A).start, &table.encode().unwrap());
+    let mut machine = Machine::start(&disk, Attached::Ide);
+    assert_eq!(machine.expect("krazy: R"), "Akrazy: R");
+}
+
+fn read_table(disk: &Disk) -> Vec<u8> {
+    let all = std::fs::read(disk.path()).unwrap();
+    all[area(Slot::A).start.bytes().0 as usize..][..2048].to_vec()
+}
+
+#[test]
+fn a_read_that_fails_once_is_tried_again() {
+    let disk = Disk::new();
+    let table = LoadTable::decode(&read_table(&disk)).unwrap();
+    let sector = table.loads[3].source.start.0;
+    let output = boot(&disk, Attached::FailingRead { sector, once: true });
+    assert!(output.contains(&disk.line("slot A")) && !output.contains("krazy"), "{output:?}");
+    let mut machine = Machine::start(&disk, Attached::FailingRead { sector, once: false });
+    machine.expect("Akrazy: R");
+}
+
+/// Five megabytes in pieces of 24 sectors would be too many; a table nearly full, with pieces above 16 MiB.
+#[test]
+fn files_in_many_pieces_arrive_bit_by_bit() {
+    let disk = Disk::with(&content(80 * 12288 - 1536, 3), &content(79 * 12288 + 4, 4), ["slot A", "slot B"]);
+    let table = LoadTable::decode(&read_table(&disk)).unwrap();
+    assert!(table.loads.len() > FIRST_SECTOR_ENTRIES && table.loads.len() > 150, "{}", table.loads.len());
+    assert!(table.loads.iter().any(|load| load.destination > 16 << 20));
+    assert!(boot(&disk, Attached::Ide).contains(&disk.line("slot A")));
+}
+
+#[test]
+fn long_pieces_arrive_bit_by_bit_from_every_kind_of_disk() {
+    // Equal lengths but for a tail, so that the command line and the shorter file end early and the rest of
+    // the initramfs is one piece of more than 64 KiB and not a whole number of 32 KiB.
+    let disk = Disk::with(&content(24 * 512, 5), &content(3 * 1024 * 1024 + 700, 6), ["slot A", "slot B"]);
+    let table = LoadTable::decode(&read_table(&disk)).unwrap();
+    assert!(table.loads.iter().any(|load| load.source.len.0 > 128 && load.source.len.0 % 64 != 0));
+    for attached in
+        [Attached::Ide, Attached::Virtio, Attached::Ahci, Attached::Nvme, Attached::Usb, Attached::Scsi]
+    {
+        let start = Instant::now();
+        let output = boot(&disk, attached);
+        assert!(output.contains(&disk.line("slot A")), "{attached:?}: {output:?}");
+        println!("{attached:?}: {:.2?}", start.elapsed());
+    }
+}
