@@ -12,6 +12,7 @@ pub mod commands;
 pub mod config;
 pub mod failure;
 pub mod interrupt;
+pub mod kernel;
 pub mod output;
 pub mod plan;
 pub mod provision;

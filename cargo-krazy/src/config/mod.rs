@@ -18,7 +18,7 @@ mod package;
 mod resolve;
 pub mod schema;
 mod service;
-mod suggestion;
+pub(crate) mod suggestion;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -18,7 +18,7 @@ pub fn quoted<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
 
 /// The candidate at the least edit distance, if at most a third of the name is wrong. Case and the difference
 /// of `_` and `-` do not count.
-fn closest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn closest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |text: &str| text.to_lowercase().replace('_', "-");
     let name = plain(name);
     let allowed = (name.chars().count() / 3).max(1);

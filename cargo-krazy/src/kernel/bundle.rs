@@ -1,0 +1,119 @@
+//! A kernel ready for use: a folder in the cache, and what is known about it.
+//!
+//! ```text
+//! bundle.json   vmlinuz   config?   modules.json   lib/modules/RELEASE/kernel/…/X.ko   dtbs/?   firmware/?
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::io_failure;
+use super::modinfo::Module;
+use super::modules::ModuleIndex;
+use super::unpack::Unpacked;
+
+/// Raised whenever what is unpacked, or how it is stored, changes; an older bundle is made anew.
+const FORMAT: u32 = 1;
+const DESCRIPTION: &str = "bundle.json";
+const INDEX: &str = "modules.json";
+
+/// A kernel image with its modules, device trees and firmware, all on this machine.
+#[derive(Clone, Debug)]
+pub struct KernelBundle {
+    /// The release as `uname -r` prints it.
+    pub release: String,
+    /// Where it came from, for people.
+    pub origin: String,
+    /// The kernel image: a bzImage on x86, an `Image` on arm64.
+    pub image: PathBuf,
+    /// SHA-256 of the image, in hex.
+    pub sha256: String,
+    /// The configuration it was built with.
+    pub config: Option<PathBuf>,
+    /// `lib/modules/RELEASE`, with uncompressed modules below `kernel/`; may be empty.
+    pub modules_dir: PathBuf,
+    /// Device trees, in folders by vendor.
+    pub dtbs_dir: Option<PathBuf>,
+    /// Firmware that came with the kernel, laid out as in `/lib/firmware`.
+    pub firmware_dir: Option<PathBuf>,
+    index: PathBuf,
+}
+
+/// `bundle.json`.
+#[derive(Serialize, Deserialize)]
+struct Description {
+    format: u32,
+    release: String,
+    origin: String,
+    image_sha256: String,
+    /// Of what it was made, where that can change; see [`super::cache`].
+    fingerprint: Option<String>,
+}
+
+impl KernelBundle {
+    /// The modules, read from the stored index.
+    pub fn modules(&self) -> anyhow::Result<ModuleIndex> {
+        ModuleIndex::load(&self.index)
+    }
+
+    /// The uncompressed file of `module`, with its signature if it has one.
+    pub fn module_file(&self, module: &Module) -> PathBuf {
+        self.modules_dir.join(&module.path)
+    }
+
+    /// Where a module or a table such as `modules.dep` belongs in an image, without a leading `/`.
+    pub fn path_in_image(&self, path: &str) -> String {
+        format!("lib/modules/{}/{path}", self.release)
+    }
+
+    /// Completes the unpacked `folder` with its index and description.
+    pub(super) fn describe(
+        folder: &Path,
+        unpacked: &Unpacked,
+        origin: &str,
+        fingerprint: Option<&str>,
+    ) -> anyhow::Result<()> {
+        unpacked.index.save(&folder.join(INDEX))?;
+        let modules_dir = folder.join("lib/modules").join(&unpacked.release);
+        std::fs::create_dir_all(&modules_dir).map_err(io_failure("create", &modules_dir))?;
+        let description = Description {
+            format: FORMAT,
+            release: unpacked.release.clone(),
+            origin: origin.to_owned(),
+            image_sha256: unpacked.image_sha256.clone(),
+            fingerprint: fingerprint.map(str::to_owned),
+        };
+        let file = folder.join(DESCRIPTION);
+        std::fs::write(&file, serde_json::to_vec_pretty(&description)?)
+            .map_err(io_failure("write", &file))?;
+        Ok(())
+    }
+
+    /// The bundle in `folder`; `None` if there is none, or one that another version of this program made or
+    /// that was made of something else than `fingerprint` says.
+    pub(super) fn open(folder: &Path, fingerprint: Option<&str>) -> anyhow::Result<Option<Self>> {
+        let file = folder.join(DESCRIPTION);
+        let bytes = match std::fs::read(&file) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(io_failure("read", &file)(error).into()),
+        };
+        let Ok(description) = serde_json::from_slice::<Description>(&bytes) else { return Ok(None) };
+        if description.format != FORMAT || description.fingerprint.as_deref() != fingerprint {
+            return Ok(None);
+        }
+        let present = |name: &str| Some(folder.join(name)).filter(|path| path.exists());
+        Ok(Some(KernelBundle {
+            image: folder.join("vmlinuz"),
+            sha256: description.image_sha256,
+            config: present("config"),
+            modules_dir: folder.join("lib/modules").join(&description.release),
+            dtbs_dir: present("dtbs"),
+            firmware_dir: present("firmware"),
+            index: folder.join(INDEX),
+            release: description.release,
+            origin: description.origin,
+        }))
+    }
+}

@@ -1,0 +1,191 @@
+//! The kernels this machine has: unpacked once, used by every project.
+//!
+//! ```text
+//! CACHE/kernel/lock            held while something is added
+//! CACHE/kernel/downloads/      what arrives; kept when interrupted, removed when unpacked
+//! CACHE/kernel/bundles/KEY/    one bundle each, complete since it got its name
+//! ```
+//!
+//! KEY is the SHA-256 of what was unpacked, or a hash of its path for `path` sources, with the architecture.
+
+use std::fs::{File, TryLockError};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::archive::{Archive, sorted_entries};
+use super::bundle::KernelBundle;
+use super::unpack::unpack;
+use super::{hex, io_failure};
+use crate::failure::{Exit, Failure};
+use crate::shell::Shell;
+
+/// What the names of unfinished bundles begin with.
+const UNFINISHED: &str = ".unfinished-";
+
+/// A folder of kernels.
+#[derive(Clone, Debug)]
+pub struct KernelCache {
+    folder: PathBuf,
+}
+
+/// Keeps other processes from adding to the cache until it is dropped.
+#[derive(Debug)]
+pub struct CacheGuard {
+    _file: File,
+}
+
+impl KernelCache {
+    /// The cache in `folder`, which holds other caches of this program too.
+    pub fn new(folder: impl AsRef<Path>) -> Self {
+        KernelCache { folder: folder.as_ref().join("kernel") }
+    }
+
+    /// The user's cache: `$KRAZY_CACHE_DIR`, else `$XDG_CACHE_HOME/krazy`, else `~/.cache/krazy`.
+    pub fn of_user() -> anyhow::Result<Self> {
+        let variable =
+            |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let folder = variable("KRAZY_CACHE_DIR")
+            .or_else(|| {
+                variable("XDG_CACHE_HOME").filter(|path| path.is_absolute()).map(|path| path.join("krazy"))
+            })
+            .or_else(|| std::env::home_dir().map(|home| home.join(".cache/krazy")));
+        let folder = folder.ok_or_else(|| {
+            Failure::new(Exit::Fetch, "there is no folder to keep kernels in: HOME is not set")
+                .help("set KRAZY_CACHE_DIR to a folder")
+        })?;
+        let folder = std::path::absolute(&folder).map_err(io_failure("use", &folder))?;
+        Ok(KernelCache::new(folder))
+    }
+
+    /// Waits until no other process adds to the cache, and keeps it so.
+    pub fn guard(&self, shell: Shell) -> anyhow::Result<CacheGuard> {
+        std::fs::create_dir_all(&self.folder).map_err(io_failure("create", &self.folder))?;
+        let path = self.folder.join("lock");
+        let file = File::create(&path).map_err(io_failure("write", &path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                shell.status("Blocking", "waiting for another process that fetches a kernel");
+                file.lock().map_err(io_failure("lock", &path))?;
+            }
+            Err(TryLockError::Error(error)) => return Err(io_failure("lock", &path)(error).into()),
+        }
+        Ok(CacheGuard { _file: file })
+    }
+
+    /// The file a download with this SHA-256 goes to.
+    pub fn download(&self, sha256: &str) -> anyhow::Result<PathBuf> {
+        let folder = self.folder.join("downloads");
+        std::fs::create_dir_all(&folder).map_err(io_failure("create", &folder))?;
+        Ok(folder.join(sha256))
+    }
+
+    /// The bundle made of the file with this SHA-256.
+    pub fn find(&self, sha256: &str, arch: &str) -> anyhow::Result<Option<KernelBundle>> {
+        KernelBundle::open(&self.bundle_folder(sha256, arch), None)
+    }
+
+    /// Unpacks `archive`, whose file has this SHA-256. The caller holds the [`CacheGuard`].
+    pub fn insert(
+        &self,
+        sha256: &str,
+        arch: &str,
+        archive: &Archive,
+        origin: &str,
+        shell: Shell,
+    ) -> anyhow::Result<KernelBundle> {
+        self.make(&self.bundle_folder(sha256, arch), arch, archive, origin, None, shell)
+    }
+
+    /// The bundle of a file or folder on this machine; remade when that has changed, by its size and time.
+    pub fn of_path(&self, path: &Path, arch: &str, shell: Shell) -> anyhow::Result<KernelBundle> {
+        let path = std::fs::canonicalize(path).map_err(|error| {
+            Failure::new(Exit::Fetch, format!("failed to read the kernel {}: {error}", path.display())).help(
+                "`path` of the kernel is a folder, a .deb, a .tar.zst or a kernel image; see the README",
+            )
+        })?;
+        let mut hasher = Sha256::new();
+        fingerprint(&path, &mut hasher)?;
+        let fingerprint = hex(&hasher.finalize());
+        let name = hex(&Sha256::digest(path.as_os_str().as_encoded_bytes()));
+        let folder = self.bundle_folder(&format!("path-{}", &name[..32]), arch);
+        if let Some(bundle) = KernelBundle::open(&folder, Some(&fingerprint))? {
+            return Ok(bundle);
+        }
+        let _guard = self.guard(shell)?;
+        let file_name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let origin = format!("path {}", file_name.unwrap_or_default());
+        self.make(&folder, arch, &Archive::open(&path)?, &origin, Some(&fingerprint), shell)
+    }
+
+    fn bundle_folder(&self, key: &str, arch: &str) -> PathBuf {
+        self.folder.join("bundles").join(format!("{key}-{arch}"))
+    }
+
+    fn make(
+        &self,
+        folder: &Path,
+        arch: &str,
+        archive: &Archive,
+        origin: &str,
+        fingerprint: Option<&str>,
+        shell: Shell,
+    ) -> anyhow::Result<KernelBundle> {
+        let bundles = self.folder.join("bundles");
+        std::fs::create_dir_all(&bundles).map_err(io_failure("create", &bundles))?;
+        remove_unfinished(&bundles)?;
+        shell.status("Unpacking", origin);
+        let new = tempfile::Builder::new()
+            .prefix(UNFINISHED)
+            .tempdir_in(&bundles)
+            .map_err(io_failure("write", &bundles))?;
+        let unpacked = unpack(archive, new.path(), arch, origin)?;
+        KernelBundle::describe(new.path(), &unpacked, origin, fingerprint)?;
+        if folder.exists() {
+            std::fs::remove_dir_all(folder).map_err(io_failure("remove", folder))?;
+        }
+        std::fs::rename(new.path(), folder).map_err(io_failure("write", folder))?;
+        // It has another name now, under which the guard must not remove it.
+        let _renamed = new.keep();
+        KernelBundle::open(folder, fingerprint)?.ok_or_else(|| {
+            Failure::new(Exit::Fetch, format!("{} vanished while it was made", folder.display())).into()
+        })
+    }
+}
+
+/// Removes what killed processes left behind. The caller holds the guard, so nobody else is at work.
+fn remove_unfinished(bundles: &Path) -> anyhow::Result<()> {
+    for (name, path, _) in sorted_entries(bundles)? {
+        if name.starts_with(UNFINISHED) {
+            std::fs::remove_dir_all(&path).map_err(io_failure("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Sizes, times and names of a file or of everything in a folder.
+fn fingerprint(path: &Path, hasher: &mut Sha256) -> anyhow::Result<()> {
+    let metadata = std::fs::metadata(path).map_err(io_failure("read", path))?;
+    if !metadata.is_dir() {
+        stamp(path, &metadata, hasher);
+        return Ok(());
+    }
+    for (_, path, metadata) in sorted_entries(path)? {
+        if metadata.is_dir() {
+            fingerprint(&path, hasher)?;
+        } else {
+            stamp(&path, &metadata, hasher);
+        }
+    }
+    Ok(())
+}
+
+fn stamp(path: &Path, metadata: &std::fs::Metadata, hasher: &mut Sha256) {
+    hasher.update(path.as_os_str().as_encoded_bytes());
+    for number in [metadata.len(), metadata.ino(), metadata.mtime() as u64, metadata.mtime_nsec() as u64] {
+        hasher.update(number.to_le_bytes());
+    }
+    hasher.update([0]);
+}

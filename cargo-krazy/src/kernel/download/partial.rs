@@ -1,0 +1,88 @@
+//! The file a download grows in, and the judgement of what grew.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::path::PathBuf;
+
+use indicatif::ProgressBar;
+use reqwest::header::HeaderValue;
+use sha2::{Digest, Sha256};
+
+use super::{DownloadError, Expected};
+use crate::failure::Failure;
+use crate::kernel::{hex, io_failure};
+
+/// A download on its way.
+pub struct Partial<'j> {
+    pub url: &'j str,
+    pub path: PathBuf,
+    pub file: File,
+    pub have: u64,
+    pub expected: &'j Expected,
+    /// Names the version of the file the bytes so far belong to; known within one run only.
+    pub validator: Option<HeaderValue>,
+    pub bar: ProgressBar,
+}
+
+impl Partial<'_> {
+    pub fn restart(&mut self) -> Result<(), Failure> {
+        self.file.set_len(0).and_then(|()| self.file.rewind()).map_err(io_failure("write", &self.path))?;
+        self.have = 0;
+        self.validator = None;
+        Ok(())
+    }
+
+    pub fn check_size(&self, found: u64) -> Result<(), DownloadError> {
+        let url = || self.url.to_owned();
+        match self.expected.size {
+            Some(expected) if found != expected => Err(DownloadError::Size { url: url(), found, expected }),
+            _ if found > self.expected.limit => {
+                Err(DownloadError::TooLarge { url: url(), limit: self.expected.limit })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub fn append(&mut self, chunk: &[u8]) -> Result<(), DownloadError> {
+        let found = self.have + chunk.len() as u64;
+        if found > self.expected.size.unwrap_or(self.expected.limit) {
+            self.check_size(found)?;
+        }
+        self.file.write_all(chunk).map_err(io_failure("write", &self.path))?;
+        self.have = found;
+        self.bar.set_position(found);
+        Ok(())
+    }
+
+    pub fn verify(&mut self) -> Result<(), DownloadError> {
+        let found = self.file.rewind().and_then(|()| sha256_of(&mut self.file));
+        let found = found.map_err(io_failure("read", &self.path))?;
+        verify(self.url, self.expected, self.have, found)
+    }
+}
+
+/// Compares the size and the SHA-256 (in hex) of what came with what should have come.
+pub fn verify(url: &str, expected: &Expected, size: u64, sha256: String) -> Result<(), DownloadError> {
+    let url = || url.to_owned();
+    if let Some(wanted) = expected.size
+        && wanted != size
+    {
+        return Err(DownloadError::Size { url: url(), found: size, expected: wanted });
+    }
+    if sha256 != expected.sha256 {
+        return Err(DownloadError::Hash { url: url(), found: sha256, expected: expected.sha256.clone() });
+    }
+    Ok(())
+}
+
+/// SHA-256 of what `reader` still has, in hex.
+pub fn sha256_of(reader: &mut impl Read) -> io::Result<String> {
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        match reader.read(&mut buffer)? {
+            0 => return Ok(hex(&hasher.finalize())),
+            read => hasher.update(&buffer[..read]),
+        }
+    }
+}
