@@ -22,7 +22,8 @@
 //!
 //! # What it prints
 //!
-//! On the screen and on COM1 (as the firmware set it up): `A` or `B` when it starts to load a slot, and one of
+//! On the screen and on COM1 (as the firmware set it up; firmware that copies the screen to COM1 doubles every
+//! character there): `A` or `B` when it starts to load a slot, and one of
 //!
 //! | text | meaning |
 //! |---|---|

@@ -13,7 +13,8 @@
 //!
 //! There are two banks so that a change of the command line never harms the table in use: the new content goes
 //! to the bank that the table on disk does not name, and then the table's first sector is rewritten, which
-//! disks do as a whole. [`refresh`] gives the writes in that order. The image writer, init and the update
+//! disks do as a whole. (Only files in so many pieces that the table has more than 40 entries, *and* whose pieces
+//! changed, have a table that changes in more than one sector.) [`refresh`] gives the writes in that order. The image writer, init and the update
 //! engine all use it, so a disk they have written is always in the state [`refresh`] calls current.
 //!
 //! # Memory
@@ -25,19 +26,22 @@
 //! | 0x100000 … | protected-mode part |
 //! | above the memory the kernel unpacks itself to, on a MiB boundary | initramfs |
 
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom};
 
-use crate::boot_fat::{BootFat, FatError};
-use crate::bzimage::{self, BzImage, BzImageError, LoaderFields, MAX_SETUP_LEN, PROTECTED_MODE_ADDRESS};
-use crate::cmdline::{CommandLine, CommandLineError, MAX_LEN};
+use crate::boot_fat::BootFat;
+use crate::bzimage::{self, BzImage, LoaderFields, MAX_SETUP_LEN, PROTECTED_MODE_ADDRESS};
+use crate::cmdline::{CommandLine, MAX_LEN};
 use crate::layout::Extent;
 use crate::load_table::{
     FarPointer, Load, LoadTable, LoadTableError, TABLE_LEN, TABLE_SECTORS, file_part, place,
 };
-use crate::mbr::{Mbr, MbrError};
+use crate::mbr::Mbr;
 use crate::ordered_write::SectorWrite;
 use crate::size::{Bytes, SECTOR_SIZE, Sectors};
 use crate::slot::{Slot, boot_file};
+
+mod error;
+pub use error::SlotAreaError;
 
 /// Sectors in a slot's area.
 pub const AREA_SECTORS: Sectors = Sectors(960);
@@ -97,84 +101,6 @@ pub struct SlotArea {
     /// The bank the table names.
     pub bank: SectorWrite,
     slot: Slot,
-}
-
-/// Why a slot's files cannot be booted.
-#[derive(Debug, thiserror::Error)]
-pub enum SlotAreaError {
-    /// The disk could not be read.
-    #[error("failed to read the disk at sector {sector}")]
-    Read {
-        /// Where.
-        sector: u32,
-        /// What the disk answered.
-        source: io::Error,
-    },
-    /// LBA 0 is not ours.
-    #[error(transparent)]
-    Mbr(#[from] MbrError),
-    /// The file system or a file on `/boot` cannot be read.
-    #[error(transparent)]
-    Fat(#[from] FatError),
-    /// Not a kernel.
-    #[error("the kernel of slot {slot} cannot be booted")]
-    Kernel {
-        /// Whose kernel.
-        slot: Slot,
-        /// What is wrong with it.
-        source: BzImageError,
-    },
-    /// Not a command line.
-    #[error("the command line of slot {slot} cannot be used")]
-    CommandLine {
-        /// Whose command line.
-        slot: Slot,
-        /// What is wrong with it.
-        source: CommandLineError,
-    },
-    /// The kernel takes less than we allow.
-    #[error("the command line of slot {slot} has {len} bytes, this kernel takes {limit}")]
-    CommandLineTooLong {
-        /// Whose command line.
-        slot: Slot,
-        /// Its length.
-        len: usize,
-        /// The kernel's limit.
-        limit: u32,
-    },
-    /// The kernel's real-mode part is too long.
-    #[error("the real-mode part of slot {slot}'s kernel has {have}, there is room for {room}")]
-    RealMode {
-        /// Whose kernel.
-        slot: Slot,
-        /// Its length.
-        have: Bytes,
-        /// The limit.
-        room: Bytes,
-    },
-    /// The initramfs is empty, or ends above what the kernel reaches.
-    #[error(
-        "the initramfs of slot {slot} ({size}, loaded at {address:#x}) is empty or ends above {limit:#x}, \
-         the highest address its kernel reaches"
-    )]
-    Initramfs {
-        /// Whose initramfs.
-        slot: Slot,
-        /// Its length.
-        size: Bytes,
-        /// Where it would be loaded.
-        address: u64,
-        /// `initrd_addr_max` of the kernel.
-        limit: u32,
-    },
-    /// The table cannot be written.
-    #[error("slot {slot} cannot be booted")]
-    Table {
-        /// Which slot.
-        slot: Slot,
-        /// Why.
-        source: LoadTableError,
-    },
 }
 
 /// The area of `slot` on the disk.

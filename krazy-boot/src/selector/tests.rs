@@ -1,0 +1,116 @@
+use std::io::Cursor;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::ordered_write::write_in_order;
+
+fn disk(selector: Selector) -> Cursor<Vec<u8>> {
+    let mut disk = Cursor::new(vec![0; 3 * 512]);
+    write_in_order(&mut disk, &selector.writes(), |_| Ok(())).unwrap();
+    disk
+}
+
+#[test]
+fn golden_bytes() {
+    let sector = Selector { generation: 0x0102_0304, ..Selector::confirmed(Slot::A) }.arm(Slot::B).encode();
+    // The CRC was computed by another program (zlib).
+    let mut expected = [0; 512];
+    expected[..16].copy_from_slice(b"KZSL\x01\0\0\0\x00\x01\x01\0\x05\x03\x02\x01");
+    expected[508..].copy_from_slice(&[0x12, 0x5a, 0xd1, 0x4e]);
+    assert!(sector == expected, "{sector:x?}");
+}
+
+#[test]
+fn the_boot_sector_may_clear_the_trial_without_a_checksum() {
+    let armed = Selector::confirmed(Slot::A).arm(Slot::B);
+    let mut sector = armed.encode();
+    sector[TRIAL_OFFSET] = 0xff;
+    let booted = Selector::decode(&sector, PRIMARY).unwrap();
+    assert_eq!(booted, Selector { trial: None, ..armed });
+    assert_eq!(booted.standing(Slot::B), Standing::OnTrial);
+    assert_eq!(booted.standing(Slot::A), Standing::Reverted);
+    assert_eq!(armed.standing(Slot::A), Standing::Armed);
+    assert_eq!(booted.confirm(Slot::B).standing(Slot::B), Standing::Confirmed);
+    assert_eq!(booted.confirm(Slot::B).standing(Slot::A), Standing::Unexpected);
+    assert_eq!(booted.disarm().standing(Slot::A), Standing::Confirmed);
+}
+
+#[test]
+fn the_spare_copy_is_written_first_and_never_armed() {
+    let [spare, primary] = Selector::confirmed(Slot::A).arm(Slot::B).writes();
+    assert_eq!((spare.at, primary.at), (SPARE, PRIMARY));
+    assert_eq!(spare.bytes[TRIAL_OFFSET], 0xff);
+    assert_eq!(primary.bytes[TRIAL_OFFSET], 1);
+}
+
+#[test]
+fn the_spare_copy_stands_in_for_a_damaged_primary() {
+    let selector = Selector::confirmed(Slot::B);
+    let mut disk = disk(selector);
+    let copies = SelectorCopies::read(&mut disk);
+    assert!(!copies.needs_repair());
+    disk.get_mut()[512 + CONFIRMED_OFFSET] = 0;
+    let copies = SelectorCopies::read(&mut disk);
+    assert_eq!(copies.selector().unwrap(), selector);
+    assert!(copies.needs_repair());
+    let message = copies.primary.unwrap_err().to_string();
+    assert_eq!(message, "the boot selector in sector 1 is damaged: wrong checksum");
+}
+
+#[test]
+fn after_every_interrupted_change_a_complete_selector_is_in_force() {
+    let old = Selector::confirmed(Slot::A);
+    for new in [old.arm(Slot::B), old.confirm(Slot::B)] {
+        for done in 0..=2 {
+            // The write that power interrupted left garbage.
+            let mut disk = disk(old);
+            let writes = new.writes();
+            write_in_order(&mut disk, &writes[..done], |_| Ok(())).unwrap();
+            if let Some(torn) = writes.get(done) {
+                let start = torn.at.bytes().0 as usize;
+                disk.get_mut()[start..start + 512].fill(0x5a);
+            }
+            let copies = SelectorCopies::read(&mut disk);
+            let in_force = copies.selector().unwrap();
+            let without_trial = Selector { trial: None, ..new };
+            let expected = [old, without_trial, new][done];
+            assert_eq!(in_force, expected, "{done} of {new:?}");
+            assert_eq!(copies.needs_repair(), done < 2);
+        }
+    }
+}
+
+#[test]
+fn wrong_sectors_are_told_apart() {
+    let zeros = SelectorCopies::read(&mut Cursor::new(vec![0; 1536]));
+    assert_eq!(zeros.selector().unwrap_err().to_string(), "sector 1 holds no boot selector");
+    let short = SelectorCopies::read(&mut Cursor::new(vec![0; 700]));
+    assert!(matches!(short.primary, Err(SelectorError::Read { sector: 1, .. })));
+    let mut sector = Selector::confirmed(Slot::A).encode();
+    sector[TRIAL_OFFSET] = 7;
+    let error = Selector::decode(&sector, SPARE).unwrap_err().to_string();
+    assert_eq!(error, "the boot selector in sector 2 names slot 0x07");
+    sector[4] = 9;
+    let error = Selector::decode(&sector, SPARE).unwrap_err().to_string();
+    assert_eq!(error, "the boot selector in sector 2 has version 9, this program reads 1");
+}
+
+proptest! {
+    #[test]
+    fn any_selector_survives_and_any_sector_is_answered(
+        confirmed in 0..2usize, trial in 0..3usize, candidate in 0..3usize, generation: u32,
+        at in 0..512usize, value: u8,
+    ) {
+        let slot = |index: usize| Slot::ALL.get(index).copied();
+        let selector = Selector {
+            confirmed: Slot::ALL[confirmed], trial: slot(trial), candidate: slot(candidate), generation,
+        };
+        let mut sector = selector.encode();
+        prop_assert_eq!(Selector::decode(&sector, PRIMARY).unwrap(), selector);
+        let changed = sector[at] != value;
+        sector[at] = value;
+        let decoded = Selector::decode(&sector, PRIMARY);
+        prop_assert_eq!(decoded.is_err(), changed && (at != TRIAL_OFFSET || (2..255).contains(&value)));
+    }
+}
