@@ -1,0 +1,168 @@
+//! What the operations do.
+
+mod files;
+mod logs;
+mod openapi;
+mod page;
+mod range;
+mod services;
+mod status;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use headers::{HeaderMap, HeaderName, HeaderValue};
+use krazy_boot::credentials::Role;
+use krazy_init::control::Command;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use warp::http::{Method, StatusCode, header};
+use warp::reply::Response;
+
+use crate::auth::{Auth, Identity, refuse_cross_site};
+use crate::control::Control;
+use crate::problem::{Kind, Problem};
+use crate::routes::{self, Access, Found, HEALTH, Operation};
+
+/// What every operation works with.
+pub(crate) struct Admin {
+    pub(crate) auth: Auth,
+    pub(crate) control: Control,
+    /// [`crate::config::Config::root`], without symbolic links.
+    pub(crate) root: PathBuf,
+    /// The longest pause in an upload.
+    pub(crate) upload_pause: Duration,
+}
+
+/// The content of a request, in the pieces it arrives in.
+pub(crate) type Body = Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send>>;
+
+/// A request.
+pub(crate) struct Call {
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    pub(crate) query: String,
+    pub(crate) host: Option<String>,
+    pub(crate) headers: HeaderMap,
+    pub(crate) peer: SocketAddr,
+    pub(crate) body: Body,
+}
+
+/// Sent with everything. Nothing from here is to be cached, framed, or run as a script.
+const HEADERS: [(HeaderName, &str); 5] = [
+    (header::CACHE_CONTROL, "no-store"),
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+    ),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+];
+
+/// Answers a request.
+pub(crate) async fn answer(admin: Arc<Admin>, call: Call) -> Response {
+    let mut response = serve(&admin, call).await.unwrap_or_else(Problem::into_response);
+    for (name, value) in HEADERS {
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
+}
+
+async fn serve(admin: &Arc<Admin>, call: Call) -> Result<Response, Problem> {
+    if call.path == HEALTH && (call.method == Method::GET || call.method == Method::HEAD) {
+        return Ok(empty(StatusCode::NO_CONTENT));
+    }
+    let identity = admin.auth.identify(&call.headers, call.peer.ip().to_canonical()).await?;
+    let found = routes::find(&call.method, &call.path)?;
+    if found.route.access == Access::Admin && identity.role != Role::Admin {
+        return Err(Problem::new(
+            Kind::Forbidden,
+            format!("`{}` is a viewer; {} {} takes an admin", identity.name, call.method, call.path),
+        ));
+    }
+    if !call.method.is_safe() {
+        refuse_cross_site(&call.headers, call.host.as_deref())?;
+        crate::log(&format!("{} from {}: {} {}", identity.name, call.peer, call.method, call.path));
+    }
+    operate(admin, &identity, &found, call).await
+}
+
+async fn operate(
+    admin: &Arc<Admin>,
+    identity: &Identity,
+    found: &Found,
+    call: Call,
+) -> Result<Response, Problem> {
+    let order = |command| async { admin.control.order(command).await };
+    let service = || found.get("name").map(str::to_owned);
+    match found.route.operation {
+        Operation::Health => Ok(empty(StatusCode::NO_CONTENT)),
+        Operation::Page => page::page(admin).await,
+        Operation::OpenApi => json(&openapi::document()),
+        Operation::Status => json(&status::status(admin).await?),
+        Operation::Services => services::list(admin).await,
+        Operation::Service => json(&admin.control.status(service()?).await?),
+        Operation::StartService => {
+            order(Command::Start { service: service()? }).await.map(|()| empty(StatusCode::NO_CONTENT))
+        }
+        Operation::StopService => {
+            order(Command::Stop { service: service()? }).await.map(|()| empty(StatusCode::NO_CONTENT))
+        }
+        Operation::RestartService => {
+            order(Command::Restart { service: service()? }).await.map(|()| empty(StatusCode::NO_CONTENT))
+        }
+        Operation::SignalService => {
+            let services::SignalQuery { signal } = query(&call.query)?;
+            order(Command::Signal { service: service()?, signal })
+                .await
+                .map(|()| empty(StatusCode::NO_CONTENT))
+        }
+        Operation::Logs => logs::newest(admin, service()?, query(&call.query)?).await,
+        Operation::LogFile => logs::file(admin, &service()?, found.get("stream")?, &call.headers).await,
+        Operation::FollowLogs => logs::follow(admin, service()?, query(&call.query)?).await,
+        Operation::ReadFile => files::read(files::place(admin, identity, found)?, &call.headers).await,
+        Operation::WriteFile => files::write(admin, files::place(admin, identity, found)?, call).await,
+        Operation::RemoveFile => files::remove(files::place(admin, identity, found)?).await,
+        Operation::ListDirectory => files::list(files::place(admin, identity, found)?).await,
+        Operation::MakeDirectory => files::make_directory(files::place(admin, identity, found)?).await,
+        Operation::RemoveDirectory => {
+            let files::RemoveQuery { recursive } = query(&call.query)?;
+            files::remove_directory(files::place(admin, identity, found)?, recursive).await
+        }
+        Operation::Reboot => order(Command::Reboot).await.map(|()| empty(StatusCode::ACCEPTED)),
+        Operation::Poweroff => order(Command::Poweroff).await.map(|()| empty(StatusCode::ACCEPTED)),
+    }
+}
+
+/// An answer without a body.
+fn empty(status: StatusCode) -> Response {
+    let mut response = Response::new(Bytes::new().into());
+    *response.status_mut() = status;
+    response
+}
+
+/// An answer of `bytes`.
+fn content(bytes: impl Into<Bytes>, media_type: &'static str) -> Response {
+    let mut response = Response::new(bytes.into().into());
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response
+}
+
+fn json(value: &impl Serialize) -> Result<Response, Problem> {
+    let bytes = serde_json::to_vec(value)
+        .map_err(|error| Problem::new(Kind::Internal, format!("the answer is not JSON: {error}")))?;
+    Ok(content(bytes, "application/json"))
+}
+
+/// What stands behind `?`.
+fn query<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
+    serde_urlencoded::from_str(text).map_err(|error| {
+        Problem::new(Kind::BadRequest, format!("the query `{text}` is not understood: {error}"))
+    })
+}

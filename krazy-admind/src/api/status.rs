@@ -1,0 +1,113 @@
+//! What runs, and in what condition it is.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use krazy_boot::cmdline::CommandLine;
+use krazy_boot::manifest::{self, Manifest};
+use krazy_boot::slot::Slot;
+use krazy_init::control::{Milestones, Trial};
+use serde::Serialize;
+
+use crate::api::Admin;
+use crate::problem::{Kind, Problem};
+use crate::system::{Memory, Space};
+use crate::tree::blocking;
+
+/// The longest manifest that is read: far beyond what a root with thousands of services has.
+const MAX_MANIFEST: u64 = 4 << 20;
+
+/// The answer of `/api/v1/status`.
+#[derive(Debug, Serialize)]
+pub(super) struct Status {
+    pub(super) name: String,
+    pub(super) version: String,
+    pub(super) board: String,
+    pub(super) build_id: String,
+    pub(super) hostname: String,
+    pub(super) kernel: String,
+    /// The running slot, if the command line names one.
+    pub(super) slot: Option<Slot>,
+    /// The trial this boot is, if it is one.
+    pub(super) trial: Option<Trial>,
+    /// Seconds since the kernel started.
+    pub(super) uptime: u64,
+    /// Whether every required service is stable; unknown without krazy-init.
+    pub(super) stable: Option<bool>,
+    /// What is not as it should be, one sentence each.
+    pub(super) degraded: Vec<String>,
+    pub(super) milestones: Option<Milestones>,
+    pub(super) previous_end: Option<String>,
+    pub(super) memory: Memory,
+    pub(super) data: Space,
+    /// The version of this API server.
+    pub(super) admind: &'static str,
+}
+
+/// Asks init. If that is another program, or hangs, the root and the kernel tell the rest.
+pub(super) async fn status(admin: &Arc<Admin>) -> Result<Status, Problem> {
+    let root = admin.root.clone();
+    let (memory, data) = blocking(move || Ok((Memory::read(&root)?, Space::of_data(&root)?))).await?;
+    let admind = env!("CARGO_PKG_VERSION");
+    match admin.control.boot().await {
+        Ok(boot) => Ok(Status {
+            name: boot.name,
+            version: boot.version,
+            board: boot.board,
+            build_id: boot.build_id,
+            hostname: boot.hostname,
+            kernel: boot.kernel,
+            slot: boot.slot,
+            trial: boot.trial,
+            uptime: boot.uptime,
+            stable: Some(boot.stable),
+            degraded: boot.degraded,
+            milestones: Some(boot.milestones),
+            previous_end: boot.previous_end,
+            memory,
+            data,
+            admind,
+        }),
+        Err(problem) if problem.kind() == Kind::InitUnreachable => {
+            let root = admin.root.clone();
+            let (manifest, slot) = blocking(move || Ok((read_manifest(&root)?, running_slot(&root)))).await?;
+            let uname = rustix::system::uname();
+            Ok(Status {
+                name: manifest.name,
+                version: manifest.version,
+                board: manifest.board,
+                build_id: manifest.build_id,
+                hostname: uname.nodename().to_string_lossy().into_owned(),
+                kernel: uname.release().to_string_lossy().into_owned(),
+                slot,
+                trial: None,
+                uptime: rustix::system::sysinfo().uptime.try_into().unwrap_or(0),
+                stable: None,
+                degraded: vec![problem.detail().to_owned()],
+                milestones: None,
+                previous_end: None,
+                memory,
+                data,
+                admind,
+            })
+        }
+        Err(problem) => Err(problem),
+    }
+}
+
+fn read_manifest(root: &Path) -> Result<Manifest, Problem> {
+    use std::io::Read;
+    let failed = |why: &dyn std::fmt::Display| {
+        Problem::new(Kind::Internal, format!("failed to read /{}: {why}", manifest::PATH))
+    };
+    let file = std::fs::File::open(root.join(manifest::PATH)).map_err(|error| failed(&error))?;
+    let mut bytes = Vec::new();
+    file.take(MAX_MANIFEST).read_to_end(&mut bytes).map_err(|error| failed(&error))?;
+    Manifest::from_json(&bytes).map_err(|error| failed(&error))
+}
+
+/// From the kernel command line; `None` if it cannot be read or names no slot.
+fn running_slot(root: &Path) -> Option<Slot> {
+    let line = std::fs::read_to_string(root.join("proc/cmdline")).ok()?;
+    CommandLine::parse(&line).ok()?.slot()
+}

@@ -1,0 +1,79 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+
+use lexopt::{Arg, Parser, ValueExt};
+
+use crate::config::Config;
+
+const HELP: &str = "\
+HTTPS management API of a cargo krazy appliance
+
+Usage: krazy-admind [--listen ADDRESS:PORT] [--tls-1.2] [--root DIRECTORY]
+
+Options:
+      --listen ADDRESS:PORT  where to listen; default: port 8443 of every address
+      --tls-1.2              take clients that do not speak TLS 1.3
+      --root DIRECTORY       take DIRECTORY for /, to try it out elsewhere than on a device
+  -h, --help                 this text
+  -V, --version              the version
+
+Reads its certificate and tokens from /data/krazy, where `cargo krazy image` puts them.
+";
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub(crate) enum Invocation {
+    /// To serve.
+    Serve(Config),
+    /// To print a text.
+    Print(String),
+}
+
+pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, lexopt::Error> {
+    let mut parser = Parser::from_iter(args);
+    let mut config = Config::device();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Arg::Long("listen") => config.listen = vec![parser.value()?.parse::<SocketAddr>()?],
+            Arg::Long("tls-1.2") => config.tls12 = true,
+            Arg::Long("root") => config = Config { root: parser.value()?.into(), ..config },
+            Arg::Short('h') | Arg::Long("help") => return Ok(Invocation::Print(HELP.to_owned())),
+            Arg::Short('V') | Arg::Long("version") => {
+                return Ok(Invocation::Print(format!("krazy-admind {}\n", env!("CARGO_PKG_VERSION"))));
+            }
+            other => return Err(other.unexpected()),
+        }
+    }
+    Ok(Invocation::Serve(config))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(args: &[&str]) -> Result<Invocation, String> {
+        let args = ["krazy-admind"].iter().chain(args).map(OsString::from);
+        parse(args).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn options_set_what_they_name() {
+        let Ok(Invocation::Serve(config)) = parsed(&["--listen", "10.0.0.1:444", "--tls-1.2"]) else {
+            panic!("not taken")
+        };
+        assert_eq!(config.listen, ["10.0.0.1:444".parse().unwrap()]);
+        assert!(config.tls12);
+        let Ok(Invocation::Serve(config)) = parsed(&[]) else { panic!("not taken") };
+        assert!(!config.tls12);
+        assert!(config.listen.iter().all(|address| address.port() == 8443));
+    }
+
+    #[test]
+    fn wrong_options_are_named() {
+        assert_eq!(parsed(&["--port", "1"]).unwrap_err(), "invalid option '--port'");
+        let wrong = parsed(&["--listen", "8443"]).unwrap_err();
+        assert!(wrong.contains("\"8443\""), "{wrong}");
+    }
+}

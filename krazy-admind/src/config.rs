@@ -1,0 +1,63 @@
+//! Where everything is, and how much of it anyone may use.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The port unless the command line names another.
+pub const PORT: u16 = 8443;
+
+/// What the server works with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen: the first of these that works.
+    pub listen: Vec<SocketAddr>,
+    /// The root of everything that is read and written: `/`, or a test's folder with `data`, `tmp`, `proc` and
+    /// `run` in it. Init's control socket is below it too.
+    pub root: PathBuf,
+    /// Whether clients may speak TLS 1.2.
+    pub tls12: bool,
+    /// What connections may use.
+    pub limits: Limits,
+}
+
+/// What connections may use. The product of the first and the size of a TLS connection, some 60 KiB, bounds
+/// the memory that strangers can take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at a time.
+    pub connections: usize,
+    /// Connections at a time from one address.
+    pub connections_per_address: usize,
+    /// From the TCP connection to the end of the TLS handshake.
+    pub handshake: Duration,
+    /// For the header of a request, and from the handshake to the first request.
+    pub header: Duration,
+    /// Between requests, between two pieces of an upload, and until a client that does not read is given up.
+    pub idle: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            connections: 48,
+            connections_per_address: 24,
+            handshake: Duration::from_secs(10),
+            header: Duration::from_secs(10),
+            idle: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Config {
+    /// A device: port 8443 of every IPv6 and IPv4 address, or of every IPv4 address on kernels without IPv6.
+    pub fn device() -> Self {
+        let every = [IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::V4(Ipv4Addr::UNSPECIFIED)];
+        Config {
+            listen: every.map(|address| SocketAddr::new(address, PORT)).into(),
+            root: PathBuf::from("/"),
+            tls12: false,
+            limits: Limits::default(),
+        }
+    }
+}

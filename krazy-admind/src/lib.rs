@@ -1,0 +1,91 @@
+//! The management API of a cargo krazy appliance, over HTTPS.
+//!
+//! | module | is |
+//! |---|---|
+//! | [`config`] | where everything is; a test puts it below a folder of its own |
+//! | [`credentials`] | what the host provisioned on `/data/krazy` |
+//! | [`server`] | sockets, TLS, and the limits that keep strangers from using the device up |
+//! | `auth`, `throttle` | who asks, and how often a wrong answer may be tried |
+//! | [`routes`] | every operation with its access: the one table behind server, tests and OpenAPI document |
+//! | `api` | what the operations do |
+//! | `tree` | paths, and files that do not lead out of where they may be |
+//! | [`problem`] | errors as clients see them, RFC 9457 |
+//!
+//! # Order of a request
+//!
+//! Credential, then route, then role, then the operation: without a credential nobody learns what exists, and
+//! no operation can forget to ask. Only the health probe comes first.
+//!
+//! # Differences from other warp servers
+//!
+//! warp 0.4 brings the service, body, event-stream and reply types. Its routing is left aside for a table of
+//! plain data, because a tree of `or`-ed filters can be neither listed, nor documented, nor tested for a
+//! forgotten access check. Connections are accepted here, because warp has no TLS.
+
+mod api;
+mod args;
+mod auth;
+pub mod config;
+mod connections;
+mod control;
+pub mod credentials;
+pub mod problem;
+pub mod routes;
+pub mod server;
+mod system;
+mod throttle;
+mod tree;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use args::Invocation;
+use server::Server;
+
+/// Runs the program with the command line `args`, the program's name included. Returns only on failure, or
+/// after `--help` and `--version`.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let config = match args::parse(args) {
+        Ok(Invocation::Serve(config)) => config,
+        Ok(Invocation::Print(text)) => {
+            return match std::io::stdout().write_all(text.as_bytes()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(_) => ExitCode::FAILURE,
+            };
+        }
+        Err(error) => {
+            log(&format!("{error}\nhelp: run `krazy-admind --help`"));
+            return ExitCode::from(2);
+        }
+    };
+    match run(config) {
+        Ok(never) => match never {},
+        Err(error) => {
+            log(&format!("failed to start: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(config: config::Config) -> Result<std::convert::Infallible, server::StartError> {
+    // One thread serves; a few more, which end when idle, wait for the disk.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .max_blocking_threads(4)
+        .thread_keep_alive(Duration::from_secs(5))
+        .build()
+        .map_err(server::StartError::Runtime)?;
+    runtime.block_on(async {
+        let server = Server::bind(config).await?;
+        log(&format!("serving https on {}", server.local_addr()));
+        Ok(server.run().await)
+    })
+}
+
+/// A line for this service's log. If standard error is closed, there is nobody to tell.
+fn log(text: &str) {
+    let _closed = writeln!(std::io::stderr(), "{text}");
+}

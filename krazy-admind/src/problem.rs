@@ -1,0 +1,252 @@
+//! Errors as clients see them: problem details (RFC 9457) in JSON.
+
+use std::io;
+
+use headers::{HeaderName, HeaderValue};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+use warp::http::{StatusCode, header};
+use warp::reply::Response;
+
+/// The media type of problem details.
+pub const MEDIA_TYPE: &str = "application/problem+json";
+
+/// What went wrong, for programs: the `type` is `urn:krazy:` and the slug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// No credential, or one the device does not know.
+    Unauthorized,
+    /// Too many wrong credentials from this address.
+    TooManyAttempts,
+    /// The credential's role or scope does not cover it.
+    Forbidden,
+    /// A browser sent it on behalf of another site.
+    CrossSite,
+    /// Nothing has this path.
+    NotFound,
+    /// The path exists, but not with this method.
+    MethodNotAllowed,
+    /// Something in the request makes no sense.
+    BadRequest,
+    /// There is no such service.
+    NoSuchService,
+    /// It does not apply in the present state.
+    NotNow,
+    /// Init does not answer.
+    InitUnreachable,
+    /// Init tried and failed.
+    InitFailed,
+    /// The path leads out of the tree it must stay in.
+    OutsideTree,
+    /// The path is not a regular file.
+    NotAFile,
+    /// The path is not a directory.
+    NotADirectory,
+    /// Something has that name already.
+    Exists,
+    /// A directory with entries is removed only on request.
+    NotEmpty,
+    /// Someone else is writing it.
+    Busy,
+    /// The range begins behind the end.
+    RangeNotSatisfiable,
+    /// The file system is full.
+    DiskFull,
+    /// The file system is mounted read-only.
+    ReadOnly,
+    /// The client was too slow.
+    Timeout,
+    /// The device failed.
+    Internal,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Kind; 22] = [
+        Kind::Unauthorized,
+        Kind::TooManyAttempts,
+        Kind::Forbidden,
+        Kind::CrossSite,
+        Kind::NotFound,
+        Kind::MethodNotAllowed,
+        Kind::BadRequest,
+        Kind::NoSuchService,
+        Kind::NotNow,
+        Kind::InitUnreachable,
+        Kind::InitFailed,
+        Kind::OutsideTree,
+        Kind::NotAFile,
+        Kind::NotADirectory,
+        Kind::Exists,
+        Kind::NotEmpty,
+        Kind::Busy,
+        Kind::RangeNotSatisfiable,
+        Kind::DiskFull,
+        Kind::ReadOnly,
+        Kind::Timeout,
+        Kind::Internal,
+    ];
+
+    /// Status, slug and title.
+    pub const fn row(self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Kind::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "A credential is needed"),
+            Kind::TooManyAttempts => {
+                (StatusCode::TOO_MANY_REQUESTS, "too-many-attempts", "Too many wrong credentials")
+            }
+            Kind::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "The credential does not cover this"),
+            Kind::CrossSite => (StatusCode::FORBIDDEN, "cross-site", "Sent on behalf of another site"),
+            Kind::NotFound => (StatusCode::NOT_FOUND, "not-found", "There is nothing there"),
+            Kind::MethodNotAllowed => {
+                (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Not with this method")
+            }
+            Kind::BadRequest => (StatusCode::BAD_REQUEST, "bad-request", "The request makes no sense"),
+            Kind::NoSuchService => (StatusCode::NOT_FOUND, "no-such-service", "There is no such service"),
+            Kind::NotNow => (StatusCode::CONFLICT, "not-now", "Not in the present state"),
+            Kind::InitUnreachable => {
+                (StatusCode::SERVICE_UNAVAILABLE, "init-unreachable", "Init does not answer")
+            }
+            Kind::InitFailed => (StatusCode::INTERNAL_SERVER_ERROR, "init-failed", "Init tried and failed"),
+            Kind::OutsideTree => (StatusCode::FORBIDDEN, "outside-tree", "The path is out of bounds"),
+            Kind::NotAFile => (StatusCode::CONFLICT, "not-a-file", "Not a regular file"),
+            Kind::NotADirectory => (StatusCode::CONFLICT, "not-a-directory", "Not a directory"),
+            Kind::Exists => (StatusCode::CONFLICT, "exists", "It exists already"),
+            Kind::NotEmpty => (StatusCode::CONFLICT, "not-empty", "The directory is not empty"),
+            Kind::Busy => (StatusCode::CONFLICT, "busy", "Someone else is writing it"),
+            Kind::RangeNotSatisfiable => {
+                (StatusCode::RANGE_NOT_SATISFIABLE, "range-not-satisfiable", "The range is behind the end")
+            }
+            Kind::DiskFull => (StatusCode::INSUFFICIENT_STORAGE, "disk-full", "The file system is full"),
+            Kind::ReadOnly => (StatusCode::CONFLICT, "read-only", "The file system is read-only"),
+            Kind::Timeout => (StatusCode::REQUEST_TIMEOUT, "timeout", "The client was too slow"),
+            Kind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "The device failed"),
+        }
+    }
+}
+
+/// A failed request.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    kind: Kind,
+    detail: String,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// The members of a problem in JSON (RFC 9457, section 3.1).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Details {
+    /// `urn:krazy:` and the kind's slug.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The kind in words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What happened this time.
+    pub detail: String,
+}
+
+impl Problem {
+    /// A problem; `detail` says what happened this time, for people.
+    pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        Problem { kind, detail: detail.into(), headers: Vec::new() }
+    }
+
+    /// With a further header.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// What went wrong.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// What happened this time.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// What an operation on `path` met in the file system.
+    pub(crate) fn from_errno(errno: Errno, path: &str) -> Self {
+        let (kind, detail) = match errno {
+            Errno::NOENT => (Kind::NotFound, format!("{path} does not exist")),
+            Errno::XDEV | Errno::LOOP => {
+                (Kind::OutsideTree, format!("a symbolic link in {path} leads out of bounds"))
+            }
+            Errno::NOTDIR => (Kind::NotADirectory, format!("something in {path} is not a directory")),
+            Errno::ISDIR => (Kind::NotAFile, format!("{path} is a directory")),
+            Errno::EXIST => (Kind::Exists, format!("{path} exists already")),
+            Errno::NOTEMPTY => {
+                (Kind::NotEmpty, format!("{path} is not empty; `?recursive=true` removes it all"))
+            }
+            Errno::NOSPC | Errno::DQUOT | Errno::FBIG => {
+                (Kind::DiskFull, format!("no space is left for {path}"))
+            }
+            Errno::ROFS => (Kind::ReadOnly, format!("the file system of {path} is mounted read-only")),
+            Errno::ACCESS | Errno::PERM => (Kind::Forbidden, format!("the kernel refuses access to {path}")),
+            Errno::NAMETOOLONG => (Kind::BadRequest, format!("a name in {path} is too long")),
+            other => (Kind::Internal, format!("failed to access {path}: {other}")),
+        };
+        Problem::new(kind, detail)
+    }
+
+    /// The same for errors of the standard library.
+    pub(crate) fn from_io(error: &io::Error, path: &str) -> Self {
+        match Errno::from_io_error(error) {
+            Some(errno) => Problem::from_errno(errno, path),
+            None => Problem::new(Kind::Internal, format!("failed to access {path}: {error}")),
+        }
+    }
+
+    /// The answer to send.
+    pub fn into_response(self) -> Response {
+        let (status, slug, title) = self.kind.row();
+        let details = Details {
+            kind: format!("urn:krazy:{slug}"),
+            title: title.to_owned(),
+            status: status.as_u16(),
+            detail: self.detail,
+        };
+        let body = serde_json::to_vec(&details)
+            .unwrap_or_else(|error| unreachable!("problem details are strings and a number: {error}"));
+        let mut response = Response::new(body.into());
+        *response.status_mut() = status;
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        for (name, value) in self.headers {
+            response.headers_mut().append(name, value);
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_a_slug_of_its_own() {
+        let mut slugs: Vec<_> = Kind::ALL.iter().map(|kind| kind.row().1).collect();
+        slugs.sort_unstable();
+        slugs.dedup();
+        assert_eq!(slugs.len(), Kind::ALL.len());
+        assert!(
+            Kind::ALL.iter().all(|kind| kind.row().0.is_client_error() || kind.row().0.is_server_error())
+        );
+    }
+
+    #[test]
+    fn errors_of_the_kernel_become_what_the_client_can_act_on() {
+        for (errno, kind) in [
+            (Errno::NOSPC, Kind::DiskFull),
+            (Errno::XDEV, Kind::OutsideTree),
+            (Errno::LOOP, Kind::OutsideTree),
+            (Errno::ROFS, Kind::ReadOnly),
+            (Errno::IO, Kind::Internal),
+        ] {
+            assert_eq!(Problem::from_errno(errno, "/data/x").kind(), kind);
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! A device in a folder: credentials, a few files, and an init that speaks the real protocol.
+
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use krazy_admind::config::{Config, Limits};
+use krazy_admind::problem::{Details, MEDIA_TYPE};
+use krazy_admind::server::Server;
+use krazy_boot::credentials::{HashedToken, Role, Scope, Token, TokenFile};
+use krazy_boot::manifest::{FORMAT, Kernel, Manifest, Program};
+use krazy_boot::slot::Slot;
+use krazy_init::control::{
+    BootInfo, Command, ErrorKind, ExitReason, LogLine, LogStream, Milestones, Reply, Request, Response,
+    SOCKET, ServiceState, ServiceStatus,
+};
+use reqwest::{Client, Method, RequestBuilder};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::CertificateDer;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpStream, UnixListener, UnixStream};
+use tokio::sync::broadcast;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// A running server and everything around it.
+pub struct Device {
+    pub root: tempfile::TempDir,
+    pub address: SocketAddr,
+    pub init: Arc<Init>,
+    certificate: CertificateDer<'static>,
+}
+
+/// What the fake init was asked, and what its services write.
+pub struct Init {
+    pub asked: Mutex<Vec<Command>>,
+    pub lines: broadcast::Sender<LogLine>,
+}
+
+/// Tokens by name: `admin`, `viewer` and `root`, who has the whole tree.
+pub fn token(name: &str) -> String {
+    secret(name).reveal()
+}
+
+fn secret(name: &str) -> Token {
+    let mut bytes = [0; 32];
+    bytes[..name.len()].copy_from_slice(name.as_bytes());
+    Token::from_random(bytes)
+}
+
+/// Puts a device into `root`; returns its certificate.
+pub fn furnish(root: &Path) -> CertificateDer<'static> {
+    for folder in ["data/krazy/tls", "tmp", "proc", "etc/krazy", "run/krazy"] {
+        fs::create_dir_all(root.join(folder)).unwrap();
+    }
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+    let params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    fs::write(root.join("data/krazy/tls/cert.pem"), certificate.pem()).unwrap();
+    fs::write(root.join("data/krazy/tls/key.pem"), key.serialize_pem()).unwrap();
+    let hashed = |name, role, scopes| HashedToken::new(name, role, scopes, &secret(name), [1; 16]);
+    let tokens = TokenFile::new(vec![
+        hashed("admin", Role::Admin, Vec::new()),
+        hashed("viewer", Role::Viewer, vec![Scope::WholeTree]),
+        hashed("root", Role::Admin, vec![Scope::WholeTree]),
+    ]);
+    fs::write(root.join("data/krazy/tokens.json"), tokens.unwrap().to_json().unwrap()).unwrap();
+    fs::write(root.join("proc/meminfo"), "MemTotal: 2048 kB\nMemAvailable: 1024 kB\n").unwrap();
+    fs::write(root.join("proc/cmdline"), "krazy.slot=b console=ttyS0\n").unwrap();
+    fs::write(root.join("etc/krazy/manifest.json"), manifest().to_json()).unwrap();
+    fs::write(root.join("tmp/web.log"), "first\nsecond\nthird\n").unwrap();
+    fs::write(root.join("tmp/private"), "not a log").unwrap();
+    certificate.der().clone()
+}
+
+fn manifest() -> Manifest {
+    let program = Program {
+        package: "krazy-init".into(),
+        version: "0.1.0".into(),
+        source: "path".into(),
+        sha256: "00".repeat(32),
+    };
+    Manifest {
+        format: FORMAT,
+        name: "weather".into(),
+        version: "1.2.3".into(),
+        board: "x86_64".into(),
+        build_id: "11".repeat(32),
+        hostname: "weather".into(),
+        kernel: Kernel { release: "6.12".into(), origin: "debian".into(), sha256: "22".repeat(32) },
+        init: program,
+        services: Vec::new(),
+        boot_writable: false,
+        modules: Vec::new(),
+    }
+}
+
+impl Device {
+    pub async fn start() -> Self {
+        Self::with(Limits::default()).await
+    }
+
+    pub async fn with(limits: Limits) -> Self {
+        let device = Self::without_init(limits).await;
+        device.init.clone().listen(device.path(SOCKET.trim_start_matches('/')));
+        device
+    }
+
+    pub async fn without_init(limits: Limits) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let certificate = furnish(root.path());
+        let config = Config {
+            listen: vec!["127.0.0.1:0".parse().unwrap()],
+            root: root.path().to_owned(),
+            tls12: false,
+            limits,
+        };
+        let server = Server::bind(config).await.unwrap();
+        let address = server.local_addr();
+        tokio::spawn(server.run());
+        let init = Arc::new(Init { asked: Mutex::default(), lines: broadcast::channel(16).0 });
+        Device { root, address, init, certificate }
+    }
+
+    /// A path on the device, as a path here.
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.root.path().join(path)
+    }
+
+    /// A client that trusts this device's certificate and no other, calling from `from`.
+    pub fn client_from(&self, from: [u8; 4]) -> Client {
+        client(self.address, tls(&self.certificate), from.into())
+    }
+
+    /// A request with a token's name; an empty name sends no credential.
+    pub fn request(&self, who: &str, method: Method, path: &str) -> RequestBuilder {
+        let request = self.client_from([127, 0, 0, 1]).request(method, self.url(path));
+        if who.is_empty() { request } else { request.bearer_auth(token(who)) }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("https://localhost:{}{path}", self.address.port())
+    }
+
+    pub async fn get(&self, who: &str, path: &str) -> reqwest::Response {
+        self.request(who, Method::GET, path).send().await.unwrap()
+    }
+
+    /// A TLS connection to write on by hand.
+    pub async fn connect(&self) -> TlsStream<TcpStream> {
+        let mut config = tls(&self.certificate);
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        TlsConnector::from(Arc::new(config)).connect("localhost".try_into().unwrap(), stream).await.unwrap()
+    }
+}
+
+pub fn tls(certificate: &CertificateDer<'static>) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate.clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    builder.with_root_certificates(roots).with_no_client_auth()
+}
+
+pub fn client(address: SocketAddr, tls: ClientConfig, from: IpAddr) -> Client {
+    Client::builder()
+        .tls_backend_preconfigured(tls)
+        .resolve("localhost", address)
+        .local_address(from)
+        .build()
+        .unwrap()
+}
+
+/// The problem that `response` is; fails if it is none, or its status differs from what it says.
+pub async fn problem(response: reqwest::Response) -> Details {
+    assert_eq!(response.headers()["content-type"], MEDIA_TYPE);
+    let status = response.status().as_u16();
+    let details: Details = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
+    assert_eq!(details.status, status);
+    assert!(
+        details.kind.starts_with("urn:krazy:") && !details.title.is_empty() && !details.detail.is_empty()
+    );
+    details
+}
+
+impl Init {
+    pub fn listen(self: Arc<Self>, socket: PathBuf) {
+        let listener = UnixListener::bind(socket).unwrap();
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(Arc::clone(&self).converse(stream));
+            }
+        });
+    }
+
+    async fn converse(self: Arc<Self>, stream: UnixStream) {
+        let mut stream = BufReader::new(stream);
+        let mut line = Vec::new();
+        while stream.read_until(b'\n', &mut line).await.unwrap() > 0 {
+            let command = Request::from_line(&line).unwrap().command;
+            line.clear();
+            self.asked.lock().unwrap().push(command.clone());
+            let mut lines = self.lines.subscribe();
+            stream.write_all(&answer(&command).to_line()).await.unwrap();
+            if matches!(command, Command::Logs { follow: true, .. }) {
+                loop {
+                    tokio::select! {
+                        new = lines.recv() => {
+                            let line = Response::ok(Reply::Line(new.unwrap())).to_line();
+                            if stream.write_all(&line).await.is_err() { return }
+                        }
+                        // Only a hang-up is expected from the other side.
+                        hung_up = stream.read_until(b'\n', &mut line) => {
+                            assert_eq!(hung_up.unwrap(), 0);
+                            self.asked.lock().unwrap().push(Command::List);
+                            return;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn answer(command: &Command) -> Response {
+    let line = |text: &str| LogLine { stream: LogStream::Out, text: text.into() };
+    match command {
+        Command::Boot => Response::ok(Reply::Boot(Box::new(boot()))),
+        Command::List => Response::ok(Reply::Services(vec![service("web"), service("<b>")])),
+        Command::Status { service: name }
+        | Command::Start { service: name }
+        | Command::Stop { service: name }
+        | Command::Restart { service: name }
+        | Command::Signal { service: name, .. }
+        | Command::Logs { service: name, .. }
+            if name != "web" =>
+        {
+            Response::error(ErrorKind::NoSuchService, format!("there is no service `{name}`"))
+        }
+        Command::Status { .. } => Response::ok(Reply::Service(Box::new(service("web")))),
+        Command::Signal { signal, .. } if signal == "USR1" => {
+            Response::error(ErrorKind::NotNow, "`web` does not run")
+        }
+        Command::Logs { lines, .. } => {
+            let all = ["first", "second", "third"];
+            let skip = all.len().saturating_sub(*lines as usize);
+            Response::ok(Reply::Log(all[skip..].iter().copied().map(line).collect()))
+        }
+        _ => Response::ok(Reply::Done),
+    }
+}
+
+fn boot() -> BootInfo {
+    BootInfo {
+        name: "weather".into(),
+        version: "1.2.3".into(),
+        board: "x86_64".into(),
+        build_id: "11".repeat(32),
+        hostname: "weather".into(),
+        kernel: "6.12.1".into(),
+        init: "0.1.0".into(),
+        slot: Some(Slot::A),
+        disk: Some("/dev/vda".into()),
+        trial: None,
+        uptime: 61,
+        stable: true,
+        degraded: vec!["the <clock> was not set".into()],
+        milestones: Milestones { network: true, clock: false, data: true },
+        boot_writable: Some(false),
+        previous_end: None,
+    }
+}
+
+fn service(name: &str) -> ServiceStatus {
+    ServiceStatus {
+        name: name.into(),
+        state: ServiceState::Running,
+        pid: Some(17),
+        uid: 1000,
+        rss: Some(1 << 20),
+        memory: None,
+        uptime: Some(60),
+        restarts: 1,
+        last_exit: Some(ExitReason::Code(3)),
+        next_start_ms: None,
+        required: true,
+        stable: true,
+        waiting_for: Vec::new(),
+    }
+}

@@ -1,0 +1,138 @@
+//! Strangers and slow clients cannot use the device up.
+
+use std::time::Duration;
+
+use krazy_admind::config::Limits;
+use reqwest::{Method, StatusCode};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::device::{Device, token};
+
+const SHORT: Duration = Duration::from_millis(400);
+
+/// Everything until the server closes, which it must do soon.
+async fn rest(stream: &mut (impl AsyncRead + Unpin)) -> String {
+    let mut bytes = Vec::new();
+    let end = timeout(Duration::from_secs(5), stream.read_to_end(&mut bytes)).await;
+    assert!(end.is_ok(), "the connection stays open");
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[tokio::test]
+async fn a_client_that_says_nothing_is_put_out() {
+    let device = Device::with(Limits { handshake: SHORT, header: SHORT, ..Limits::default() }).await;
+    let mut plain = TcpStream::connect(device.address).await.unwrap();
+    assert_eq!(rest(&mut plain).await, "", "before TLS");
+    let mut silent = device.connect().await;
+    assert_eq!(rest(&mut silent).await, "", "after TLS");
+    let mut slow = device.connect().await;
+    slow.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n").await.unwrap();
+    let answer = rest(&mut slow).await;
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408"), "{answer}");
+}
+
+#[tokio::test]
+async fn dripping_header_bytes_does_not_help() {
+    let device = Device::with(Limits { header: SHORT, ..Limits::default() }).await;
+    let (mut reader, mut writer) = tokio::io::split(device.connect().await);
+    let dripping = tokio::spawn(async move {
+        for byte in b"GET / HTTP/1.1\r\nx: ".iter().chain([b'y'].iter().cycle()) {
+            if writer.write_all(&[*byte]).await.is_err() || writer.flush().await.is_err() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    rest(&mut reader).await;
+    dripping.abort();
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_but_a_live_log_is_not_idle() {
+    let device = Device::with(Limits { idle: SHORT, ..Limits::default() }).await;
+    let mut live = device.get("viewer", "/api/v1/services/web/tail").await;
+    assert!(live.chunk().await.unwrap().is_some());
+    let mut idle = device.connect().await;
+    let request = format!(
+        "GET /api/v1/status HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\r\n",
+        token("viewer")
+    );
+    idle.write_all(request.as_bytes()).await.unwrap();
+    assert!(rest(&mut idle).await.starts_with("HTTP/1.1 200 OK"));
+    device
+        .init
+        .lines
+        .send(krazy_init::control::LogLine {
+            stream: krazy_init::control::LogStream::Out,
+            text: "still here".into(),
+        })
+        .unwrap();
+    let mut text = String::new();
+    while !text.contains("still here") {
+        let chunk = timeout(Duration::from_secs(5), live.chunk()).await.unwrap().unwrap();
+        text.push_str(std::str::from_utf8(&chunk.expect("the live log goes on")).unwrap());
+    }
+}
+
+#[tokio::test]
+async fn headers_have_limits() {
+    let device = Device::start().await;
+    for (head, statuses) in [
+        (format!("x: {}\r\n", "y".repeat(20_000)), [431, 431]),
+        (format!("{}\r\n", "x: y\r\n".repeat(100)), [431, 400]),
+    ] {
+        let mut stream = device.connect().await;
+        // The server may close before it has read everything.
+        let _sent = stream.write_all(format!("GET / HTTP/1.1\r\nhost: x\r\n{head}\r\n").as_bytes()).await;
+        let answer = rest(&mut stream).await;
+        let status: u16 = answer.split(' ').nth(1).unwrap_or("0").parse().unwrap();
+        assert!(statuses.contains(&status), "{answer}");
+    }
+    let request = device.request("viewer", Method::GET, "/api/v1/health").header("x", "y".repeat(20_000));
+    match request.send().await {
+        Ok(response) => assert_eq!(response.status(), StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
+        Err(error) => assert!(error.is_request(), "{error:?}"),
+    }
+    assert_eq!(device.get("", "/api/v1/health").await.status(), StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
+async fn connections_are_bounded_per_address_and_in_all() {
+    let device =
+        Device::with(Limits { connections: 4, connections_per_address: 3, ..Limits::default() }).await;
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        held.push(device.connect().await);
+    }
+    let mut fourth = TcpStream::connect(device.address).await.unwrap();
+    assert_eq!(rest(&mut fourth).await, "");
+    let from = |last| device.client_from([127, 0, 3, last]).get(device.url("/api/v1/health")).send();
+    let other = device.client_from([127, 0, 3, 1]);
+    let url = device.url("/api/v1/health");
+    assert_eq!(other.get(&url).send().await.unwrap().status(), StatusCode::NO_CONTENT);
+    assert!(from(2).await.is_err(), "four seats are taken");
+    held.clear();
+    for _ in 0..100 {
+        if from(2).await.is_ok() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("seats of closed connections are not given back");
+}
+
+#[tokio::test]
+async fn only_tls_1_3_is_spoken() {
+    let device = Device::start().await;
+    let address = device.address.to_string();
+    let run = move || {
+        let mut openssl = std::process::Command::new("openssl");
+        openssl.args(["s_client", "-tls1_2", "-connect", &address]).stdin(std::process::Stdio::null());
+        openssl.output().unwrap()
+    };
+    let output = tokio::task::spawn_blocking(run).await.unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && text.contains("alert protocol version"), "{text}");
+}

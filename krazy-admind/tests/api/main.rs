@@ -1,0 +1,10 @@
+//! The server as its clients meet it: over TLS, with real credentials, in a folder instead of a device.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod access;
+mod device;
+mod files;
+mod limits;
+mod process;
+mod services;

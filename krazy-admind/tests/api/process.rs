@@ -1,0 +1,121 @@
+//! The executable itself: what it says when it cannot start, and how much memory it takes.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::{IpAddr, SocketAddr};
+use std::process::{Child, Command, Stdio};
+
+use bytes::Bytes;
+use futures_util::stream;
+use reqwest::{Body, StatusCode};
+
+use crate::device::{client, furnish, tls, token};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_krazy-admind");
+
+#[test]
+fn without_credentials_it_says_which_and_where_they_come_from() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir(root.path().join("data")).unwrap();
+    let run = || Command::new(BINARY).arg("--root").arg(root.path()).output().unwrap();
+    let root_path = root.path().canonicalize().unwrap();
+    let output = run();
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stderr).unwrap();
+    let file = |name: &str| root_path.join("data/krazy").join(name).display().to_string();
+    let expected = format!(
+        "failed to start: this device has no credentials: {}, {}, {} missing\nhelp: `cargo krazy image` puts them on /data",
+        file("tls/cert.pem"),
+        file("tls/key.pem"),
+        file("tokens.json")
+    );
+    assert!(text.starts_with(&expected), "{text}");
+
+    furnish(root.path());
+    std::fs::remove_file(root.path().join("data/krazy/tokens.json")).unwrap();
+    let text = String::from_utf8(run().stderr).unwrap();
+    assert!(text.contains(&format!("no credentials: {} missing", file("tokens.json"))), "{text}");
+    std::fs::write(root.path().join("data/krazy/tokens.json"), "{}").unwrap();
+    let text = String::from_utf8(run().stderr).unwrap();
+    assert!(
+        text.contains(&format!("{} is not usable: the token file is damaged", file("tokens.json"))),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_certificate_with_another_key_is_refused() {
+    let [one, two] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    furnish(one.path());
+    furnish(two.path());
+    let key = "data/krazy/tls/key.pem";
+    std::fs::copy(one.path().join(key), two.path().join(key)).unwrap();
+    let output = Command::new(BINARY).arg("--root").arg(two.path()).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && text.contains("failed to start: certificate and key in "), "{text}");
+}
+
+#[test]
+fn wrong_arguments_end_with_2() {
+    let output = Command::new(BINARY).arg("--what").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(text, "invalid option '--what'\nhelp: run `krazy-admind --help`\n");
+}
+
+/// A child that is ended with the test.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _gone = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
+
+impl Process {
+    /// A field of /proc/PID/status in KiB.
+    fn kib(&self, field: &str) -> u64 {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
+        let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).unwrap();
+        value.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_large_upload_and_download_take_little_memory() {
+    const PIECES: u64 = 2048;
+    const PIECE: usize = 64 * 1024;
+    let root = tempfile::tempdir().unwrap();
+    let certificate = furnish(root.path());
+    let mut child = Command::new(BINARY)
+        .args(["--listen", "127.0.0.1:0", "--root"])
+        .arg(root.path())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let process = Process(child);
+    let mut line = String::new();
+    log.read_line(&mut line).unwrap();
+    let address: SocketAddr = line.trim().strip_prefix("serving https on ").unwrap().parse().unwrap();
+    // Nobody reads the log otherwise, and a full pipe would stop the server.
+    std::thread::spawn(move || log.read_to_end(&mut Vec::new()));
+
+    let client = client(address, tls(&certificate), IpAddr::from([127, 0, 0, 1]));
+    let url = format!("https://localhost:{}/api/v1/files/data/big", address.port());
+    let idle = process.kib("VmHWM");
+    let piece = Bytes::from(vec![0xa5; PIECE]);
+    let pieces = stream::iter((0..PIECES).map(move |_| Ok::<_, std::io::Error>(piece.clone())));
+    let request = client.put(&url).bearer_auth(token("admin")).body(Body::wrap_stream(pieces));
+    assert_eq!(request.send().await.unwrap().status(), StatusCode::CREATED);
+    assert_eq!(std::fs::metadata(root.path().join("data/big")).unwrap().len(), PIECES * PIECE as u64);
+    let mut response = client.get(&url).bearer_auth(token("admin")).send().await.unwrap();
+    let mut received = 0;
+    while let Some(chunk) = response.chunk().await.unwrap() {
+        assert!(chunk.iter().all(|byte| *byte == 0xa5));
+        received += chunk.len() as u64;
+    }
+    assert_eq!(received, PIECES * PIECE as u64);
+    let grown = process.kib("VmHWM") - idle;
+    assert!(grown < 8 * 1024, "128 MiB took {grown} KiB of memory");
+}

@@ -1,0 +1,176 @@
+//! Services, logs, status and power, through an init that speaks the real protocol.
+
+use std::time::Duration;
+
+use krazy_admind::config::Limits;
+use krazy_init::control::{Command, LogLine, LogStream};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::device::{Device, problem};
+
+async fn body(response: reqwest::Response) -> Value {
+    assert_eq!(response.status(), StatusCode::OK);
+    serde_json::from_slice(&response.bytes().await.unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn the_status_is_that_of_init_and_kernel() {
+    let device = Device::start().await;
+    let status = body(device.get("viewer", "/api/v1/status").await).await;
+    assert_eq!(status["name"], "weather");
+    assert_eq!(status["slot"], "a");
+    assert_eq!(status["kernel"], "6.12.1");
+    assert_eq!(status["uptime"], 61);
+    assert_eq!(status["stable"], true);
+    assert_eq!(status["degraded"], json!(["the <clock> was not set"]));
+    assert_eq!(status["memory"], json!({"total": 2048 * 1024, "available": 1024 * 1024}));
+    assert!(status["data"]["available"].as_u64().unwrap() > 0);
+}
+
+#[tokio::test]
+async fn under_a_foreign_init_the_manifest_tells_the_rest() {
+    let device = Device::without_init(Limits::default()).await;
+    let status = body(device.get("viewer", "/api/v1/status").await).await;
+    assert_eq!(
+        (&status["name"], &status["slot"], &status["stable"]),
+        (&json!("weather"), &json!("b"), &Value::Null)
+    );
+    let why = status["degraded"][0].as_str().unwrap();
+    assert!(why.ends_with("is krazy-init the init?"), "{why}");
+    let details = problem(device.get("viewer", "/api/v1/services").await).await;
+    assert_eq!((details.status, details.kind.as_str()), (503, "urn:krazy:init-unreachable"));
+    assert_eq!(device.get("viewer", "/").await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn services_are_shown_and_ordered_about() {
+    let device = Device::start().await;
+    let list = body(device.get("viewer", "/api/v1/services").await).await;
+    assert_eq!(list["services"][0]["name"], "web");
+    let one = body(device.get("viewer", "/api/v1/services/web").await).await;
+    assert_eq!(one["last_exit"], json!({"code": 3}));
+    device.init.asked.lock().unwrap().clear();
+    for (action, status) in [
+        ("services/web/start", 204),
+        ("services/web/stop", 204),
+        ("services/web/restart", 204),
+        ("services/web/signal?signal=HUP", 204),
+        ("reboot", 202),
+        ("poweroff", 202),
+    ] {
+        let response =
+            device.request("admin", Method::POST, &format!("/api/v1/{action}")).send().await.unwrap();
+        assert_eq!(response.status().as_u16(), status, "{action}");
+    }
+    let service = || "web".to_owned();
+    assert_eq!(
+        *device.init.asked.lock().unwrap(),
+        [
+            Command::Start { service: service() },
+            Command::Stop { service: service() },
+            Command::Restart { service: service() },
+            Command::Signal { service: service(), signal: "HUP".into() },
+            Command::Reboot,
+            Command::Poweroff,
+        ]
+    );
+}
+
+#[tokio::test]
+async fn what_init_refuses_is_told() {
+    let device = Device::start().await;
+    let post =
+        async |path: &str| problem(device.request("admin", Method::POST, path).send().await.unwrap()).await;
+    let details = post("/api/v1/services/a%2fb/start").await;
+    assert_eq!((details.status, details.detail.as_str()), (404, "there is no service `a/b`"));
+    let details = post("/api/v1/services/web/signal?signal=USR1").await;
+    assert_eq!((details.status, details.kind.as_str()), (409, "urn:krazy:not-now"));
+    for query in ["", "?sig=1", "?signal=HUP&x=1"] {
+        let details = post(&format!("/api/v1/services/web/signal{query}")).await;
+        assert_eq!(details.kind, "urn:krazy:bad-request", "{query}: {}", details.detail);
+    }
+}
+
+#[tokio::test]
+async fn logs_come_as_lines_and_as_a_file() {
+    let device = Device::start().await;
+    let lines = body(device.get("viewer", "/api/v1/services/web/logs?lines=2").await).await;
+    assert_eq!(
+        lines["lines"],
+        json!([{"stream": "out", "text": "second"}, {"stream": "out", "text": "third"}])
+    );
+    let asked = device.init.asked.lock().unwrap().pop();
+    assert!(matches!(asked, Some(Command::Logs { lines: 2, follow: false, .. })));
+
+    let path = "/api/v1/services/web/logs/out";
+    let file = device.get("viewer", path).await;
+    assert_eq!(file.headers()["content-type"], "text/plain; charset=utf-8");
+    assert_eq!(file.text().await.unwrap(), "first\nsecond\nthird\n");
+    let end = device.request("viewer", Method::GET, path).header("range", "bytes=-6").send().await.unwrap();
+    assert_eq!(end.status(), StatusCode::PARTIAL_CONTENT);
+    assert_eq!(end.text().await.unwrap(), "third\n");
+
+    assert_eq!(problem(device.get("viewer", "/api/v1/services/web/logs/err").await).await.status, 404);
+    for name in ["..%2fdata%2fkrazy%2ftokens", "%2e%2e%2fprivate", "web%00"] {
+        let details = problem(device.get("viewer", &format!("/api/v1/services/{name}/logs/out")).await).await;
+        assert_eq!(details.kind, "urn:krazy:bad-request", "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_is_a_link_is_not_followed() {
+    let device = Device::start().await;
+    std::os::unix::fs::symlink("private", device.path("tmp/evil.log")).unwrap();
+    let details = problem(device.get("viewer", "/api/v1/services/evil/logs/out").await).await;
+    assert_eq!((details.status, details.kind.as_str()), (403, "urn:krazy:outside-tree"));
+}
+
+#[tokio::test]
+async fn live_logs_follow_until_the_client_goes() {
+    let device = Device::start().await;
+    let mut response = device.get("viewer", "/api/v1/services/web/tail?lines=1").await;
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let mut text = String::new();
+    let mut wait_for = async |text: &mut String, end: &str| {
+        while !text.ends_with(end) {
+            let chunk = timeout(Duration::from_secs(5), response.chunk()).await.expect("an event in time");
+            text.push_str(std::str::from_utf8(&chunk.unwrap().unwrap()).unwrap());
+        }
+    };
+    wait_for(&mut text, "event:out\ndata:third\n\n").await;
+    let line = LogLine { stream: LogStream::Err, text: "it burns".into() };
+    device.init.lines.send(line).unwrap();
+    wait_for(&mut text, "event:err\ndata:it burns\n\n").await;
+    device.init.asked.lock().unwrap().clear();
+    drop(response);
+    // The fake init notes the hang-up.
+    for _ in 0..100 {
+        if !device.init.asked.lock().unwrap().is_empty() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("the conversation with init goes on without a client");
+}
+
+#[tokio::test]
+async fn the_page_shows_services_and_escapes_their_names() {
+    let device = Device::start().await;
+    let response = device.get("viewer", "/").await;
+    let policy = response.headers()["content-security-policy"].to_str().unwrap().to_owned();
+    assert!(policy.starts_with("default-src 'none'"), "{policy}");
+    let page = response.text().await.unwrap();
+    for part in [
+        "<h1>weather 1.2.3</h1>",
+        "the &lt;clock&gt; was not set",
+        "/api/v1/services/web/logs/out",
+        "&lt;b&gt;",
+        "/api/v1/services/%3Cb%3E/logs/err",
+        "1 min 1 s",
+    ] {
+        assert!(page.contains(part), "no `{part}` in {page}");
+    }
+    assert!(!page.contains("<b>") && !page.contains("src="));
+}
