@@ -16,6 +16,7 @@ pub mod kernel;
 pub mod output;
 pub mod plan;
 pub mod provision;
+pub mod qemu;
 pub mod shell;
 
 use std::ffi::OsString;

@@ -1,0 +1,161 @@
+//! The virtual machine, and QEMU's command line for it. Nothing here starts anything.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+use krazy_boot::size::Bytes;
+
+use super::accelerator::Accelerator;
+use super::publish::Publish;
+use crate::board::Board;
+use crate::failure::{Exit, Failure};
+
+/// A virtual machine around a disk image.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// The board the image is made for.
+    pub board: &'static Board,
+    /// The disk image.
+    pub image: PathBuf,
+    /// The guest's memory.
+    pub memory: Bytes,
+    /// The guest's processors.
+    pub cpus: u32,
+    /// Forwarded ports.
+    pub publish: Vec<Publish>,
+    /// Whether changes to the disk are forgotten at the end.
+    pub snapshot: bool,
+    /// Arguments of the user's own, last.
+    pub extra: Vec<OsString>,
+}
+
+impl Machine {
+    /// QEMU's arguments, the program's name not included.
+    ///
+    /// The firmware finds the disk as on hardware; kernel and command line come from the image, never from here.
+    pub fn command_line(&self, accelerator: Accelerator) -> Result<Vec<OsString>, Failure> {
+        let mut line = CommandLine::default();
+        let machine = match self.board.name {
+            // Without graphics SeaBIOS, and with it the boot sector, speaks on the serial line.
+            "x86_64" => "pc,graphics=off,usb=off",
+            other => {
+                return Err(Failure::new(Exit::Usage, format!("QEMU does not emulate the board `{other}`")));
+            }
+        };
+        line.option("-machine", machine);
+        match accelerator {
+            Accelerator::Kvm => line.option("-accel", "kvm").option("-cpu", "host"),
+            Accelerator::Tcg => line.option("-accel", "tcg").option("-cpu", "max"),
+        };
+        line.option("-smp", self.cpus.to_string());
+        line.option("-m", format!("{}", self.memory.0.div_ceil(Bytes::mib(1).0)));
+        line.option("-name", "cargo-krazy").flag("-nodefaults").flag("-no-user-config");
+        line.option("-display", "none").option("-vga", "none");
+        // One stream for the guest's console and QEMU's monitor, told apart by Ctrl-A. Signals stay ours.
+        line.option("-chardev", "stdio,id=console,mux=on,signal=off");
+        line.option("-serial", "chardev:console").option("-mon", "chardev=console,mode=readline");
+        line.option("-drive", self.drive()).option("-device", "virtio-blk-pci,drive=disk,bootindex=0");
+        let mut network = "user,id=net".to_owned();
+        for publish in &self.publish {
+            network.push_str(",hostfwd=");
+            network.push_str(&publish.hostfwd());
+        }
+        // No option ROM: a PXE loader would only delay the boot.
+        line.option("-netdev", network).option("-device", "virtio-net-pci,netdev=net,romfile=");
+        line.option("-device", "virtio-rng-pci").option("-device", "i6300esb");
+        line.0.extend(self.extra.iter().cloned());
+        Ok(line.0)
+    }
+
+    /// The disk. Zeroed and discarded blocks become holes, so that the image stays sparse.
+    fn drive(&self) -> OsString {
+        let mut drive = OsString::from("if=none,id=disk,format=raw,discard=unmap,detect-zeroes=unmap");
+        if self.snapshot {
+            drive.push(",snapshot=on");
+        }
+        drive.push(",file=");
+        drive.push(escaped(self.image.as_os_str()));
+        drive
+    }
+}
+
+/// QEMU separates options by commas; one that belongs to a value is doubled.
+fn escaped(value: &OsStr) -> OsString {
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    let mut bytes = Vec::with_capacity(value.len());
+    for byte in value.as_bytes() {
+        bytes.push(*byte);
+        if *byte == b',' {
+            bytes.push(b',');
+        }
+    }
+    OsString::from_vec(bytes)
+}
+
+#[derive(Default)]
+struct CommandLine(Vec<OsString>);
+
+impl CommandLine {
+    fn flag(&mut self, name: &str) -> &mut Self {
+        self.0.push(name.into());
+        self
+    }
+
+    fn option(&mut self, name: &str, value: impl Into<OsString>) -> &mut Self {
+        self.0.push(name.into());
+        self.0.push(value.into());
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine() -> Machine {
+        Machine {
+            board: Board::named("x86_64").unwrap(),
+            image: "target/a,b.img".into(),
+            memory: Bytes::mib(512),
+            cpus: 2,
+            publish: vec!["8080:80".parse().unwrap(), "0.0.0.0:5353:53/udp".parse().unwrap()],
+            snapshot: false,
+            extra: vec!["-device".into(), "e1000".into()],
+        }
+    }
+
+    fn line(machine: &Machine, accelerator: Accelerator) -> String {
+        let line = machine.command_line(accelerator).unwrap();
+        line.iter().map(|argument| argument.to_str().unwrap()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn the_disk_boots_itself() {
+        let line = line(&machine(), Accelerator::Tcg);
+        assert!(line.contains(
+            "-drive if=none,id=disk,format=raw,discard=unmap,detect-zeroes=unmap,file=target/a,,b.img "
+        ));
+        for never in ["-kernel", "-append", "-initrd", "snapshot"] {
+            assert!(!line.contains(never), "{never}");
+        }
+        assert!(line.contains("-smp 2 -m 512 "));
+        assert!(line.ends_with("-device e1000"), "the user's arguments are last: {line}");
+    }
+
+    #[test]
+    fn ports_and_devices() {
+        let line = line(&machine(), Accelerator::Tcg);
+        assert!(line.contains(
+            "-netdev user,id=net,hostfwd=tcp:127.0.0.1:8080-:80,hostfwd=udp:0.0.0.0:5353-:53 -device virtio-net-pci,netdev=net,"
+        ));
+        assert!(line.contains("-device virtio-rng-pci -device i6300esb"));
+    }
+
+    #[test]
+    fn options_change_the_line() {
+        let snapshot = Machine { snapshot: true, ..machine() };
+        assert!(line(&snapshot, Accelerator::Tcg).contains(",snapshot=on,file="));
+        assert!(line(&machine(), Accelerator::Kvm).contains("-accel kvm -cpu host"));
+        assert!(line(&machine(), Accelerator::Tcg).contains("-accel tcg -cpu max"));
+    }
+}

@@ -1,0 +1,177 @@
+//! `cargo krazy run-qemu`: the appliance in an emulator, booted from the disk image itself as on real hardware.
+//!
+//! QEMU's serial port is a pair of pipes. What the guest says is copied to standard output and searched for
+//! the expected text; what is typed goes to the guest. The terminal is in raw mode meanwhile, where Ctrl-C
+//! ends the machine and Ctrl-A X is QEMU's own way out (Ctrl-A H lists the others).
+
+mod accelerator;
+mod machine;
+mod process;
+mod publish;
+mod terminal;
+mod transcript;
+
+use std::io::Write;
+use std::time::Duration;
+
+use anyhow::Result;
+use serde::Serialize;
+
+pub use self::accelerator::{Accelerate, Accelerator};
+pub use self::machine::Machine;
+use self::process::{End, Session};
+pub use self::publish::{Protocol, Publish};
+use self::terminal::RawTerminal;
+use crate::failure::{Exit, Failure};
+use crate::shell::{MessageFormat, Shell};
+
+/// How long a machine under KVM may be silent before it is taken not to work. SeaBIOS speaks within a second.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
+
+/// What ends a run, besides the guest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Watch {
+    /// Success as soon as this appears on the serial line.
+    pub expect: Option<String>,
+    /// Failure when it takes longer than this.
+    pub timeout: Option<Duration>,
+}
+
+/// A run that went well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// The guest powered off, or QEMU was told to quit.
+    Ended,
+    /// The expected text appeared; the machine was stopped.
+    Expected,
+}
+
+/// The last JSON message of a run.
+#[derive(Serialize)]
+struct Finished {
+    reason: &'static str,
+    outcome: Outcome,
+    accelerator: Accelerator,
+}
+
+/// Runs `machine` until it ends, `watch` is content, or `interrupted` says so.
+///
+/// The image is written to unless [`Machine::snapshot`] is set. Only the QEMU process started here is ever
+/// signalled. In JSON format the serial line goes to standard error.
+pub fn run(
+    mut machine: Machine,
+    accelerate: Accelerate,
+    watch: &Watch,
+    interrupted: &dyn Fn() -> bool,
+    shell: Shell,
+) -> Result<Outcome> {
+    publish::settle(&mut machine.publish)?;
+    for port in &machine.publish {
+        shell.status("Publishing", port.to_string());
+        shell.message(&port.message())?;
+    }
+    let mut output: Box<dyn Write> = match shell.format() {
+        MessageFormat::Human => Box::new(std::io::stdout()),
+        MessageFormat::Json => Box::new(std::io::stderr()),
+    };
+    let terminal = RawTerminal::enter()?;
+    let mut session = Session::new(watch, interrupted, &mut *output, terminal.is_some());
+    let mut accelerator = accelerate.first(machine.board);
+    let end = loop {
+        let patience =
+            (accelerate == Accelerate::Auto && accelerator == Accelerator::Kvm).then_some(SIGN_OF_LIFE);
+        let arguments = machine.command_line(accelerator)?;
+        let end = session.run(machine.board.qemu, &arguments, patience, shell)?;
+        if patience.is_some() && end.before_any_sign() {
+            shell.note(format!("KVM does not work here ({}); emulating instead", end.cause()));
+            accelerator = Accelerator::Tcg;
+            continue;
+        }
+        break end;
+    };
+    drop(session);
+    drop(terminal);
+    let outcome = judge(end, watch)?;
+    shell.message(&Finished { reason: "qemu-finished", outcome, accelerator })?;
+    Ok(outcome)
+}
+
+/// Whether an end is what was asked for.
+fn judge(end: End, watch: &Watch) -> Result<Outcome> {
+    let missing = watch.expect.as_ref().map(|text| format!("`{text}` did not appear on the serial line"));
+    let failure = match end {
+        End::Expected => return Ok(Outcome::Expected),
+        End::Interrupted => Failure::new(Exit::Interrupted, "interrupted; the machine was stopped"),
+        End::OutputClosed => {
+            Failure::new(Exit::Failed, "standard output was closed; the machine was stopped")
+        }
+        End::Silent => Failure::new(Exit::Failed, "the machine did not start"),
+        End::TimedOut { after, last_lines } => {
+            let seconds = after.as_secs_f64();
+            let text = match missing {
+                Some(missing) => format!("{missing} within {seconds} s"),
+                None => format!("the machine was still running after {seconds} s and was stopped"),
+            };
+            Failure::new(Exit::Expect, text).help(last_lines)
+        }
+        End::Exited { code: Some(0), last_lines, .. } => match missing {
+            None => return Ok(Outcome::Ended),
+            Some(missing) => {
+                Failure::new(Exit::Expect, format!("{missing} before the machine ended")).help(last_lines)
+            }
+        },
+        End::Exited { code, complaint, .. } => {
+            let how = code.map_or("was killed".to_owned(), |code| format!("ended with status {code}"));
+            let failure = Failure::new(Exit::Failed, format!("QEMU {how}: {}", complaint.trim()));
+            if complaint.contains("\"write\" lock") {
+                failure.help("another QEMU uses the image; stop it, or make another image")
+            } else {
+                failure
+            }
+        }
+    };
+    Err(failure.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watch(expect: Option<&str>) -> Watch {
+        Watch { expect: expect.map(str::to_owned), timeout: None }
+    }
+
+    fn exited(code: Option<i32>, complaint: &str) -> End {
+        End::Exited { code, complaint: complaint.into(), last_lines: "last".into(), silent: false }
+    }
+
+    #[test]
+    fn a_guest_that_powers_off_is_a_success_unless_a_text_was_expected() {
+        assert_eq!(judge(exited(Some(0), ""), &watch(None)).unwrap(), Outcome::Ended);
+        assert_eq!(judge(End::Expected, &watch(Some("x"))).unwrap(), Outcome::Expected);
+        let error = judge(exited(Some(0), ""), &watch(Some("ready"))).unwrap_err();
+        assert_eq!(error.to_string(), "`ready` did not appear on the serial line before the machine ended");
+        assert_eq!(Failure::exit_of(&error), Exit::Expect);
+        assert_eq!(Failure::help_of(&error), Some("last"));
+    }
+
+    #[test]
+    fn a_timeout_says_what_was_missing() {
+        let end = || End::TimedOut { after: Duration::from_millis(2500), last_lines: "last".into() };
+        let error = judge(end(), &watch(Some("ready"))).unwrap_err();
+        assert_eq!(error.to_string(), "`ready` did not appear on the serial line within 2.5 s");
+        let error = judge(end(), &watch(None)).unwrap_err();
+        assert_eq!(error.to_string(), "the machine was still running after 2.5 s and was stopped");
+        assert_eq!(Failure::exit_of(&error), Exit::Expect);
+    }
+
+    #[test]
+    fn qemu_speaks_for_itself_when_it_fails() {
+        let error = judge(exited(Some(1), "qemu: bad option\n"), &watch(None)).unwrap_err();
+        assert_eq!(error.to_string(), "QEMU ended with status 1: qemu: bad option");
+        let error = judge(exited(Some(1), "Failed to get \"write\" lock"), &watch(None)).unwrap_err();
+        assert!(Failure::help_of(&error).unwrap().starts_with("another QEMU uses the image"));
+        assert_eq!(Failure::exit_of(&judge(End::Interrupted, &watch(None)).unwrap_err()), Exit::Interrupted);
+    }
+}

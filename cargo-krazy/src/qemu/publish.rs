@@ -1,0 +1,186 @@
+//! `--publish`: ports of the guest on the host.
+
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
+use std::str::FromStr;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::failure::{Exit, Failure};
+
+/// A transport.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// TCP, the default.
+    Tcp,
+    /// UDP, written `/udp`.
+    Udp,
+}
+
+/// A forwarded port, written `[ADDR:]HOST:GUEST[/udp]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Publish {
+    /// Where the host listens; port 0 until [`settle`] has found a free one.
+    pub host: SocketAddrV4,
+    /// The port in the guest.
+    pub guest: u16,
+    /// The transport.
+    pub protocol: Protocol,
+}
+
+/// A forwarded port as a JSON message.
+#[derive(Serialize)]
+pub struct Published {
+    reason: &'static str,
+    host: SocketAddrV4,
+    guest: u16,
+    protocol: Protocol,
+}
+
+impl Publish {
+    /// The message that tells where the port is.
+    pub fn message(&self) -> Published {
+        Published { reason: "port-published", host: self.host, guest: self.guest, protocol: self.protocol }
+    }
+
+    /// QEMU's `hostfwd` value. Source: qemu(1), `-netdev user`.
+    pub fn hostfwd(&self) -> String {
+        let protocol = match self.protocol {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+        };
+        format!("{protocol}:{}:{}-:{}", self.host.ip(), self.host.port(), self.guest)
+    }
+}
+
+/// For people: `127.0.0.1:8080 -> guest port 80`.
+impl fmt::Display for Publish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let udp = if self.protocol == Protocol::Udp { "/udp" } else { "" };
+        write!(f, "{} -> guest port {}{udp}", self.host, self.guest)
+    }
+}
+
+/// Reads `8080:80`, `0.0.0.0:8080:80`, `5353:53/udp`. Host port 0 asks for any free port.
+impl FromStr for Publish {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong =
+            |what: &str| format!("{what}; write [ADDRESS:]HOST_PORT:GUEST_PORT[/udp], such as 8080:80");
+        let (ports, protocol) = match text.split_once('/') {
+            None | Some((_, "tcp")) => (text.trim_end_matches("/tcp"), Protocol::Tcp),
+            Some((ports, "udp")) => (ports, Protocol::Udp),
+            Some((_, other)) => return Err(wrong(&format!("`{other}` is neither tcp nor udp"))),
+        };
+        let port = |text: &str| text.parse::<u16>().map_err(|_| wrong(&format!("`{text}` is not a port")));
+        let (address, host, guest) = match ports.split(':').collect::<Vec<_>>()[..] {
+            [host, guest] => (Ipv4Addr::LOCALHOST, host, guest),
+            [address, host, guest] => {
+                // QEMU's user networking forwards from IPv4 addresses only.
+                let parsed =
+                    address.parse().map_err(|_| wrong(&format!("`{address}` is not an IPv4 address")))?;
+                (parsed, host, guest)
+            }
+            _ => return Err(wrong(&format!("`{text}` is not a pair of ports"))),
+        };
+        let publish =
+            Publish { host: SocketAddrV4::new(address, port(host)?), guest: port(guest)?, protocol };
+        if publish.guest == 0 {
+            return Err(wrong("the guest has no port 0"));
+        }
+        Ok(publish)
+    }
+}
+
+/// Checks that every host port is free, and replaces port 0 by a free one. Nothing is listening afterwards;
+/// QEMU does once it runs.
+pub fn settle(ports: &mut [Publish]) -> Result<()> {
+    // All are held until the end, so that a port asked for twice is found out, too.
+    let (mut tcp, mut udp) = (Vec::new(), Vec::new());
+    for publish in ports {
+        let bound = match publish.protocol {
+            Protocol::Tcp => TcpListener::bind(publish.host).and_then(|listener| {
+                let address = listener.local_addr();
+                tcp.push(listener);
+                address
+            }),
+            Protocol::Udp => UdpSocket::bind(publish.host).and_then(|socket| {
+                let address = socket.local_addr();
+                udp.push(socket);
+                address
+            }),
+        };
+        publish.host.set_port(bound.map_err(|error| refused(publish, &error))?.port());
+    }
+    Ok(())
+}
+
+fn refused(publish: &Publish, error: &io::Error) -> Failure {
+    let host = publish.host;
+    let other =
+        format!("choose another host port: `--publish {}:{}`", host.port().wrapping_add(8000), publish.guest);
+    match error.kind() {
+        io::ErrorKind::AddrInUse => Failure::new(Exit::Failed, format!("{host} is already in use"))
+            .help("choose another host port with `--publish`, or 0 for any free one"),
+        io::ErrorKind::PermissionDenied => {
+            Failure::new(Exit::Failed, format!("this user may not listen on {host}")).help(other)
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            Failure::new(Exit::Failed, format!("this machine does not have the address {}", host.ip()))
+                .help("leave it out for 127.0.0.1, or give 0.0.0.0 for all")
+        }
+        _ => Failure::new(Exit::Failed, format!("failed to listen on {host}: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_every_form() {
+        for (text, hostfwd, shown) in [
+            ("8080:80", "tcp:127.0.0.1:8080-:80", "127.0.0.1:8080 -> guest port 80"),
+            ("8080:80/tcp", "tcp:127.0.0.1:8080-:80", "127.0.0.1:8080 -> guest port 80"),
+            ("0.0.0.0:8443:443", "tcp:0.0.0.0:8443-:443", "0.0.0.0:8443 -> guest port 443"),
+            ("5353:53/udp", "udp:127.0.0.1:5353-:53", "127.0.0.1:5353 -> guest port 53/udp"),
+        ] {
+            let publish: Publish = text.parse().unwrap();
+            assert_eq!((publish.hostfwd().as_str(), publish.to_string().as_str()), (hostfwd, shown));
+        }
+    }
+
+    #[test]
+    fn says_what_is_wrong() {
+        for (text, start) in [
+            ("80", "`80` is not a pair of ports; write"),
+            ("99999:80", "`99999` is not a port;"),
+            ("8080:http", "`http` is not a port;"),
+            ("8080:0", "the guest has no port 0;"),
+            ("nowhere:1:2", "`nowhere` is not an IPv4 address;"),
+            ("::1:1:2", "`::1:1:2` is not a pair of ports;"),
+            ("1:2/sctp", "`sctp` is neither tcp nor udp;"),
+        ] {
+            let error = text.parse::<Publish>().unwrap_err();
+            assert!(error.starts_with(start), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_taken_port_is_named_and_zero_finds_a_free_one() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        let mut ports = [format!("{}:80", address.port()).parse().unwrap()];
+        let error = settle(&mut ports).unwrap_err();
+        assert_eq!(error.to_string(), format!("{address} is already in use"));
+        let mut ports = ["0:80".parse().unwrap(), "0:53/udp".parse().unwrap()];
+        settle(&mut ports).unwrap();
+        assert!(ports.iter().all(|publish| publish.host.port() != 0));
+        let twice = ports[0];
+        assert!(settle(&mut [twice, twice]).unwrap_err().to_string().ends_with("is already in use"));
+    }
+}
