@@ -1,6 +1,7 @@
 //! One file per subcommand: its arguments, and an `exec` that calls one operation.
 
 pub mod image;
+pub mod run_qemu;
 
 use crate::shell::Shell;
 
@@ -9,6 +10,8 @@ use crate::shell::Shell;
 pub enum Command {
     /// Makes the disk image of an appliance
     Image(image::Args),
+    /// Boots the appliance in QEMU
+    RunQemu(run_qemu::Args),
 }
 
 impl Command {
@@ -16,6 +19,7 @@ impl Command {
     pub fn exec(self, shell: Shell) -> anyhow::Result<()> {
         match self {
             Command::Image(args) => args.exec(shell),
+            Command::RunQemu(args) => args.exec(shell),
         }
     }
 }

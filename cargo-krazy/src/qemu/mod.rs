@@ -83,7 +83,7 @@ pub fn run(
             (accelerate == Accelerate::Auto && accelerator == Accelerator::Kvm).then_some(SIGN_OF_LIFE);
         let arguments = machine.command_line(accelerator)?;
         let end = session.run(machine.board.qemu, &arguments, patience, shell)?;
-        if patience.is_some() && end.before_any_sign() {
+        if patience.is_some() && end.accelerator_failed() {
             shell.note(format!("KVM does not work here ({}); emulating instead", end.cause()));
             accelerator = Accelerator::Tcg;
             continue;
@@ -105,6 +105,10 @@ fn judge(end: End, watch: &Watch) -> Result<Outcome> {
         End::Interrupted => Failure::new(Exit::Interrupted, "interrupted; the machine was stopped"),
         End::OutputClosed => {
             Failure::new(Exit::Failed, "standard output was closed; the machine was stopped")
+        }
+        end @ End::KvmBroke { .. } => {
+            Failure::new(Exit::Failed, format!("KVM does not work here: {}", end.cause()))
+                .help("use `--accel tcg`")
         }
         End::Silent => Failure::new(Exit::Failed, "the machine did not start"),
         End::TimedOut { after, last_lines } => {

@@ -1,7 +1,7 @@
 //! QEMU as a child process: started, listened to, and never left behind.
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,6 +42,11 @@ pub enum End {
         /// What it said last.
         last_lines: String,
     },
+    /// KVM gave up on an instruction; QEMU would stand still for ever.
+    KvmBroke {
+        /// What QEMU said about it.
+        complaint: String,
+    },
     /// It was silent for longer than [`Session::run`]'s patience.
     Silent,
     /// The user had enough.
@@ -62,15 +67,18 @@ pub enum End {
 }
 
 impl End {
-    /// Whether the machine failed before the guest did anything.
-    pub fn before_any_sign(&self) -> bool {
-        matches!(self, End::Silent | End::Exited { silent: true, code: None | Some(1..), .. })
+    /// Whether it is the accelerator that failed, not the guest.
+    pub fn accelerator_failed(&self) -> bool {
+        matches!(
+            self,
+            End::Silent | End::KvmBroke { .. } | End::Exited { silent: true, code: None | Some(1..), .. }
+        )
     }
 
     /// The reason in a few words.
     pub fn cause(&self) -> String {
         match self {
-            End::Exited { complaint, .. } => complaint
+            End::Exited { complaint, .. } | End::KvmBroke { complaint } => complaint
                 .lines()
                 .find(|line| !line.trim().is_empty())
                 .unwrap_or("QEMU died")
@@ -125,11 +133,12 @@ impl<'a> Session<'a> {
         let stdout = running.0.stdout.take().context("QEMU has no standard output")?;
         let stderr = running.0.stderr.take().context("QEMU has no standard error")?;
         let serial = forward_serial(stdout);
-        let complaint = collect(stderr);
+        let kvm_broke = Arc::new(AtomicBool::new(false));
+        let complaint = collect(stderr, kvm_broke.clone());
 
         let patience = patience.map(|patience| Instant::now() + patience);
         let mut transcript = Transcript::new(self.watch.expect.as_deref().unwrap_or_default());
-        let end = self.listen(&serial, &mut transcript, patience);
+        let end = self.listen(&serial, &mut transcript, patience, &kvm_broke);
         drop(serial);
         let status = match end {
             Some(_) => running.stop(),
@@ -137,12 +146,16 @@ impl<'a> Session<'a> {
         }
         .context("failed to wait for QEMU")?;
         let complaint = complaint.join().unwrap_or_default();
-        Ok(end.unwrap_or_else(|| End::Exited {
-            code: status.code(),
-            complaint,
-            last_lines: transcript.last_lines(),
-            silent: transcript.is_silent(),
-        }))
+        Ok(match end {
+            Some(End::KvmBroke { .. }) => End::KvmBroke { complaint },
+            Some(end) => end,
+            None => End::Exited {
+                code: status.code(),
+                complaint,
+                last_lines: transcript.last_lines(),
+                silent: transcript.is_silent(),
+            },
+        })
     }
 
     /// Copies and searches the serial line until it closes (`None`) or there is a reason to stop.
@@ -151,6 +164,7 @@ impl<'a> Session<'a> {
         serial: &Receiver<Vec<u8>>,
         transcript: &mut Transcript,
         patience: Option<Instant>,
+        kvm_broke: &AtomicBool,
     ) -> Option<End> {
         loop {
             match serial.recv_timeout(TICK) {
@@ -172,6 +186,9 @@ impl<'a> Session<'a> {
             if self.deadline.is_some_and(|deadline| now >= deadline) {
                 let after = self.watch.timeout.unwrap_or_default();
                 return Some(End::TimedOut { after, last_lines: transcript.last_lines() });
+            }
+            if kvm_broke.load(Ordering::Relaxed) {
+                return Some(End::KvmBroke { complaint: String::new() });
             }
             if transcript.is_silent() && patience.is_some_and(|patience| now >= patience) {
                 return Some(End::Silent);
@@ -269,16 +286,26 @@ fn forward_serial(mut stdout: ChildStdout) -> Receiver<Vec<u8>> {
     receiver
 }
 
-/// The beginning of what comes from `stderr`, up to its end.
-fn collect(mut stderr: ChildStderr) -> JoinHandle<String> {
+/// The beginning of what comes from `stderr`, up to its end. `kvm_broke` is set as soon as KVM reports that it
+/// cannot go on: QEMU then pauses the machine instead of ending.
+fn collect(stderr: ChildStderr, kvm_broke: Arc<AtomicBool>) -> JoinHandle<String> {
     std::thread::spawn(move || {
-        let mut kept = Vec::new();
-        // The rest is read, too: QEMU must not block on a full pipe.
-        let _closed = (&mut stderr)
-            .take(COMPLAINT)
-            .read_to_end(&mut kept)
-            .and_then(|_| io::copy(&mut stderr, &mut io::sink()));
-        String::from_utf8_lossy(&kept).into_owned()
+        let mut kept = String::new();
+        let mut lines = BufReader::new(stderr);
+        let mut line = Vec::new();
+        // A line is cut where it is longer than anything QEMU writes.
+        while let Ok(1..) = (&mut lines).take(COMPLAINT).read_until(b'\n', &mut line) {
+            let text = String::from_utf8_lossy(&line);
+            if text.starts_with("KVM internal error") {
+                kvm_broke.store(true, Ordering::Relaxed);
+            }
+            // The rest is read, too: QEMU must not block on a full pipe.
+            if kept.len() < COMPLAINT as usize {
+                kept.push_str(&text);
+            }
+            line.clear();
+        }
+        kept
     })
 }
 
@@ -337,20 +364,28 @@ mod tests {
         let (end, _) = run("echo last words; echo why >&2; exit 3", expect("ready"), None);
         let last_lines = "the serial line ended with:\n  | last words".into();
         assert_eq!(end, End::Exited { code: Some(3), complaint: "why\n".into(), last_lines, silent: false });
-        assert!(!end.before_any_sign());
+        assert!(!end.accelerator_failed());
     }
 
     #[test]
     fn an_early_death_is_told_from_a_late_one() {
         let (end, _) =
             run("echo; echo 'error: failed to set MSR 0x10a' >&2; kill -ABRT $$", Watch::default(), None);
-        assert!(!end.before_any_sign(), "{end:?}");
+        assert!(!end.accelerator_failed(), "{end:?}");
         let (end, _) =
             run("echo 'error: failed to set MSR 0x10a' >&2; kill -ABRT $$", Watch::default(), None);
-        assert!(end.before_any_sign(), "{end:?}");
+        assert!(end.accelerator_failed(), "{end:?}");
         assert_eq!(end.cause(), "error: failed to set MSR 0x10a");
         let (end, _) = run("exit 0", Watch::default(), None);
-        assert!(!end.before_any_sign(), "{end:?}");
+        assert!(!end.accelerator_failed(), "{end:?}");
+    }
+
+    #[test]
+    fn a_machine_that_kvm_gave_up_on_is_stopped() {
+        let script = "echo SeaBIOS; echo 'KVM internal error. Suberror: 1' >&2; exec sleep 60";
+        let (end, _) = run(script, Watch::default(), None);
+        assert!(end.accelerator_failed(), "{end:?}");
+        assert_eq!(end.cause(), "KVM internal error. Suberror: 1");
     }
 
     #[test]
@@ -381,7 +416,7 @@ mod tests {
         let mut output = Vec::new();
         let mut session = Session::new(&watch, &|| false, &mut output, false);
         let first = session.run("sh", &["-c".into(), "exit 1".into()], None, Shell::default()).unwrap();
-        assert!(first.before_any_sign());
+        assert!(first.accelerator_failed());
         let second = session.run("sh", &["-c".into(), "echo ready".into()], None, Shell::default()).unwrap();
         assert_eq!(second, End::Expected);
     }
