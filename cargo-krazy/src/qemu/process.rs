@@ -67,12 +67,16 @@ pub enum End {
 }
 
 impl End {
-    /// Whether it is the accelerator that failed, not the guest.
+    /// Whether it is the accelerator that failed, not the guest and not the command line.
     pub fn accelerator_failed(&self) -> bool {
-        matches!(
-            self,
-            End::Silent | End::KvmBroke { .. } | End::Exited { silent: true, code: None | Some(1..), .. }
-        )
+        match self {
+            End::Silent | End::KvmBroke { .. } => true,
+            // Without permission QEMU says so and ends; a register that KVM refuses aborts it.
+            End::Exited { silent: true, code, complaint, .. } => {
+                code.is_none() || *code != Some(0) && complaint.to_lowercase().contains("kvm")
+            }
+            _ => false,
+        }
     }
 
     /// The reason in a few words.
@@ -376,6 +380,11 @@ mod tests {
             run("echo 'error: failed to set MSR 0x10a' >&2; kill -ABRT $$", Watch::default(), None);
         assert!(end.accelerator_failed(), "{end:?}");
         assert_eq!(end.cause(), "error: failed to set MSR 0x10a");
+        let (end, _) =
+            run("echo 'failed to initialize kvm: Permission denied' >&2; exit 1", Watch::default(), None);
+        assert!(end.accelerator_failed(), "{end:?}");
+        let (end, _) = run("echo '-foo: invalid option' >&2; exit 1", Watch::default(), None);
+        assert!(!end.accelerator_failed(), "{end:?}");
         let (end, _) = run("exit 0", Watch::default(), None);
         assert!(!end.accelerator_failed(), "{end:?}");
     }
@@ -415,7 +424,8 @@ mod tests {
         let watch = expect("ready");
         let mut output = Vec::new();
         let mut session = Session::new(&watch, &|| false, &mut output, false);
-        let first = session.run("sh", &["-c".into(), "exit 1".into()], None, Shell::default()).unwrap();
+        let first =
+            session.run("sh", &["-c".into(), "kill -ABRT $$".into()], None, Shell::default()).unwrap();
         assert!(first.accelerator_failed());
         let second = session.run("sh", &["-c".into(), "echo ready".into()], None, Shell::default()).unwrap();
         assert_eq!(second, End::Expected);
