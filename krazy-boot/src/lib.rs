@@ -27,6 +27,8 @@ pub mod boot_sector;
 pub mod bzimage;
 pub mod cmdline;
 pub mod credentials;
+#[cfg(feature = "ext4")]
+pub mod image;
 pub mod layout;
 pub mod load_table;
 pub mod manifest;

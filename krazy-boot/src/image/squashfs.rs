@@ -1,0 +1,214 @@
+//! SquashFS 4.0 with zstd, for the root partitions.
+//!
+//! backhand lays the file system out and decides what is a hole, a block or a fragment; the blocks
+//! are read and compressed ahead of it by all cores ([`block_pipeline`](super::block_pipeline)). The bytes do not depend on
+//! the number of cores, nor on what a cache already holds.
+//!
+//! Source: Linux `fs/squashfs/squashfs_fs.h`. Not written: extended attributes, hard links, export table.
+
+use std::io::{self, Seek, SeekFrom, Write};
+use std::num::NonZero;
+
+use backhand::compression::Compressor;
+use backhand::kind::Kind;
+use backhand::{BackhandError, FilesystemCompressor, FilesystemWriter, NodeHeader};
+
+use super::block_cache::BlockCache;
+use super::block_pipeline::{self, Pipelined};
+use super::tree::{Entry, Node, Tree};
+use crate::size::Bytes;
+
+/// Bytes of a file that are compressed together; the default of mksquashfs as well.
+pub const BLOCK_SIZE: usize = 128 << 10;
+
+/// Compression unless the caller says otherwise; the default of mksquashfs as well.
+pub const DEFAULT_LEVEL: i32 = 15;
+
+/// How to write a root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SquashfsOptions {
+    /// zstd level, 1 to 22.
+    pub level: i32,
+    /// Time of the file system and of everything in it, in seconds since 1970; later than 2106 becomes 2106.
+    pub mtime: u64,
+    /// The partition's size: more is an error.
+    pub limit: Bytes,
+    /// Threads that compress; `None` takes one per core. The bytes do not depend on it.
+    pub threads: Option<NonZero<usize>>,
+}
+
+/// What was written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SquashfsStats {
+    /// Length of the file system, a multiple of 4096. What the writer left behind it is zero.
+    pub bytes: Bytes,
+    /// Compressed blocks.
+    pub blocks: u64,
+    /// How many of them came out of the cache.
+    pub cached_blocks: u64,
+}
+
+/// Why a root was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum SquashfsError {
+    /// The compressed tree is larger than its partition.
+    #[error("the root needs {needed} and its partition has {limit}: {} too much", Bytes(needed.0 - limit.0))]
+    TooLarge {
+        /// The length it would have.
+        needed: Bytes,
+        /// The partition's size.
+        limit: Bytes,
+    },
+    /// A file of the host cannot be read.
+    #[error("failed to read {file} for `{path}`")]
+    Read {
+        /// The host's file.
+        file: String,
+        /// Its path in the tree.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The level is none of zstd's.
+    #[error("{0} is not a zstd level; the levels are 1 to 22")]
+    Level(i32),
+    /// The output cannot be written.
+    #[error("failed to write the root")]
+    Write(#[source] io::Error),
+    /// backhand refuses the tree.
+    #[error("failed to lay out the root: {0}")]
+    Layout(BackhandError),
+}
+
+impl From<BackhandError> for SquashfsError {
+    fn from(error: BackhandError) -> Self {
+        match error {
+            BackhandError::StdIo(error) => SquashfsError::Write(error),
+            error => SquashfsError::Layout(error),
+        }
+    }
+}
+
+/// Writes `tree` from the start of `out` on. `cache` keeps compressed blocks for the next image.
+///
+/// Whatever the tree is, at most a few MiB are in memory. If it does not fit, the partition has been written
+/// in part.
+pub fn write<W: Write + Seek>(
+    tree: &Tree,
+    options: &SquashfsOptions,
+    out: W,
+    cache: Option<&BlockCache>,
+) -> Result<SquashfsStats, SquashfsError> {
+    if !(1..=22).contains(&options.level) {
+        return Err(SquashfsError::Level(options.level));
+    }
+    let mut out = Bounded { inner: out, inner_position: 0, position: 0, end: 0, limit: options.limit.0 };
+    let threads = options.threads.map_or_else(available_threads, NonZero::get);
+    let (length, counts) =
+        block_pipeline::run(tree, options.level, BLOCK_SIZE, threads, cache, |pipelined| {
+            let mut filesystem = describe(tree, options, pipelined)?;
+            let (_, length) = filesystem.write(&mut out)?;
+            Ok::<u64, SquashfsError>(length)
+        })?;
+    if length > options.limit.0 {
+        return Err(SquashfsError::TooLarge { needed: Bytes(length), limit: options.limit });
+    }
+    out.erase_from(length).map_err(SquashfsError::Write)?;
+    Ok(SquashfsStats { bytes: Bytes(length), blocks: counts.blocks, cached_blocks: counts.cached })
+}
+
+fn available_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+/// backhand's view of the tree.
+fn describe<'a>(
+    tree: &Tree,
+    options: &SquashfsOptions,
+    pipelined: &'a Pipelined,
+) -> Result<FilesystemWriter<'a, 'a, 'a>, SquashfsError> {
+    let mtime = u32::try_from(options.mtime).unwrap_or(u32::MAX);
+    let mut filesystem = FilesystemWriter::default();
+    filesystem.set_time(mtime);
+    filesystem.set_block_size(BLOCK_SIZE as u32);
+    filesystem.set_only_root_id();
+    filesystem.set_kind(Kind::new_v4(&block_pipeline::ACTION));
+    filesystem.set_compressor(FilesystemCompressor::new(Compressor::Zstd, None)?);
+    for (path, Entry { node, mode, uid, gid }) in tree.iter() {
+        let header = NodeHeader::new(*mode, *uid, *gid, mtime);
+        match node {
+            Node::Directory if path.parent().is_none() => {
+                filesystem.set_root_mode(*mode);
+                filesystem.set_root_uid(*uid);
+                filesystem.set_root_gid(*gid);
+            }
+            Node::Directory => filesystem.push_dir(path.as_str(), header)?,
+            Node::File(_) => filesystem.push_file(pipelined.reader(), path.as_str(), header)?,
+            Node::Symlink(target) => filesystem.push_symlink(target, path.as_str(), header)?,
+            Node::CharacterDevice { major, minor } => {
+                // Linux `new_encode_dev`.
+                let number = (minor & 0xff) | (major << 8) | ((minor & !0xff) << 12);
+                filesystem.push_char_device(number, path.as_str(), header)?;
+            }
+        }
+    }
+    Ok(filesystem)
+}
+
+/// Counts what does not fit instead of writing it, so that an error can say how much is too much.
+struct Bounded<W> {
+    inner: W,
+    inner_position: u64,
+    position: u64,
+    /// The furthest byte reached; backhand steps back after a duplicate file.
+    end: u64,
+    limit: u64,
+}
+
+impl<W: Write + Seek> Bounded<W> {
+    /// Puts zeros over what a duplicate file at the very end left behind.
+    fn erase_from(&mut self, length: u64) -> io::Result<()> {
+        let rest = self.end.min(self.limit).saturating_sub(length);
+        if rest > 0 {
+            self.inner.seek(SeekFrom::Start(length))?;
+            io::copy(&mut io::Read::take(io::repeat(0), rest), &mut self.inner)?;
+        }
+        self.inner.flush()
+    }
+}
+
+impl<W: Write + Seek> Write for Bounded<W> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let room = usize::try_from(self.limit.saturating_sub(self.position)).unwrap_or(usize::MAX);
+        let count = if room == 0 {
+            buffer.len()
+        } else {
+            if self.inner_position != self.position {
+                self.inner.seek(SeekFrom::Start(self.position))?;
+                self.inner_position = self.position;
+            }
+            let count = self.inner.write(&buffer[..buffer.len().min(room)])?;
+            self.inner_position += count as u64;
+            count
+        };
+        self.position += count as u64;
+        self.end = self.end.max(self.position);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+impl<W> Seek for Bounded<W> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let target = match to {
+            SeekFrom::Start(offset) => Some(offset),
+            SeekFrom::Current(offset) => self.position.checked_add_signed(offset),
+            SeekFrom::End(offset) => self.end.checked_add_signed(offset),
+        };
+        self.position = target.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.position)
+    }
+}

@@ -1,0 +1,414 @@
+//! What a file system shall contain: an ordered description in memory, written by the other modules.
+//!
+//! Contents may stay on the host until they are written, so a tree of large programs is small. Extended
+//! attributes, hard links, sockets and named pipes are not described.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Cursor, Read};
+use std::path::PathBuf;
+
+/// The longest name of one path component, in bytes. Source: `NAME_MAX` of Linux; SquashFS, ext4 and FAT agree.
+pub const MAX_NAME: usize = 255;
+
+/// The longest path, in bytes. Source: `PATH_MAX` of Linux without its terminating NUL.
+pub const MAX_PATH: usize = 4095;
+
+/// The bytes of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// In memory.
+    Bytes(Vec<u8>),
+    /// In a file of the host, read when the tree is written.
+    File(PathBuf),
+}
+
+impl Content {
+    /// Opens the content for reading from its start.
+    pub fn open(&self) -> io::Result<Box<dyn Read + Send + '_>> {
+        Ok(match self {
+            Content::Bytes(bytes) => Box::new(Cursor::new(bytes.as_slice())),
+            Content::File(path) => Box::new(File::open(path)?),
+        })
+    }
+
+    /// The number of bytes there are now.
+    pub fn len(&self) -> io::Result<u64> {
+        match self {
+            Content::Bytes(bytes) => Ok(bytes.len() as u64),
+            Content::File(path) => Ok(path.metadata()?.len()),
+        }
+    }
+
+    /// Whether there is not a single byte.
+    pub fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+}
+
+/// For messages: the host's path, or the amount of bytes in memory.
+impl fmt::Display for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Content::Bytes(bytes) => write!(f, "{} bytes in memory", bytes.len()),
+            Content::File(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// What is at a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Node {
+    /// A directory. Its children are entries of the tree.
+    Directory,
+    /// A regular file.
+    File(Content),
+    /// A symbolic link and its target, which is not checked.
+    Symlink(String),
+    /// A character device.
+    CharacterDevice {
+        /// Major number, below 4096.
+        major: u32,
+        /// Minor number, below 2²⁰.
+        minor: u32,
+    },
+}
+
+/// A node with its permissions and owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// What it is.
+    pub node: Node,
+    /// Permission bits, `0o7777` at most.
+    pub mode: u16,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+impl Entry {
+    /// A directory of root, mode 0755.
+    pub fn directory() -> Self {
+        Entry { node: Node::Directory, mode: 0o755, uid: 0, gid: 0 }
+    }
+
+    /// A file of root, mode 0644.
+    pub fn file(content: Content) -> Self {
+        Entry { node: Node::File(content), mode: 0o644, uid: 0, gid: 0 }
+    }
+
+    /// A file of root, mode 0755.
+    pub fn executable(content: Content) -> Self {
+        Entry::file(content).mode(0o755)
+    }
+
+    /// A symbolic link of root.
+    pub fn symlink(target: impl Into<String>) -> Self {
+        Entry { node: Node::Symlink(target.into()), mode: 0o777, uid: 0, gid: 0 }
+    }
+
+    /// A character device of root, mode 0600.
+    pub fn character_device(major: u32, minor: u32) -> Self {
+        Entry { node: Node::CharacterDevice { major, minor }, mode: 0o600, uid: 0, gid: 0 }
+    }
+
+    /// The same with other permission bits; bits above `0o7777` are dropped.
+    #[must_use]
+    pub fn mode(self, mode: u16) -> Self {
+        Entry { mode: mode & 0o7777, ..self }
+    }
+
+    /// The same with another owner.
+    #[must_use]
+    pub fn owner(self, uid: u32, gid: u32) -> Self {
+        Entry { uid, gid, ..self }
+    }
+}
+
+/// An absolute path inside a tree, such as `/etc/hostname`; the root is `/`.
+///
+/// Ordered component by component, so that a directory is directly followed by what is in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TreePath(String);
+
+impl TreePath {
+    /// Checks `path`. Repeated and trailing slashes are dropped; `.` and `..` are refused.
+    pub fn new(path: &str) -> Result<Self, TreeError> {
+        let invalid = |reason: &'static str| TreeError::Path { path: path.to_owned(), reason: reason.into() };
+        if !path.starts_with('/') {
+            return Err(invalid("it is not absolute"));
+        }
+        let mut clean = String::new();
+        for name in path.split('/').filter(|name| !name.is_empty()) {
+            match name {
+                "." | ".." => return Err(invalid("it contains `.` or `..`")),
+                _ if name.contains('\0') => return Err(invalid("it contains a NUL character")),
+                _ if name.len() > MAX_NAME => {
+                    let reason = format!("a name has {} bytes, {MAX_NAME} are possible", name.len());
+                    return Err(TreeError::Path { path: path.to_owned(), reason: reason.into() });
+                }
+                _ => {
+                    clean.push('/');
+                    clean.push_str(name);
+                }
+            }
+        }
+        if clean.is_empty() {
+            clean.push('/');
+        }
+        if clean.len() > MAX_PATH {
+            return Err(invalid("it is longer than 4095 bytes"));
+        }
+        Ok(TreePath(clean))
+    }
+
+    /// The text, with a leading slash and without a trailing one, except for the root.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The components without slashes; none for the root.
+    pub fn components(&self) -> impl Iterator<Item = &str> {
+        self.0.split('/').filter(|name| !name.is_empty())
+    }
+
+    /// The last component; `None` for the root.
+    pub fn name(&self) -> Option<&str> {
+        self.components().last()
+    }
+
+    /// The directory it is in; `None` for the root.
+    pub fn parent(&self) -> Option<TreePath> {
+        match self.0.rsplit_once('/')? {
+            ("", "") => None,
+            ("", _) => Some(TreePath("/".into())),
+            (parent, _) => Some(TreePath(parent.into())),
+        }
+    }
+}
+
+impl Ord for TreePath {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.components().cmp(other.components())
+    }
+}
+
+impl PartialOrd for TreePath {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Display for TreePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// Why something cannot be part of a tree.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TreeError {
+    /// Not a path for an entry.
+    #[error("`{path}` cannot be a path in the image: {reason}")]
+    Path {
+        /// As given.
+        path: String,
+        /// What is wrong with it.
+        reason: Cow<'static, str>,
+    },
+    /// Two origins want the same path.
+    #[error("`{path}` comes from both {first} and {second}")]
+    Duplicate {
+        /// The path in the tree.
+        path: String,
+        /// Who added it first.
+        first: String,
+        /// Who wanted to add it again.
+        second: String,
+    },
+    /// Something is to be put below what is not a directory.
+    #[error(
+        "`{path}` from {second} would be inside `{parent}`, which {first} made something else than a directory"
+    )]
+    NotADirectory {
+        /// The path in the tree.
+        path: String,
+        /// The part of it that is not a directory.
+        parent: String,
+        /// Who added the parent.
+        first: String,
+        /// Who wanted to add the path.
+        second: String,
+    },
+}
+
+/// An entry and who asked for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Placed {
+    entry: Entry,
+    /// `None`: made for something inside it, and may still be given a mode and an owner.
+    origin: Option<String>,
+}
+
+/// The contents of a file system. Always has a root directory; parents of entries are there too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tree {
+    entries: BTreeMap<TreePath, Placed>,
+}
+
+impl Default for Tree {
+    fn default() -> Self {
+        Tree::new()
+    }
+}
+
+impl Tree {
+    /// A tree of only its root, mode 0755.
+    pub fn new() -> Self {
+        let root = Placed { entry: Entry::directory(), origin: None };
+        Tree { entries: BTreeMap::from([(TreePath("/".into()), root)]) }
+    }
+
+    /// Adds `entry` at `path`, and the directories above it (root's, mode 0755) that are not there yet.
+    ///
+    /// `origin` says in errors where an entry comes from, such as `package dufs`. A directory may be added
+    /// again if it is the same; one that exists only because something is in it takes the entry's mode and owner.
+    pub fn add(&mut self, path: &str, entry: Entry, origin: impl Into<String>) -> Result<(), TreeError> {
+        let path = TreePath::new(path)?;
+        let origin = origin.into();
+        let mut missing = Vec::new();
+        let mut above = path.parent();
+        while let Some(parent) = above {
+            match self.entries.get(&parent) {
+                Some(Placed { entry: Entry { node: Node::Directory, .. }, .. }) => break,
+                Some(found) => {
+                    return Err(TreeError::NotADirectory {
+                        path: path.0,
+                        parent: parent.0,
+                        first: found.origin.clone().unwrap_or_default(),
+                        second: origin,
+                    });
+                }
+                None => {
+                    above = parent.parent();
+                    missing.push(parent);
+                }
+            }
+        }
+        if let Some(found) = self.entries.get(&path) {
+            let directories = found.entry.node == Node::Directory && entry.node == Node::Directory;
+            let first = match &found.origin {
+                None if directories => None,
+                Some(_) if directories && found.entry == entry => return Ok(()),
+                Some(first) => Some(first.clone()),
+                None => Some(self.first_inside(&path)),
+            };
+            if let Some(first) = first {
+                return Err(TreeError::Duplicate { path: path.0, first, second: origin });
+            }
+        }
+        for parent in missing {
+            self.entries.insert(parent, Placed { entry: Entry::directory(), origin: None });
+        }
+        self.entries.insert(path, Placed { entry, origin: Some(origin) });
+        Ok(())
+    }
+
+    /// The entry at `path`, if there is one.
+    pub fn get(&self, path: &str) -> Option<&Entry> {
+        self.entries.get(&TreePath::new(path).ok()?).map(|placed| &placed.entry)
+    }
+
+    /// All entries; a directory comes before what is in it. The first one is the root.
+    pub fn iter(&self) -> impl Iterator<Item = (&TreePath, &Entry)> {
+        self.entries.iter().map(|(path, placed)| (path, &placed.entry))
+    }
+
+    /// Who needs the directory `path`, which nobody asked for by itself.
+    fn first_inside(&self, path: &TreePath) -> String {
+        self.entries
+            .range(path.clone()..)
+            .skip(1)
+            .find_map(|(_, placed)| placed.origin.clone())
+            .unwrap_or_else(|| "the image itself".into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file() -> Entry {
+        Entry::file(Content::Bytes(vec![1]))
+    }
+
+    #[test]
+    fn parents_come_by_themselves_and_before_their_children() {
+        let mut tree = Tree::new();
+        tree.add("/a/b/c", file(), "one").unwrap();
+        tree.add("/a-b", file(), "two").unwrap();
+        tree.add("//a//b/", Entry::directory().mode(0o700), "three").unwrap();
+        let paths: Vec<&str> = tree.iter().map(|(path, _)| path.as_str()).collect();
+        assert_eq!(paths, ["/", "/a", "/a/b", "/a/b/c", "/a-b"]);
+        assert_eq!(tree.get("/a/b").unwrap().mode, 0o700);
+        assert_eq!(tree.get("/a").unwrap(), &Entry::directory());
+    }
+
+    #[test]
+    fn conflicts_name_both_origins() {
+        let mut tree = Tree::new();
+        tree.add("/bin/dufs", file(), "package dufs").unwrap();
+        let message = |tree: &mut Tree, path, entry| tree.add(path, entry, "files").unwrap_err().to_string();
+        assert_eq!(
+            message(&mut tree, "/bin/dufs", file()),
+            "`/bin/dufs` comes from both package dufs and files"
+        );
+        assert_eq!(message(&mut tree, "/bin", file()), "`/bin` comes from both package dufs and files");
+        assert_eq!(
+            message(&mut tree, "/bin/dufs/x/y", file()),
+            "`/bin/dufs/x/y` from files would be inside `/bin/dufs`, which package dufs made something else than a directory"
+        );
+        assert!(tree.get("/bin/dufs/x").is_none());
+        tree.add("/etc", Entry::directory(), "one").unwrap();
+        tree.add("/etc", Entry::directory(), "two").unwrap();
+        assert_eq!(
+            message(&mut tree, "/etc", Entry::directory().mode(0o700)),
+            "`/etc` comes from both one and files"
+        );
+    }
+
+    #[test]
+    fn paths_that_leave_or_confuse_are_refused() {
+        let mut tree = Tree::new();
+        for (path, reason) in [
+            ("bin/x", "not absolute"),
+            ("", "not absolute"),
+            ("/../etc/passwd", "`.` or `..`"),
+            ("/a/./b", "`.` or `..`"),
+            ("/a\0b", "NUL"),
+        ] {
+            let error = tree.add(path, file(), "files").unwrap_err().to_string();
+            assert!(error.contains(reason), "{path:?}: {error}");
+        }
+        let long = format!("/{}", "x".repeat(256));
+        assert!(
+            tree.add(&long, file(), "files").unwrap_err().to_string().contains("256 bytes, 255 are possible")
+        );
+        assert!(matches!(tree.add("/", file(), "files"), Err(TreeError::Duplicate { .. })));
+    }
+
+    #[test]
+    fn paths_have_parents_up_to_the_root() {
+        let path = TreePath::new("/a/b").unwrap();
+        assert_eq!(path.name(), Some("b"));
+        let parent = path.parent().unwrap();
+        assert_eq!(parent.as_str(), "/a");
+        assert_eq!(parent.parent().unwrap().as_str(), "/");
+        assert_eq!(parent.parent().unwrap().parent(), None);
+        assert_eq!(TreePath::new("/").unwrap().name(), None);
+    }
+}

@@ -1,0 +1,200 @@
+//! One partition of an image file or block device as a stream of its own.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
+
+use crate::layout::Extent;
+use crate::size::Bytes;
+
+/// What stays a hole if it is zero: a block of ext4, tmpfs, XFS and Btrfs, and a page.
+const BLOCK: usize = 4096;
+
+const ZEROS: [u8; BLOCK] = [0; BLOCK];
+
+/// A byte range of a file, read and written as if it were the whole file. The file must be open for both.
+///
+/// Accesses name their position (`pread`, `pwrite`), so windows on different ranges of one file may be used
+/// by different threads. Access beyond the range is an error, never a write into the neighbour.
+///
+/// Zeros are written only where there is something else: a fresh image file stays sparse, and a used one (or
+/// a device) ends up with the same content.
+#[derive(Debug)]
+pub struct Window<'a> {
+    file: &'a File,
+    start: u64,
+    len: u64,
+    position: u64,
+}
+
+impl<'a> Window<'a> {
+    /// The bytes from `start` on, `len` of them.
+    pub fn new(file: &'a File, start: Bytes, len: Bytes) -> Self {
+        Window { file, start: start.0, len: len.0, position: 0 }
+    }
+
+    /// The bytes of a partition.
+    pub fn of(file: &'a File, partition: Extent) -> Self {
+        Window::new(file, partition.start.bytes(), partition.len.bytes())
+    }
+
+    /// Its size.
+    pub fn len(&self) -> Bytes {
+        Bytes(self.len)
+    }
+
+    /// Whether it has no bytes at all.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Fills `buffer` from `position`. What lies beyond the end of a shorter file reads as zeros.
+    pub fn read_exact_at(&self, buffer: &mut [u8], position: u64) -> io::Result<()> {
+        self.check(position, buffer.len())?;
+        let mut done = 0;
+        while done < buffer.len() {
+            match self.file.read_at(&mut buffer[done..], self.start + position + done as u64) {
+                Ok(0) => {
+                    buffer[done..].fill(0);
+                    break;
+                }
+                Ok(n) => done += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes all of `buffer` at `position`, leaving out blocks of zeros that are there already.
+    pub fn write_all_at(&self, buffer: &[u8], position: u64) -> io::Result<()> {
+        self.check(position, buffer.len())?;
+        let absolute = self.start + position;
+        let mut pending = 0;
+        let mut at = 0;
+        while at < buffer.len() {
+            let in_block = (absolute + at as u64) as usize % BLOCK;
+            let end = buffer.len().min(at + BLOCK - in_block);
+            if self.is_zero_already(&buffer[at..end], position + at as u64)? {
+                self.file.write_all_at(&buffer[pending..at], absolute + pending as u64)?;
+                pending = end;
+            }
+            at = end;
+        }
+        self.file.write_all_at(&buffer[pending..], absolute + pending as u64)
+    }
+
+    /// Whether writing `block` would put zeros over zeros. Reads the file only if `block` is zero.
+    fn is_zero_already(&self, block: &[u8], position: u64) -> io::Result<bool> {
+        if *block != ZEROS[..block.len()] {
+            return Ok(false);
+        }
+        let mut found = [0; BLOCK];
+        let found = &mut found[..block.len()];
+        self.read_exact_at(found, position)?;
+        Ok(found == block)
+    }
+
+    fn check(&self, position: u64, len: usize) -> io::Result<()> {
+        match position.checked_add(len as u64) {
+            Some(end) if end <= self.len => Ok(()),
+            _ => Err(io::Error::new(
+                io::ErrorKind::StorageFull,
+                format!("access to {len} bytes at {position} of a partition of {} bytes", self.len),
+            )),
+        }
+    }
+}
+
+impl Read for Window<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = buffer.len().min(usize::try_from(self.len - self.position).unwrap_or(usize::MAX));
+        self.read_exact_at(&mut buffer[..count], self.position)?;
+        self.position += count as u64;
+        Ok(count)
+    }
+}
+
+impl Write for Window<'_> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.write_all_at(buffer, self.position)?;
+        self.position += buffer.len() as u64;
+        Ok(buffer.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Seek for Window<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.position = seek_within(self.position, self.len, to)?;
+        Ok(self.position)
+    }
+}
+
+/// The position `to` names in a stream of `len` bytes. Positions beyond the end are refused.
+pub(super) fn seek_within(position: u64, len: u64, to: SeekFrom) -> io::Result<u64> {
+    let target = match to {
+        SeekFrom::Start(offset) => Some(offset),
+        SeekFrom::Current(offset) => position.checked_add_signed(offset),
+        SeekFrom::End(offset) => len.checked_add_signed(offset),
+    };
+    target.filter(|target| *target <= len).ok_or_else(|| {
+        io::Error::new(io::ErrorKind::InvalidInput, format!("seek to {to:?} in a partition of {len} bytes"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    fn sparse(len: u64) -> File {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(len).unwrap();
+        file
+    }
+
+    #[test]
+    fn neighbours_are_out_of_reach() {
+        let file = sparse(3 << 20);
+        let mut window = Window::new(&file, Bytes::mib(1), Bytes::mib(1));
+        window.write_all(b"first").unwrap();
+        window.seek(SeekFrom::End(-4)).unwrap();
+        assert_eq!(window.write_all(b"last!").unwrap_err().kind(), io::ErrorKind::StorageFull);
+        window.write_all(b"last").unwrap();
+        assert_eq!(window.read(&mut [0; 8]).unwrap(), 0);
+        assert!(window.seek(SeekFrom::Current(1)).is_err());
+        assert!(window.seek(SeekFrom::Start(u64::MAX)).is_err());
+        let mut bytes = [0; 5];
+        file.read_exact_at(&mut bytes, 1 << 20).unwrap();
+        assert_eq!(&bytes, b"first");
+        file.read_exact_at(&mut bytes, (2 << 20) - 4).unwrap();
+        assert_eq!(&bytes, b"last\0");
+    }
+
+    #[test]
+    fn zeros_leave_holes_but_still_erase() {
+        let file = sparse(8 << 20);
+        let window = Window::new(&file, Bytes(512), Bytes::mib(7));
+        let mut data = vec![0; 1 << 20];
+        data[300_000] = 1;
+        window.write_all_at(&data, 1000).unwrap();
+        assert!(file.metadata().unwrap().blocks() * 512 <= 16384, "{}", file.metadata().unwrap().blocks());
+        window.write_all_at(&vec![0; 1 << 20], 1000).unwrap();
+        let mut back = vec![1; 1 << 20];
+        window.read_exact_at(&mut back, 1000).unwrap();
+        assert!(back.iter().all(|byte| *byte == 0));
+    }
+
+    #[test]
+    fn a_short_file_reads_as_zeros() {
+        let file = sparse(100);
+        let mut back = [7; 200];
+        Window::new(&file, Bytes(0), Bytes(400)).read_exact_at(&mut back, 50).unwrap();
+        assert_eq!(back, [0; 200]);
+    }
+}
