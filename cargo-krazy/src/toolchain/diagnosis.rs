@@ -1,0 +1,121 @@
+//! What a failed build lacked, read from what cargo, rustc, linkers and build scripts said.
+//!
+//! Their text is not a stable interface: an unknown text gives no diagnosis, and the user has seen it anyway.
+
+use super::{CCompiler, Toolchain};
+
+/// A cause and the next step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnosis {
+    /// What was missing, in lower case, to follow "because".
+    pub cause: String,
+    /// What to do.
+    pub help: String,
+    /// Whether a tool is missing, rather than something being wrong with the crate.
+    pub missing_tool: bool,
+}
+
+/// Reads the end of a failed build's standard error.
+pub fn diagnose(stderr: &str, toolchain: &Toolchain) -> Option<Diagnosis> {
+    let triple = &toolchain.triple;
+    let help = || CCompiler::install_help(triple, &toolchain.rustc.host);
+    let missing = |cause: String, help: String| Some(Diagnosis { cause, help, missing_tool: true });
+    if let Some(linker) = between(stderr, "linker `", "` not found") {
+        return missing(format!("the linker `{linker}` is not installed"), help());
+    }
+    let tool = between(stderr, "failed to find tool \"", "\"")
+        .or_else(|| between(stderr, "Failed to find tool. Is `", "` installed?"));
+    if let Some(tool) = tool {
+        return missing(format!("it has C code, and the C compiler `{tool}` is not installed"), help());
+    }
+    if stderr.contains("is `cmake` not installed?") {
+        return missing("it needs `cmake`".to_owned(), "install it: `apt install cmake`".to_owned());
+    }
+    if let Some(program) = between(stderr, "Could not find `", "`") {
+        return missing(format!("it needs `{program}`"), format!("install `{program}`"));
+    }
+    if let Some(header) = between(stderr, "fatal error: ", ": No such file or directory")
+        .or_else(|| between(stderr, "fatal error: '", "' file not found"))
+    {
+        let help = if toolchain.c_compiler().has_musl_headers() {
+            format!("install what provides `{header}` for {triple}")
+        } else {
+            help()
+        };
+        return missing(format!("its C code needs the header `{header}` for {triple}"), help);
+    }
+    if ["-lstdc++", "-lc++"].iter().any(|library| stderr.contains(library)) {
+        let help = format!(
+            "set `linker` in `[target.{triple}]` of .cargo/config.toml to a C++ cross compiler for musl"
+        );
+        return missing(format!("it has C++ code, and there is no C++ library for {triple}"), help);
+    }
+    // glibc's headers rename functions to symbols that musl does not have.
+    if ["__isoc23_", "_chk", "__fdelt", "__longjmp_chk"].iter().any(|symbol| undefined(stderr, symbol)) {
+        return missing("its C code was compiled with glibc's headers".to_owned(), help());
+    }
+    None
+}
+
+fn undefined(stderr: &str, symbol: &str) -> bool {
+    stderr.lines().any(|line| {
+        line.contains(symbol) && (line.contains("undefined symbol") || line.contains("undefined ref"))
+    })
+}
+
+/// The text between the first `start` and the next `end` on the same line.
+pub fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| {
+        let (_, rest) = line.split_once(start)?;
+        Some(rest.split_once(end)?.0)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fake::Machine;
+    use super::*;
+    use crate::board::Board;
+
+    fn cause(stderr: &str) -> Option<String> {
+        let machine = Machine::new();
+        let sysroot = machine.path("toolchains/stable").display().to_string();
+        machine.file("toolchains/stable/lib/rustlib/x86_64-unknown-linux-musl/lib/libstd-1.rlib");
+        machine.program(
+            "rustc",
+            &format!("case $1 in -vV) echo host: x86_64-unknown-linux-gnu;; *) echo {sysroot};; esac"),
+        );
+        let board = Board::named("x86_64").unwrap();
+        let toolchain = Toolchain::detect(machine.environment(&[]), board, &machine.path(""), true).unwrap();
+        diagnose(stderr, &toolchain).map(|diagnosis| format!("{}; {}", diagnosis.cause, diagnosis.help))
+    }
+
+    #[test]
+    fn a_missing_compiler_is_named_with_what_to_install() {
+        let help = "install zig, for every board at once: `pip install ziglang cargo-zigbuild`; or, on Debian, \
+                    `apt install musl-tools`";
+        let old = "error occurred: Failed to find tool. Is `x86_64-linux-musl-gcc` installed? (see …)";
+        let new = "  error occurred in cc-rs: failed to find tool \"x86_64-linux-musl-gcc\": No such file";
+        let expected =
+            format!("it has C code, and the C compiler `x86_64-linux-musl-gcc` is not installed; {help}");
+        assert_eq!(cause(old).as_deref(), Some(expected.as_str()));
+        assert_eq!(cause(new).as_deref(), Some(expected.as_str()));
+        assert_eq!(
+            cause("error: linker `cc` not found"),
+            Some(format!("the linker `cc` is not installed; {help}"))
+        );
+        assert_eq!(
+            cause("x.c:1:10: fatal error: linux/if.h: No such file or directory"),
+            Some(format!("its C code needs the header `linux/if.h` for x86_64-unknown-linux-musl; {help}"))
+        );
+        assert_eq!(
+            cause("rust-lld: error: undefined symbol: __isoc23_strtol"),
+            Some(format!("its C code was compiled with glibc's headers; {help}"))
+        );
+    }
+
+    #[test]
+    fn other_errors_are_left_to_the_compiler() {
+        assert_eq!(cause("error[E0308]: mismatched types\n`x_chk` not found in scope"), None);
+    }
+}

@@ -1,0 +1,46 @@
+//! Machines for tests: a folder of shell scripts as `PATH`.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use super::environment::Environment;
+
+/// A machine with exactly the programs a test gives it.
+pub struct Machine {
+    folder: tempfile::TempDir,
+}
+
+impl Machine {
+    /// A machine without programs.
+    pub fn new() -> Self {
+        Machine { folder: tempfile::tempdir().unwrap() }
+    }
+
+    /// The file or program `name`.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Installs a program with the shell script `body`.
+    pub fn program(&self, name: &str, body: &str) {
+        // Another process writes the file: a descriptor of ours, inherited by a test that forks at this
+        // moment, would make the script "busy".
+        let write = r#"printf '%s\n' '#!/bin/sh' "$1" >"$0"; chmod 755 "$0""#;
+        let status = Command::new("sh").args(["-c", write]).arg(self.path(name)).arg(body).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// An empty file, with its folders.
+    pub fn file(&self, name: &str) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "").unwrap();
+    }
+
+    /// Its environment: only these programs on `PATH`, and `vars`.
+    pub fn environment(&self, vars: &[(&str, &str)]) -> Environment {
+        let path = self.folder.path().to_str().unwrap();
+        Environment::of([("PATH", path), ("HOME", path)].into_iter().chain(vars.iter().copied()))
+    }
+}

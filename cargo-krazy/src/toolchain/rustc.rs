@@ -1,0 +1,88 @@
+//! The Rust compiler cargo will use for the user's package, and what its sysroot holds.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use super::environment::Environment;
+use crate::failure::{Exit, Failure};
+
+/// A compiler and its sysroot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rustc {
+    /// `rustc -vV`, complete: two compilers that agree here produce the same code.
+    pub version: String,
+    /// Its own target.
+    pub host: String,
+    /// `rustc --print sysroot`.
+    pub sysroot: PathBuf,
+}
+
+impl Rustc {
+    /// Asks the compiler that cargo would use in `folder`, so that a `rust-toolchain.toml` there counts:
+    /// `$RUSTC`, else the one beside `$CARGO`, else the one on `PATH`.
+    ///
+    /// # Errors
+    /// When there is no compiler or it does not answer.
+    pub fn query(env: &Environment, folder: &Path) -> anyhow::Result<Self> {
+        let beside = env.var("CARGO").map(|cargo| Path::new(cargo).with_file_name("rustc"));
+        let program = env
+            .var("RUSTC")
+            .and_then(|rustc| env.find(rustc))
+            .or_else(|| beside.and_then(|rustc| env.find(rustc)))
+            .or_else(|| env.find("rustc"))
+            .ok_or_else(|| {
+                Failure::new(Exit::MissingTool, "failed to find rustc")
+                    .help("install Rust: https://rustup.rs")
+            })?;
+        let version = env.ask(&program, &["-vV"], Some(folder))?;
+        let sysroot = env.ask(&program, &["--print", "sysroot"], Some(folder))?;
+        let host = version
+            .lines()
+            .find_map(|line| line.strip_prefix("host: "))
+            .with_context(|| format!("`{} -vV` names no host", program.display()))?
+            .to_owned();
+        Ok(Rustc { host, version, sysroot: PathBuf::from(sysroot) })
+    }
+
+    /// The release, such as `1.95.0`.
+    pub fn release(&self) -> &str {
+        self.version.lines().find_map(|line| line.strip_prefix("release: ")).unwrap_or("unknown")
+    }
+
+    /// Whether a compiled standard library for `triple` is there; true for rustup's and distributions' layouts.
+    pub fn has_std(&self, triple: &str) -> bool {
+        let lib = self.sysroot.join("lib/rustlib").join(triple).join("lib");
+        lib.read_dir().is_ok_and(|mut entries| {
+            entries.any(|entry| {
+                entry.is_ok_and(|entry| {
+                    let name = entry.file_name();
+                    let name = name.to_string_lossy();
+                    name.starts_with("libstd-") && name.ends_with(".rlib")
+                })
+            })
+        })
+    }
+
+    /// Whether the standard library's sources (`rust-src`) are there.
+    pub fn has_sources(&self) -> bool {
+        self.sysroot.join("lib/rustlib/src/rust/library/std/Cargo.toml").is_file()
+    }
+
+    /// Whether the linker that comes with Rust is there; rustc then finds it by its bare name.
+    pub fn has_lld(&self) -> bool {
+        self.sysroot.join("lib/rustlib").join(&self.host).join("bin/rust-lld").is_file()
+    }
+
+    /// The name rustup knows the toolchain by, if rustup manages it and could add a target to it.
+    pub fn rustup_toolchain(&self) -> Option<&str> {
+        let parent = self.sysroot.parent()?;
+        let managed = parent.file_name()? == "toolchains" && !self.sysroot.is_symlink();
+        managed.then(|| self.sysroot.file_name()?.to_str()).flatten()
+    }
+
+    /// The processor of the host, such as `x86_64`.
+    pub fn host_arch(&self) -> &str {
+        self.host.split('-').next().unwrap_or_default()
+    }
+}

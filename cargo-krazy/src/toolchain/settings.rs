@@ -1,0 +1,132 @@
+//! From a decided toolchain to what cargo is told: compiler flags, linker, and variables for build scripts.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use super::wrapper::Wrappers;
+use super::{CCompiler, Linker, StdSource, Toolchain, arch_of};
+use crate::failure::{Exit, Failure};
+
+/// What decides the code of the binaries. Cheap to find out, so that it can be part of every freshness check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Codegen {
+    /// What links.
+    pub linker: Linker,
+    /// Flags for rustc, ours before the user's, so that the user's win.
+    pub rustflags: Vec<String>,
+}
+
+/// What `cargo` is run with, besides the command's own arguments.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CargoSettings {
+    /// Variables to set.
+    pub env: Vec<(String, OsString)>,
+    /// Arguments to add.
+    pub args: Vec<String>,
+}
+
+impl Toolchain {
+    /// Flags and linker, with the user's cargo configuration merged in as cargo would.
+    ///
+    /// `remaps` are pairs of a folder and what to call it in the binaries, the most general first.
+    ///
+    /// # Errors
+    /// [`Exit::Config`] when the user's cargo configuration cannot be read.
+    pub fn codegen(&self, remaps: &[(PathBuf, String)]) -> anyhow::Result<Codegen> {
+        let wrong = |error| {
+            let folder = self.folder.display();
+            Failure::new(Exit::Config, format!("failed to read cargo's configuration for {folder}: {error}"))
+        };
+        let config = cargo_config2::Config::load_with_cwd(&self.folder).map_err(wrong)?;
+        let user_linker = config.linker(&self.triple).map_err(wrong)?;
+        let user_flags = config.rustflags(&self.triple).map_err(wrong)?.map(|flags| flags.flags);
+        let user_flags = user_flags.unwrap_or_default();
+        let linker = self.choose_linker(user_linker.is_some(), &user_flags);
+
+        let remap = |(from, to): &(PathBuf, String)| format!("--remap-path-prefix={}={to}", from.display());
+        let mut rustflags: Vec<_> = remaps.iter().map(remap).collect();
+        match (&self.std, &linker) {
+            (StdSource::StaticGlibc, _) => rustflags.push("-Ctarget-feature=+crt-static".to_owned()),
+            // Zig brings start files and libc itself; rustc's own copies would be there twice.
+            (_, Linker::Zig) => rustflags.push("-Clink-self-contained=no".to_owned()),
+            _ => {}
+        }
+        rustflags.extend(user_flags);
+        Ok(Codegen { linker, rustflags })
+    }
+
+    fn choose_linker(&self, configured: bool, user_flags: &[String]) -> Linker {
+        // Flags for a compiler driver would be unknown to a bare linker.
+        let driver = ["-fuse-ld", "-Wl,", "linker=", "linker-flavor"];
+        let driver = user_flags.iter().any(|flag| driver.iter().any(|sign| flag.contains(sign)));
+        if configured || driver {
+            return Linker::User;
+        }
+        match self.std {
+            StdSource::StaticGlibc => {
+                return self.env.find("cc").map_or(Linker::Missing, |_| Linker::Default);
+            }
+            StdSource::BuildStd => return Linker::Zig,
+            StdSource::Installed | StdSource::Rustup { .. } => {}
+        }
+        if self.rustc.has_lld() {
+            return Linker::Program(PathBuf::from("rust-lld"));
+        }
+        let arch = arch_of(&self.triple);
+        let linux = self.rustc.host.contains("linux");
+        if let Some(lld) = self.env.find("ld.lld") {
+            Linker::Program(lld)
+        } else if linux && self.rustc.host_arch() == arch && self.env.find("cc").is_some() {
+            Linker::Default
+        } else if let Some(gcc) = self.env.find(format!("{arch}-linux-gnu-gcc")) {
+            Linker::Program(gcc)
+        } else {
+            match self.c_compiler() {
+                CCompiler::Cross(gcc) => Linker::Program(gcc.clone()),
+                compiler if compiler.is_zig() => Linker::Zig,
+                _ => Linker::Missing,
+            }
+        }
+    }
+
+    /// Everything cargo is told; writes compiler wrappers into `folder`.
+    ///
+    /// # Errors
+    /// When the wrappers cannot be written, or nothing can link ([`Exit::MissingTool`]).
+    pub fn cargo_settings(
+        &self,
+        codegen: &Codegen,
+        prefix_maps: &[(PathBuf, String)],
+        folder: &Path,
+    ) -> anyhow::Result<CargoSettings> {
+        let mut settings = CargoSettings::default();
+        let wrappers = Wrappers::write(self.c_compiler(), &self.env, &self.triple, prefix_maps, folder)?;
+        let upper = self.triple.replace('-', "_").to_uppercase();
+        let mut link_with = |program: &Path| {
+            settings.env.push((format!("CARGO_TARGET_{upper}_LINKER"), OsString::from(program)));
+        };
+        match (&codegen.linker, &wrappers) {
+            (Linker::User | Linker::Default, _) => {}
+            (Linker::Program(program), _) => link_with(program),
+            (Linker::Zig, Some(wrappers)) => link_with(&wrappers.cc),
+            (Linker::Zig | Linker::Missing, _) => {
+                return Err(Failure::new(Exit::MissingTool, format!("nothing can link for {}", self.triple))
+                    .help(CCompiler::install_help(&self.triple, &self.rustc.host))
+                    .into());
+            }
+        }
+        if let Some(wrappers) = wrappers {
+            settings.env.extend(wrappers.variables(&self.env, &self.triple));
+        }
+        if !codegen.rustflags.is_empty() {
+            let flags = codegen.rustflags.join("\u{1f}");
+            settings.env.push(("CARGO_ENCODED_RUSTFLAGS".to_owned(), flags.into()));
+        }
+        if self.std == StdSource::BuildStd {
+            // The only way to `-Z` options on a stable compiler; cargo and rustc both read it.
+            settings.env.push(("RUSTC_BOOTSTRAP".to_owned(), "1".into()));
+            settings.args.push("-Zbuild-std=std,panic_abort".to_owned());
+        }
+        Ok(settings)
+    }
+}
