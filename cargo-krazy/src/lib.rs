@@ -11,6 +11,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod failure;
+pub mod install;
 pub mod interrupt;
 pub mod kernel;
 pub mod output;
@@ -18,6 +19,7 @@ pub mod plan;
 pub mod provision;
 pub mod qemu;
 pub mod shell;
+pub mod toolchain;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

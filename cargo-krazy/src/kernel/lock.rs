@@ -15,9 +15,10 @@ use crate::failure::{Exit, Failure};
 /// The file's name.
 pub const FILE_NAME: &str = "Krazy.lock";
 /// Raised when the meaning of the file changes.
-const VERSION: u32 = 1;
-const HEADER: &str =
-    "# Written by `cargo krazy`: the kernels this workspace is built with. Keep it under version control.\n";
+pub const VERSION: u32 = 1;
+/// What the file begins with.
+pub const HEADER: &str =
+    "# Written by `cargo krazy`: what this workspace is built with. Keep it under version control.\n";
 
 /// One kernel of the Debian archive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +50,9 @@ struct Document {
     version: u32,
     #[serde(default, rename = "kernel", skip_serializing_if = "Vec::is_empty")]
     kernels: Vec<LockedKernel>,
+    /// The crates' entries, which `install::lock` reads and writes.
+    #[serde(default, rename = "install", skip_serializing_if = "Vec::is_empty")]
+    installs: Vec<toml::Table>,
 }
 
 /// The lock file of a workspace.
@@ -131,9 +135,15 @@ impl KernelLock {
     }
 
     fn write(&self, kernels: &[LockedKernel]) -> anyhow::Result<()> {
-        let document = Document { version: VERSION, kernels: kernels.to_vec() };
-        let text = format!("{HEADER}{}", toml::to_string(&document)?);
         let failed = io_failure("write", &self.file);
+        // Read again: crates may have been entered since the file was loaded.
+        let installs = match std::fs::read_to_string(&self.file) {
+            Ok(text) => toml::from_str::<Document>(&text)?.installs,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(failed(error).into()),
+        };
+        let document = Document { version: VERSION, kernels: kernels.to_vec(), installs };
+        let text = format!("{HEADER}{}", toml::to_string(&document)?);
         let folder = self.file.parent().unwrap_or(Path::new("."));
         let written = || -> std::io::Result<()> {
             // The mode of a file made in the usual way; tempfile's default hides it from everybody else.

@@ -27,7 +27,7 @@ mod cache;
 mod debian;
 mod download;
 mod image;
-mod lock;
+pub mod lock;
 mod modinfo;
 mod modules;
 mod selection;

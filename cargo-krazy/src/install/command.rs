@@ -1,0 +1,110 @@
+//! The `cargo install` command line of one entry, as plain data.
+
+use std::path::{Path, PathBuf};
+
+use cargo_util::ProcessBuilder;
+
+use crate::config::{GitReference, Install, Source};
+use crate::toolchain::{CargoSettings, Toolchain};
+
+/// Where one `cargo install` puts things.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Places {
+    /// `--root`: the entry's own, so that what it holds is exactly what the entry installs.
+    pub root: PathBuf,
+    /// `--target-dir`, shared.
+    pub build: PathBuf,
+    /// Configuration files of the user's package, for crates that are elsewhere: the most general first.
+    pub configs: Vec<PathBuf>,
+}
+
+/// Builds the command. `pin` is a version or commit that replaces the requirement.
+pub fn command(
+    install: &Install,
+    pin: Option<&str>,
+    places: &Places,
+    toolchain: &Toolchain,
+    settings: &CargoSettings,
+    offline: bool,
+) -> ProcessBuilder {
+    let mut cargo = ProcessBuilder::new(toolchain.env.cargo());
+    cargo.cwd(&toolchain.folder).arg("install").args(&pinned(install, pin).arguments());
+    if !matches!(install.source, Source::Path { .. }) {
+        for config in &places.configs {
+            cargo.arg("--config").arg(config);
+        }
+    }
+    cargo.arg("--root").arg(&places.root);
+    cargo.args(&["--target", &toolchain.triple]).arg("--target-dir").arg(&places.build);
+    if offline {
+        cargo.arg("--offline");
+    }
+    cargo.args(&["--force", "--message-format=json-render-diagnostics"]).args(&settings.args);
+    for (name, value) in &settings.env {
+        cargo.env(name, value);
+    }
+    for (name, value) in &install.env {
+        cargo.env(name, value);
+    }
+    cargo
+}
+
+/// The install at exactly the version or commit `pin`.
+fn pinned(install: &Install, pin: Option<&str>) -> Install {
+    let mut install = install.clone();
+    match (&mut install.source, pin) {
+        (Source::Registry { version, .. }, Some(pin)) => *version = Some(format!("={pin}")),
+        (Source::Git { reference, .. }, Some(pin)) => *reference = GitReference::Rev(pin.to_owned()),
+        (Source::Path { .. }, _) | (_, None) => {}
+    }
+    install
+}
+
+/// The cargo configuration files above `folder`, the most general first, without that of cargo's own home,
+/// which cargo reads anyway. `cargo install` of a crate that is not a folder would ignore these.
+///
+/// A file that replaces a registry by a vendored folder is left out: that folder holds the dependencies of the
+/// user's package, not the programs to install.
+pub fn configs_above(folder: &Path, cargo_home: Option<&Path>) -> Vec<PathBuf> {
+    let mut configs: Vec<_> = folder
+        .ancestors()
+        .map(|ancestor| ancestor.join(".cargo"))
+        .filter(|dot_cargo| Some(dot_cargo.as_path()) != cargo_home)
+        .filter_map(|dot_cargo| {
+            ["config", "config.toml"].iter().map(|name| dot_cargo.join(name)).find(|file| file.is_file())
+        })
+        .filter(|file| !replaces_by_folder(file))
+        .collect();
+    configs.reverse();
+    configs
+}
+
+fn replaces_by_folder(config: &Path) -> bool {
+    let Ok(text) = std::fs::read_to_string(config) else { return false };
+    let Ok(table) = text.parse::<toml::Table>() else { return false };
+    let sources = table.get("source").and_then(toml::Value::as_table);
+    sources.is_some_and(|sources| sources.values().any(|source| source.get("directory").is_some()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn configuration_is_found_upwards_without_vendoring() {
+        let folder = tempfile::tempdir().unwrap();
+        let inner = folder.path().join("ws/app");
+        for (place, text) in [
+            ("ws/.cargo/config.toml", "[net]\nretry = 1\n"),
+            ("ws/app/.cargo/config.toml", "[source.vendored]\ndirectory = \"vendor\"\n"),
+            ("home/.cargo/config.toml", ""),
+        ] {
+            let file = folder.path().join(place);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, text).unwrap();
+        }
+        assert_eq!(configs_above(&inner, None), [folder.path().join("ws/.cargo/config.toml")]);
+        let home = folder.path().join("ws/.cargo");
+        assert_eq!(configs_above(&inner, Some(&home)), Vec::<PathBuf>::new());
+    }
+}

@@ -1,0 +1,211 @@
+//! Every binary of an appliance, through `cargo install --root`.
+//!
+//! Below `TARGET/krazy`, where `TARGET` is cargo's target directory:
+//!
+//! | folder | what |
+//! |---|---|
+//! | `build` | the target directory that the user's workspace and registry crates share, so that a dependency is compiled once. Not `TARGET` itself: flags differ from the user's own builds, which would undo each other's work |
+//! | `build-HASH` | the same for each other workspace and each git repository, see [`places`] |
+//! | `install/NAME-HASH` | one root per entry, its `bin` folder and `krazy.json`, what it was made from; made anew when anything differs, so nothing stale stays |
+//! | `toolchain/TRIPLE` | wrappers around the C compiler |
+//!
+//! The same inputs give the same bytes in any folder: the folders of this machine are mapped to fixed names,
+//! lock files are honoured, and what a requirement resolved to is held in Krazy.lock. A path *dependency*
+//! outside its workspace is the exception: cargo hashes its absolute path into symbol names.
+
+mod command;
+mod elf;
+mod environment;
+mod freshness;
+mod git;
+mod lock;
+mod names;
+mod places;
+mod record;
+mod refusal;
+mod run;
+#[cfg(test)]
+mod tests;
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+
+use self::lock::InstallLock;
+use self::places::Layout;
+use self::record::Record;
+use crate::config::{Appliance, Install, OWN_INIT, Source};
+use crate::failure::{Exit, Failure};
+use crate::interrupt;
+use crate::shell::Shell;
+use crate::toolchain::Toolchain;
+
+/// Everything an appliance's partitions get from crates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Installation {
+    /// What goes into `/bin`, in the order of the appliance's list. Names are unique.
+    pub bins: Vec<Installed>,
+    /// krazy-init, for the initramfs.
+    pub first_stage: Installed,
+    init: String,
+}
+
+impl Installation {
+    /// What becomes `/bin/init`: one of `bins`, or the first stage.
+    pub fn init(&self) -> &Installed {
+        self.bins.iter().find(|one| one.bin == self.init).unwrap_or(&self.first_stage)
+    }
+}
+
+/// One binary, ready for `/bin`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Installed {
+    /// The name of the entry it comes from.
+    pub install: String,
+    /// Its name.
+    pub bin: String,
+    /// Where it is on this machine.
+    pub path: PathBuf,
+    /// The package.
+    pub package: String,
+    /// The package's version.
+    pub version: String,
+    /// Where the package came from, without this machine's folders: `registry+URL`, `git+URL#COMMIT` or `path`.
+    pub source: String,
+    /// SHA-256 of the file, in hex.
+    pub sha256: String,
+    /// Its length.
+    pub bytes: u64,
+}
+
+impl std::fmt::Display for Installed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "`{}` v{}", self.package, self.version)
+    }
+}
+
+/// Installs everything `appliance` lists, in its order. What has not changed is not touched, and cargo not run.
+///
+/// # Errors
+/// [`Exit::Build`] for a crate that does not install, a binary that cannot run on the board, or a name that is
+/// there twice; [`Exit::MissingTool`] for a missing compiler; [`Exit::Fetch`] when something cannot be
+/// downloaded; [`Exit::Config`] when no binary is the init.
+pub fn install_all(
+    appliance: &Appliance,
+    toolchain: &Toolchain,
+    shell: Shell,
+) -> anyhow::Result<Installation> {
+    let layout = Layout::of(appliance);
+    let _held = hold(&layout.krazy, shell)?;
+    let mut lock = InstallLock::read(&layout.lock)?;
+    let mut perform = |install| {
+        let job = Job { install, toolchain, layout: &layout, appliance, shell };
+        job.perform(&mut lock)
+    };
+    let mut bins = Vec::new();
+    for install in &appliance.installs {
+        bins.extend(perform(install)?);
+        names::check_unique(&bins, &appliance.init)?;
+    }
+    if appliance.init != OWN_INIT {
+        names::check_init(&bins, &appliance.init)?;
+    }
+    let first_stage = perform(&appliance.first_stage)?
+        .into_iter()
+        .next()
+        .with_context(|| format!("{} installed nothing", appliance.first_stage.name))?;
+    Ok(Installation { bins, first_stage, init: appliance.init.clone() })
+}
+
+/// Takes the installs of this target directory for this process, as cargo does with its own.
+fn hold(krazy: &Path, shell: Shell) -> anyhow::Result<File> {
+    let failed = || format!("failed to lock {}", krazy.display());
+    fs::create_dir_all(krazy).with_context(failed)?;
+    let file = File::create(krazy.join(".lock")).with_context(failed)?;
+    if let Err(fs::TryLockError::WouldBlock) = file.try_lock() {
+        shell.status("Blocking", format!("waiting for another cargo krazy in {}", krazy.display()));
+        file.lock().with_context(failed)?;
+    }
+    Ok(file)
+}
+
+/// One entry to install.
+struct Job<'a> {
+    install: &'a Install,
+    toolchain: &'a Toolchain,
+    layout: &'a Layout,
+    appliance: &'a Appliance,
+    shell: Shell,
+}
+
+impl Job<'_> {
+    fn perform(&self, lock: &mut InstallLock) -> anyhow::Result<Vec<Installed>> {
+        let Job { install, toolchain, layout, .. } = self;
+        if let Source::Path { path } = &install.source
+            && !path.join("Cargo.toml").is_file()
+        {
+            let message = format!("`{}` has no crate in {}", install.name, path.display());
+            return Err(Failure::new(Exit::Config, message).help("correct its `path`").into());
+        }
+        let pin = lock.pin(&install.source).map(str::to_owned);
+        if self.appliance.locked && pin.is_none() && InstallLock::needs_pin(&install.source) {
+            let what = refusal::describe(install);
+            let message = format!("{what} is not in {}, and --locked was given", layout.lock.display());
+            return Err(Failure::new(Exit::Config, message).help("run once without `--locked`").into());
+        }
+        let places = layout.places(install, toolchain);
+        let codegen = toolchain.codegen(&layout.remaps(install, toolchain))?;
+        let key = |pin: Option<&str>| record::key(install, pin, toolchain, &codegen);
+        if let Some(record) = Record::read(&places.root)
+            && record.holds(&key(pin.as_deref()))
+        {
+            return Ok(record.installed);
+        }
+
+        let maps = layout.prefix_maps(install, toolchain);
+        let wrappers = layout.krazy.join("toolchain").join(&toolchain.triple);
+        let settings = toolchain.cargo_settings(&codegen, &maps, &wrappers)?;
+        remove(&places.root)?;
+        let began = SystemTime::now();
+        let offline = self.appliance.offline;
+        let command = command::command(install, pin.as_deref(), &places, toolchain, &settings, offline);
+        let mut outcome = run::run(&command, &toolchain.env, self.shell)?;
+        interrupt::check()?;
+        if matches!(install.source, Source::Git { .. })
+            && git::forget_fresh(&places.build, &outcome.messages)?
+        {
+            outcome = run::run(&command, &toolchain.env, self.shell)?;
+            interrupt::check()?;
+        }
+        if !outcome.status.success() {
+            return Err(refusal::explain(install, &outcome.stderr, toolchain, offline).into());
+        }
+        let installed = record::inspect(install, &places.root, &toolchain.triple)?;
+        let mut held = pin;
+        if let Some(resolved) = installed.first().and_then(record::resolved) {
+            lock.hold(&install.source, &resolved)?;
+            held = lock.pin(&install.source).map(str::to_owned);
+        }
+        let inputs = match &install.source {
+            Source::Path { path } => {
+                let home = toolchain.env.cargo_home();
+                freshness::Inputs::gather(path, &outcome.messages, home.as_deref(), began)
+            }
+            Source::Registry { .. } | Source::Git { .. } => Some(freshness::Inputs::default()),
+        };
+        Record::new(key(held.as_deref()), installed.clone(), inputs).write(&places.root)?;
+        Ok(installed)
+    }
+}
+
+fn remove(folder: &Path) -> anyhow::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("failed to remove {}", folder.display()))
+        }
+        _ => Ok(()),
+    }
+}

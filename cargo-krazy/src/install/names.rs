@@ -1,0 +1,86 @@
+//! Every binary lands in one folder, `/bin`, so every name may be there once.
+
+use super::Installed;
+use crate::failure::{Exit, Failure};
+
+/// Checks what has been installed so far.
+///
+/// # Errors
+/// [`Exit::Build`] when two crates bring a binary of the same name, or one called `init` that is not the init.
+pub fn check_unique(installed: &[Installed], init: &str) -> Result<(), Failure> {
+    for (index, one) in installed.iter().enumerate() {
+        if let Some(other) = installed[..index].iter().find(|other| other.bin == one.bin) {
+            return Err(Failure::new(
+                Exit::Build,
+                format!("two binaries are called `{}`: one is of {other}, one of {one}", one.bin),
+            )
+            .help("choose with `bins = [\"…\"]` in the table of one of them under [package.metadata.krazy.install]"));
+        }
+        if one.bin == "init" && init != "init" {
+            let message = format!("the binary `init` of {one} is in the way of /bin/init, which is `{init}`");
+            return Err(Failure::new(Exit::Build, message)
+                .help("leave it out with `bins`, or make it the init with `init = \"init\"`"));
+        }
+    }
+    Ok(())
+}
+
+/// Checks that the binary that becomes `/bin/init` is among all that is installed.
+///
+/// # Errors
+/// [`Exit::Config`] naming the closest binary.
+pub fn check_init(installed: &[Installed], init: &str) -> Result<(), Failure> {
+    if installed.iter().any(|one| one.bin == init) {
+        return Ok(());
+    }
+    let mut names: Vec<_> = installed.iter().map(|one| one.bin.as_str()).collect();
+    names.sort_unstable();
+    let near = names.iter().find(|name| name.contains(init) || init.contains(*name));
+    let help = match near {
+        Some(name) => format!("did you mean `init = \"{name}\"`?"),
+        None => format!("the binaries are: {}", names.join(", ")),
+    };
+    Err(Failure::new(Exit::Config, format!("no installed crate has a binary `{init}` to become /bin/init"))
+        .help(help))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn installed(install: &str, bin: &str) -> Installed {
+        Installed {
+            install: install.to_owned(),
+            bin: bin.to_owned(),
+            path: "/x".into(),
+            package: install.to_owned(),
+            version: "1.0.0".to_owned(),
+            source: "path".to_owned(),
+            sha256: String::new(),
+            bytes: 0,
+        }
+    }
+
+    #[test]
+    fn two_binaries_of_one_name_name_both_crates() {
+        let both = [installed("a", "web"), installed("b", "web")];
+        assert_eq!(
+            check_unique(&both, "krazy-init").unwrap_err().to_string(),
+            "two binaries are called `web`: one is of `a` v1.0.0, one of `b` v1.0.0"
+        );
+        check_unique(&both[..1], "krazy-init").unwrap();
+    }
+
+    #[test]
+    fn a_binary_called_init_is_the_init_or_in_the_way() {
+        let one = [installed("mine", "init")];
+        check_unique(&one, "init").unwrap();
+        assert_eq!(
+            check_unique(&one, "krazy-init").unwrap_err().to_string(),
+            "the binary `init` of `mine` v1.0.0 is in the way of /bin/init, which is `krazy-init`"
+        );
+        let error = check_init(&one, "krazy-init").unwrap_err();
+        assert_eq!(error.to_string(), "no installed crate has a binary `krazy-init` to become /bin/init");
+        assert_eq!(Failure::help_of(&error.into()), Some("did you mean `init = \"init\"`?"));
+    }
+}

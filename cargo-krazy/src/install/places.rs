@@ -1,0 +1,152 @@
+//! Where things are on this machine, and what they are called in the binaries instead.
+
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::command::{Places, configs_above};
+use crate::config::{Appliance, Install, Source};
+use crate::toolchain::Toolchain;
+
+/// The folders of an appliance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// `TARGET/krazy`.
+    pub krazy: PathBuf,
+    /// Krazy.lock, beside Cargo.lock.
+    pub lock: PathBuf,
+    workspace: PathBuf,
+    board: &'static str,
+}
+
+impl Layout {
+    /// The folders of `appliance`.
+    pub fn of(appliance: &Appliance) -> Self {
+        Layout {
+            krazy: appliance.target_directory.join("krazy"),
+            lock: appliance.workspace_root.join("Krazy.lock"),
+            workspace: appliance.workspace_root.clone(),
+            board: appliance.board.name,
+        }
+    }
+
+    /// Where `install` goes.
+    pub fn places(&self, install: &Install, toolchain: &Toolchain) -> Places {
+        let hash = short_hash(&format!("{}\n{install:?}", self.board));
+        let name: String = install.name.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
+        Places {
+            root: self.krazy.join("install").join(format!("{name}-{hash}")),
+            build: self.build(install),
+            configs: configs_above(&toolchain.folder, toolchain.env.cargo_home().as_deref()),
+        }
+    }
+
+    /// The workspace of a path crate when it is not the user's.
+    fn other_workspace(&self, install: &Install) -> Option<PathBuf> {
+        let Source::Path { path } = &install.source else { return None };
+        Some(workspace_of(path)).filter(|workspace| *workspace != self.workspace)
+    }
+
+    /// The target directory: one for the user's workspace and registry crates, one for each other workspace and
+    /// each git repository.
+    ///
+    /// Cargo tells packages of a folder apart by their path *within their workspace*, so two workspaces that
+    /// share a target directory can be handed each other's binaries. And flags that name another workspace
+    /// would make every dependency compile again, back and forth.
+    fn build(&self, install: &Install) -> PathBuf {
+        let other = match &install.source {
+            Source::Git { url, .. } => Some(url.clone()),
+            _ => self.other_workspace(install).map(|workspace| workspace.display().to_string()),
+        };
+        match other {
+            Some(other) => self.krazy.join(format!("build-{}", short_hash(&other))),
+            None => self.krazy.join("build"),
+        }
+    }
+
+    /// Folders and what rustc shall call them, the most general first, as rustc takes the last that matches.
+    ///
+    /// The folders above the workspace become `..`, so that a path dependency beside it keeps its relative name.
+    pub fn remaps(&self, install: &Install, toolchain: &Toolchain) -> Vec<(PathBuf, String)> {
+        let workspace = self.other_workspace(install).unwrap_or_else(|| self.workspace.clone());
+        let ancestors = workspace.ancestors().skip(1).filter(|folder| folder.parent().is_some());
+        let mut remaps: Vec<_> = ancestors
+            .enumerate()
+            .map(|(index, folder)| (folder.to_owned(), format!("/appliance{}", "/..".repeat(index + 1))))
+            .collect();
+        remaps.reverse();
+        remaps.extend(self.prefix_maps(install, toolchain));
+        remaps
+    }
+
+    /// The same without the folders above the workspace, for C compilers, which match text and not folders.
+    pub fn prefix_maps(&self, install: &Install, toolchain: &Toolchain) -> Vec<(PathBuf, String)> {
+        let workspace = self.other_workspace(install).unwrap_or_else(|| self.workspace.clone());
+        let mut maps = vec![(workspace, "/appliance".to_owned())];
+        maps.extend(toolchain.env.cargo_home().map(|home| (home, "/cargo".to_owned())));
+        maps.push((toolchain.rustc.sysroot.clone(), "/rust".to_owned()));
+        maps.push((self.build(install), "/target".to_owned()));
+        maps
+    }
+}
+
+/// The root of the workspace a package is in: the one it names, else the nearest folder, upwards, whose
+/// Cargo.toml has `[workspace]`, unless that excludes the package.
+fn workspace_of(package: &Path) -> PathBuf {
+    let manifest = |folder: &Path| -> Option<toml::Table> {
+        std::fs::read_to_string(folder.join("Cargo.toml")).ok()?.parse().ok()
+    };
+    let named = manifest(package).and_then(|manifest| {
+        let named = package.join(manifest.get("package")?.get("workspace")?.as_str()?);
+        Some(named.canonicalize().unwrap_or(named))
+    });
+    if let Some(named) = named {
+        return named;
+    }
+    for folder in package.ancestors() {
+        let Some(workspace) = manifest(folder).and_then(|mut manifest| manifest.remove("workspace")) else {
+            continue;
+        };
+        let excluded = workspace.get("exclude").and_then(toml::Value::as_array).is_some_and(|excluded| {
+            excluded.iter().filter_map(toml::Value::as_str).any(|path| package.starts_with(folder.join(path)))
+        });
+        return if excluded { package } else { folder }.to_owned();
+    }
+    package.to_owned()
+}
+
+fn short_hash(text: &str) -> String {
+    hex(&Sha256::digest(text.as_bytes())[..6])
+}
+
+/// Bytes in hex.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packages_workspace_is_found_as_cargo_finds_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        for (place, text) in [
+            ("", "[workspace]\nmembers = [\"a\"]\nexclude = [\"apart\"]\n"),
+            ("a", "[package]\nname = \"a\"\n"),
+            ("apart/b", "[package]\nname = \"b\"\n"),
+            ("apart/c", "[package]\nname = \"c\"\nworkspace = \"../..\"\n"),
+            ("own", "[package]\nname = \"own\"\n[workspace]\n"),
+        ] {
+            std::fs::create_dir_all(root.join(place)).unwrap();
+            std::fs::write(root.join(place).join("Cargo.toml"), text).unwrap();
+        }
+        for (package, workspace) in [("a", ""), ("apart/b", "apart/b"), ("apart/c", ""), ("own", "own")] {
+            assert_eq!(
+                workspace_of(&root.join(package)),
+                root.join(workspace).components().collect::<PathBuf>()
+            );
+        }
+    }
+}

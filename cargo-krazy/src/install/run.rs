@@ -1,0 +1,145 @@
+//! Runs cargo: its progress goes to the user as it comes, its messages come back as values.
+
+use std::io::{BufReader, IsTerminal, Read, Write};
+use std::process::{ExitStatus, Stdio};
+
+use anyhow::Context;
+use cargo_metadata::Message;
+use cargo_util::ProcessBuilder;
+
+use crate::failure::{Exit, Failure};
+use crate::shell::{Shell, Verbosity};
+
+/// How much of standard error is kept to read a failure's cause from, in bytes.
+const KEPT: usize = 64 * 1024;
+
+/// What a finished cargo left.
+#[derive(Debug)]
+pub struct Outcome {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// Artifacts and build scripts, fresh ones too.
+    pub messages: Vec<Message>,
+    /// The end of its standard error, without colours.
+    pub stderr: String,
+}
+
+/// Runs `command` in `env`, which is complete.
+///
+/// # Errors
+/// When cargo does not start ([`Exit::MissingTool`]) or its messages cannot be read.
+pub fn run(
+    command: &ProcessBuilder,
+    env: &crate::toolchain::Environment,
+    shell: Shell,
+) -> anyhow::Result<Outcome> {
+    shell.verbose("Running", command.to_string());
+    let mut process = command.build_command();
+    process.env_clear().envs(env.vars());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => process.env(name, value),
+            None => process.env_remove(name),
+        };
+    }
+    let quiet = shell.verbosity() == Verbosity::Quiet;
+    if quiet {
+        process.arg("--quiet");
+    }
+    if std::io::stderr().is_terminal() && !quiet {
+        // Cargo sees a pipe; these make it talk as to the terminal behind it. What the user has set, wins.
+        let colour = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
+        for (name, value) in [
+            ("CARGO_TERM_COLOR", if colour { "always" } else { "never" }),
+            ("CARGO_TERM_PROGRESS_WHEN", "always"),
+            ("CARGO_TERM_PROGRESS_WIDTH", "80"),
+        ] {
+            if env.var(name).is_none() {
+                process.env(name, value);
+            }
+        }
+    }
+    let mut child =
+        process.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(
+            |error| {
+                Failure::new(
+                    Exit::MissingTool,
+                    format!("failed to run {}: {error}", command.get_program().display()),
+                )
+                .help("install Rust: https://rustup.rs")
+            },
+        )?;
+    let stderr = child.stderr.take().context("cargo has no standard error")?;
+    let stdout = child.stdout.take().context("cargo has no standard output")?;
+    let relay = std::thread::spawn(move || relay(stderr, std::io::stderr()));
+    let messages = Message::parse_stream(BufReader::new(stdout)).collect::<Result<Vec<_>, _>>();
+    let status = child.wait().context("failed to wait for cargo")?;
+    let stderr = relay.join().map_err(|_| anyhow::anyhow!("failed to read what cargo said"))?;
+    Ok(Outcome { status, messages: messages.context("failed to read cargo's messages")?, stderr })
+}
+
+/// Passes on what cargo says, line by line and progress bar by progress bar, without the lines about folders
+/// that are our own business. Returns the end of it, without colours.
+fn relay(mut from: impl Read, mut to: impl Write) -> String {
+    let mut kept = Vec::new();
+    let mut line = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let count = match from.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            // Cargo's end of the pipe is gone; its exit status tells the rest.
+            Err(_) => break,
+        };
+        for &byte in &buffer[..count] {
+            line.push(byte);
+            if matches!(byte, b'\n' | b'\r') {
+                pass(&mut line, &mut kept, &mut to);
+            }
+        }
+    }
+    pass(&mut line, &mut kept, &mut to);
+    let start = kept.len().saturating_sub(KEPT);
+    anstream::adapter::strip_str(&String::from_utf8_lossy(&kept[start..])).to_string()
+}
+
+fn pass(line: &mut Vec<u8>, kept: &mut Vec<u8>, to: &mut impl Write) {
+    let text = String::from_utf8_lossy(line);
+    let text = anstream::adapter::strip_str(&text).to_string();
+    let text = text.trim();
+    let ours = ["Replacing /", "Replaced package", "Installing /", "Installed package"];
+    let about_folders = ours.iter().any(|start| text.starts_with(start)) || text.contains("be sure to add `");
+    if !about_folders {
+        // A closed standard error leaves nobody to tell.
+        let _closed = to.write_all(line).and_then(|()| to.flush());
+    }
+    kept.append(line);
+    if kept.len() > 2 * KEPT {
+        kept.drain(..kept.len() - KEPT);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cargos_lines_pass_except_those_about_our_folders() {
+        let said = "\u{1b}[1m\u{1b}[92m   Compiling\u{1b}[0m app v0.1.0\n\u{1b}[1m  Installing\u{1b}[0m /x/bin/app\n\
+                    \u{1b}[33mwarning\u{1b}[0m: be sure to add `/x/bin` to your PATH\nBuilding 1/2\rlast";
+        let mut heard = Vec::new();
+        let kept = relay(said.as_bytes(), &mut heard);
+        assert_eq!(
+            String::from_utf8(heard).unwrap(),
+            "\u{1b}[1m\u{1b}[92m   Compiling\u{1b}[0m app v0.1.0\nBuilding 1/2\rlast"
+        );
+        assert!(kept.starts_with("   Compiling app v0.1.0\n  Installing /x/bin/app\n"), "{kept}");
+    }
+
+    #[test]
+    fn only_the_end_is_kept() {
+        let said = "x\n".repeat(4 * KEPT);
+        assert!(relay(said.as_bytes(), std::io::sink()).len() <= KEPT);
+    }
+}

@@ -1,0 +1,303 @@
+//! Installs real crates, tiny and without dependencies, with the real cargo and without the network.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::SystemTime;
+
+use krazy_boot::layout::PartitionSizes;
+
+use super::*;
+use crate::board::Board;
+use crate::config::{GitReference, KernelSource};
+use crate::shell::{MessageFormat, Verbosity};
+use crate::toolchain::Environment;
+
+const MANIFEST: &str = "[package]\nedition = \"2024\"\nversion = \"0.1.0\"\nname = ";
+
+/// A workspace of one package `app` with a library beside it, in a folder of its own.
+struct Workspace {
+    folder: tempfile::TempDir,
+    appliance: Appliance,
+}
+
+impl Workspace {
+    fn new() -> Self {
+        Self::below("")
+    }
+
+    /// The workspace in the folder `below` of its temporary folder.
+    fn below(below: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join(below);
+        fs::create_dir_all(&root).unwrap();
+        let root = root.canonicalize().unwrap();
+        let appliance = Appliance {
+            name: "app".into(),
+            version: "0.1.0".into(),
+            hostname: "app".into(),
+            board: Board::named("x86_64").unwrap(),
+            manifest_path: root.join("Cargo.toml"),
+            target_directory: root.join("target"),
+            init: OWN_INIT.into(),
+            first_stage: install("krazy-init", Source::Path { path: root.join("krazy-init") }),
+            installs: Vec::new(),
+            services: BTreeMap::new(),
+            files: BTreeMap::new(),
+            sizes: PartitionSizes::default(),
+            compression_level: 3,
+            kernel: KernelSource::Path("kernel".into()),
+            cmdline: Vec::new(),
+            modules: Vec::new(),
+            boot_writable: false,
+            locked: false,
+            offline: true,
+            workspace_root: root,
+        };
+        let mut workspace = Workspace { folder, appliance };
+        workspace.file("Cargo.toml", "[workspace]\nresolver = \"3\"\nmembers = [\"krazy-init\"]\n");
+        workspace.package("krazy-init", "fn main() {}\n");
+        workspace.appliance.first_stage.locked = false;
+        workspace
+    }
+
+    fn root(&self) -> &Path {
+        &self.appliance.workspace_root
+    }
+
+    fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.root().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// A package whose program has this text.
+    fn package(&self, folder: &str, main: &str) {
+        let name = folder.rsplit('/').next().unwrap();
+        self.file(&format!("{folder}/Cargo.toml"), &format!("{MANIFEST}\"{name}\"\n"));
+        self.file(&format!("{folder}/src/main.rs"), main);
+    }
+
+    /// A package outside every workspace, to be installed under its own name.
+    fn add(&mut self, name: &str, main: &str) {
+        self.package(name, main);
+        let manifest = self.root().join(name).join("Cargo.toml");
+        let text = format!("{}\n[workspace]\n", fs::read_to_string(&manifest).unwrap());
+        fs::write(manifest, text).unwrap();
+        let path = self.root().join(name);
+        self.appliance.installs.push(install(name, Source::Path { path }));
+    }
+
+    fn build(&self) -> anyhow::Result<Installation> {
+        let shell = Shell::new(Verbosity::Quiet, MessageFormat::Human);
+        let home = self.folder.path().join("cargo-home");
+        let env = Environment::current().with("CARGO_HOME", home);
+        let toolchain = Toolchain::detect(env, self.appliance.board, self.root(), true)?;
+        install_all(&self.appliance, &toolchain, shell)
+    }
+
+    fn error(&self) -> (String, String, Exit) {
+        let error = self.build().unwrap_err();
+        let help = Failure::help_of(&error).unwrap_or_default().to_owned();
+        (error.to_string(), help, Failure::exit_of(&error))
+    }
+}
+
+fn install(name: &str, source: Source) -> Install {
+    Install {
+        name: name.to_owned(),
+        source,
+        bins: Vec::new(),
+        features: Vec::new(),
+        all_features: false,
+        no_default_features: false,
+        profile: None,
+        locked: true,
+        env: BTreeMap::new(),
+    }
+}
+
+fn modified(installed: &Installed) -> SystemTime {
+    fs::metadata(&installed.path).unwrap().modified().unwrap()
+}
+
+fn git(folder: &Path, args: &[&str]) -> String {
+    let config = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "init.defaultBranch=main"];
+    let output = Command::new("git").current_dir(folder).args(config).args(args).output().unwrap();
+    assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+#[test]
+fn nothing_is_done_twice_and_an_edit_is_noticed() {
+    let mut workspace = Workspace::new();
+    workspace.add("one", "fn main() { println!(\"1\") }\n");
+    workspace.add("two", "mod part;\nfn main() { part::say() }\n");
+    workspace.file("two/src/part.rs", "pub fn say() { println!(\"old\") }\n");
+    // The clock of the file system must have passed the files just written.
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    let first = workspace.build().unwrap();
+    let names: Vec<_> = first.bins.iter().map(|one| one.bin.as_str()).collect();
+    assert_eq!(names, ["one", "two"]);
+    assert_eq!(first.init().bin, OWN_INIT);
+    assert_eq!(first.bins[1].source, "path");
+
+    // A root is made anew whenever cargo runs, so an old file says that it did not.
+    let second = workspace.build().unwrap();
+    assert_eq!(first, second);
+    assert_eq!(modified(&first.bins[1]), modified(&second.bins[1]));
+    let [one, two] = [modified(&first.bins[0]), modified(&first.bins[1])];
+
+    workspace.file("two/src/part.rs", "pub fn say() { println!(\"new!\") }\n");
+    let third = workspace.build().unwrap();
+    assert_eq!(modified(&third.bins[0]), one);
+    assert_ne!(modified(&third.bins[1]), two);
+    assert_ne!(third.bins[1].sha256, first.bins[1].sha256);
+    let said = Command::new(&third.bins[1].path).output().unwrap();
+    assert_eq!(said.stdout, b"new!\n");
+
+    // A damaged binary is made again.
+    fs::write(&third.bins[0].path, "damaged").unwrap();
+    assert_eq!(workspace.build().unwrap().bins[0].sha256, first.bins[0].sha256);
+}
+
+#[test]
+fn the_same_sources_in_another_folder_give_the_same_bytes() {
+    let build = |below: &str| {
+        let mut workspace = Workspace::below(below);
+        workspace.file("library/Cargo.toml", &format!("{MANIFEST}\"library\"\n"));
+        workspace.file("library/src/lib.rs", "pub fn f(n: usize) { assert!(n < 9, \"{n}\") }\n");
+        workspace.file(
+            "Cargo.toml",
+            "[workspace]\nresolver = \"3\"\nmembers = [\"krazy-init\", \"app\", \"library\"]\n\
+                       [profile.release]\ndebug = true\n",
+        );
+        workspace.package("app", "include!(concat!(env!(\"OUT_DIR\"), \"/main.rs\"));\n");
+        workspace.file("app/build.rs", "fn main() {\n    println!(\"cargo::rerun-if-changed=build.rs\");\n    \
+                       let out = std::path::PathBuf::from(std::env::var_os(\"OUT_DIR\").unwrap());\n    \
+                       std::fs::write(out.join(\"main.rs\"), \"fn main() { library::f(std::env::args().count()); \
+                       print!(\\\"{}\\\", file!()) }\").unwrap();\n}\n");
+        let manifest = workspace.root().join("app/Cargo.toml");
+        let text = format!(
+            "{}[dependencies]\nlibrary.path = \"../library\"\n",
+            fs::read_to_string(&manifest).unwrap()
+        );
+        fs::write(manifest, text).unwrap();
+        let path = workspace.root().join("app");
+        workspace.appliance.installs.push(install("app", Source::Path { path }));
+        let built = workspace.build().unwrap();
+        let said = Command::new(&built.bins[0].path).output().unwrap();
+        let said = String::from_utf8(said.stdout).unwrap();
+        assert!(said.starts_with("/target/"), "a folder of this machine is in the binary: {said}");
+        (built.bins[0].sha256.clone(), built.first_stage.sha256)
+    };
+    assert_eq!(build("a"), build("another/deeper folder"));
+}
+
+#[test]
+fn a_library_is_no_program() {
+    let mut workspace = Workspace::new();
+    workspace.add("library", "");
+    fs::rename(workspace.root().join("library/src/main.rs"), workspace.root().join("library/src/lib.rs"))
+        .unwrap();
+    let (message, help, exit) = workspace.error();
+    let folder = workspace.root().join("library");
+    assert_eq!(
+        message,
+        format!("the crate in {} has no binary to install: it is a library", folder.display())
+    );
+    assert!(help.starts_with("an appliance holds programs: "), "{help}");
+    assert_eq!(exit, Exit::Build);
+}
+
+#[test]
+fn two_crates_with_one_name_for_their_binaries_are_named() {
+    let mut workspace = Workspace::new();
+    workspace.add("one", "fn main() {}\n");
+    workspace.add("two", "fn main() {}\n");
+    let manifest = workspace.root().join("two/Cargo.toml");
+    let text = fs::read_to_string(&manifest).unwrap() + "[[bin]]\nname = \"one\"\npath = \"src/main.rs\"\n";
+    fs::write(manifest, text).unwrap();
+    let (message, _, exit) = workspace.error();
+    assert_eq!(message, "two binaries are called `one`: one is of `one` v0.1.0, one of `two` v0.1.0");
+    assert_eq!(exit, Exit::Build);
+}
+
+#[test]
+fn a_dynamically_linked_result_is_refused() {
+    let mut workspace = Workspace::new();
+    workspace.add("app", "fn main() {}\n");
+    let linker =
+        workspace.file("linker", "#!/bin/sh\nwhile [ \"$1\" != -o ]; do shift; done\ncp /bin/sh \"$2\"\n");
+    let chmod = Command::new("chmod").arg("+x").arg(&linker).status().unwrap();
+    assert!(chmod.success());
+    let triple = workspace.appliance.board.triple;
+    let config = format!("[target.{triple}]\nlinker = '{}'\n", linker.display());
+    workspace.file(".cargo/config.toml", &config);
+    let (message, help, exit) = workspace.error();
+    assert!(
+        message.starts_with("the binary `app` of `app` is dynamically linked: it asks for the loader /lib"),
+        "{message}"
+    );
+    assert!(help.contains("a `linker` in RUSTFLAGS and cargo's configuration"), "{help}");
+    assert_eq!(exit, Exit::Build);
+}
+
+#[test]
+fn an_unknown_crate_and_an_empty_cache_are_told_apart_by_the_next_step() {
+    let mut workspace = Workspace::new();
+    let source = Source::Registry { package: "no-such".into(), version: None, registry: None };
+    workspace.appliance.installs.push(install("no-such", source));
+    let (message, help, exit) = workspace.error();
+    assert_eq!(message, "the crate `no-such` has not been downloaded yet");
+    assert_eq!((help.as_str(), exit), ("run once without `--offline`", Exit::Fetch));
+
+    workspace.appliance.locked = true;
+    let (message, help, exit) = workspace.error();
+    let lock = workspace.root().join("Krazy.lock");
+    assert_eq!(message, format!("the crate `no-such` is not in {}, and --locked was given", lock.display()));
+    assert_eq!((help.as_str(), exit), ("run once without `--locked`", Exit::Config));
+}
+
+#[test]
+fn a_git_branch_is_held_at_its_commit() {
+    let mut workspace = Workspace::new();
+    workspace.appliance.offline = false;
+    workspace.package("repository/ticker", "fn main() { print!(\"{}\", file!()) }\n");
+    let repository = workspace.root().join("repository");
+    git(&repository, &["init", "-q"]);
+    git(&repository, &["add", "."]);
+    git(&repository, &["commit", "-q", "-m", "one"]);
+    let commit = git(&repository, &["rev-parse", "HEAD"]);
+    let branch = git(&repository, &["rev-parse", "--abbrev-ref", "HEAD"]);
+    let url = format!("file://{}", repository.display());
+    let source =
+        |package: &str, reference| Source::Git { url: url.clone(), package: package.into(), reference };
+    let held = source("ticker", GitReference::Branch(branch));
+    workspace.appliance.installs.push(install("ticker", held.clone()));
+
+    let first = workspace.build().unwrap();
+    assert_eq!(first.bins[0].source, format!("git+{url}#{commit}"));
+    let lock = workspace.root().join("Krazy.lock");
+    assert_eq!(InstallLock::read(&lock).unwrap().pin(&held), Some(commit.as_str()));
+
+    workspace.package("repository/ticker", "fn main() { print!(\"newer\") }\n");
+    git(&repository, &["commit", "-q", "-a", "-m", "two"]);
+    assert_eq!(workspace.build().unwrap(), first);
+    fs::remove_dir_all(workspace.appliance.target_directory.join("krazy/install")).unwrap();
+    let held = workspace.build().unwrap();
+    assert_eq!(held.bins[0].sha256, first.bins[0].sha256);
+
+    fs::remove_file(lock).unwrap();
+    let newer = workspace.build().unwrap();
+    assert_eq!(Command::new(&newer.bins[0].path).output().unwrap().stdout, b"newer");
+
+    workspace.appliance.installs[0].source = source("ticker", GitReference::Branch("nope".into()));
+    assert_eq!(workspace.error().0, format!("the crate `ticker` of {url} has no branch `nope`"));
+    workspace.appliance.installs[0].source = source("clock", GitReference::Head);
+    let (message, help, exit) = workspace.error();
+    assert_eq!(message, format!("the crate `clock` of {url} does not exist"));
+    assert_eq!((help.as_str(), exit), ("name the crate: `git = \"URL%CRATE\"`", Exit::Build));
+}
