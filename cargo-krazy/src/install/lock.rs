@@ -14,9 +14,6 @@ use crate::config::{GitReference, Source};
 use crate::failure::{Exit, Failure};
 use crate::kernel::lock::{HEADER, VERSION};
 
-const HEADER: &str =
-    "# Made by cargo krazy: what was resolved. Commit it; delete an entry to resolve it anew.\n";
-
 /// One resolved requirement.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

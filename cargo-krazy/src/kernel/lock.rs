@@ -253,6 +253,7 @@ mod tests {
         ] {
             let mut lock = KernelLock::load(tempfile::tempdir().unwrap().path()).unwrap();
             lock.file = folder.path().join(FILE_NAME);
+            std::fs::remove_file(lock.file()).unwrap();
             lock.set(kernel("x86_64", "6.1")).unwrap();
             let text = std::fs::read_to_string(lock.file()).unwrap().replacen(from, to, 1);
             let error = message(&text);
