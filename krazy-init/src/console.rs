@@ -1,0 +1,101 @@
+//! The system console, written without ever blocking: a serial line takes 11 KiB/s, a service may write 100 MB/s.
+
+use std::collections::VecDeque;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::time::{Duration, Instant};
+
+/// What may wait for a slow console; beyond it whole lines are dropped and counted.
+const BACKLOG: usize = 64 << 10;
+
+/// The console, or nothing on a machine without one.
+#[derive(Debug)]
+pub struct Console {
+    device: Option<File>,
+    backlog: VecDeque<u8>,
+    dropped: u64,
+}
+
+impl Console {
+    /// Opens `/dev/console`. A machine without a console works silently.
+    pub fn open() -> Self {
+        let device = OpenOptions::new()
+            .write(true)
+            .custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK | libc::O_CLOEXEC)
+            .open("/dev/console")
+            .ok();
+        Console { device, backlog: VecDeque::new(), dropped: 0 }
+    }
+
+    /// A line of init's own: `krazy: TEXT`.
+    pub fn say(&mut self, text: &str) {
+        self.line("krazy", text);
+    }
+
+    /// A line with the name of who speaks: `NAME: TEXT`. Control characters but tabs are replaced, so that a
+    /// program cannot drive the terminal.
+    pub fn line(&mut self, name: &str, text: &str) {
+        let length = name.len() + text.len() + 3;
+        if self.backlog.len() + length > BACKLOG {
+            self.dropped += 1;
+            return;
+        }
+        if self.dropped > 0 {
+            let note = format!("krazy: {} lines were too many for the console\n", self.dropped);
+            self.backlog.extend(note.as_bytes());
+            self.dropped = 0;
+        }
+        self.backlog.extend(name.as_bytes());
+        self.backlog.extend(b": ");
+        self.backlog.extend(text.bytes().map(|b| if (b < 32 && b != b'\t') || b == 127 { b'?' } else { b }));
+        self.backlog.push_back(b'\n');
+        self.drain();
+    }
+
+    /// Writes what the console takes now.
+    pub fn drain(&mut self) {
+        let Some(device) = &mut self.device else {
+            self.backlog.clear();
+            return;
+        };
+        while !self.backlog.is_empty() {
+            match device.write(self.backlog.as_slices().0) {
+                Ok(0) => break,
+                Ok(n) => drop(self.backlog.drain(..n)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // A console that hangs up is gone for good; there is nobody to tell.
+                Err(_) => {
+                    self.device = None;
+                    self.backlog.clear();
+                    return;
+                }
+            }
+        }
+        if self.backlog.is_empty() && self.backlog.capacity() > 4096 {
+            self.backlog.shrink_to(4096);
+        }
+    }
+
+    /// The descriptor to wait on while [`Console::is_behind`].
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.device.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Whether lines wait for the console.
+    pub fn is_behind(&self) -> bool {
+        !self.backlog.is_empty()
+    }
+
+    /// Waits until everything is written, at most `limit`; for the end of the machine.
+    pub fn flush(&mut self, limit: Duration) {
+        let start = Instant::now();
+        self.drain();
+        while self.is_behind() && start.elapsed() < limit {
+            std::thread::sleep(Duration::from_millis(5));
+            self.drain();
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! PID 1 must not die: the kernel would stop with "attempted to kill init". A panic or a fatal signal says what it
+//! was, writes the disks and restarts the machine, which also ends a trial boot.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::time::Duration;
+
+use super::power::{self, End};
+
+/// How long the last words stay on the screen.
+const PAUSE: Duration = Duration::from_secs(3);
+
+/// Signals that a fault of init itself raises.
+const FATAL: [libc::c_int; 5] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGABRT];
+
+/// Installs the panic hook and the handlers of fatal signals. For PID 1 only.
+pub fn guard() {
+    std::panic::set_hook(Box::new(|info| {
+        last_words(&format!("init failed: {info}"));
+        std::thread::sleep(PAUSE);
+        power::end(End::Reboot)
+    }));
+    for signal in FATAL {
+        // SAFETY: the zeroed action is valid, and the handler calls only async-signal-safe functions.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = fatal as *const () as libc::sighandler_t;
+            // The alternate stack that std sets up lets the handler run after a stack overflow too.
+            action.sa_flags = libc::SA_ONSTACK | libc::SA_NODEFER;
+            libc::sigaction(signal, &action, std::ptr::null_mut());
+        }
+    }
+}
+
+/// Writes a line to the console without the supervisor's buffers.
+pub fn last_words(text: &str) {
+    let console =
+        OpenOptions::new().write(true).custom_flags(libc::O_NOCTTY | libc::O_CLOEXEC).open("/dev/console");
+    if let Ok(mut console) = console {
+        // Nobody is left to hear of a failure.
+        let _unheard = console.write_all(format!("krazy: {text}\n").as_bytes());
+    }
+}
+
+extern "C" fn fatal(signal: libc::c_int) {
+    const TEXT: &[u8] = b"krazy: init was hit by a fatal signal, restarting the machine\n";
+    // SAFETY: open, write, sync and reboot are system calls without effects on this process's memory. A copy of
+    // PID 1 that has not yet executed its program must die by the signal alone.
+    unsafe {
+        if libc::getpid() != 1 {
+            libc::_exit(128 + signal);
+        }
+        let console =
+            libc::open(c"/dev/console".as_ptr(), libc::O_WRONLY | libc::O_NOCTTY | libc::O_NONBLOCK);
+        libc::write(console, TEXT.as_ptr().cast(), TEXT.len());
+        libc::sync();
+        libc::reboot(libc::RB_AUTOBOOT);
+        libc::_exit(128 + signal);
+    }
+}

@@ -1,0 +1,158 @@
+//! `/data`: the partition that stays, or a tmpfs in its place, and the folders in it.
+
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, lchown};
+use std::path::{Path, PathBuf};
+
+use rustix::mount::MountFlags;
+
+use super::block::Disk;
+use super::mounts;
+
+/// Where it is mounted.
+pub const DATA: &str = "/data";
+
+/// Its partition's number.
+pub const PARTITION: u8 = 4;
+
+/// What belongs to the machine: provisioning, seed, time. Relative to [`DATA`].
+pub const MACHINE_FOLDER: &str = krazy_boot::credentials::DIRECTORY;
+
+/// Mount flags of `/data` from the disk: programs run from the verified root, not from here, but a service may
+/// keep tools of its own, so `noexec` is not set.
+const FLAGS: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOATIME);
+
+/// An error found in the file system leaves it readable: services keep their data, and `/data` says so.
+const OPTIONS: &str = "errors=remount-ro,commit=5";
+
+/// How `/data` came to be.
+#[derive(Debug, PartialEq, Eq)]
+pub enum DataMount {
+    /// From this partition.
+    Disk(PathBuf),
+    /// A tmpfs, and why.
+    Temporary(String),
+}
+
+/// Mounts `/data` from `disk`; if that fails, a tmpfs. The partition is never written to make it fit.
+///
+/// Fails only if not even a tmpfs can be mounted, for want of a mount point.
+pub fn mount(disk: Option<&Disk>) -> io::Result<DataMount> {
+    let outcome = match disk {
+        None => Err("the root is on no disk with partitions".to_owned()),
+        Some(disk) => match disk.partition(PARTITION) {
+            None => Err(format!("{} has no partition {PARTITION}", disk.node().display())),
+            Some(node) => {
+                let source = node.to_string_lossy();
+                match mounts::mount_at(&source, DATA, "ext4", FLAGS, OPTIONS) {
+                    Ok(()) => Ok(node.clone()),
+                    Err(error) => Err(format!("{source} cannot be mounted: {error}")),
+                }
+            }
+        },
+    };
+    let mount = match outcome {
+        Ok(node) => DataMount::Disk(node),
+        Err(why) => {
+            mounts::mount_at("tmpfs", DATA, "tmpfs", FLAGS, "mode=0755,size=50%")?;
+            DataMount::Temporary(why)
+        }
+    };
+    Ok(mount)
+}
+
+/// Makes the machine's own folder, closed to services.
+pub fn prepare_machine_folder() -> io::Result<()> {
+    let folder = Path::new(DATA).join(MACHINE_FOLDER);
+    make_folder(&folder)?;
+    own(&folder, 0)
+}
+
+/// The HOME of account `user`. Names that mean something else on `/data` are set apart.
+pub fn home(user: &str) -> PathBuf {
+    match user {
+        MACHINE_FOLDER | "lost+found" => Path::new(DATA).join(format!("service-{user}")),
+        _ => Path::new(DATA).join(user),
+    }
+}
+
+/// Makes `folder` private to `uid`. A folder that belonged to another account (the number of a name can change
+/// when names collide) is handed over with all that is in it.
+pub fn prepare_home(folder: &Path, uid: u32) -> io::Result<()> {
+    make_folder(folder)?;
+    own(folder, uid)
+}
+
+fn make_folder(folder: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn own(folder: &Path, uid: u32) -> io::Result<()> {
+    let metadata = fs::symlink_metadata(folder)?;
+    if !metadata.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::NotADirectory, "it is not a folder"));
+    }
+    if metadata.uid() != uid || metadata.gid() != uid {
+        // The folder itself last: cut off in between, the next boot starts over.
+        hand_over(folder, uid, 0)?;
+        lchown(folder, Some(uid), Some(uid))?;
+    }
+    if metadata.permissions().mode() & 0o7777 != 0o700 {
+        fs::set_permissions(folder, Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}
+
+/// Deeper than any real tree, less than what a hostile one would need to exhaust the stack.
+const DEEPEST: u32 = 128;
+
+fn hand_over(folder: &Path, uid: u32, depth: u32) -> io::Result<()> {
+    if depth > DEEPEST {
+        return Err(io::Error::other(format!("folders in {} are nested too deeply", folder.display())));
+    }
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            hand_over(&entry.path(), uid, depth + 1)?;
+        }
+        lchown(entry.path(), Some(uid), Some(uid))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_machines_folder_is_nobodys_home() {
+        assert_eq!(home("web"), Path::new("/data/web"));
+        assert_eq!(home("krazy"), Path::new("/data/service-krazy"));
+    }
+
+    #[test]
+    fn a_home_is_private_and_changes_hands() {
+        let me = rustix::process::geteuid().as_raw();
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("web");
+        prepare_home(&folder, me).unwrap();
+        fs::write(folder.join("state"), "x").unwrap();
+        fs::set_permissions(&folder, Permissions::from_mode(0o777)).unwrap();
+        let uid = if me == 0 { 12_345 } else { me };
+        prepare_home(&folder, uid).unwrap();
+        assert_eq!(fs::metadata(&folder).unwrap().mode() & 0o7777, 0o700);
+        assert_eq!(fs::metadata(folder.join("state")).unwrap().uid(), uid);
+    }
+
+    #[test]
+    fn a_link_is_not_taken_for_a_home() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("web");
+        std::os::unix::fs::symlink("/etc", &folder).unwrap();
+        assert_eq!(prepare_home(&folder, 1).unwrap_err().kind(), io::ErrorKind::NotADirectory);
+    }
+}

@@ -1,0 +1,78 @@
+//! Randomness carried from boot to boot in a file, for machines that have little of their own.
+//! Source: random(4), RNDADDENTROPY.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// Bytes of a seed: what the kernel's generator can hold.
+const SEED: usize = 32;
+
+/// `_IOW('R', 0x03, int[2])`
+const RNDADDENTROPY: libc::c_ulong = 0x4008_5203;
+
+/// The kernel's `struct rand_pool_info` with room for one seed.
+#[repr(C)]
+struct PoolInfo {
+    bits: libc::c_int,
+    length: libc::c_int,
+    seed: [u8; SEED],
+}
+
+/// Gives the kernel the seed of the last boot and replaces it at once, so that no seed is used twice whatever
+/// happens next. The first boot has none.
+pub fn load_and_replace(path: &Path) -> io::Result<()> {
+    match File::open(path) {
+        Ok(mut file) => {
+            let mut seed = [0u8; SEED];
+            file.read_exact(&mut seed)?;
+            credit(seed)?;
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    save(path)
+}
+
+/// Writes a new seed, in one piece or not at all.
+pub fn save(path: &Path) -> io::Result<()> {
+    let mut seed = [0u8; SEED];
+    // Does not wait for the generator to be ready: a weak seed is never worse than none.
+    let filled = rustix::rand::getrandom(&mut seed[..], rustix::rand::GetRandomFlags::INSECURE)?;
+    if filled != SEED {
+        return Err(io::Error::other("the kernel gave too few random bytes"));
+    }
+    let new = path.with_extension("new");
+    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
+    file.write_all(&seed)?;
+    file.sync_all()?;
+    fs::rename(new, path)
+}
+
+fn credit(seed: [u8; SEED]) -> io::Result<()> {
+    let random = OpenOptions::new().write(true).open("/dev/urandom")?;
+    let info = PoolInfo { bits: 8 * SEED as libc::c_int, length: SEED as libc::c_int, seed };
+    // SAFETY: the structure has the layout the request takes and says its own length.
+    if unsafe { libc::ioctl(random.as_raw_fd(), RNDADDENTROPY as _, &info) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_saved_seed_is_never_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("seed");
+        save(&path).unwrap();
+        let first = fs::read(&path).unwrap();
+        save(&path).unwrap();
+        assert_eq!(first.len(), SEED);
+        assert_ne!(first, fs::read(&path).unwrap());
+    }
+}

@@ -1,0 +1,83 @@
+//! The kernel's clocks.
+
+use std::io;
+use std::time::Duration;
+
+use rustix::time::{ClockId, Timespec};
+
+/// Since the kernel started, including sleep.
+pub fn since_boot() -> Duration {
+    let now = rustix::time::clock_gettime(ClockId::Boottime);
+    Duration::new(now.tv_sec.try_into().unwrap_or(0), now.tv_nsec.try_into().unwrap_or(0))
+}
+
+/// Since 1970-01-01 UTC.
+pub fn wall() -> Duration {
+    let now = rustix::time::clock_gettime(ClockId::Realtime);
+    Duration::new(now.tv_sec.try_into().unwrap_or(0), now.tv_nsec.try_into().unwrap_or(0))
+}
+
+/// Sets the wall clock.
+pub fn set_wall(time: Duration) -> io::Result<()> {
+    let time = Timespec {
+        tv_sec: time.as_secs().try_into().map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?,
+        tv_nsec: time.subsec_nanos().into(),
+    };
+    Ok(rustix::time::clock_settime(ClockId::Realtime, time)?)
+}
+
+/// Lets the wall clock drift by `microseconds`, at 500 ppm. Source: adjtimex(2), ADJ_OFFSET_SINGLESHOT.
+pub fn slew_wall(microseconds: i64) -> io::Result<()> {
+    // SAFETY: all fields are integers, for which zero is valid; only those named by `modes` are read.
+    let result = unsafe {
+        let mut request: libc::timex = std::mem::zeroed();
+        request.modes = 0x8001;
+        request.offset = microseconds as _;
+        libc::adjtimex(&mut request)
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Whether the machine has a clock that runs while it is off.
+pub fn has_hardware_clock() -> bool {
+    std::path::Path::new("/sys/class/rtc/rtc0").exists()
+}
+
+/// A moment as `2026-11-23T07:48:30.123Z`. Source: RFC 3339; days to date after Howard Hinnant's
+/// "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
+pub fn rfc3339(wall: Duration) -> String {
+    let seconds = wall.as_secs();
+    let days = seconds / 86_400 + 719_468;
+    let era = days / 146_097;
+    let day_of_era = days % 146_097;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let time = seconds % 86_400;
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:03}Z",
+        time / 3600,
+        time / 60 % 60,
+        time % 60,
+        wall.subsec_millis()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates() {
+        let text = |seconds| rfc3339(Duration::from_secs(seconds));
+        assert_eq!(text(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(text(951_782_399), "2000-02-28T23:59:59.000Z");
+        assert_eq!(text(951_782_400), "2000-02-29T00:00:00.000Z");
+        assert_eq!(text(951_868_800), "2000-03-01T00:00:00.000Z");
+        assert_eq!(text(4_107_542_400), "2100-03-01T00:00:00.000Z");
+        assert_eq!(rfc3339(Duration::from_millis(1_795_420_110_123)), "2026-11-23T07:48:30.123Z");
+    }
+}

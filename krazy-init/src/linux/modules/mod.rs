@@ -1,0 +1,227 @@
+//! Kernel modules: from a device's modalias to the files to load. Source: kmod's modules.dep(5) and the text of
+//! `modules.alias`, both made by depmod.
+//!
+//! The files are streamed, never held: `modules.alias` of a distribution's kernel is over a megabyte, PID 1 is
+//! not. Compressed modules are not supported; images carry them uncompressed in a compressed file system.
+
+mod glob;
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+pub use glob::matches;
+
+/// The modules of one kernel release.
+#[derive(Clone, Debug)]
+pub struct Modules {
+    folder: PathBuf,
+    parameters: Parameters,
+}
+
+/// What the kernel command line says about modules: `NAME.PARAMETER=VALUE`, `modprobe.blacklist=NAME,NAME`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Parameters {
+    values: BTreeMap<String, String>,
+    blacklist: Vec<String>,
+}
+
+impl Parameters {
+    /// Picks them out of a command line.
+    pub fn from_command_line(line: &str) -> Self {
+        let mut parameters = Parameters::default();
+        for word in line.split_ascii_whitespace() {
+            if let Some(names) = word.strip_prefix("modprobe.blacklist=") {
+                parameters.blacklist.extend(names.split(',').map(normalized));
+            } else if let Some((name, assignment)) = word.split_once('.')
+                && !name.contains('=')
+            {
+                let values = parameters.values.entry(normalized(name)).or_default();
+                if !values.is_empty() {
+                    values.push(' ');
+                }
+                values.push_str(assignment);
+            }
+        }
+        parameters
+    }
+
+    fn of(&self, name: &str) -> &str {
+        self.values.get(name).map_or("", String::as_str)
+    }
+}
+
+impl Modules {
+    /// The modules in `folder`, usually `/lib/modules/RELEASE`. It need not exist: a kernel may have all built in.
+    pub fn new(folder: PathBuf, parameters: Parameters) -> Self {
+        Modules { folder, parameters }
+    }
+
+    /// The modules of the running kernel.
+    pub fn running(parameters: Parameters) -> Self {
+        let name = rustix::system::uname();
+        let release = name.release().to_string_lossy().into_owned();
+        Modules::new(Path::new("/lib/modules").join(release), parameters)
+    }
+
+    /// Names of the modules that drive devices with these modaliases, without those on the blacklist.
+    pub fn for_aliases(&self, wanted: &[String]) -> io::Result<Vec<String>> {
+        let mut found: Vec<String> = Vec::new();
+        let Some(mut lines) = Lines::open(&self.folder.join("modules.alias"))? else {
+            return Ok(found);
+        };
+        while let Some(line) = lines.next()? {
+            let Some((pattern, name)) = parse_alias(line) else { continue };
+            if wanted.iter().any(|alias| matches(pattern, alias))
+                && !found.iter().any(|known| known == name)
+                && !self.parameters.blacklist.contains(&normalized(name))
+            {
+                found.push(name.to_owned());
+            }
+        }
+        Ok(found)
+    }
+
+    /// Loads module `name` after everything it depends on. Not in `modules.dep`, or without its file,
+    /// means built in or not in the image; `Ok(false)` says so.
+    pub fn load(&self, name: &str) -> io::Result<bool> {
+        let name = normalized(name);
+        let Some(mut lines) = Lines::open(&self.folder.join("modules.dep"))? else { return Ok(false) };
+        while let Some(line) = lines.next()? {
+            let Some((path, dependencies)) = line.split_once(':') else { continue };
+            if module_name(path) != name {
+                continue;
+            }
+            if !self.folder.join(path).exists() {
+                return Ok(false);
+            }
+            // depmod lists what a module needs before what that needs in turn.
+            for dependency in dependencies.split_ascii_whitespace().rev() {
+                self.insert(dependency)?;
+            }
+            self.insert(path)?;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// Loads whatever answers to `request`, a module's name or an alias such as `fs-vfat`.
+    pub fn request(&self, request: &str) -> io::Result<bool> {
+        if self.load(request)? {
+            return Ok(true);
+        }
+        let mut loaded = false;
+        for name in self.for_aliases(&[request.to_owned()])? {
+            loaded |= self.load(&name)?;
+        }
+        Ok(loaded)
+    }
+
+    fn insert(&self, path: &str) -> io::Result<()> {
+        insert(&self.folder.join(path), self.parameters.of(&module_name(path)))
+    }
+}
+
+/// Loads the module file at `path`; one that is loaded already is fine.
+pub fn insert(path: &Path, parameters: &str) -> io::Result<()> {
+    let file = File::open(path)?;
+    let parameters = CString::new(parameters)?;
+    match rustix::system::finit_module(&file, &parameters, 0) {
+        Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
+        // The file was opened; what the kernel does not find is a symbol.
+        Err(rustix::io::Errno::NOENT) => {
+            Err(io::Error::other("it needs a module that is not loaded, or is for another kernel"))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Loads the module file at `path` with what the command line says about it.
+pub fn insert_with(path: &Path, parameters: &Parameters) -> io::Result<()> {
+    insert(path, parameters.of(&module_name(&path.to_string_lossy())))
+}
+
+/// The name of the module in file `path`.
+fn module_name(path: &str) -> String {
+    let file = path.rsplit('/').next().unwrap_or(path);
+    normalized(file.split(".ko").next().unwrap_or(file))
+}
+
+/// The kernel and its files use `-` and `_` for the same name.
+fn normalized(name: &str) -> String {
+    name.replace('-', "_")
+}
+
+/// `alias PATTERN NAME`.
+fn parse_alias(line: &str) -> Option<(&str, &str)> {
+    let mut words = line.split_ascii_whitespace();
+    (words.next()? == "alias").then_some(())?;
+    Some((words.next()?, words.next()?))
+}
+
+/// Lines of a text file through one buffer.
+struct Lines {
+    reader: BufReader<File>,
+    buffer: Vec<u8>,
+}
+
+impl Lines {
+    /// `None` if there is no such file.
+    fn open(path: &Path) -> io::Result<Option<Self>> {
+        match File::open(path) {
+            Ok(file) => Ok(Some(Lines { reader: BufReader::new(file), buffer: Vec::new() })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn next(&mut self) -> io::Result<Option<&str>> {
+        self.buffer.clear();
+        if self.reader.read_until(b'\n', &mut self.buffer)? == 0 {
+            return Ok(None);
+        }
+        Ok(Some(std::str::from_utf8(self.buffer.trim_ascii_end()).unwrap_or("")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn modules(alias: &str, parameters: &str) -> (tempfile::TempDir, Modules) {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("modules.alias"), alias).unwrap();
+        let modules = Modules::new(dir.path().to_owned(), Parameters::from_command_line(parameters));
+        (dir, modules)
+    }
+
+    #[test]
+    fn devices_find_their_modules_once() {
+        let alias = "# Aliases extracted from modules themselves.\n\
+            alias pci:v00001AF4d*sv*sd*bc*sc*i* virtio_pci\n\
+            alias virtio:d00000001v* virtio_net\n\
+            alias virtio:d0000000[12]v* virtio_net\n\
+            alias virtio:d00000001v* virtio_bad\n";
+        let (_dir, modules) = modules(alias, "quiet modprobe.blacklist=virtio-bad");
+        let wanted = ["virtio:d00000001v00001AF4".to_owned(), "acpi:PNP0103:".to_owned()];
+        assert_eq!(modules.for_aliases(&wanted).unwrap(), ["virtio_net"]);
+    }
+
+    #[test]
+    fn a_kernel_without_modules_is_fine() {
+        let modules = Modules::new("/nowhere".into(), Parameters::default());
+        assert!(modules.for_aliases(&["pci:x".to_owned()]).unwrap().is_empty());
+        assert!(!modules.request("fs-vfat").unwrap());
+    }
+
+    #[test]
+    fn parameters_come_from_the_command_line() {
+        let parameters =
+            Parameters::from_command_line("root=PARTUUID=1.2 nvme-core.io_timeout=9 nvme_core.debug x");
+        assert_eq!(parameters.of("nvme_core"), "io_timeout=9 debug");
+        assert_eq!(parameters.of("root=PARTUUID=1"), "");
+        assert_eq!(module_name("kernel/drivers/nvme/host/nvme-core.ko"), "nvme_core");
+    }
+}

@@ -1,0 +1,117 @@
+//! Signals to PID 1 as a descriptor, and their names for everyone else.
+
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
+
+use super::power::End;
+
+/// What a signal to init means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meaning {
+    /// A child ended.
+    Child,
+    /// The machine is to end.
+    End(End),
+}
+
+/// Signals init listens to. INT is Ctrl-Alt-Del. TERM, USR1 and USR2 mean what they mean to busybox's init,
+/// RTMIN+4 and RTMIN+5 (38 and 39 to the kernel) what they mean to systemd.
+const TABLE: &[(libc::c_int, Meaning)] = &[
+    (libc::SIGCHLD, Meaning::Child),
+    (libc::SIGINT, Meaning::End(End::Reboot)),
+    (libc::SIGTERM, Meaning::End(End::Reboot)),
+    (libc::SIGUSR1, Meaning::End(End::Poweroff)),
+    (libc::SIGUSR2, Meaning::End(End::Poweroff)),
+    (libc::SIGPWR, Meaning::End(End::Poweroff)),
+    (38, Meaning::End(End::Poweroff)),
+    (39, Meaning::End(End::Reboot)),
+];
+
+/// A signalfd for [`TABLE`].
+#[derive(Debug)]
+pub struct Signals(OwnedFd);
+
+impl Signals {
+    /// Blocks the signals and opens the descriptor, non-blocking.
+    pub fn open() -> io::Result<Self> {
+        // SAFETY: the set is initialised by sigemptyset before use; signalfd returns a new descriptor or -1.
+        unsafe {
+            let mut set: libc::sigset_t = std::mem::zeroed();
+            libc::sigemptyset(&mut set);
+            for (signal, _) in TABLE {
+                libc::sigaddset(&mut set, *signal);
+            }
+            if libc::sigprocmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()) != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            let fd = libc::signalfd(-1, &set, libc::SFD_NONBLOCK | libc::SFD_CLOEXEC);
+            if fd < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            Ok(Signals(OwnedFd::from_raw_fd(fd)))
+        }
+    }
+
+    /// The descriptor to wait on.
+    pub fn descriptor(&self) -> &OwnedFd {
+        &self.0
+    }
+
+    /// The next signal, if one is pending.
+    pub fn next(&self) -> Option<Meaning> {
+        // Source: signalfd(2): ssi_signo is the first u32 of a 128-byte structure.
+        let mut info = [0u8; 128];
+        while rustix::io::read(&self.0, &mut info).ok()? == info.len() {
+            let number = u32::from_ne_bytes([info[0], info[1], info[2], info[3]]);
+            if let Some((_, meaning)) = TABLE.iter().find(|(signal, _)| u32::try_from(*signal) == Ok(number))
+            {
+                return Some(*meaning);
+            }
+        }
+        None
+    }
+}
+
+/// Signals by name. Source: signal(7), the numbers x86 and ARM share.
+const NAMES: &[(&str, i32)] = &[
+    ("HUP", 1),
+    ("INT", 2),
+    ("QUIT", 3),
+    ("ABRT", 6),
+    ("KILL", 9),
+    ("USR1", 10),
+    ("USR2", 12),
+    ("PIPE", 13),
+    ("ALRM", 14),
+    ("TERM", 15),
+    ("CONT", 18),
+    ("STOP", 19),
+    ("TSTP", 20),
+    ("WINCH", 28),
+    ("PWR", 30),
+];
+
+/// Reads `TERM`, `SIGTERM` or `15`.
+pub fn parse(text: &str) -> Option<i32> {
+    if let Ok(number) = text.parse::<i32>() {
+        return (1..=64).contains(&number).then_some(number);
+    }
+    let upper = text.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    NAMES.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_numbers() {
+        assert_eq!(parse("TERM"), Some(15));
+        assert_eq!(parse("sighup"), Some(1));
+        assert_eq!(parse("9"), Some(9));
+        for wrong in ["", "0", "65", "-1", "SIG", "TERMINATE"] {
+            assert_eq!(parse(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The kernel's announcements of devices. Source: Linux `lib/kobject_uevent.c`: `ACTION@DEVPATH` and then
+//! `KEY=VALUE`, each ended by NUL.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, netlink};
+
+/// The kernel's own limit is 2048 bytes of variables.
+const MAX_MESSAGE: usize = 8192;
+
+/// A socket that hears them.
+#[derive(Debug)]
+pub struct Uevents(OwnedFd);
+
+/// What is of interest in an announcement.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Uevent {
+    /// `add`, `remove`, `change`, `bind`…
+    pub action: String,
+    /// `block`, `net`, `input`, `watchdog`…
+    pub subsystem: String,
+    /// The name below `/dev`.
+    pub devname: Option<String>,
+    /// What a module must match to drive it.
+    pub modalias: Option<String>,
+}
+
+impl Uevents {
+    /// Subscribes, non-blocking.
+    pub fn open() -> io::Result<Self> {
+        let socket = rustix::net::socket_with(
+            AddressFamily::NETLINK,
+            SocketType::DGRAM,
+            SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+            Some(netlink::KOBJECT_UEVENT),
+        )?;
+        // A burst at coldplug must not overflow; if it does all the same, the kernel drops and says ENOBUFS.
+        rustix::net::sockopt::set_socket_recv_buffer_size(&socket, 1 << 20)?;
+        rustix::net::bind(&socket, &netlink::SocketAddrNetlink::new(0, 1))?;
+        Ok(Uevents(socket))
+    }
+
+    /// The descriptor to wait on.
+    pub fn descriptor(&self) -> &OwnedFd {
+        &self.0
+    }
+
+    /// The next announcement; `None` when there is none for now.
+    pub fn next(&self) -> Option<Uevent> {
+        let mut buffer = [0u8; MAX_MESSAGE];
+        loop {
+            match rustix::net::recvfrom(&self.0, &mut buffer[..], RecvFlags::empty()) {
+                Ok((length, _, sender)) => {
+                    // Programs can send to the group too; only the kernel has port 0.
+                    let port = sender
+                        .and_then(|address| netlink::SocketAddrNetlink::try_from(address).ok())
+                        .map(|address| address.pid());
+                    if port == Some(0)
+                        && let Some(event) = parse(&buffer[..length])
+                    {
+                        return Some(event);
+                    }
+                }
+                Err(rustix::io::Errno::INTR | rustix::io::Errno::NOBUFS) => {}
+                Err(_) => return None,
+            }
+        }
+    }
+}
+
+/// Reads a message; `None` if it is none of the kernel's form.
+pub fn parse(message: &[u8]) -> Option<Uevent> {
+    let mut parts = message.split(|byte| *byte == 0);
+    let header = std::str::from_utf8(parts.next()?).ok()?;
+    let (action, _path) = header.split_once('@')?;
+    let mut event = Uevent { action: action.to_owned(), ..Uevent::default() };
+    for part in parts {
+        let Some((key, value)) = std::str::from_utf8(part).ok().and_then(|text| text.split_once('=')) else {
+            continue;
+        };
+        match key {
+            "SUBSYSTEM" => value.clone_into(&mut event.subsystem),
+            "DEVNAME" => event.devname = Some(value.to_owned()),
+            "MODALIAS" => event.modalias = Some(value.to_owned()),
+            _ => {}
+        }
+    }
+    Some(event)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn reads_an_announcement() {
+        let message =
+            b"add@/devices/x\0ACTION=add\0SUBSYSTEM=input\0DEVNAME=input/event0\0MODALIAS=input:b0\0";
+        let event = parse(message).unwrap();
+        assert_eq!(event.action, "add");
+        assert_eq!(event.subsystem, "input");
+        assert_eq!(event.devname.as_deref(), Some("input/event0"));
+        assert_eq!(event.modalias.as_deref(), Some("input:b0"));
+        assert_eq!(parse(b"libudev\0\xfe\xed"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn reading_never_panics(message in proptest::collection::vec(any::<u8>(), 0..512)) {
+            let _ = parse(&message);
+        }
+    }
+}

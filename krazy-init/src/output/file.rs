@@ -1,0 +1,184 @@
+//! One log file: bounded, rotated once.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{OpenOptionsExt, fchown};
+use std::path::{Path, PathBuf};
+
+/// What one read of a tail looks at, at most.
+const MAX_TAIL: u64 = 1 << 20;
+
+/// A file that never grows beyond its limit: when it would, it becomes `NAME.1` and a new one begins.
+///
+/// Its folder is `/tmp`, where services can make files too; init's are opened without following links and never
+/// over a file that someone else made.
+#[derive(Debug)]
+pub struct LogFile {
+    path: PathBuf,
+    file: Option<File>,
+    length: u64,
+    limit: u64,
+    group: u32,
+    /// Bytes that could not be written, `/tmp` being full.
+    lost: u64,
+}
+
+impl LogFile {
+    /// Begins a file of at most `limit` bytes that root writes and `group` may read.
+    pub fn create(path: PathBuf, limit: u64, group: u32) -> io::Result<Self> {
+        let file = create_new(&path, group)?;
+        Ok(LogFile { path, file: Some(file), length: 0, limit, group, lost: 0 })
+    }
+
+    /// Appends `bytes`. A full `/tmp` loses them; that is counted and told in the file once there is room.
+    pub fn append(&mut self, bytes: &[u8]) {
+        if self.length + bytes.len() as u64 > self.limit {
+            self.rotate();
+        }
+        if self.lost > 0 {
+            let note = format!("krazy: {} bytes were lost, /tmp was full\n", self.lost);
+            if !self.write(note.as_bytes()) {
+                self.lost += bytes.len() as u64;
+                return;
+            }
+            self.lost = 0;
+        }
+        if !self.write(bytes) {
+            self.lost += bytes.len() as u64;
+        }
+    }
+
+    /// The newest `count` lines, oldest first, from this file and the rotated one.
+    pub fn tail(&self, count: usize) -> io::Result<Vec<String>> {
+        let mut lines = tail_of(&self.path, count)?;
+        if lines.len() < count {
+            let mut older = tail_of(&rotated(&self.path), count - lines.len())?;
+            older.append(&mut lines);
+            lines = older;
+        }
+        Ok(lines)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> bool {
+        let Some(file) = &mut self.file else { return false };
+        match file.write_all(bytes) {
+            Ok(()) => {
+                self.length += bytes.len() as u64;
+                true
+            }
+            Err(_) => {
+                // A part may have been written; where it ends is not known any more.
+                self.length = file.metadata().map_or(self.length, |metadata| metadata.len());
+                false
+            }
+        }
+    }
+
+    fn rotate(&mut self) {
+        // If the old name is taken by a folder of someone else, the old lines are dropped instead of kept.
+        let _dropped = fs::rename(&self.path, rotated(&self.path));
+        match create_new(&self.path, self.group) {
+            Ok(file) => {
+                self.file = Some(file);
+                self.length = 0;
+            }
+            Err(_) => self.file = None,
+        }
+    }
+}
+
+/// Creates `path` anew. What is there already is removed if it can be: only this function makes such names, so
+/// it is a leftover or a trap.
+fn create_new(path: &Path, group: u32) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o640).custom_flags(libc::O_NOFOLLOW);
+    let file = match options.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            fs::remove_file(path)?;
+            options.open(path)?
+        }
+        other => other?,
+    };
+    if rustix::process::geteuid().is_root() {
+        fchown(&file, Some(0), Some(group))?;
+    }
+    Ok(file)
+}
+
+/// The name a full file gets.
+fn rotated(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".1");
+    PathBuf::from(name)
+}
+
+fn tail_of(path: &Path, count: usize) -> io::Result<Vec<String>> {
+    let mut file = match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path) {
+        Ok(file) => file,
+        // Nothing there, or a link that is not init's.
+        Err(error) if [Some(libc::ENOENT), Some(libc::ELOOP)].contains(&error.raw_os_error()) => {
+            return Ok(Vec::new());
+        }
+        Err(error) => return Err(error),
+    };
+    if !file.metadata()?.is_file() {
+        return Ok(Vec::new());
+    }
+    let length = file.metadata()?.len();
+    let start = length.saturating_sub(MAX_TAIL);
+    file.seek(SeekFrom::Start(start))?;
+    let mut bytes = Vec::new();
+    file.take(MAX_TAIL).read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let mut lines: Vec<&str> = text.lines().collect();
+    if start > 0 && !lines.is_empty() {
+        // Cut in its middle.
+        lines.remove(0);
+    }
+    let skip = lines.len().saturating_sub(count);
+    Ok(lines[skip..].iter().map(|line| (*line).to_owned()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_bounded_and_its_past_is_kept_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("web.log");
+        let mut log = LogFile::create(path.clone(), 1000, 0).unwrap();
+        for i in 0..500 {
+            log.append(format!("line {i}\n").as_bytes());
+        }
+        let old = rotated(&path);
+        assert!(fs::metadata(&path).unwrap().len() <= 1000);
+        assert!((900..=1000).contains(&fs::metadata(&old).unwrap().len()));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+        let tail = log.tail(150).unwrap();
+        assert_eq!(tail.len(), 150);
+        assert_eq!((tail[0].as_str(), tail[149].as_str()), ("line 350", "line 499"));
+        assert_eq!(log.tail(2).unwrap(), ["line 498", "line 499"]);
+    }
+
+    #[test]
+    fn traps_in_tmp_are_not_stepped_into() {
+        let dir = tempfile::tempdir().unwrap();
+        let victim = dir.path().join("victim");
+        fs::write(&victim, "precious").unwrap();
+        let path = dir.path().join("web.log");
+        std::os::unix::fs::symlink(&victim, &path).unwrap();
+        let mut log = LogFile::create(path.clone(), 30, 0).unwrap();
+        std::os::unix::fs::symlink(&victim, rotated(&path)).unwrap();
+        log.append(b"twenty bytes or more\n");
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(&victim, &path).unwrap();
+        log.append(b"twenty bytes or more\n");
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+        assert_eq!(log.tail(5).unwrap(), ["twenty bytes or more"]);
+        fs::remove_file(rotated(&path)).unwrap();
+        fs::create_dir(rotated(&path)).unwrap();
+        log.append(b"twenty bytes or more\n");
+        assert_eq!(log.tail(5).unwrap(), ["twenty bytes or more"]);
+    }
+}

@@ -1,0 +1,9 @@
+//! What services write: to their files in `/tmp`, to the console, to whoever follows.
+
+mod file;
+mod lines;
+mod throttle;
+
+pub use file::LogFile;
+pub use lines::{Lines, MAX_LINE};
+pub use throttle::{Throttle, Verdict};
