@@ -1,0 +1,8 @@
+//! The network: every wired interface up, an address on each, name servers, the time.
+
+pub mod dhcp;
+pub mod interfaces;
+pub mod netlink;
+pub mod settings;
+pub mod sntp;
+pub mod sockets;
