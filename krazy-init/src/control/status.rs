@@ -87,6 +87,9 @@ pub struct ServiceStatus {
     pub required: bool,
     /// Whether it has run long enough to be trusted, or has ended as it should.
     pub stable: bool,
+    /// Whether it keeps ending soon after its start.
+    #[serde(default)]
+    pub crash_loop: bool,
     /// What it waits for, while in [`ServiceState::Waiting`].
     #[serde(default)]
     pub waiting_for: Vec<String>,

@@ -1,0 +1,159 @@
+//! `/bin/init` as a command: what root can ask the running init from a shell or a script.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use crate::control::{Client, ClientError, Command, LogStream, ServiceStatus};
+
+const USAGE: &str = "\
+usage: init COMMAND
+  boot                          what was booted and in what condition it is
+  list                          all services
+  status SERVICE                one service
+  start|stop|restart SERVICE
+  signal SERVICE SIGNAL
+  log|err SERVICE [LINES]       the newest lines of its output
+  follow SERVICE                its output as it comes
+  boot-rw|boot-ro               mount /boot writable or read-only
+  confirm                       keep the slot that runs on trial
+  reboot|poweroff
+";
+
+/// How many lines `log` shows unless told otherwise.
+const LINES: u32 = 50;
+
+/// What the arguments mean.
+#[derive(Debug, PartialEq, Eq)]
+enum Parsed {
+    Boot,
+    List,
+    Status(String),
+    Logs(String, LogStream, u32),
+    Follow(String),
+    Order(Command),
+}
+
+/// Runs one command. Exit status: 0 done, 1 refused or init cannot be reached, 2 wrong usage.
+pub fn run(arguments: &[OsString]) -> ExitCode {
+    let words: Option<Vec<&str>> = arguments.iter().skip(1).map(|word| word.to_str()).collect();
+    let Some(parsed) = words.and_then(|words| parse(&words)) else {
+        let _unheard = io::stderr().write_all(USAGE.as_bytes());
+        return ExitCode::from(2);
+    };
+    match execute(parsed, &mut io::stdout().lock()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _unheard = writeln!(io::stderr(), "error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn parse(words: &[&str]) -> Option<Parsed> {
+    let own = |service: &&str| (*service).to_owned();
+    Some(match words {
+        ["boot"] => Parsed::Boot,
+        ["list"] => Parsed::List,
+        ["status", service] => Parsed::Status(own(service)),
+        ["log", service] => Parsed::Logs(own(service), LogStream::Out, LINES),
+        ["err", service] => Parsed::Logs(own(service), LogStream::Err, LINES),
+        ["log", service, lines] => Parsed::Logs(own(service), LogStream::Out, lines.parse().ok()?),
+        ["err", service, lines] => Parsed::Logs(own(service), LogStream::Err, lines.parse().ok()?),
+        ["follow", service] => Parsed::Follow(own(service)),
+        ["start", service] => Parsed::Order(Command::Start { service: own(service) }),
+        ["stop", service] => Parsed::Order(Command::Stop { service: own(service) }),
+        ["restart", service] => Parsed::Order(Command::Restart { service: own(service) }),
+        ["signal", service, signal] => {
+            Parsed::Order(Command::Signal { service: own(service), signal: own(signal) })
+        }
+        ["boot-rw"] => Parsed::Order(Command::RemountBoot { writable: true }),
+        ["boot-ro"] => Parsed::Order(Command::RemountBoot { writable: false }),
+        ["confirm"] => Parsed::Order(Command::Confirm),
+        ["reboot"] => Parsed::Order(Command::Reboot),
+        ["poweroff"] => Parsed::Order(Command::Poweroff),
+        _ => return None,
+    })
+}
+
+fn execute(parsed: Parsed, out: &mut impl Write) -> Result<(), ClientError> {
+    let mut client = Client::connect()?;
+    match parsed {
+        Parsed::Boot => {
+            let info = client.boot()?;
+            let slot = info.slot.map_or_else(|| "none".to_owned(), |slot| slot.to_string());
+            writeln!(out, "{} {} on {}, slot {slot}", info.name, info.version, info.hostname)?;
+            writeln!(out, "kernel {}, init {}, up {} s", info.kernel, info.init, info.uptime)?;
+            if let Some(trial) = info.trial {
+                writeln!(out, "on trial, {} s left", trial.deadline)?;
+            }
+            writeln!(out, "{}", if info.stable { "stable" } else { "not stable" })?;
+            for text in info.degraded {
+                writeln!(out, "degraded: {text}")?;
+            }
+        }
+        Parsed::List => {
+            for status in client.list()? {
+                writeln!(out, "{}", line(&status))?;
+            }
+        }
+        Parsed::Status(service) => writeln!(out, "{}", line(&client.status(&service)?))?,
+        Parsed::Logs(service, stream, lines) => {
+            for line in client.logs(&service, stream, lines)? {
+                writeln!(out, "{}", line.text)?;
+            }
+        }
+        Parsed::Follow(service) => {
+            let (_, follower) = client.follow(&service, LogStream::Out, 0)?;
+            for line in follower {
+                writeln!(out, "{}", line?.text)?;
+                out.flush()?;
+            }
+        }
+        Parsed::Order(command) => client.order(command)?,
+    }
+    Ok(())
+}
+
+/// One service on one line.
+fn line(status: &ServiceStatus) -> String {
+    let state = format!("{:?}", status.state).to_lowercase();
+    let mut text = format!("{:<20} {state:<9} uid {}", status.name, status.uid);
+    if let (Some(pid), Some(uptime)) = (status.pid, status.uptime) {
+        text.push_str(&format!(", pid {pid}, up {uptime} s"));
+    }
+    if let Some(rss) = status.rss {
+        text.push_str(&format!(", {} KiB", rss / 1024));
+    }
+    if status.restarts > 0 {
+        text.push_str(&format!(", {} restarts", status.restarts));
+    }
+    if let Some(exit) = &status.last_exit {
+        text.push_str(&format!(", last {exit}"));
+    }
+    if !status.waiting_for.is_empty() {
+        text.push_str(&format!(", waits for {}", status.waiting_for.join(", ")));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_read_strictly() {
+        assert_eq!(parse(&["err", "web", "5"]), Some(Parsed::Logs("web".into(), LogStream::Err, 5)));
+        let signal = Command::Signal { service: "web".into(), signal: "HUP".into() };
+        assert_eq!(parse(&["signal", "web", "HUP"]), Some(Parsed::Order(signal)));
+        for wrong in [&[][..], &["status"], &["log", "web", "many"], &["dance"], &["reboot", "now"]] {
+            assert_eq!(parse(wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn without_an_init_of_ours_it_is_said() {
+        let error = execute(Parsed::List, &mut Vec::new()).unwrap_err().to_string();
+        assert!(error.starts_with("cannot talk to init over /run/krazy/control.sock: "), "{error}");
+    }
+}

@@ -1,0 +1,156 @@
+//! `/init` of the initramfs: finds the root named on the command line and hands over to its `/bin/init`.
+//!
+//! The init found there may be anybody's program. It starts with `/dev`, `/proc` and `/sys` mounted (a program
+//! that is its own init should not need to know about mounts), standard streams on the console, and the arguments
+//! the kernel passed. The initramfs is emptied, so its memory is free.
+//!
+//! Whatever goes wrong is said on the console, and the machine restarts: a trial of a slot whose root does not
+//! start must end, and a machine that lost a disk for a moment deserves another try.
+
+mod root;
+
+use std::convert::Infallible;
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use krazy_boot::cmdline::{CommandLine, ROOT_PARAMETER};
+
+use crate::console::Console;
+use crate::linux::block::{Disk, PartUuid};
+use crate::linux::modules::{self, Parameters};
+use crate::linux::power::{self, End};
+use crate::linux::uevent::Uevents;
+use crate::linux::{crash, mounts};
+
+/// The list of modules to load, one absolute path a line, in order.
+const MODULE_LIST: &str = "/etc/krazy/modules";
+
+/// How long the root's disk may take to appear: USB disks behind hubs need seconds.
+const DISK_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long the reason of a failure stays on the screen.
+const FAILURE_PAUSE: Duration = Duration::from_secs(10);
+
+/// Why the root could not be started.
+#[derive(Debug, thiserror::Error)]
+enum FirstStageError {
+    /// A file system of the first stage itself.
+    #[error("cannot mount {0}: {1}")]
+    Mount(&'static str, std::io::Error),
+    /// The command line is unusable.
+    #[error("{0}")]
+    CommandLine(String),
+    /// Nothing with that signature came up.
+    #[error("the disk of {ROOT_PARAMETER}={0} did not appear within {seconds} seconds; disks seen: {1}", seconds = DISK_TIMEOUT.as_secs())]
+    NoRoot(String, String),
+    /// It came up and is not a root.
+    #[error("cannot mount the root {0}: {1}")]
+    Root(PathBuf, String),
+    /// The move failed.
+    #[error("cannot switch to the root: {0}")]
+    Switch(std::io::Error),
+    /// The root's init cannot be executed.
+    #[error("cannot execute /bin/init: {0}")]
+    Execute(std::io::Error),
+}
+
+/// Runs the first stage. Does not come back: it becomes `/bin/init`, or restarts the machine.
+pub fn run(arguments: &[OsString]) -> ! {
+    crash::guard();
+    let error = match start(arguments) {
+        Ok(never) => match never {},
+        Err(error) => error,
+    };
+    let mut console = Console::open();
+    console.say(&format!("{error}"));
+    console.say(&format!("restarting in {} seconds", FAILURE_PAUSE.as_secs()));
+    console.flush(FAILURE_PAUSE);
+    std::thread::sleep(FAILURE_PAUSE);
+    power::end(End::Reboot)
+}
+
+fn start(arguments: &[OsString]) -> Result<Infallible, FirstStageError> {
+    for row in mounts::FIRST_STAGE {
+        root::ensure_folder(row.target).map_err(|error| FirstStageError::Mount(row.target, error))?;
+        row.apply().map_err(|error| FirstStageError::Mount(row.target, error))?;
+    }
+    let text = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let line = CommandLine::parse(&text).map_err(|error| FirstStageError::CommandLine(error.to_string()))?;
+    let mut console = Console::open();
+    let quiet = line.has("quiet");
+
+    load_modules(&mut console, &Parameters::from_command_line(line.as_str()));
+    let wanted = line.get(ROOT_PARAMETER).ok_or_else(|| {
+        FirstStageError::CommandLine(format!("the kernel command line has no {ROOT_PARAMETER}= parameter"))
+    })?;
+    let device = wait_for(wanted)?;
+    root::mount(&device, line.get("rootfstype")).map_err(|why| FirstStageError::Root(device.clone(), why))?;
+    if !quiet {
+        console.say(&format!("the root is {}", device.display()));
+    }
+    console.flush(Duration::from_millis(100));
+    drop(console);
+    root::switch().map_err(FirstStageError::Switch)?;
+    let error = Command::new("/bin/init").args(arguments.iter().skip(1)).exec();
+    Err(FirstStageError::Execute(error))
+}
+
+/// Loads what the image lists. A module that does not load is said and passed over: the disk may well be driven
+/// by another.
+fn load_modules(console: &mut Console, parameters: &Parameters) {
+    let list = match std::fs::read_to_string(MODULE_LIST) {
+        Ok(list) => list,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
+        Err(error) => {
+            console.say(&format!("cannot read {MODULE_LIST}: {error}"));
+            return;
+        }
+    };
+    for path in list.lines().map(str::trim).filter(|path| !path.is_empty()) {
+        if let Err(error) = modules::insert_with(Path::new(path), parameters) {
+            // A driver of absent hardware says "no such device"; that is how it is meant to be.
+            if error.raw_os_error() != Some(libc::ENODEV) {
+                console.say(&format!("cannot load module {path}: {error}"));
+            }
+        }
+    }
+}
+
+/// The device node of the root, as soon as the kernel shows it.
+fn wait_for(wanted: &str) -> Result<PathBuf, FirstStageError> {
+    let find: Box<dyn Fn() -> Option<PathBuf>> = match wanted.strip_prefix("PARTUUID=") {
+        Some(text) => {
+            let id = PartUuid::parse(&text.to_ascii_lowercase()).ok_or_else(|| {
+                FirstStageError::CommandLine(format!(
+                    "{ROOT_PARAMETER}={wanted} is not of the form PARTUUID=1a2b3c4d-02"
+                ))
+            })?;
+            Box::new(move || Disk::with_signature(id.signature)?.partition(id.number))
+        }
+        None if wanted.starts_with("/dev/") => {
+            let node = PathBuf::from(wanted);
+            Box::new(move || node.exists().then(|| node.clone()))
+        }
+        None => {
+            return Err(FirstStageError::CommandLine(format!(
+                "{ROOT_PARAMETER}={wanted} is neither PARTUUID=… nor a path below /dev"
+            )));
+        }
+    };
+    // Subscribed before the first look, so that nothing can appear unnoticed in between. Where the subscription
+    // fails, the timeout of the wait makes it a slow poll.
+    let uevents = Uevents::open().ok();
+    let start = Instant::now();
+    loop {
+        if let Some(device) = find() {
+            return Ok(device);
+        }
+        let Some(left) = DISK_TIMEOUT.checked_sub(start.elapsed()) else {
+            return Err(FirstStageError::NoRoot(wanted.to_owned(), root::disks()));
+        };
+        root::wait_for_change(uevents.as_ref(), left);
+    }
+}

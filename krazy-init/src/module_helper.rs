@@ -1,0 +1,37 @@
+//! What the kernel runs when it wants a module itself: a file system at mount, a protocol at `socket`.
+//! Source: Linux `kernel/module/kmod.c`: `HELPER -q -- ALIAS`, where HELPER is `kernel.modprobe`.
+
+use std::ffi::{OsStr, OsString};
+use std::process::ExitCode;
+
+use crate::linux::modules::{Modules, Parameters};
+
+/// The alias asked for, if these are the kernel's arguments.
+pub fn request(arguments: &[OsString]) -> Option<&str> {
+    match arguments {
+        [_, quiet, end, alias] if quiet == OsStr::new("-q") && end == OsStr::new("--") => alias.to_str(),
+        _ => None,
+    }
+}
+
+/// Loads what answers to `alias`. The kernel only looks at the status and says itself what it misses.
+pub fn run(alias: &str) -> ExitCode {
+    let line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    match Modules::running(Parameters::from_command_line(&line)).request(alias) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) | Err(_) => ExitCode::FAILURE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_kernels_form_is_a_request() {
+        let arguments = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
+        assert_eq!(request(&arguments(&["/bin/init", "-q", "--", "fs-vfat"])), Some("fs-vfat"));
+        assert_eq!(request(&arguments(&["/bin/init", "status"])), None);
+        assert_eq!(request(&arguments(&["/bin/init", "-q", "--"])), None);
+    }
+}

@@ -1,0 +1,125 @@
+//! From the root's first instruction to a machine that can run services. Nothing here is fatal: what cannot be had
+//! is said, and the machine is degraded.
+
+use std::fs;
+use std::path::Path;
+
+use krazy_boot::cmdline::CommandLine;
+use krazy_boot::manifest::{self, Manifest};
+use krazy_boot::slot::Slot;
+
+use super::plan;
+use crate::console::Console;
+use crate::linux::block::Disk;
+use crate::linux::data::{self, DataMount};
+use crate::linux::modules::Parameters;
+use crate::linux::{boot_mount, cgroup, mounts, power, process, settings};
+
+/// What the machine turned out to be.
+#[derive(Debug)]
+pub struct Machine {
+    /// What the root is.
+    pub manifest: Manifest,
+    /// The running slot, if the command line names one.
+    pub slot: Option<Slot>,
+    /// The disk the root is on.
+    pub disk: Option<Disk>,
+    /// Whether `/data` is the disk's.
+    pub data: DataMount,
+    /// The host name in use.
+    pub hostname: String,
+    /// Whether only what matters is to be said.
+    pub quiet: bool,
+    /// Module parameters of the command line.
+    pub parameters: Parameters,
+    /// What is not as it should be.
+    pub degraded: Vec<String>,
+}
+
+/// Where `/data` may name the machine.
+const HOSTNAME: &str = "hostname";
+
+/// Brings the system up as far as services need it.
+pub fn start(console: &mut Console) -> Machine {
+    let mut degraded = Vec::new();
+    let mut problem = |console: &mut Console, text: String| {
+        console.say(&text);
+        degraded.push(text);
+    };
+    let mut unmounted = Vec::new();
+    for row in mounts::SYSTEM {
+        if let Err(error) = row.apply() {
+            unmounted.push(format!("cannot mount {}: {error}", row.target));
+        }
+    }
+    // Before /dev was mounted there may have been no console to open.
+    if console.descriptor().is_none() {
+        *console = Console::open();
+    }
+    for text in unmounted {
+        problem(console, text);
+    }
+    let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let parsed = CommandLine::parse(&line).ok();
+    let quiet = parsed.as_ref().is_some_and(|line| line.has("quiet"));
+    let slot = parsed.as_ref().and_then(CommandLine::slot);
+    if let Err(error) = power::take_ctrl_alt_del() {
+        problem(console, format!("Ctrl-Alt-Del restarts without stopping services: {error}"));
+    }
+    if let Err(error) = process::raise_own_limits() {
+        problem(console, format!("cannot raise the limit of descriptors: {error}"));
+    }
+    for text in settings::apply() {
+        problem(console, text);
+    }
+    if let Err(error) = cgroup::prepare() {
+        problem(console, format!("services have no cgroups: {error}"));
+    }
+    let manifest = read_manifest().unwrap_or_else(|why| {
+        problem(console, format!("{why}; every program in {} runs with the defaults", plan::BIN));
+        plan::manifest_of(Path::new(plan::BIN)).unwrap_or_else(|error| {
+            problem(console, format!("cannot list {}: {error}", plan::BIN));
+            plan::empty_manifest()
+        })
+    });
+    let disk = Disk::of_mount("/");
+    let data = data::mount(disk.as_ref()).unwrap_or_else(|error| DataMount::Temporary(error.to_string()));
+    if let DataMount::Temporary(why) = &data {
+        problem(console, format!("/data is temporary and will be lost: {why}"));
+    }
+    if let Err(error) = data::prepare_machine_folder() {
+        problem(console, format!("/data/{} cannot be used: {error}", data::MACHINE_FOLDER));
+    }
+    if let Err(why) = boot_mount::mount(disk.as_ref(), manifest.boot_writable) {
+        problem(console, format!("/boot is not there: {why}"));
+    }
+    let hostname = hostname(&manifest, |text| problem(console, text));
+    if let Err(error) = settings::set_hostname(&hostname) {
+        problem(console, format!("cannot set the host name to {hostname}: {error}"));
+    }
+    let parameters = Parameters::from_command_line(&line);
+    Machine { manifest, slot, disk, data, hostname, quiet, parameters, degraded }
+}
+
+fn read_manifest() -> Result<Manifest, String> {
+    let path = Path::new("/").join(manifest::PATH);
+    let bytes = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    Manifest::from_json(&bytes).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// The manifest's name unless `/data` has one.
+fn hostname(manifest: &Manifest, mut problem: impl FnMut(String)) -> String {
+    let path = machine_file(HOSTNAME);
+    match fs::read_to_string(&path) {
+        Ok(text) if settings::is_hostname(text.trim()) => return text.trim().to_owned(),
+        Ok(text) => problem(format!("{}: `{}` is not a host name", path.display(), text.trim())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => problem(format!("{}: {error}", path.display())),
+    }
+    manifest.hostname.clone()
+}
+
+/// A file of the machine's own on `/data`.
+pub fn machine_file(name: &str) -> std::path::PathBuf {
+    Path::new(data::DATA).join(data::MACHINE_FOLDER).join(name)
+}

@@ -1,0 +1,112 @@
+//! When the wall clock is set, and how: rules without side effects.
+//!
+//! Until the milestone `clock` the clock is set to what the network says, in either direction: who needs the right
+//! time waits for the milestone. After it small errors are slewed and larger ones stepped, and a step backwards is
+//! always said.
+
+use std::time::Duration;
+
+use crate::net::sntp::{Answer, CEILING, FLOOR};
+
+/// Errors up to this are slewed: half a second, the most the kernel's `adjtime` is meant for.
+const SLEW: i128 = 500_000_000;
+
+/// A lone server is not believed about more than this when the machine has a hardware clock that makes sense.
+const LONE_SERVER: i128 = 86_400 * 1_000_000_000;
+
+/// How long a machine with a hardware clock waits for time servers before it trusts that clock.
+pub const HARDWARE_CLOCK_AFTER: Duration = Duration::from_secs(15);
+
+/// What is to be done with an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Correction {
+    /// Set the clock to this.
+    Step(Duration),
+    /// Let the kernel drift there, by this many microseconds.
+    Slew(i64),
+    /// Do not believe it.
+    Refuse(&'static str),
+}
+
+/// Decides about an answer. `wall` is the clock now, `saved` the newest time known to have been reached,
+/// `hardware` whether the machine has a clock that runs while it is off.
+pub fn correct(answer: Answer, wall: Duration, saved: Duration, hardware: bool) -> Correction {
+    let target = wall.as_nanos() as i128 + answer.offset;
+    let (Ok(seconds), nanos) =
+        (u64::try_from(target.div_euclid(1_000_000_000)), target.rem_euclid(1_000_000_000))
+    else {
+        return Correction::Refuse("it is before 1970");
+    };
+    let target = Duration::new(seconds, nanos as u32);
+    if target < FLOOR || target >= CEILING {
+        return Correction::Refuse("no such time can be");
+    }
+    // An hour of grace: the saved time may come from a clock that ran fast.
+    if target + Duration::from_secs(3600) < saved {
+        return Correction::Refuse("this machine has already been running later than that");
+    }
+    let makes_sense = hardware && wall >= FLOOR.max(saved) && wall < CEILING;
+    if makes_sense && answer.agreeing < 2 && answer.offset.abs() > LONE_SERVER {
+        return Correction::Refuse("one server alone is more than a day away from the hardware clock");
+    }
+    if answer.offset.abs() <= SLEW {
+        Correction::Slew((answer.offset / 1000) as i64)
+    } else {
+        Correction::Step(target)
+    }
+}
+
+/// The time to begin with: the hardware clock's, unless it is before the newest time known to have been reached.
+pub fn beginning(wall: Duration, saved: Duration) -> Option<Duration> {
+    let earliest = if saved < CEILING { saved.max(FLOOR) } else { FLOOR };
+    (wall < earliest || wall >= CEILING).then_some(earliest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Duration = Duration::from_secs(1_800_000_000);
+    const SECOND: i128 = 1_000_000_000;
+
+    fn one(offset: i128) -> Answer {
+        Answer { offset, agreeing: 1 }
+    }
+
+    #[test]
+    fn small_errors_are_slewed_and_large_ones_stepped() {
+        assert_eq!(correct(one(-20_000_000), NOW, FLOOR, false), Correction::Slew(-20_000));
+        assert_eq!(
+            correct(one(90 * SECOND), NOW, FLOOR, false),
+            Correction::Step(NOW + Duration::from_secs(90))
+        );
+        assert_eq!(
+            correct(one(-90 * SECOND), NOW, FLOOR, true),
+            Correction::Step(NOW - Duration::from_secs(90))
+        );
+    }
+
+    #[test]
+    fn liars_are_not_believed() {
+        let years = 5 * 365 * 86_400 * SECOND;
+        assert!(matches!(correct(one(years), NOW, FLOOR, true), Correction::Refuse(_)));
+        assert!(matches!(
+            correct(Answer { offset: years, agreeing: 2 }, NOW, FLOOR, true),
+            Correction::Step(_)
+        ));
+        assert!(matches!(correct(one(years), FLOOR, FLOOR, false), Correction::Step(_)));
+        assert!(matches!(correct(one(-90 * 86_400 * SECOND), NOW, NOW, false), Correction::Refuse(_)));
+        for offset in [i128::from(i64::MIN), i128::from(i64::MAX), -60 * 365 * 86_400 * SECOND] {
+            assert!(matches!(correct(one(offset), NOW, FLOOR, false), Correction::Refuse(_)), "{offset}");
+        }
+    }
+
+    #[test]
+    fn a_machine_begins_no_earlier_than_it_ended() {
+        assert_eq!(beginning(Duration::ZERO, NOW), Some(NOW));
+        assert_eq!(beginning(NOW, Duration::ZERO), None);
+        assert_eq!(beginning(Duration::ZERO, Duration::ZERO), Some(FLOOR));
+        assert_eq!(beginning(NOW, Duration::MAX), None);
+        assert_eq!(beginning(Duration::MAX, NOW), Some(NOW));
+    }
+}

@@ -1,0 +1,105 @@
+//! Loads the modules that devices ask for, in a thread of its own: a driver's start can take seconds, in which
+//! init has services to look after.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
+
+use super::wake::{Report, Reporter};
+use crate::linux::modules::Modules;
+
+/// Hands modaliases to the thread.
+#[derive(Debug)]
+pub struct DeviceLoader(Sender<String>);
+
+impl DeviceLoader {
+    /// Starts the thread. It first loads `named`, then what the devices present ask for, then what is handed to it.
+    pub fn start(modules: Modules, named: Vec<String>, reporter: Reporter) -> io::Result<Self> {
+        let (sender, receiver) = mpsc::channel();
+        thread::Builder::new()
+            .name("devices".to_owned())
+            .stack_size(256 << 10)
+            .spawn(move || run(&modules, &named, &receiver, &reporter))?;
+        Ok(DeviceLoader(sender))
+    }
+
+    /// A device came that wants a driver for `modalias`.
+    pub fn wants(&self, modalias: String) {
+        // The thread ends only with init.
+        let _gone = self.0.send(modalias);
+    }
+}
+
+fn run(modules: &Modules, named: &[String], receiver: &Receiver<String>, reporter: &Reporter) {
+    for name in named {
+        match modules.request(name) {
+            Ok(true) => {}
+            Ok(false) if is_built_in(name) => {}
+            Ok(false) => reporter.send(Report::Problem(format!("module {name} is not in the image"))),
+            Err(error) => reporter.send(Report::Problem(format!("cannot load module {name}: {error}"))),
+        }
+    }
+    let mut seen = BTreeSet::new();
+    let mut wanted: Vec<String> = present().into_iter().filter(|alias| seen.insert(alias.clone())).collect();
+    loop {
+        if !wanted.is_empty() {
+            load(modules, &wanted, reporter);
+        }
+        let Ok(first) = receiver.recv() else { return };
+        // A hub that is plugged in announces many devices; the alias file is read once for all of them.
+        wanted = std::iter::once(first)
+            .chain(receiver.try_iter())
+            .filter(|alias| seen.insert(alias.clone()))
+            .collect();
+    }
+}
+
+fn load(modules: &Modules, wanted: &[String], reporter: &Reporter) {
+    let names = match modules.for_aliases(wanted) {
+        Ok(names) => names,
+        Err(error) => {
+            return reporter.send(Report::Problem(format!("cannot read the module aliases: {error}")));
+        }
+    };
+    for name in names {
+        match modules.load(&name) {
+            Ok(_) => {}
+            // The driver looked at the device and it is not for it.
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {}
+            Err(error) => reporter.send(Report::Problem(format!("cannot load module {name}: {error}"))),
+        }
+    }
+}
+
+/// A module that is part of the kernel may show in sysfs, if it has parameters or a version.
+fn is_built_in(name: &str) -> bool {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let file = format!("/{}.ko", name.replace('-', "_"));
+    Path::new("/sys/module").join(name.replace('-', "_")).exists()
+        || fs::read_to_string(format!("/lib/modules/{release}/modules.builtin"))
+            .is_ok_and(|text| text.lines().any(|line| line.replace('-', "_").ends_with(&file)))
+}
+
+/// Modaliases of all devices the kernel shows.
+fn present() -> Vec<String> {
+    let mut aliases = Vec::new();
+    let Ok(buses) = fs::read_dir("/sys/bus") else { return aliases };
+    for bus in buses.flatten() {
+        let Ok(devices) = fs::read_dir(bus.path().join("devices")) else { continue };
+        for device in devices.flatten() {
+            if let Ok(alias) = fs::read_to_string(device.path().join("modalias")) {
+                aliases.push(alias.trim().to_owned());
+            }
+        }
+    }
+    // Input devices are on no bus.
+    if let Ok(inputs) = fs::read_dir("/sys/class/input") {
+        let read = |entry: fs::DirEntry| fs::read_to_string(entry.path().join("modalias")).ok();
+        aliases.extend(inputs.flatten().filter_map(read).map(|alias| alias.trim().to_owned()));
+    }
+    aliases.retain(|alias| !alias.is_empty());
+    aliases
+}

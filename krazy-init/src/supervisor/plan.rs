@@ -1,0 +1,221 @@
+//! From the manifest to what is run: every default resolved, every doubt told.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use krazy_boot::manifest::{FORMAT, Kernel, Manifest, Program, Service, ServiceSettings};
+
+use super::accounts;
+use super::state::{After, Milestone, Rules};
+use crate::linux::{data, signals};
+
+/// Where programs are.
+pub const BIN: &str = "/bin";
+
+/// The program that is not a service.
+const INIT: &str = "init";
+
+/// The management service, which needs to be root; the host says so in the manifest, this is for when there is none.
+const ADMIND: &str = "krazy-admind";
+
+/// How one service is started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spec {
+    /// Its name.
+    pub name: String,
+    /// The file to execute.
+    pub program: PathBuf,
+    /// Arguments after the program's name.
+    pub arguments: Vec<String>,
+    /// The whole environment.
+    pub environment: Vec<(String, String)>,
+    /// Where it starts.
+    pub folder: PathBuf,
+    /// Its HOME.
+    pub home: PathBuf,
+    /// User and group.
+    pub uid: u32,
+    /// What asks it to end.
+    pub stop_signal: i32,
+}
+
+/// All services, by index.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// How each is started.
+    pub specs: Vec<Spec>,
+    /// When each is started.
+    pub rules: Vec<Rules>,
+    /// What the manifest asks for and cannot be.
+    pub problems: Vec<String>,
+}
+
+/// Resolves a manifest.
+pub fn plan(manifest: &Manifest) -> Plan {
+    let user = |service: &Service| service.settings.user.clone().unwrap_or_else(|| service.name.clone());
+    let users: Vec<String> = manifest.services.iter().map(user).collect();
+    let uids = accounts::assign(users.iter().map(String::as_str));
+    let mut plan = Plan::default();
+    for (service, user) in manifest.services.iter().zip(users) {
+        let name = &service.name;
+        let settings = &service.settings;
+        let uid = uids.get(&user).copied().unwrap_or_default();
+        let home = data::home(if user == accounts::ROOT { name } else { &user });
+        let stop_signal = signals::parse(&settings.stop_signal).unwrap_or_else(|| {
+            let text =
+                format!("service {name}: unknown stop-signal `{}`, TERM is used", settings.stop_signal);
+            plan.problems.push(text);
+            libc::SIGTERM
+        });
+        let mut after = Vec::new();
+        for wanted in &settings.after {
+            match after_named(wanted, manifest) {
+                Some(known) => after.push(known),
+                None => plan.problems.push(format!("service {name}: there is no `{wanted}` to start after")),
+            }
+        }
+        plan.rules.push(Rules {
+            name: name.clone(),
+            after,
+            restart: settings.restart,
+            stop_timeout: Duration::from_secs(settings.stop_timeout.into()),
+            required: settings.required,
+            announces_ready: false,
+        });
+        plan.specs.push(Spec {
+            name: name.clone(),
+            program: Path::new(BIN).join(name),
+            arguments: settings.args.clone(),
+            environment: environment(settings, &user, &home),
+            folder: settings.workdir.as_ref().map_or_else(|| home.clone(), PathBuf::from),
+            home,
+            uid,
+            stop_signal,
+        });
+    }
+    plan
+}
+
+fn after_named(name: &str, manifest: &Manifest) -> Option<After> {
+    match name {
+        "network" => Some(After::Milestone(Milestone::Network)),
+        "clock" => Some(After::Milestone(Milestone::Clock)),
+        "data" => Some(After::Milestone(Milestone::Data)),
+        _ => manifest.services.iter().position(|service| service.name == name).map(After::Service),
+    }
+}
+
+/// The base environment, and the service's own, which wins.
+fn environment(settings: &ServiceSettings, user: &str, home: &Path) -> Vec<(String, String)> {
+    let base = [("PATH", BIN), ("HOME", &home.to_string_lossy()), ("USER", user), ("LOGNAME", user)];
+    base.into_iter()
+        .filter(|(key, _)| !settings.env.contains_key(*key))
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .chain(settings.env.iter().map(|(key, value)| (key.clone(), value.clone())))
+        .collect()
+}
+
+/// A manifest for a root that has none: every executable in `bin` but init is a service with the defaults.
+pub fn manifest_of(bin: &Path) -> std::io::Result<Manifest> {
+    let mut services = Vec::new();
+    for entry in fs::read_dir(bin)? {
+        let entry = entry?;
+        let metadata = fs::metadata(entry.path());
+        let executable = metadata.is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0);
+        if let Ok(name) = entry.file_name().into_string()
+            && executable
+            && name != INIT
+        {
+            let user = (name == ADMIND).then(|| accounts::ROOT.to_owned());
+            services.push(Service {
+                name,
+                program: unknown_program(),
+                settings: ServiceSettings { user, ..ServiceSettings::default() },
+            });
+        }
+    }
+    services.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(Manifest { services, ..empty_manifest() })
+}
+
+/// A manifest that names nothing.
+pub fn empty_manifest() -> Manifest {
+    Manifest {
+        format: FORMAT,
+        name: "appliance".to_owned(),
+        version: "unknown".to_owned(),
+        board: std::env::consts::ARCH.to_owned(),
+        build_id: String::new(),
+        hostname: "krazy".to_owned(),
+        kernel: Kernel { release: String::new(), origin: String::new(), sha256: String::new() },
+        init: unknown_program(),
+        services: Vec::new(),
+        boot_writable: false,
+        modules: Vec::new(),
+    }
+}
+
+fn unknown_program() -> Program {
+    Program { package: String::new(), version: String::new(), source: String::new(), sha256: String::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest(services: &[(&str, ServiceSettings)]) -> Manifest {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, _) in services {
+            fs::write(dir.path().join(name), "").unwrap();
+            fs::set_permissions(dir.path().join(name), fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        fs::write(dir.path().join("notes.txt"), "").unwrap();
+        fs::copy(dir.path().join(services[0].0), dir.path().join(INIT)).unwrap();
+        let mut manifest = manifest_of(dir.path()).unwrap();
+        for (name, settings) in services {
+            manifest.services.iter_mut().find(|s| s.name == *name).unwrap().settings = settings.clone();
+        }
+        manifest
+    }
+
+    #[test]
+    fn without_configuration_every_program_is_a_service_of_its_own() {
+        let manifest = manifest(&[("web", ServiceSettings::default()), ("db", ServiceSettings::default())]);
+        let plan = plan(&manifest);
+        assert!(plan.problems.is_empty());
+        let [db, web] = &plan.specs[..] else { panic!("{:?}", plan.specs) };
+        assert_eq!((web.name.as_str(), web.program.as_path()), ("web", Path::new("/bin/web")));
+        assert_eq!(web.folder, Path::new("/data/web"));
+        assert!(web.uid != db.uid && web.uid >= 10_000);
+        assert!(web.environment.contains(&("HOME".into(), "/data/web".into())));
+    }
+
+    #[test]
+    fn settings_are_resolved_and_doubts_told() {
+        let settings = ServiceSettings {
+            after: vec!["db".into(), "network".into(), "tea".into()],
+            user: Some("root".into()),
+            stop_signal: "SIGBREW".into(),
+            env: [("HOME".to_owned(), "/elsewhere".to_owned())].into(),
+            workdir: Some("/tmp".into()),
+            ..ServiceSettings::default()
+        };
+        let shared = ServiceSettings { user: Some("shared".into()), ..ServiceSettings::default() };
+        let plan = plan(&manifest(&[("web", settings), ("db", shared.clone()), ("api", shared)]));
+        let [api, db, web] = &plan.specs[..] else { panic!("{:?}", plan.specs) };
+        assert_eq!(plan.rules[2].after, [After::Service(1), After::Milestone(Milestone::Network)]);
+        assert_eq!((web.uid, web.stop_signal), (0, 15));
+        assert_eq!((web.home.as_path(), web.folder.as_path()), (Path::new("/data/web"), Path::new("/tmp")));
+        assert_eq!(web.environment.iter().filter(|(key, _)| key == "HOME").count(), 1);
+        assert_eq!((api.uid, &api.home), (db.uid, &db.home));
+        assert_eq!(
+            plan.problems,
+            [
+                "service web: unknown stop-signal `SIGBREW`, TERM is used",
+                "service web: there is no `tea` to start after"
+            ]
+        );
+    }
+}

@@ -1,0 +1,156 @@
+//! What the loop waits on: descriptors with names instead of numbers.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::buffer::spare_capacity;
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+
+use crate::control::LogStream;
+
+/// A descriptor the loop waits on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Signals to init.
+    Signals,
+    /// The kernel's announcements of devices.
+    Uevents,
+    /// Reports of threads.
+    Inbox,
+    /// The console takes more.
+    Console,
+    /// A new connection to the control socket.
+    Listener,
+    /// A connection to the control socket.
+    Client(u32),
+    /// Output of a service.
+    Output(u32, LogStream),
+    /// A power button.
+    Button(u32),
+    /// Changes of network interfaces.
+    Links,
+    /// DHCP of the interface with this index.
+    Dhcp(u32),
+}
+
+impl Source {
+    fn encode(self) -> u64 {
+        let (kind, index) = match self {
+            Source::Signals => (0, 0),
+            Source::Uevents => (1, 0),
+            Source::Inbox => (2, 0),
+            Source::Console => (3, 0),
+            Source::Listener => (4, 0),
+            Source::Client(n) => (5, n),
+            Source::Output(n, LogStream::Out) => (6, n),
+            Source::Output(n, LogStream::Err) => (7, n),
+            Source::Button(n) => (8, n),
+            Source::Links => (9, 0),
+            Source::Dhcp(n) => (10, n),
+        };
+        kind << 32 | u64::from(index)
+    }
+
+    fn decode(data: u64) -> Option<Self> {
+        let index = (data & 0xffff_ffff) as u32;
+        Some(match data >> 32 {
+            0 => Source::Signals,
+            1 => Source::Uevents,
+            2 => Source::Inbox,
+            3 => Source::Console,
+            4 => Source::Listener,
+            5 => Source::Client(index),
+            6 => Source::Output(index, LogStream::Out),
+            7 => Source::Output(index, LogStream::Err),
+            8 => Source::Button(index),
+            9 => Source::Links,
+            10 => Source::Dhcp(index),
+            _ => return None,
+        })
+    }
+}
+
+/// An epoll instance.
+pub struct Poller {
+    epoll: OwnedFd,
+    events: Vec<Event>,
+}
+
+impl Poller {
+    /// An empty one.
+    pub fn new() -> io::Result<Self> {
+        Ok(Poller { epoll: epoll::create(CreateFlags::CLOEXEC)?, events: Vec::with_capacity(64) })
+    }
+
+    /// Waits for `descriptor` to become readable from now on. It leaves by being closed.
+    pub fn add(&self, descriptor: impl AsFd, source: Source) -> io::Result<()> {
+        Ok(epoll::add(&self.epoll, descriptor, EventData::new_u64(source.encode()), EventFlags::IN)?)
+    }
+
+    /// Waits for room to write too, or no longer.
+    pub fn set_writing(&self, descriptor: impl AsFd, source: Source, writing: bool) -> io::Result<()> {
+        let flags = if writing { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
+        Ok(epoll::modify(&self.epoll, descriptor, EventData::new_u64(source.encode()), flags)?)
+    }
+
+    /// Waits for room to write only.
+    pub fn add_writing(&self, descriptor: impl AsFd, source: Source) -> io::Result<()> {
+        Ok(epoll::add(&self.epoll, descriptor, EventData::new_u64(source.encode()), EventFlags::OUT)?)
+    }
+
+    /// Waits for it no longer.
+    pub fn remove(&self, descriptor: impl AsFd) -> io::Result<()> {
+        Ok(epoll::delete(&self.epoll, descriptor)?)
+    }
+
+    /// Waits for something to happen, at most `limit`, and says to whom.
+    pub fn wait(&mut self, limit: Option<Duration>, ready: &mut Vec<Source>) -> io::Result<()> {
+        ready.clear();
+        self.events.clear();
+        // Old kernels count milliseconds in an int; an hour is as good as for ever.
+        let limit = limit.map(|limit| limit.min(Duration::from_secs(3600))).map(|limit| Timespec {
+            tv_sec: limit.as_secs().try_into().unwrap_or(i64::MAX),
+            tv_nsec: limit.subsec_nanos().into(),
+        });
+        match epoll::wait(&self.epoll, spare_capacity(&mut self.events), limit.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        ready.extend(self.events.iter().filter_map(|event| Source::decode(event.data.u64())));
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Poller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Poller").field(&self.epoll).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_survive_the_kernel() {
+        let sources = [
+            Source::Signals,
+            Source::Uevents,
+            Source::Inbox,
+            Source::Console,
+            Source::Listener,
+            Source::Client(u32::MAX),
+            Source::Output(7, LogStream::Out),
+            Source::Output(7, LogStream::Err),
+            Source::Button(1),
+            Source::Links,
+            Source::Dhcp(2),
+        ];
+        for source in sources {
+            assert_eq!(Source::decode(source.encode()), Some(source));
+        }
+        assert_eq!(Source::decode(u64::MAX), None);
+    }
+}

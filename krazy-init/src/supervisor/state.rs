@@ -1,0 +1,503 @@
+//! Which service runs when: a state machine without side effects. [`Supervisor::handle`] takes an [`Event`] and
+//! appends [`Action`]s; whoever owns it carries them out and reports back with further events.
+//!
+//! Time is monotonic, counted from the kernel's start. [`Supervisor::deadline`] says when [`Event::Tick`] is due.
+
+use std::time::Duration;
+
+use krazy_boot::manifest::Restart;
+
+use super::backoff::{self, STABLE};
+use crate::control::{ExitReason, ServiceState};
+use crate::linux::power::End;
+
+/// How long a service waits for what stands in its `after` before it is started without.
+pub const WAIT_LIMIT: Duration = Duration::from_secs(60);
+
+/// How long the machine waits for a process that even SIGKILL does not end (it hangs in the kernel).
+const UNKILLABLE: Duration = Duration::from_secs(5);
+
+/// What services can wait for besides each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Milestone {
+    /// An interface has an address and a default route.
+    Network,
+    /// The clock is right.
+    Clock,
+    /// `/data` is there, or it is certain that it will not be.
+    Data,
+}
+
+/// Something in a service's `after`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// The service with this index is ready.
+    Service(usize),
+    /// A milestone was reached.
+    Milestone(Milestone),
+}
+
+/// What the state machine needs to know of a service.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// For messages.
+    pub name: String,
+    /// What it waits for at boot.
+    pub after: Vec<After>,
+    /// When it is started again.
+    pub restart: Restart,
+    /// Between the stop signal and SIGKILL.
+    pub stop_timeout: Duration,
+    /// Whether the machine is stable only if this service is.
+    pub required: bool,
+    /// Whether it says itself when it is ready, instead of being so once it runs.
+    pub announces_ready: bool,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The machine is ready for services.
+    Begin,
+    /// Time has passed.
+    Tick,
+    /// A milestone was reached.
+    Reached(Milestone),
+    /// [`Action::Spawn`] succeeded.
+    Started(usize),
+    /// [`Action::Spawn`] failed.
+    StartFailed(usize, String),
+    /// A service says it is ready.
+    Ready(usize),
+    /// A service's main process ended.
+    Exited(usize, ExitReason),
+    /// Someone wants it started.
+    Start(usize),
+    /// Someone wants it stopped.
+    Stop(usize),
+    /// Someone wants it stopped and started.
+    Restart(usize),
+    /// The machine is to end.
+    Shutdown(End),
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Start the service's main process and report [`Event::Started`] or [`Event::StartFailed`].
+    Spawn(usize),
+    /// Send the service its stop signal.
+    Terminate(usize),
+    /// Kill everything the service has started.
+    Kill(usize),
+    /// The main process is gone: end whatever it left behind.
+    Sweep(usize),
+    /// Tell the console about a service.
+    Say(usize, String),
+    /// Every service was started once.
+    Up,
+    /// All services are down: end the machine.
+    End(End),
+}
+
+/// Where a service is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum State {
+    Waiting {
+        since: Duration,
+    },
+    /// Spawn was ordered. A wish to stop that comes now is kept for when the outcome is known.
+    Starting {
+        then: Option<Then>,
+    },
+    Running {
+        since: Duration,
+        ready: bool,
+    },
+    Backoff {
+        until: Duration,
+    },
+    Stopping {
+        kill_at: Duration,
+        killed: bool,
+        then: Then,
+    },
+    Stopped,
+    Exited,
+}
+
+/// What follows a stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    StayStopped,
+    StartAgain,
+}
+
+#[derive(Clone, Debug)]
+struct Service {
+    rules: Rules,
+    state: State,
+    failures: u32,
+    restarts: u32,
+    last_exit: Option<ExitReason>,
+}
+
+/// What can be asked about a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    /// What it is doing.
+    pub state: ServiceState,
+    /// Since when it runs.
+    pub running_since: Option<Duration>,
+    /// How often it was started again after it ended by itself.
+    pub restarts: u32,
+    /// How it last ended.
+    pub last_exit: Option<ExitReason>,
+    /// When it will be started.
+    pub next_start: Option<Duration>,
+    /// Whether it has run long enough, or ended as it should.
+    pub stable: bool,
+    /// Whether it keeps ending.
+    pub crash_loop: bool,
+    /// Whether the machine is stable only if this service is.
+    pub required: bool,
+    /// What it still waits for.
+    pub waiting_for: Vec<After>,
+}
+
+/// All services of the machine.
+#[derive(Clone, Debug)]
+pub struct Supervisor {
+    services: Vec<Service>,
+    reached: Vec<Milestone>,
+    begun: bool,
+    up: bool,
+    ending: Option<End>,
+    ended: bool,
+}
+
+impl Supervisor {
+    /// Services in the order of their indices; nothing runs before [`Event::Begin`].
+    pub fn new(rules: Vec<Rules>) -> Self {
+        let service = |rules| Service {
+            rules,
+            state: State::Waiting { since: Duration::ZERO },
+            failures: 0,
+            restarts: 0,
+            last_exit: None,
+        };
+        Supervisor {
+            services: rules.into_iter().map(service).collect(),
+            reached: Vec::new(),
+            begun: false,
+            up: false,
+            ending: None,
+            ended: false,
+        }
+    }
+
+    /// Takes note of `event` at time `now`. Indices that do not exist, and reports that do not fit a service's
+    /// state, change nothing.
+    pub fn handle(&mut self, now: Duration, event: Event, actions: &mut Vec<Action>) {
+        match event {
+            Event::Begin => {
+                self.begun = true;
+                for service in &mut self.services {
+                    service.state = State::Waiting { since: now };
+                }
+            }
+            Event::Tick => {}
+            Event::Reached(milestone) => {
+                if !self.reached.contains(&milestone) {
+                    self.reached.push(milestone);
+                }
+            }
+            Event::Started(id) => self.started(id, now, actions),
+            Event::StartFailed(id, why) => {
+                if matches!(self.state(id), Some(State::Starting { .. })) {
+                    self.ended_by_itself(id, now, ExitReason::NotStarted(why), actions);
+                }
+            }
+            Event::Ready(id) => {
+                if let Some(Service { state: State::Running { ready, .. }, .. }) = self.services.get_mut(id) {
+                    *ready = true;
+                }
+            }
+            Event::Exited(id, reason) => {
+                let alive = [ServiceState::Running, ServiceState::Stopping];
+                if self.view(id, now).is_some_and(|view| alive.contains(&view.state)) {
+                    actions.push(Action::Sweep(id));
+                    self.ended_by_itself(id, now, reason, actions);
+                }
+            }
+            Event::Start(id) => self.start(id, actions),
+            Event::Stop(id) => self.stop(id, now, Then::StayStopped, actions),
+            Event::Restart(id) => self.stop(id, now, Then::StartAgain, actions),
+            Event::Shutdown(end) => {
+                self.ending = Some(end);
+                for id in 0..self.services.len() {
+                    self.stop(id, now, Then::StayStopped, actions);
+                }
+            }
+        }
+        self.advance(now, actions);
+    }
+
+    /// When the next [`Event::Tick`] is due, if ever.
+    pub fn deadline(&self) -> Option<Duration> {
+        let of = |service: &Service| match &service.state {
+            State::Waiting { since } if self.begun => Some(*since + WAIT_LIMIT),
+            State::Running { since, .. } if service.failures > 0 => Some(*since + STABLE),
+            State::Backoff { until } => Some(*until),
+            State::Stopping { kill_at, killed: false, .. } => Some(*kill_at),
+            State::Stopping { kill_at, killed: true, .. } if self.ending.is_some() => {
+                Some(*kill_at + UNKILLABLE)
+            }
+            _ => None,
+        };
+        self.services.iter().filter_map(of).min()
+    }
+
+    /// Whether every required service is stable.
+    pub fn is_stable(&self, now: Duration) -> bool {
+        self.begun && self.unstable(now).next().is_none()
+    }
+
+    /// Names of the required services that are not stable.
+    pub fn unstable(&self, now: Duration) -> impl Iterator<Item = &str> {
+        self.services
+            .iter()
+            .filter(move |service| service.rules.required && !service.is_stable(now))
+            .map(|service| service.rules.name.as_str())
+    }
+
+    /// Whether the machine is on its way down.
+    pub fn is_ending(&self) -> bool {
+        self.ending.is_some()
+    }
+
+    /// Whether `milestone` was reached.
+    pub fn has_reached(&self, milestone: Milestone) -> bool {
+        self.reached.contains(&milestone)
+    }
+
+    /// What service `id` is doing; `None` if there is no such service.
+    pub fn view(&self, id: usize, now: Duration) -> Option<View> {
+        let service = self.services.get(id)?;
+        let (state, running_since, next_start) = match &service.state {
+            State::Waiting { .. } => (ServiceState::Waiting, None, None),
+            State::Starting { .. } => (ServiceState::Backoff, None, Some(now)),
+            State::Running { since, .. } => (ServiceState::Running, Some(*since), None),
+            State::Backoff { until } => (ServiceState::Backoff, None, Some(*until)),
+            State::Stopping { .. } => (ServiceState::Stopping, None, None),
+            State::Stopped => (ServiceState::Stopped, None, None),
+            State::Exited => (ServiceState::Exited, None, None),
+        };
+        let waiting = matches!(service.state, State::Waiting { .. });
+        Some(View {
+            state,
+            running_since,
+            restarts: service.restarts,
+            last_exit: service.last_exit.clone(),
+            next_start,
+            stable: service.is_stable(now),
+            crash_loop: service.failures >= backoff::CRASH_LOOP,
+            required: service.rules.required,
+            waiting_for: if waiting { self.missing(service) } else { Vec::new() },
+        })
+    }
+
+    fn state(&self, id: usize) -> Option<&State> {
+        self.services.get(id).map(|service| &service.state)
+    }
+
+    fn started(&mut self, id: usize, now: Duration, actions: &mut Vec<Action>) {
+        let Some(service) = self.services.get_mut(id) else { return };
+        let State::Starting { then } = service.state else { return };
+        service.state = State::Running { since: now, ready: !service.rules.announces_ready };
+        if let Some(then) = then {
+            self.stop(id, now, then, actions);
+        }
+    }
+
+    /// A service ended, or could not be started: decides what follows.
+    fn ended_by_itself(&mut self, id: usize, now: Duration, reason: ExitReason, actions: &mut Vec<Action>) {
+        let ending = self.ending.is_some();
+        let Some(service) = self.services.get_mut(id) else { return };
+        let asked_for = match &service.state {
+            State::Stopping { then, .. } => Some(*then),
+            State::Starting { then } => *then,
+            _ => None,
+        };
+        let success = reason.is_success();
+        let was_stable = matches!(service.state, State::Running { since, .. } if now >= since + STABLE);
+        service.last_exit = Some(reason.clone());
+        service.state = match (asked_for, service.rules.restart) {
+            (Some(Then::StartAgain), _) if !ending => {
+                actions.push(Action::Spawn(id));
+                State::Starting { then: None }
+            }
+            (Some(_), _) => State::Stopped,
+            (None, _) if ending => State::Stopped,
+            (None, Restart::Never) => State::Exited,
+            (None, Restart::OnFailure) if success => State::Exited,
+            (None, Restart::Always | Restart::OnFailure) => {
+                service.failures = if was_stable { 1 } else { service.failures.saturating_add(1) };
+                let pause = backoff::pause(service.failures);
+                service.restarts = service.restarts.saturating_add(1);
+                let text = match service.failures {
+                    backoff::CRASH_LOOP => Some(format!(
+                        "keeps ending ({reason}), now tried every {} s at the slowest",
+                        backoff::LONGEST.as_secs()
+                    )),
+                    // A crash loop is said once, not every 30 s for years.
+                    n if n > backoff::CRASH_LOOP => None,
+                    _ => Some(format!("ended ({reason}), starting again in {} ms", pause.as_millis())),
+                };
+                actions.extend(text.map(|text| Action::Say(id, text)));
+                State::Backoff { until: now + pause }
+            }
+        };
+        if service.state == State::Exited && !success {
+            actions.push(Action::Say(id, format!("ended ({reason}) and stays so")));
+        }
+    }
+
+    fn start(&mut self, id: usize, actions: &mut Vec<Action>) {
+        if self.ending.is_some() || !self.begun {
+            return;
+        }
+        let Some(service) = self.services.get_mut(id) else { return };
+        match &mut service.state {
+            State::Waiting { .. } | State::Backoff { .. } | State::Stopped | State::Exited => {
+                service.failures = 0;
+                service.spawn(id, actions);
+            }
+            State::Stopping { then, .. } | State::Starting { then: Some(then) } => *then = Then::StartAgain,
+            State::Starting { then: None } | State::Running { .. } => {}
+        }
+    }
+
+    fn stop(&mut self, id: usize, now: Duration, then: Then, actions: &mut Vec<Action>) {
+        let then = if self.ending.is_some() { Then::StayStopped } else { then };
+        let Some(service) = self.services.get_mut(id) else { return };
+        match &mut service.state {
+            State::Running { .. } => {
+                actions.push(Action::Terminate(id));
+                let kill_at = now + service.rules.stop_timeout;
+                service.state = State::Stopping { kill_at, killed: false, then };
+                service.failures = 0;
+            }
+            State::Stopping { then: planned, .. } => *planned = then,
+            State::Starting { then: planned } => *planned = Some(then),
+            State::Waiting { .. } | State::Backoff { .. } | State::Stopped | State::Exited => match then {
+                Then::StartAgain => self.start(id, actions),
+                Then::StayStopped => service.state = State::Stopped,
+            },
+        }
+    }
+
+    /// Does what time and other services' progress allow.
+    fn advance(&mut self, now: Duration, actions: &mut Vec<Action>) {
+        if !self.begun && self.ending.is_none() {
+            return;
+        }
+        for id in 0..self.services.len() {
+            self.advance_one(id, now, actions);
+        }
+        let waits =
+            |service: &Service| matches!(service.state, State::Waiting { .. } | State::Starting { .. });
+        if !self.up && self.ending.is_none() && !self.services.iter().any(waits) {
+            self.up = true;
+            actions.push(Action::Up);
+        }
+        let down = |service: &Service| matches!(service.state, State::Stopped | State::Exited);
+        if let Some(end) = self.ending
+            && !self.ended
+            && self.services.iter().all(down)
+        {
+            self.ended = true;
+            actions.push(Action::End(end));
+        }
+    }
+
+    fn advance_one(&mut self, id: usize, now: Duration, actions: &mut Vec<Action>) {
+        let service = &self.services[id];
+        match service.state {
+            State::Waiting { since } => {
+                let missing = self.missing(service);
+                if missing.is_empty() || now >= since + WAIT_LIMIT {
+                    if !missing.is_empty() {
+                        let names: Vec<String> = missing.iter().map(|after| self.name(*after)).collect();
+                        let text = format!(
+                            "started without {}, which did not come within {} s",
+                            names.join(", "),
+                            WAIT_LIMIT.as_secs()
+                        );
+                        actions.push(Action::Say(id, text));
+                    }
+                    self.services[id].spawn(id, actions);
+                }
+            }
+            State::Running { since, .. } if now >= since + STABLE => self.services[id].failures = 0,
+            State::Backoff { until } if now >= until => self.services[id].spawn(id, actions),
+            State::Stopping { kill_at, killed: false, then } if now >= kill_at => {
+                actions.push(Action::Say(id, "did not end in time and is killed".to_owned()));
+                actions.push(Action::Kill(id));
+                self.services[id].state = State::Stopping { kill_at: now, killed: true, then };
+            }
+            State::Stopping { kill_at, killed: true, .. }
+                if self.ending.is_some() && now >= kill_at + UNKILLABLE =>
+            {
+                actions.push(Action::Say(id, "cannot be killed, going on without".to_owned()));
+                self.services[id].state = State::Stopped;
+            }
+            _ => {}
+        }
+    }
+
+    /// What `service` waits for and is not there.
+    fn missing(&self, service: &Service) -> Vec<After> {
+        let is_missing = |after: &After| match after {
+            After::Milestone(milestone) => !self.reached.contains(milestone),
+            After::Service(other) => match self.services.get(*other) {
+                Some(other) => match &other.state {
+                    State::Running { ready, .. } => !ready,
+                    State::Exited => !other.last_exit.as_ref().is_some_and(ExitReason::is_success),
+                    _ => true,
+                },
+                None => false,
+            },
+        };
+        service.rules.after.iter().copied().filter(is_missing).collect()
+    }
+
+    /// How people call it.
+    pub fn name(&self, after: After) -> String {
+        match after {
+            After::Milestone(Milestone::Network) => "network".to_owned(),
+            After::Milestone(Milestone::Clock) => "clock".to_owned(),
+            After::Milestone(Milestone::Data) => "data".to_owned(),
+            After::Service(id) => self.services.get(id).map_or_else(String::new, |s| s.rules.name.clone()),
+        }
+    }
+}
+
+impl Service {
+    fn spawn(&mut self, id: usize, actions: &mut Vec<Action>) {
+        self.state = State::Starting { then: None };
+        actions.push(Action::Spawn(id));
+    }
+
+    fn is_stable(&self, now: Duration) -> bool {
+        match &self.state {
+            State::Running { since, ready } => *ready && now >= *since + STABLE,
+            State::Exited => self.last_exit.as_ref().is_some_and(ExitReason::is_success),
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

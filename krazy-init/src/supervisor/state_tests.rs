@@ -1,0 +1,282 @@
+//! Tests of the state machine: cases told one by one, and random histories checked against what must always hold.
+
+use std::time::Duration;
+
+use krazy_boot::manifest::Restart;
+use proptest::prelude::*;
+
+use super::*;
+
+fn rules(name: &str) -> Rules {
+    Rules {
+        name: name.into(),
+        after: Vec::new(),
+        restart: Restart::Always,
+        stop_timeout: Duration::from_secs(10),
+        required: true,
+        announces_ready: false,
+    }
+}
+
+/// Applies an event and returns what is to be done, without messages.
+fn act(supervisor: &mut Supervisor, ms: u64, event: Event) -> Vec<Action> {
+    let mut actions = Vec::new();
+    supervisor.handle(Duration::from_millis(ms), event, &mut actions);
+    actions.retain(|action| !matches!(action, Action::Say(..)));
+    actions
+}
+
+fn running(all: Vec<Rules>) -> Supervisor {
+    let count = all.len();
+    let mut supervisor = Supervisor::new(all);
+    act(&mut supervisor, 0, Event::Begin);
+    for id in 0..count {
+        act(&mut supervisor, 0, Event::Started(id));
+    }
+    supervisor
+}
+
+const FAILED: ExitReason = ExitReason::Code(1);
+
+#[test]
+fn services_start_and_the_machine_is_up() {
+    let mut supervisor = Supervisor::new(vec![rules("a"), rules("b")]);
+    assert_eq!(act(&mut supervisor, 1, Event::Tick), []);
+    assert_eq!(act(&mut supervisor, 2, Event::Begin), [Action::Spawn(0), Action::Spawn(1)]);
+    assert_eq!(act(&mut supervisor, 3, Event::Started(0)), []);
+    assert_eq!(act(&mut supervisor, 4, Event::StartFailed(1, "no such file".into())), [Action::Up]);
+    assert_eq!(supervisor.deadline(), Some(Duration::from_millis(104)));
+    assert_eq!(act(&mut supervisor, 104, Event::Tick), [Action::Spawn(1)]);
+    assert!(!supervisor.is_stable(Duration::from_secs(60)));
+}
+
+#[test]
+fn no_services_are_up_at_once() {
+    assert_eq!(act(&mut Supervisor::new(Vec::new()), 0, Event::Begin), [Action::Up]);
+}
+
+#[test]
+fn a_stable_service_starts_again_after_the_shortest_pause() {
+    let mut supervisor = running(vec![rules("a")]);
+    for (at, pause) in [(1000, 100), (2000, 200), (3000, 400), (20_000, 100)] {
+        assert_eq!(act(&mut supervisor, at, Event::Exited(0, FAILED)), [Action::Sweep(0)]);
+        assert_eq!(supervisor.deadline(), Some(Duration::from_millis(at + pause)));
+        assert_eq!(act(&mut supervisor, at + pause, Event::Tick), [Action::Spawn(0)]);
+        act(&mut supervisor, at + pause, Event::Started(0));
+    }
+    assert_eq!(supervisor.view(0, Duration::ZERO).unwrap().restarts, 4);
+}
+
+#[test]
+fn restart_policies() {
+    for (restart, reason, again) in [
+        (Restart::Always, ExitReason::Code(0), true),
+        (Restart::OnFailure, ExitReason::Code(0), false),
+        (Restart::OnFailure, ExitReason::Code(3), true),
+        (Restart::OnFailure, ExitReason::Signal(11), true),
+        (Restart::Never, ExitReason::Code(3), false),
+    ] {
+        let mut supervisor = running(vec![Rules { restart, ..rules("a") }]);
+        act(&mut supervisor, 5, Event::Exited(0, reason.clone()));
+        assert_eq!(
+            act(&mut supervisor, 99_000, Event::Tick) == [Action::Spawn(0)],
+            again,
+            "{restart:?} {reason:?}"
+        );
+    }
+}
+
+#[test]
+fn order_and_milestones() {
+    let waiter =
+        Rules { after: vec![After::Service(1), After::Milestone(Milestone::Network)], ..rules("waiter") };
+    let mut supervisor = Supervisor::new(vec![waiter, rules("first")]);
+    assert_eq!(act(&mut supervisor, 0, Event::Begin), [Action::Spawn(1)]);
+    assert_eq!(act(&mut supervisor, 1, Event::Reached(Milestone::Network)), []);
+    assert_eq!(supervisor.view(0, Duration::ZERO).unwrap().waiting_for, [After::Service(1)]);
+    assert_eq!(act(&mut supervisor, 2, Event::Started(1)), [Action::Spawn(0)]);
+    assert_eq!(act(&mut supervisor, 3, Event::Started(0)), [Action::Up]);
+}
+
+#[test]
+fn readiness_is_waited_for() {
+    let first = Rules { announces_ready: true, ..rules("first") };
+    let second = Rules { after: vec![After::Service(0)], ..rules("second") };
+    let mut supervisor = Supervisor::new(vec![first, second]);
+    act(&mut supervisor, 0, Event::Begin);
+    assert_eq!(act(&mut supervisor, 1, Event::Started(0)), []);
+    assert_eq!(act(&mut supervisor, 2, Event::Ready(0)), [Action::Spawn(1)]);
+}
+
+#[test]
+fn nobody_waits_for_ever_and_it_is_said() {
+    let waiter = Rules { after: vec![After::Milestone(Milestone::Clock)], ..rules("waiter") };
+    let mut supervisor = Supervisor::new(vec![waiter]);
+    act(&mut supervisor, 1000, Event::Begin);
+    assert_eq!(supervisor.deadline(), Some(Duration::from_secs(61)));
+    let mut actions = Vec::new();
+    supervisor.handle(Duration::from_secs(61), Event::Tick, &mut actions);
+    let text = "started without clock, which did not come within 60 s".to_owned();
+    assert_eq!(actions, [Action::Say(0, text), Action::Spawn(0)]);
+}
+
+#[test]
+fn a_stop_holds_and_kills_after_its_timeout() {
+    let mut supervisor = running(vec![rules("a")]);
+    assert_eq!(act(&mut supervisor, 100, Event::Stop(0)), [Action::Terminate(0)]);
+    assert_eq!(act(&mut supervisor, 10_099, Event::Tick), []);
+    assert_eq!(act(&mut supervisor, 10_100, Event::Tick), [Action::Kill(0)]);
+    act(&mut supervisor, 10_200, Event::Exited(0, ExitReason::Signal(9)));
+    assert_eq!(act(&mut supervisor, 999_999, Event::Tick), []);
+    assert_eq!(supervisor.view(0, Duration::ZERO).unwrap().state, ServiceState::Stopped);
+    assert_eq!(act(&mut supervisor, 999_999, Event::Start(0)), [Action::Spawn(0)]);
+}
+
+#[test]
+fn a_restart_is_a_stop_and_a_start_without_pause() {
+    let mut supervisor = running(vec![rules("a")]);
+    assert_eq!(act(&mut supervisor, 1, Event::Restart(0)), [Action::Terminate(0)]);
+    let exited = Event::Exited(0, ExitReason::Signal(15));
+    assert_eq!(act(&mut supervisor, 2, exited), [Action::Sweep(0), Action::Spawn(0)]);
+}
+
+#[test]
+fn the_end_waits_for_all_and_not_for_ever() {
+    let mut supervisor = running(vec![rules("a"), rules("b"), rules("c")]);
+    act(&mut supervisor, 1, Event::Exited(2, FAILED));
+    let stop = act(&mut supervisor, 2, Event::Shutdown(End::Reboot));
+    assert_eq!(stop, [Action::Terminate(0), Action::Terminate(1)]);
+    act(&mut supervisor, 3, Event::Exited(0, ExitReason::Signal(15)));
+    assert_eq!(act(&mut supervisor, 4, Event::Start(0)), []);
+    assert_eq!(act(&mut supervisor, 10_002, Event::Tick), [Action::Kill(1)]);
+    assert_eq!(act(&mut supervisor, 15_002, Event::Tick), [Action::End(End::Reboot)]);
+}
+
+#[test]
+fn stability_needs_every_required_service() {
+    let mut supervisor = running(vec![rules("a"), Rules { required: false, ..rules("b") }]);
+    act(&mut supervisor, 5, Event::Exited(1, FAILED));
+    assert!(!supervisor.is_stable(Duration::from_secs(9)));
+    assert!(supervisor.is_stable(Duration::from_secs(10)));
+}
+
+/// An event as a test's random choice.
+fn any_event(count: usize) -> impl Strategy<Value = Event> {
+    let id = 0..count;
+    prop_oneof![
+        8 => Just(Event::Tick),
+        1 => Just(Event::Reached(Milestone::Network)),
+        1 => Just(Event::Reached(Milestone::Clock)),
+        3 => (id.clone(), any::<bool>()).prop_map(|(id, ok)| Event::Exited(id, ExitReason::Code(i32::from(!ok)))),
+        1 => id.clone().prop_map(Event::Start),
+        1 => id.clone().prop_map(Event::Stop),
+        1 => id.clone().prop_map(Event::Restart),
+        1 => id.prop_map(Event::Ready),
+    ]
+}
+
+fn any_rules() -> impl Strategy<Value = Rules> {
+    let after = prop_oneof![
+        (0usize..4).prop_map(After::Service),
+        Just(After::Milestone(Milestone::Network)),
+        Just(After::Milestone(Milestone::Clock))
+    ];
+    let restart = prop_oneof![Just(Restart::Always), Just(Restart::OnFailure), Just(Restart::Never)];
+    (proptest::collection::vec(after, 0..3), restart, 0u64..20, any::<bool>()).prop_map(
+        |(after, restart, stop, announces_ready)| Rules {
+            after,
+            restart,
+            stop_timeout: Duration::from_secs(stop),
+            announces_ready,
+            ..rules("any")
+        },
+    )
+}
+
+/// A world that carries actions out at once: it knows which services have a process.
+struct World {
+    supervisor: Supervisor,
+    alive: Vec<bool>,
+    told_to_stop: Vec<bool>,
+    ended: bool,
+    up: u32,
+}
+
+impl World {
+    /// Feeds an event and all that follows from it; an exit is only reported for a process that exists. `starts`
+    /// decides whether a spawn works.
+    fn feed(&mut self, now: Duration, event: Event, starts: bool) -> Result<(), TestCaseError> {
+        if let Event::Exited(id, _) = &event
+            && !std::mem::take(&mut self.alive[*id])
+        {
+            return Ok(());
+        }
+        let mut actions = Vec::new();
+        self.supervisor.handle(now, event, &mut actions);
+        for action in actions {
+            match action {
+                Action::Spawn(id) => {
+                    prop_assert!(!self.alive[id], "a second process of service {id}");
+                    prop_assert!(!self.supervisor.is_ending(), "a start during the end");
+                    self.alive[id] = starts;
+                    self.told_to_stop[id] = false;
+                    let outcome =
+                        if starts { Event::Started(id) } else { Event::StartFailed(id, "no".into()) };
+                    self.feed(now, outcome, starts)?;
+                }
+                Action::Terminate(id) => {
+                    prop_assert!(self.alive[id], "a stop signal to nobody");
+                    self.told_to_stop[id] = true;
+                }
+                Action::Kill(id) => {
+                    prop_assert!(self.told_to_stop[id], "killed without having been asked");
+                    self.feed(now, Event::Exited(id, ExitReason::Signal(9)), starts)?;
+                }
+                Action::Sweep(id) => prop_assert!(!self.alive[id]),
+                Action::Say(..) => {}
+                Action::Up => self.up += 1,
+                Action::End(_) => {
+                    prop_assert!(!self.ended && self.alive.iter().all(|alive| !alive));
+                    self.ended = true;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+proptest! {
+    #[test]
+    fn histories_keep_the_promises(
+        all in proptest::collection::vec(any_rules(), 4),
+        history in proptest::collection::vec((any_event(4), 0u64..20_000, any::<bool>()), 0..120),
+    ) {
+        let mut world = World {
+            supervisor: Supervisor::new(all),
+            alive: vec![false; 4],
+            told_to_stop: vec![false; 4],
+            ended: false,
+            up: 0,
+        };
+        let mut now = Duration::from_secs(1);
+        world.feed(now, Event::Begin, true)?;
+        for (event, pause, starts) in history {
+            now += Duration::from_millis(pause);
+            world.feed(now, event, starts)?;
+            // A deadline in the past would make the loop spin.
+            world.feed(now, Event::Tick, starts)?;
+            prop_assert!(world.supervisor.deadline().is_none_or(|deadline| deadline > now));
+        }
+        // Nobody waits longer than the limit.
+        now += WAIT_LIMIT;
+        world.feed(now, Event::Tick, true)?;
+        prop_assert_eq!(world.up, 1);
+        // The end comes, whatever the services do.
+        world.feed(now, Event::Shutdown(End::Poweroff), true)?;
+        while let Some(deadline) = world.supervisor.deadline() {
+            prop_assert!(deadline < now + Duration::from_secs(60));
+            world.feed(deadline, Event::Tick, true)?;
+        }
+        prop_assert!(world.ended);
+    }
+}

@@ -1,0 +1,208 @@
+//! A service as the kernel knows it: its cgroup, its process, its pipes and log files.
+
+use std::io::{self, PipeReader, PipeWriter};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::fs::OFlags;
+use rustix::process::Pid;
+
+use super::plan::Spec;
+use crate::control::LogStream;
+use crate::linux::cgroup::Cgroup;
+use crate::linux::data;
+use crate::linux::kernel_clock;
+use crate::linux::process::{self, Launch};
+use crate::output::{Lines, LogFile, Throttle};
+
+/// One service.
+#[derive(Debug)]
+pub struct Unit {
+    /// How it is started.
+    pub spec: Spec,
+    /// Its main process.
+    pub pid: Option<Pid>,
+    /// How much of it the console shows.
+    pub throttle: Throttle,
+    cgroup: Option<Cgroup>,
+    streams: [Stream; 2],
+    home_is_ready: bool,
+}
+
+/// One direction of output. Both ends of the pipe stay open over restarts, so that nothing a dying process wrote
+/// is lost and no end of file has to be told from silence.
+#[derive(Debug)]
+pub struct Stream {
+    reader: PipeReader,
+    writer: PipeWriter,
+    lines: Lines,
+    file: LogFile,
+}
+
+impl Unit {
+    /// Prepares everything but the process. A missing cgroup is returned as the second value: the service runs
+    /// all the same, but what it forks away cannot be ended.
+    pub fn prepare(spec: Spec, log_limit: u64, now: Duration) -> io::Result<(Self, Option<io::Error>)> {
+        let streams = [
+            Stream::open(&format!("/tmp/{}.log", spec.name), log_limit, spec.uid)?,
+            Stream::open(&format!("/tmp/{}.err", spec.name), log_limit, spec.uid)?,
+        ];
+        let (cgroup, problem) = match Cgroup::create(&spec.name) {
+            Ok(cgroup) => (Some(cgroup), None),
+            Err(error) => (None, Some(error)),
+        };
+        let throttle = Throttle::new(now);
+        Ok((Unit { spec, pid: None, throttle, cgroup, streams, home_is_ready: false }, problem))
+    }
+
+    /// The end to read of `stream`.
+    pub fn descriptor(&self, stream: LogStream) -> &PipeReader {
+        &self.streams[stream as usize].reader
+    }
+
+    /// Starts the main process.
+    pub fn start(&mut self) -> io::Result<()> {
+        if !self.home_is_ready {
+            data::prepare_home(&self.spec.home, self.spec.uid)
+                .map_err(|error| in_context(error, &self.spec.home))?;
+            self.home_is_ready = true;
+        }
+        let [out, err] = [self.streams[0].writer()?, self.streams[1].writer()?];
+        let launch = Launch {
+            program: &self.spec.program,
+            arguments: &self.spec.arguments,
+            environment: &self.spec.environment,
+            folder: &self.spec.folder,
+            uid: self.spec.uid,
+            cgroup: self.cgroup.as_ref().map(Cgroup::procs),
+            stdout: out,
+            stderr: err,
+        };
+        // A missing working directory and a missing program give the same error.
+        if !self.spec.folder.is_dir() {
+            return Err(in_context(io::ErrorKind::NotFound.into(), &self.spec.folder));
+        }
+        let pid = process::spawn(launch).map_err(|error| in_context(error, &self.spec.program))?;
+        self.pid = Some(pid);
+        Ok(())
+    }
+
+    /// Sends the stop signal to the main process and those it started in its group.
+    pub fn terminate(&self) -> io::Result<()> {
+        self.pid.map_or(Ok(()), |pid| process::signal_group(pid, self.spec.stop_signal))
+    }
+
+    /// Kills everything it started.
+    pub fn kill(&self) -> io::Result<()> {
+        if let Some(cgroup) = &self.cgroup
+            && cgroup.kill().is_ok()
+        {
+            return Ok(());
+        }
+        self.pid.map_or(Ok(()), |pid| process::signal_group(pid, libc::SIGKILL))
+    }
+
+    /// After the main process `pid` ended: kills what it left behind and says whether there was anything.
+    pub fn sweep(&mut self, pid: Pid) -> io::Result<bool> {
+        match &self.cgroup {
+            Some(cgroup) if cgroup.is_populated() => cgroup.kill().map(|()| true),
+            Some(_) => Ok(false),
+            None => process::signal_group(pid, libc::SIGKILL).map(|()| false),
+        }
+    }
+
+    /// Memory of all its processes, if the kernel counts it.
+    pub fn memory(&self) -> Option<u64> {
+        self.cgroup.as_ref().and_then(Cgroup::memory)
+    }
+
+    /// Reads what is in the pipe of `stream`, at most one `buffer`, appends it to the log file with times, and
+    /// hands every line on, with its times.
+    pub fn read(
+        &mut self,
+        stream: LogStream,
+        buffer: &mut [u8],
+        each: impl FnMut(&mut Throttle, &str, usize),
+    ) {
+        let Ok(length @ 1..) = rustix::io::read(&self.streams[stream as usize].reader, &mut *buffer) else {
+            return;
+        };
+        self.take(stream, &buffer[..length], false, each);
+    }
+
+    /// Takes what was written without a line end before the process ended.
+    pub fn finish(&mut self, stream: LogStream, each: impl FnMut(&mut Throttle, &str, usize)) {
+        self.take(stream, &[], true, each);
+    }
+
+    /// The newest `count` lines of `stream`.
+    pub fn tail(&self, stream: LogStream, count: usize) -> io::Result<Vec<String>> {
+        self.streams[stream as usize].file.tail(count)
+    }
+
+    /// `each` gets the line with its times, and how long those are.
+    fn take(
+        &mut self,
+        stream: LogStream,
+        bytes: &[u8],
+        last: bool,
+        mut each: impl FnMut(&mut Throttle, &str, usize),
+    ) {
+        let stamp = stamp();
+        let Unit { streams, throttle, .. } = self;
+        let Stream { lines, file, .. } = &mut streams[stream as usize];
+        let mut text = String::with_capacity(bytes.len() + 64);
+        let mut line = |line: &[u8]| {
+            let start = text.len();
+            text.push_str(&stamp);
+            text.push_str(&String::from_utf8_lossy(line));
+            each(throttle, &text[start..], stamp.len());
+            text.push('\n');
+        };
+        lines.push(bytes, &mut line);
+        if last {
+            lines.finish(&mut line);
+        }
+        if !text.is_empty() {
+            file.append(text.as_bytes());
+        }
+    }
+}
+
+impl Stream {
+    fn open(path: &str, limit: u64, uid: u32) -> io::Result<Self> {
+        let (reader, writer) = io::pipe()?;
+        rustix::fs::fcntl_setfl(&reader, OFlags::NONBLOCK)?;
+        if rustix::process::geteuid().is_root() {
+            // So that the service can open /dev/stdout, which is this pipe by name.
+            std::os::unix::fs::fchown(&writer, Some(uid), Some(uid))?;
+        }
+        let file = LogFile::create(path.into(), limit, uid).map_err(|e| in_context(e, Path::new(path)))?;
+        Ok(Stream { reader, writer, lines: Lines::default(), file })
+    }
+
+    /// A copy of the end to write, blocking again should the last process have changed that.
+    fn writer(&self) -> io::Result<OwnedFd> {
+        rustix::fs::fcntl_setfl(&self.writer, OFlags::empty())?;
+        Ok(self.writer.try_clone()?.into())
+    }
+}
+
+fn in_context(error: io::Error, path: &Path) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+/// Wall time and seconds since the kernel's start, as they stand before every line.
+fn stamp() -> String {
+    let up = kernel_clock::since_boot();
+    format!("{} {}.{:03} ", kernel_clock::rfc3339(kernel_clock::wall()), up.as_secs(), up.subsec_millis())
+}
+
+/// How large one log file may be, so that all services' files (two, each kept twice) take an eighth of the
+/// memory at most.
+pub fn log_limit(services: usize) -> u64 {
+    let memory = rustix::system::sysinfo();
+    let total = memory.totalram as u64 * u64::from(memory.mem_unit);
+    (total / 8 / (4 * services.max(1) as u64)).clamp(64 << 10, 1 << 20)
+}

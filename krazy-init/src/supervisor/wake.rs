@@ -1,0 +1,66 @@
+//! How threads of init wake its loop: a queue, and an eventfd that says there is something in it.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
+
+use rustix::event::{EventfdFlags, eventfd};
+
+use crate::net::sntp::Answer;
+
+/// What a thread has to tell.
+#[derive(Debug)]
+pub enum Report {
+    /// Something did not work.
+    Problem(String),
+    /// `/data` was grown, or not: a line for the console.
+    Data(Result<Option<String>, String>),
+    /// What the time servers said; an error if none did.
+    Clock(Result<Answer, String>),
+}
+
+/// The loop's end.
+#[derive(Debug)]
+pub struct Inbox {
+    receiver: Receiver<Report>,
+    event: Arc<OwnedFd>,
+}
+
+/// A thread's end.
+#[derive(Clone, Debug)]
+pub struct Reporter {
+    sender: Sender<Report>,
+    event: Arc<OwnedFd>,
+}
+
+/// Makes both ends.
+pub fn channel() -> io::Result<(Reporter, Inbox)> {
+    let (sender, receiver) = mpsc::channel();
+    let event = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+    Ok((Reporter { sender, event: Arc::clone(&event) }, Inbox { receiver, event }))
+}
+
+impl Reporter {
+    /// Puts a report in the queue and wakes the loop.
+    pub fn send(&self, report: Report) {
+        // Neither end closes while init runs, and an eventfd at its limit is readable all the more.
+        let _gone = self.sender.send(report);
+        let _full = rustix::io::write(&*self.event, &1u64.to_ne_bytes());
+    }
+}
+
+impl Inbox {
+    /// The descriptor to wait on.
+    pub fn descriptor(&self) -> &OwnedFd {
+        &self.event
+    }
+
+    /// All reports that have come.
+    pub fn take(&self) -> Vec<Report> {
+        let mut counter = [0u8; 8];
+        // Nothing to read only means that nothing has come.
+        let _empty = rustix::io::read(&*self.event, &mut counter);
+        self.receiver.try_iter().collect()
+    }
+}
