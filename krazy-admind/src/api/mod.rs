@@ -6,6 +6,7 @@ mod openapi;
 mod page;
 mod range;
 mod services;
+mod slots;
 mod status;
 
 use std::net::SocketAddr;
@@ -106,6 +107,7 @@ async fn operate(
         Operation::Page => page::page(admin).await,
         Operation::OpenApi => json(&openapi::document()),
         Operation::Status => json(&status::status(admin).await?),
+        Operation::Slots => json(&slots::slots(admin).await?),
         Operation::Services => services::list(admin).await,
         Operation::Service => json(&admin.control.status(service()?).await?),
         Operation::StartService => {

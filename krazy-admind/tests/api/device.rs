@@ -10,6 +10,8 @@ use krazy_admind::problem::{Details, MEDIA_TYPE};
 use krazy_admind::server::Server;
 use krazy_boot::credentials::{HashedToken, Role, Scope, Token, TokenFile};
 use krazy_boot::manifest::{FORMAT, Kernel, Manifest, Program};
+use krazy_boot::ordered_write::write_in_order;
+use krazy_boot::selector::Selector;
 use krazy_boot::slot::Slot;
 use krazy_init::control::{
     BootInfo, Command, ErrorKind, ExitReason, LogLine, LogStream, Milestones, Reply, Request, Response,
@@ -51,7 +53,7 @@ fn secret(name: &str) -> Token {
 
 /// Puts a device into `root`; returns its certificate.
 pub fn furnish(root: &Path) -> CertificateDer<'static> {
-    for folder in ["data/krazy/tls", "tmp", "proc", "etc/krazy", "run/krazy"] {
+    for folder in ["data/krazy/tls", "tmp", "proc", "etc/krazy", "run/krazy", "dev"] {
         fs::create_dir_all(root.join(folder)).unwrap();
     }
     let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
@@ -71,7 +73,15 @@ pub fn furnish(root: &Path) -> CertificateDer<'static> {
     fs::write(root.join("etc/krazy/manifest.json"), manifest().to_json()).unwrap();
     fs::write(root.join("tmp/web.log"), "first\nsecond\nthird\n").unwrap();
     fs::write(root.join("tmp/private"), "not a log").unwrap();
+    write_selector(root, Selector::confirmed(Slot::A));
     certificate.der().clone()
+}
+
+/// Puts both copies of `selector` on the device's disk.
+pub fn write_selector(root: &Path, selector: Selector) {
+    let mut disk =
+        fs::OpenOptions::new().write(true).create(true).truncate(false).open(root.join("dev/vda")).unwrap();
+    write_in_order(&mut disk, &selector.writes(), |disk| disk.set_len(1 << 20)).unwrap();
 }
 
 fn manifest() -> Manifest {

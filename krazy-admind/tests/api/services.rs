@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use krazy_admind::config::Limits;
+use krazy_boot::selector::Selector;
+use krazy_boot::slot::Slot;
 use krazy_init::control::{Command, LogLine, LogStream};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::device::{Device, problem};
+use crate::device::{Device, problem, write_selector};
 
 async fn body(response: reqwest::Response) -> Value {
     assert_eq!(response.status(), StatusCode::OK);
@@ -27,6 +29,24 @@ async fn the_status_is_that_of_init_and_kernel() {
     assert_eq!(status["degraded"], json!(["the <clock> was not set"]));
     assert_eq!(status["memory"], json!({"total": 2048 * 1024, "available": 1024 * 1024}));
     assert!(status["data"]["available"].as_u64().unwrap() > 0);
+}
+
+#[tokio::test]
+async fn slots_are_read_from_the_disk() {
+    let device = Device::start().await;
+    let slots = body(device.get("viewer", "/api/v1/slots").await).await;
+    let expected = json!({
+        "running": "a", "confirmed": "a", "armed": null, "candidate": null, "standing": "confirmed",
+        "trial": null, "needs_repair": false,
+    });
+    assert_eq!(slots, expected);
+    write_selector(device.root.path(), Selector::confirmed(Slot::A).arm(Slot::B));
+    let slots = body(device.get("viewer", "/api/v1/slots").await).await;
+    assert_eq!((&slots["armed"], &slots["standing"]), (&json!("b"), &json!("armed")));
+
+    std::fs::write(device.path("dev/vda"), [0; 2048]).unwrap();
+    let details = problem(device.get("viewer", "/api/v1/slots").await).await;
+    assert_eq!((details.status, details.detail.as_str()), (409, "sector 1 holds no boot selector"));
 }
 
 #[tokio::test]
