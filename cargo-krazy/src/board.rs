@@ -1,5 +1,7 @@
 //! The boards an appliance can be made for: one row of plain data each.
 
+mod x86_64;
+
 use crate::failure::{Exit, Failure};
 
 /// What differs between machines. Everything here is fixed; an appliance's own wishes are added on top.
@@ -19,7 +21,7 @@ pub struct Board {
     pub cmdline: &'static [&'static str],
     /// Modules the first stage loads to reach the root; missing ones are taken to be built in.
     pub initramfs_modules: &'static [&'static str],
-    /// Modules the root carries for coldplug: names, or folders below `kernel/` ending in `/`.
+    /// Modules the root carries besides those of the initramfs: names, or folders below `kernel/` ending in `/`.
     pub root_modules: &'static [&'static str],
     /// The QEMU system emulator that runs it.
     pub qemu: &'static str,
@@ -33,17 +35,8 @@ pub static BOARDS: &[Board] = &[Board {
     debian_arch: "amd64",
     debian_kernel: "linux-image-amd64",
     cmdline: &["console=tty0", "console=ttyS0,115200", "panic=10", "quiet"],
-    initramfs_modules: &[
-        "squashfs",
-        "virtio_pci",
-        "virtio_blk",
-        "virtio_scsi",
-        "ahci",
-        "ata_piix",
-        "nvme",
-        "sd_mod",
-    ],
-    root_modules: &[],
+    initramfs_modules: x86_64::INITRAMFS,
+    root_modules: x86_64::ROOT,
     qemu: "qemu-system-x86_64",
 }];
 
@@ -67,5 +60,16 @@ mod tests {
         let failure = Board::named("pdp-11").unwrap_err();
         assert_eq!(failure.to_string(), "unknown board `pdp-11`");
         assert_eq!(Board::named("x86_64").map(|board| board.debian_arch).unwrap(), "amd64");
+    }
+
+    #[test]
+    fn no_module_is_listed_twice_or_in_another_spelling() {
+        for board in BOARDS {
+            let mut seen = std::collections::HashSet::new();
+            for entry in board.initramfs_modules.iter().chain(board.root_modules) {
+                assert!(seen.insert(entry), "{}: {entry}", board.name);
+                assert!(entry.ends_with('/') || !entry.contains(['-', '/', '.']), "{}: {entry}", board.name);
+            }
+        }
     }
 }

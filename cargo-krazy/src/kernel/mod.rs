@@ -33,6 +33,8 @@ mod modules;
 mod selection;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod unpack;
 
 use std::io;
@@ -104,12 +106,27 @@ fn from_url(
         let message = format!("the kernel {url} is not in the cache, and --offline forbids to fetch it");
         return Err(Failure::new(Exit::Fetch, message).help("run once without --offline").into());
     }
+    fetch_url(url, &sha256, arch, cache, &Fetcher::new(shell)?, shell)
+}
+
+fn fetch_url(
+    url: &str,
+    sha256: &str,
+    arch: &str,
+    cache: &KernelCache,
+    fetcher: &Fetcher,
+    shell: Shell,
+) -> anyhow::Result<KernelBundle> {
     let _guard = cache.guard(shell)?;
-    let file = cache.download(&sha256)?;
+    // Another process may have fetched it while we waited.
+    if let Some(bundle) = cache.find(sha256, arch)? {
+        return Ok(bundle);
+    }
+    let file = cache.download(sha256)?;
     shell.status("Fetching", url);
-    let expected = Expected { size: None, sha256: sha256.clone(), limit: MAX_DOWNLOAD };
-    Fetcher::new(shell)?.to_file(url, &file, &expected).map_err(DownloadError::into_failure)?;
-    let bundle = cache.insert(&sha256, arch, &archive::Archive::open(&file)?, url, shell)?;
+    let expected = Expected { size: None, sha256: sha256.to_owned(), limit: MAX_DOWNLOAD };
+    fetcher.to_file(url, &file, &expected).map_err(DownloadError::into_failure)?;
+    let bundle = cache.insert(sha256, arch, &archive::Archive::open(&file)?, url, shell)?;
     std::fs::remove_file(&file).map_err(io_failure("remove", &file))?;
     Ok(bundle)
 }
