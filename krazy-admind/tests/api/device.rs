@@ -14,8 +14,7 @@ use krazy_boot::ordered_write::write_in_order;
 use krazy_boot::selector::Selector;
 use krazy_boot::slot::Slot;
 use krazy_init::control::{
-    BootInfo, Command, ErrorKind, ExitReason, LogLine, LogStream, Milestones, Reply, Request, Response,
-    SOCKET, ServiceState, ServiceStatus,
+    BootInfo, Command, ErrorKind, LogLine, LogStream, Reply, Request, Response, SOCKET, ServiceStatus,
 };
 use reqwest::{Client, Method, RequestBuilder};
 use rustls::{ClientConfig, RootCertStore};
@@ -264,41 +263,21 @@ fn answer(command: &Command) -> Response {
     }
 }
 
+// From JSON, as on the wire: fields that init adds with a default do not concern this crate.
 fn boot() -> BootInfo {
-    BootInfo {
-        name: "weather".into(),
-        version: "1.2.3".into(),
-        board: "x86_64".into(),
-        build_id: "11".repeat(32),
-        hostname: "weather".into(),
-        kernel: "6.12.1".into(),
-        init: "0.1.0".into(),
-        slot: Some(Slot::A),
-        disk: Some("/dev/vda".into()),
-        trial: None,
-        uptime: 61,
-        stable: true,
-        degraded: vec!["the <clock> was not set".into()],
-        milestones: Milestones { network: true, clock: false, data: true },
-        boot_writable: Some(false),
-        previous_end: None,
-    }
+    serde_json::from_value(serde_json::json!({
+        "name": "weather", "version": "1.2.3", "board": "x86_64", "build_id": "11".repeat(32),
+        "hostname": "weather", "kernel": "6.12.1", "init": "0.1.0", "slot": "a", "disk": "/dev/vda",
+        "trial": null, "uptime": 61, "stable": true, "degraded": ["the <clock> was not set"],
+        "milestones": { "network": true, "clock": false, "data": true }, "boot_writable": false,
+    }))
+    .unwrap()
 }
 
 fn service(name: &str) -> ServiceStatus {
-    ServiceStatus {
-        name: name.into(),
-        state: ServiceState::Running,
-        pid: Some(17),
-        uid: 1000,
-        rss: Some(1 << 20),
-        memory: None,
-        uptime: Some(60),
-        restarts: 1,
-        last_exit: Some(ExitReason::Code(3)),
-        next_start_ms: None,
-        required: true,
-        stable: true,
-        waiting_for: Vec::new(),
-    }
+    serde_json::from_value(serde_json::json!({
+        "name": name, "state": "running", "pid": 17, "uid": 1000, "rss": 1 << 20, "uptime": 60, "restarts": 1,
+        "last_exit": { "code": 3 }, "next_start_ms": null, "required": true, "stable": true,
+    }))
+    .unwrap()
 }
