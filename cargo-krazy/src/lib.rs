@@ -11,6 +11,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod failure;
+pub mod inspect;
 pub mod install;
 pub mod interrupt;
 pub mod kernel;

@@ -1,6 +1,7 @@
 //! One file per subcommand: its arguments, and an `exec` that calls one operation.
 
 pub mod image;
+pub mod inspect;
 pub mod run_qemu;
 
 use crate::shell::Shell;
@@ -10,6 +11,8 @@ use crate::shell::Shell;
 pub enum Command {
     /// Makes the disk image of an appliance
     Image(image::Args),
+    /// Shows what is on an image or a disk
+    Inspect(inspect::Args),
     /// Boots the appliance in QEMU
     RunQemu(run_qemu::Args),
 }
@@ -19,6 +22,7 @@ impl Command {
     pub fn exec(self, shell: Shell) -> anyhow::Result<()> {
         match self {
             Command::Image(args) => args.exec(shell),
+            Command::Inspect(args) => args.exec(shell),
             Command::RunQemu(args) => args.exec(shell),
         }
     }

@@ -1,0 +1,198 @@
+//! What an inspection found, as plain data, and its text for people.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use krazy_boot::manifest::Manifest;
+use krazy_boot::size::Bytes;
+use krazy_boot::slot::Slot;
+use serde::Serialize;
+
+/// A disk.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// `inspection`.
+    pub reason: &'static str,
+    /// The image file or device.
+    pub image: PathBuf,
+    /// Its length.
+    pub bytes: Bytes,
+    /// The disk signature in hex.
+    pub disk_signature: String,
+    /// The four partitions.
+    pub partitions: Vec<Partition>,
+    /// Which slot boots.
+    pub selector: SelectorReport,
+    /// Both slots.
+    pub slots: Vec<SlotReport>,
+}
+
+/// A partition.
+#[derive(Clone, Debug, Serialize)]
+pub struct Partition {
+    /// 1 to 4.
+    pub number: u8,
+    /// `boot`, `root A`, `root B`, `data`.
+    pub name: &'static str,
+    /// The file system found there; none if it is empty.
+    pub file_system: Option<&'static str>,
+    /// Where it begins on the disk.
+    pub start: Bytes,
+    /// Its length.
+    pub bytes: Bytes,
+    /// How much of it is used, as far as the file system tells.
+    pub used: Option<Bytes>,
+    /// What is wrong with it.
+    pub problem: Option<String>,
+}
+
+/// The boot selector.
+#[derive(Clone, Debug, Serialize)]
+pub struct SelectorReport {
+    /// The slot that boots when no trial is armed; none if no copy is readable.
+    pub confirmed: Option<Slot>,
+    /// The slot that boots once, next.
+    pub trial: Option<Slot>,
+    /// The slot that was armed and not confirmed since.
+    pub candidate: Option<Slot>,
+    /// Counted up at every change.
+    pub generation: Option<u32>,
+    /// What is wrong with it.
+    pub problem: Option<String>,
+}
+
+/// A slot.
+#[derive(Clone, Debug, Serialize)]
+pub struct SlotReport {
+    /// Which one.
+    pub slot: Slot,
+    /// Whether it holds nothing at all: no root, no kernel.
+    pub empty: bool,
+    /// Its kernel, if there is one.
+    pub kernel: Option<KernelReport>,
+    /// The length of its initramfs.
+    pub initramfs: Option<Bytes>,
+    /// Its kernel command line.
+    pub cmdline: Option<String>,
+    /// Whether the boot sector would load what is on `/boot`.
+    pub load_table: LoadTableState,
+    /// What its root says about itself.
+    pub manifest: Option<Manifest>,
+    /// What is wrong with it.
+    pub problems: Vec<String>,
+}
+
+/// A kernel on `/boot`.
+#[derive(Clone, Debug, Serialize)]
+pub struct KernelReport {
+    /// The release, the first word of its version text.
+    pub release: Option<String>,
+    /// The whole version text.
+    pub version_text: Option<String>,
+    /// The length of the file.
+    pub bytes: Bytes,
+}
+
+/// How a load table relates to the files it loads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LoadTableState {
+    /// It loads the files as they are.
+    Current,
+    /// It was made for other files, or is damaged; the slot may not boot.
+    Stale,
+    /// There is none, or nothing it could load.
+    Missing,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}: {}, disk signature {}", self.image.display(), self.bytes, self.disk_signature)?;
+        writeln!(f, "\n  #  partition  file system      start       size       used")?;
+        for partition in &self.partitions {
+            let used = partition.used.map_or_else(|| "-".to_owned(), |used| used.to_string());
+            let (number, name) = (partition.number, partition.name);
+            let (file_system, start) = (partition.file_system.unwrap_or("empty"), partition.start);
+            writeln!(
+                f,
+                "  {number}  {name:<9}  {file_system:<11} {start:>10} {:>10} {used:>10}",
+                partition.bytes
+            )?;
+            if let Some(problem) = &partition.problem {
+                writeln!(f, "     problem: {problem}")?;
+            }
+        }
+        writeln!(f, "\n{}", self.selector)?;
+        for slot in &self.slots {
+            write!(f, "\n{slot}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for SelectorReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(confirmed) = self.confirmed else {
+            return write!(f, "selector: unreadable ({})", self.problem.as_deref().unwrap_or_default());
+        };
+        write!(f, "selector: slot {confirmed} is confirmed")?;
+        match (self.trial, self.candidate) {
+            (Some(trial), _) => write!(f, ", slot {trial} is tried at the next start")?,
+            (None, Some(candidate)) => write!(f, ", slot {candidate} was tried and not confirmed")?,
+            (None, None) => {}
+        }
+        match &self.problem {
+            Some(problem) => write!(f, "\n  problem: {problem}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for SlotReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.empty {
+            return writeln!(f, "slot {}: empty", self.slot);
+        }
+        match &self.manifest {
+            Some(manifest) => {
+                let Manifest { name, version, board, hostname, build_id, .. } = manifest;
+                writeln!(f, "slot {}: {name} {version} for {board}, host name {hostname}", self.slot)?;
+                writeln!(f, "  build       {build_id}")?;
+            }
+            None => writeln!(f, "slot {}:", self.slot)?,
+        }
+        if let Some(kernel) = &self.kernel {
+            let release = kernel.release.as_deref().unwrap_or("of unknown release");
+            let origin = self.manifest.as_ref().map_or("", |manifest| &manifest.kernel.origin);
+            let origin = if origin.is_empty() { String::new() } else { format!(", {origin}") };
+            writeln!(f, "  kernel      {release} ({}{origin})", kernel.bytes)?;
+        }
+        if let Some(initramfs) = self.initramfs {
+            writeln!(f, "  initramfs   {initramfs}")?;
+        }
+        if let Some(cmdline) = &self.cmdline {
+            writeln!(f, "  cmdline     {cmdline}")?;
+        }
+        let state = match self.load_table {
+            LoadTableState::Current => "loads these files",
+            LoadTableState::Stale => "does not match these files",
+            LoadTableState::Missing => "missing",
+        };
+        writeln!(f, "  load table  {state}")?;
+        if let Some(manifest) = &self.manifest {
+            let init = &manifest.init;
+            writeln!(f, "  init        {} {} ({})", init.package, init.version, init.source)?;
+            let width = manifest.services.iter().map(|service| service.name.len()).max().unwrap_or(0);
+            for (number, service) in manifest.services.iter().enumerate() {
+                let title = if number == 0 { "services" } else { "" };
+                let program = &service.program;
+                let (name, package, version) = (&service.name, &program.package, &program.version);
+                writeln!(f, "  {title:<10}  {name:<width$}  {package} {version} ({})", program.source)?;
+            }
+        }
+        for problem in &self.problems {
+            writeln!(f, "  problem: {problem}")?;
+        }
+        Ok(())
+    }
+}
