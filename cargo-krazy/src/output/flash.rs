@@ -22,6 +22,7 @@ use super::disk::{Disk, System};
 use super::sparse::{CHUNK, Region, chunks, regions};
 use super::write_failure;
 use crate::failure::{Exit, Failure};
+use crate::interrupt;
 use crate::shell::Shell;
 
 /// Written bytes after which the disk is waited for, so that the bar tells the disk's speed, not the memory's.
@@ -57,11 +58,19 @@ pub fn flash(system: &System, image: &Path, disk: &Disk, shell: Shell) -> Result
     }
     disk.refuse_if_used(system)?;
     let target = Target::open(disk)?;
-    let failed = |error: io::Error| write_failure(&disk.path, &error);
-    let regions = regions(&source).map_err(failed)?;
+    let failed = |error: anyhow::Error| match error.downcast::<io::Error>() {
+        Ok(error) => write_failure(&disk.path, &error).into(),
+        Err(error) => error,
+    };
+    let regions = regions(&source).with_context(|| format!("failed to read `{}`", image.display()))?;
 
     let bar = shell.bytes_bar("Writing", len);
-    target.write(&source, &regions, &bar).map_err(failed)?;
+    target
+        .write(&source, &regions, &bar)
+        .inspect_err(|_| {
+            shell.warn(format!("`{}` is incomplete; it does not boot", disk.path.display()));
+        })
+        .map_err(failed)?;
     bar.finish_and_clear();
     let bar = shell.bytes_bar("Verifying", len);
     let difference = target.compare(&source, &regions, &bar).map_err(failed)?;
@@ -114,7 +123,7 @@ impl Target {
     }
 
     /// Writes everything, the first sector last: a disk that was interrupted has no partitions and does not boot.
-    fn write(&self, source: &File, regions: &[Region], bar: &ProgressBar) -> io::Result<()> {
+    fn write(&self, source: &File, regions: &[Region], bar: &ProgressBar) -> Result<()> {
         self.device.write_all_at(&[0; SECTOR_SIZE as usize], 0)?;
         self.device.sync_data()?;
         let mut buffer = AlignedBuffer::new();
@@ -123,6 +132,7 @@ impl Target {
         for region in regions {
             end = region.range.end;
             for chunk in chunks(region.range.start.max(SECTOR_SIZE)..end) {
+                interrupt::check()?;
                 let len = chunk.end - chunk.start;
                 if region.data {
                     let bytes = buffer.slice(len);
@@ -147,7 +157,7 @@ impl Target {
         let mut first = [0; SECTOR_SIZE as usize];
         source.read_exact_at(&mut first, 0)?;
         self.device.write_all_at(&first, 0)?;
-        self.device.sync_all()
+        Ok(self.device.sync_all()?)
     }
 
     /// Makes `range`, at most [`CHUNK`] bytes, read as zeros. A medium that would have to be sent the zeros is
@@ -172,12 +182,13 @@ impl Target {
     }
 
     /// The first sector that the medium does not have as `source` has it.
-    fn compare(&self, source: &File, regions: &[Region], bar: &ProgressBar) -> io::Result<Option<u64>> {
+    fn compare(&self, source: &File, regions: &[Region], bar: &ProgressBar) -> Result<Option<u64>> {
         let mut found = AlignedBuffer::new();
         let mut expected = vec![0; CHUNK];
         for region in regions {
             expected.fill(0);
             for chunk in chunks(region.range.clone()) {
+                interrupt::check()?;
                 let len = chunk.end - chunk.start;
                 let found = found.slice(len);
                 let expected = &mut expected[..len as usize];

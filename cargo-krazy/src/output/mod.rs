@@ -19,6 +19,7 @@ use tempfile::NamedTempFile;
 
 pub use self::disk::{Disk, System};
 use crate::failure::{Exit, Failure};
+use crate::interrupt::{self, Cleanup};
 use crate::shell::Shell;
 
 /// A checked place for an image.
@@ -28,6 +29,25 @@ pub enum Destination {
     File(PathBuf),
     /// A disk whose owner agreed to lose what is on it.
     Device(Disk),
+}
+
+/// An image in the making.
+#[derive(Debug)]
+pub struct Scratch {
+    file: NamedTempFile,
+    _cleanup: Cleanup,
+}
+
+impl Scratch {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// The file, open for reading and writing.
+    pub fn as_file(&self) -> &File {
+        self.file.as_file()
+    }
 }
 
 /// What became of an image.
@@ -97,8 +117,8 @@ impl Destination {
     }
 
     /// An empty temporary file to assemble the image in: beside the file it becomes, or in `folder` on the way
-    /// to a device. It is removed when dropped, and only its owner may read it: an image holds the appliance's keys.
-    pub fn scratch(&self, folder: &Path) -> Result<NamedTempFile> {
+    /// to a device. It is removed when dropped or interrupted, and only its owner may read it: an image holds the appliance's keys.
+    pub fn scratch(&self, folder: &Path) -> Result<Scratch> {
         let folder = match self {
             Destination::File(path) => folder_of(path),
             Destination::Device(_) => folder,
@@ -157,7 +177,7 @@ fn replace(image: &Path, path: &Path) -> Result<()> {
             let permissions = fs::metadata(image).map_err(failed)?.permissions();
             fs::set_permissions(copy.path(), permissions).map_err(failed)?;
             copy.as_file().sync_all().map_err(failed)?;
-            copy.persist(path).map_err(|error| failed(error.error))?;
+            copy.file.persist(path).map_err(|error| failed(error.error))?;
         }
         Err(error) => return Err(failed(error).into()),
     }
@@ -165,12 +185,13 @@ fn replace(image: &Path, path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn temporary(folder: &Path) -> Result<NamedTempFile> {
-    tempfile::Builder::new()
-        .prefix(".krazy-")
-        .suffix(".img.part")
-        .tempfile_in(folder)
-        .map_err(|error| write_failure(folder, &error).into())
+fn temporary(folder: &Path) -> Result<Scratch> {
+    let file = tempfile::Builder::new().prefix(".krazy-").suffix(".img.part").tempfile_in(folder);
+    let file = file.map_err(|error| write_failure(folder, &error))?;
+    let path = file.path().to_owned();
+    // The program is ending; there is nobody left who could do something about an error.
+    let cleanup = interrupt::cleanup(move || drop(fs::remove_file(path)));
+    Ok(Scratch { file, _cleanup: cleanup })
 }
 
 /// The folder a file is in; that of a bare name is the current one.
@@ -217,9 +238,9 @@ mod tests {
         let link = folder.path().join("link.img");
         std::os::unix::fs::symlink(&path, &link).unwrap();
         let destination = open(&link).unwrap();
-        let mut scratch = destination.scratch(Path::new("/nowhere")).unwrap();
+        let scratch = destination.scratch(Path::new("/nowhere")).unwrap();
         assert_eq!(fs::metadata(scratch.path()).unwrap().mode() & 0o777, 0o600);
-        scratch.write_all(b"new").unwrap();
+        scratch.as_file().write_all(b"new").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "old");
         let mode = fs::metadata(&path).unwrap().mode();
         let delivered = deliver(scratch.path(), &destination, Shell::default()).unwrap();

@@ -7,12 +7,16 @@ use rustix::termios::{
     InputModes, LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetpgrp, tcsetattr,
 };
 
+use crate::interrupt::{self, Cleanup};
+
 /// Colours off, cursor visible, line wrapping on: SeaBIOS and guests leave these as they like.
 const SANE: &[u8] = b"\x1b[0m\x1b[?25h\x1b[?7h\r\n";
 
 /// Keys go to the guest one by one and unseen. Dropping it restores what was before, also while panicking.
+/// An interrupt that ends the program at once restores it, too.
 pub struct RawTerminal {
     before: Termios,
+    _cleanup: Cleanup,
 }
 
 impl RawTerminal {
@@ -31,17 +35,22 @@ impl RawTerminal {
         raw.special_codes[SpecialCodeIndex::VMIN] = 1;
         raw.special_codes[SpecialCodeIndex::VTIME] = 0;
         tcsetattr(&stdin, OptionalActions::Now, &raw).context("failed to set the terminal to raw mode")?;
-        Ok(Some(RawTerminal { before }))
+        let again = before.clone();
+        Ok(Some(RawTerminal { before, _cleanup: interrupt::cleanup(move || restore(&again)) }))
     }
 }
 
 impl Drop for RawTerminal {
     fn drop(&mut self) {
-        // A terminal that went away needs nothing any more, so errors end here.
-        let _gone = tcsetattr(io::stdin(), OptionalActions::Now, &self.before);
-        if io::stdout().is_terminal() {
-            let mut stdout = io::stdout();
-            let _gone = stdout.write_all(SANE).and_then(|()| stdout.flush());
-        }
+        restore(&self.before);
+    }
+}
+
+/// A terminal that went away needs nothing any more, so errors end here.
+fn restore(before: &Termios) {
+    let _gone = tcsetattr(io::stdin(), OptionalActions::Now, before);
+    if io::stdout().is_terminal() {
+        let mut stdout = io::stdout();
+        let _gone = stdout.write_all(SANE).and_then(|()| stdout.flush());
     }
 }
