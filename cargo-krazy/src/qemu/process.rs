@@ -142,8 +142,13 @@ impl<'a> Session<'a> {
 
         let patience = patience.map(|patience| Instant::now() + patience);
         let mut transcript = Transcript::new(self.watch.expect.as_deref().unwrap_or_default());
-        let end = self.listen(&serial, &mut transcript, patience, &kvm_broke);
+        let end = self.listen(&mut running, &serial, &mut transcript, patience, &kvm_broke);
         drop(serial);
+        if transcript.is_within_a_line() && end != Some(End::OutputClosed) {
+            // What follows on the terminal begins on a line of its own. A closed output was reported or is news
+            // to nobody.
+            let _closed = self.output.write_all(b"\n").and_then(|()| self.output.flush());
+        }
         let status = match end {
             Some(_) => running.stop(),
             None => running.0.wait(),
@@ -162,9 +167,10 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Copies and searches the serial line until it closes (`None`) or there is a reason to stop.
+    /// Copies and searches the serial line until QEMU ends (`None`) or there is a reason to stop.
     fn listen(
         &mut self,
+        running: &mut Running,
         serial: &Receiver<Vec<u8>>,
         transcript: &mut Transcript,
         patience: Option<Instant>,
@@ -181,7 +187,11 @@ impl<'a> Session<'a> {
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return None,
+                // The user's own QEMU arguments may have closed the line early.
+                Err(RecvTimeoutError::Disconnected) => match running.0.try_wait() {
+                    Ok(None) => std::thread::sleep(TICK),
+                    Ok(Some(_)) | Err(_) => return None,
+                },
             }
             let now = Instant::now();
             if (self.interrupted)() || self.ctrl_c.load(Ordering::Relaxed) {
@@ -407,6 +417,14 @@ mod tests {
         );
         let (end, _) = run("exec sleep 60", Watch::default(), Some(Duration::from_millis(100)));
         assert_eq!(end, End::Silent);
+    }
+
+    #[test]
+    fn a_closed_serial_line_does_not_suspend_the_time_limit() {
+        let watch = Watch { expect: None, timeout: Some(Duration::from_millis(300)) };
+        let (end, output) = run("printf half; exec sleep 60 >&-", watch, None);
+        assert!(matches!(end, End::TimedOut { .. }), "{end:?}");
+        assert_eq!(output, "half\n");
     }
 
     #[test]

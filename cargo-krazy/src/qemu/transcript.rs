@@ -42,6 +42,11 @@ impl Transcript {
         self.silent
     }
 
+    /// Whether the last line has no end yet.
+    pub fn is_within_a_line(&self) -> bool {
+        self.tail.back().is_some_and(|byte| *byte != b'\n')
+    }
+
     /// The last lines for a message, without control characters and escape sequences.
     pub fn last_lines(&self) -> String {
         if self.silent {
