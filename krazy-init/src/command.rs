@@ -87,6 +87,9 @@ fn execute(parsed: Parsed, out: &mut impl Write) -> Result<(), ClientError> {
             if let Some(trial) = info.trial {
                 writeln!(out, "on trial, {} s left", trial.deadline)?;
             }
+            if let Some(end) = info.previous_end {
+                writeln!(out, "the previous boot ended {end}")?;
+            }
             writeln!(out, "{}", if info.stable { "stable" } else { "not stable" })?;
             for text in info.degraded {
                 writeln!(out, "degraded: {text}")?;

@@ -47,6 +47,12 @@ pub fn mount(disk: Option<&Disk>) -> io::Result<DataMount> {
                 let source = node.to_string_lossy();
                 match mounts::mount_at(&source, DATA, "ext4", FLAGS, OPTIONS) {
                     Ok(()) => Ok(node.clone()),
+                    // The kernel's words for it are "invalid argument" and "structure needs cleaning".
+                    Err(error)
+                        if [Some(libc::EINVAL), Some(libc::EUCLEAN)].contains(&error.raw_os_error()) =>
+                    {
+                        Err(format!("{source} holds no intact ext4 file system"))
+                    }
                     Err(error) => Err(format!("{source} cannot be mounted: {error}")),
                 }
             }

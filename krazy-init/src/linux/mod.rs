@@ -7,6 +7,7 @@ pub mod cgroup;
 pub mod crash;
 pub mod data;
 pub mod entropy;
+pub mod grow;
 pub mod kernel_clock;
 pub mod modules;
 pub mod mounts;

@@ -13,7 +13,7 @@ use crate::console::Console;
 use crate::linux::block::Disk;
 use crate::linux::data::{self, DataMount};
 use crate::linux::modules::Parameters;
-use crate::linux::{boot_mount, cgroup, mounts, power, process, settings};
+use crate::linux::{boot_mount, cgroup, grow, mounts, power, process, settings};
 
 /// What the machine turned out to be.
 #[derive(Debug)]
@@ -83,6 +83,15 @@ pub fn start(console: &mut Console) -> Machine {
         })
     });
     let disk = Disk::of_mount("/");
+    if let Some(disk) = &disk {
+        match grow::partition(disk) {
+            Ok(true) => {
+                console.say(&format!("/data's partition now reaches to the end of {}", disk.node().display()))
+            }
+            Ok(false) => {}
+            Err(error) => problem(console, format!("/data's partition does not grow: {error}")),
+        }
+    }
     let data = data::mount(disk.as_ref()).unwrap_or_else(|error| DataMount::Temporary(error.to_string()));
     if let DataMount::Temporary(why) = &data {
         problem(console, format!("/data is temporary and will be lost: {why}"));

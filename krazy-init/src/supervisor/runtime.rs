@@ -28,7 +28,7 @@ use crate::linux::power::End;
 use crate::linux::signals::{Meaning, Signals};
 use crate::linux::uevent::{Uevent, Uevents};
 use crate::linux::watchdog::{self, Watchdog};
-use crate::linux::{entropy, kernel_clock, process};
+use crate::linux::{entropy, grow, kernel_clock, process};
 use crate::net::interfaces::{Change, Network};
 use crate::net::settings::NetworkSettings;
 use crate::net::sntp;
@@ -357,6 +357,8 @@ impl Runtime {
         let Some(unit) = self.units.get_mut(id) else { return };
         let Some(pid) = unit.pid.take() else { return };
         match unit.sweep(pid) {
+            // Whoever is asked to stop may leave the rest to init.
+            Ok(true) if self.supervisor.is_ending() => {}
             Ok(true) => {
                 let text = format!("service {} left processes behind; they were ended", unit.spec.name);
                 self.console.say(&text);
@@ -447,6 +449,7 @@ impl Runtime {
         }
         self.open_buttons();
         self.arm_watchdog();
+        self.grow_data(reporter.clone());
         let (sender, receiver) = mpsc::channel();
         let modules = Modules::running(self.machine.parameters.clone());
         let named = self.machine.manifest.modules.clone();
@@ -455,6 +458,23 @@ impl Runtime {
         match started {
             Ok(()) => self.time_servers = Some(sender),
             Err(error) => self.degrade(format!("cannot start a thread: {error}")),
+        }
+    }
+
+    /// In a thread that ends when it is done: a large disk takes a while, and services need not wait for it.
+    fn grow_data(&mut self, reporter: Reporter) {
+        let DataMount::Disk(node) = &self.machine.data else { return };
+        let node = node.clone();
+        let run = move || {
+            let outcome = grow::file_system(&node);
+            let outcome = outcome.map_err(|error| format!("the file system of /data does not grow: {error}"));
+            reporter.send(Report::Data(
+                outcome.map(|grown| grown.map(|size| format!("/data has grown to {size}"))),
+            ));
+        };
+        let started = std::thread::Builder::new().name("grow".to_owned()).stack_size(64 << 10).spawn(run);
+        if let Err(error) = started {
+            self.degrade(format!("the file system of /data does not grow: {error}"));
         }
     }
 
