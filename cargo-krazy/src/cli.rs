@@ -147,7 +147,7 @@ impl Cli {
 }
 
 /// Takes a board's name; clap lists the boards and suggests the nearest.
-fn board_parser() -> impl TypedValueParser<Value = &'static Board> {
+pub fn board_parser() -> impl TypedValueParser<Value = &'static Board> {
     let values = BOARDS.iter().map(|board| PossibleValue::new(board.name).help(board.description));
     PossibleValuesParser::new(values).try_map(|name| Board::named(&name))
 }

@@ -1,5 +1,6 @@
 //! One file per subcommand: its arguments, and an `exec` that calls one operation.
 
+pub mod doctor;
 pub mod image;
 pub mod inspect;
 pub mod run_qemu;
@@ -13,6 +14,8 @@ pub enum Command {
     Image(image::Args),
     /// Shows what is on an image or a disk
     Inspect(inspect::Args),
+    /// Reports what this machine has and lacks for each board
+    Doctor(doctor::Args),
     /// Boots the appliance in QEMU
     RunQemu(run_qemu::Args),
 }
@@ -23,6 +26,7 @@ impl Command {
         match self {
             Command::Image(args) => args.exec(shell),
             Command::Inspect(args) => args.exec(shell),
+            Command::Doctor(args) => args.exec(shell),
             Command::RunQemu(args) => args.exec(shell),
         }
     }

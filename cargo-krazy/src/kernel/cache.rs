@@ -50,6 +50,11 @@ impl KernelCache {
         Ok(KernelCache::new(folder))
     }
 
+    /// Where it is.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Waits until no other process adds to the cache, and keeps it so.
     pub fn guard(&self, shell: Shell) -> anyhow::Result<CacheGuard> {
         std::fs::create_dir_all(&self.folder).map_err(io_failure("create", &self.folder))?;

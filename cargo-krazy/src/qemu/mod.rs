@@ -19,6 +19,7 @@ use serde::Serialize;
 
 pub use self::accelerator::{Accelerate, Accelerator};
 pub use self::machine::Machine;
+pub use self::process::install_hint;
 use self::process::{End, Session};
 pub use self::publish::{Protocol, Publish};
 use self::terminal::RawTerminal;

@@ -263,7 +263,7 @@ impl Drop for Running {
 }
 
 /// How to install the emulator `program`.
-fn install_hint(program: &str) -> String {
+pub fn install_hint(program: &str) -> String {
     let (debian, fedora) = match program.strip_prefix("qemu-system-") {
         Some("aarch64") => ("qemu-system-arm", "qemu-system-aarch64-core"),
         _ => ("qemu-system-x86", "qemu-system-x86-core"),

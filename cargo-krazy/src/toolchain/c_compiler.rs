@@ -82,7 +82,8 @@ impl CCompiler {
     /// What to install for a C compiler that serves every crate on this target.
     pub fn install_help(triple: &str, host: &str) -> String {
         let arch = arch_of(triple);
-        let zig = "install zig, for every board at once: `pip install ziglang cargo-zigbuild`";
+        let zig =
+            "install zig, for every board at once: https://ziglang.org/download or `pip install ziglang`";
         if host.starts_with(arch) {
             format!("{zig}; or, on Debian, `apt install musl-tools`")
         } else {

@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn a_missing_compiler_is_named_with_what_to_install() {
-        let help = "install zig, for every board at once: `pip install ziglang cargo-zigbuild`; or, on Debian, \
+        let help = "install zig, for every board at once: https://ziglang.org/download or `pip install ziglang`; or, on Debian, \
                     `apt install musl-tools`";
         let old = "error occurred: Failed to find tool. Is `x86_64-linux-musl-gcc` installed? (see …)";
         let new = "  error occurred in cc-rs: failed to find tool \"x86_64-linux-musl-gcc\": No such file";

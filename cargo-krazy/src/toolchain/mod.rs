@@ -12,6 +12,7 @@
 mod c_compiler;
 pub mod diagnosis;
 mod environment;
+pub mod examination;
 #[cfg(test)]
 pub(crate) mod fake;
 mod rustc;
