@@ -13,6 +13,7 @@
 //! lock files are honoured, and what a requirement resolved to is held in Krazy.lock. A path *dependency*
 //! outside its workspace is the exception: cargo hashes its absolute path into symbol names.
 
+mod cargo_lock;
 mod command;
 mod elf;
 mod environment;
@@ -29,14 +30,16 @@ mod tests;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use anyhow::Context;
+use cargo_util::ProcessBuilder;
 use serde::{Deserialize, Serialize};
 
+use self::command::Places;
 use self::lock::InstallLock;
 use self::places::Layout;
 use self::record::Record;
+use self::run::Outcome;
 use crate::config::{Appliance, Install, OWN_INIT, Source};
 use crate::failure::{Exit, Failure};
 use crate::interrupt;
@@ -150,6 +153,13 @@ impl Job<'_> {
             let message = format!("`{}` has no crate in {}", install.name, path.display());
             return Err(Failure::new(Exit::Config, message).help("correct its `path`").into());
         }
+        if let Source::Path { path } = &install.source
+            && self.appliance.locked
+            && !cargo_lock::is_there(path)
+        {
+            let message = format!("{} has no Cargo.lock, and --locked was given", refusal::describe(install));
+            return Err(Failure::new(Exit::Config, message).help("run once without `--locked`").into());
+        }
         let pin = lock.pin(&install.source).map(str::to_owned);
         if self.appliance.locked && pin.is_none() && InstallLock::needs_pin(&install.source) {
             let what = refusal::describe(install);
@@ -169,17 +179,9 @@ impl Job<'_> {
         let wrappers = layout.krazy.join("toolchain").join(&toolchain.triple);
         let settings = toolchain.cargo_settings(&codegen, &maps, &wrappers)?;
         remove(&places.root)?;
-        let began = SystemTime::now();
         let offline = self.appliance.offline;
         let command = command::command(install, pin.as_deref(), &places, toolchain, &settings, offline);
-        let mut outcome = run::run(&command, &toolchain.env, self.shell)?;
-        interrupt::check()?;
-        if matches!(install.source, Source::Git { .. })
-            && git::forget_fresh(&places.build, &outcome.messages)?
-        {
-            outcome = run::run(&command, &toolchain.env, self.shell)?;
-            interrupt::check()?;
-        }
+        let outcome = self.run(&command, &places)?;
         if !outcome.status.success() {
             return Err(refusal::explain(install, &outcome.stderr, toolchain, offline).into());
         }
@@ -192,12 +194,42 @@ impl Job<'_> {
         let inputs = match &install.source {
             Source::Path { path } => {
                 let home = toolchain.env.cargo_home();
-                freshness::Inputs::gather(path, &outcome.messages, home.as_deref(), began)
+                freshness::Inputs::gather(path, &outcome.messages, home.as_deref(), outcome.began)
             }
             Source::Registry { .. } | Source::Git { .. } => Some(freshness::Inputs::default()),
         };
         Record::new(key(held.as_deref()), installed.clone(), inputs).write(&places.root)?;
         Ok(installed)
+    }
+}
+
+impl Job<'_> {
+    /// Runs cargo, with what has to come before it or, in rare cases, a second time.
+    fn run(&self, command: &ProcessBuilder, places: &Places) -> anyhow::Result<Outcome> {
+        let Job { install, toolchain, appliance, shell, .. } = *self;
+        let run = |command: &ProcessBuilder| -> anyhow::Result<Outcome> {
+            let outcome = run::run(command, &toolchain.env, shell)?;
+            interrupt::check()?;
+            Ok(outcome)
+        };
+        match &install.source {
+            Source::Registry { .. } => run(command),
+            Source::Git { .. } => {
+                let outcome = run(command)?;
+                if git::forget_fresh(&places.build, &outcome.messages)? { run(command) } else { Ok(outcome) }
+            }
+            Source::Path { path } => {
+                if install.locked {
+                    let (locked, offline) = (appliance.locked, appliance.offline);
+                    let refreshed = cargo_lock::refresh(path, toolchain, locked, offline, shell)?;
+                    interrupt::check()?;
+                    if !refreshed.status.success() {
+                        return Ok(refreshed);
+                    }
+                }
+                run(command)
+            }
+        }
     }
 }
 

@@ -92,7 +92,7 @@ impl Layout {
 
 /// The root of the workspace a package is in: the one it names, else the nearest folder, upwards, whose
 /// Cargo.toml has `[workspace]`, unless that excludes the package.
-fn workspace_of(package: &Path) -> PathBuf {
+pub fn workspace_of(package: &Path) -> PathBuf {
     let manifest = |folder: &Path| -> Option<toml::Table> {
         std::fs::read_to_string(folder.join("Cargo.toml")).ok()?.parse().ok()
     };

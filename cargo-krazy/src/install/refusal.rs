@@ -1,5 +1,6 @@
 //! Why `cargo install` failed, in one line with the next step. The user has already seen cargo's own text.
 
+use super::cargo_lock;
 use crate::config::{Install, Source};
 use crate::failure::{Exit, Failure};
 use crate::toolchain::Toolchain;
@@ -15,9 +16,9 @@ pub fn explain(install: &Install, stderr: &str, toolchain: &Toolchain, offline: 
         return build(format!("{crate_name} has no binary to install: it is a library"))
             .help("an appliance holds programs: add a src/main.rs, or name another crate");
     }
-    if has("because --locked was passed") || has("because --frozen was passed") {
+    if cargo_lock::is_stale(stderr) {
         return build(format!("the Cargo.lock of {crate_name} does not fit its Cargo.toml"))
-            .help("run `cargo update --workspace` there, or set `locked = false` for it");
+            .help("run once without `--locked`, or set `locked = false` for it");
     }
     if let Some(needed) = between(stderr, "it requires rustc ", " or newer") {
         return build(format!(

@@ -2,6 +2,7 @@
 
 use std::io::{BufReader, IsTerminal, Read, Write};
 use std::process::{ExitStatus, Stdio};
+use std::time::SystemTime;
 
 use anyhow::Context;
 use cargo_metadata::Message;
@@ -16,6 +17,8 @@ const KEPT: usize = 64 * 1024;
 /// What a finished cargo left.
 #[derive(Debug)]
 pub struct Outcome {
+    /// When it began.
+    pub began: SystemTime,
     /// How it ended.
     pub status: ExitStatus,
     /// Artifacts and build scripts, fresh ones too.
@@ -59,6 +62,7 @@ pub fn run(
             }
         }
     }
+    let began = SystemTime::now();
     let mut child =
         process.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(
             |error| {
@@ -75,11 +79,11 @@ pub fn run(
     let messages = Message::parse_stream(BufReader::new(stdout)).collect::<Result<Vec<_>, _>>();
     let status = child.wait().context("failed to wait for cargo")?;
     let stderr = relay.join().map_err(|_| anyhow::anyhow!("failed to read what cargo said"))?;
-    Ok(Outcome { status, messages: messages.context("failed to read cargo's messages")?, stderr })
+    Ok(Outcome { began, status, messages: messages.context("failed to read cargo's messages")?, stderr })
 }
 
 /// Passes on what cargo says, line by line and progress bar by progress bar, without the lines about folders
-/// that are our own business. Returns the end of it, without colours.
+/// and lock files that are our own business. Returns the end of it, without colours.
 fn relay(mut from: impl Read, mut to: impl Write) -> String {
     let mut kept = Vec::new();
     let mut line = Vec::new();
@@ -109,8 +113,11 @@ fn pass(line: &mut Vec<u8>, kept: &mut Vec<u8>, to: &mut impl Write) {
     let text = anstream::adapter::strip_str(&text).to_string();
     let text = text.trim();
     let ours = ["Replacing /", "Replaced package", "Installing /", "Installed package"];
-    let about_folders = ours.iter().any(|start| text.starts_with(start)) || text.contains("be sure to add `");
-    if !about_folders {
+    let ours = ours.iter().any(|start| text.starts_with(start))
+        || ["be sure to add `", "--locked was passed", "remove the --locked flag"]
+            .iter()
+            .any(|part| text.contains(part));
+    if !ours {
         // A closed standard error leaves nobody to tell.
         let _closed = to.write_all(line).and_then(|()| to.flush());
     }

@@ -55,10 +55,9 @@ impl Workspace {
             offline: true,
             workspace_root: root,
         };
-        let mut workspace = Workspace { folder, appliance };
+        let workspace = Workspace { folder, appliance };
         workspace.file("Cargo.toml", "[workspace]\nresolver = \"3\"\nmembers = [\"krazy-init\"]\n");
         workspace.package("krazy-init", "fn main() {}\n");
-        workspace.appliance.first_stage.locked = false;
         workspace
     }
 
@@ -300,4 +299,41 @@ fn a_git_branch_is_held_at_its_commit() {
     let (message, help, exit) = workspace.error();
     assert_eq!(message, format!("the crate `clock` of {url} does not exist"));
     assert_eq!((help.as_str(), exit), ("name the crate: `git = \"URL%CRATE\"`", Exit::Build));
+}
+
+#[test]
+fn a_lock_file_is_made_and_brought_up_to_date_unless_it_must_not_change() {
+    let mut workspace = Workspace::new();
+    workspace.appliance.locked = true;
+    workspace.add("app", "fn main() {}\n");
+    let (message, help, _) = workspace.error();
+    let app = workspace.root().join("app");
+    assert_eq!(message, format!("the crate in {} has no Cargo.lock, and --locked was given", app.display()));
+    assert_eq!(help, "run once without `--locked`");
+
+    workspace.appliance.locked = false;
+    workspace.build().unwrap();
+    assert!(app.join("Cargo.lock").is_file());
+
+    workspace.file("library/Cargo.toml", &format!("{MANIFEST}\"library\"\n"));
+    workspace.file("library/src/lib.rs", "pub fn f() {}\n");
+    workspace.file("app/src/main.rs", "fn main() { library::f() }\n");
+    let manifest = fs::read_to_string(app.join("Cargo.toml")).unwrap();
+    let manifest =
+        manifest.replace("[workspace]", "[dependencies]\nlibrary.path = \"../library\"\n[workspace]");
+    let library = workspace.root().join("Cargo.toml");
+    let members =
+        fs::read_to_string(&library).unwrap().replace("\"krazy-init\"", "\"krazy-init\", \"library\"");
+    fs::write(library, members).unwrap();
+    fs::write(app.join("Cargo.toml"), manifest).unwrap();
+    workspace.appliance.locked = true;
+    let (message, _, exit) = workspace.error();
+    assert_eq!(
+        message,
+        format!("the Cargo.lock of the crate in {} does not fit its Cargo.toml", app.display())
+    );
+    assert_eq!(exit, Exit::Build);
+    workspace.appliance.locked = false;
+    workspace.build().unwrap();
+    assert!(fs::read_to_string(app.join("Cargo.lock")).unwrap().contains("name = \"library\""));
 }

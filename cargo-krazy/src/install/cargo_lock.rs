@@ -1,0 +1,46 @@
+//! The Cargo.lock of a path crate: made when it is missing and brought up to date when it is stale, as
+//! `cargo build` in that folder would.
+//!
+//! `cargo install --locked` neither does that nor complains: of a stale lock file it resolves the missing part
+//! anew every time, so that the same sources could give other bytes tomorrow (cargo 1.95).
+
+use std::path::Path;
+
+use cargo_util::ProcessBuilder;
+
+use super::places::workspace_of;
+use super::run::{self, Outcome};
+use crate::shell::Shell;
+use crate::toolchain::Toolchain;
+
+/// Whether the workspace of `package` has a lock file.
+pub fn is_there(package: &Path) -> bool {
+    workspace_of(package).join("Cargo.lock").is_file()
+}
+
+/// Whether cargo says that a lock file does not fit the manifests.
+pub fn is_stale(stderr: &str) -> bool {
+    stderr.contains("because --locked was passed") || stderr.contains("but --locked was passed")
+}
+
+/// Makes the lock file of `package` fit its manifests, changing only what they ask for; with `locked`, fails if it
+/// does not fit. Goes to the network only for what is missing.
+///
+/// # Errors
+/// When cargo does not start. What it says, and whether it was successful, is in the outcome.
+pub fn refresh(
+    package: &Path,
+    toolchain: &Toolchain,
+    locked: bool,
+    offline: bool,
+    shell: Shell,
+) -> anyhow::Result<Outcome> {
+    let mut cargo = ProcessBuilder::new(toolchain.env.cargo());
+    // Of the commands that make a lock file fit, this one downloads for one target only, and updates nothing.
+    cargo.args(&["fetch", "--target", &toolchain.triple]);
+    cargo.cwd(package).arg("--manifest-path").arg(package.join("Cargo.toml"));
+    for (_, flag) in [(locked, "--locked"), (offline, "--offline")].iter().filter(|(given, _)| *given) {
+        cargo.arg(flag);
+    }
+    run::run(&cargo, &toolchain.env, shell)
+}
