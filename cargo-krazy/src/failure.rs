@@ -60,16 +60,17 @@ impl Failure {
 
     /// The exit code of `error`: that of the first [`Failure`] in its chain.
     pub fn exit_of(error: &anyhow::Error) -> Exit {
-        Self::in_chain(error).map_or(Exit::Failed, |failure| failure.exit)
+        Self::all(error).next().map_or(Exit::Failed, |failure| failure.exit)
     }
 
     /// The help of `error`: that of the first [`Failure`] in its chain that has one.
     pub fn help_of(error: &anyhow::Error) -> Option<&str> {
-        error.chain().filter_map(|cause| cause.downcast_ref::<Failure>()).find_map(|f| f.help.as_deref())
+        Self::all(error).find_map(|failure| failure.help.as_deref())
     }
 
-    fn in_chain(error: &anyhow::Error) -> Option<&Failure> {
-        error.chain().find_map(|cause| cause.downcast_ref::<Failure>())
+    /// The outermost one first. One that was added as context is not in the chain; anyhow finds it.
+    fn all(error: &anyhow::Error) -> impl Iterator<Item = &Failure> {
+        error.downcast_ref().into_iter().chain(error.chain().filter_map(|cause| cause.downcast_ref()))
     }
 }
 
@@ -94,5 +95,10 @@ mod tests {
         assert_eq!(Failure::exit_of(&error), Exit::Config);
         assert_eq!(Failure::help_of(&error), Some("did you mean `hostname`?"));
         assert_eq!(Failure::exit_of(&anyhow::anyhow!("other")), Exit::Failed);
+        let context = anyhow::anyhow!("cause").context(Failure::new(Exit::Image, "failed").help("try again"));
+        assert_eq!(
+            (Failure::exit_of(&context), Failure::help_of(&context)),
+            (Exit::Image, Some("try again"))
+        );
     }
 }

@@ -7,9 +7,11 @@
 //! ```
 
 pub mod board;
+pub mod build;
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod digest;
 pub mod failure;
 pub mod inspect;
 pub mod install;

@@ -126,3 +126,25 @@ fn try_get(port: u16, path: &str) -> Result<(String, Vec<u8>)> {
     let head = String::from_utf8_lossy(&answer[..end]).into_owned();
     Ok((head, answer.split_off(end + 4)))
 }
+
+/// Sends `request` to `port` on loopback and returns the first bytes of the answer, retrying until `limit`.
+pub fn exchange(port: u16, request: &[u8], limit: Duration) -> Result<Vec<u8>> {
+    let end = Instant::now() + limit;
+    let attempt = || -> Result<Vec<u8>> {
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        stream.write_all(request)?;
+        let mut answer = vec![0; 4096];
+        let count = stream.read(&mut answer)?;
+        anyhow::ensure!(count > 0, "the connection was closed without an answer");
+        answer.truncate(count);
+        Ok(answer)
+    };
+    loop {
+        match attempt() {
+            Ok(answer) => return Ok(answer),
+            Err(error) if Instant::now() >= end => return Err(error),
+            Err(_) => std::thread::sleep(Duration::from_millis(300)),
+        }
+    }
+}

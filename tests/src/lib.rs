@@ -6,6 +6,8 @@
 
 #![allow(clippy::print_stderr, reason = "the suite speaks to a terminal or a log")]
 
+pub mod disk;
+pub mod fixture;
 pub mod guest;
 pub mod judges;
 pub mod krazy;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use krazy_boot::size::Bytes;
 
+use crate::build::{self, Data};
 use crate::cli::BuildArgs;
 use crate::config;
 use crate::failure::{Exit, Failure};
@@ -20,20 +21,21 @@ const MINIMUM_MEMORY: Bytes = Bytes::mib(64);
 
 /// Boots the appliance in QEMU
 ///
+/// Builds its image first, as `cargo krazy image` does, but keeps the /data of the image that is there.
+///
 /// The firmware boots the disk image as a real machine would. The serial console is this terminal: Ctrl-C stops the
 /// machine, Ctrl-A X quits QEMU, Ctrl-A H lists its other keys. A guest that powers off ends the command with
 /// success.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
-  cargo krazy run-qemu --no-build --publish 8080:80       the guest's port 80 on http://127.0.0.1:8080/
+  cargo krazy run-qemu --publish 8080:80                  the guest's port 80 on http://127.0.0.1:8080/
   cargo krazy run-qemu --image a.img --snapshot           a given image, which is left as it is
   cargo krazy run-qemu --image a.img --expect ready --timeout 60
   cargo krazy run-qemu --image a.img -- -device e1000     arguments after -- go to QEMU")]
 pub struct Args {
     /// Boot this image instead of the package's
-    #[arg(long, value_name = "FILE", required_unless_present = "no_build")]
-    #[arg(help_heading = "Image")]
+    #[arg(long, value_name = "FILE", help_heading = "Image")]
     image: Option<PathBuf>,
     /// Boot the package's image as it is, without building
     #[arg(long, help_heading = "Image", conflicts_with = "image")]
@@ -80,7 +82,13 @@ impl Args {
         let board = request.board;
         let image = match self.image {
             Some(image) => image,
-            None => Plan::new(config::load(&request)?, None)?.output,
+            None => {
+                let plan = Plan::new(config::load(&request)?, None)?;
+                if !self.no_build {
+                    build::build(&plan, false, Data::Kept, shell)?;
+                }
+                plan.output
+            }
         };
         if !image.is_file() {
             let failure = Failure::new(Exit::Failed, format!("there is no image `{}`", image.display()));

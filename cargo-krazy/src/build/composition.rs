@@ -1,0 +1,240 @@
+//! What goes into an image, as trees of files: nothing is written yet.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use krazy_boot::cmdline::CommandLine;
+use krazy_boot::image::tree::{Content, Entry, Tree};
+use krazy_boot::manifest::{self, Manifest, Program, Service};
+use krazy_boot::slot::Slot;
+use sha2::{Digest, Sha256};
+
+use crate::config::Appliance;
+use crate::digest::hex;
+use crate::failure::{Exit, Failure};
+use crate::install::{Installation, Installed};
+use crate::kernel::{KernelBundle, Selection};
+use crate::provision::Secrets;
+
+/// Folders of the root that other file systems are mounted on.
+const MOUNTPOINTS: [&str; 7] = ["/boot", "/data", "/dev", "/proc", "/run", "/sys", "/tmp"];
+
+/// Everything a disk holds.
+pub struct Composition {
+    /// What the root says it is.
+    pub manifest: Manifest,
+    /// The root file system.
+    pub root: Tree,
+    /// The initramfs: first stage and the modules that lead to the root.
+    pub initramfs: Tree,
+    /// The kernel image on the host.
+    pub kernel: PathBuf,
+    /// Slot A's command line.
+    pub cmdline: CommandLine,
+    /// `/data`: credentials of this appliance.
+    pub data: Tree,
+}
+
+impl Composition {
+    /// Puts together what was installed, the kernel and the secrets.
+    pub fn new(
+        appliance: &Appliance,
+        installation: &Installation,
+        kernel: &KernelBundle,
+        secrets: &Secrets,
+    ) -> anyhow::Result<Self> {
+        let board = appliance.board;
+        let index = kernel.modules()?;
+        let path = index.select(board.initramfs_modules, &[])?;
+        let every = [board.initramfs_modules, board.root_modules].concat();
+        let carried = index.select(&every, &appliance.modules)?;
+        let manifest = manifest(appliance, installation, kernel, &carried)?;
+        let parameters = board.cmdline.iter().copied().chain(appliance.cmdline.iter().map(String::as_str));
+        let cmdline =
+            CommandLine::for_slot(Slot::A, secrets.disk_signature(), parameters).map_err(|error| {
+                let file = appliance.manifest_path.display();
+                Failure::new(Exit::Config, format!("the key `cmdline` in {file} cannot be used: {error}"))
+            })?;
+        Ok(Composition {
+            root: root(appliance, installation, kernel, &carried, &manifest)?,
+            initramfs: initramfs(&installation.first_stage, kernel, &path)?,
+            kernel: kernel.image.clone(),
+            data: data(secrets)?,
+            manifest,
+            cmdline,
+        })
+    }
+}
+
+fn program(binary: &Installed) -> Program {
+    Program {
+        package: binary.package.clone(),
+        version: binary.version.clone(),
+        source: binary.source.clone(),
+        sha256: binary.sha256.clone(),
+    }
+}
+
+/// The services: every binary but the init.
+fn services(installation: &Installation) -> impl Iterator<Item = &Installed> {
+    installation.bins.iter().filter(|&binary| binary != installation.init())
+}
+
+fn manifest(
+    appliance: &Appliance,
+    installation: &Installation,
+    kernel: &KernelBundle,
+    modules: &Selection<'_>,
+) -> anyhow::Result<Manifest> {
+    let mut services: Vec<_> = services(installation)
+        .map(|binary| {
+            let settings = appliance.services.get(&binary.bin).cloned().unwrap_or_default();
+            Service { name: binary.bin.clone(), program: program(binary), settings }
+        })
+        .collect();
+    services.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut manifest = Manifest {
+        format: manifest::FORMAT,
+        name: appliance.name.clone(),
+        version: appliance.version.clone(),
+        board: appliance.board.name.to_owned(),
+        build_id: String::new(),
+        hostname: appliance.hostname.clone(),
+        kernel: manifest::Kernel {
+            release: kernel.release.clone(),
+            origin: kernel.origin.clone(),
+            sha256: kernel.sha256.clone(),
+        },
+        init: program(installation.init()),
+        services,
+        boot_writable: appliance.boot_writable,
+        modules: appliance.modules.clone(),
+    };
+    manifest.build_id = build_id(&manifest, appliance, &installation.first_stage, modules)?;
+    Ok(manifest)
+}
+
+/// A hash over all that decides what runs, the same wherever and whenever it is built.
+fn build_id(
+    manifest: &Manifest,
+    appliance: &Appliance,
+    first_stage: &Installed,
+    modules: &Selection<'_>,
+) -> anyhow::Result<String> {
+    let mut hash = Sha256::new();
+    let mut part = |bytes: &[u8]| {
+        hash.update((bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    };
+    part(env!("CARGO_PKG_VERSION").as_bytes());
+    part(&manifest.to_json());
+    part(first_stage.sha256.as_bytes());
+    for module in modules.modules() {
+        part(module.path.as_bytes());
+    }
+    for parameter in
+        appliance.board.cmdline.iter().copied().chain(appliance.cmdline.iter().map(String::as_str))
+    {
+        part(parameter.as_bytes());
+    }
+    for (destination, source) in &appliance.files {
+        part(destination.as_bytes());
+        part(&std::fs::read(source).with_context(|| format!("failed to read {}", source.display()))?);
+    }
+    Ok(hex(&hash.finalize()))
+}
+
+fn root(
+    appliance: &Appliance,
+    installation: &Installation,
+    kernel: &KernelBundle,
+    modules: &Selection<'_>,
+    manifest: &Manifest,
+) -> anyhow::Result<Tree> {
+    let mut tree = Tree::new();
+    for mountpoint in MOUNTPOINTS {
+        tree.add(mountpoint, Entry::directory(), "a mount point")?;
+    }
+    let init = installation.init();
+    tree.add("/bin/init", Entry::executable(Content::File(init.path.clone())), origin(init))?;
+    for binary in services(installation) {
+        let entry = Entry::executable(Content::File(binary.path.clone()));
+        tree.add(&format!("/bin/{}", binary.bin), entry, origin(binary))?;
+    }
+    let text = |text: &str| Entry::file(Content::Bytes(text.as_bytes().to_vec()));
+    tree.add("/etc/hosts", text("127.0.0.1 localhost\n::1 localhost\n"), "cargo krazy")?;
+    tree.add("/etc/resolv.conf", Entry::symlink("/run/resolv.conf"), "cargo krazy")?;
+    let json = Entry::file(Content::Bytes(manifest.to_json()));
+    tree.add(&format!("/{}", manifest::PATH), json, "cargo krazy")?;
+    add_modules(&mut tree, kernel, modules)?;
+    for (destination, source) in &appliance.files {
+        let metadata =
+            source.metadata().with_context(|| format!("failed to look at {}", source.display()))?;
+        // Like git, only what is executable is told apart: umasks differ between machines.
+        let mode = if metadata.mode() & 0o111 == 0 { 0o644 } else { 0o755 };
+        let entry = Entry::file(Content::File(source.clone())).mode(mode);
+        tree.add(destination, entry, format!("`files` ({})", source.display()))?;
+    }
+    Ok(tree)
+}
+
+fn origin(binary: &Installed) -> String {
+    format!("the crate {} v{}", binary.package, binary.version)
+}
+
+/// The modules and their tables below `/lib/modules/RELEASE`.
+fn add_modules(tree: &mut Tree, kernel: &KernelBundle, modules: &Selection<'_>) -> anyhow::Result<()> {
+    if modules.modules().is_empty() {
+        return Ok(());
+    }
+    for module in modules.modules() {
+        let content = Content::File(kernel.module_file(module));
+        tree.add(&format!("/{}", kernel.path_in_image(&module.path)), Entry::file(content), "the kernel")?;
+    }
+    for (name, content) in modules.tables() {
+        let entry = Entry::file(Content::Bytes(content.into_bytes()));
+        tree.add(&format!("/{}", kernel.path_in_image(name)), entry, "the kernel")?;
+    }
+    Ok(())
+}
+
+fn initramfs(
+    first_stage: &Installed,
+    kernel: &KernelBundle,
+    modules: &Selection<'_>,
+) -> anyhow::Result<Tree> {
+    let mut tree = Tree::new();
+    for folder in ["/dev", "/proc", "/sys", "/sysroot"] {
+        tree.add(folder, Entry::directory(), "a mount point")?;
+    }
+    // The kernel opens it for PID 1 before anything is mounted.
+    tree.add("/dev/console", Entry::character_device(5, 1), "the first stage")?;
+    tree.add("/init", Entry::executable(Content::File(first_stage.path.clone())), origin(first_stage))?;
+    let mut list = String::new();
+    for module in modules.modules() {
+        let path = format!("/{}", kernel.path_in_image(&module.path));
+        let content = Content::File(kernel.module_file(module));
+        tree.add(&path, Entry::file(content), "the kernel")?;
+        list.push_str(&path);
+        list.push('\n');
+    }
+    tree.add("/etc/krazy/modules", Entry::file(Content::Bytes(list.into_bytes())), "the first stage")?;
+    Ok(tree)
+}
+
+fn data(secrets: &Secrets) -> anyhow::Result<Tree> {
+    let mut tree = Tree::new();
+    for folder in ["/krazy", "/krazy/tls"] {
+        tree.add(folder, Entry::directory().mode(0o700), "credentials")?;
+    }
+    for file in secrets.data_files()? {
+        let mode = u16::try_from(file.mode).context("file modes have 12 bits")?;
+        tree.add(
+            &format!("/{}", file.path),
+            Entry::file(Content::Bytes(file.bytes)).mode(mode),
+            "credentials",
+        )?;
+    }
+    Ok(tree)
+}

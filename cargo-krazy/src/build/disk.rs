@@ -1,0 +1,170 @@
+//! Writes a [`Composition`] as a disk.
+
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use krazy_boot::boot_sector;
+use krazy_boot::image::block_cache::BlockCache;
+use krazy_boot::image::ext4::{self, Ext4Options};
+use krazy_boot::image::fat32::{self, BootFile, Fat32Error, VolumeOptions};
+use krazy_boot::image::initramfs;
+use krazy_boot::image::squashfs::{self, SquashfsError, SquashfsOptions, SquashfsStats};
+use krazy_boot::image::tree::Content;
+use krazy_boot::image::window::Window;
+use krazy_boot::layout::{DiskLayout, DiskSignature};
+use krazy_boot::mbr::Mbr;
+use krazy_boot::ordered_write::{SectorWrite, write_in_order};
+use krazy_boot::selector::Selector;
+use krazy_boot::size::{Bytes, SECTOR_SIZE, Sectors};
+use krazy_boot::slot::{Slot, boot_file};
+use krazy_boot::slot_area;
+use tempfile::NamedTempFile;
+
+use super::composition::Composition;
+use crate::failure::{Exit, Failure};
+use crate::provision::Secrets;
+
+/// zstd level of the initramfs. It is read at every boot, and unpacks equally fast at every level.
+const INITRAMFS_LEVEL: i32 = 12;
+
+/// Room for compressed blocks of roots, of all appliances that share a target directory.
+const BLOCK_CACHE_LIMIT: Bytes = Bytes::gib(1);
+
+/// How to write a disk.
+#[derive(Clone, Copy, Debug)]
+pub struct DiskOptions<'a> {
+    /// Where the partitions are.
+    pub layout: &'a DiskLayout,
+    /// zstd level of the root.
+    pub level: i32,
+    /// Time of everything, in seconds since 1970.
+    pub mtime: u64,
+    /// A folder for what the next image can use again.
+    pub cache: &'a Path,
+}
+
+/// Writes the disk to `file`, which is empty. What it returns is about the root. `/data` is copied from the disk
+/// `kept`, if there is one.
+///
+/// The result is complete only when this returns; it is the caller who makes it visible.
+pub fn write(
+    file: &File,
+    composition: &Composition,
+    secrets: &Secrets,
+    kept: Option<&File>,
+    options: &DiskOptions<'_>,
+) -> Result<SquashfsStats> {
+    let layout = options.layout;
+    file.set_len(layout.disk().bytes().0)?;
+    let boot_sector =
+        Mbr { signature: secrets.disk_signature(), layout: *layout }.encode(boot_sector::CODE)?;
+    let stats = std::thread::scope(|scope| {
+        let rest = scope.spawn(|| {
+            write_boot(file, composition, secrets, options)?;
+            match kept {
+                Some(kept) => copy_data(kept, file, options),
+                None => write_data(file, composition, secrets, options),
+            }
+        });
+        let stats = write_root(file, composition, options);
+        rest.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        stats
+    })?;
+    write_sectors(file, &[SectorWrite::padded(Sectors(0), boot_sector.to_vec())])?;
+    write_sectors(file, &slot_area::refresh(&mut &*file, Slot::A)?)?;
+    write_sectors(file, &Selector::confirmed(Slot::A).writes())?;
+    file.sync_all()?;
+    Ok(stats)
+}
+
+/// In a scratch file the order does not matter, so nothing is synced in between.
+fn write_sectors(mut file: &File, writes: &[SectorWrite]) -> Result<()> {
+    Ok(write_in_order(&mut file, writes, |_| Ok(()))?)
+}
+
+fn write_root(file: &File, composition: &Composition, options: &DiskOptions<'_>) -> Result<SquashfsStats> {
+    let partition = options.layout.root(Slot::A);
+    let folder = options.cache.join("blocks");
+    let cache = BlockCache::open(&folder, BLOCK_CACHE_LIMIT)
+        .with_context(|| format!("failed to open the block cache {}", folder.display()))?;
+    let squashfs = SquashfsOptions {
+        level: options.level,
+        mtime: options.mtime,
+        limit: partition.len.bytes(),
+        threads: None,
+    };
+    let out = BufWriter::with_capacity(1 << 20, Window::of(file, partition));
+    let stats =
+        squashfs::write(&composition.root, &squashfs, out, Some(&cache)).map_err(|error| match &error {
+            SquashfsError::TooLarge { .. } => Failure::new(Exit::Image, error.to_string())
+                .help("set a larger `root-size` (and `size`), or install less")
+                .into(),
+            _ => anyhow::Error::from(error),
+        })?;
+    cache.finalize().with_context(|| format!("failed to write the block cache {}", folder.display()))?;
+    Ok(stats)
+}
+
+fn write_boot(
+    file: &File,
+    composition: &Composition,
+    secrets: &Secrets,
+    options: &DiskOptions<'_>,
+) -> Result<()> {
+    let mut archive = tempfile_in(options.cache)?;
+    initramfs::write(&composition.initramfs, INITRAMFS_LEVEL, BufWriter::new(archive.as_file_mut()))?
+        .flush()?;
+    let boot = |name: &str, content| BootFile { name: Slot::A.boot_file(name), content };
+    let files = [
+        boot(boot_file::KERNEL, Content::File(composition.kernel.clone())),
+        boot(boot_file::INITRAMFS, Content::File(archive.path().to_owned())),
+        boot(boot_file::CMDLINE, Content::Bytes(format!("{}\n", composition.cmdline).into_bytes())),
+    ];
+    let volume = VolumeOptions {
+        volume_id: secrets.id().number("boot"),
+        label: *b"BOOT       ",
+        mtime: options.mtime,
+    };
+    fat32::write(Window::of(file, options.layout.boot), &volume, &files).map_err(|error| match &error {
+        Fat32Error::TooLarge { .. } => {
+            Failure::new(Exit::Image, error.to_string()).help("set a larger `boot-size` (and `size`)").into()
+        }
+        _ => anyhow::Error::from(error),
+    })?;
+    Ok(())
+}
+
+fn write_data(
+    file: &File,
+    composition: &Composition,
+    secrets: &Secrets,
+    options: &DiskOptions<'_>,
+) -> Result<()> {
+    let ext4 = Ext4Options { uuid: secrets.uuid("data"), label: "data", mtime: options.mtime };
+    ext4::write(Window::of(file, options.layout.data), &ext4, &composition.data)?;
+    Ok(())
+}
+
+/// Opens the disk at `path` if it is one of the same appliance with the same partitions, so that its `/data` can be
+/// used again. Anything else, a missing file included, is no such disk.
+pub fn with_same_data(path: &Path, layout: &DiskLayout, signature: DiskSignature) -> Option<File> {
+    let mut file = File::open(path).ok()?;
+    let mut sector = [0; SECTOR_SIZE as usize];
+    file.read_exact(&mut sector).ok()?;
+    let mbr = Mbr::decode(&sector).ok()?;
+    (mbr.layout == *layout && mbr.signature == signature).then_some(file)
+}
+
+fn copy_data(kept: &File, file: &File, options: &DiskOptions<'_>) -> Result<()> {
+    let mut from = Window::of(kept, options.layout.data);
+    // Leaves out zeros, so that the copy is as sparse as a new file system.
+    let mut to = BufWriter::with_capacity(64 << 10, Window::of(file, options.layout.data));
+    io::copy(&mut BufReader::with_capacity(64 << 10, &mut from), &mut to)?;
+    Ok(to.flush()?)
+}
+
+fn tempfile_in(folder: &Path) -> Result<NamedTempFile> {
+    NamedTempFile::new_in(folder).with_context(|| format!("failed to make a file in {}", folder.display()))
+}

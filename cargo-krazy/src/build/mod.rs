@@ -1,0 +1,145 @@
+//! From a [`Plan`] to a delivered image: the stages in order, each with the value of the one before.
+
+mod composition;
+mod disk;
+mod freshness;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use krazy_boot::manifest::Manifest;
+use krazy_boot::size::Bytes;
+
+use self::composition::Composition;
+use self::disk::DiskOptions;
+pub use self::freshness::Data;
+use self::freshness::Stamp;
+use crate::config;
+use crate::failure::{Exit, Failure};
+use crate::install;
+use crate::interrupt;
+use crate::kernel::{self, KernelCache, KernelLock};
+use crate::output::{Destination, deliver, write_failure};
+use crate::plan::Plan;
+use crate::provision;
+use crate::shell::Shell;
+use crate::toolchain::Toolchain;
+
+/// The time in images unless `SOURCE_DATE_EPOCH` is set: 1980-01-01, the earliest that FAT can express.
+const DEFAULT_EPOCH: u64 = 315_532_800;
+
+/// An image that is where it should be.
+#[derive(Debug)]
+pub struct Built {
+    /// The file or device.
+    pub path: PathBuf,
+    /// Its length.
+    pub bytes: Bytes,
+    /// What it holds.
+    pub manifest: Manifest,
+    /// Whether it was there already, made from the same inputs.
+    pub fresh: bool,
+}
+
+/// Carries `plan` out. `yes` is the consent to overwrite a block device; without it the user is asked.
+pub fn build(plan: &Plan, yes: bool, data: Data, shell: Shell) -> Result<Built> {
+    let appliance = &plan.appliance;
+    let begin = Instant::now();
+    let epoch = source_date_epoch()?;
+    let folder = appliance.target_directory.join("krazy");
+    make_folder(&folder)?;
+    // Before any work is done for it.
+    let destination = &Destination::open(&plan.output, yes, shell)?;
+
+    let package = appliance.manifest_path.parent().unwrap_or(Path::new("."));
+    let toolchain = Toolchain::ready(appliance.board, package, shell, appliance.offline)?;
+    let installation = install::install_all(appliance, &toolchain, shell)?;
+    config::check_services(appliance, &installation.bins.iter().map(|binary| binary.bin.clone()).collect())?;
+    interrupt::check()?;
+
+    let mut lock = KernelLock::load(&appliance.workspace_root)?.frozen(appliance.locked);
+    let cache = KernelCache::of_user()?;
+    let bundle =
+        kernel::obtain(&appliance.kernel, appliance.board, &mut lock, &cache, appliance.offline, shell)?;
+    interrupt::check()?;
+
+    let secrets = provision::provision(&appliance.name, &provision::state_dir()?)?;
+    let composition = Composition::new(appliance, &installation, &bundle, &secrets)?;
+    let stamp = Stamp::of(&composition, plan, epoch)?;
+    let stamps = folder.join("stamps");
+    let built = |bytes, fresh| Built {
+        path: destination.path().to_owned(),
+        bytes,
+        manifest: composition.manifest.clone(),
+        fresh,
+    };
+    if let Destination::File(path) = destination
+        && stamp.matches(&stamps, path, data)
+    {
+        let bytes = plan.layout.disk().bytes();
+        shell.status("Fresh", format!("{} ({bytes})", path.display()));
+        return Ok(built(bytes, true));
+    }
+
+    let scratch = destination.scratch(&folder)?;
+    let spinner = shell.spinner("Writing", &destination.path().display().to_string());
+    let options = DiskOptions {
+        layout: &plan.layout,
+        level: appliance.compression_level,
+        mtime: epoch,
+        cache: &folder,
+    };
+    let kept = match data {
+        Data::New => None,
+        Data::Kept => disk::with_same_data(destination.path(), &plan.layout, secrets.disk_signature()),
+    };
+    let root = disk::write(scratch.as_file(), &composition, &secrets, kept.as_ref(), &options)
+        .map_err(|error| unwritten(error, destination.path()))?;
+    spinner.finish_and_clear();
+    interrupt::check()?;
+    let delivered = deliver(scratch.path(), destination, shell)?;
+    if !delivered.device {
+        stamp.save(&stamps, &delivered.path, data)?;
+    }
+    shell.status(
+        "Finished",
+        format!(
+            "{} in {:.1} s: root of {}, disk of {}",
+            delivered.path.display(),
+            begin.elapsed().as_secs_f64(),
+            root.bytes,
+            delivered.bytes
+        ),
+    );
+    Ok(built(delivered.bytes, false))
+}
+
+/// `SOURCE_DATE_EPOCH` as reproducible-builds.org specifies it, or the default.
+fn source_date_epoch() -> Result<u64> {
+    let Some(value) = std::env::var_os("SOURCE_DATE_EPOCH") else { return Ok(DEFAULT_EPOCH) };
+    let seconds = value.to_str().and_then(|text| text.parse().ok());
+    Ok(seconds.ok_or_else(|| {
+        Failure::new(
+            Exit::Usage,
+            format!("SOURCE_DATE_EPOCH is `{}`, not a number of seconds", value.display()),
+        )
+        .help("set it to seconds since 1970-01-01, or unset it")
+    })?)
+}
+
+/// A full disk has a next step of its own; everything else keeps its causes.
+fn unwritten(error: anyhow::Error, path: &Path) -> anyhow::Error {
+    let full = |cause: &&io::Error| cause.kind() == io::ErrorKind::StorageFull;
+    match error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).find(full) {
+        Some(cause) => write_failure(path, cause).into(),
+        None if error.is::<Failure>() => error,
+        None => error.context(Failure::new(Exit::Image, format!("failed to make `{}`", path.display()))),
+    }
+}
+
+fn make_folder(folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("failed to make the folder {}", folder.display()))
+}

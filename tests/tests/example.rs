@@ -1,0 +1,114 @@
+//! The main job on the example: a crate becomes an image, foreign tools accept it, and it boots.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use krazy_tests::disk::{Partition, extract, partitions, succeed};
+use krazy_tests::guest::{BOOT_LIMIT, Guest, free_port, http_get};
+use krazy_tests::judges;
+use krazy_tests::krazy::Krazy;
+use serde_json::Value;
+
+const MIB: u64 = 1 << 20;
+
+/// Makes the example's image and returns it with the last message of the program.
+fn image(krazy: &Krazy) -> Result<(PathBuf, Value)> {
+    let image = krazy.folder.path().join("hello.img");
+    let mut command = krazy.command(["image", "-p", "hello", "--message-format", "json", "-o"])?;
+    let text = String::from_utf8(succeed(command.arg(&image))?.stdout)?;
+    let last = text.lines().last().context("the program printed no message")?;
+    Ok((image, serde_json::from_str(last)?))
+}
+
+fn sha256(file: &Path) -> Result<String> {
+    let line = String::from_utf8(succeed(Command::new("sha256sum").arg(file))?.stdout)?;
+    Ok(line.split(' ').next().context("sha256sum printed nothing")?.to_owned())
+}
+
+/// `run-qemu` on a snapshot of `image` that waits for `text`.
+fn expect(krazy: &Krazy, image: &Path, text: &str, seconds: &str) -> Result<Output> {
+    let mut command =
+        krazy.command(["run-qemu", "--snapshot", "--timeout", seconds, "--expect", text, "--image"])?;
+    Ok(command.arg(image).output()?)
+}
+
+#[test]
+fn foreign_tools_accept_every_part_of_the_image() -> Result<()> {
+    let krazy = Krazy::new()?;
+    let folder = krazy.folder.path();
+    let (image, message) = image(&krazy)?;
+    assert_eq!(message["reason"], "image-finished");
+    assert_eq!(message["bytes"], 1024 * MIB);
+    assert_eq!(message["sha256"], sha256(&image)?);
+
+    let (id, table) = partitions(&image)?;
+    assert_ne!(id, "0x00000000", "two disks with signature 0 have the same PARTUUIDs");
+    let sizes: Vec<_> = table.iter().map(|partition| (partition.kind, partition.len / MIB)).collect();
+    assert_eq!(sizes, [(0x0c, 256), (0x83, 256), (0x83, 256), (0x83, 255)]);
+
+    let boot = extract(&image, table[0], folder, "boot")?;
+    succeed(judges::command("fsck.fat")?.arg("-n").arg(&boot))?;
+    let listing = succeed(judges::command("mdir")?.arg("-b").arg("-i").arg(&boot))?.stdout;
+    let listing = String::from_utf8(listing)?;
+    for file in ["a-vmlinuz", "a-initramfs", "a-cmdline.txt"] {
+        assert!(listing.contains(file), "no {file} on /boot:\n{listing}");
+    }
+
+    let root = unpack_root(&image, table[1], folder)?;
+    let paths = ["init", "hello", "krazy-admind"].map(|name| format!("bin/{name}"));
+    let mountpoints = ["proc", "sys", "dev", "tmp", "run", "boot", "data"].map(str::to_owned);
+    for path in paths.iter().chain(&mountpoints) {
+        assert!(root.join(path).exists(), "no /{path} in the root");
+    }
+
+    let data = extract(&image, table[3], folder, "data")?;
+    succeed(judges::command("e2fsck")?.arg("-fn").arg(&data))?;
+
+    let used = std::fs::metadata(&image)?.blocks() * 512;
+    ensure!(used < 200 * MIB, "the image of 1 GiB occupies {used} bytes");
+    Ok(())
+}
+
+fn unpack_root(image: &Path, partition: Partition, folder: &Path) -> Result<PathBuf> {
+    let (file, root) = (extract(image, partition, folder, "root.squashfs")?, folder.join("root"));
+    succeed(judges::command("unsquashfs")?.args(["-no-progress", "-d"]).arg(&root).arg(&file))?;
+    Ok(root)
+}
+
+#[test]
+fn it_boots_serves_its_page_and_keeps_its_counter() -> Result<()> {
+    let krazy = Krazy::new()?;
+    let (image, _) = image(&krazy)?;
+    let mut counts = Vec::new();
+    for _ in 0..2 {
+        let port = free_port()?;
+        let mut command = krazy.command(["run-qemu", "--timeout", "300", "--image"])?;
+        command.arg(&image).args(["--publish", &format!("{port}:80")]);
+        let mut guest = Guest::start(command)?;
+        let up = guest.wait_for("krazy: hello", BOOT_LIMIT)?;
+        assert!(up.contains("slot A is up"), "{up}");
+        let (head, body) = http_get(port, "/json", Duration::from_secs(60))?;
+        assert!(head.contains(" 200 "), "{head}");
+        let page: Value = serde_json::from_slice(&body)?;
+        assert_eq!(page["hostname"], "hello");
+        assert_eq!(page["slot"], "A");
+        counts.push(page["visits"].as_u64().context("no counter")?);
+    }
+    assert_eq!(counts, [1, 2], "the counter on /data survives a power cut");
+    Ok(())
+}
+
+#[test]
+fn a_snapshot_leaves_the_image_as_it_was() -> Result<()> {
+    let krazy = Krazy::new()?;
+    let (image, message) = image(&krazy)?;
+    let output = expect(&krazy, &image, "slot A is up", "300")?;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(message["sha256"], sha256(&image)?);
+    let output = expect(&krazy, &image, "no such text", "15")?;
+    assert_eq!(output.status.code(), Some(8), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}

@@ -1,0 +1,73 @@
+//! An appliance of programs that nobody here wrote.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Result;
+use krazy_tests::disk::succeed;
+use krazy_tests::fixture::Package;
+use krazy_tests::guest::{BOOT_LIMIT, Guest, exchange, free_port, http_get};
+use krazy_tests::krazy::Krazy;
+
+/// A git repository with one crate, whose name is not the repository's.
+fn repository(folder: &Path) -> Result<String> {
+    let main = "fn main() { println!(\"tick\"); loop { std::thread::park(); } }";
+    let package = Package::new(folder, "tick-tock", main, "")?;
+    let git = |arguments: &[&str]| -> Result<()> {
+        let identity =
+            ["-c", "user.name=test", "-c", "user.email=test@example.org", "-c", "init.defaultBranch=main"];
+        succeed(Command::new("git").current_dir(&package.folder).args(identity).args(arguments)).map(drop)
+    };
+    git(&["init", "-q"])?;
+    git(&["add", "."])?;
+    git(&["commit", "-q", "-m", "a crate"])?;
+    let bare = folder.join("clock.git");
+    succeed(Command::new("git").args(["clone", "-q", "--bare"]).args([&package.folder, &bare]))?;
+    Ok(format!("file://{}", bare.display()))
+}
+
+#[test]
+fn a_file_server_a_tunnel_and_a_git_crate_run_together() -> Result<()> {
+    let krazy = Krazy::new()?;
+    let folder = krazy.folder.path();
+    let url = repository(folder)?;
+    // dufs serves files over HTTP and links ring, which is C and assembly; bore is a TCP tunnel.
+    let metadata = format!(
+        r#"
+[package.metadata.krazy.install]
+dufs = "=0.47.0"
+bore-cli = "=0.6.0"
+clock = {{ git = "{url}%tick-tock" }}
+
+[package.metadata.krazy.service.dufs]
+args = ["--port", "80", "/srv"]
+
+[package.metadata.krazy.service.bore]
+args = ["server"]
+
+[package.metadata.krazy.files]
+"/srv/greeting.txt" = "greeting.txt"
+"#
+    );
+    let main = "fn main() { println!(\"served\"); loop { std::thread::park(); } }";
+    let package = Package::new(folder, "site", main, &metadata)?;
+    fs::write(package.folder.join("greeting.txt"), "hello from a stranger\n")?;
+
+    let image = folder.join("site.img");
+    let mut command = krazy.command(["image", "--manifest-path"])?;
+    succeed(command.arg(package.manifest()).arg("-o").arg(&image))?;
+    let (http, control) = (free_port()?, free_port()?);
+    let mut command = krazy.command(["run-qemu", "--timeout", "300", "--image"])?;
+    command.arg(&image).args(["--publish", &format!("{http}:80"), "--publish", &format!("{control}:7835")]);
+    let mut guest = Guest::start(command)?;
+    guest.wait_for("tick-tock: tick", BOOT_LIMIT)?;
+    let (head, body) = http_get(http, "/greeting.txt", Duration::from_secs(60))?;
+    assert!(head.contains(" 200 "), "{head}");
+    assert_eq!(String::from_utf8(body)?, "hello from a stranger\n");
+    // bore's messages are JSON that ends in NUL; "Hello" with port 0 asks for a tunnel on any port.
+    let answer = exchange(control, b"{\"Hello\":0}\0", Duration::from_secs(60))?;
+    assert!(answer.starts_with(b"{\"Hello\":"), "{}", String::from_utf8_lossy(&answer));
+    Ok(())
+}
