@@ -36,8 +36,9 @@ pub fn refresh(
     shell: Shell,
 ) -> anyhow::Result<Outcome> {
     let mut cargo = ProcessBuilder::new(toolchain.env.cargo());
-    // Of the commands that make a lock file fit, this one downloads for one target only, and updates nothing.
-    cargo.args(&["fetch", "--target", &toolchain.triple]);
+    // Of the commands that make a lock file fit, this one downloads for given targets only, and updates nothing.
+    // Build scripts and macros are the host's.
+    cargo.args(&["fetch", "--target", &toolchain.triple, "--target", &toolchain.rustc.host]);
     cargo.cwd(package).arg("--manifest-path").arg(package.join("Cargo.toml"));
     for (_, flag) in [(locked, "--locked"), (offline, "--offline")].iter().filter(|(given, _)| *given) {
         cargo.arg(flag);

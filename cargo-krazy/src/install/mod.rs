@@ -44,7 +44,7 @@ use crate::config::{Appliance, Install, OWN_INIT, Source};
 use crate::failure::{Exit, Failure};
 use crate::interrupt;
 use crate::shell::Shell;
-use crate::toolchain::Toolchain;
+use crate::toolchain::{StdSource, Toolchain};
 
 /// Everything an appliance's partitions get from crates.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -179,10 +179,11 @@ impl Job<'_> {
         let wrappers = layout.krazy.join("toolchain").join(&toolchain.triple);
         let settings = toolchain.cargo_settings(&codegen, &maps, &wrappers)?;
         remove(&places.root)?;
-        let offline = self.appliance.offline;
-        let command = command::command(install, pin.as_deref(), &places, toolchain, &settings, offline);
-        let outcome = self.run(&command, &places)?;
+        let command =
+            |offline: bool| command::command(install, pin.as_deref(), &places, toolchain, &settings, offline);
+        let outcome = self.run(command, &places)?;
         if !outcome.status.success() {
+            let offline = self.appliance.offline;
             return Err(refusal::explain(install, &outcome.stderr, toolchain, offline).into());
         }
         let installed = record::inspect(install, &places.root, &toolchain.triple)?;
@@ -204,30 +205,45 @@ impl Job<'_> {
 }
 
 impl Job<'_> {
-    /// Runs cargo, with what has to come before it or, in rare cases, a second time.
-    fn run(&self, command: &ProcessBuilder, places: &Places) -> anyhow::Result<Outcome> {
+    /// Runs the command, given whether it is offline, with what has to come before it or, in rare cases, twice.
+    fn run(&self, command: impl Fn(bool) -> ProcessBuilder, places: &Places) -> anyhow::Result<Outcome> {
         let Job { install, toolchain, appliance, shell, .. } = *self;
-        let run = |command: &ProcessBuilder| -> anyhow::Result<Outcome> {
-            let outcome = run::run(command, &toolchain.env, shell)?;
+        let run = |offline: bool| -> anyhow::Result<Outcome> {
+            let outcome = run::run(&command(offline), &toolchain.env, shell)?;
             interrupt::check()?;
             Ok(outcome)
         };
+        let offline = appliance.offline;
         match &install.source {
-            Source::Registry { .. } => run(command),
-            Source::Git { .. } => {
-                let outcome = run(command)?;
-                if git::forget_fresh(&places.build, &outcome.messages)? { run(command) } else { Ok(outcome) }
-            }
-            Source::Path { path } => {
-                if install.locked {
-                    let (locked, offline) = (appliance.locked, appliance.offline);
-                    let refreshed = cargo_lock::refresh(path, toolchain, locked, offline, shell)?;
-                    interrupt::check()?;
-                    if !refreshed.status.success() {
-                        return Ok(refreshed);
-                    }
+            Source::Path { path } if install.locked => {
+                let refreshed = cargo_lock::refresh(path, toolchain, appliance.locked, offline, shell)?;
+                interrupt::check()?;
+                if !refreshed.status.success() {
+                    return Ok(refreshed);
                 }
-                run(command)
+                // Now everything is there, and `cargo install` need not ask the registry whether a version was
+                // withdrawn, which it would: an edit builds without the network, as with `cargo build`. What
+                // `-Zbuild-std` needs is not part of the lock file.
+                run(offline || toolchain.std != StdSource::BuildStd)
+            }
+            Source::Path { .. } => run(offline),
+            Source::Registry { .. } | Source::Git { .. } => {
+                let mut outcome = run(offline)?;
+                let mut offline = offline;
+                if !outcome.status.success() && !offline && refusal::is_network(&outcome.stderr) {
+                    shell.warn("the network failed: trying with what was downloaded before");
+                    offline = true;
+                    let second = run(offline)?;
+                    if !second.status.success() {
+                        return Ok(outcome);
+                    }
+                    outcome = second;
+                }
+                let git = matches!(install.source, Source::Git { .. });
+                if git && git::forget_fresh(&places.build, &outcome.messages)? {
+                    outcome = run(offline)?;
+                }
+                Ok(outcome)
             }
         }
     }

@@ -53,18 +53,7 @@ pub fn explain(install: &Install, stderr: &str, toolchain: &Toolchain, offline: 
         return Failure::new(Exit::Fetch, format!("{crate_name} needs something that is not downloaded yet"))
             .help("run once without `--offline`");
     }
-    let network = [
-        "failed to download",
-        "download of config.json failed",
-        "failed to clone into",
-        "failed to fetch into",
-        "failed to query replaced source registry",
-        "Could not resolve host",
-        "Could not connect to server",
-        "network failure",
-        "failed to authenticate",
-    ];
-    if network.into_iter().any(has) {
+    if is_network(stderr) {
         return Failure::new(Exit::Fetch, format!("failed to download {crate_name}")).help(match install.source {
             Source::Git { .. } => "check the network and the `git` URL; with everything downloaded before, `--offline` needs neither",
             _ => "check the network; with everything downloaded before, `--offline` does without it",
@@ -75,6 +64,22 @@ pub fn explain(install: &Install, stderr: &str, toolchain: &Toolchain, offline: 
         return Failure::new(exit, format!("failed to build {crate_name}: {}", found.cause)).help(found.help);
     }
     build(format!("failed to install {crate_name}")).help("cargo's message above says why")
+}
+
+/// Whether cargo failed because it could not reach or read a registry or repository.
+pub fn is_network(stderr: &str) -> bool {
+    let signs = [
+        "failed to download",
+        "download of config.json failed",
+        "failed to clone into",
+        "failed to fetch into",
+        "failed to query replaced source registry",
+        "Could not resolve host",
+        "Could not connect to server",
+        "network failure",
+        "failed to authenticate",
+    ];
+    signs.iter().any(|sign| stderr.contains(sign)) && !stderr.contains("--offline")
 }
 
 /// The crate and where it should be.

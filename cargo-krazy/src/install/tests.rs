@@ -92,7 +92,7 @@ impl Workspace {
     fn build(&self) -> anyhow::Result<Installation> {
         let shell = Shell::new(Verbosity::Quiet, MessageFormat::Human);
         let home = self.folder.path().join("cargo-home");
-        let env = Environment::current().with("CARGO_HOME", home);
+        let env = Environment::current().with("CARGO_HOME", home).with("CARGO_NET_RETRY", "0");
         let toolchain = Toolchain::detect(env, self.appliance.board, self.root(), true)?;
         install_all(&self.appliance, &toolchain, shell)
     }
@@ -258,6 +258,35 @@ fn an_unknown_crate_and_an_empty_cache_are_told_apart_by_the_next_step() {
     let lock = workspace.root().join("Krazy.lock");
     assert_eq!(message, format!("the crate `no-such` is not in {}, and --locked was given", lock.display()));
     assert_eq!((help.as_str(), exit), ("run once without `--locked`", Exit::Config));
+}
+
+#[test]
+fn without_the_network_what_was_downloaded_is_enough() {
+    let mut workspace = Workspace::new();
+    workspace.appliance.offline = false;
+    workspace.package("repository", "fn main() {}\n");
+    let repository = workspace.root().join("repository");
+    for args in [&["init", "-q"][..], &["add", "."], &["commit", "-q", "-m", "one"]] {
+        git(&repository, args);
+    }
+    let url = format!("file://{}", repository.display());
+    let source =
+        Source::Git { url: url.clone(), package: "repository".into(), reference: GitReference::Head };
+    workspace.appliance.installs.push(install("repository", source));
+    let first = workspace.build().unwrap();
+    // Nothing pinned, nothing installed, and the repository is out of reach.
+    let hidden = workspace.root().join("hidden");
+    fs::rename(&repository, &hidden).unwrap();
+    fs::remove_file(workspace.root().join("Krazy.lock")).unwrap();
+    fs::remove_dir_all(workspace.appliance.target_directory.join("krazy/install")).unwrap();
+    assert_eq!(workspace.build().unwrap(), first);
+
+    fs::remove_dir_all(workspace.folder.path().join("cargo-home/git")).unwrap();
+    fs::remove_dir_all(workspace.appliance.target_directory.join("krazy/install")).unwrap();
+    let (message, help, exit) = workspace.error();
+    assert_eq!(message, format!("failed to download the crate `repository` of {url}"));
+    assert!(help.starts_with("check the network and the `git` URL"), "{help}");
+    assert_eq!(exit, Exit::Fetch);
 }
 
 #[test]
