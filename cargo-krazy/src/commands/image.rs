@@ -27,9 +27,6 @@ Examples:
   cargo krazy image -o /dev/sdX           to a disk, after a question
   cargo krazy image --dry-run             only print what would be done")]
 pub struct Args {
-    /// What to build.
-    #[command(flatten)]
-    pub build: BuildArgs,
     /// The file or block device to write [default: target/krazy/NAME-BOARD.img]
     #[arg(short, long, value_name = "PATH")]
     pub output: Option<PathBuf>,
@@ -39,6 +36,10 @@ pub struct Args {
     /// Print the plan and do nothing
     #[arg(long)]
     pub dry_run: bool,
+    // Last, for its headings hold for every option after them.
+    /// What to build.
+    #[command(flatten)]
+    pub build: BuildArgs,
 }
 
 impl Args {
