@@ -21,7 +21,7 @@ use crate::config;
 use crate::failure::{Exit, Failure};
 use crate::install;
 use crate::interrupt;
-use crate::kernel::{self, KernelCache, KernelLock};
+use crate::kernel;
 use crate::output::{Destination, deliver, write_failure};
 use crate::plan::Plan;
 use crate::provision;
@@ -60,10 +60,7 @@ pub fn build(plan: &Plan, yes: bool, data: Data, shell: Shell) -> Result<Built> 
     config::check_services(appliance, &installation.bins.iter().map(|binary| binary.bin.clone()).collect())?;
     interrupt::check()?;
 
-    let mut lock = KernelLock::load(&appliance.workspace_root)?.frozen(appliance.locked);
-    let cache = KernelCache::of_user()?;
-    let bundle =
-        kernel::obtain(&appliance.kernel, appliance.board, &mut lock, &cache, appliance.offline, shell)?;
+    let bundle = kernel::of_appliance(appliance, shell)?;
     interrupt::check()?;
 
     let secrets = provision::provision(&appliance.name, &provision::state_dir()?)?;

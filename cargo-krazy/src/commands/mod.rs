@@ -3,6 +3,7 @@
 pub mod doctor;
 pub mod image;
 pub mod inspect;
+pub mod kernel;
 pub mod run_qemu;
 
 use crate::shell::Shell;
@@ -16,6 +17,8 @@ pub enum Command {
     Inspect(inspect::Args),
     /// Reports what this machine has and lacks for each board
     Doctor(doctor::Args),
+    /// Shows, fetches and updates the kernels that images are made with
+    Kernel(kernel::Args),
     /// Boots the appliance in QEMU
     RunQemu(run_qemu::Args),
 }
@@ -27,6 +30,7 @@ impl Command {
             Command::Image(args) => args.exec(shell),
             Command::Inspect(args) => args.exec(shell),
             Command::Doctor(args) => args.exec(shell),
+            Command::Kernel(args) => args.exec(shell),
             Command::RunQemu(args) => args.exec(shell),
         }
     }

@@ -15,7 +15,8 @@ use super::unpack::Unpacked;
 
 /// Raised whenever what is unpacked, or how it is stored, changes; an older bundle is made anew.
 const FORMAT: u32 = 1;
-const DESCRIPTION: &str = "bundle.json";
+/// The file that makes a folder a bundle; written last.
+pub(super) const DESCRIPTION: &str = "bundle.json";
 const INDEX: &str = "modules.json";
 
 /// A kernel image with its modules, device trees and firmware, all on this machine.
@@ -51,7 +52,25 @@ struct Description {
     fingerprint: Option<String>,
 }
 
+impl Description {
+    /// That of `folder`, unless there is none or another version of this program made it.
+    fn read(folder: &Path) -> anyhow::Result<Option<Self>> {
+        let file = folder.join(DESCRIPTION);
+        let bytes = match std::fs::read(&file) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(io_failure("read", &file)(error).into()),
+        };
+        Ok(serde_json::from_slice(&bytes).ok().filter(|read: &Description| read.format == FORMAT))
+    }
+}
+
 impl KernelBundle {
+    /// Release and origin of the bundle in `folder`, whatever it was made of.
+    pub(super) fn identity(folder: &Path) -> anyhow::Result<Option<(String, String)>> {
+        Ok(Description::read(folder)?.map(|description| (description.release, description.origin)))
+    }
+
     /// The modules, read from the stored index.
     pub fn modules(&self) -> anyhow::Result<ModuleIndex> {
         ModuleIndex::load(&self.index)
@@ -93,14 +112,8 @@ impl KernelBundle {
     /// The bundle in `folder`; `None` if there is none, or one that another version of this program made or
     /// that was made of something else than `fingerprint` says.
     pub(super) fn open(folder: &Path, fingerprint: Option<&str>) -> anyhow::Result<Option<Self>> {
-        let file = folder.join(DESCRIPTION);
-        let bytes = match std::fs::read(&file) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(io_failure("read", &file)(error).into()),
-        };
-        let Ok(description) = serde_json::from_slice::<Description>(&bytes) else { return Ok(None) };
-        if description.format != FORMAT || description.fingerprint.as_deref() != fingerprint {
+        let Some(description) = Description::read(folder)? else { return Ok(None) };
+        if description.fingerprint.as_deref() != fingerprint {
             return Ok(None);
         }
         let present = |name: &str| Some(folder.join(name)).filter(|path| path.exists());

@@ -17,13 +17,14 @@ use sha2::{Digest, Sha256};
 
 use super::archive::{Archive, sorted_entries};
 use super::bundle::KernelBundle;
+use super::io_failure;
 use super::unpack::unpack;
-use super::{hex, io_failure};
+use crate::digest::hex;
 use crate::failure::{Exit, Failure};
 use crate::shell::Shell;
 
 /// What the names of unfinished bundles begin with.
-const UNFINISHED: &str = ".unfinished-";
+pub(super) const UNFINISHED: &str = ".unfinished-";
 
 /// A folder of kernels.
 #[derive(Clone, Debug)]
@@ -105,8 +106,7 @@ impl KernelCache {
         let mut hasher = Sha256::new();
         fingerprint(&path, &mut hasher)?;
         let fingerprint = hex(&hasher.finalize());
-        let name = hex(&Sha256::digest(path.as_os_str().as_encoded_bytes()));
-        let folder = self.bundle_folder(&format!("path-{}", &name[..32]), arch);
+        let folder = self.bundle_folder(&Self::path_key(&path), arch);
         if let Some(bundle) = KernelBundle::open(&folder, Some(&fingerprint))? {
             return Ok(bundle);
         }
@@ -116,8 +116,19 @@ impl KernelCache {
         self.make(&folder, arch, &Archive::open(&path)?, &origin, Some(&fingerprint), shell)
     }
 
+    /// The KEY of what is made of `path`, which is canonical.
+    pub(super) fn path_key(path: &Path) -> String {
+        let hash = Sha256::digest(path.as_os_str().as_encoded_bytes());
+        format!("path-{}", hex(&hash[..16]))
+    }
+
+    /// The folder of all bundles.
+    pub(super) fn bundles(&self) -> PathBuf {
+        self.folder.join("bundles")
+    }
+
     fn bundle_folder(&self, key: &str, arch: &str) -> PathBuf {
-        self.folder.join("bundles").join(format!("{key}-{arch}"))
+        self.bundles().join(format!("{key}-{arch}"))
     }
 
     fn make(
@@ -129,7 +140,7 @@ impl KernelCache {
         fingerprint: Option<&str>,
         shell: Shell,
     ) -> anyhow::Result<KernelBundle> {
-        let bundles = self.folder.join("bundles");
+        let bundles = self.bundles();
         std::fs::create_dir_all(&bundles).map_err(io_failure("create", &bundles))?;
         remove_unfinished(&bundles)?;
         shell.status("Unpacking", origin);

@@ -21,7 +21,8 @@ use reqwest::header::{CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_RANGE, LAS
 use reqwest::{Client, Response, StatusCode};
 use sha2::{Digest, Sha256};
 
-use super::{hex, interrupted, io_failure};
+use super::{interrupted, io_failure};
+use crate::digest::hex;
 use crate::failure::{Exit, Failure};
 use crate::shell::Shell;
 

@@ -120,7 +120,8 @@ impl KernelLock {
         self.kernels.iter().find(|kernel| key(kernel) == (board, suite, package))
     }
 
-    /// Enters `kernel` in place of its predecessor and writes the file if that changed it.
+    /// Enters `kernel` in place of its predecessor and writes the file if that changed it; a frozen one does not
+    /// change.
     pub fn set(&mut self, kernel: LockedKernel) -> anyhow::Result<()> {
         if self.kernels.contains(&kernel) {
             return Ok(());
@@ -129,6 +130,10 @@ impl KernelLock {
         kernels.retain(|other| key(other) != key(&kernel));
         kernels.push(kernel);
         kernels.sort_by(|a, b| key(a).cmp(&key(b)));
+        if self.frozen {
+            let message = format!("{} would change, and --locked forbids it", self.file.display());
+            return Err(Failure::new(Exit::Fetch, message).help("run once without --locked").into());
+        }
         self.write(&kernels)?;
         self.kernels = kernels;
         Ok(())
@@ -190,10 +195,13 @@ pub fn is_pool_path(path: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
+pub mod testing {
+    //! Entries for tests.
 
-    fn kernel(board: &str, version: &str) -> LockedKernel {
+    use super::LockedKernel;
+
+    /// What stands in the file for a board and a version.
+    pub fn locked(board: &str, version: &str) -> LockedKernel {
         LockedKernel {
             board: board.into(),
             package: "linux-image-amd64".into(),
@@ -206,6 +214,12 @@ mod tests {
             sha256: "ab".repeat(32),
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::locked as kernel;
+    use super::*;
 
     #[test]
     fn keeps_one_kernel_per_board_and_package() {

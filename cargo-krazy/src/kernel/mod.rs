@@ -27,6 +27,7 @@ mod cache;
 mod debian;
 mod download;
 mod image;
+mod inventory;
 pub mod lock;
 mod modinfo;
 mod modules;
@@ -36,6 +37,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod unpack;
+mod update;
 
 use std::io;
 use std::path::Path;
@@ -44,13 +46,15 @@ pub use bundle::KernelBundle;
 pub use cache::{CacheGuard, KernelCache};
 pub use debian::{Request as DebianRequest, newest as newest_debian};
 pub use download::{DownloadError, Expected, Fetcher};
+pub use inventory::{CachedKernel, Inventory, LockedEntry};
 pub use lock::{KernelLock, LockedKernel};
 pub use modinfo::Module;
 pub use modules::ModuleIndex;
 pub use selection::Selection;
+pub use update::{Change, Update};
 
 use crate::board::Board;
-use crate::config::KernelSource;
+use crate::config::{Appliance, KernelSource};
 use crate::failure::{Exit, Failure};
 use crate::interrupt;
 use crate::shell::Shell;
@@ -61,6 +65,13 @@ const MAX_FILE: u64 = 256 << 20;
 const MAX_UNPACKED: u64 = 4 << 30;
 /// Bytes of a download from an URL at most.
 const MAX_DOWNLOAD: u64 = 4 << 30;
+
+/// The kernel of `appliance`, through the user's cache and the workspace's lock file.
+pub fn of_appliance(appliance: &Appliance, shell: Shell) -> anyhow::Result<KernelBundle> {
+    let mut lock = KernelLock::load(&appliance.workspace_root)?.frozen(appliance.locked);
+    let cache = KernelCache::of_user()?;
+    obtain(&appliance.kernel, appliance.board, &mut lock, &cache, appliance.offline, shell)
+}
 
 /// The kernel of `source` for `board`, from the cache where it is there.
 ///
@@ -148,13 +159,4 @@ fn io_failure<'p>(verb: &'p str, path: &'p Path) -> impl Fn(io::Error) -> Failur
 /// Fails once the user asked to stop. What has been downloaded stays, what was being unpacked does not.
 fn interrupted() -> Result<(), Failure> {
     interrupt::check().map_err(|_| Failure::new(Exit::Interrupted, "interrupted"))
-}
-
-/// Lower-case hex digits of `bytes`.
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _infallible = write!(text, "{byte:02x}");
-        text
-    })
 }

@@ -9,6 +9,7 @@ use super::image::testing::bzimage;
 use super::modinfo::testing::module;
 use super::testing::{Answer, Server};
 use super::*;
+use crate::digest::hex;
 
 struct Setup {
     folder: tempfile::TempDir,
@@ -121,4 +122,22 @@ fn a_kernel_behind_an_url() {
     server.answer("/k.tar.zst", std::sync::Arc::new(|_| Answer::status(404)));
     let error = fetch(&wrong).unwrap_err();
     assert_eq!(error.to_string(), format!("{url} does not exist (status 404)"));
+}
+
+#[test]
+fn the_list_knows_kernels_that_need_no_lock() {
+    let setup = Setup::new();
+    std::fs::write(setup.at("k.deb"), deb(&[("boot/vmlinuz-6.9", &bzimage("6.9"))])).unwrap();
+    let source = KernelSource::Path(setup.at("k.deb"));
+    setup.obtain(&source).unwrap();
+    let lock = KernelLock::load(setup.folder.path()).unwrap();
+    let list = |source: &KernelSource| {
+        let board = Board::named("x86_64").unwrap();
+        Inventory::new(source, board, &lock, &setup.cache(), std::time::SystemTime::now()).unwrap().cached
+    };
+    let cached = list(&source);
+    assert_eq!(cached[0].used_by, ["x86_64"]);
+    assert_eq!(cached[0].origin.as_deref(), Some("path k.deb"));
+    let url = KernelSource::Url { url: "http://host/k".to_owned(), sha256: "0".repeat(64) };
+    assert!(list(&url)[0].used_by.is_empty());
 }

@@ -23,7 +23,8 @@ use sha2::{Digest, Sha256};
 use super::archive::{Archive, decompressed};
 use super::modinfo::Module;
 use super::modules::ModuleIndex;
-use super::{MAX_FILE, hex, image, interrupted, io_failure};
+use super::{MAX_FILE, image, interrupted, io_failure};
+use crate::digest::hex;
 use crate::failure::{Exit, Failure};
 
 /// Modules that wait to be uncompressed; bounds the memory they take.

@@ -16,6 +16,8 @@ use std::time::SystemTime;
 
 use lzma_rust2::XzReader;
 
+pub use self::version::compare as compare_versions;
+
 use self::packages::Package;
 use self::release::Release;
 use self::signature::Keyring;
@@ -84,7 +86,7 @@ pub fn newest(request: Request<'_>, board: &Board, shell: Shell) -> anyhow::Resu
     let mirrors = mirror::candidates(request.mirror, request.suite)?;
     let archive =
         DebianArchive { mirrors, keyring: Keyring::debian()?, fetcher: Fetcher::new(shell)?, shell };
-    Ok(locked_kernel(request, board, archive.resolve(request, board.debian_arch)?))
+    archive.newest(request, board)
 }
 
 fn offline_failure(locked: Option<&LockedKernel>, request: Request<'_>, board: &Board) -> Failure {
@@ -134,7 +136,7 @@ impl DebianArchive {
     ) -> anyhow::Result<KernelBundle> {
         let mut kernel = match locked {
             Some(kernel) => kernel,
-            None => locked_kernel(request, board, self.resolve(request, board.debian_arch)?),
+            None => self.newest(request, board)?,
         };
         let _guard = cache.guard(self.shell)?;
         let bundle = match cache.find(&kernel.sha256, board.debian_arch)? {
@@ -182,6 +184,10 @@ impl DebianArchive {
             cache.insert(&kernel.sha256, board.debian_arch, &Archive::open(&file)?, &origin, self.shell)?;
         std::fs::remove_file(&file).map_err(super::io_failure("remove", &file))?;
         Ok(bundle)
+    }
+
+    fn newest(&self, request: Request<'_>, board: &Board) -> anyhow::Result<LockedKernel> {
+        Ok(locked_kernel(request, board, self.resolve(request, board.debian_arch)?))
     }
 
     /// The package with the newest kernel.

@@ -1,20 +1,28 @@
 //! The way from a mirror to a bundle, against a miniature archive on a server of this machine.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use pgp::composed::SignedSecretKey;
 use sha2::{Digest, Sha256};
 
 use super::signature::testing::{keyring, secret_key, signed};
 use super::*;
+use crate::config::KernelSource;
+use crate::digest::hex;
 use crate::kernel::archive::testing::{deb, xz};
-use crate::kernel::hex;
 use crate::kernel::image::testing::bzimage;
 use crate::kernel::modinfo::testing::module;
 use crate::kernel::testing::{Answer, Server};
+use crate::kernel::{Change, Inventory, Update};
 
 const REQUEST: Request<'static> = Request { package: "linux-image-amd64", suite: "trixie", mirror: None };
 const POOL: &str = "/debian/pool/main/l/linux/linux-image-6.1-x_6.1-1_amd64.deb";
+
+/// Where the package of the kernel `version`, such as `6.1`, is.
+fn pool(version: &str) -> String {
+    POOL.replace("6.1", version)
+}
 
 /// An archive with one kernel, and a project that wants it.
 struct Setup {
@@ -27,16 +35,23 @@ impl Setup {
     fn new() -> Self {
         let setup =
             Setup { server: Server::start(), key: secret_key(), folder: tempfile::tempdir().unwrap() };
+        setup.publish("6.1");
+        setup
+    }
+
+    /// Makes the kernel `version` the newest of the archive; packages that were there stay.
+    fn publish(&self, version: &str) {
+        let name = format!("{version}-x");
         let package = deb(&[
-            ("./boot/vmlinuz-6.1-x", &bzimage("6.1-x")),
-            ("./usr/lib/modules/6.1-x/kernel/a.ko.xz", &xz(&module(&["name=a"]))),
+            (&format!("./boot/vmlinuz-{name}"), &bzimage(&name)),
+            (&format!("./usr/lib/modules/{name}/kernel/a.ko.xz"), &xz(&module(&["name=a"]))),
         ]);
         let packages = format!(
-            "Package: linux-image-amd64\nVersion: 6.1-1\nDepends: linux-image-6.1-x (= 6.1-1)\n\
+            "Package: linux-image-amd64\nVersion: {version}-1\nDepends: linux-image-{name} (= {version}-1)\n\
              Filename: pool/meta.deb\nSize: 1\nSHA256: {}\n\n\
-             Package: linux-image-6.1-x\nVersion: 6.1-1\nFilename: {}\nSize: {}\nSHA256: {}\n",
+             Package: linux-image-{name}\nVersion: {version}-1\nFilename: {}\nSize: {}\nSHA256: {}\n",
             "0".repeat(64),
-            POOL.trim_start_matches("/debian/"),
+            pool(version).trim_start_matches("/debian/"),
             package.len(),
             hex(&Sha256::digest(&package)),
         );
@@ -46,10 +61,29 @@ impl Setup {
             hex(&Sha256::digest(&packages)),
             packages.len()
         );
-        setup.server.serve("/debian/dists/trixie/InRelease", signed(&setup.key, &release).into_bytes());
-        setup.server.serve("/debian/dists/trixie/main/binary-amd64/Packages.xz", packages);
-        setup.server.serve(POOL, package);
-        setup
+        self.server.serve("/debian/dists/trixie/InRelease", signed(&self.key, &release).into_bytes());
+        self.server.serve("/debian/dists/trixie/main/binary-amd64/Packages.xz", packages);
+        self.server.serve(&pool(version), package);
+    }
+
+    /// What `cargo krazy kernel update` finds.
+    fn update(&self) -> Update {
+        let newest = self.archive().newest(REQUEST, Board::named("x86_64").unwrap()).unwrap();
+        Update::new(&self.lock(), newest)
+    }
+
+    /// What `cargo krazy kernel list` shows, with the paths of this test replaced, and as data.
+    fn list(&self) -> (String, Inventory) {
+        let source = KernelSource::Debian {
+            package: REQUEST.package.to_owned(),
+            suite: REQUEST.suite.to_owned(),
+            mirror: None,
+        };
+        let board = Board::named("x86_64").unwrap();
+        let now = SystemTime::now() + Duration::from_secs(3 * 86_400);
+        let inventory = Inventory::new(&source, board, &self.lock(), &self.cache(), now).unwrap();
+        let folder = self.folder.path().display().to_string();
+        (inventory.to_string().replace(&folder, "[DIR]"), inventory)
     }
 
     fn archive(&self) -> DebianArchive {
@@ -213,4 +247,91 @@ fn offline_and_locked_say_what_is_missing() {
         attempt(setup.lock(), true),
         "the kernel of board `x86_64`, linux-image-6.1-x 6.1-1, is not in the cache, and --offline forbids to fetch it"
     );
+}
+
+#[test]
+fn an_update_is_locked_fetched_and_seen_in_the_list() {
+    let setup = Setup::new();
+    let first = setup.update();
+    assert_eq!((first.change, first.old), (Change::First, None));
+    setup.obtain().unwrap();
+    assert_eq!(setup.update().change, Change::None);
+
+    setup.publish("6.10");
+    let update = setup.update();
+    assert_eq!((update.change, update.to_string().as_str()), (Change::Newer, "6.1-1 → 6.10-1"));
+    assert_eq!(setup.obtain().unwrap().release, "6.1-x", "nothing changes before it is written");
+    update.write(&mut setup.lock(), false).unwrap();
+    assert_eq!(setup.lock().kernels()[0].release, "6.10-x");
+    assert!(!setup.list().1.locked[0].cached);
+    assert_eq!(setup.obtain().unwrap().release, "6.10-x");
+
+    // The archive goes back, as a mirror that is behind does.
+    setup.publish("6.9");
+    let older = setup.update();
+    assert_eq!(older.change, Change::Older);
+    let error = older.write(&mut setup.lock(), false).unwrap_err();
+    assert!(error.to_string().ends_with("is 6.9-1, older than the locked 6.10-1"), "{error}");
+    assert_eq!(setup.obtain().unwrap().release, "6.10-x");
+    older.write(&mut setup.lock(), true).unwrap();
+    assert_eq!(setup.obtain().unwrap().release, "6.9-x");
+}
+
+#[test]
+fn an_update_brings_back_a_locked_kernel_that_is_gone() {
+    let setup = Setup::new();
+    setup.obtain().unwrap();
+    std::fs::remove_dir_all(setup.folder.path().join("cache")).unwrap();
+    setup.publish("6.2");
+    setup.server.answer(POOL, Arc::new(|_| Answer::status(404)));
+    assert!(setup.failure().1.starts_with("run `cargo krazy kernel update`"));
+    setup.update().write(&mut setup.lock(), false).unwrap();
+    assert_eq!(setup.obtain().unwrap().release, "6.2-x");
+}
+
+#[test]
+fn the_list_tells_what_is_locked_cached_and_unused() {
+    let setup = Setup::new();
+    let (text, inventory) = setup.list();
+    assert!(inventory.locked.is_empty() && inventory.cached.is_empty());
+    assert_eq!(
+        text,
+        "Locked in [DIR]/Krazy.lock\n  nothing\n  \
+         linux-image-amd64 of Debian trixie is not locked for x86_64 yet; `cargo krazy kernel fetch` locks the newest\n\n\
+         Cached in [DIR]/cache/kernel\n  nothing\n"
+    );
+    setup.obtain().unwrap();
+    setup.publish("6.10");
+    setup.update().write(&mut setup.lock(), false).unwrap();
+    setup.obtain().unwrap();
+    let old_format = setup.folder.path().join("cache/kernel/bundles/0000-amd64");
+    std::fs::create_dir(&old_format).unwrap();
+    std::fs::write(old_format.join("bundle.json"), r#"{"format":0}"#).unwrap();
+    std::fs::create_dir(setup.folder.path().join("cache/kernel/bundles/.unfinished-killed")).unwrap();
+
+    let (text, inventory) = setup.list();
+    let uses: Vec<_> = inventory
+        .cached
+        .iter()
+        .map(|bundle| (bundle.release.as_deref().unwrap_or("?"), bundle.used_by.join(" ")))
+        .collect();
+    assert_eq!(inventory.cached.len(), 3, "{text}");
+    for expected in [("6.10-x", "x86_64"), ("6.1-x", ""), ("?", "")] {
+        assert!(uses.contains(&(expected.0, expected.1.to_owned())), "{text}");
+    }
+    let used = inventory.cached.iter().find(|bundle| !bundle.used_by.is_empty()).unwrap();
+    let files = ["vmlinuz", "bundle.json", "modules.json", "lib/modules/6.10-x/kernel/a.ko"];
+    let bytes: u64 = files.map(|file| std::fs::metadata(used.path.join(file)).unwrap().len()).iter().sum();
+    assert_eq!(used.bytes.0, bytes);
+    let lines: Vec<_> =
+        text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    let size = krazy_boot::size::Bytes(setup.lock().kernels()[0].size);
+    for expected in [
+        "BOARD ORIGIN VERSION RELEASE DOWNLOAD CACHED".to_owned(),
+        format!("x86_64 linux-image-amd64 of Debian trixie 6.10-1 6.10-x {size} yes"),
+        format!("6.10-x Debian trixie linux-image-6.10-x 6.10-1 {} 3 days ago x86_64", used.bytes),
+        "? made by another version of cargo krazy 12 B 3 days ago nothing here".to_owned(),
+    ] {
+        assert!(lines.contains(&expected), "{expected} in\n{text}");
+    }
 }

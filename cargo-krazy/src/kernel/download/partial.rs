@@ -1,16 +1,16 @@
 //! The file a download grows in, and the judgement of what grew.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, Write};
+use std::io::{Seek, Write};
 use std::path::PathBuf;
 
 use indicatif::ProgressBar;
 use reqwest::header::HeaderValue;
-use sha2::{Digest, Sha256};
 
 use super::{DownloadError, Expected};
+use crate::digest::sha256_of;
 use crate::failure::Failure;
-use crate::kernel::{hex, io_failure};
+use crate::kernel::io_failure;
 
 /// A download on its way.
 pub struct Partial<'j> {
@@ -73,16 +73,4 @@ pub fn verify(url: &str, expected: &Expected, size: u64, sha256: String) -> Resu
         return Err(DownloadError::Hash { url: url(), found: sha256, expected: expected.sha256.clone() });
     }
     Ok(())
-}
-
-/// SHA-256 of what `reader` still has, in hex.
-pub fn sha256_of(reader: &mut impl Read) -> io::Result<String> {
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 256 << 10];
-    loop {
-        match reader.read(&mut buffer)? {
-            0 => return Ok(hex(&hasher.finalize())),
-            read => hasher.update(&buffer[..read]),
-        }
-    }
 }
