@@ -1,0 +1,33 @@
+//! The same inputs give the same bytes, in another folder and at another time.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Result;
+use krazy_tests::disk::succeed;
+use krazy_tests::fixture::Package;
+use krazy_tests::krazy::Krazy;
+
+fn image(krazy: &Krazy, folder: &Path) -> Result<PathBuf> {
+    let metadata = "[package.metadata.krazy]\nadmind = false\n\n[package.metadata.krazy.files]\n\"/etc/motto\" = \"motto\"";
+    let package = Package::new(folder, "same", "fn main() { println!(\"{}\", file!()); }", metadata)?;
+    fs::write(package.folder.join("motto"), "the same\n")?;
+    let image = folder.join("same.img");
+    let mut command = krazy.command(["image", "--manifest-path"])?;
+    command.env("CARGO_TARGET_DIR", folder.join("target"));
+    succeed(command.arg(package.manifest()).arg("-o").arg(&image))?;
+    Ok(image)
+}
+
+#[test]
+fn images_made_elsewhere_and_later_are_equal() -> Result<()> {
+    // One appliance, so one set of secrets: they are inputs, too.
+    let krazy = Krazy::new()?;
+    let first = image(&krazy, &krazy.folder.path().join("here"))?;
+    std::thread::sleep(Duration::from_millis(1100));
+    let second = image(&krazy, &krazy.folder.path().join("somewhere/else"))?;
+    let compared = std::process::Command::new("cmp").arg(&first).arg(&second).output()?;
+    assert!(compared.status.success(), "{}", String::from_utf8_lossy(&compared.stdout));
+    Ok(())
+}
