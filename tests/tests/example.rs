@@ -90,8 +90,10 @@ fn it_boots_serves_its_page_and_keeps_its_counter() -> Result<()> {
         let mut guest = Guest::start(command)?;
         let up = guest.wait_for("krazy: hello", BOOT_LIMIT)?;
         assert!(up.contains("slot A is up"), "{up}");
-        let (head, body) = http_get(port, "/json", Duration::from_secs(60))?;
-        assert!(head.contains(" 200 "), "{head}");
+        // A visit, and a look that does not count as one.
+        let (head, page) = http_get(port, "/", Duration::from_secs(60))?;
+        assert!(head.contains(" 200 ") && !page.is_empty(), "{head}");
+        let (_, body) = http_get(port, "/json", Duration::from_secs(60))?;
         let page: Value = serde_json::from_slice(&body)?;
         assert_eq!(page["hostname"], "hello");
         assert_eq!(page["slot"], "A");

@@ -56,6 +56,8 @@ pub fn build(plan: &Plan, yes: bool, data: Data, shell: Shell) -> Result<Built> 
 
     let package = appliance.manifest_path.parent().unwrap_or(Path::new("."));
     let toolchain = Toolchain::ready(appliance.board, package, shell, appliance.offline)?;
+    // Until the image is written: it is written from the binaries themselves.
+    let _held = install::hold(appliance, shell)?;
     let installation = install::install_all(appliance, &toolchain, shell)?;
     config::check_services(appliance, &installation.bins.iter().map(|binary| binary.bin.clone()).collect())?;
     interrupt::check()?;

@@ -91,6 +91,7 @@ impl std::fmt::Display for Installed {
 }
 
 /// Installs everything `appliance` lists, in its order. What has not changed is not touched, and cargo not run.
+/// Call [`hold`] first.
 ///
 /// # Errors
 /// [`Exit::Build`] for a crate that does not install, a binary that cannot run on the board, or a name that is
@@ -102,7 +103,6 @@ pub fn install_all(
     shell: Shell,
 ) -> anyhow::Result<Installation> {
     let layout = Layout::of(appliance);
-    let _held = hold(&layout.krazy, shell)?;
     let mut lock = InstallLock::read(&layout.lock)?;
     let mut perform = |install| {
         let job = Job { install, toolchain, layout: &layout, appliance, shell };
@@ -123,8 +123,10 @@ pub fn install_all(
     Ok(Installation { bins, first_stage, init: appliance.init.clone() })
 }
 
-/// Takes the installs of this target directory for this process, as cargo does with its own.
-fn hold(krazy: &Path, shell: Shell) -> anyhow::Result<File> {
+/// Takes the installs of the appliance's target directory for this process, as cargo does with its own. While the
+/// file is open, no other process changes binaries that [`install_all`] returned.
+pub fn hold(appliance: &Appliance, shell: Shell) -> anyhow::Result<File> {
+    let krazy = &Layout::of(appliance).krazy;
     let failed = || format!("failed to lock {}", krazy.display());
     fs::create_dir_all(krazy).with_context(failed)?;
     let file = File::create(krazy.join(".lock")).with_context(failed)?;
