@@ -138,7 +138,7 @@ fn assert_root() {
 }
 
 fn squashfs_options(level: i32) -> SquashfsOptions {
-    SquashfsOptions { level, mtime: MTIME, limit: Bytes::mib(256), threads: None }
+    SquashfsOptions { level, mtime: MTIME, limit: Bytes::mib(256) }
 }
 
 fn squashfs_bytes(tree: &Tree, level: i32, cache: Option<&BlockCache>) -> (Vec<u8>, squashfs::SquashfsStats) {
@@ -174,9 +174,9 @@ fn squashfs_bytes_depend_on_nothing_but_the_tree() {
     let (plain, stats) = squashfs_bytes(&tree, 5, None);
     assert_eq!(stats.cached_blocks, 0);
     for threads in [1, 7] {
-        let options = SquashfsOptions { threads: NonZero::new(threads), ..squashfs_options(5) };
         let mut out = std::io::Cursor::new(Vec::new());
-        squashfs::write(&tree, &options, &mut out, None).unwrap();
+        squashfs::write_with(&tree, &squashfs_options(5), NonZero::new(threads).unwrap(), &mut out, None)
+            .unwrap();
         assert!(out.into_inner() == plain, "{threads} threads");
     }
     let directory = host.path().join("cache");

@@ -9,6 +9,7 @@
 
 use std::cell::RefCell;
 use std::io::{self, Read};
+use std::num::NonZero;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -97,7 +98,7 @@ pub(super) fn run<T>(
     tree: &Tree,
     level: i32,
     block_size: usize,
-    threads: usize,
+    threads: NonZero<usize>,
     cache: Option<&BlockCache>,
     write: impl FnOnce(&Pipelined) -> Result<T, SquashfsError>,
 ) -> Result<(T, Counts), SquashfsError> {
@@ -107,7 +108,7 @@ pub(super) fn run<T>(
         let (sender, messages) = sync_channel(IN_FLIGHT);
         let (jobs, queue) = channel();
         let queue = Arc::new(Mutex::new(queue));
-        for _ in 0..threads.max(1) {
+        for _ in 0..threads.get() {
             let (queue, blocks, cached) = (Arc::clone(&queue), &blocks, &cached);
             scope.spawn(move || {
                 let mut compression = BlockCompression { level, context: None };

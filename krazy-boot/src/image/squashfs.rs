@@ -33,8 +33,6 @@ pub struct SquashfsOptions {
     pub mtime: u64,
     /// The partition's size: more is an error.
     pub limit: Bytes,
-    /// Threads that compress; `None` takes one per core. The bytes do not depend on it.
-    pub threads: Option<NonZero<usize>>,
 }
 
 /// What was written.
@@ -99,11 +97,22 @@ pub fn write<W: Write + Seek>(
     out: W,
     cache: Option<&BlockCache>,
 ) -> Result<SquashfsStats, SquashfsError> {
+    let threads = std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+    write_with(tree, options, threads, out, cache)
+}
+
+/// The same with a given number of threads that compress. The bytes do not depend on it.
+pub fn write_with<W: Write + Seek>(
+    tree: &Tree,
+    options: &SquashfsOptions,
+    threads: NonZero<usize>,
+    out: W,
+    cache: Option<&BlockCache>,
+) -> Result<SquashfsStats, SquashfsError> {
     if !(1..=22).contains(&options.level) {
         return Err(SquashfsError::Level(options.level));
     }
     let mut out = Bounded { inner: out, inner_position: 0, position: 0, end: 0, limit: options.limit.0 };
-    let threads = options.threads.map_or_else(available_threads, NonZero::get);
     let (length, counts) =
         block_pipeline::run(tree, options.level, BLOCK_SIZE, threads, cache, |pipelined| {
             let mut filesystem = describe(tree, options, pipelined)?;
@@ -115,10 +124,6 @@ pub fn write<W: Write + Seek>(
     }
     out.erase_from(length).map_err(SquashfsError::Write)?;
     Ok(SquashfsStats { bytes: Bytes(length), blocks: counts.blocks, cached_blocks: counts.cached })
-}
-
-fn available_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
 /// backhand's view of the tree.
