@@ -261,8 +261,8 @@ fn choose_programs() -> Vec<PathBuf> {
         let Ok(entries) = fs::read_dir(directory) else { continue };
         for path in entries.map(|entry| entry.unwrap().path()) {
             let Ok(metadata) = path.symlink_metadata() else { continue };
-            if metadata.is_file() && is_elf(&path) {
-                // By name, so that the order does not depend on the directory's.
+            // Hard links are the same program twice. By name, so that the order does not depend on the directory's.
+            if metadata.is_file() && metadata.nlink() == 1 && is_elf(&path) {
                 candidates.insert(path.file_name().unwrap().to_owned(), (metadata.len(), path));
             }
         }

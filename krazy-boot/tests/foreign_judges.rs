@@ -164,7 +164,7 @@ fn unsquashfs_finds_the_tree() {
     judge("unsquashfs", "squashfs-tools", &args);
     assert_unpacked(&tree, &unpacked, Some(MTIME));
     let summary = judge("unsquashfs", "squashfs-tools", &["-s", image.to_str().unwrap()]);
-    assert!(summary.contains("Compression zstd") && summary.contains("Block size 131072"), "{summary}");
+    assert!(summary.contains("Compression zstd") && summary.contains("Block size 262144"), "{summary}");
 }
 
 #[test]

@@ -37,6 +37,9 @@ const MAX_PACKS: usize = 64;
 /// An unfinished pack this old belongs to a process that is gone.
 const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 
+/// Changes whenever the same block, level and zstd give other bytes than before.
+const SCHEME: u32 = 1;
+
 /// Names a block's compressed form: a BLAKE3 hash of the block, the level and the version of zstd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BlockKey([u8; 32]);
@@ -45,6 +48,7 @@ impl BlockKey {
     /// The key of `block` compressed at `level`.
     pub fn of(block: &[u8], level: i32) -> Self {
         let mut hasher = blake3::Hasher::new();
+        hasher.update(&SCHEME.to_le_bytes());
         hasher.update(&level.to_le_bytes());
         hasher.update(&zstd::zstd_safe::version_number().to_le_bytes());
         hasher.update(block);

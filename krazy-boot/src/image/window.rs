@@ -10,7 +10,10 @@ use crate::size::Bytes;
 /// What stays a hole if it is zero: a block of ext4, tmpfs, XFS and Btrfs, and a page.
 const BLOCK: usize = 4096;
 
-const ZEROS: [u8; BLOCK] = [0; BLOCK];
+/// Zeros are looked for in the file in pieces of at most this size.
+const ZERO_RUN: usize = 16 * BLOCK;
+
+static ZEROS: [u8; ZERO_RUN] = [0; ZERO_RUN];
 
 /// A byte range of a file, read and written as if it were the whole file. The file must be open for both.
 ///
@@ -73,26 +76,26 @@ impl<'a> Window<'a> {
         let mut pending = 0;
         let mut at = 0;
         while at < buffer.len() {
-            let in_block = (absolute + at as u64) as usize % BLOCK;
-            let end = buffer.len().min(at + BLOCK - in_block);
-            if self.is_zero_already(&buffer[at..end], position + at as u64)? {
+            let zeros = leading_zeros(&buffer[at..], absolute + at as u64);
+            if zeros == 0 {
+                at = buffer.len().min(at + to_block_end(absolute + at as u64));
+            } else if self.is_zero_at(position + at as u64, zeros)? {
                 self.file.write_all_at(&buffer[pending..at], absolute + pending as u64)?;
-                pending = end;
+                at += zeros;
+                pending = at;
+            } else {
+                at += zeros;
             }
-            at = end;
         }
         self.file.write_all_at(&buffer[pending..], absolute + pending as u64)
     }
 
-    /// Whether writing `block` would put zeros over zeros. Reads the file only if `block` is zero.
-    fn is_zero_already(&self, block: &[u8], position: u64) -> io::Result<bool> {
-        if *block != ZEROS[..block.len()] {
-            return Ok(false);
-        }
-        let mut found = [0; BLOCK];
-        let found = &mut found[..block.len()];
+    /// Whether `len` bytes at `position` are zero, of at most [`ZERO_RUN`].
+    fn is_zero_at(&self, position: u64, len: usize) -> io::Result<bool> {
+        let mut found = [0; ZERO_RUN];
+        let found = &mut found[..len];
         self.read_exact_at(found, position)?;
-        Ok(found == block)
+        Ok(*found == ZEROS[..len])
     }
 
     fn check(&self, position: u64, len: usize) -> io::Result<()> {
@@ -104,6 +107,25 @@ impl<'a> Window<'a> {
             )),
         }
     }
+}
+
+/// From `absolute` to the end of its block.
+fn to_block_end(absolute: u64) -> usize {
+    BLOCK - absolute as usize % BLOCK
+}
+
+/// The length of the whole blocks of zeros at the start of `buffer`, which lies at `absolute` in the file. The
+/// first and last block may be cut by the ends of `buffer`.
+fn leading_zeros(buffer: &[u8], absolute: u64) -> usize {
+    let mut len = 0;
+    while len < buffer.len() {
+        let end = buffer.len().min(len + to_block_end(absolute + len as u64));
+        if end > ZERO_RUN || buffer[len..end] != ZEROS[len..end] {
+            break;
+        }
+        len = end;
+    }
+    len
 }
 
 impl Read for Window<'_> {
