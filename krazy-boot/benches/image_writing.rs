@@ -56,10 +56,10 @@ fn write_image(args: &[String]) {
                 BootFile { name: name.into(), content }
             });
             let options = VolumeOptions { volume_id: 1, label: *b"BOOT       ", mtime: 1_700_000_000 };
-            fat32::write(Window::of(&file, layout.boot), &options, &files).unwrap();
+            fat32::write(Window::fresh(&file, layout.boot), &options, &files).unwrap();
             let options = Ext4Options { uuid: [1; 16], label: "data", mtime: 1_700_000_000 };
             let data = tree(&input.join("data"), "/", false);
-            ext4::write(Window::of(&file, layout.data), &options, &data).unwrap();
+            ext4::write(Window::fresh(&file, layout.data), &options, &data).unwrap();
         });
         let options = SquashfsOptions {
             level: level.parse().unwrap(),
@@ -67,7 +67,7 @@ fn write_image(args: &[String]) {
             limit: layout.root_a.len.bytes(),
         };
         let cache = BlockCache::open(Path::new(cache), Bytes::gib(1)).unwrap();
-        let out = BufWriter::with_capacity(1 << 20, Window::of(&file, layout.root_a));
+        let out = BufWriter::with_capacity(1 << 20, Window::fresh(&file, layout.root_a));
         squashfs::write(&tree(&input.join("root"), "/bin", true), &options, out, Some(&cache)).unwrap();
         cache.finalize().unwrap();
     });

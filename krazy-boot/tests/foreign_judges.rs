@@ -16,7 +16,8 @@ use krazy_boot::image::initramfs;
 use krazy_boot::image::squashfs::{self, SquashfsOptions};
 use krazy_boot::image::tree::{Content, Entry, Node, Tree};
 use krazy_boot::image::window::Window;
-use krazy_boot::size::Bytes;
+use krazy_boot::layout::Extent;
+use krazy_boot::size::{Bytes, Sectors};
 use tempfile::TempDir;
 
 const MTIME: u64 = 1_700_000_000;
@@ -65,6 +66,10 @@ fn sparse(path: &Path, size: Bytes) -> File {
     let file = File::options().read(true).write(true).create(true).truncate(true).open(path).unwrap();
     file.set_len(size.0).unwrap();
     file
+}
+
+fn all(size: Bytes) -> Extent {
+    Extent { start: Sectors(0), len: size.sectors_floor().unwrap() }
 }
 
 /// Every kind of file that the cutting into blocks and fragments distinguishes, and every kind of node.
@@ -247,7 +252,7 @@ fn fsck_and_mtools_accept_the_boot_volume() {
     .into();
     for size in [64, 100, 256, 1024, 2048].map(Bytes::mib) {
         let file = sparse(&image, size);
-        fat32::write(Window::new(&file, Bytes(0), size), &options, &files).unwrap();
+        fat32::write(Window::fresh(&file, all(size)), &options, &files).unwrap();
         let verdict = judge("fsck.fat", "dosfstools", &["-n", "-v", image.to_str().unwrap()]);
         // It counts the root directory too.
         assert!(verdict.contains("6 files,") && verdict.contains("32 bit"), "{verdict}");
@@ -317,7 +322,7 @@ fn e2fsck_and_debugfs_accept_the_data_partition() {
     let tree = data_tree();
     for size in [Bytes::mib(32), Bytes::mib(255), Bytes(Bytes::gib(8).0 - 512)] {
         let file = sparse(&image, size);
-        ext4::write(Window::new(&file, Bytes(0), size), &options, &tree).unwrap();
+        ext4::write(Window::fresh(&file, all(size)), &options, &tree).unwrap();
         let image = image.to_str().unwrap();
         judge("e2fsck", "e2fsprogs", &["-f", "-n", image]);
         let header = judge("dumpe2fs", "e2fsprogs", &["-h", image]);

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use crate::layout::Extent;
@@ -21,19 +22,28 @@ static ZEROS: [u8; ZERO_RUN] = [0; ZERO_RUN];
 /// by different threads. Access beyond the range is an error, never a write into the neighbour.
 ///
 /// Zeros are written only where there is something else: a fresh image file stays sparse, and a used one (or
-/// a device) ends up with the same content.
+/// a device) ends up with the same content. To know, a window reads the file, unless it is [`fresh`](Window::fresh).
 #[derive(Debug)]
 pub struct Window<'a> {
     file: &'a File,
     start: u64,
     len: u64,
     position: u64,
+    /// Of a fresh window: which pieces of [`ZERO_RUN`] bytes have been written since. The others are zero.
+    touched: Option<Vec<bool>>,
 }
 
 impl<'a> Window<'a> {
     /// The bytes from `start` on, `len` of them.
     pub fn new(file: &'a File, start: Bytes, len: Bytes) -> Self {
-        Window { file, start: start.0, len: len.0, position: 0 }
+        Window { file, start: start.0, len: len.0, position: 0, touched: None }
+    }
+
+    /// The same, where the caller knows that the partition is all zeros, as in an image file just made, and that
+    /// nobody else writes it while the window exists. Saves the reading.
+    pub fn fresh(file: &'a File, partition: Extent) -> Self {
+        let pieces = partition.len.bytes().0.div_ceil(ZERO_RUN as u64);
+        Window { touched: Some(vec![false; pieces as usize]), ..Window::of(file, partition) }
     }
 
     /// The bytes of a partition.
@@ -54,6 +64,10 @@ impl<'a> Window<'a> {
     /// Fills `buffer` from `position`. What lies beyond the end of a shorter file reads as zeros.
     pub fn read_exact_at(&self, buffer: &mut [u8], position: u64) -> io::Result<()> {
         self.check(position, buffer.len())?;
+        if !self.may_have_data(position, buffer.len()) {
+            buffer.fill(0);
+            return Ok(());
+        }
         let mut done = 0;
         while done < buffer.len() {
             match self.file.read_at(&mut buffer[done..], self.start + position + done as u64) {
@@ -70,7 +84,7 @@ impl<'a> Window<'a> {
     }
 
     /// Writes all of `buffer` at `position`, leaving out blocks of zeros that are there already.
-    pub fn write_all_at(&self, buffer: &[u8], position: u64) -> io::Result<()> {
+    pub fn write_all_at(&mut self, buffer: &[u8], position: u64) -> io::Result<()> {
         self.check(position, buffer.len())?;
         let absolute = self.start + position;
         let mut pending = 0;
@@ -80,18 +94,38 @@ impl<'a> Window<'a> {
             if zeros == 0 {
                 at = buffer.len().min(at + to_block_end(absolute + at as u64));
             } else if self.is_zero_at(position + at as u64, zeros)? {
-                self.file.write_all_at(&buffer[pending..at], absolute + pending as u64)?;
+                self.write_through(&buffer[pending..at], position + pending as u64)?;
                 at += zeros;
                 pending = at;
             } else {
                 at += zeros;
             }
         }
-        self.file.write_all_at(&buffer[pending..], absolute + pending as u64)
+        self.write_through(&buffer[pending..], position + pending as u64)
+    }
+
+    fn write_through(&mut self, buffer: &[u8], position: u64) -> io::Result<()> {
+        if buffer.is_empty() {
+            return Ok(());
+        }
+        let pieces = pieces(position, buffer.len());
+        if let Some(touched) = self.touched.as_mut().and_then(|touched| touched.get_mut(pieces)) {
+            touched.fill(true);
+        }
+        self.file.write_all_at(buffer, self.start + position)
+    }
+
+    /// Whether some of `len` bytes at `position` may be other than zero. Does not read.
+    fn may_have_data(&self, position: u64, len: usize) -> bool {
+        let touched = self.touched.as_ref().and_then(|touched| touched.get(pieces(position, len)));
+        touched.is_none_or(|touched| touched.contains(&true))
     }
 
     /// Whether `len` bytes at `position` are zero, of at most [`ZERO_RUN`].
     fn is_zero_at(&self, position: u64, len: usize) -> io::Result<bool> {
+        if !self.may_have_data(position, len) {
+            return Ok(true);
+        }
         let mut found = [0; ZERO_RUN];
         let found = &mut found[..len];
         self.read_exact_at(found, position)?;
@@ -107,6 +141,12 @@ impl<'a> Window<'a> {
             )),
         }
     }
+}
+
+/// The pieces of [`ZERO_RUN`] bytes that `len` bytes at `position` are in.
+fn pieces(position: u64, len: usize) -> Range<usize> {
+    let run = ZERO_RUN as u64;
+    (position / run) as usize..(position + len as u64).div_ceil(run) as usize
 }
 
 /// From `absolute` to the end of its block.
@@ -173,6 +213,7 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
 
     use super::*;
+    use crate::size::Sectors;
 
     fn sparse(len: u64) -> File {
         let file = tempfile::tempfile().unwrap();
@@ -201,7 +242,12 @@ mod tests {
     #[test]
     fn zeros_leave_holes_but_still_erase() {
         let file = sparse(8 << 20);
-        let window = Window::new(&file, Bytes(512), Bytes::mib(7));
+        leave_holes_and_erase(&file, Window::new(&file, Bytes(512), Bytes::mib(7)));
+        let file = sparse(8 << 20);
+        leave_holes_and_erase(&file, Window::fresh(&file, Extent { start: Sectors(1), len: Sectors(14336) }));
+    }
+
+    fn leave_holes_and_erase(file: &File, mut window: Window<'_>) {
         let mut data = vec![0; 1 << 20];
         data[300_000] = 1;
         window.write_all_at(&data, 1000).unwrap();
@@ -218,5 +264,28 @@ mod tests {
         let mut back = [7; 200];
         Window::new(&file, Bytes(0), Bytes(400)).read_exact_at(&mut back, 50).unwrap();
         assert_eq!(back, [0; 200]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_window_holds_what_was_written(
+            writes in proptest::collection::vec((0_u64..300_000, 0_usize..150_000, 0_u8..2), 1..12),
+        ) {
+            let extent = Extent { start: Sectors(3), len: Sectors(900) };
+            let (fresh, used) = (sparse(500_000), sparse(500_000));
+            let mut windows = [Window::fresh(&fresh, extent), Window::of(&used, extent)];
+            let mut expected = vec![0; 900 * 512];
+            for (position, len, byte) in writes {
+                expected[position as usize..position as usize + len].fill(byte);
+                for window in &mut windows {
+                    window.write_all_at(&vec![byte; len], position).unwrap();
+                }
+            }
+            for window in &windows {
+                let mut found = vec![7; expected.len()];
+                window.read_exact_at(&mut found, 0).unwrap();
+                proptest::prop_assert!(found == expected);
+            }
+        }
     }
 }
