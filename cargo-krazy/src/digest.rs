@@ -21,9 +21,22 @@ pub fn sha256_of(reader: &mut impl Read) -> io::Result<String> {
     }
 }
 
+/// Whether `text` is a SHA-256 as this program writes it.
+pub fn is_sha256(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_lower_case_hex_of_full_length_is_a_digest() {
+        assert!(is_sha256(&hex(&[0xab; 32])));
+        for wrong in ["".to_owned(), "ab".repeat(31), "AB".repeat(32), "é".repeat(32)] {
+            assert!(!is_sha256(&wrong), "{wrong}");
+        }
+    }
 
     /// FIPS 180-4's example, as published by NIST.
     #[test]

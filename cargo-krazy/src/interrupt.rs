@@ -62,12 +62,12 @@ pub fn install() -> Result<()> {
 }
 
 /// Fails if the program was interrupted. Cheap: for every turn of a long loop, and after every child process.
-pub fn check() -> Result<()> {
+pub fn check() -> Result<(), Failure> {
     if !INTERRUPTED.load(Ordering::SeqCst) {
         return Ok(());
     }
     NOTICED.store(true, Ordering::SeqCst);
-    Err(Failure::new(Exit::Interrupted, "interrupted").into())
+    Err(Failure::new(Exit::Interrupted, "interrupted"))
 }
 
 /// Registers what must happen if the program is ended by an interrupt without unwinding, such as the removal

@@ -23,6 +23,7 @@ pub mod provision;
 pub mod qemu;
 pub mod shell;
 pub mod toolchain;
+pub mod user_folder;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -47,7 +48,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let shell = cli.shell();
     let result = interrupt::install().and_then(|()| cli.command.exec(shell));
     // If a step failed because its child process was interrupted with us, the interrupt is the cause.
-    match result.map_err(|error| interrupt::check().err().unwrap_or(error)) {
+    match result.map_err(|error| interrupt::check().err().map_or(error, Into::into)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             shell.error(&error);

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::config::{Appliance, Install, KernelSource, OWN_INIT};
 use crate::failure::{Exit, Failure};
+use crate::install;
 
 /// A build that has not begun.
 #[derive(Clone, Debug)]
@@ -98,11 +99,8 @@ impl Plan {
     /// The install's command line in outline: without the folders and the linker's settings of this machine.
     fn command(&self, install: &Install) -> String {
         let mut words = vec!["cargo".to_owned(), "install".to_owned()];
-        words.extend(install.arguments().iter().map(|word| word.display().to_string()));
-        words.extend(["--target".to_owned(), self.appliance.board.triple.to_owned()]);
-        if self.appliance.offline {
-            words.push("--offline".to_owned());
-        }
+        let arguments = install::arguments(install, self.appliance.board.triple, self.appliance.offline);
+        words.extend(arguments.iter().map(|word| word.display().to_string()));
         let quote =
             |word: &String| match word.contains(|c: char| c.is_whitespace() || "<>*?'\"$&;|".contains(c)) {
                 true => format!("'{}'", word.replace('\'', r"'\''")),

@@ -100,7 +100,7 @@ fn checking_child() {
     std::thread::sleep(Duration::from_millis(1500));
     drop(guard);
     std::fs::remove_file(held).unwrap();
-    std::process::exit(Failure::exit_of(&error) as i32);
+    std::process::exit(Failure::exit_of(&error.into()) as i32);
 }
 
 #[test]

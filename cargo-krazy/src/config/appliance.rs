@@ -1,7 +1,6 @@
 //! What is to be made, fully resolved for one board: no defaults are left to fill in, nothing has happened yet.
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -79,49 +78,6 @@ pub struct Install {
     pub locked: bool,
     /// Environment for the build, such as profile settings of our own programs.
     pub env: BTreeMap<String, String>,
-}
-
-impl Install {
-    /// What `cargo install` is told about this crate: which one, and how it is built. Folders, target and
-    /// network are the caller's.
-    pub fn arguments(&self) -> Vec<OsString> {
-        let mut arguments: Vec<OsString> = Vec::new();
-        let mut option = |name: &str, value: &OsStr| arguments.extend([name.into(), value.to_owned()]);
-        let package = match &self.source {
-            Source::Registry { package, version, registry } => {
-                version.iter().for_each(|version| option("--version", version.as_ref()));
-                registry.iter().for_each(|registry| option("--registry", registry.as_ref()));
-                Some(package)
-            }
-            Source::Path { path } => {
-                option("--path", path.as_ref());
-                None
-            }
-            Source::Git { url, package, reference } => {
-                option("--git", url.as_ref());
-                match reference {
-                    GitReference::Head => {}
-                    GitReference::Branch(branch) => option("--branch", branch.as_ref()),
-                    GitReference::Tag(tag) => option("--tag", tag.as_ref()),
-                    GitReference::Rev(rev) => option("--rev", rev.as_ref()),
-                }
-                Some(package)
-            }
-        };
-        self.bins.iter().for_each(|bin| option("--bin", bin.as_ref()));
-        if !self.features.is_empty() {
-            option("--features", self.features.join(",").as_ref());
-        }
-        self.profile.iter().for_each(|profile| option("--profile", profile.as_ref()));
-        let flags = [
-            (self.all_features, "--all-features"),
-            (self.no_default_features, "--no-default-features"),
-            (self.locked, "--locked"),
-        ];
-        arguments.extend(flags.iter().filter(|(wanted, _)| *wanted).map(|(_, flag)| flag.into()));
-        arguments.extend(package.map(OsString::from));
-        arguments
-    }
 }
 
 /// Where a crate comes from.

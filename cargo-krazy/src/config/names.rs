@@ -1,5 +1,7 @@
 //! Checks of names a user chooses: each returns the name, or what it should have been.
 
+use crate::digest::is_sha256;
+
 /// The longest host name Linux takes. Source: Linux `__NEW_UTS_LEN`.
 const MAX_HOSTNAME: usize = 64;
 
@@ -92,11 +94,7 @@ pub fn http_url(text: &str) -> Result<String, &'static str> {
 
 /// A SHA-256 in hex, as lower case.
 pub fn sha256(text: &str) -> Result<String, &'static str> {
-    if text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()) {
-        Ok(text.to_ascii_lowercase())
-    } else {
-        Err("a SHA-256 of 64 hexadecimal digits")
-    }
+    Some(text.to_ascii_lowercase()).filter(|text| is_sha256(text)).ok_or("a SHA-256 of 64 hexadecimal digits")
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::command::{Places, configs_above};
 use crate::config::{Appliance, Install, Source};
+use crate::digest::hex;
 use crate::toolchain::Toolchain;
 
 /// The folders of an appliance.
@@ -117,11 +118,6 @@ pub fn workspace_of(package: &Path) -> PathBuf {
 
 fn short_hash(text: &str) -> String {
     hex(&Sha256::digest(text.as_bytes())[..6])
-}
-
-/// Bytes in hex.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::freshness::{Inputs, Stamp};
-use super::places::hex;
 use super::{Installed, elf, environment, refusal};
 use crate::config::{Install, Source};
+use crate::digest::hex;
 use crate::failure::{Exit, Failure};
 use crate::toolchain::{Codegen, Toolchain};
 

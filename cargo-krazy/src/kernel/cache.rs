@@ -8,7 +8,6 @@
 //!
 //! KEY is the SHA-256 of what was unpacked, or a hash of its path for `path` sources, with the architecture.
 
-use std::ffi::OsString;
 use std::fs::{File, TryLockError};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -22,9 +21,14 @@ use super::unpack::unpack;
 use crate::digest::hex;
 use crate::failure::{Exit, Failure};
 use crate::shell::Shell;
+use crate::user_folder::UserFolder;
 
 /// What the names of unfinished bundles begin with.
 pub(super) const UNFINISHED: &str = ".unfinished-";
+
+/// The user's caches.
+const FOLDER: UserFolder =
+    UserFolder { variable: "KRAZY_CACHE_DIR", xdg: "XDG_CACHE_HOME", below_home: ".cache", holds: "kernels" };
 
 /// A folder of kernels.
 #[derive(Clone, Debug)]
@@ -46,9 +50,7 @@ impl KernelCache {
 
     /// The user's cache: `$KRAZY_CACHE_DIR`, else `$XDG_CACHE_HOME/krazy`, else `~/.cache/krazy`.
     pub fn of_user() -> anyhow::Result<Self> {
-        let folder = user_folder(|name| std::env::var_os(name), std::env::home_dir())?;
-        let folder = std::path::absolute(&folder).map_err(io_failure("use", &folder))?;
-        Ok(KernelCache::new(folder))
+        Ok(KernelCache::new(FOLDER.find()?))
     }
 
     /// Where it is.
@@ -162,20 +164,6 @@ impl KernelCache {
     }
 }
 
-fn user_folder(
-    variable: impl Fn(&str) -> Option<OsString>,
-    home: Option<PathBuf>,
-) -> Result<PathBuf, Failure> {
-    let path = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    // The XDG specification asks to ignore relative paths.
-    let xdg = || path("XDG_CACHE_HOME").filter(|path| path.is_absolute()).map(|path| path.join("krazy"));
-    let home = || home.filter(|path| !path.as_os_str().is_empty()).map(|path| path.join(".cache/krazy"));
-    path("KRAZY_CACHE_DIR").or_else(xdg).or_else(home).ok_or_else(|| {
-        Failure::new(Exit::Fetch, "there is no folder to keep kernels in: HOME is not set")
-            .help("set KRAZY_CACHE_DIR to a folder")
-    })
-}
-
 /// Removes what killed processes left behind. The caller holds the guard, so nobody else is at work.
 fn remove_unfinished(bundles: &Path) -> anyhow::Result<()> {
     for (name, path, _) in sorted_entries(bundles)? {
@@ -209,23 +197,4 @@ fn stamp(path: &Path, metadata: &std::fs::Metadata, hasher: &mut Sha256) {
         hasher.update(number.to_le_bytes());
     }
     hasher.update([0]);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_users_folder() {
-        let folder = |set: &[(&str, &str)], home: Option<&str>| {
-            let value = |name: &str| set.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into());
-            user_folder(value, home.map(PathBuf::from)).map(|path| path.display().to_string())
-        };
-        let xdg = ("XDG_CACHE_HOME", "/x");
-        assert_eq!(folder(&[("KRAZY_CACHE_DIR", "/k"), xdg], Some("/h")).unwrap(), "/k");
-        assert_eq!(folder(&[("KRAZY_CACHE_DIR", ""), xdg], Some("/h")).unwrap(), "/x/krazy");
-        assert_eq!(folder(&[("XDG_CACHE_HOME", "relative")], Some("/h")).unwrap(), "/h/.cache/krazy");
-        let error = folder(&[], None).unwrap_err();
-        assert_eq!(error.to_string(), "there is no folder to keep kernels in: HOME is not set");
-    }
 }

@@ -21,9 +21,10 @@ use reqwest::header::{CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_RANGE, LAS
 use reqwest::{Client, Response, StatusCode};
 use sha2::{Digest, Sha256};
 
-use super::{interrupted, io_failure};
+use super::io_failure;
 use crate::digest::hex;
 use crate::failure::{Exit, Failure};
+use crate::interrupt;
 use crate::shell::Shell;
 
 /// Attempts in a row that may fail without a single new byte.
@@ -128,7 +129,7 @@ impl Fetcher {
         }
         let mut bytes = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| Stop::Retry(chain(&error)))? {
-            interrupted()?;
+            interrupt::check()?;
             bytes.extend_from_slice(&chunk);
             if bytes.len() as u64 > limit {
                 return Err(too_large());
@@ -232,7 +233,7 @@ impl Fetcher {
         }
         part.bar.set_position(part.have);
         while let Some(chunk) = response.chunk().await.map_err(|error| Stop::Retry(chain(&error)))? {
-            interrupted()?;
+            interrupt::check()?;
             part.append(&chunk)?;
         }
         match part.expected.size.or(announced) {

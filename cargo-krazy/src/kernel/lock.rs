@@ -10,6 +10,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{image, io_failure};
+use crate::digest::is_sha256;
 use crate::failure::{Exit, Failure};
 
 /// The file's name.
@@ -180,11 +181,6 @@ fn check(kernel: &LockedKernel) -> Result<(), String> {
         return Err(format!("has the `release` \"{}\", which cannot be one", kernel.release));
     }
     Ok(())
-}
-
-/// Whether `text` is a SHA-256 as this program writes it.
-pub fn is_sha256(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// Whether `path` stays below the URL it is appended to, and needs no escaping.

@@ -55,8 +55,8 @@ pub use update::{Change, Update};
 
 use crate::board::Board;
 use crate::config::{Appliance, KernelSource};
+use crate::digest::is_sha256;
 use crate::failure::{Exit, Failure};
-use crate::interrupt;
 use crate::shell::Shell;
 
 /// Bytes of a single file in a bundle at most. The largest module of trixie, amdgpu, has 28 MB.
@@ -104,7 +104,7 @@ fn from_url(
     shell: Shell,
 ) -> anyhow::Result<KernelBundle> {
     let sha256 = sha256.to_ascii_lowercase();
-    if !lock::is_sha256(&sha256) {
+    if !is_sha256(&sha256) {
         return Err(Failure::new(Exit::Config, format!("`sha256` of the kernel {url} is not 64 hex digits"))
             .help("`sha256sum FILE` prints it")
             .into());
@@ -154,9 +154,4 @@ fn io_failure<'p>(verb: &'p str, path: &'p Path) -> impl Fn(io::Error) -> Failur
             _ => failure,
         }
     }
-}
-
-/// Fails once the user asked to stop. What has been downloaded stays, what was being unpacked does not.
-fn interrupted() -> Result<(), Failure> {
-    interrupt::check().map_err(|_| Failure::new(Exit::Interrupted, "interrupted"))
 }

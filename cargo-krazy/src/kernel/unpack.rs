@@ -23,9 +23,10 @@ use sha2::{Digest, Sha256};
 use super::archive::{Archive, decompressed};
 use super::modinfo::Module;
 use super::modules::ModuleIndex;
-use super::{MAX_FILE, image, interrupted, io_failure};
+use super::{MAX_FILE, image, io_failure};
 use crate::digest::hex;
 use crate::failure::{Exit, Failure};
+use crate::interrupt;
 
 /// Modules that wait to be uncompressed; bounds the memory they take.
 const QUEUE: usize = 16;
@@ -116,7 +117,7 @@ fn distribute(
 ) -> anyhow::Result<()> {
     let mut folders = HashSet::new();
     archive.visit(&mut |path, size, reader| {
-        interrupted()?;
+        interrupt::check()?;
         let Some(place) = place(path)? else { return Ok(()) };
         if size > MAX_FILE {
             return Err(

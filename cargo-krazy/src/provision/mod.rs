@@ -17,11 +17,9 @@
 
 mod certificate;
 mod identity;
-mod state_dir;
 mod store;
 
 pub use identity::{ApplianceId, ParseApplianceIdError};
-pub use state_dir::state_dir;
 
 use std::path::{Path, PathBuf};
 
@@ -32,10 +30,25 @@ use rcgen::{KeyPair, PKCS_ED25519, SigningKey};
 use rustls_pki_types::CertificateDer;
 
 use crate::failure::{Exit, Failure};
+use crate::user_folder::UserFolder;
 use certificate::TlsIdentity;
 
 /// The name of the token made at the first image.
 pub const FIRST_TOKEN: &str = "admin";
+
+/// Where this user's appliances keep what must not stand in a checkout: one folder per appliance.
+const STATE: UserFolder = UserFolder {
+    variable: "KRAZY_STATE_DIR",
+    xdg: "XDG_STATE_HOME",
+    below_home: ".local/state",
+    holds: "the appliance's secrets",
+};
+
+/// The folder that holds one folder per appliance: `$KRAZY_STATE_DIR`, else `krazy` in `$XDG_STATE_HOME`, else
+/// `~/.local/state/krazy`. Nothing is created.
+pub fn state_dir() -> Result<PathBuf, Failure> {
+    STATE.find()
+}
 
 /// A file for the device's `/data`.
 #[derive(Clone, PartialEq, Eq)]

@@ -78,8 +78,9 @@ ntp = { git = "https://host/ntp.git%ntp-daemon", tag = "v1", default-features = 
     let files: Vec<_> = appliance.files.keys().map(String::as_str).collect();
     assert_eq!(files, ["/etc/weather.toml", "/srv/img/logo.svg", "/srv/index.html"]);
     let arguments = |index: usize| {
-        let arguments = appliance.installs[index].arguments();
-        arguments.iter().map(|argument| argument.to_str().unwrap().to_owned()).collect::<Vec<_>>().join(" ")
+        let arguments = crate::install::arguments(&appliance.installs[index], "TRIPLE", false);
+        let words: Vec<_> = arguments.iter().map(|argument| argument.to_str().unwrap()).collect();
+        words.join(" ").strip_suffix(" --target TRIPLE").unwrap().to_owned()
     };
     let own = arguments(0);
     assert!(own.starts_with("--path /") && own.ends_with("--locked"), "{own}");

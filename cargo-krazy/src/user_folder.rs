@@ -1,0 +1,84 @@
+//! Where this user's caches and secrets are, outside of any checkout.
+//!
+//! Source: XDG Base Directory Specification 0.8, which asks to ignore relative paths in its variables.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use crate::failure::{Exit, Failure};
+
+/// A folder of this program, and what decides where it is.
+#[derive(Clone, Copy, Debug)]
+pub struct UserFolder {
+    /// The environment variable that names it outright.
+    pub variable: &'static str,
+    /// The variable of the specification; the folder is `krazy` in it.
+    pub xdg: &'static str,
+    /// What stands for `xdg` below the home folder if that is not set.
+    pub below_home: &'static str,
+    /// What it is for, in messages.
+    pub holds: &'static str,
+}
+
+impl UserFolder {
+    /// Its absolute path. Nothing is created. Fails if nothing says where the user's files are.
+    pub fn find(&self) -> Result<PathBuf, Failure> {
+        self.resolve(|name| std::env::var_os(name), std::env::home_dir(), std::env::current_dir().ok())
+    }
+
+    fn resolve(
+        &self,
+        variable: impl Fn(&str) -> Option<OsString>,
+        home: Option<PathBuf>,
+        current: Option<PathBuf>,
+    ) -> Result<PathBuf, Failure> {
+        let path = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        if let Some(chosen) = path(self.variable) {
+            // Made absolute, so that it means the same after a change of directory and in messages.
+            return Ok(current.map_or_else(|| chosen.clone(), |folder| folder.join(&chosen)));
+        }
+        let base = path(self.xdg).filter(|path| path.is_absolute());
+        let home = home.filter(|path| path.is_absolute()).map(|path| path.join(self.below_home));
+        base.or(home).map(|base| base.join("krazy")).ok_or_else(|| {
+            let message = format!("there is no folder to keep {} in: HOME is not set", self.holds);
+            Failure::new(Exit::Failed, message).help(format!("set {} to a folder of your own", self.variable))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(set: &[(&str, &str)], home: Option<&str>) -> Result<String, Failure> {
+        let folder = UserFolder {
+            variable: "KRAZY_X_DIR",
+            xdg: "XDG_X_HOME",
+            below_home: ".local/x",
+            holds: "things",
+        };
+        let value = |name: &str| set.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into());
+        let path = folder.resolve(value, home.map(PathBuf::from), Some("/work".into()));
+        path.map(|path| path.display().to_string())
+    }
+
+    #[test]
+    fn the_most_specific_variable_wins() {
+        let path = |set: &[(&str, &str)], home| with(set, home).unwrap();
+        let (own, xdg) = (("KRAZY_X_DIR", "/k"), ("XDG_X_HOME", "/x"));
+        assert_eq!(path(&[own, xdg], Some("/h")), "/k");
+        assert_eq!(path(&[("KRAZY_X_DIR", "here"), xdg], None), "/work/here");
+        assert_eq!(path(&[("KRAZY_X_DIR", ""), xdg], Some("/h")), "/x/krazy");
+        assert_eq!(path(&[("XDG_X_HOME", "relative")], Some("/h")), "/h/.local/x/krazy");
+        assert_eq!(path(&[], Some("/h")), "/h/.local/x/krazy");
+    }
+
+    #[test]
+    fn without_a_home_the_variable_to_set_is_named() {
+        for home in [None, Some("relative")] {
+            let error = anyhow::Error::new(with(&[], home).unwrap_err());
+            assert_eq!(error.to_string(), "there is no folder to keep things in: HOME is not set");
+            assert_eq!(Failure::help_of(&error), Some("set KRAZY_X_DIR to a folder of your own"));
+        }
+    }
+}
