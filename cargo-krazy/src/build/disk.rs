@@ -89,12 +89,8 @@ fn write_root(file: &File, composition: &Composition, options: &DiskOptions<'_>)
     let folder = options.cache.join("blocks");
     let cache = BlockCache::open(&folder, BLOCK_CACHE_LIMIT)
         .with_context(|| format!("failed to open the block cache {}", folder.display()))?;
-    let squashfs = SquashfsOptions {
-        level: options.level,
-        mtime: options.mtime,
-        limit: partition.len.bytes(),
-        threads: None,
-    };
+    let squashfs =
+        SquashfsOptions { level: options.level, mtime: options.mtime, limit: partition.len.bytes() };
     let out = BufWriter::with_capacity(1 << 20, Window::of(file, partition));
     let stats =
         squashfs::write(&composition.root, &squashfs, out, Some(&cache)).map_err(|error| match &error {

@@ -347,7 +347,7 @@ mod tests {
         for number in 0..600 {
             add(&format!("bin/program-{number}"), b"x".to_vec());
         }
-        let options = SquashfsOptions { level: 3, mtime: 0, limit: Bytes::mib(8), threads: None };
+        let options = SquashfsOptions { level: 3, mtime: 0, limit: Bytes::mib(8) };
         let mut bytes = Cursor::new(Vec::new());
         write(&tree, &options, &mut bytes, None).unwrap();
         bytes.into_inner()

@@ -91,7 +91,7 @@ fn disk() -> File {
     let mut tree = Tree::new();
     tree.add(&format!("/{}", manifest::PATH), Entry::file(Content::Bytes(manifest().to_json())), "test")
         .unwrap();
-    let options = SquashfsOptions { level: 3, mtime: 0, limit: Bytes::mib(2), threads: None };
+    let options = SquashfsOptions { level: 3, mtime: 0, limit: Bytes::mib(2) };
     writer::write(&tree, &options, Window::of(&file, layout.root_a), None).unwrap();
     let options = Ext4Options { uuid: [1; 16], label: "data", mtime: 0 };
     ext4::write(Window::of(&file, layout.data), &options, &Tree::new()).unwrap();
