@@ -233,6 +233,27 @@ impl fmt::Display for ServiceLine<'_> {
         if (&settings.stop_signal, settings.stop_timeout) != (&defaults.stop_signal, defaults.stop_timeout) {
             write!(f, "; stopped by {}, killed after {} s", settings.stop_signal, settings.stop_timeout)?;
         }
+        if settings.ready != defaults.ready {
+            write!(f, "; ready when {}", settings.ready)?;
+        }
+        if !settings.capabilities.is_empty() {
+            write!(f, "; may {}", settings.capabilities.join(" "))?;
+        }
+        if !settings.sandbox {
+            write!(f, "; no sandbox")?;
+        }
+        if let Some(limit) = settings.memory_limit {
+            write!(f, "; at most {limit} of memory")?;
+        }
+        if let Some(limit) = settings.task_limit {
+            write!(f, "; at most {limit} tasks")?;
+        }
+        if let Some(limit) = settings.file_limit {
+            write!(f, "; at most {limit} open files")?;
+        }
+        if let Some(weight) = settings.cpu_weight {
+            write!(f, "; CPU weight {weight}")?;
+        }
         if settings.required { Ok(()) } else { write!(f, "; not required") }
     }
 }

@@ -25,6 +25,7 @@
 pub mod boot_fat;
 pub mod boot_sector;
 pub mod bzimage;
+pub mod capability;
 pub mod cmdline;
 pub mod credentials;
 #[cfg(feature = "ext4")]

@@ -4,8 +4,12 @@
 //! and by `cargo krazy inspect`. It holds no secrets and nothing about one device: the same root serves a fleet.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+use crate::size::Bytes;
 
 /// Where the manifest is in the root, without the leading slash.
 pub const PATH: &str = "etc/krazy/manifest.json";
@@ -101,6 +105,20 @@ pub struct ServiceSettings {
     pub stop_timeout: u32,
     /// Whether an update is confirmed only if this service is stable.
     pub required: bool,
+    /// When it counts as started for those that come after it.
+    pub ready: Ready,
+    /// Whether what it may write is confined to its HOME, `/tmp` and devices. Means nothing for root.
+    pub sandbox: bool,
+    /// Capabilities it keeps although it is not root: `net-admin`, `sys-time`; see [`crate::capability`].
+    pub capabilities: Vec<String>,
+    /// The most memory it may use; beyond it, it is ended and started again.
+    pub memory_limit: Option<Bytes>,
+    /// The most processes and threads.
+    pub task_limit: Option<u32>,
+    /// The most open files.
+    pub file_limit: Option<u32>,
+    /// Its share of a busy CPU, 1 to 10000; others have 100.
+    pub cpu_weight: Option<u32>,
 }
 
 impl Default for ServiceSettings {
@@ -115,6 +133,13 @@ impl Default for ServiceSettings {
             stop_signal: "TERM".to_owned(),
             stop_timeout: 10,
             required: true,
+            ready: Ready::Started,
+            sandbox: true,
+            capabilities: Vec::new(),
+            memory_limit: None,
+            task_limit: None,
+            file_limit: None,
+            cpu_weight: None,
         }
     }
 }
@@ -133,6 +158,60 @@ pub enum Restart {
     OnFailure,
     /// Never: it runs once.
     Never,
+}
+
+/// When a service counts as started. Written `started`, `notify` or `tcp:80`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Ready {
+    /// As soon as its program runs.
+    #[default]
+    Started,
+    /// When it says `READY=1` as sd_notify(3) does.
+    Notify,
+    /// When something on the device listens on this TCP port.
+    Tcp(u16),
+}
+
+impl fmt::Display for Ready {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Ready::Started => f.pad("started"),
+            Ready::Notify => f.pad("notify"),
+            Ready::Tcp(port) => write!(f, "tcp:{port}"),
+        }
+    }
+}
+
+impl FromStr for Ready {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "started" => Ok(Ready::Started),
+            "notify" => Ok(Ready::Notify),
+            _ => text
+                .strip_prefix("tcp:")
+                .and_then(|port| port.parse().ok())
+                .filter(|port| *port != 0)
+                .map(Ready::Tcp)
+                .ok_or("\"started\", \"notify\" or \"tcp:PORT\""),
+        }
+    }
+}
+
+impl TryFrom<String> for Ready {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<Ready> for String {
+    fn from(ready: Ready) -> String {
+        ready.to_string()
+    }
 }
 
 /// Why bytes are not a manifest this program can use.
@@ -200,6 +279,16 @@ mod tests {
     fn survives_a_round_trip() {
         let manifest = manifest();
         assert_eq!(Manifest::from_json(&manifest.to_json()).unwrap(), manifest);
+    }
+
+    #[test]
+    fn readiness_is_a_word_or_a_port() {
+        for text in ["started", "notify", "tcp:80"] {
+            assert_eq!(text.parse::<Ready>().map(|ready| ready.to_string()).as_deref(), Ok(text));
+        }
+        for wrong in ["", "tcp:", "tcp:0", "tcp:65536", "udp:53", "Started"] {
+            assert!(wrong.parse::<Ready>().is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -84,6 +84,21 @@ pub static SERVICE: &[Key] = &[
     key("stop-signal", "SIGNAL", "asks it to end [default: TERM]"),
     key("stop-timeout", "SECONDS", "from the stop signal to SIGKILL [default: 10]"),
     key("required", "BOOL", "an update is confirmed only if it is stable [default: true]"),
+    key(
+        "ready",
+        "STRING",
+        "counts as started: `started`, `notify` (sd_notify) or `tcp:PORT` [default: started]",
+    ),
+    key("sandbox", "BOOL", "may write to its HOME, /tmp and devices only [default: true]"),
+    key("capabilities", "[STRING]", "rights of root it keeps, such as `net-admin`"),
+    key("memory-limit", "SIZE", "the most memory [default: all]"),
+    key(
+        "task-limit",
+        "NUMBER",
+        "the most processes and threads [default: half of what the machine has, 4096]",
+    ),
+    key("file-limit", "NUMBER", "the most open files [default: 1024, which it may raise]"),
+    key("cpu-weight", "1..10000", "its share of a busy CPU [default: 100]"),
 ];
 
 /// Keys of `kernel` as a table.

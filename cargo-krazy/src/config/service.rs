@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use krazy_boot::manifest::{MILESTONES, Restart, ServiceSettings};
+use krazy_boot::capability;
+use krazy_boot::manifest::{MILESTONES, Ready, Restart, ServiceSettings};
+use krazy_boot::size::Bytes;
 
 use super::suggestion::did_you_mean;
 use super::table::Table;
@@ -11,6 +13,15 @@ use crate::failure::{Exit, Failure};
 
 /// The longest `stop-timeout`, in seconds: a shutdown must end within a day.
 const MAX_STOP_TIMEOUT: i64 = 86_400;
+
+/// The kernel's `PID_MAX_LIMIT`.
+const MAX_TASKS: i64 = 4_194_304;
+
+/// The kernel's default `fs.nr_open`, half of it: what krazy-init may give.
+const MAX_FILES: i64 = 524_288;
+
+/// Below this no program starts.
+const MIN_MEMORY: Bytes = Bytes::mib(1);
 
 /// Sets what `table` says in `settings`; variables of `env` are added to those already there.
 pub fn apply(table: &Table<'_>, settings: &mut ServiceSettings) -> Result<(), Failure> {
@@ -62,7 +73,46 @@ pub fn apply(table: &Table<'_>, settings: &mut ServiceSettings) -> Result<(), Fa
     if let Some(required) = table.boolean("required")? {
         settings.required = required;
     }
+    rights(table, settings)
+}
+
+/// What it may do, and how much.
+fn rights(table: &Table<'_>, settings: &mut ServiceSettings) -> Result<(), Failure> {
+    if let Some(ready) = table.parsed("ready", |text| text.parse::<Ready>())? {
+        settings.ready = ready;
+    }
+    if let Some(sandbox) = table.boolean("sandbox")? {
+        settings.sandbox = sandbox;
+    }
+    if let Some(names) = table.strings("capabilities")? {
+        if let Some(unknown) = names.iter().find(|name| capability::number(name).is_none()) {
+            let failure = table.invalid("capabilities", format!("has {unknown:?}, which is no capability"));
+            return Err(failure.help(did_you_mean(unknown, "capabilities", capability::CAPABILITIES)));
+        }
+        settings.capabilities = names;
+    }
+    if let Some(limit) = table.parsed("memory-limit", memory)? {
+        settings.memory_limit = Some(limit);
+    }
+    let number = |key, range| Ok(table.integer(key, range)?.and_then(|number| u32::try_from(number).ok()));
+    if let Some(limit) = number("task-limit", 1..=MAX_TASKS)? {
+        settings.task_limit = Some(limit);
+    }
+    if let Some(limit) = number("file-limit", 8..=MAX_FILES)? {
+        settings.file_limit = Some(limit);
+    }
+    if let Some(weight) = number("cpu-weight", 1..=10_000)? {
+        settings.cpu_weight = Some(weight);
+    }
     Ok(())
+}
+
+fn memory(text: &str) -> Result<Bytes, String> {
+    match text.parse::<Bytes>() {
+        Ok(limit) if limit >= MIN_MEMORY => Ok(limit),
+        Ok(_) => Err(format!("a size of at least {MIN_MEMORY}")),
+        Err(_) => Err("a size such as \"64 MiB\"".to_owned()),
+    }
 }
 
 fn restart(text: &str) -> Result<Restart, &'static str> {

@@ -43,9 +43,20 @@ fn enable(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// What a service may use; `None` is the default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of memory: all there is.
+    pub memory: Option<u64>,
+    /// Processes and threads: [`MAX_TASKS`] or half of what the machine has.
+    pub tasks: Option<u32>,
+    /// Share of a busy CPU: 100.
+    pub cpu_weight: Option<u32>,
+}
+
 impl Cgroup {
-    /// Makes the cgroup of service `name`.
-    pub fn create(name: &str) -> io::Result<Self> {
+    /// Makes the cgroup of service `name`. A limit whose controller the kernel lacks does not hold.
+    pub fn create(name: &str, limits: Limits) -> io::Result<Self> {
         let folder = Path::new(SERVICES).join(name);
         match fs::create_dir(&folder) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -53,7 +64,13 @@ impl Cgroup {
         }
         let procs = OpenOptions::new().write(true).open(folder.join("cgroup.procs"))?;
         let group = Cgroup { folder, procs };
-        group.set_if_there("pids.max", &max_tasks().to_string())?;
+        group.set_if_there("pids.max", &limits.tasks.map_or_else(max_tasks, u64::from).to_string())?;
+        if let Some(memory) = limits.memory {
+            group.set_if_there("memory.max", &memory.to_string())?;
+        }
+        if let Some(weight) = limits.cpu_weight {
+            group.set_if_there("cpu.weight", &weight.to_string())?;
+        }
         // When memory runs out the service ends as a whole and is started again, instead of limping on.
         group.set_if_there("memory.oom.group", "1")?;
         Ok(group)

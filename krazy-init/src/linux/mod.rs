@@ -3,6 +3,7 @@
 pub mod block;
 pub mod boot_mount;
 pub mod button;
+pub mod capabilities;
 pub mod cgroup;
 pub mod crash;
 pub mod data;
@@ -13,6 +14,8 @@ pub mod modules;
 pub mod mounts;
 pub mod power;
 pub mod process;
+pub mod ready;
+pub mod sandbox;
 pub mod settings;
 pub mod signals;
 pub mod uevent;

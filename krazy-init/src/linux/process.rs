@@ -9,6 +9,8 @@ use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, WaitOptions};
 
+use super::capabilities::Capabilities;
+use super::sandbox;
 use crate::control::ExitReason;
 
 /// Descriptors a service may open unless it raises the limit itself, and how far it may raise it.
@@ -25,8 +27,8 @@ pub struct Launch<'a> {
     pub environment: &'a [(String, String)],
     /// Where it starts.
     pub folder: &'a Path,
-    /// User and group; 0 keeps all rights.
-    pub uid: u32,
+    /// What it may do.
+    pub rights: Rights,
     /// `cgroup.procs` of its cgroup, open for writing.
     pub cgroup: Option<&'a File>,
     /// Its standard output.
@@ -35,10 +37,23 @@ pub struct Launch<'a> {
     pub stderr: OwnedFd,
 }
 
+/// What a process may do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rights {
+    /// User and group; 0 keeps all rights.
+    pub uid: u32,
+    /// Capabilities that another user than root keeps.
+    pub capabilities: Capabilities,
+    /// A [`Sandbox`](super::sandbox::Sandbox)'s descriptor, for another user than root.
+    pub sandbox: Option<i32>,
+    /// The limit of open files, instead of one that the process may raise itself.
+    pub open_files: Option<u32>,
+}
+
 /// Starts it: a new session and process group, no input, its own account, no way to gain rights.
 pub fn spawn(launch: Launch<'_>) -> io::Result<Pid> {
     let cgroup = launch.cgroup.map(AsRawFd::as_raw_fd);
-    let uid = launch.uid;
+    let rights = launch.rights;
     let mut command = Command::new(launch.program);
     command
         .args(launch.arguments)
@@ -50,7 +65,7 @@ pub fn spawn(launch: Launch<'_>) -> io::Result<Pid> {
         .stderr(launch.stderr);
     // SAFETY: between fork and exec only system calls are made; nothing allocates or takes a lock.
     unsafe {
-        command.pre_exec(move || confine(uid, cgroup));
+        command.pre_exec(move || confine(rights, cgroup));
     }
     let child = command.spawn()?;
     // Reaped by `reap`, like every other child; `Child` has no drop that waits.
@@ -58,7 +73,8 @@ pub fn spawn(launch: Launch<'_>) -> io::Result<Pid> {
 }
 
 /// Runs in the child before it executes its program. Source: credentials(7), capabilities(7).
-fn confine(uid: u32, cgroup: Option<i32>) -> io::Result<()> {
+fn confine(rights: Rights, cgroup: Option<i32>) -> io::Result<()> {
+    let Rights { uid, capabilities, sandbox, open_files } = rights;
     // SAFETY: plain system calls on integers and on a buffer that outlives them.
     unsafe {
         if let Some(cgroup) = cgroup {
@@ -73,25 +89,28 @@ fn confine(uid: u32, cgroup: Option<i32>) -> io::Result<()> {
         libc::signal(libc::SIGPIPE, libc::SIG_DFL);
         let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         check(libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit))?;
-        limit.rlim_cur = limit.rlim_max.min(NOFILE.0);
+        if let Some(files) = open_files {
+            limit.rlim_max = limit.rlim_max.min(files.into());
+        }
+        limit.rlim_cur = limit.rlim_max.min(open_files.map_or(NOFILE.0, u64::from));
         check(libc::setrlimit(libc::RLIMIT_NOFILE, &limit))?;
         if uid == 0 {
             return Ok(());
         }
-        for capability in 0..64 {
-            // The kernel knows fewer; the first unknown one ends the list.
-            if libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) != 0 {
-                break;
-            }
-        }
+        capabilities.keep()?;
         // musl's wrappers synchronise threads, which a child of fork does not have: the system calls themselves.
         check(libc::syscall(libc::SYS_setgroups, 0, 0).try_into().unwrap_or(-1))?;
         check(libc::syscall(libc::SYS_setresgid, uid, uid, uid).try_into().unwrap_or(-1))?;
-        // From root to another user the kernel clears the permitted, effective and ambient capabilities.
+        // From root to another user the kernel clears the effective and ambient capabilities, and, unless told
+        // otherwise, the permitted ones.
         check(libc::syscall(libc::SYS_setresuid, uid, uid, uid).try_into().unwrap_or(-1))?;
+        capabilities.take()?;
         check(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))?;
     }
-    Ok(())
+    match sandbox {
+        Some(descriptor) => sandbox::enter(descriptor),
+        None => Ok(()),
+    }
 }
 
 fn check(result: i32) -> io::Result<()> {
@@ -157,9 +176,13 @@ pub fn raise_own_limits() -> io::Result<()> {
 mod tests {
     use std::io::Read;
 
+    use super::super::sandbox::Sandbox;
     use super::*;
 
-    fn run(program: &str, arguments: &[&str], uid: u32) -> (String, String) {
+    const STRANGER: Rights =
+        Rights { uid: 12_345, capabilities: Capabilities(0), sandbox: None, open_files: None };
+
+    fn run(program: &str, arguments: &[&str], rights: Rights) -> (String, String) {
         let (mut out, stdout) = io::pipe().unwrap();
         let (mut err, stderr) = io::pipe().unwrap();
         let arguments: Vec<String> = arguments.iter().map(|text| (*text).to_owned()).collect();
@@ -169,7 +192,7 @@ mod tests {
             arguments: &arguments,
             environment: &environment,
             folder: Path::new("/"),
-            uid,
+            rights,
             cgroup: None,
             stdout: stdout.into(),
             stderr: stderr.into(),
@@ -185,7 +208,7 @@ mod tests {
     #[test]
     fn a_service_has_its_own_session_and_a_clean_environment() {
         let script = "echo $PPID; ps -o pid=,pgid=,sid= -p $$; env; exec cat /proc/self/status >&2";
-        let (out, status) = run("/bin/sh", &["-c", script], 0);
+        let (out, status) = run("/bin/sh", &["-c", script], Rights::default());
         let ids: Vec<&str> = out.lines().nth(1).unwrap().split_ascii_whitespace().collect();
         assert!(ids[0] == ids[1] && ids[1] == ids[2], "{out}");
         assert!(out.contains("PATH=/bin:/usr/bin") && !out.contains("CARGO"), "{out}");
@@ -199,7 +222,7 @@ mod tests {
             arguments: &[],
             environment: &[],
             folder: Path::new("/"),
-            uid: 0,
+            rights: Rights::default(),
             cgroup: None,
             stdout: io::pipe().unwrap().1.into(),
             stderr: io::pipe().unwrap().1.into(),
@@ -211,7 +234,7 @@ mod tests {
     fn another_account_has_no_rights_left() {
         // Only root can become someone else; as another user the kernel's refusal is what is to be seen.
         if rustix::process::geteuid().is_root() {
-            let (status, _) = run("/bin/cat", &["/proc/self/status"], 12_345);
+            let (status, _) = run("/bin/cat", &["/proc/self/status"], STRANGER);
             for line in
                 ["Uid:\t12345\t12345\t12345\t12345", "Gid:\t12345\t12345\t12345\t12345", "NoNewPrivs:\t1"]
             {
@@ -221,7 +244,49 @@ mod tests {
                 assert!(status.contains(&format!("{set}:\t0000000000000000")), "{set} in {status}");
             }
         } else {
-            assert!(confine(0, None).is_ok());
+            assert!(confine(Rights::default(), None).is_ok());
+        }
+    }
+
+    #[test]
+    fn single_rights_and_limits_are_kept() {
+        if rustix::process::geteuid().is_root() {
+            let rights = Rights { capabilities: Capabilities(1 << 12), open_files: Some(77), ..STRANGER };
+            let script = "ulimit -Hn; cat /proc/self/status";
+            let (status, errors) = run("/bin/sh", &["-c", script], rights);
+            assert!(status.starts_with("77\n"), "{status}{errors}");
+            for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+                assert!(status.contains(&format!("{set}:\t0000000000001000")), "{set} in {status}");
+            }
+        } else {
+            assert_eq!(Capabilities(1 << 12).take().unwrap_err().raw_os_error(), Some(libc::EPERM));
+        }
+    }
+
+    #[test]
+    fn a_sandbox_confines_writing_to_its_folders() {
+        let dir = tempfile::tempdir().unwrap();
+        let (inside, outside) = (dir.path().join("in"), dir.path().join("out"));
+        for folder in [&inside, &outside] {
+            std::fs::create_dir(folder).unwrap();
+            std::os::unix::fs::chown(folder, Some(me().uid), Some(me().uid)).unwrap();
+        }
+        std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let sandbox = Sandbox::new(&[&inside], &[Path::new("/dev")]).unwrap();
+        let expected =
+            if sandbox.is_some() { "in: 0 0\nout: 2\nnull: 0\n" } else { "in: 0 0\nout: 0\nnull: 0\n" };
+        let rights = Rights { sandbox: sandbox.as_ref().map(Sandbox::descriptor), ..me() };
+        let script = "cd \"$1\"; (mkdir -p a b; echo x > a/f) 2>/dev/null; r=$?; mv a/f b/f; echo in: $r $?;\n\
+            (echo x > ../out/f) 2>/dev/null; echo out: $?; (echo x > /dev/null); echo null: $?";
+        let (out, errors) = run("/bin/sh", &["-c", script, "sh", &inside.to_string_lossy()], rights);
+        assert_eq!(out, expected, "{errors}");
+    }
+
+    /// An account that the tests can become: another one for root, the same for everyone else.
+    fn me() -> Rights {
+        match rustix::process::geteuid() {
+            uid if uid.is_root() => STRANGER,
+            uid => Rights { uid: uid.as_raw(), ..STRANGER },
         }
     }
 

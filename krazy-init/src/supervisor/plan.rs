@@ -5,11 +5,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use krazy_boot::manifest::{FORMAT, Kernel, Manifest, Program, Service, ServiceSettings};
+use krazy_boot::manifest::{FORMAT, Kernel, Manifest, Program, Ready, Service, ServiceSettings};
 
 use super::accounts;
 use super::state::{After, Milestone, Rules};
-use crate::linux::{data, signals};
+use crate::linux::capabilities::Capabilities;
+use crate::linux::cgroup::Limits;
+use crate::linux::process::Rights;
+use crate::linux::{data, ready, signals};
 
 /// Where programs are.
 pub const BIN: &str = "/bin";
@@ -35,8 +38,14 @@ pub struct Spec {
     pub folder: PathBuf,
     /// Its HOME.
     pub home: PathBuf,
-    /// User and group.
-    pub uid: u32,
+    /// User, group and capabilities. The sandbox is made when the service is.
+    pub rights: Rights,
+    /// Whether it is sandboxed.
+    pub sandbox: bool,
+    /// What it may use.
+    pub limits: Limits,
+    /// When it counts as started.
+    pub ready: Ready,
     /// What asks it to end.
     pub stop_signal: i32,
 }
@@ -76,13 +85,17 @@ pub fn plan(manifest: &Manifest) -> Plan {
                 None => plan.problems.push(format!("service {name}: there is no `{wanted}` to start after")),
             }
         }
+        let capabilities = Capabilities::named(&settings.capabilities).unwrap_or_else(|unknown| {
+            plan.problems.push(format!("service {name}: there is no capability `{unknown}`; it gets none"));
+            Capabilities::default()
+        });
         plan.rules.push(Rules {
             name: name.clone(),
             after,
             restart: settings.restart,
             stop_timeout: Duration::from_secs(settings.stop_timeout.into()),
             required: settings.required,
-            announces_ready: false,
+            announces_ready: settings.ready != Ready::Started,
         });
         plan.specs.push(Spec {
             name: name.clone(),
@@ -91,7 +104,14 @@ pub fn plan(manifest: &Manifest) -> Plan {
             environment: environment(settings, &user, &home),
             folder: settings.workdir.as_ref().map_or_else(|| home.clone(), PathBuf::from),
             home,
-            uid,
+            rights: Rights { uid, capabilities, sandbox: None, open_files: settings.file_limit },
+            sandbox: settings.sandbox && uid != 0,
+            limits: Limits {
+                memory: settings.memory_limit.map(|limit| limit.0),
+                tasks: settings.task_limit,
+                cpu_weight: settings.cpu_weight,
+            },
+            ready: settings.ready,
             stop_signal,
         });
     }
@@ -110,7 +130,9 @@ fn after_named(name: &str, manifest: &Manifest) -> Option<After> {
 /// The base environment, and the service's own, which wins.
 fn environment(settings: &ServiceSettings, user: &str, home: &Path) -> Vec<(String, String)> {
     let base = [("PATH", BIN), ("HOME", &home.to_string_lossy()), ("USER", user), ("LOGNAME", user)];
+    let notify = (settings.ready == Ready::Notify).then_some(("NOTIFY_SOCKET", ready::SOCKET));
     base.into_iter()
+        .chain(notify)
         .filter(|(key, _)| !settings.env.contains_key(*key))
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .chain(settings.env.iter().map(|(key, value)| (key.clone(), value.clone())))
@@ -188,7 +210,7 @@ mod tests {
         let [db, web] = &plan.specs[..] else { panic!("{:?}", plan.specs) };
         assert_eq!((web.name.as_str(), web.program.as_path()), ("web", Path::new("/bin/web")));
         assert_eq!(web.folder, Path::new("/data/web"));
-        assert!(web.uid != db.uid && web.uid >= 10_000);
+        assert!(web.rights.uid != db.rights.uid && web.rights.uid >= 10_000);
         assert!(web.environment.contains(&("HOME".into(), "/data/web".into())));
     }
 
@@ -198,6 +220,7 @@ mod tests {
             after: vec!["db".into(), "network".into(), "tea".into()],
             user: Some("root".into()),
             stop_signal: "SIGBREW".into(),
+            capabilities: vec!["brew-tea".into()],
             env: [("HOME".to_owned(), "/elsewhere".to_owned())].into(),
             workdir: Some("/tmp".into()),
             ..ServiceSettings::default()
@@ -206,15 +229,16 @@ mod tests {
         let plan = plan(&manifest(&[("web", settings), ("db", shared.clone()), ("api", shared)]));
         let [api, db, web] = &plan.specs[..] else { panic!("{:?}", plan.specs) };
         assert_eq!(plan.rules[2].after, [After::Service(1), After::Milestone(Milestone::Network)]);
-        assert_eq!((web.uid, web.stop_signal), (0, 15));
+        assert_eq!((web.rights.uid, web.stop_signal), (0, 15));
         assert_eq!((web.home.as_path(), web.folder.as_path()), (Path::new("/data/web"), Path::new("/tmp")));
         assert_eq!(web.environment.iter().filter(|(key, _)| key == "HOME").count(), 1);
-        assert_eq!((api.uid, &api.home), (db.uid, &db.home));
+        assert_eq!((api.rights.uid, &api.home), (db.rights.uid, &db.home));
         assert_eq!(
             plan.problems,
             [
                 "service web: unknown stop-signal `SIGBREW`, TERM is used",
-                "service web: there is no `tea` to start after"
+                "service web: there is no `tea` to start after",
+                "service web: there is no capability `brew-tea`; it gets none",
             ]
         );
     }

@@ -33,6 +33,8 @@ pub enum Source {
     Links,
     /// DHCP of the interface with this index.
     Dhcp(u32),
+    /// Services say that they are ready.
+    Notify,
 }
 
 impl Source {
@@ -49,6 +51,7 @@ impl Source {
             Source::Button(n) => (8, n),
             Source::Links => (9, 0),
             Source::Dhcp(n) => (10, n),
+            Source::Notify => (11, 0),
         };
         kind << 32 | u64::from(index)
     }
@@ -67,6 +70,7 @@ impl Source {
             8 => Source::Button(index),
             9 => Source::Links,
             10 => Source::Dhcp(index),
+            11 => Source::Notify,
             _ => return None,
         })
     }
@@ -147,6 +151,7 @@ mod tests {
             Source::Button(1),
             Source::Links,
             Source::Dhcp(2),
+            Source::Notify,
         ];
         for source in sources {
             assert_eq!(Source::decode(source.encode()), Some(source));

@@ -132,7 +132,7 @@ impl Runtime {
             name: unit.spec.name.clone(),
             state: view.state,
             pid: unit.pid.and_then(|pid| u32::try_from(pid.as_raw_nonzero().get()).ok()),
-            uid: unit.spec.uid,
+            uid: unit.spec.rights.uid,
             rss: unit.pid.and_then(process::resident_memory),
             memory: unit.memory(),
             uptime: view.running_since.map(|since| now.saturating_sub(since).as_secs()),

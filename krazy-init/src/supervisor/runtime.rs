@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::mpsc::{self, Sender};
 use std::time::Duration;
 
+use krazy_boot::manifest::Ready;
 use rustix::process::Pid;
 
 use super::boot::{self, Machine};
@@ -25,6 +26,7 @@ use crate::linux::button::PowerButton;
 use crate::linux::data::DataMount;
 use crate::linux::modules::Modules;
 use crate::linux::power::End;
+use crate::linux::ready::{self, NotifySocket};
 use crate::linux::signals::{Meaning, Signals};
 use crate::linux::uevent::{Uevent, Uevents};
 use crate::linux::watchdog::{self, Watchdog};
@@ -42,6 +44,9 @@ const NETWORK: &str = "network.json";
 
 /// How often the time is saved.
 const SAVE_CLOCK: Duration = Duration::from_secs(3600);
+
+/// How often a port that a service is to open is looked for.
+const PORT_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What one read of a pipe takes.
 const READ: usize = 16 << 10;
@@ -68,6 +73,8 @@ pub struct Runtime {
     time_servers: Option<Sender<Vec<String>>>,
     clock: ClockState,
     next_feed: Duration,
+    notify: Option<NotifySocket>,
+    next_look: Option<Duration>,
     console_waits: bool,
     ending: Option<End>,
 }
@@ -117,6 +124,8 @@ impl Runtime {
                 failed: false,
             },
             next_feed: now,
+            notify: None,
+            next_look: None,
             console_waits: false,
             ending: None,
         };
@@ -241,7 +250,7 @@ impl Runtime {
 
     fn deadline(&self) -> Duration {
         let network = self.network.as_ref().and_then(Network::deadline);
-        [self.supervisor.deadline(), network, self.clock.give_up, self.trial.deadline]
+        [self.supervisor.deadline(), network, self.clock.give_up, self.trial.deadline, self.next_look]
             .into_iter()
             .flatten()
             .chain([self.next_feed, self.clock.next_save])
@@ -278,6 +287,9 @@ impl Runtime {
         }
         if self.supervisor.deadline().is_some_and(|deadline| now >= deadline) {
             self.feed(Event::Tick);
+        }
+        if self.next_look.is_none_or(|next| now >= next) {
+            self.next_look = self.look_at_ports(now);
         }
         self.watch_console();
     }
@@ -317,6 +329,11 @@ impl Runtime {
             }
             Source::Client(client) => self.serve(client),
             Source::Output(id, stream) => self.read_output(id as usize, stream),
+            Source::Notify => {
+                while let Some(pid) = self.notify.as_ref().and_then(NotifySocket::next) {
+                    self.notified(pid);
+                }
+            }
             Source::Button(index) => self.button(index as usize),
             Source::Links => {
                 let now = kernel_clock::since_boot();
@@ -329,6 +346,36 @@ impl Runtime {
                 self.network_changed(changes.unwrap_or_default());
             }
         }
+    }
+
+    /// A process says that it is ready: the service it belongs to is, if that is how it tells.
+    fn notified(&mut self, pid: Pid) {
+        // A helper that said so and ended is not in any cgroup any more; a main process is known.
+        let id = self.pids.get(&pid).copied().or_else(|| {
+            let name = ready::service_of(pid)?;
+            self.units.iter().position(|unit| unit.spec.name == name)
+        });
+        if let Some(id) = id.filter(|id| self.units[*id].spec.ready == Ready::Notify) {
+            self.feed(Event::Ready(id));
+        }
+    }
+
+    /// Looks for the ports that services are waited for to open; says when to look again.
+    fn look_at_ports(&mut self, now: Duration) -> Option<Duration> {
+        let opened = |id: &usize| match self.units[*id].spec.ready {
+            Ready::Tcp(port) => ready::is_listening(port),
+            Ready::Started | Ready::Notify => false,
+        };
+        let waited: Vec<usize> = self.supervisor.unready().collect();
+        let waited: Vec<usize> = waited
+            .into_iter()
+            .filter(|id| matches!(self.units.get(*id).map(|unit| unit.spec.ready), Some(Ready::Tcp(_))))
+            .collect();
+        let ready: Vec<usize> = waited.iter().copied().filter(opened).collect();
+        for id in &ready {
+            self.feed(Event::Ready(*id));
+        }
+        (ready.len() < waited.len()).then_some(now + PORT_INTERVAL)
     }
 
     fn reap(&mut self) {
@@ -417,6 +464,14 @@ impl Runtime {
         match opened {
             Ok(control) => self.control = Some(control),
             Err(error) => self.degrade(format!("{SOCKET}: {error}")),
+        }
+        let opened = NotifySocket::open(Path::new(ready::SOCKET)).and_then(|notify| {
+            self.poller.add(notify.descriptor(), Source::Notify)?;
+            Ok(notify)
+        });
+        match opened {
+            Ok(notify) => self.notify = Some(notify),
+            Err(error) => self.degrade(format!("services cannot say that they are ready: {error}")),
         }
     }
 

@@ -271,6 +271,12 @@ impl Supervisor {
             .map(|service| service.rules.name.as_str())
     }
 
+    /// Services that run and have not said that they are ready.
+    pub fn unready(&self) -> impl Iterator<Item = usize> {
+        let is_unready = |service: &Service| matches!(service.state, State::Running { ready: false, .. });
+        self.services.iter().enumerate().filter(move |(_, service)| is_unready(service)).map(|(id, _)| id)
+    }
+
     /// Whether the machine is on its way down.
     pub fn is_ending(&self) -> bool {
         self.ending.is_some()

@@ -13,7 +13,8 @@ use crate::control::LogStream;
 use crate::linux::cgroup::Cgroup;
 use crate::linux::data;
 use crate::linux::kernel_clock;
-use crate::linux::process::{self, Launch};
+use crate::linux::process::{self, Launch, Rights};
+use crate::linux::sandbox::Sandbox;
 use crate::output::{Lines, LogFile, Throttle};
 
 /// One service.
@@ -26,6 +27,7 @@ pub struct Unit {
     /// How much of it the console shows.
     pub throttle: Throttle,
     cgroup: Option<Cgroup>,
+    sandbox: Option<Sandbox>,
     streams: [Stream; 2],
     home_is_ready: bool,
 }
@@ -45,15 +47,18 @@ impl Unit {
     /// all the same, but what it forks away cannot be ended.
     pub fn prepare(spec: Spec, log_limit: u64, now: Duration) -> io::Result<(Self, Option<io::Error>)> {
         let streams = [
-            Stream::open(&format!("/tmp/{}.log", spec.name), log_limit, spec.uid)?,
-            Stream::open(&format!("/tmp/{}.err", spec.name), log_limit, spec.uid)?,
+            Stream::open(&format!("/tmp/{}.log", spec.name), log_limit, spec.rights.uid)?,
+            Stream::open(&format!("/tmp/{}.err", spec.name), log_limit, spec.rights.uid)?,
         ];
-        let (cgroup, problem) = match Cgroup::create(&spec.name) {
+        let (cgroup, problem) = match Cgroup::create(&spec.name, spec.limits) {
             Ok(cgroup) => (Some(cgroup), None),
             Err(error) => (None, Some(error)),
         };
         let throttle = Throttle::new(now);
-        Ok((Unit { spec, pid: None, throttle, cgroup, streams, home_is_ready: false }, problem))
+        Ok((
+            Unit { spec, pid: None, throttle, cgroup, sandbox: None, streams, home_is_ready: false },
+            problem,
+        ))
     }
 
     /// The end to read of `stream`.
@@ -64,9 +69,13 @@ impl Unit {
     /// Starts the main process.
     pub fn start(&mut self) -> io::Result<()> {
         if !self.home_is_ready {
-            data::prepare_home(&self.spec.home, self.spec.uid)
+            data::prepare_home(&self.spec.home, self.spec.rights.uid)
                 .map_err(|error| in_context(error, &self.spec.home))?;
             self.home_is_ready = true;
+            if self.spec.sandbox {
+                let folders = [&self.spec.home, Path::new("/tmp"), Path::new("/dev/shm")];
+                self.sandbox = Sandbox::new(&folders, &[Path::new("/dev"), Path::new("/proc")])?;
+            }
         }
         let [out, err] = [self.streams[0].writer()?, self.streams[1].writer()?];
         let launch = Launch {
@@ -74,7 +83,7 @@ impl Unit {
             arguments: &self.spec.arguments,
             environment: &self.spec.environment,
             folder: &self.spec.folder,
-            uid: self.spec.uid,
+            rights: Rights { sandbox: self.sandbox.as_ref().map(Sandbox::descriptor), ..self.spec.rights },
             cgroup: self.cgroup.as_ref().map(Cgroup::procs),
             stdout: out,
             stderr: err,

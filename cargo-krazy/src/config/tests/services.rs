@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use krazy_boot::manifest::{Restart, ServiceSettings};
+use krazy_boot::manifest::{Ready, Restart, ServiceSettings};
+use krazy_boot::size::Bytes;
 
 use super::*;
 use crate::config::check_services;
@@ -12,7 +13,9 @@ fn every_key_is_read() {
     let appliance = load_text(
         "[package.metadata.krazy.service.weather]\nargs = [\"--listen\", \"0.0.0.0:80\"]\n\
          env = { RUST_LOG = \"info\" }\nworkdir = \"/data/weather\"\nafter = [\"network\", \"clock\"]\n\
-         restart = \"on-failure\"\nuser = \"web\"\nstop-signal = \"SIGINT\"\nstop-timeout = 30\nrequired = false",
+         restart = \"on-failure\"\nuser = \"web\"\nstop-signal = \"SIGINT\"\nstop-timeout = 30\nrequired = false\n\
+         ready = \"tcp:80\"\nsandbox = false\ncapabilities = [\"net-admin\"]\nmemory-limit = \"64 MiB\"\n\
+         task-limit = 50\nfile-limit = 4096\ncpu-weight = 10",
     );
     let expected = ServiceSettings {
         args: vec!["--listen".into(), "0.0.0.0:80".into()],
@@ -24,6 +27,13 @@ fn every_key_is_read() {
         stop_signal: "INT".into(),
         stop_timeout: 30,
         required: false,
+        ready: Ready::Tcp(80),
+        sandbox: false,
+        capabilities: vec!["net-admin".into()],
+        memory_limit: Some(Bytes::mib(64)),
+        task_limit: Some(50),
+        file_limit: Some(4096),
+        cpu_weight: Some(10),
     };
     assert_eq!(appliance.services["weather"], expected);
 }
@@ -44,6 +54,20 @@ fn wrong_settings_are_told() {
             "after = [\"a b\"]",
             "`after` in TABLE has \"a b\", which is no service and none of `network`, `clock`, `data`",
         ),
+        (
+            "ready = \"soon\"",
+            "`ready` in TABLE must be \"started\", \"notify\" or \"tcp:PORT\", not \"soon\"",
+        ),
+        ("capabilities = [\"net-admn\"]", "`capabilities` in TABLE has \"net-admn\", which is no capability"),
+        (
+            "memory-limit = \"64 kB\"",
+            "`memory-limit` in TABLE must be a size such as \"64 MiB\", not \"64 kB\"",
+        ),
+        (
+            "memory-limit = \"1 KiB\"",
+            "`memory-limit` in TABLE must be a size of at least 1 MiB, not \"1 KiB\"",
+        ),
+        ("task-limit = 0", "`task-limit` in TABLE must be from 1 to 4194304, not 0"),
         ("required = 1", "`required` in TABLE must be true or false, not an integer"),
         ("args = \"-v\"", "`args` in TABLE must be a list of strings, not a string"),
         (
