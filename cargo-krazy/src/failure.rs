@@ -82,11 +82,29 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
+/// An error and its causes on one line, each cause once: some libraries tell the reason only in the causes, some
+/// repeat it on the way.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source()).map(ToString::to_string);
+    causes.fold(
+        error.to_string(),
+        |text, cause| if text.contains(&cause) { text } else { format!("{text}: {cause}") },
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use anyhow::Context;
 
     use super::*;
+
+    #[test]
+    fn a_chain_names_every_cause_once() {
+        let error = anyhow::anyhow!("connection refused").context("failed to connect: connection refused");
+        let error = error.context("failed to fetch");
+        let text = chain(error.as_ref());
+        assert_eq!(text, "failed to fetch: failed to connect: connection refused");
+    }
 
     #[test]
     fn code_and_help_survive_added_context() {

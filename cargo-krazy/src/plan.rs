@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::config::{Appliance, Install, KernelSource, OWN_INIT};
 use crate::failure::{Exit, Failure};
 use crate::install;
+use crate::toolchain::quote;
 
 /// A build that has not begun.
 #[derive(Clone, Debug)]
@@ -101,12 +102,12 @@ impl Plan {
         let mut words = vec!["cargo".to_owned(), "install".to_owned()];
         let arguments = install::arguments(install, self.appliance.board.triple, self.appliance.offline);
         words.extend(arguments.iter().map(|word| word.display().to_string()));
-        let quote =
+        let quoted =
             |word: &String| match word.contains(|c: char| c.is_whitespace() || "<>*?'\"$&;|".contains(c)) {
-                true => format!("'{}'", word.replace('\'', r"'\''")),
+                true => quote(word),
                 false => word.clone(),
             };
-        words.iter().map(quote).collect::<Vec<_>>().join(" ")
+        words.iter().map(quoted).collect::<Vec<_>>().join(" ")
     }
 
     fn cmdline(&self) -> Vec<&str> {

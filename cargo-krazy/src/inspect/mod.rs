@@ -24,7 +24,7 @@ use krazy_boot::{cmdline, slot_area};
 
 pub use self::report::{KernelReport, LoadTableState, Partition, Report, SelectorReport, SlotReport};
 use self::squashfs::{Squashfs, SquashfsError};
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, chain};
 
 /// The longest manifest that is read.
 const MAX_MANIFEST: u64 = 4 << 20;
@@ -277,12 +277,6 @@ impl SlotReport {
 fn read_at(disk: &mut (impl Read + Seek), at: u64, buffer: &mut [u8]) -> std::io::Result<()> {
     disk.seek(SeekFrom::Start(at))?;
     disk.read_exact(buffer)
-}
-
-/// An error with its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 #[cfg(test)]

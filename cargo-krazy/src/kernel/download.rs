@@ -23,7 +23,7 @@ use sha2::{Digest, Sha256};
 
 use super::io_failure;
 use crate::digest::hex;
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, chain};
 use crate::interrupt;
 use crate::shell::Shell;
 
@@ -281,20 +281,6 @@ fn validator(response: &Response) -> Option<HeaderValue> {
 fn range_start(response: &Response) -> Option<u64> {
     let text = response.headers().get(CONTENT_RANGE)?.to_str().ok()?;
     text.trim().strip_prefix("bytes")?.trim_start().split_once('-')?.0.parse().ok()
-}
-
-/// An error and its causes on one line; reqwest tells the reason only in the causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 impl From<DownloadError> for Stop {

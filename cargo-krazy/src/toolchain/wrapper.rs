@@ -143,7 +143,7 @@ fn script(folder: &Path, name: &str, content: &str) -> anyhow::Result<PathBuf> {
 }
 
 /// One word for `sh`.
-fn quote(word: &str) -> String {
+pub fn quote(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
