@@ -208,6 +208,20 @@ Metadata, in the Cargo.toml of the package; [workspace.metadata.krazy] gives def
         from the stop signal to SIGKILL [default: 10]
     required = BOOL
         an update is confirmed only if it is stable [default: true]
+    ready = STRING
+        counts as started: `started`, `notify` (sd_notify) or `tcp:PORT` [default: started]
+    sandbox = BOOL
+        may write to its HOME, /tmp and devices only [default: true]
+    capabilities = [STRING]
+        rights of root it keeps, such as `net-admin`
+    memory-limit = SIZE
+        the most memory [default: all]
+    task-limit = NUMBER
+        the most processes and threads [default: half of what the machine has, 4096]
+    file-limit = NUMBER
+        the most open files [default: 1024, which it may raise]
+    cpu-weight = 1..10000
+        its share of a busy CPU [default: 100]
   [package.metadata.krazy.kernel]
     debian = PACKAGE
         a kernel's meta package in the Debian archive [default: the board's]
