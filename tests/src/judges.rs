@@ -22,21 +22,26 @@ const fn judge(program: &'static str, package: &'static str) -> Judge {
 pub const JUDGES: &[Judge] = &[
     judge("cpio", "cpio"),
     judge("debugfs", "e2fsprogs"),
+    judge("dumpe2fs", "e2fsprogs"),
     judge("e2fsck", "e2fsprogs"),
     judge("fsck.fat", "dosfstools"),
     judge("git", "git"),
     judge("mdir", "mtools"),
+    judge("openssl", "openssl"),
     judge("qemu-system-x86_64", "qemu-system-x86"),
     judge("sfdisk", "fdisk"),
     judge("unsquashfs", "squashfs-tools"),
     judge("zstd", "zstd"),
 ];
 
-/// Where `program` is, on PATH or in the folders for administrators, which a user's PATH often lacks.
+/// Folders of administrators' programs, which a user's PATH often lacks.
+pub const ADMINISTRATORS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
+
+/// Where `program` is, on PATH or in the folders of [`ADMINISTRATORS`].
 pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
-        .chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from))
+        .chain(ADMINISTRATORS.map(PathBuf::from))
         .map(|folder| folder.join(program))
         .find(|candidate| candidate.is_file())
 }
@@ -53,6 +58,11 @@ pub fn command(program: &str) -> Result<Command> {
     Ok(Command::new(path))
 }
 
+/// Whether this process runs as root.
+pub fn is_root() -> Result<bool> {
+    Ok(Command::new("id").arg("-u").output().context("failed to run id")?.stdout == b"0\n")
+}
+
 /// Installs what is missing with apt-get, as root or through sudo. Anything else is an error that names the packages.
 pub fn install_missing() -> Result<()> {
     let mut packages: Vec<_> =
@@ -65,8 +75,7 @@ pub fn install_missing() -> Result<()> {
     let advice = format!("install these packages and run this command again: {list}");
     let Some(apt) = find("apt-get") else { bail!("this is not a Debian system; {advice}") };
     eprintln!("installing {list}");
-    let uid = Command::new("id").arg("-u").output().context("failed to run id")?;
-    let root = uid.stdout == b"0\n";
+    let root = is_root()?;
     let command = || {
         let mut command = if root { Command::new(&apt) } else { Command::new("sudo") };
         if !root {
