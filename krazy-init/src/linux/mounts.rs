@@ -53,6 +53,25 @@ pub const SYSTEM: &[Mount] = &[
     mount("cgroup2", "/sys/fs/cgroup", QUIET, "nsdelegate"),
 ];
 
+/// Links in `/dev` that devtmpfs leaves to userspace and programs expect: link and target.
+const LINKS: &[(&str, &str)] = &[
+    ("/dev/fd", "/proc/self/fd"),
+    ("/dev/stdin", "/proc/self/fd/0"),
+    ("/dev/stdout", "/proc/self/fd/1"),
+    ("/dev/stderr", "/proc/self/fd/2"),
+];
+
+/// Makes the links.
+pub fn link_devices() -> io::Result<()> {
+    for (link, target) in LINKS {
+        match std::os::unix::fs::symlink(target, link) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 impl Mount {
     /// Mounts this row unless something is mounted there already.
     pub fn apply(&self) -> io::Result<()> {

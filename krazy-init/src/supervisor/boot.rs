@@ -13,7 +13,7 @@ use crate::console::Console;
 use crate::linux::block::Disk;
 use crate::linux::data::{self, DataMount};
 use crate::linux::modules::Parameters;
-use crate::linux::{boot_mount, cgroup, grow, mounts, power, process, settings};
+use crate::linux::{cgroup, grow, mounts, power, process, settings};
 
 /// What the machine turned out to be.
 #[derive(Debug)]
@@ -51,6 +51,9 @@ pub fn start(console: &mut Console) -> Machine {
         if let Err(error) = row.apply() {
             unmounted.push(format!("cannot mount {}: {error}", row.target));
         }
+    }
+    if let Err(error) = mounts::link_devices() {
+        unmounted.push(format!("there are no /dev/stdin and the like: {error}"));
     }
     // Before /dev was mounted there may have been no console to open.
     if console.descriptor().is_none() {
@@ -98,9 +101,6 @@ pub fn start(console: &mut Console) -> Machine {
     }
     if let Err(error) = data::prepare_machine_folder() {
         problem(console, format!("/data/{} cannot be used: {error}", data::MACHINE_FOLDER));
-    }
-    if let Err(why) = boot_mount::mount(disk.as_ref(), manifest.boot_writable) {
-        problem(console, format!("/boot is not there: {why}"));
     }
     let hostname = hostname(&manifest, |text| problem(console, text));
     if let Err(error) = settings::set_hostname(&hostname) {

@@ -10,6 +10,7 @@ use std::thread;
 
 use super::wake::{Report, Reporter};
 use crate::linux::modules::Modules;
+use crate::linux::process;
 
 /// Hands modaliases to the thread.
 #[derive(Debug)]
@@ -34,6 +35,7 @@ impl DeviceLoader {
 }
 
 fn run(modules: &Modules, named: &[String], receiver: &Receiver<String>, reporter: &Reporter) {
+    process::yield_to_services();
     for name in named {
         match modules.request(name) {
             Ok(true) => {}

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`state`], [`backoff`] | decide which service runs when; no side effects |
 //! | [`plan`], [`accounts`] | turn the manifest into what is run, and as whom |
-//! | `boot` | mounts, settings, `/data`, `/boot`: until services can run |
+//! | `boot`, `late` | mounts, settings, `/data`; what services need not wait for |
 //! | `unit` | a service's process, cgroup, pipes and log files |
 //! | `runtime` | the loop: waits, tells the state machine what happened, does what it says |
 //! | `requests`, `control_server` | the control socket |
@@ -19,6 +19,7 @@ mod boot;
 pub mod clock;
 mod control_server;
 mod devices;
+mod late;
 pub mod plan;
 mod poller;
 mod requests;

@@ -13,6 +13,7 @@ use super::boot::{self, Machine};
 use super::clock::{self, Correction};
 use super::control_server::ControlServer;
 use super::devices::DeviceLoader;
+use super::late::{self, LateWork};
 use super::plan::{self, Spec};
 use super::poller::{Poller, Source};
 use super::shutdown;
@@ -30,14 +31,12 @@ use crate::linux::ready::{self, NotifySocket};
 use crate::linux::signals::{Meaning, Signals};
 use crate::linux::uevent::{Uevent, Uevents};
 use crate::linux::watchdog::{self, Watchdog};
-use crate::linux::{entropy, grow, kernel_clock, process};
+use crate::linux::{kernel_clock, process};
 use crate::net::interfaces::{Change, Network};
 use crate::net::settings::NetworkSettings;
 use crate::net::sntp;
 use crate::output::Verdict;
 
-/// Names of files of the machine on `/data`.
-pub const SEED: &str = "random-seed";
 /// The newest wall time known to have been reached: its file's text, in seconds since 1970.
 pub const CLOCK: &str = "clock";
 const NETWORK: &str = "network.json";
@@ -67,6 +66,7 @@ pub struct Runtime {
     pids: HashMap<Pid, usize>,
     uevents: Option<Uevents>,
     inbox: Inbox,
+    reporter: Option<Reporter>,
     devices: Option<DeviceLoader>,
     buttons: Vec<(String, Option<PowerButton>)>,
     network: Option<Network>,
@@ -113,6 +113,7 @@ impl Runtime {
             pids: HashMap::new(),
             uevents: None,
             inbox,
+            reporter: None,
             devices: None,
             buttons: Vec::new(),
             network: None,
@@ -135,13 +136,10 @@ impl Runtime {
         runtime.begin_clock();
         runtime.previous_end = shutdown::take_previous_end();
         runtime.begin_trial();
-        if let Err(error) = entropy::load_and_replace(&boot::machine_file(SEED)) {
-            runtime.degrade(format!("no random seed is kept on /data: {error}"));
-        }
         runtime.prepare_units(plan.specs, now);
         runtime.open_control();
         runtime.start_network();
-        runtime.start_devices(reporter);
+        runtime.reporter = Some(reporter);
         Ok(runtime)
     }
 
@@ -149,6 +147,10 @@ impl Runtime {
     pub fn run(mut self) -> ! {
         self.feed(Event::Reached(Milestone::Data));
         self.feed(Event::Begin);
+        // Only now: the threads would compete with the services' first moments.
+        if let Some(reporter) = self.reporter.take() {
+            self.start_devices(reporter);
+        }
         let mut ready = Vec::new();
         while self.ending.is_none() {
             let limit = self.deadline().saturating_sub(kernel_clock::since_boot());
@@ -504,7 +506,15 @@ impl Runtime {
         }
         self.open_buttons();
         self.arm_watchdog();
-        self.grow_data(reporter.clone());
+        let data = match &self.machine.data {
+            DataMount::Disk(node) => Some(node.clone()),
+            DataMount::Temporary(_) => None,
+        };
+        let boot_writable = self.machine.manifest.boot_writable;
+        let work = LateWork { disk: self.machine.disk.clone(), boot_writable, data };
+        if let Err(error) = late::start(work, reporter.clone()) {
+            self.degrade(format!("/boot is not mounted: {error}"));
+        }
         let (sender, receiver) = mpsc::channel();
         let modules = Modules::running(self.machine.parameters.clone());
         let named = self.machine.manifest.modules.clone();
@@ -513,23 +523,6 @@ impl Runtime {
         match started {
             Ok(()) => self.time_servers = Some(sender),
             Err(error) => self.degrade(format!("cannot start a thread: {error}")),
-        }
-    }
-
-    /// In a thread that ends when it is done: a large disk takes a while, and services need not wait for it.
-    fn grow_data(&mut self, reporter: Reporter) {
-        let DataMount::Disk(node) = &self.machine.data else { return };
-        let node = node.clone();
-        let run = move || {
-            let outcome = grow::file_system(&node);
-            let outcome = outcome.map_err(|error| format!("the file system of /data does not grow: {error}"));
-            reporter.send(Report::Data(
-                outcome.map(|grown| grown.map(|size| format!("/data has grown to {size}"))),
-            ));
-        };
-        let started = std::thread::Builder::new().name("grow".to_owned()).stack_size(64 << 10).spawn(run);
-        if let Err(error) = started {
-            self.degrade(format!("the file system of /data does not grow: {error}"));
         }
     }
 
@@ -623,12 +616,8 @@ impl Runtime {
 
     fn report(&mut self, report: Report) {
         match report {
-            Report::Problem(text) | Report::Data(Err(text)) => self.degrade(text),
-            Report::Data(Ok(text)) => {
-                if let Some(text) = text {
-                    self.console.say(&text);
-                }
-            }
+            Report::Problem(text) => self.degrade(text),
+            Report::Note(text) => self.console.say(&text),
             Report::Clock(Ok(answer)) => self.set_clock(answer),
             Report::Clock(Err(why)) => {
                 if !std::mem::replace(&mut self.clock.failed, true) && !self.machine.quiet {

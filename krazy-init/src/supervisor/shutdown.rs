@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use super::boot::machine_file;
-use super::runtime::{Runtime, SEED};
+use super::late::SEED;
+use super::runtime::Runtime;
 use crate::linux::boot_mount::BOOT;
 use crate::linux::data::{DATA, DataMount};
 use crate::linux::power::{self, End};
@@ -26,7 +27,10 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 /// How the previous boot ended, if it left word; from now on it is this boot's that is unknown.
 pub fn take_previous_end() -> Option<String> {
     let text = fs::read_to_string(machine_file(LAST_END)).ok();
-    record(RUNNING);
+    // Durable within seconds by the file system's own commits; waiting for the disk here would delay every boot.
+    if let Ok(mut file) = fs::File::create(machine_file(LAST_END)) {
+        let _nowhere = file.write_all(RUNNING.as_bytes());
+    }
     text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 

@@ -14,8 +14,8 @@ use crate::net::sntp::Answer;
 pub enum Report {
     /// Something did not work.
     Problem(String),
-    /// `/data` was grown, or not: a line for the console.
-    Data(Result<Option<String>, String>),
+    /// Something worth knowing was done.
+    Note(String),
     /// What the time servers said; an error if none did.
     Clock(Result<Answer, String>),
 }

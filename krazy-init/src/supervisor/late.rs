@@ -1,0 +1,52 @@
+//! What services need not wait for, done in a thread that ends when it is done: mounting `/boot` (its file system is
+//! three modules in most kernels, a third of a second under an emulator), the random seed (a write that has to
+//! reach the disk), and growing the file system of `/data` (seconds on a large card).
+
+use std::io;
+use std::path::PathBuf;
+use std::thread;
+
+use super::boot;
+use super::wake::{Report, Reporter};
+use crate::linux::block::Disk;
+use crate::linux::{boot_mount, entropy, grow, process};
+
+/// The seed's name in the machine's folder on `/data`.
+pub const SEED: &str = "random-seed";
+
+/// What there is to do.
+#[derive(Debug)]
+pub struct LateWork {
+    /// The disk with `/boot`.
+    pub disk: Option<Disk>,
+    /// Whether `/boot` is mounted writable.
+    pub boot_writable: bool,
+    /// The partition mounted on `/data`, if it is from the disk.
+    pub data: Option<PathBuf>,
+}
+
+/// Starts the thread.
+pub fn start(work: LateWork, reporter: Reporter) -> io::Result<()> {
+    thread::Builder::new()
+        .name("late".to_owned())
+        .stack_size(128 << 10)
+        .spawn(move || run(&work, &reporter))
+        .map(drop)
+}
+
+fn run(work: &LateWork, reporter: &Reporter) {
+    process::yield_to_services();
+    let problem = |text| reporter.send(Report::Problem(text));
+    if let Err(why) = boot_mount::mount(work.disk.as_ref(), work.boot_writable) {
+        problem(format!("/boot is not there: {why}"));
+    }
+    let Some(data) = &work.data else { return };
+    if let Err(error) = entropy::load_and_replace(&boot::machine_file(SEED)) {
+        problem(format!("no random seed is kept on /data: {error}"));
+    }
+    match grow::file_system(data) {
+        Ok(Some(size)) => reporter.send(Report::Note(format!("/data has grown to {size}"))),
+        Ok(None) => {}
+        Err(error) => problem(format!("the file system of /data does not grow: {error}")),
+    }
+}
