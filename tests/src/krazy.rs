@@ -42,6 +42,10 @@ impl Krazy {
         let mut command = Command::new(program);
         command.arg("krazy").args(arguments).current_dir(workspace());
         command.env("KRAZY_STATE_DIR", self.folder.path().join("state"));
+        // Packages of the tests share what is compiled for them: krazy-init and krazy-admind foremost.
+        if std::env::var_os("CARGO_TARGET_DIR").is_none() {
+            command.env("CARGO_TARGET_DIR", workspace().join("target"));
+        }
         command.env_remove("SOURCE_DATE_EPOCH");
         Ok(command)
     }

@@ -44,6 +44,8 @@ impl Stamp {
         let mut digest = Fields(Sha256::new());
         // The writers belong to the inputs, and they change with this program.
         let program = std::env::current_exe().context("failed to find this program's own file")?;
+        // One that was replaced while it runs no longer has a path, but Linux still has its metadata.
+        let program = if program.exists() { program } else { PathBuf::from("/proc/self/exe") };
         digest.content(&Content::File(program))?;
         digest.bytes(&epoch.to_le_bytes());
         digest.bytes(&serde_json::to_vec(&plan.layout)?);
