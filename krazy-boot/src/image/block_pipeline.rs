@@ -12,17 +12,21 @@ use std::io::{self, Read};
 use std::num::NonZero;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::mpsc::{Receiver, channel, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use backhand::compression::{CompressionAction, Compressor};
 use backhand::{BackhandError, FilesystemCompressor, SuperBlock};
-use zstd::zstd_safe::{CParameter, Strategy};
 
-use super::block_cache::{BlockCache, BlockKey};
+use super::block_cache::BlockCache;
 use super::squashfs::SquashfsError;
-use super::tree::{Content, Node, Tree, TreePath};
+use super::tree::Tree;
+use feeder::{Feeder, Message};
+use job::{BlockCompression, Buffers, Job, Unfinished};
+
+mod feeder;
+mod job;
 
 /// Blocks between the feeder and backhand: enough that no core waits, 16 MiB with their compressed forms.
 const IN_FLIGHT: usize = 32;
@@ -42,26 +46,6 @@ pub(super) struct Counts {
     pub blocks: u64,
     /// Of these, found in the cache.
     pub cached: u64,
-}
-
-/// A block on its way through a worker.
-struct Job {
-    input: Vec<u8>,
-    output: OnceLock<io::Result<Vec<u8>>>,
-}
-
-/// What the feeder tells backhand's side, in the order in which backhand wants it.
-enum Message {
-    /// Bytes of the current file that backhand will want compressed.
-    Block(Arc<Job>),
-    /// Bytes of the current file that are a hole or become part of a fragment.
-    Raw(Vec<u8>),
-    /// The current file is complete.
-    EndOfFile,
-    /// backhand's fragment is full: it will want this compressed.
-    Fragment(Arc<Job>),
-    /// A file cannot be read.
-    Failed(SquashfsError),
 }
 
 /// backhand's side of the channel.
@@ -113,15 +97,17 @@ pub(super) fn run<T>(
             let (queue, blocks, cached) = (Arc::clone(&queue), &blocks, &cached);
             scope.spawn(move || {
                 let mut compression = BlockCompression::new(level);
-                while let Some(job) = next_job(&queue) {
+                while let Some(job) = Unfinished::next(&queue) {
                     blocks.fetch_add(1, Ordering::Relaxed);
-                    let (compressed, was_cached) = compression.look_up(&job.0.input, cache);
+                    let (compressed, was_cached) = compression.look_up(job.input(), cache);
                     cached.fetch_add(u64::from(was_cached), Ordering::Relaxed);
                     job.finish(compressed);
                 }
             });
         }
-        scope.spawn(move || Feeder { sender, jobs, block_size, fragment: Vec::new() }.feed(tree));
+        let buffers = Arc::new(Buffers::default());
+        let feeder = Feeder { sender, jobs, buffers, block_size, fragment: Vec::new() };
+        scope.spawn(move || feeder.feed(tree));
         let compression = BlockCompression::new(level);
         let consumer = Consumer { messages, next: None, expected: None, failure: None, compression };
         let pipelined = Pipelined { consumer: Rc::new(RefCell::new(consumer)) };
@@ -138,26 +124,6 @@ pub(super) fn run<T>(
     Ok((result, Counts { blocks: blocks.into_inner(), cached: cached.into_inner() }))
 }
 
-/// The next block to compress; `None` when the feeder has gone.
-fn next_job(queue: &Mutex<Receiver<Unfinished>>) -> Option<Unfinished> {
-    queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).recv().ok()
-}
-
-/// A worker's end of a job. Dropped without a result, as by a panic, it does not leave backhand waiting.
-struct Unfinished(Arc<Job>);
-
-impl Unfinished {
-    fn finish(self, compressed: io::Result<Vec<u8>>) {
-        self.0.output.get_or_init(|| compressed);
-    }
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        self.0.output.get_or_init(|| Err(io::Error::other("a compression thread ended early")));
-    }
-}
-
 /// Makes a run the one that [`ACTION`] serves on this thread, until dropped.
 struct Current;
 
@@ -171,95 +137,6 @@ impl Current {
 impl Drop for Current {
     fn drop(&mut self) {
         CURRENT.set(None);
-    }
-}
-
-/// Cuts files into blocks and fragments as backhand's `DataWriter::add_bytes` does.
-struct Feeder {
-    sender: SyncSender<Message>,
-    jobs: Sender<Unfinished>,
-    block_size: usize,
-    /// What backhand has in its fragment buffer.
-    fragment: Vec<u8>,
-}
-
-/// backhand has stopped listening: it failed.
-struct Gone;
-
-impl Feeder {
-    fn feed(mut self, tree: &Tree) {
-        for (path, entry) in tree.iter() {
-            if let Node::File(content) = &entry.node
-                && self.feed_file(path, content).is_err()
-            {
-                return;
-            }
-        }
-        if !self.fragment.is_empty() {
-            let fragment = std::mem::take(&mut self.fragment);
-            let job = self.compress(fragment);
-            let _ = self.send(Message::Fragment(job));
-        }
-    }
-
-    fn feed_file(&mut self, path: &TreePath, content: &Content) -> Result<(), Gone> {
-        let failed = |source| {
-            let (file, path) = (content.to_string(), path.to_string());
-            Message::Failed(SquashfsError::Read { file, path, source })
-        };
-        let mut reader = match content.open() {
-            Ok(reader) => reader,
-            Err(error) => return self.send(failed(error)).and(Err(Gone)),
-        };
-        let mut first = true;
-        loop {
-            let mut chunk = Vec::with_capacity(self.block_size);
-            if let Err(error) = reader.by_ref().take(self.block_size as u64).read_to_end(&mut chunk) {
-                return self.send(failed(error)).and(Err(Gone));
-            }
-            let last = chunk.len() < self.block_size;
-            if first && last && !chunk.is_empty() {
-                return self.feed_small(chunk);
-            }
-            if chunk.iter().all(|byte| *byte == 0) {
-                if !chunk.is_empty() {
-                    self.send(Message::Raw(chunk))?;
-                }
-            } else {
-                let job = self.compress(chunk);
-                self.send(Message::Block(job))?;
-            }
-            if last {
-                return self.send(Message::EndOfFile);
-            }
-            first = false;
-        }
-    }
-
-    /// A file below the block size becomes part of a fragment; if it does not fit, the fragment is full.
-    fn feed_small(&mut self, chunk: Vec<u8>) -> Result<(), Gone> {
-        let full = self.fragment.len() + chunk.len() > self.block_size;
-        let fragment = if full { std::mem::take(&mut self.fragment) } else { Vec::new() };
-        self.fragment.extend_from_slice(&chunk);
-        self.send(Message::Raw(chunk))?;
-        self.send(Message::EndOfFile)?;
-        if full {
-            let job = self.compress(fragment);
-            self.send(Message::Fragment(job))?;
-        }
-        Ok(())
-    }
-
-    /// Has the workers compress `input`.
-    fn compress(&self, input: Vec<u8>) -> Arc<Job> {
-        let job = Arc::new(Job { input, output: OnceLock::new() });
-        // Without workers the unsent end of the job is dropped, which gives it a result too.
-        let _ = self.jobs.send(Unfinished(Arc::clone(&job)));
-        job
-    }
-
-    fn send(&self, message: Message) -> Result<(), Gone> {
-        self.sender.send(message).map_err(|_| Gone)
     }
 }
 
@@ -366,69 +243,6 @@ impl CompressionAction for PipelinedCompression {
         let Some(job) = consumer.job_for(bytes) else {
             return Ok(consumer.compression.compress(bytes)?);
         };
-        match job.output.wait() {
-            Ok(compressed) => Ok(compressed.clone()),
-            Err(error) => Err(io::Error::new(error.kind(), error.to_string()).into()),
-        }
-    }
-}
-
-/// zstd at one level. The context is kept: making one costs more than compressing a block at low levels.
-struct BlockCompression {
-    level: i32,
-    context: Option<zstd::bulk::Compressor<'static>>,
-}
-
-impl BlockCompression {
-    fn new(level: i32) -> Self {
-        BlockCompression { level, context: None }
-    }
-
-    /// One zstd frame.
-    fn compress(&mut self, bytes: &[u8]) -> io::Result<Vec<u8>> {
-        let context = match &mut self.context {
-            Some(context) => context,
-            empty => {
-                let mut context = zstd::bulk::Compressor::new(self.level)?;
-                for parameter in parameters(self.level) {
-                    context.set_parameter(*parameter)?;
-                }
-                empty.insert(context)
-            }
-        };
-        context.compress(bytes)
-    }
-
-    /// The same out of the cache, if it is there (then `true`).
-    fn look_up(&mut self, bytes: &[u8], cache: Option<&BlockCache>) -> (io::Result<Vec<u8>>, bool) {
-        let Some(cache) = cache else { return (self.compress(bytes), false) };
-        let key = BlockKey::of(bytes, self.level);
-        if let Some(found) = cache.get(&key, bytes.len()) {
-            return (Ok(found), true);
-        }
-        let compressed = self.compress(bytes);
-        if let Ok(compressed) = &compressed {
-            cache.put(key, compressed, bytes.len());
-        }
-        (compressed, false)
-    }
-}
-
-/// What differs from zstd's own choice for a level.
-///
-/// At 13 to 15 its tables for blocks of 256 KiB are larger than a core's second-level cache can hold beside the
-/// block. With these, programs compress in 0.7 of the time; the result is 0.6 % larger than at level 15, and still
-/// 1.7 % smaller than level 15 makes of blocks of 128 KiB. Whoever changes this changes [`BlockKey`] too.
-fn parameters(level: i32) -> &'static [CParameter] {
-    match level {
-        13..=15 => &[
-            CParameter::HashLog(16),
-            CParameter::ChainLog(17),
-            CParameter::SearchLog(4),
-            CParameter::MinMatch(3),
-            CParameter::TargetLength(32),
-            CParameter::Strategy(Strategy::ZSTD_btopt),
-        ],
-        _ => &[],
+        Ok(job.wait()?)
     }
 }

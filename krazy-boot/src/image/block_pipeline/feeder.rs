@@ -1,0 +1,114 @@
+//! Reads the files of a tree in order and cuts them for backhand.
+
+use std::io::Read;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, SyncSender};
+
+use super::job::{Buffers, Job, Unfinished};
+use crate::image::squashfs::SquashfsError;
+use crate::image::tree::{Content, Node, Tree, TreePath};
+
+/// What the feeder tells backhand's side, in the order in which backhand wants it.
+pub(super) enum Message {
+    /// Bytes of the current file that backhand will want compressed.
+    Block(Arc<Job>),
+    /// Bytes of the current file that are a hole or become part of a fragment.
+    Raw(Vec<u8>),
+    /// The current file is complete.
+    EndOfFile,
+    /// backhand's fragment is full: it will want this compressed.
+    Fragment(Arc<Job>),
+    /// A file cannot be read.
+    Failed(SquashfsError),
+}
+
+/// Cuts files into blocks and fragments as backhand's `DataWriter::add_bytes` does.
+pub(super) struct Feeder {
+    pub sender: SyncSender<Message>,
+    pub jobs: Sender<Unfinished>,
+    pub buffers: Arc<Buffers>,
+    pub block_size: usize,
+    /// What backhand has in its fragment buffer.
+    pub fragment: Vec<u8>,
+}
+
+/// backhand has stopped listening: it failed.
+struct Gone;
+
+impl Feeder {
+    /// Sends everything that `tree` holds, or what goes wrong; stops early if nobody listens.
+    pub fn feed(mut self, tree: &Tree) {
+        for (path, entry) in tree.iter() {
+            if let Node::File(content) = &entry.node
+                && self.feed_file(path, content).is_err()
+            {
+                return;
+            }
+        }
+        if !self.fragment.is_empty() {
+            let fragment = std::mem::take(&mut self.fragment);
+            let job = self.compress(fragment);
+            let _ = self.send(Message::Fragment(job));
+        }
+    }
+
+    fn feed_file(&mut self, path: &TreePath, content: &Content) -> Result<(), Gone> {
+        let failed = |source| {
+            let (file, path) = (content.to_string(), path.to_string());
+            Message::Failed(SquashfsError::Read { file, path, source })
+        };
+        let mut reader = match content.open() {
+            Ok(reader) => reader,
+            Err(error) => return self.send(failed(error)).and(Err(Gone)),
+        };
+        let mut first = true;
+        loop {
+            let mut chunk = self.buffers.take(self.block_size);
+            if let Err(error) = reader.by_ref().take(self.block_size as u64).read_to_end(&mut chunk) {
+                return self.send(failed(error)).and(Err(Gone));
+            }
+            let last = chunk.len() < self.block_size;
+            if first && last && !chunk.is_empty() {
+                return self.feed_small(chunk);
+            }
+            if chunk.iter().all(|byte| *byte == 0) {
+                if !chunk.is_empty() {
+                    self.send(Message::Raw(chunk))?;
+                }
+            } else {
+                let job = self.compress(chunk);
+                self.send(Message::Block(job))?;
+            }
+            if last {
+                return self.send(Message::EndOfFile);
+            }
+            first = false;
+        }
+    }
+
+    /// A file below the block size becomes part of a fragment; if it does not fit, the fragment is full.
+    fn feed_small(&mut self, chunk: Vec<u8>) -> Result<(), Gone> {
+        let full = self.fragment.len() + chunk.len() > self.block_size;
+        let fragment = if full { std::mem::take(&mut self.fragment) } else { Vec::new() };
+        self.fragment.extend_from_slice(&chunk);
+        self.send(Message::Raw(chunk))?;
+        self.send(Message::EndOfFile)?;
+        if full {
+            let job = self.compress(fragment);
+            self.send(Message::Fragment(job))?;
+        }
+        Ok(())
+    }
+
+    /// Has the workers compress `input`.
+    fn compress(&self, input: Vec<u8>) -> Arc<Job> {
+        let (job, unfinished) = Job::new(input, &self.buffers);
+        // Without workers the unsent end of the job is dropped, which finishes it too.
+        let _ = self.jobs.send(unfinished);
+        job
+    }
+
+    fn send(&self, message: Message) -> Result<(), Gone> {
+        self.sender.send(message).map_err(|_| Gone)
+    }
+}
