@@ -4,18 +4,18 @@
 //!
 //! Ten programs of this machine (about 60 MB), a kernel and an initramfs become a disk of 1 GiB, by us and by
 //! `sfdisk`, `mkfs.fat`, `mcopy`, `mksquashfs` and `mke2fs` one after the other, which write straight into the
-//! disk image too. Rounds are interleaved, because other work on the machine comes and goes; the medians count.
+//! disk image too. Rounds are interleaved, because other work on the machine comes and goes; medians count, those of each round's ratio.
 //! Our part runs in a process of its own, started anew each time like theirs, so that its peak memory is known.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark prints, and fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{BufWriter, Read, Write};
+use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use krazy_boot::image::block_cache::BlockCache;
 use krazy_boot::image::ext4::{self, Ext4Options};
@@ -67,7 +67,7 @@ fn write_image(args: &[String]) {
             limit: layout.root_a.len.bytes(),
         };
         let cache = BlockCache::open(Path::new(cache), Bytes::gib(1)).unwrap();
-        let out = BufWriter::with_capacity(1 << 20, Window::fresh(&file, layout.root_a));
+        let out = Window::fresh(&file, layout.root_a);
         squashfs::write(&tree(&input.join("root"), "/bin", true), &options, out, Some(&cache)).unwrap();
         cache.finalize().unwrap();
     });
@@ -98,21 +98,25 @@ fn compare(rounds: usize) {
     for level in [3, 15] {
         let figures: Vec<Figures> =
             (0..rounds).map(|round| one_round(&work, &programs, level, round)).collect();
-        let median = |time: fn(&Figures) -> Duration| {
-            let mut times: Vec<_> = figures.iter().map(time).collect();
-            times.sort();
-            times[times.len() / 2].as_secs_f64()
-        };
-        let theirs = median(|figures| figures.theirs);
-        println!("\nzstd level {level}: the tools take {theirs:.3} s");
-        let target = if level == 3 { 0.6 } else { 0.9 };
-        for (name, time, target) in [
-            ("ours, nothing cached", median(|figures| figures.cold), Some(target)),
-            ("ours, one of ten programs changed", median(|figures| figures.changed), Some(0.2)),
-            ("ours, nothing changed", median(|figures| figures.warm), None),
-        ] {
-            let verdict = target.map_or_else(String::new, |target| format!(", target {target}"));
-            println!("  {name:34} {time:.3} s, ratio {:.2}{verdict}", time / theirs);
+        let theirs = median(figures.iter().map(|figures| figures.theirs.seconds));
+        let theirs_cpu = median(figures.iter().map(|figures| figures.theirs.cpu));
+        println!(
+            "\nzstd level {level}: the tools take {theirs:.3} s, and {theirs_cpu:.2} s of processor time"
+        );
+        let target = if level == 3 { "0.6" } else { "0.9" };
+        for (name, target) in
+            [("nothing cached", target), ("one of ten programs changed", "0.2"), ("nothing changed", "none")]
+        {
+            let cost = |figures: &Figures| match name {
+                "nothing cached" => figures.cold,
+                "nothing changed" => figures.warm,
+                _ => figures.changed,
+            };
+            let seconds = median(figures.iter().map(|figures| cost(figures).seconds));
+            let ratio = median(figures.iter().map(|figures| cost(figures).seconds / figures.theirs.seconds));
+            let cpu = median(figures.iter().map(|figures| cost(figures).cpu));
+            print!("  ours, {name:28} {seconds:.3} s, ratio {ratio:.2} (target {target}), ");
+            println!("{cpu:.2} s of processor time, ratio {:.2}", cpu / theirs_cpu);
         }
         let peak = figures.iter().map(|figures| figures.peak_kib).max().unwrap();
         println!("  peak memory {:.1} MiB, target 150", peak as f64 / 1024.0);
@@ -122,11 +126,41 @@ fn compare(rounds: usize) {
     }
 }
 
+/// What a process and its children take.
+#[derive(Clone, Copy)]
+struct Cost {
+    seconds: f64,
+    /// User and system, in steps of 10 ms.
+    cpu: f64,
+}
+
+impl Cost {
+    fn of(run: impl FnOnce()) -> Self {
+        let (start, cpu) = (Instant::now(), children_cpu());
+        run();
+        Cost { seconds: start.elapsed().as_secs_f64(), cpu: children_cpu() - cpu }
+    }
+}
+
+/// Processor time of all children so far, in seconds: `cutime` and `cstime` of proc(5).
+fn children_cpu() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    let ticks = |field: usize| fields[field - 3].parse::<f64>().unwrap();
+    (ticks(16) + ticks(17)) / 100.0
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<_> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
 struct Figures {
-    theirs: Duration,
-    cold: Duration,
-    changed: Duration,
-    warm: Duration,
+    theirs: Cost,
+    cold: Cost,
+    changed: Cost,
+    warm: Cost,
     peak_kib: u64,
     on_disk: u64,
     /// The root's SquashFS and the files of `/boot`.
@@ -141,7 +175,7 @@ fn one_round(work: &TempDir, programs: &[PathBuf], level: i32, round: usize) -> 
         let _ = fs::remove_file(path);
     }
     let _ = fs::remove_dir_all(&cache);
-    let theirs = tools(work.path(), &theirs_image, level);
+    let theirs = Cost::of(|| tools(work.path(), &theirs_image, level));
     let (cold, cold_peak) = ours(work.path(), &cache, &image, level);
     let on_disk = image.metadata().unwrap().blocks() * 512;
     let content = root_bytes(&image) + BOOT_FILES.iter().map(|(_, len)| *len as u64).sum::<u64>();
@@ -159,14 +193,16 @@ fn one_round(work: &TempDir, programs: &[PathBuf], level: i32, round: usize) -> 
     Figures { theirs, cold, changed, warm, peak_kib, on_disk, content }
 }
 
-fn ours(input: &Path, cache: &Path, image: &Path, level: i32) -> (Duration, u64) {
+fn ours(input: &Path, cache: &Path, image: &Path, level: i32) -> (Cost, u64) {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.arg("--write-image").args([input, cache, image]).arg(level.to_string());
-    let start = Instant::now();
-    let output = command.stderr(Stdio::inherit()).output().unwrap();
-    let time = start.elapsed();
-    assert!(output.status.success());
-    (time, String::from_utf8(output.stdout).unwrap().trim().parse().unwrap())
+    let mut peak = String::new();
+    let cost = Cost::of(|| {
+        let output = command.stderr(Stdio::inherit()).output().unwrap();
+        assert!(output.status.success());
+        peak = String::from_utf8(output.stdout).unwrap();
+    });
+    (cost, peak.trim().parse().unwrap())
 }
 
 /// `bytes_used` of the superblock of root A.
@@ -180,12 +216,11 @@ fn root_bytes(image: &Path) -> u64 {
 }
 
 /// The same disk by the usual tools.
-fn tools(input: &Path, image: &Path, level: i32) -> Duration {
+fn tools(input: &Path, image: &Path, level: i32) {
     let layout = DiskLayout::new(PartitionSizes::default()).unwrap();
     let offset = |sectors: krazy_boot::size::Sectors| sectors.bytes().0.to_string();
     let text = |path: PathBuf| path.to_str().unwrap().to_owned();
     let image_text = text(image.to_owned());
-    let start = Instant::now();
     let file = File::create(image).unwrap();
     file.set_len(layout.disk().bytes().0).unwrap();
     let mut script = String::from("label: dos\n");
@@ -216,7 +251,6 @@ fn tools(input: &Path, image: &Path, level: i32) -> Duration {
         &["-q", "-F", "-t", "ext4", "-d", &data, "-E", &options, &image_text, &size],
         "",
     );
-    start.elapsed()
 }
 
 fn tool(program: &str, package: &str, args: &[&str], input: &str) {

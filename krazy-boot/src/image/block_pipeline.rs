@@ -28,8 +28,8 @@ use job::{BlockCompression, Buffers, Job, Unfinished};
 mod feeder;
 mod job;
 
-/// Blocks between the feeder and backhand: enough that no core waits, 16 MiB with their compressed forms.
-const IN_FLIGHT: usize = 32;
+/// Blocks between the feeder and backhand: enough that no core waits, 8 MiB with their compressed forms.
+const IN_FLIGHT: usize = 16;
 
 /// What backhand calls to compress. It serves the [`run`] of the calling thread.
 pub(super) static ACTION: PipelinedCompression = PipelinedCompression;

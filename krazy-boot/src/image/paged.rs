@@ -8,8 +8,8 @@ use super::window::{Window, seek_within};
 /// Large enough that a file's data goes out in few calls.
 const PAGE: usize = 64 << 10;
 
-/// Pages kept: 8 MiB. A 256 MiB FAT32 with its two tables of 512 KiB in use fits.
-const CAPACITY: usize = 128;
+/// Pages kept: 2 MiB. A file being written needs its data, its directory and one page of each FAT.
+const CAPACITY: usize = 32;
 
 /// A [`Window`] with a cache of recently used pages. What was not [`flush`](Write::flush)ed or
 /// [`finalize`](Paged::finalize)d may be lost.
