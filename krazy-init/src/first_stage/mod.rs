@@ -20,7 +20,7 @@ use krazy_boot::cmdline::{CommandLine, ROOT_PARAMETER};
 
 use crate::console::Console;
 use crate::linux::block::{Disk, PartUuid};
-use crate::linux::modules::{self, Parameters};
+use crate::linux::modules::{self, ModuleError, Parameters};
 use crate::linux::power::{self, End};
 use crate::linux::uevent::Uevents;
 use crate::linux::{crash, mounts};
@@ -109,12 +109,14 @@ fn load_modules(console: &mut Console, parameters: &Parameters) {
             return;
         }
     };
+    let mut absent = false;
     for path in list.lines().map(str::trim).filter(|path| !path.is_empty()) {
-        if let Err(error) = modules::insert_with(Path::new(path), parameters) {
-            // A driver of absent hardware says "no such device"; that is how it is meant to be.
-            if error.raw_os_error() != Some(libc::ENODEV) {
-                console.say(&format!("cannot load module {path}: {error}"));
-            }
+        match modules::insert(Path::new(path), parameters) {
+            Ok(()) => {}
+            Err(ModuleError::Absent) => absent = true,
+            // Built on a module that left because its hardware is not there.
+            Err(ModuleError::Symbols) if absent => {}
+            Err(error) => console.say(&format!("cannot load module {path}: {error}")),
         }
     }
 }

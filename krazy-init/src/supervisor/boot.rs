@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use krazy_boot::cmdline::CommandLine;
 use krazy_boot::manifest::{self, Manifest};
@@ -28,6 +29,8 @@ pub struct Machine {
     pub data: DataMount,
     /// The host name in use.
     pub hostname: String,
+    /// How long a trial boot may take; `krazy.trial=SECONDS` on the command line.
+    pub trial_limit: Option<Duration>,
     /// Whether only what matters is to be said.
     pub quiet: bool,
     /// Module parameters of the command line.
@@ -35,6 +38,9 @@ pub struct Machine {
     /// What is not as it should be.
     pub degraded: Vec<String>,
 }
+
+/// Another limit for trials, in seconds since the kernel's start.
+const TRIAL_PARAMETER: &str = "krazy.trial";
 
 /// Where `/data` may name the machine.
 const HOSTNAME: &str = "hostname";
@@ -65,6 +71,7 @@ pub fn start(console: &mut Console) -> Machine {
     let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
     let parsed = CommandLine::parse(&line).ok();
     let quiet = parsed.as_ref().is_some_and(|line| line.has("quiet"));
+    let trial_limit = parsed.as_ref().and_then(|line| line.get(TRIAL_PARAMETER)?.parse().ok());
     let slot = parsed.as_ref().and_then(CommandLine::slot);
     if let Err(error) = power::take_ctrl_alt_del() {
         problem(console, format!("Ctrl-Alt-Del restarts without stopping services: {error}"));
@@ -107,7 +114,17 @@ pub fn start(console: &mut Console) -> Machine {
         problem(console, format!("cannot set the host name to {hostname}: {error}"));
     }
     let parameters = Parameters::from_command_line(&line);
-    Machine { manifest, slot, disk, data, hostname, quiet, parameters, degraded }
+    Machine {
+        manifest,
+        slot,
+        disk,
+        data,
+        hostname,
+        trial_limit: trial_limit.map(Duration::from_secs),
+        quiet,
+        parameters,
+        degraded,
+    }
 }
 
 fn read_manifest() -> Result<Manifest, String> {

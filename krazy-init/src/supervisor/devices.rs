@@ -9,7 +9,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
 use super::wake::{Report, Reporter};
-use crate::linux::modules::Modules;
+use crate::linux::modules::{ModuleError, Modules};
 use crate::linux::process;
 
 /// Hands modaliases to the thread.
@@ -70,7 +70,7 @@ fn load(modules: &Modules, wanted: &[String], reporter: &Reporter) {
         match modules.load(&name) {
             Ok(_) => {}
             // The driver looked at the device and it is not for it.
-            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {}
+            Err(ModuleError::Absent) => {}
             Err(error) => reporter.send(Report::Problem(format!("cannot load module {name}: {error}"))),
         }
     }

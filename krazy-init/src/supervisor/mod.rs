@@ -2,11 +2,12 @@
 //!
 //! | module | does |
 //! |---|---|
-//! | [`state`], [`backoff`] | decide which service runs when; no side effects |
+//! | [`state`], [`event`], [`backoff`] | decide which service runs when; no side effects |
 //! | [`plan`], [`accounts`] | turn the manifest into what is run, and as whom |
 //! | `boot`, `late` | mounts, settings, `/data`; what services need not wait for |
 //! | `unit` | a service's process, cgroup, pipes and log files |
-//! | `runtime` | the loop: waits, tells the state machine what happened, does what it says |
+//! | `runtime` | the loop: waits, tells the state machine what happened |
+//! | `services`, `online`, `hardware` | what the loop does for services, network and clock, devices |
 //! | `requests`, `control_server` | the control socket |
 //! | `devices`, [`wake`] | module loading in a thread, and how threads report |
 //! | [`clock`] | when the wall clock is believed and set |
@@ -19,11 +20,15 @@ mod boot;
 pub mod clock;
 mod control_server;
 mod devices;
+pub mod event;
+mod hardware;
 mod late;
+mod online;
 pub mod plan;
 mod poller;
 mod requests;
 mod runtime;
+mod services;
 mod shutdown;
 pub mod state;
 mod trial;

@@ -3,52 +3,33 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::Path;
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use krazy_boot::manifest::Ready;
 use rustix::process::Pid;
 
-use super::boot::{self, Machine};
-use super::clock::{self, Correction};
+use super::boot::Machine;
 use super::control_server::ControlServer;
 use super::devices::DeviceLoader;
-use super::late::{self, LateWork};
-use super::plan::{self, Spec};
+use super::online::{ClockState, SAVE_CLOCK};
+use super::plan;
 use super::poller::{Poller, Source};
 use super::shutdown;
-use super::state::{Action, Event, Milestone, Supervisor};
+use super::state::{Event, Milestone, Supervisor};
 use super::trial::TrialState;
-use super::unit::{self, Unit};
+use super::unit::Unit;
 use super::wake::{self, Inbox, Report, Reporter};
 use crate::console::Console;
-use crate::control::{LogLine, LogStream, SOCKET};
+use crate::control::SOCKET;
 use crate::linux::button::PowerButton;
-use crate::linux::data::DataMount;
-use crate::linux::modules::Modules;
+use crate::linux::kernel_clock;
 use crate::linux::power::End;
 use crate::linux::ready::{self, NotifySocket};
 use crate::linux::signals::{Meaning, Signals};
-use crate::linux::uevent::{Uevent, Uevents};
+use crate::linux::uevent::Uevents;
 use crate::linux::watchdog::{self, Watchdog};
-use crate::linux::{kernel_clock, process};
-use crate::net::interfaces::{Change, Network};
-use crate::net::settings::NetworkSettings;
+use crate::net::interfaces::Network;
 use crate::net::sntp;
-use crate::output::Verdict;
-
-/// The newest wall time known to have been reached: its file's text, in seconds since 1970.
-pub const CLOCK: &str = "clock";
-const NETWORK: &str = "network.json";
-
-/// How often the time is saved.
-const SAVE_CLOCK: Duration = Duration::from_secs(3600);
-
-/// How often a port that a service is to open is looked for.
-const PORT_INTERVAL: Duration = Duration::from_millis(50);
-
-/// What one read of a pipe takes.
-const READ: usize = 16 << 10;
 
 /// Everything that lives as long as the machine.
 #[derive(Debug)]
@@ -61,32 +42,22 @@ pub struct Runtime {
     pub(super) watchdog: Option<Watchdog>,
     pub(super) previous_end: Option<String>,
     pub(super) trial: TrialState,
-    poller: Poller,
-    signals: Signals,
-    pids: HashMap<Pid, usize>,
-    uevents: Option<Uevents>,
-    inbox: Inbox,
-    reporter: Option<Reporter>,
-    devices: Option<DeviceLoader>,
-    buttons: Vec<(String, Option<PowerButton>)>,
-    network: Option<Network>,
-    time_servers: Option<Sender<Vec<String>>>,
-    clock: ClockState,
-    next_feed: Duration,
-    notify: Option<NotifySocket>,
-    next_look: Option<Duration>,
-    console_waits: bool,
-    ending: Option<End>,
-}
-
-/// What is known about the wall clock.
-#[derive(Debug)]
-struct ClockState {
-    saved: Duration,
-    next_save: Duration,
-    /// When the hardware clock will be trusted if no server has answered.
-    give_up: Option<Duration>,
-    failed: bool,
+    pub(super) poller: Poller,
+    pub(super) signals: Signals,
+    pub(super) pids: HashMap<Pid, usize>,
+    pub(super) uevents: Option<Uevents>,
+    pub(super) inbox: Inbox,
+    pub(super) reporter: Option<Reporter>,
+    pub(super) devices: Option<DeviceLoader>,
+    pub(super) buttons: Vec<(String, Option<PowerButton>)>,
+    pub(super) network: Option<Network>,
+    pub(super) time_servers: Option<Sender<Vec<String>>>,
+    pub(super) clock: ClockState,
+    pub(super) next_feed: Duration,
+    pub(super) notify: Option<NotifySocket>,
+    pub(super) next_look: Option<Duration>,
+    pub(super) console_waits: bool,
+    pub(super) ending: Option<End>,
 }
 
 impl Runtime {
@@ -195,45 +166,8 @@ impl Runtime {
         self.feed(Event::Shutdown(end));
     }
 
-    fn carry_out(&mut self, action: Action) -> Option<Event> {
-        match action {
-            Action::Spawn(id) => {
-                let unit = self.units.get_mut(id)?;
-                return Some(match unit.start() {
-                    Ok(()) => {
-                        self.pids.extend(unit.pid.map(|pid| (pid, id)));
-                        Event::Started(id)
-                    }
-                    Err(error) => Event::StartFailed(id, error.to_string()),
-                });
-            }
-            Action::Terminate(id) => {
-                let outcome = self.units.get(id)?.terminate();
-                self.say_failure(id, "cannot be signalled", outcome);
-            }
-            Action::Kill(id) => {
-                let outcome = self.units.get(id)?.kill();
-                self.say_failure(id, "cannot be killed", outcome);
-            }
-            Action::Sweep(id) => self.sweep(id),
-            Action::Say(id, text) => {
-                let name = &self.units.get(id)?.spec.name;
-                self.console.say(&format!("service {name} {text}"));
-            }
-            Action::Up => self.say_up(),
-            Action::End(end) => self.ending = Some(end),
-        }
-        None
-    }
-
-    fn say_failure(&mut self, id: usize, what: &str, outcome: io::Result<()>) {
-        if let (Err(error), Some(unit)) = (outcome, self.units.get(id)) {
-            self.console.say(&format!("service {} {what}: {error}", unit.spec.name));
-        }
-    }
-
     /// The line that tells people and tests that the machine works.
-    fn say_up(&mut self) {
+    pub(super) fn say_up(&mut self) {
         let manifest = &self.machine.manifest;
         let slot =
             self.machine.slot.map_or_else(|| "without slots".to_owned(), |slot| format!("slot {slot}"));
@@ -350,114 +284,6 @@ impl Runtime {
         }
     }
 
-    /// A process says that it is ready: the service it belongs to is, if that is how it tells.
-    fn notified(&mut self, pid: Pid) {
-        // A helper that said so and ended is not in any cgroup any more; a main process is known.
-        let id = self.pids.get(&pid).copied().or_else(|| {
-            let name = ready::service_of(pid)?;
-            self.units.iter().position(|unit| unit.spec.name == name)
-        });
-        if let Some(id) = id.filter(|id| self.units[*id].spec.ready == Ready::Notify) {
-            self.feed(Event::Ready(id));
-        }
-    }
-
-    /// Looks for the ports that services are waited for to open; says when to look again.
-    fn look_at_ports(&mut self, now: Duration) -> Option<Duration> {
-        let opened = |id: &usize| match self.units[*id].spec.ready {
-            Ready::Tcp(port) => ready::is_listening(port),
-            Ready::Started | Ready::Notify => false,
-        };
-        let waited: Vec<usize> = self.supervisor.unready().collect();
-        let waited: Vec<usize> = waited
-            .into_iter()
-            .filter(|id| matches!(self.units.get(*id).map(|unit| unit.spec.ready), Some(Ready::Tcp(_))))
-            .collect();
-        let ready: Vec<usize> = waited.iter().copied().filter(opened).collect();
-        for id in &ready {
-            self.feed(Event::Ready(*id));
-        }
-        (ready.len() < waited.len()).then_some(now + PORT_INTERVAL)
-    }
-
-    fn reap(&mut self) {
-        while let Some((pid, reason)) = process::reap() {
-            // Others are orphans that services left to init.
-            if let Some(id) = self.pids.remove(&pid) {
-                self.feed(Event::Exited(id, reason));
-            }
-        }
-    }
-
-    fn sweep(&mut self, id: usize) {
-        // What it wrote last comes before what its successor writes.
-        for stream in [LogStream::Out, LogStream::Err] {
-            self.read_output(id, stream);
-            let now = kernel_clock::since_boot();
-            let Runtime { units, console, control, .. } = self;
-            if let Some(unit) = units.get_mut(id) {
-                let name = unit.spec.name.clone();
-                unit.finish(stream, |throttle, line, stamp| {
-                    let verdict = throttle.line(now);
-                    publish(console, control.as_mut(), verdict, id, &name, stream, line, stamp);
-                });
-            }
-        }
-        let Some(unit) = self.units.get_mut(id) else { return };
-        let Some(pid) = unit.pid.take() else { return };
-        match unit.sweep(pid) {
-            // Whoever is asked to stop may leave the rest to init.
-            Ok(true) if self.supervisor.is_ending() => {}
-            Ok(true) => {
-                let text = format!("service {} left processes behind; they were ended", unit.spec.name);
-                self.console.say(&text);
-            }
-            Ok(false) => {}
-            Err(error) => self.console.say(&format!("service {}: {error}", unit.spec.name)),
-        }
-    }
-
-    fn read_output(&mut self, id: usize, stream: LogStream) {
-        let now = kernel_clock::since_boot();
-        let Runtime { units, console, control, .. } = self;
-        let Some(unit) = units.get_mut(id) else { return };
-        let name = unit.spec.name.clone();
-        let mut buffer = [0u8; READ];
-        unit.read(stream, &mut buffer, |throttle, line, stamp| {
-            let verdict = throttle.line(now);
-            publish(console, control.as_mut(), verdict, id, &name, stream, line, stamp);
-        });
-    }
-
-    fn prepare_units(&mut self, specs: Vec<Spec>, now: Duration) {
-        let limit = unit::log_limit(specs.len());
-        let mut cgroup_problem = None;
-        for (id, spec) in specs.into_iter().enumerate() {
-            let name = spec.name.clone();
-            let prepared = Unit::prepare(spec, limit, now);
-            match prepared {
-                Ok((unit, problem)) => {
-                    for stream in [LogStream::Out, LogStream::Err] {
-                        if let Err(error) =
-                            self.poller.add(unit.descriptor(stream), Source::Output(id as u32, stream))
-                        {
-                            self.degrade(format!("service {name}: its output is not read: {error}"));
-                        }
-                    }
-                    self.units.push(unit);
-                    cgroup_problem = cgroup_problem.or(problem);
-                }
-                Err(error) => {
-                    self.degrade(format!("service {name} cannot be prepared: {error}"));
-                    break;
-                }
-            }
-        }
-        if let Some(error) = cgroup_problem {
-            self.degrade(format!("what services fork away cannot be ended: {error}"));
-        }
-    }
-
     fn open_control(&mut self) {
         let opened = ControlServer::listen(Path::new(SOCKET)).and_then(|control| {
             self.poller.add(control.listener(), Source::Listener)?;
@@ -477,143 +303,6 @@ impl Runtime {
         }
     }
 
-    fn start_network(&mut self) {
-        let settings = match NetworkSettings::read(&boot::machine_file(NETWORK)) {
-            Ok(settings) => settings.unwrap_or_default(),
-            Err(why) => {
-                self.degrade(format!("{why}; addresses come from DHCP"));
-                NetworkSettings::default()
-            }
-        };
-        let started = Network::start(settings, &self.machine.hostname).and_then(|network| {
-            self.poller.add(network.links(), Source::Links)?;
-            Ok(network)
-        });
-        match started {
-            Ok(network) => self.network = Some(network),
-            Err(error) => self.degrade(format!("there is no network: {error}")),
-        }
-    }
-
-    fn start_devices(&mut self, reporter: Reporter) {
-        let opened = Uevents::open().and_then(|uevents| {
-            self.poller.add(uevents.descriptor(), Source::Uevents)?;
-            Ok(uevents)
-        });
-        match opened {
-            Ok(uevents) => self.uevents = Some(uevents),
-            Err(error) => self.degrade(format!("devices plugged in later are not noticed: {error}")),
-        }
-        self.open_buttons();
-        self.arm_watchdog();
-        let data = match &self.machine.data {
-            DataMount::Disk(node) => Some(node.clone()),
-            DataMount::Temporary(_) => None,
-        };
-        let boot_writable = self.machine.manifest.boot_writable;
-        let work = LateWork { disk: self.machine.disk.clone(), boot_writable, data };
-        if let Err(error) = late::start(work, reporter.clone()) {
-            self.degrade(format!("/boot is not mounted: {error}"));
-        }
-        let (sender, receiver) = mpsc::channel();
-        let modules = Modules::running(self.machine.parameters.clone());
-        let named = self.machine.manifest.modules.clone();
-        let started = DeviceLoader::start(modules, named, reporter.clone()).map(|it| self.devices = Some(it));
-        let started = started.and_then(|()| sntp::start(receiver, reporter));
-        match started {
-            Ok(()) => self.time_servers = Some(sender),
-            Err(error) => self.degrade(format!("cannot start a thread: {error}")),
-        }
-    }
-
-    fn device_changed(&mut self, event: Uevent) {
-        if event.action != "add" {
-            return;
-        }
-        if let (Some(devices), Some(modalias)) = (&self.devices, event.modalias) {
-            devices.wants(modalias);
-        }
-        match (event.subsystem.as_str(), event.devname) {
-            ("input", Some(name)) if name.starts_with("input/event") => self.open_button(&name),
-            ("watchdog", Some(_)) => self.arm_watchdog(),
-            _ => {}
-        }
-    }
-
-    fn open_buttons(&mut self) {
-        let names = std::fs::read_dir("/dev/input").map(|entries| {
-            entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect::<Vec<_>>()
-        });
-        for name in names.unwrap_or_default().iter().filter(|name| name.starts_with("event")) {
-            self.open_button(&format!("input/{name}"));
-        }
-    }
-
-    fn open_button(&mut self, name: &str) {
-        if self.buttons.iter().any(|(known, button)| known == name && button.is_some()) {
-            return;
-        }
-        // Most input devices are no power buttons, and one that vanished meanwhile is none any more.
-        if let Ok(Some(button)) = PowerButton::open(&Path::new("/dev").join(name)) {
-            let source = Source::Button(self.buttons.len() as u32);
-            match self.poller.add(button.descriptor(), source) {
-                Ok(()) => self.buttons.push((name.to_owned(), Some(button))),
-                Err(error) => self.degrade(format!("the power button {name} does not work: {error}")),
-            }
-        }
-    }
-
-    fn button(&mut self, index: usize) {
-        let Some((_, slot @ Some(_))) = self.buttons.get_mut(index) else { return };
-        match slot.as_mut().map(PowerButton::pressed) {
-            Some(Ok(true)) => self.shut_down(End::Poweroff, "the power button was pressed"),
-            Some(Err(_)) => *slot = None,
-            Some(Ok(false)) | None => {}
-        }
-    }
-
-    fn arm_watchdog(&mut self) {
-        if self.watchdog.is_none() {
-            match Watchdog::arm() {
-                Ok(watchdog) => self.watchdog = watchdog,
-                Err(error) => self.degrade(format!("the watchdog cannot be armed: {error}")),
-            }
-        }
-    }
-
-    fn network_changed(&mut self, changes: Vec<Change>) {
-        for change in changes {
-            match change {
-                Change::Say(text, is_problem) => {
-                    if is_problem || !self.machine.quiet {
-                        self.console.say(&text);
-                    }
-                }
-                Change::Up => {
-                    self.feed(Event::Reached(Milestone::Network));
-                    if !self.supervisor.has_reached(Milestone::Clock) {
-                        self.clock.give_up = Some(kernel_clock::since_boot() + clock::HARDWARE_CLOCK_AFTER);
-                    }
-                }
-                Change::Watch(index) => {
-                    if let Some(socket) = self.network.as_ref().and_then(|network| network.descriptor(index))
-                        && let Err(error) = self.poller.add(socket, Source::Dhcp(index))
-                    {
-                        self.degrade(format!("DHCP does not work: {error}"));
-                    }
-                }
-                Change::TimeServers(servers) => {
-                    let servers = if servers.is_empty() { sntp::default_servers() } else { servers };
-                    if let Some(sender) = &self.time_servers
-                        && sender.send(servers).is_err()
-                    {
-                        self.time_servers = None;
-                    }
-                }
-            }
-        }
-    }
-
     fn report(&mut self, report: Report) {
         match report {
             Report::Problem(text) => self.degrade(text),
@@ -624,57 +313,6 @@ impl Runtime {
                     self.console.say(&format!("no time from the network yet: {why}"));
                 }
             }
-        }
-    }
-
-    /// The newest time the machine is known to have reached, so that certificates are not judged by 1970.
-    fn begin_clock(&mut self) {
-        let saved = std::fs::read_to_string(boot::machine_file(CLOCK)).ok();
-        let saved = saved.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
-        self.clock.saved = saved.unwrap_or_default();
-        if let Some(time) = clock::beginning(kernel_clock::wall(), self.clock.saved)
-            && let Err(error) = kernel_clock::set_wall(time)
-        {
-            self.degrade(format!("cannot set the clock: {error}"));
-        }
-    }
-
-    fn set_clock(&mut self, answer: sntp::Answer) {
-        let wall = kernel_clock::wall();
-        let running = self.supervisor.has_reached(Milestone::Clock);
-        let outcome = match clock::correct(answer, wall, self.clock.saved, kernel_clock::has_hardware_clock())
-        {
-            Correction::Refuse(why) => {
-                self.degrade(format!("the time from the network is not believed: {why}"));
-                return;
-            }
-            Correction::Slew(microseconds) => kernel_clock::slew_wall(microseconds),
-            Correction::Step(time) => {
-                if running || !self.machine.quiet {
-                    let (amount, direction) =
-                        if time < wall { (wall - time, "back") } else { (time - wall, "forward") };
-                    self.console
-                        .say(&format!("the clock was stepped {direction} by {} ms", amount.as_millis()));
-                }
-                kernel_clock::set_wall(time)
-            }
-        };
-        match outcome {
-            Ok(()) => {
-                self.clock.give_up = None;
-                self.save_clock();
-                self.feed(Event::Reached(Milestone::Clock));
-            }
-            Err(error) => self.degrade(format!("cannot set the clock: {error}")),
-        }
-    }
-
-    /// Keeps the time for a boot without any other. A full or read-only `/data` is said by those who need it.
-    pub(super) fn save_clock(&mut self) {
-        if matches!(self.machine.data, DataMount::Disk(_)) {
-            let wall = kernel_clock::wall();
-            let _full = std::fs::write(boot::machine_file(CLOCK), format!("{}\n", wall.as_secs()));
-            self.clock.saved = wall;
         }
     }
 
@@ -705,28 +343,5 @@ impl Runtime {
             let _unwatched =
                 self.poller.set_writing(socket, Source::Client(client), control.is_behind(client));
         }
-    }
-}
-
-/// Shows a line where it is to be seen.
-#[expect(clippy::too_many_arguments, reason = "the fields of one log line and its two audiences")]
-fn publish(
-    console: &mut Console,
-    control: Option<&mut ControlServer>,
-    verdict: Verdict,
-    id: usize,
-    name: &str,
-    stream: LogStream,
-    line: &str,
-    stamp: usize,
-) {
-    if let Verdict::Show(held_back) = verdict {
-        if held_back > 0 {
-            console.line(name, &format!("({held_back} lines are only in /tmp/{name}.log and .err)"));
-        }
-        console.line(name, &line[stamp..]);
-    }
-    if let Some(control) = control.filter(|control| control.is_followed(id)) {
-        control.publish(id, &LogLine { stream, text: line.to_owned() });
     }
 }

@@ -47,11 +47,12 @@ impl Runtime {
         match selector.standing(slot) {
             Standing::Confirmed | Standing::Armed => {}
             Standing::OnTrial => {
-                self.trial.deadline = Some(DEADLINE);
+                let limit = self.machine.trial_limit.unwrap_or(DEADLINE);
+                self.trial.deadline = Some(limit);
                 self.console.say(&format!(
                     "slot {slot} is on trial: without a confirmation the machine returns to slot {} in {} s",
                     selector.confirmed,
-                    DEADLINE.as_secs()
+                    limit.as_secs()
                 ));
             }
             Standing::Reverted => {

@@ -86,7 +86,7 @@ impl Modules {
 
     /// Loads module `name` after everything it depends on. Not in `modules.dep`, or without its file,
     /// means built in or not in the image; `Ok(false)` says so.
-    pub fn load(&self, name: &str) -> io::Result<bool> {
+    pub fn load(&self, name: &str) -> Result<bool, ModuleError> {
         let name = normalized(name);
         let Some(mut lines) = Lines::open(&self.folder.join("modules.dep"))? else { return Ok(false) };
         while let Some(line) = lines.next()? {
@@ -108,7 +108,7 @@ impl Modules {
     }
 
     /// Loads whatever answers to `request`, a module's name or an alias such as `fs-vfat`.
-    pub fn request(&self, request: &str) -> io::Result<bool> {
+    pub fn request(&self, request: &str) -> Result<bool, ModuleError> {
         if self.load(request)? {
             return Ok(true);
         }
@@ -119,28 +119,38 @@ impl Modules {
         Ok(loaded)
     }
 
-    fn insert(&self, path: &str) -> io::Result<()> {
-        insert(&self.folder.join(path), self.parameters.of(&module_name(path)))
+    fn insert(&self, path: &str) -> Result<(), ModuleError> {
+        insert(&self.folder.join(path), &self.parameters)
     }
 }
 
-/// Loads the module file at `path`; one that is loaded already is fine.
-pub fn insert(path: &Path, parameters: &str) -> io::Result<()> {
+/// Why a module was not loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum ModuleError {
+    /// Its hardware is not there. That is no fault: drivers are tried on machines of all kinds.
+    #[error("its hardware is not there")]
+    Absent,
+    /// It uses symbols that no loaded module has.
+    #[error("it needs a module that is not loaded, or is for another kernel")]
+    Symbols,
+    /// Anything else.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Loads the module file at `path` with what the command line says about it; one that is loaded already is fine.
+pub fn insert(path: &Path, parameters: &Parameters) -> Result<(), ModuleError> {
+    use rustix::io::Errno;
     let file = File::open(path)?;
-    let parameters = CString::new(parameters)?;
+    let parameters = parameters.of(&module_name(&path.to_string_lossy()));
+    let parameters = CString::new(parameters).map_err(io::Error::from)?;
     match rustix::system::finit_module(&file, &parameters, 0) {
-        Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(Errno::NODEV) => Err(ModuleError::Absent),
         // The file was opened; what the kernel does not find is a symbol.
-        Err(rustix::io::Errno::NOENT) => {
-            Err(io::Error::other("it needs a module that is not loaded, or is for another kernel"))
-        }
-        Err(error) => Err(error.into()),
+        Err(Errno::NOENT) => Err(ModuleError::Symbols),
+        Err(error) => Err(ModuleError::Io(error.into())),
     }
-}
-
-/// Loads the module file at `path` with what the command line says about it.
-pub fn insert_with(path: &Path, parameters: &Parameters) -> io::Result<()> {
-    insert(path, parameters.of(&module_name(&path.to_string_lossy())))
 }
 
 /// The name of the module in file `path`.

@@ -1,0 +1,127 @@
+//! Tests of the DHCP client: a lease's life, silence, and answers that are not for it.
+
+use proptest::prelude::*;
+
+use super::super::packet::reply_bytes;
+use super::*;
+
+const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
+const SERVER: [u8; 4] = [10, 0, 2, 2];
+
+fn at(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn answer(client: &Client, kind: u8) -> Vec<u8> {
+    let options: [(u8, &[u8]); 3] = [(1, &[255, 255, 255, 0]), (54, &SERVER), (51, &1000u32.to_be_bytes())];
+    reply_bytes(kind, client.xid, MAC, ADDRESS, &options)
+}
+
+fn bound() -> Client {
+    let mut client = Client::new(MAC, "weather", 1, at(0));
+    assert!(matches!(client.tick(at(0))[..], [Output::Send(_, Target::Broadcast)]));
+    let offer = answer(&client, 2);
+    assert!(matches!(client.receive(at(1), &offer)[..], [Output::Send(_, Target::Broadcast)]));
+    let ack = answer(&client, 5);
+    assert!(matches!(client.receive(at(2), &ack)[..], [Output::Configure(_)]));
+    client
+}
+
+#[test]
+fn a_lease_is_got_renewed_and_given_up() {
+    let mut client = bound();
+    assert_eq!(client.lease().map(|lease| (lease.address, lease.prefix)), Some((ADDRESS, 24)));
+    assert_eq!(client.deadline(), at(502));
+    let server = Target::Server(SERVER.into());
+    assert!(matches!(&client.tick(at(502))[..], [Output::Send(_, target)] if *target == server));
+    let ack = answer(&client, 5);
+    assert!(matches!(client.receive(at(503), &ack)[..], [Output::Configure(_)]));
+    // The server is gone: asked directly, then everyone, then the lease is over and it all begins anew.
+    let mut targets = Vec::new();
+    let mut now = at(503);
+    while client.lease().is_some() {
+        now = client.deadline();
+        for output in client.tick(now) {
+            match output {
+                Output::Send(_, target) => targets.push(target),
+                Output::Release(lease) => assert_eq!(lease.address, ADDRESS),
+                Output::Configure(_) => panic!(),
+            }
+        }
+    }
+    assert_eq!(now, at(1503));
+    assert!(targets.len() < 20 && targets.contains(&server) && targets.contains(&Target::Broadcast));
+}
+
+#[test]
+fn silence_is_asked_into_ever_more_slowly() {
+    let mut client = Client::new(MAC, "", 1, at(0));
+    let mut tries = 0;
+    while client.deadline() < at(3600) {
+        assert_eq!(client.tick(client.deadline()).len(), 1);
+        tries += 1;
+    }
+    assert!((50..80).contains(&tries), "{tries}");
+}
+
+#[test]
+fn rogue_answers_change_nothing() {
+    let mut client = bound();
+    let lease = client.lease().cloned();
+    let mut other = answer(&client, 5);
+    other[16..20].copy_from_slice(&[6, 6, 6, 6]);
+    let nak = answer(&client, 6);
+    for packet in [other, nak] {
+        assert_eq!(client.receive(at(10), &packet), []);
+    }
+    assert_eq!(client.lease().cloned(), lease);
+    let mut fresh = Client::new(MAC, "", 1, at(0));
+    fresh.tick(at(0));
+    for address in [[0, 0, 0, 0], [127, 0, 0, 1], [224, 0, 0, 1], [255, 255, 255, 255]] {
+        let mut offer = answer(&fresh, 2);
+        offer[16..20].copy_from_slice(&address);
+        assert_eq!(fresh.receive(at(1), &offer), [], "{address:?}");
+    }
+}
+
+#[test]
+fn a_refusal_starts_over() {
+    let mut client = Client::new(MAC, "", 1, at(0));
+    client.tick(at(0));
+    let offer = answer(&client, 2);
+    client.receive(at(0), &offer);
+    let nak = answer(&client, 6);
+    client.receive(at(1), &nak);
+    assert_ne!(client.xid, 1);
+    assert!(matches!(client.tick(at(1))[..], [Output::Send(_, Target::Broadcast)]));
+}
+
+#[test]
+fn another_cable_asks_everyone() {
+    let mut client = bound();
+    client.replugged(at(100));
+    assert!(matches!(client.tick(at(100))[..], [Output::Send(_, Target::Broadcast)]));
+    let nak = answer(&client, 6);
+    assert!(matches!(client.receive(at(100), &nak)[..], [Output::Release(_)]));
+}
+
+proptest! {
+    #[test]
+    fn time_moves_on_whatever_comes(
+        packets in proptest::collection::vec((0u8..8, 0u32..5000, any::<u8>(), 0u64..400), 0..60),
+    ) {
+        let mut client = Client::new(MAC, "", 1, at(0));
+        let mut now = at(0);
+        for (kind, lease, last, seconds) in packets {
+            now += at(seconds);
+            client.tick(now);
+            prop_assert!(client.deadline() > now);
+            let address = Ipv4Addr::new(10, 0, 0, last);
+            let options: [(u8, &[u8]); 2] = [(54, &SERVER), (51, &lease.to_be_bytes())];
+            client.receive(now, &reply_bytes(kind, client.xid, MAC, address, &options));
+            client.tick(now);
+            prop_assert!(client.deadline() > now);
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The services' part of the loop: processes that start and end, what they write, and when they are ready.
+
+use std::io;
+use std::time::Duration;
+
+use krazy_boot::manifest::Ready;
+use rustix::process::Pid;
+
+use super::control_server::ControlServer;
+use super::plan::Spec;
+use super::poller::Source;
+use super::runtime::Runtime;
+use super::state::{Action, Event};
+use super::unit::{self, Unit};
+use crate::console::Console;
+use crate::control::{LogLine, LogStream};
+use crate::linux::{kernel_clock, process, ready};
+use crate::output::Verdict;
+
+/// How often a port that a service is to open is looked for.
+const PORT_INTERVAL: Duration = Duration::from_millis(50);
+
+/// What one read of a pipe takes.
+const READ: usize = 16 << 10;
+
+impl Runtime {
+    pub(super) fn prepare_units(&mut self, specs: Vec<Spec>, now: Duration) {
+        let limit = unit::log_limit(specs.len());
+        let mut cgroup_problem = None;
+        for (id, spec) in specs.into_iter().enumerate() {
+            let name = spec.name.clone();
+            let prepared = Unit::prepare(spec, limit, now);
+            match prepared {
+                Ok((unit, problem)) => {
+                    for stream in [LogStream::Out, LogStream::Err] {
+                        if let Err(error) =
+                            self.poller.add(unit.descriptor(stream), Source::Output(id as u32, stream))
+                        {
+                            self.degrade(format!("service {name}: its output is not read: {error}"));
+                        }
+                    }
+                    self.units.push(unit);
+                    cgroup_problem = cgroup_problem.or(problem);
+                }
+                Err(error) => {
+                    self.degrade(format!("service {name} cannot be prepared: {error}"));
+                    break;
+                }
+            }
+        }
+        if let Some(error) = cgroup_problem {
+            self.degrade(format!("what services fork away cannot be ended: {error}"));
+        }
+    }
+
+    pub(super) fn carry_out(&mut self, action: Action) -> Option<Event> {
+        match action {
+            Action::Spawn(id) => {
+                let unit = self.units.get_mut(id)?;
+                return Some(match unit.start() {
+                    Ok(()) => {
+                        self.pids.extend(unit.pid.map(|pid| (pid, id)));
+                        Event::Started(id)
+                    }
+                    Err(error) => Event::StartFailed(id, error.to_string()),
+                });
+            }
+            Action::Terminate(id) => {
+                let outcome = self.units.get(id)?.terminate();
+                self.say_failure(id, "cannot be signalled", outcome);
+            }
+            Action::Kill(id) => {
+                let outcome = self.units.get(id)?.kill();
+                self.say_failure(id, "cannot be killed", outcome);
+            }
+            Action::Sweep(id) => self.sweep(id),
+            Action::Say(id, text) => {
+                let name = &self.units.get(id)?.spec.name;
+                self.console.say(&format!("service {name} {text}"));
+            }
+            Action::Up => self.say_up(),
+            Action::End(end) => self.ending = Some(end),
+        }
+        None
+    }
+
+    pub(super) fn say_failure(&mut self, id: usize, what: &str, outcome: io::Result<()>) {
+        if let (Err(error), Some(unit)) = (outcome, self.units.get(id)) {
+            self.console.say(&format!("service {} {what}: {error}", unit.spec.name));
+        }
+    }
+
+    /// A process says that it is ready: the service it belongs to is, if that is how it tells.
+    pub(super) fn notified(&mut self, pid: Pid) {
+        // A helper that said so and ended is not in any cgroup any more; a main process is known.
+        let id = self.pids.get(&pid).copied().or_else(|| {
+            let name = ready::service_of(pid)?;
+            self.units.iter().position(|unit| unit.spec.name == name)
+        });
+        if let Some(id) = id.filter(|id| self.units[*id].spec.ready == Ready::Notify) {
+            self.feed(Event::Ready(id));
+        }
+    }
+
+    /// Looks for the ports that services are waited for to open; says when to look again.
+    pub(super) fn look_at_ports(&mut self, now: Duration) -> Option<Duration> {
+        let opened = |id: &usize| match self.units[*id].spec.ready {
+            Ready::Tcp(port) => ready::is_listening(port),
+            Ready::Started | Ready::Notify => false,
+        };
+        let waited: Vec<usize> = self.supervisor.unready().collect();
+        let waited: Vec<usize> = waited
+            .into_iter()
+            .filter(|id| matches!(self.units.get(*id).map(|unit| unit.spec.ready), Some(Ready::Tcp(_))))
+            .collect();
+        let ready: Vec<usize> = waited.iter().copied().filter(opened).collect();
+        for id in &ready {
+            self.feed(Event::Ready(*id));
+        }
+        (ready.len() < waited.len()).then_some(now + PORT_INTERVAL)
+    }
+
+    pub(super) fn reap(&mut self) {
+        while let Some((pid, reason)) = process::reap() {
+            // Others are orphans that services left to init.
+            if let Some(id) = self.pids.remove(&pid) {
+                self.feed(Event::Exited(id, reason));
+            }
+        }
+    }
+
+    pub(super) fn sweep(&mut self, id: usize) {
+        // What it wrote last comes before what its successor writes.
+        for stream in [LogStream::Out, LogStream::Err] {
+            self.read_output(id, stream);
+            let now = kernel_clock::since_boot();
+            let Runtime { units, console, control, .. } = self;
+            if let Some(unit) = units.get_mut(id) {
+                let name = unit.spec.name.clone();
+                unit.finish(stream, |throttle, line, stamp| {
+                    let verdict = throttle.line(now);
+                    publish(console, control.as_mut(), verdict, id, &name, stream, line, stamp);
+                });
+            }
+        }
+        let Some(unit) = self.units.get_mut(id) else { return };
+        let Some(pid) = unit.pid.take() else { return };
+        match unit.sweep(pid) {
+            // Whoever is asked to stop may leave the rest to init.
+            Ok(true) if self.supervisor.is_ending() => {}
+            Ok(true) => {
+                let text = format!("service {} left processes behind; they were ended", unit.spec.name);
+                self.console.say(&text);
+            }
+            Ok(false) => {}
+            Err(error) => self.console.say(&format!("service {}: {error}", unit.spec.name)),
+        }
+    }
+
+    pub(super) fn read_output(&mut self, id: usize, stream: LogStream) {
+        let now = kernel_clock::since_boot();
+        let Runtime { units, console, control, .. } = self;
+        let Some(unit) = units.get_mut(id) else { return };
+        let name = unit.spec.name.clone();
+        let mut buffer = [0u8; READ];
+        unit.read(stream, &mut buffer, |throttle, line, stamp| {
+            let verdict = throttle.line(now);
+            publish(console, control.as_mut(), verdict, id, &name, stream, line, stamp);
+        });
+    }
+}
+
+/// Shows a line where it is to be seen.
+#[expect(clippy::too_many_arguments, reason = "the fields of one log line and its two audiences")]
+fn publish(
+    console: &mut Console,
+    control: Option<&mut ControlServer>,
+    verdict: Verdict,
+    id: usize,
+    name: &str,
+    stream: LogStream,
+    line: &str,
+    stamp: usize,
+) {
+    if let Verdict::Show(held_back) = verdict {
+        if held_back > 0 {
+            console.line(name, &format!("({held_back} lines are only in /tmp/{name}.log and .err)"));
+        }
+        console.line(name, &line[stamp..]);
+    }
+    if let Some(control) = control.filter(|control| control.is_followed(id)) {
+        control.publish(id, &LogLine { stream, text: line.to_owned() });
+    }
+}
