@@ -1,4 +1,5 @@
-//! Installs real crates, tiny and without dependencies, with the real cargo and without the network.
+//! Installs real crates, tiny and without dependencies, with the real cargo and without the network, for the host's
+//! own target: what else can be built differs between machines, and is the subject of `crate::toolchain`'s tests.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -89,12 +90,15 @@ impl Workspace {
         self.appliance.installs.push(install(name, Source::Path { path }));
     }
 
-    fn build(&self) -> anyhow::Result<Installation> {
-        let shell = Shell::new(Verbosity::Quiet, MessageFormat::Human);
+    fn toolchain(&self) -> anyhow::Result<Toolchain> {
         let home = self.folder.path().join("cargo-home");
         let env = Environment::current().with("CARGO_HOME", home).with("CARGO_NET_RETRY", "0");
-        let toolchain = Toolchain::detect(env, self.appliance.board, self.root(), true)?;
-        install_all(&self.appliance, &toolchain, shell)
+        Toolchain::of_host(env, self.appliance.board, self.root())
+    }
+
+    fn build(&self) -> anyhow::Result<Installation> {
+        let shell = Shell::new(Verbosity::Quiet, MessageFormat::Human);
+        install_all(&self.appliance, &self.toolchain()?, shell)
     }
 
     fn error(&self) -> (String, String, Exit) {
@@ -232,7 +236,7 @@ fn a_dynamically_linked_result_is_refused() {
         workspace.file("linker", "#!/bin/sh\nwhile [ \"$1\" != -o ]; do shift; done\ncp /bin/sh \"$2\"\n");
     let chmod = Command::new("chmod").arg("+x").arg(&linker).status().unwrap();
     assert!(chmod.success());
-    let triple = workspace.appliance.board.triple;
+    let triple = workspace.toolchain().unwrap().triple;
     let config = format!("[target.{triple}]\nlinker = '{}'\n", linker.display());
     workspace.file(".cargo/config.toml", &config);
     let (message, help, exit) = workspace.error();

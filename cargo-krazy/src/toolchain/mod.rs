@@ -175,6 +175,14 @@ impl Toolchain {
         Ok(ready)
     }
 
+    /// The one way that is there wherever tests run, whatever targets and sources the machine has: the host's own
+    /// standard library, linked statically.
+    #[cfg(test)]
+    pub(crate) fn of_host(env: Environment, board: &'static Board, folder: &Path) -> anyhow::Result<Self> {
+        let rustc = Rustc::query(&env, folder)?;
+        Ok(Self::with(env, rustc, StdSource::StaticGlibc, board, folder))
+    }
+
     /// The C compiler for the target. Looked up once, and only when something has to be built.
     pub fn c_compiler(&self) -> &CCompiler {
         self.c_compiler.get_or_init(|| CCompiler::detect(&self.env, &self.triple, &self.rustc.host))
