@@ -5,9 +5,12 @@
 //! ends the machine and Ctrl-A X is QEMU's own way out (Ctrl-A H lists the others).
 
 mod accelerator;
+mod end;
 mod machine;
+mod pipes;
 mod process;
 mod publish;
+mod session;
 mod terminal;
 mod transcript;
 
@@ -18,10 +21,11 @@ use anyhow::Result;
 use serde::Serialize;
 
 pub use self::accelerator::{Accelerate, Accelerator};
+use self::end::End;
 pub use self::machine::Machine;
 pub use self::process::install_hint;
-use self::process::{End, Session};
 pub use self::publish::{Protocol, Publish};
+use self::session::Session;
 use self::terminal::RawTerminal;
 use crate::failure::{Exit, Failure};
 use crate::shell::{MessageFormat, Shell};

@@ -1,0 +1,242 @@
+//! A machine while it runs: its serial line copied and searched, deadlines kept, the keyboard passed on.
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
+use std::process::ChildStdin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use super::Watch;
+use super::end::End;
+use super::pipes::{collect, forward_input, forward_serial};
+use super::process::{Running, shown};
+use super::transcript::Transcript;
+use crate::shell::Shell;
+
+/// How often deadlines and interruptions are looked at.
+const TICK: Duration = Duration::from_millis(50);
+
+/// One run of `run-qemu`, over possibly more than one start of QEMU.
+pub struct Session<'a> {
+    watch: &'a Watch,
+    interrupted: &'a dyn Fn() -> bool,
+    output: &'a mut dyn Write,
+    deadline: Option<Instant>,
+    /// Whether Ctrl-C was typed.
+    ctrl_c: Arc<AtomicBool>,
+    /// Where typed bytes go: the standard input of the QEMU that runs now.
+    keyboard: Arc<Mutex<Option<ChildStdin>>>,
+}
+
+impl<'a> Session<'a> {
+    /// Begins to listen to standard input; on a raw terminal (`raw`) Ctrl-C arrives as a byte.
+    pub fn new(
+        watch: &'a Watch,
+        interrupted: &'a dyn Fn() -> bool,
+        output: &'a mut dyn Write,
+        raw: bool,
+    ) -> Self {
+        let keyboard = Arc::new(Mutex::new(None));
+        let ctrl_c = Arc::new(AtomicBool::new(false));
+        // Reading a terminal from the background would stop this program.
+        if raw || !io::stdin().is_terminal() {
+            forward_input(keyboard.clone(), raw.then(|| ctrl_c.clone()));
+        }
+        let deadline = watch.timeout.map(|timeout| Instant::now() + timeout);
+        Session { watch, interrupted, output, deadline, ctrl_c, keyboard }
+    }
+
+    /// Runs `program` to its end. With `patience`, it is stopped if nothing comes from it for that long at first.
+    pub fn run(
+        &mut self,
+        program: &str,
+        arguments: &[OsString],
+        patience: Option<Duration>,
+        shell: Shell,
+    ) -> Result<End> {
+        shell.verbose("Running", shown(program, arguments));
+        let mut running = Running::start(program, arguments)?;
+        *self.keyboard.lock().unwrap_or_else(PoisonError::into_inner) = running.0.stdin.take();
+        let stdout = running.0.stdout.take().context("QEMU has no standard output")?;
+        let stderr = running.0.stderr.take().context("QEMU has no standard error")?;
+        let serial = forward_serial(stdout);
+        let kvm_broke = Arc::new(AtomicBool::new(false));
+        let complaint = collect(stderr, kvm_broke.clone());
+
+        let patience = patience.map(|patience| Instant::now() + patience);
+        let mut transcript = Transcript::new(self.watch.expect.as_deref().unwrap_or_default());
+        let end = self.listen(&mut running, &serial, &mut transcript, patience, &kvm_broke);
+        drop(serial);
+        if transcript.is_within_a_line() && end != Some(End::OutputClosed) {
+            // What follows on the terminal begins on a line of its own. A closed output was reported or is news
+            // to nobody.
+            let _closed = self.output.write_all(b"\n").and_then(|()| self.output.flush());
+        }
+        let status = match end {
+            Some(_) => running.stop(),
+            None => running.0.wait(),
+        }
+        .context("failed to wait for QEMU")?;
+        let complaint = complaint.join().unwrap_or_default();
+        Ok(match end {
+            Some(End::KvmBroke { .. }) => End::KvmBroke { complaint },
+            Some(end) => end,
+            None => End::Exited {
+                code: status.code(),
+                complaint,
+                last_lines: transcript.last_lines(),
+                silent: transcript.is_silent(),
+            },
+        })
+    }
+
+    /// Copies and searches the serial line until QEMU ends (`None`) or there is a reason to stop.
+    fn listen(
+        &mut self,
+        running: &mut Running,
+        serial: &Receiver<Vec<u8>>,
+        transcript: &mut Transcript,
+        patience: Option<Instant>,
+        kvm_broke: &AtomicBool,
+    ) -> Option<End> {
+        loop {
+            match serial.recv_timeout(TICK) {
+                Ok(bytes) => {
+                    if self.output.write_all(&bytes).and_then(|()| self.output.flush()).is_err() {
+                        return Some(End::OutputClosed);
+                    }
+                    if transcript.push(&bytes) {
+                        return Some(End::Expected);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                // The user's own QEMU arguments may have closed the line early.
+                Err(RecvTimeoutError::Disconnected) => match running.0.try_wait() {
+                    Ok(None) => std::thread::sleep(TICK),
+                    Ok(Some(_)) | Err(_) => return None,
+                },
+            }
+            let now = Instant::now();
+            if (self.interrupted)() || self.ctrl_c.load(Ordering::Relaxed) {
+                return Some(End::Interrupted);
+            }
+            if self.deadline.is_some_and(|deadline| now >= deadline) {
+                let after = self.watch.timeout.unwrap_or_default();
+                return Some(End::TimedOut { after, last_lines: transcript.last_lines() });
+            }
+            if kvm_broke.load(Ordering::Relaxed) {
+                return Some(End::KvmBroke { complaint: String::new() });
+            }
+            if transcript.is_silent() && patience.is_some_and(|patience| now >= patience) {
+                return Some(End::Silent);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs a shell script in the place of QEMU.
+    fn run(script: &str, watch: Watch, patience: Option<Duration>) -> (End, String) {
+        let mut output = Vec::new();
+        let end = Session::new(&watch, &|| false, &mut output, false)
+            .run("sh", &["-c".into(), script.into()], patience, Shell::default())
+            .unwrap();
+        (end, String::from_utf8(output).unwrap())
+    }
+
+    fn expect(text: &str) -> Watch {
+        Watch { expect: Some(text.into()), timeout: Some(Duration::from_secs(20)) }
+    }
+
+    #[test]
+    fn the_expected_text_stops_the_machine() {
+        let began = Instant::now();
+        let (end, output) = run("echo rea; echo ready; exec sleep 60", expect("ready"), None);
+        assert_eq!(end, End::Expected);
+        assert_eq!(output, "rea\nready\n");
+        assert!(began.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn a_machine_that_ends_tells_how() {
+        let (end, _) = run("echo last words; echo why >&2; exit 3", expect("ready"), None);
+        let last_lines = "the serial line ended with:\n  | last words".into();
+        assert_eq!(end, End::Exited { code: Some(3), complaint: "why\n".into(), last_lines, silent: false });
+        assert!(!end.accelerator_failed());
+    }
+
+    #[test]
+    fn an_early_death_is_told_from_a_late_one() {
+        let (end, _) =
+            run("echo; echo 'error: failed to set MSR 0x10a' >&2; kill -ABRT $$", Watch::default(), None);
+        assert!(!end.accelerator_failed(), "{end:?}");
+        let (end, _) =
+            run("echo 'error: failed to set MSR 0x10a' >&2; kill -ABRT $$", Watch::default(), None);
+        assert!(end.accelerator_failed(), "{end:?}");
+        assert_eq!(end.cause(), "error: failed to set MSR 0x10a");
+        let (end, _) =
+            run("echo 'failed to initialize kvm: Permission denied' >&2; exit 1", Watch::default(), None);
+        assert!(end.accelerator_failed(), "{end:?}");
+        let (end, _) = run("echo '-foo: invalid option' >&2; exit 1", Watch::default(), None);
+        assert!(!end.accelerator_failed(), "{end:?}");
+        let (end, _) = run("exit 0", Watch::default(), None);
+        assert!(!end.accelerator_failed(), "{end:?}");
+    }
+
+    #[test]
+    fn a_machine_that_kvm_gave_up_on_is_stopped() {
+        let script = "echo SeaBIOS; echo 'KVM internal error. Suberror: 1' >&2; exec sleep 60";
+        let (end, _) = run(script, Watch::default(), None);
+        assert!(end.accelerator_failed(), "{end:?}");
+        assert_eq!(end.cause(), "KVM internal error. Suberror: 1");
+    }
+
+    #[test]
+    fn time_limits_hold_even_if_sigterm_is_ignored() {
+        let watch = Watch { expect: None, timeout: Some(Duration::from_millis(300)) };
+        let (end, _) = run("trap '' TERM; echo up; while :; do sleep 0.2; done", watch, None);
+        assert!(
+            matches!(end, End::TimedOut { ref last_lines, .. } if last_lines.ends_with("| up")),
+            "{end:?}"
+        );
+        let (end, _) = run("exec sleep 60", Watch::default(), Some(Duration::from_millis(100)));
+        assert_eq!(end, End::Silent);
+    }
+
+    #[test]
+    fn a_closed_serial_line_does_not_suspend_the_time_limit() {
+        let watch = Watch { expect: None, timeout: Some(Duration::from_millis(300)) };
+        let (end, output) = run("printf half; exec sleep 60 >&-", watch, None);
+        assert!(matches!(end, End::TimedOut { .. }), "{end:?}");
+        assert_eq!(output, "half\n");
+    }
+
+    #[test]
+    fn an_interruption_stops_the_machine() {
+        let watch = Watch::default();
+        let mut output = Vec::new();
+        let end = Session::new(&watch, &|| true, &mut output, false)
+            .run("sleep", &["60".into()], None, Shell::default())
+            .unwrap();
+        assert_eq!(end, End::Interrupted);
+    }
+
+    #[test]
+    fn a_second_start_is_clean() {
+        let watch = expect("ready");
+        let mut output = Vec::new();
+        let mut session = Session::new(&watch, &|| false, &mut output, false);
+        let first =
+            session.run("sh", &["-c".into(), "kill -ABRT $$".into()], None, Shell::default()).unwrap();
+        assert!(first.accelerator_failed());
+        let second = session.run("sh", &["-c".into(), "echo ready".into()], None, Shell::default()).unwrap();
+        assert_eq!(second, End::Expected);
+    }
+}
