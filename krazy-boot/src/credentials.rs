@@ -22,6 +22,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use crate::hex::Hex;
+
 /// The folder on `/data` of everything below, mode 0700: services have accounts of their own.
 pub const DIRECTORY: &str = "krazy";
 /// The TLS certificate, relative to `/data`.
@@ -116,7 +118,7 @@ impl Token {
 
     /// The text a client sends: `krz_` and 64 lower-case hexadecimal digits.
     pub fn reveal(&self) -> String {
-        format!("{TOKEN_PREFIX}{}", hex(&self.0))
+        format!("{TOKEN_PREFIX}{}", Hex(self.0))
     }
 }
 
@@ -124,7 +126,7 @@ impl FromStr for Token {
     type Err = CredentialError;
     fn from_str(text: &str) -> Result<Self, CredentialError> {
         let digits = text.strip_prefix(TOKEN_PREFIX).ok_or(CredentialError::NotAToken)?;
-        unhex(digits).map(Token).ok_or(CredentialError::NotAToken)
+        digits.parse().map(|Hex(bytes)| Token(bytes)).map_err(|_| CredentialError::NotAToken)
     }
 }
 
@@ -252,8 +254,9 @@ impl UpdateKey {
         let mut keys = Vec::new();
         for (n, line) in text.lines().map(str::trim).enumerate() {
             if !line.is_empty() && !line.starts_with('#') {
-                let key = line.strip_prefix(UPDATE_KEY_PREFIX).and_then(unhex);
-                keys.push(UpdateKey(key.ok_or(CredentialError::NotAnUpdateKey(n + 1))?));
+                let key = line.strip_prefix(UPDATE_KEY_PREFIX).and_then(|digits| digits.parse().ok());
+                let Hex(key) = key.ok_or(CredentialError::NotAnUpdateKey(n + 1))?;
+                keys.push(UpdateKey(key));
             }
         }
         if keys.is_empty() { Err(CredentialError::NoUpdateKey) } else { Ok(keys) }
@@ -262,50 +265,8 @@ impl UpdateKey {
 
 impl fmt::Display for UpdateKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{UPDATE_KEY_PREFIX}{}", hex(&self.0))
+        write!(f, "{UPDATE_KEY_PREFIX}{}", Hex(self.0))
     }
-}
-
-/// Bytes that JSON carries as hexadecimal digits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-struct Hex<const N: usize>([u8; N]);
-
-impl<const N: usize> From<Hex<N>> for String {
-    fn from(bytes: Hex<N>) -> String {
-        hex(&bytes.0)
-    }
-}
-
-impl<const N: usize> TryFrom<String> for Hex<N> {
-    type Error = String;
-    fn try_from(text: String) -> Result<Self, String> {
-        unhex(&text).map(Hex).ok_or_else(|| format!("expected {} hexadecimal digits", 2 * N))
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Exactly `2 * N` lower-case hexadecimal digits. Each value has one spelling, so upper case is refused.
-fn unhex<const N: usize>(digits: &str) -> Option<[u8; N]> {
-    fn nibble(digit: u8) -> Option<u8> {
-        match digit {
-            b'0'..=b'9' => Some(digit - b'0'),
-            b'a'..=b'f' => Some(digit - b'a' + 10),
-            _ => None,
-        }
-    }
-    let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
-    if pairs.len() != N || !rest.is_empty() {
-        return None;
-    }
-    let mut bytes = [0; N];
-    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-        *byte = nibble(*high)? << 4 | nibble(*low)?;
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]

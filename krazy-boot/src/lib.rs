@@ -15,6 +15,8 @@
 //! | partitions 2, 3 | SquashFS, root A and root B | [`layout`] |
 //! | partition 4 | ext4, `/data` | [`layout`] |
 //!
+//! What travels to a device, and how it gets into the slot that does not run, is in [`update`].
+//!
 //! All integers on disk are little-endian. A sector is 512 bytes ([`size::SECTOR_SIZE`]).
 //!
 //! # Names on `/boot`
@@ -28,6 +30,7 @@ pub mod bzimage;
 pub mod capability;
 pub mod cmdline;
 pub mod credentials;
+pub mod hex;
 #[cfg(feature = "ext4")]
 pub mod image;
 pub mod layout;
@@ -39,3 +42,4 @@ pub mod selector;
 pub mod size;
 pub mod slot;
 pub mod slot_area;
+pub mod update;

@@ -74,6 +74,9 @@ pub mod boot_file {
     pub const INITRAMFS: &str = "initramfs";
     /// The kernel command line: one line of text.
     pub const CMDLINE: &str = "cmdline.txt";
+    /// What the slot holds: the manifest of the bundle it came from ([`crate::update::bundle`]). It is removed before
+    /// anything of the slot is changed, and written last.
+    pub const RECORD: &str = "slot.json";
 }
 
 impl Not for Slot {

@@ -1,0 +1,375 @@
+//! The update bundle: one file, or the body of an upload. Format of our own.
+//!
+//! | bytes | content |
+//! |---|---|
+//! | 0 … 3 | magic `KZUB` |
+//! | 4, 5 | format version, 1 |
+//! | 6, 7 | 0 |
+//! | 8 … 11 | length *m* of the manifest, at most [`MAX_JSON`] |
+//! | 12 … 75 | Ed25519 signature |
+//! | 76 … | manifest: JSON, *m* bytes ([`BundleManifest`]) |
+//! | 4 bytes | length *t* of the transport, at most [`MAX_JSON`] |
+//! | *t* bytes | transport: JSON ([`Transport`]) |
+//! | the rest | one [stream](super::delta) per part, back to back in the manifest's order |
+//!
+//! The signature covers [`SIGNED_DOMAIN`] and the manifest's bytes as they stand. The manifest describes what a
+//! slot holds in the end and nothing about how that travels, so one signature serves whole uploads and those
+//! that refer to what a device has. The transport is not signed: a wrong one costs a refused upload, because
+//! every part's hash is compared with the manifest when it is on the disk.
+//!
+//! Nothing in a bundle belongs to one device or one slot, so one bundle serves a fleet: the command line is
+//! given by its parameters, and the device adds its slot and its disk's PARTUUID ([`crate::cmdline`]).
+
+use std::io::{self, Read};
+
+use serde::{Deserialize, Serialize};
+
+use crate::hex::Sha256Hash;
+use crate::size::Bytes;
+use crate::slot::boot_file;
+
+/// The first four bytes.
+pub const MAGIC: [u8; 4] = *b"KZUB";
+
+/// The version of this format. A reader refuses another one.
+pub const FORMAT: u16 = 1;
+
+/// The protocol between host and device. A device refuses bundles that need a higher one.
+pub const PROTOCOL: u32 = 1;
+
+/// The longest manifest and the longest transport, in bytes.
+pub const MAX_JSON: usize = 64 << 10;
+
+/// The longest head: everything before the streams.
+pub const MAX_HEAD: usize = FIXED_LEN + MAX_JSON + 4 + MAX_JSON;
+
+/// What a signature covers before the manifest, so that it means nothing anywhere else.
+pub const SIGNED_DOMAIN: &[u8] = b"cargo krazy update bundle 1\0";
+
+/// The most parts a bundle has.
+pub const MAX_PARTS: usize = 256;
+
+/// The longest name of a part that is a file on `/boot`, without the slot's prefix.
+pub const MAX_NAME: usize = 64;
+
+/// The length of an Ed25519 signature.
+pub const SIGNATURE_LEN: usize = 64;
+
+const FIXED_LEN: usize = 12 + SIGNATURE_LEN;
+
+/// What a slot holds after the update.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BundleManifest {
+    /// [`FORMAT`] of the writer.
+    pub format: u16,
+    /// The appliance's name.
+    pub appliance: String,
+    /// The board it was made for.
+    pub board: String,
+    /// The build id of the root's manifest.
+    pub build_id: String,
+    /// The version of the user's package.
+    pub version: String,
+    /// The lowest [`PROTOCOL`] a device must speak.
+    pub protocol: u32,
+    /// Parameters of the kernel command line, without those that make a slot boot its own root.
+    pub cmdline: Vec<String>,
+    /// Kernel, initramfs, root and further files of the slot, in the order of their streams.
+    pub parts: Vec<Part>,
+}
+
+/// One part of a slot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// What it is.
+    pub kind: PartKind,
+    /// Its length.
+    pub size: Bytes,
+    /// The hash of its content.
+    pub sha256: Sha256Hash,
+}
+
+/// What a part is. In JSON `"kernel"`, `"initramfs"`, `"root"` or `{"boot-file": "NAME"}`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PartKind {
+    /// The kernel image.
+    Kernel,
+    /// The initramfs.
+    Initramfs,
+    /// The root: a SquashFS image, as long as its superblock says.
+    Root,
+    /// A further file of the slot on `/boot`, such as a device tree; its name without the slot's prefix.
+    BootFile(String),
+}
+
+/// How the parts travel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transport {
+    /// One per part, in the manifest's order.
+    pub parts: Vec<PartTransport>,
+}
+
+/// How one part travels.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartTransport {
+    /// The length of its stream.
+    pub stored: Bytes,
+    /// What its stream copies from: the same part of the running slot, which has this hash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<Sha256Hash>,
+}
+
+/// A manifest as it was signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signed {
+    /// The manifest's bytes.
+    pub json: Vec<u8>,
+    /// The signature over [`Signed::message`].
+    pub signature: [u8; SIGNATURE_LEN],
+}
+
+/// Everything before the streams. Comes into being only with a good signature.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// What the slot holds in the end.
+    pub manifest: BundleManifest,
+    /// The same as it was signed.
+    pub signed: Signed,
+    /// How it travels.
+    pub transport: Transport,
+}
+
+/// Why there is no bundle.
+#[derive(Debug, thiserror::Error)]
+pub enum BundleError {
+    /// It ends early, or cannot be read.
+    #[error("failed to read the head of the update bundle")]
+    Read(#[source] io::Error),
+    /// Something else.
+    #[error("this is not an update bundle")]
+    Magic,
+    /// Written by a newer version.
+    #[error("the update bundle has format {0}, this program reads {FORMAT}")]
+    Format(u16),
+    /// More than a reader takes.
+    #[error("the {what} of the update bundle has {len} bytes, at most {MAX_JSON} are allowed")]
+    TooLong {
+        /// `manifest` or `transport`.
+        what: &'static str,
+        /// Its length.
+        len: usize,
+    },
+    /// Not signed by a key that counts.
+    #[error("the signature of the update bundle is not good")]
+    Signature,
+    /// Not JSON of the expected shape.
+    #[error("the {what} of the update bundle is damaged")]
+    Json {
+        /// `manifest` or `transport`.
+        what: &'static str,
+        /// Where.
+        source: serde_json::Error,
+    },
+    /// JSON that makes no sense.
+    #[error("the update bundle makes no sense: {0}")]
+    Content(String),
+}
+
+impl PartKind {
+    /// The name on `/boot` without the slot's prefix; `None` for the root, which has a partition.
+    pub fn boot_name(&self) -> Option<&str> {
+        match self {
+            PartKind::Kernel => Some(boot_file::KERNEL),
+            PartKind::Initramfs => Some(boot_file::INITRAMFS),
+            PartKind::Root => None,
+            PartKind::BootFile(name) => Some(name),
+        }
+    }
+}
+
+/// Prints `kernel`, `initramfs`, `root`, or a boot file's name.
+impl std::fmt::Display for PartKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            PartKind::Kernel => "kernel",
+            PartKind::Initramfs => "initramfs",
+            PartKind::Root => "root",
+            PartKind::BootFile(name) => name,
+        })
+    }
+}
+
+impl BundleManifest {
+    /// Reads a manifest and checks that it describes a slot.
+    pub fn from_json(json: &[u8]) -> Result<Self, BundleError> {
+        #[derive(Deserialize)]
+        struct Header {
+            format: u16,
+        }
+        let what = "manifest";
+        if json.len() > MAX_JSON {
+            return Err(BundleError::TooLong { what, len: json.len() });
+        }
+        let damaged = |source| BundleError::Json { what, source };
+        let header: Header = serde_json::from_slice(json).map_err(damaged)?;
+        if header.format != FORMAT {
+            return Err(BundleError::Format(header.format));
+        }
+        let manifest: BundleManifest = serde_json::from_slice(json).map_err(damaged)?;
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    /// The bytes to sign: JSON on one line, the same for equal manifests.
+    pub fn to_json(&self) -> Result<Vec<u8>, BundleError> {
+        self.check()?;
+        to_json("manifest", self)
+    }
+
+    /// The part of this kind.
+    pub fn part(&self, kind: &PartKind) -> Option<&Part> {
+        self.parts.iter().find(|part| part.kind == *kind)
+    }
+
+    fn check(&self) -> Result<(), BundleError> {
+        let wrong = |text: String| Err(BundleError::Content(text));
+        if self.parts.len() > MAX_PARTS {
+            return wrong(format!("it has {} parts, at most {MAX_PARTS} are allowed", self.parts.len()));
+        }
+        for kind in [PartKind::Kernel, PartKind::Initramfs, PartKind::Root] {
+            if self.part(&kind).is_none() {
+                return wrong(format!("it has no {kind}"));
+            }
+        }
+        for (n, part) in self.parts.iter().enumerate() {
+            if part.size == Bytes(0) {
+                return wrong(format!("{} is empty", part.kind));
+            }
+            // FAT does not tell `A` from `a`.
+            let same = |other: &Part| match (part.kind.boot_name(), other.kind.boot_name()) {
+                (Some(one), Some(two)) => one.eq_ignore_ascii_case(two),
+                (one, two) => one == two,
+            };
+            if self.parts.iter().take(n).any(same) {
+                return wrong(format!("{} is there twice", part.kind));
+            }
+            if let PartKind::BootFile(name) = &part.kind {
+                check_boot_name(name)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A name that stays in its folder, and is none of those the device writes itself.
+fn check_boot_name(name: &str) -> Result<(), BundleError> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
+    let reserved = [boot_file::CMDLINE, boot_file::RECORD].iter().any(|own| own.eq_ignore_ascii_case(name));
+    if name.is_empty() || name.len() > MAX_NAME || name.ends_with('.') || !name.chars().all(plain) || reserved
+    {
+        return Err(BundleError::Content(format!("{name:?} is not the name of a boot file")));
+    }
+    Ok(())
+}
+
+impl Signed {
+    /// What the signature of a manifest covers.
+    pub fn message(json: &[u8]) -> Vec<u8> {
+        [SIGNED_DOMAIN, json].concat()
+    }
+}
+
+impl Head {
+    /// Reads up to the first byte of the streams. `verify` says whether a signature over a message is good; it is
+    /// asked before anything is parsed.
+    pub fn read(
+        reader: &mut impl Read,
+        verify: impl FnOnce(&[u8], &[u8; SIGNATURE_LEN]) -> bool,
+    ) -> Result<Self, BundleError> {
+        let mut fixed = [0; FIXED_LEN];
+        reader.read_exact(&mut fixed).map_err(BundleError::Read)?;
+        if fixed[..4] != MAGIC {
+            return Err(BundleError::Magic);
+        }
+        let format = u16::from_le_bytes([fixed[4], fixed[5]]);
+        if format != FORMAT {
+            return Err(BundleError::Format(format));
+        }
+        let json = read_counted(reader, "manifest", [fixed[8], fixed[9], fixed[10], fixed[11]])?;
+        let mut signature = [0; SIGNATURE_LEN];
+        signature.copy_from_slice(&fixed[12..]);
+        if !verify(&Signed::message(&json), &signature) {
+            return Err(BundleError::Signature);
+        }
+        let manifest = BundleManifest::from_json(&json)?;
+        let mut len = [0; 4];
+        reader.read_exact(&mut len).map_err(BundleError::Read)?;
+        let transport = read_counted(reader, "transport", len)?;
+        let transport = serde_json::from_slice(&transport)
+            .map_err(|source| BundleError::Json { what: "transport", source })?;
+        let head = Head { manifest, signed: Signed { json, signature }, transport };
+        head.check()?;
+        Ok(head)
+    }
+
+    /// The bytes before the streams.
+    pub fn to_bytes(signed: &Signed, transport: &Transport) -> Result<Vec<u8>, BundleError> {
+        let transport = to_json("transport", transport)?;
+        if signed.json.len() > MAX_JSON {
+            return Err(BundleError::TooLong { what: "manifest", len: signed.json.len() });
+        }
+        let mut bytes = Vec::with_capacity(FIXED_LEN + signed.json.len() + 4 + transport.len());
+        bytes.extend(MAGIC);
+        bytes.extend(FORMAT.to_le_bytes());
+        bytes.extend([0; 2]);
+        bytes.extend((signed.json.len() as u32).to_le_bytes());
+        bytes.extend(signed.signature);
+        bytes.extend(&signed.json);
+        bytes.extend((transport.len() as u32).to_le_bytes());
+        bytes.extend(transport);
+        Ok(bytes)
+    }
+
+    /// The length of all streams together.
+    pub fn stored(&self) -> Bytes {
+        // The sum was found to fit when this was read.
+        Bytes(self.transport.parts.iter().map(|part| part.stored.0).sum())
+    }
+
+    fn check(&self) -> Result<(), BundleError> {
+        let (parts, travelling) = (self.manifest.parts.len(), self.transport.parts.len());
+        if parts != travelling {
+            let text = format!("it has {parts} parts, of which {travelling} travel");
+            return Err(BundleError::Content(text));
+        }
+        let stored = self.transport.parts.iter().map(|part| part.stored.0);
+        let size = self.manifest.parts.iter().map(|part| part.size.0);
+        // Far beyond every disk with an MBR, and far below an overflow.
+        if stored.chain(size).any(|len| len > 1 << 42) {
+            return Err(BundleError::Content("a part is larger than a disk".to_owned()));
+        }
+        Ok(())
+    }
+}
+
+fn read_counted(reader: &mut impl Read, what: &'static str, len: [u8; 4]) -> Result<Vec<u8>, BundleError> {
+    let len = u32::from_le_bytes(len) as usize;
+    if len > MAX_JSON {
+        return Err(BundleError::TooLong { what, len });
+    }
+    let mut bytes = vec![0; len];
+    reader.read_exact(&mut bytes).map_err(BundleError::Read)?;
+    Ok(bytes)
+}
+
+fn to_json(what: &'static str, value: &impl Serialize) -> Result<Vec<u8>, BundleError> {
+    let json = serde_json::to_vec(value).map_err(|source| BundleError::Json { what, source })?;
+    if json.len() > MAX_JSON {
+        return Err(BundleError::TooLong { what, len: json.len() });
+    }
+    Ok(json)
+}
+
+#[cfg(test)]
+mod tests;

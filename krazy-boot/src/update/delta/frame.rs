@@ -1,0 +1,128 @@
+//! A zstd frame that arrives in pieces (RFC 8878, section 3.1.1), block by block.
+//!
+//! ruzstd reads from a source that has everything it asks for. Here the lengths of header and blocks are found
+//! first, so that it is asked only when that much is there.
+
+use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
+
+use super::{DeltaError, MAX_WINDOW};
+
+const MAGIC: [u8; 4] = 0xfd2f_b528_u32.to_le_bytes();
+/// No block has more, compressed or not.
+const MAX_BLOCK: usize = 128 << 10;
+const BLOCK_HEADER: usize = 3;
+const CHECKSUM: usize = 4;
+
+pub(super) struct Frame {
+    decoder: FrameDecoder,
+    /// What has arrived of the unit that `next` is about.
+    pending: Vec<u8>,
+    next: Unit,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    Header,
+    Block { checksum: bool },
+    Ended,
+}
+
+impl Frame {
+    pub(super) fn new() -> Self {
+        let mut decoder = FrameDecoder::new();
+        decoder.set_max_window_size(MAX_WINDOW);
+        Frame { decoder, pending: Vec::new(), next: Unit::Header }
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        self.next == Unit::Ended
+    }
+
+    /// Takes the next piece and hands on what it decodes to.
+    pub(super) fn feed(
+        &mut self,
+        mut piece: &[u8],
+        decoded: &mut dyn FnMut(&[u8]) -> Result<(), DeltaError>,
+    ) -> Result<(), DeltaError> {
+        loop {
+            let wanted = self.wanted()?;
+            let missing = wanted.saturating_sub(self.pending.len()).min(piece.len());
+            let (taken, rest) = piece.split_at(missing);
+            self.pending.extend_from_slice(taken);
+            piece = rest;
+            if self.pending.len() < wanted || self.next == Unit::Ended {
+                return if piece.is_empty() { Ok(()) } else { Err(DeltaError::Trailing) };
+            }
+            // With its first bytes there, a unit tells its length.
+            if self.wanted()? == wanted {
+                self.take(decoded)?;
+            }
+        }
+    }
+
+    /// How many bytes of the unit are needed to go on.
+    fn wanted(&self) -> Result<usize, DeltaError> {
+        match self.next {
+            Unit::Header => header_len(&self.pending),
+            Unit::Block { checksum } => block_len(&self.pending, checksum),
+            Unit::Ended => Ok(0),
+        }
+    }
+
+    /// Decodes the unit that is complete in `pending`.
+    fn take(&mut self, decoded: &mut dyn FnMut(&[u8]) -> Result<(), DeltaError>) -> Result<(), DeltaError> {
+        let damaged = |error: &dyn std::fmt::Display| DeltaError::Frame(error.to_string());
+        match self.next {
+            Unit::Header => {
+                self.decoder.init(&self.pending[..]).map_err(|error| damaged(&error))?;
+                self.next = Unit::Block { checksum: self.pending[4] & 4 != 0 };
+            }
+            Unit::Block { .. } => {
+                let one = BlockDecodingStrategy::UptoBlocks(1);
+                let last =
+                    self.decoder.decode_blocks(&self.pending[..], one).map_err(|error| damaged(&error))?;
+                if last {
+                    self.next = Unit::Ended;
+                }
+                if let Some(bytes) = self.decoder.collect() {
+                    decoded(&bytes)?;
+                }
+            }
+            Unit::Ended => {}
+        }
+        self.pending.clear();
+        Ok(())
+    }
+}
+
+/// Magic number, descriptor, and what the descriptor says that follows.
+fn header_len(start: &[u8]) -> Result<usize, DeltaError> {
+    let Some(&descriptor) = start.get(4) else { return Ok(5) };
+    if start[..4] != MAGIC {
+        return Err(DeltaError::Frame("it is not a zstd frame".to_owned()));
+    }
+    if descriptor & 3 != 0 {
+        return Err(DeltaError::Frame("it needs a dictionary".to_owned()));
+    }
+    let single_segment = descriptor >> 5 & 1;
+    let content_size = match (descriptor >> 6, single_segment) {
+        (0, 0) => 0,
+        (0, _) => 1,
+        (power, _) => 1 << power,
+    };
+    Ok(5 + usize::from(1 - single_segment) + content_size)
+}
+
+/// The header of a block, its content, and the checksum after the last one.
+fn block_len(start: &[u8], checksum: bool) -> Result<usize, DeltaError> {
+    let Some(&[one, two, three]) = start.first_chunk() else { return Ok(BLOCK_HEADER) };
+    let header = u32::from_le_bytes([one, two, three, 0]);
+    let size = (header >> 3) as usize;
+    if size > MAX_BLOCK {
+        return Err(DeltaError::Frame(format!("a block has {size} bytes")));
+    }
+    // Type 1 is one byte, repeated.
+    let content = if header >> 1 & 3 == 1 { 1 } else { size };
+    let trailer = if header & 1 == 1 && checksum { CHECKSUM } else { 0 };
+    Ok(BLOCK_HEADER + content + trailer)
+}

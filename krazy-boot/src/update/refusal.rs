@@ -1,0 +1,157 @@
+//! Why a device does not take an update. The API sends the slug in the `type` of a problem (RFC 9457), after
+//! [`TYPE_PREFIX`]; the host tool matches on it.
+
+use std::fmt;
+
+/// What every problem `type` of the API begins with.
+pub const TYPE_PREFIX: &str = "urn:krazy:";
+
+/// Why not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// No trusted key signed it.
+    Signature,
+    /// It is not a bundle, or a newer one, or one that makes no sense.
+    Bundle,
+    /// It is for another board.
+    Board,
+    /// It is for another appliance. `force` allows it.
+    Appliance,
+    /// It needs a newer device protocol.
+    Protocol,
+    /// A part does not fit in the slot.
+    TooLarge,
+    /// Its version is below the owner's floor, which must be lowered first.
+    BelowFloor,
+    /// This build was tried and did not hold. `force` allows it.
+    RejectedBefore,
+    /// This build runs already. `force` allows it.
+    Unchanged,
+    /// Another session is under way. `replace` ends it.
+    SessionActive,
+    /// The running slot is on trial: confirm it, or go back, first.
+    Unconfirmed,
+    /// The other slot is armed. `replace` disarms it.
+    Armed,
+    /// The device does not run from slots of a cargo krazy disk.
+    NoSlots,
+    /// There is no session, or not this one.
+    NoSession,
+    /// The data does not continue where the device is. The problem's `received` says where that is.
+    Offset,
+    /// A stream copies from what the device does not have.
+    Base,
+    /// A stream is damaged, or a part is not what the manifest says. The session is over.
+    Content,
+    /// The disk returns something else than was written to it. The session is over.
+    ReadBack,
+    /// Not everything has been received and verified yet.
+    NotVerified,
+    /// The slot is empty, or was not written to its end.
+    SlotIncomplete,
+}
+
+impl Refusal {
+    /// Every reason.
+    pub const ALL: [Refusal; 20] = [
+        Refusal::Signature,
+        Refusal::Bundle,
+        Refusal::Board,
+        Refusal::Appliance,
+        Refusal::Protocol,
+        Refusal::TooLarge,
+        Refusal::BelowFloor,
+        Refusal::RejectedBefore,
+        Refusal::Unchanged,
+        Refusal::SessionActive,
+        Refusal::Unconfirmed,
+        Refusal::Armed,
+        Refusal::NoSlots,
+        Refusal::NoSession,
+        Refusal::Offset,
+        Refusal::Base,
+        Refusal::Content,
+        Refusal::ReadBack,
+        Refusal::NotVerified,
+        Refusal::SlotIncomplete,
+    ];
+
+    /// The name for programs; it never changes.
+    pub const fn slug(self) -> &'static str {
+        match self {
+            Refusal::Signature => "update-signature",
+            Refusal::Bundle => "update-bundle",
+            Refusal::Board => "update-board",
+            Refusal::Appliance => "update-appliance",
+            Refusal::Protocol => "update-protocol",
+            Refusal::TooLarge => "update-too-large",
+            Refusal::BelowFloor => "update-below-floor",
+            Refusal::RejectedBefore => "update-rejected-before",
+            Refusal::Unchanged => "update-unchanged",
+            Refusal::SessionActive => "update-session-active",
+            Refusal::Unconfirmed => "update-unconfirmed",
+            Refusal::Armed => "update-armed",
+            Refusal::NoSlots => "update-no-slots",
+            Refusal::NoSession => "update-no-session",
+            Refusal::Offset => "update-offset",
+            Refusal::Base => "update-base",
+            Refusal::Content => "update-content",
+            Refusal::ReadBack => "update-read-back",
+            Refusal::NotVerified => "update-not-verified",
+            Refusal::SlotIncomplete => "update-slot-incomplete",
+        }
+    }
+
+    /// The reason a problem's `type` stands for.
+    pub fn from_type(text: &str) -> Option<Refusal> {
+        let slug = text.strip_prefix(TYPE_PREFIX)?;
+        Refusal::ALL.into_iter().find(|refusal| refusal.slug() == slug)
+    }
+
+    /// The reason in a few words.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Refusal::Signature => "No trusted key signed the update",
+            Refusal::Bundle => "Not a usable update bundle",
+            Refusal::Board => "The update is for another board",
+            Refusal::Appliance => "The update is for another appliance",
+            Refusal::Protocol => "The update needs a newer device",
+            Refusal::TooLarge => "The update does not fit",
+            Refusal::BelowFloor => "The update is older than the owner allows",
+            Refusal::RejectedBefore => "This build was tried and did not hold",
+            Refusal::Unchanged => "This build runs already",
+            Refusal::SessionActive => "Another update is under way",
+            Refusal::Unconfirmed => "The running slot is on trial",
+            Refusal::Armed => "The other slot is armed",
+            Refusal::NoSlots => "This device has no slots",
+            Refusal::NoSession => "No such update is under way",
+            Refusal::Offset => "The data does not continue where the device is",
+            Refusal::Base => "The update builds on what the device does not have",
+            Refusal::Content => "The update is damaged",
+            Refusal::ReadBack => "The disk returns something else than was written",
+            Refusal::NotVerified => "The update is not complete yet",
+            Refusal::SlotIncomplete => "The other slot cannot be booted",
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.title())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_lead_back_to_reasons() {
+        for refusal in Refusal::ALL {
+            let text = format!("{TYPE_PREFIX}{}", refusal.slug());
+            assert_eq!(Refusal::from_type(&text), Some(refusal));
+        }
+        assert_eq!(Refusal::from_type("update-board"), None);
+        assert_eq!(Refusal::from_type("urn:krazy:not-found"), None);
+    }
+}
