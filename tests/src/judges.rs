@@ -5,6 +5,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::debian;
+
 /// A program the tests run and the Debian package that has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Judge {
@@ -63,7 +65,7 @@ pub fn is_root() -> Result<bool> {
     Ok(Command::new("id").arg("-u").output().context("failed to run id")?.stdout == b"0\n")
 }
 
-/// Installs what is missing with apt-get, as root or through sudo. Anything else is an error that names the packages.
+/// Installs what is missing; a program that is still missing then is an error that names its package.
 pub fn install_missing() -> Result<()> {
     let mut packages: Vec<_> =
         JUDGES.iter().filter(|judge| find(judge.program).is_none()).map(|judge| judge.package).collect();
@@ -71,32 +73,7 @@ pub fn install_missing() -> Result<()> {
     if packages.is_empty() {
         return Ok(());
     }
-    let list = packages.join(" ");
-    let advice = format!("install these packages and run this command again: {list}");
-    let Some(apt) = find("apt-get") else { bail!("this is not a Debian system; {advice}") };
-    eprintln!("installing {list}");
-    let root = is_root()?;
-    let command = || {
-        let mut command = if root { Command::new(&apt) } else { Command::new("sudo") };
-        if !root {
-            command.arg(&apt);
-        }
-        command.env("DEBIAN_FRONTEND", "noninteractive").args(["-o", "DPkg::Lock::Timeout=300"]);
-        command
-    };
-    let run = |mut command: Command| -> Result<()> {
-        let status = command.status().with_context(|| format!("failed to run {command:?}; {advice}"))?;
-        if !status.success() {
-            bail!("{command:?} ended with {status}; {advice}");
-        }
-        Ok(())
-    };
-    let mut update = command();
-    update.args(["update", "-q"]);
-    run(update)?;
-    let mut install = command();
-    install.args(["install", "-q", "-y", "--no-install-recommends"]).args(&packages);
-    run(install)?;
+    debian::install(&packages)?;
     if let Some(missing) = JUDGES.iter().find(|judge| find(judge.program).is_none()) {
         bail!("{} is still missing after its package {} was installed", missing.program, missing.package);
     }

@@ -7,6 +7,8 @@ use std::sync::LazyLock;
 
 use anyhow::{Context, Result};
 
+use crate::cross;
+
 /// The executable, built once with the release profile: that is what users have.
 static PROGRAM: LazyLock<Result<PathBuf, String>> = LazyLock::new(|| {
     let run = escargot::CargoBuild::new()
@@ -47,6 +49,10 @@ impl Krazy {
             command.env("CARGO_TARGET_DIR", workspace().join("target"));
         }
         command.env_remove("SOURCE_DATE_EPOCH");
+        // The zig that the suite has installed, for a machine without one.
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let folders = std::env::split_paths(&path).chain([cross::zig_folder()]);
+        command.env("PATH", std::env::join_paths(folders)?);
         Ok(command)
     }
 

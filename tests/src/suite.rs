@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::judges;
+use crate::{cross, judges};
 
 /// Runs the whole suite. Arguments are handed to the system tests as libtest filters.
 pub fn main() -> ExitCode {
@@ -28,6 +28,7 @@ fn run(filters: &[OsString]) -> Result<()> {
             "some tests mount file systems and change owners; run the suite as root, in a container for instance"
         );
     }
+    cross::install_missing()?;
     if filters.is_empty() {
         cargo("format", &["fmt", "--all", "--check"], &[])?;
         let lints = ["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"];

@@ -18,7 +18,10 @@ const MIB: u64 = 1 << 20;
 fn image(krazy: &Krazy) -> Result<(PathBuf, Value)> {
     let image = krazy.folder.path().join("hello.img");
     let mut command = krazy.command(["image", "-p", "hello", "--message-format", "json", "-o"])?;
-    let text = String::from_utf8(succeed(command.arg(&image))?.stdout)?;
+    let output = succeed(command.arg(&image))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(!said.contains("glibc"), "the suite brings a toolchain for musl, but it was not used:\n{said}");
+    let text = String::from_utf8(output.stdout)?;
     let last = text.lines().last().context("the program printed no message")?;
     Ok((image, serde_json::from_str(last)?))
 }
