@@ -156,7 +156,7 @@ impl Follower {
 fn kind(kind: ErrorKind) -> Kind {
     match kind {
         ErrorKind::NoSuchService => Kind::NoSuchService,
-        ErrorKind::NotNow | ErrorKind::NotStable => Kind::NotNow,
+        ErrorKind::NotNow | ErrorKind::NotStable | ErrorKind::SlotIncomplete => Kind::NotNow,
         ErrorKind::Malformed => Kind::BadRequest,
         ErrorKind::Version | ErrorKind::Failed => Kind::InitFailed,
     }

@@ -9,6 +9,7 @@
 //! |---|---|---|
 //! | LBA 0 | boot sector code (at most 440 bytes), disk signature, partition table | [`mbr`], [`boot_sector`] |
 //! | LBA 1, 2 | boot selector and its spare copy | [`selector`] |
+//! | LBA 3 | trial note: how far a trial came, and why it failed | [`trial_note`] |
 //! | LBA 64 … 1023 | slot A's load table and what it loads into low memory | [`slot_area`], [`load_table`] |
 //! | LBA 1024 … 1983 | the same for slot B | [`slot_area`] |
 //! | partition 1 | FAT32, `/boot`: per slot a kernel, an initramfs and a command line | [`slot`] |
@@ -42,4 +43,5 @@ pub mod selector;
 pub mod size;
 pub mod slot;
 pub mod slot_area;
+pub mod trial_note;
 pub mod update;

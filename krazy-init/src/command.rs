@@ -17,6 +17,9 @@ usage: init COMMAND
   follow SERVICE                its output as it comes
   boot-rw|boot-ro               mount /boot writable or read-only
   confirm                       keep the slot that runs on trial
+  rollback                      leave a trial for the confirmed slot now; else try the other slot at the next start
+  switch a|b                    try this slot at the next start
+  disarm                        do not try it after all
   reboot|poweroff
 ";
 
@@ -70,6 +73,9 @@ fn parse(words: &[&str]) -> Option<Parsed> {
         ["boot-rw"] => Parsed::Order(Command::RemountBoot { writable: true }),
         ["boot-ro"] => Parsed::Order(Command::RemountBoot { writable: false }),
         ["confirm"] => Parsed::Order(Command::Confirm),
+        ["rollback"] => Parsed::Order(Command::Rollback),
+        ["switch", slot] => Parsed::Order(Command::Switch { slot: slot.parse().ok()? }),
+        ["disarm"] => Parsed::Order(Command::Disarm),
         ["reboot"] => Parsed::Order(Command::Reboot),
         ["poweroff"] => Parsed::Order(Command::Poweroff),
         _ => return None,
@@ -86,6 +92,12 @@ fn execute(parsed: Parsed, out: &mut impl Write) -> Result<(), ClientError> {
             writeln!(out, "kernel {}, init {}, up {} s", info.kernel, info.init, info.uptime)?;
             if let Some(trial) = info.trial {
                 writeln!(out, "on trial, {} s left", trial.deadline)?;
+            }
+            if let Some(slot) = info.armed {
+                writeln!(out, "the next start tries slot {slot}")?;
+            }
+            if let Some(failed) = info.failed_trial {
+                writeln!(out, "slot {} was tried and not confirmed: {}", failed.slot, failed.reason)?;
             }
             if let Some(end) = info.previous_end {
                 writeln!(out, "the previous boot ended {end}")?;

@@ -7,6 +7,7 @@
 //! | [`control`] | the protocol by which others talk to it, with a client for them |
 //! | [`net`] | DHCP, routes, name servers, the time |
 //! | [`output`] | log files and console output of services |
+//! | [`slots`] | which slot is confirmed, what is on trial, and why a trial failed |
 //! | [`linux`] | the thin layer above the kernel |
 //! | [`command`], [`module_helper`] | what the binary does when it is not PID 1 |
 //!
@@ -23,4 +24,5 @@ pub mod module_helper;
 pub mod net;
 pub mod output;
 pub mod role;
+pub mod slots;
 pub mod supervisor;

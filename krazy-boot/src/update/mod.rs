@@ -5,10 +5,12 @@
 //! | [`bundle`] | the signed description of a slot's content, and the file it stands in |
 //! | [`delta`] | how one part travels: data, and copies from what the device has already |
 //! | [`wire`] | the JSON of the API |
+//! | [`history`] | what became of earlier updates |
 //! | [`refusal`] | why a device does not take an update, as both sides name it |
 
 pub mod bundle;
 #[cfg(feature = "update")]
 pub mod delta;
+pub mod history;
 pub mod refusal;
 pub mod wire;

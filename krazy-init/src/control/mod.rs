@@ -11,10 +11,13 @@
 mod client;
 mod status;
 
+use krazy_boot::slot::Slot;
 use serde::{Deserialize, Serialize};
 
 pub use client::{Client, ClientError, LogFollower};
-pub use status::{BootInfo, ExitReason, LogLine, LogStream, Milestones, ServiceState, ServiceStatus, Trial};
+pub use status::{
+    BootInfo, ExitReason, FailedTrial, LogLine, LogStream, Milestones, ServiceState, ServiceStatus, Trial,
+};
 
 /// Where the socket is. Mode 0600, owner root.
 pub const SOCKET: &str = "/run/krazy/control.sock";
@@ -94,6 +97,25 @@ pub enum Command {
     /// Ends the trial of the running slot: from now on it is the confirmed one. Refused with
     /// [`ErrorKind::NotStable`] while a required service is not stable.
     Confirm,
+    /// Makes the slot that does not run boot once, at the next start. Refused with [`ErrorKind::SlotIncomplete`] if
+    /// it could not boot or holds another build, with [`ErrorKind::NotNow`] if the running slot is not confirmed or
+    /// is the one named.
+    Arm {
+        /// The slot.
+        slot: Slot,
+        /// The build id of its root's manifest.
+        build_id: String,
+    },
+    /// [`Command::Arm`] for whatever build that slot holds.
+    Switch {
+        /// The slot.
+        slot: Slot,
+    },
+    /// Forgets a trial that was armed and has not run yet; without one, nothing is to be done.
+    Disarm,
+    /// On trial: restarts the machine, and the confirmed slot boots. Otherwise: [`Command::Switch`] to the slot that
+    /// does not run.
+    Rollback,
     /// Stops everything and restarts the machine. Answered before that begins.
     Reboot,
     /// Stops everything and switches the machine off.
@@ -162,6 +184,8 @@ pub enum ErrorKind {
     NotNow,
     /// The machine is not stable enough to be confirmed.
     NotStable,
+    /// The slot could not boot, or holds another build than the one named.
+    SlotIncomplete,
     /// The kernel refused.
     Failed,
 }

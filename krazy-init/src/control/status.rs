@@ -26,6 +26,12 @@ pub struct BootInfo {
     pub disk: Option<String>,
     /// The trial this boot is, if it is one.
     pub trial: Option<Trial>,
+    /// The slot that boots once at the next start, if one is armed.
+    #[serde(default)]
+    pub armed: Option<Slot>,
+    /// The trial of the other slot that ended with the return to this one, if that is how this boot came about.
+    #[serde(default)]
+    pub failed_trial: Option<FailedTrial>,
     /// Seconds since the kernel started.
     pub uptime: u64,
     /// Whether every required service is stable.
@@ -46,6 +52,17 @@ pub struct BootInfo {
 pub struct Trial {
     /// Seconds until init restarts the machine into the confirmed slot unless someone confirms this one.
     pub deadline: u64,
+}
+
+/// A trial that was not confirmed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedTrial {
+    /// The slot that was tried.
+    pub slot: Slot,
+    /// The build in it; empty if that is not known any more.
+    pub build_id: String,
+    /// Why it failed, as a sentence without its final stop.
+    pub reason: String,
 }
 
 /// Which milestones have been reached.

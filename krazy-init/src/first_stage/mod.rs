@@ -5,9 +5,11 @@
 //! the kernel passed. The initramfs is emptied, so its memory is free.
 //!
 //! Whatever goes wrong is said on the console, and the machine restarts: a trial of a slot whose root does not
-//! start must end, and a machine that lost a disk for a moment deserves another try.
+//! start must end, and a machine that lost a disk for a moment deserves another try. A trial is told about in its
+//! note, so that the slot that runs next can say why.
 
 mod root;
+mod trial;
 
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -17,7 +19,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use krazy_boot::cmdline::{CommandLine, ROOT_PARAMETER};
+use krazy_boot::trial_note::Stage;
 
+use self::trial::Trial;
 use crate::console::Console;
 use crate::linux::block::{Disk, PartUuid};
 use crate::linux::modules::{self, ModuleError, Parameters};
@@ -60,19 +64,23 @@ enum FirstStageError {
 /// Runs the first stage. Does not come back: it becomes `/bin/init`, or restarts the machine.
 pub fn run(arguments: &[OsString]) -> ! {
     crash::guard();
-    let error = match start(arguments) {
+    let mut trial = None;
+    let error = match start(arguments, &mut trial) {
         Ok(never) => match never {},
         Err(error) => error,
     };
     let mut console = Console::open();
     console.say(&format!("{error}"));
+    if let Some(trial) = trial {
+        trial.failed(&error.to_string(), &mut console);
+    }
     console.say(&format!("restarting in {} seconds", FAILURE_PAUSE.as_secs()));
     console.flush(FAILURE_PAUSE);
     std::thread::sleep(FAILURE_PAUSE);
     power::end(End::Reboot)
 }
 
-fn start(arguments: &[OsString]) -> Result<Infallible, FirstStageError> {
+fn start(arguments: &[OsString], trial: &mut Option<Trial>) -> Result<Infallible, FirstStageError> {
     for row in mounts::FIRST_STAGE {
         root::ensure_folder(row.target).map_err(|error| FirstStageError::Mount(row.target, error))?;
         row.apply().map_err(|error| FirstStageError::Mount(row.target, error))?;
@@ -82,12 +90,21 @@ fn start(arguments: &[OsString]) -> Result<Infallible, FirstStageError> {
     let mut console = Console::open();
     let quiet = line.has("quiet");
 
-    load_modules(&mut console, &Parameters::from_command_line(line.as_str()));
+    let parameters = Parameters::from_command_line(line.as_str());
+    load_modules(&mut console, &parameters);
     let wanted = line.get(ROOT_PARAMETER).ok_or_else(|| {
         FirstStageError::CommandLine(format!("the kernel command line has no {ROOT_PARAMETER}= parameter"))
     })?;
     let device = wait_for(wanted)?;
+    *trial = Trial::of(&device, &line);
+    if let Some(trial) = trial {
+        trial.reached(Stage::FirstStage, &mut console);
+    }
     root::mount(&device, line.get("rootfstype")).map_err(|why| FirstStageError::Root(device.clone(), why))?;
+    if let Some(trial) = trial {
+        trial.reached(Stage::RootMounted, &mut console);
+        trial::start_watchdog(Path::new(root::SYSROOT), parameters, &mut console);
+    }
     if !quiet {
         console.say(&format!("the root is {}", device.display()));
     }

@@ -14,7 +14,7 @@ use crate::linux::mounts;
 use crate::linux::uevent::Uevents;
 
 /// Where the root is mounted before the move.
-const SYSROOT: &str = "/sysroot";
+pub const SYSROOT: &str = "/sysroot";
 
 /// File systems a root may have when the command line names none, the usual one first.
 const KINDS: [&str; 3] = ["squashfs", "erofs", "ext4"];

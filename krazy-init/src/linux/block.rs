@@ -64,7 +64,18 @@ impl Disk {
         let device = fs::metadata(path).ok()?.dev();
         let link = format!("/sys/dev/block/{}:{}", libc::major(device), libc::minor(device));
         let target = fs::canonicalize(link).ok()?;
-        let disk = if target.join("partition").exists() { target.parent()? } else { &target };
+        Self::of_device(&target)
+    }
+
+    /// The disk that partition `node` is on; a disk without partitions is its own.
+    pub fn of_partition(node: &Path) -> Option<Self> {
+        let target = fs::canonicalize(Path::new(CLASS).join(node.file_name()?)).ok()?;
+        Self::of_device(&target)
+    }
+
+    /// The disk of a device's folder in sysfs.
+    fn of_device(folder: &Path) -> Option<Self> {
+        let disk = if folder.join("partition").exists() { folder.parent()? } else { folder };
         Some(Disk { name: disk.file_name()?.to_str()?.to_owned() })
     }
 

@@ -14,6 +14,9 @@ pub const STABLE: Duration = Duration::from_secs(10);
 /// From this many ends in a row without stability the service is said to be in a crash loop.
 pub const CRASH_LOOP: u32 = 5;
 
+/// From this many on there is no hope that waiting helps: about a minute after the first.
+pub const HOPELESS: u32 = 10;
+
 /// The pause after the `failures`th end in a row: 100 ms, doubled each time, up to 30 s.
 pub fn pause(failures: u32) -> Duration {
     let doublings = failures.saturating_sub(1).min(16);

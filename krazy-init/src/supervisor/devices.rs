@@ -9,7 +9,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
 use super::wake::{Report, Reporter};
-use crate::linux::modules::{ModuleError, Modules};
+use crate::linux::modules::{self, ModuleError, Modules};
 use crate::linux::process;
 
 /// Hands modaliases to the thread.
@@ -45,7 +45,8 @@ fn run(modules: &Modules, named: &[String], receiver: &Receiver<String>, reporte
         }
     }
     let mut seen = BTreeSet::new();
-    let mut wanted: Vec<String> = present().into_iter().filter(|alias| seen.insert(alias.clone())).collect();
+    let mut wanted: Vec<String> =
+        modules::present_aliases().into_iter().filter(|alias| seen.insert(alias.clone())).collect();
     loop {
         if !wanted.is_empty() {
             load(modules, &wanted, reporter);
@@ -78,30 +79,9 @@ fn load(modules: &Modules, wanted: &[String], reporter: &Reporter) {
 
 /// A module that is part of the kernel may show in sysfs, if it has parameters or a version.
 fn is_built_in(name: &str) -> bool {
-    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let release = modules::release();
     let file = format!("/{}.ko", name.replace('-', "_"));
     Path::new("/sys/module").join(name.replace('-', "_")).exists()
         || fs::read_to_string(format!("/lib/modules/{release}/modules.builtin"))
             .is_ok_and(|text| text.lines().any(|line| line.replace('-', "_").ends_with(&file)))
-}
-
-/// Modaliases of all devices the kernel shows.
-fn present() -> Vec<String> {
-    let mut aliases = Vec::new();
-    let Ok(buses) = fs::read_dir("/sys/bus") else { return aliases };
-    for bus in buses.flatten() {
-        let Ok(devices) = fs::read_dir(bus.path().join("devices")) else { continue };
-        for device in devices.flatten() {
-            if let Ok(alias) = fs::read_to_string(device.path().join("modalias")) {
-                aliases.push(alias.trim().to_owned());
-            }
-        }
-    }
-    // Input devices are on no bus.
-    if let Ok(inputs) = fs::read_dir("/sys/class/input") {
-        let read = |entry: fs::DirEntry| fs::read_to_string(entry.path().join("modalias")).ok();
-        aliases.extend(inputs.flatten().filter_map(read).map(|alias| alias.trim().to_owned()));
-    }
-    aliases.retain(|alias| !alias.is_empty());
-    aliases
 }

@@ -11,10 +11,11 @@
 //! | `requests`, `control_server` | the control socket |
 //! | `devices`, [`wake`] | module loading in a thread, and how threads report |
 //! | [`clock`] | when the wall clock is believed and set |
-//! | `trial` | the boot selector: trial boots, confirmation, the loader's tables |
+//! | `trial`, `attempts` | trials of a slot: arming, deadline, confirmation, why one failed |
 //! | `shutdown` | the end |
 
 pub mod accounts;
+mod attempts;
 pub mod backoff;
 mod boot;
 pub mod clock;

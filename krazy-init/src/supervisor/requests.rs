@@ -68,6 +68,10 @@ impl Runtime {
             }
             Command::RemountBoot { writable } => self.remount_boot(writable),
             Command::Confirm => self.confirm(kernel_clock::since_boot()),
+            Command::Arm { slot, build_id } => self.arm(slot, Some(&build_id)),
+            Command::Switch { slot } => self.arm(slot, None),
+            Command::Disarm => self.disarm(),
+            Command::Rollback => self.roll_back(),
             Command::Reboot => self.end(End::Reboot),
             Command::Poweroff => self.end(End::Poweroff),
         }
@@ -117,7 +121,7 @@ impl Runtime {
         Ok(Reply::Done)
     }
 
-    fn not_ending(&self) -> Result<(), RequestError> {
+    pub(super) fn not_ending(&self) -> Result<(), RequestError> {
         if self.supervisor.is_ending() {
             return Err(error(ErrorKind::NotNow, "the machine is on its way down".to_owned()));
         }
@@ -162,6 +166,8 @@ impl Runtime {
             slot: self.machine.slot,
             disk: self.machine.disk.as_ref().map(|disk| disk.node().display().to_string()),
             trial: self.trial_info(now),
+            armed: self.armed_slot(),
+            failed_trial: self.trial.failed.clone(),
             uptime: now.as_secs(),
             stable: self.supervisor.is_stable(now),
             degraded: self.machine.degraded.clone(),

@@ -162,6 +162,7 @@ impl Runtime {
     /// Begins the end of the machine; repeated, the last wish counts.
     pub fn shut_down(&mut self, end: End, reason: &str) {
         self.console.say(&format!("{end}: {reason}"));
+        self.end_trial(reason);
         shutdown::record(&format!("{end}: {reason}"));
         self.feed(Event::Shutdown(end));
     }
@@ -198,7 +199,7 @@ impl Runtime {
         let now = kernel_clock::since_boot();
         if now >= self.next_feed {
             self.next_feed = now + watchdog::INTERVAL;
-            if let Some(watchdog) = &mut self.watchdog
+            if let Some(watchdog) = self.watchdog.as_mut().filter(|_| !self.trial.over)
                 && let Err(error) = watchdog.feed()
             {
                 self.console.say(&format!("watchdog: {error}"));

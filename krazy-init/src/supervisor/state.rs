@@ -3,6 +3,8 @@
 //!
 //! Time is monotonic, counted from the kernel's start. [`Supervisor::deadline`] says when [`Event::Tick`] is due.
 
+mod stability;
+
 use std::time::Duration;
 
 use krazy_boot::manifest::Restart;
@@ -151,19 +153,6 @@ impl Supervisor {
             _ => None,
         };
         self.services.iter().filter_map(of).min()
-    }
-
-    /// Whether every required service is stable.
-    pub fn is_stable(&self, now: Duration) -> bool {
-        self.begun && self.unstable(now).next().is_none()
-    }
-
-    /// Names of the required services that are not stable.
-    pub fn unstable(&self, now: Duration) -> impl Iterator<Item = &str> {
-        self.services
-            .iter()
-            .filter(move |service| service.rules.required && !service.is_stable(now))
-            .map(|service| service.rules.name.as_str())
     }
 
     /// Services that run and have not said that they are ready.
@@ -388,14 +377,6 @@ impl Service {
     fn spawn(&mut self, id: usize, actions: &mut Vec<Action>) {
         self.state = State::Starting { then: None };
         actions.push(Action::Spawn(id));
-    }
-
-    fn is_stable(&self, now: Duration) -> bool {
-        match &self.state {
-            State::Running { since, ready } => *ready && now >= *since + STABLE,
-            State::Exited => self.last_exit.as_ref().is_some_and(ExitReason::is_success),
-            _ => false,
-        }
     }
 }
 

@@ -68,6 +68,51 @@ fn a_stable_service_starts_again_after_the_shortest_pause() {
 }
 
 #[test]
+fn what_keeps_a_machine_from_being_stable_is_named() {
+    let second = Duration::from_secs(1);
+    let after = vec![After::Service(0), After::Milestone(Milestone::Clock)];
+    let optional = Rules { required: false, ..rules("optional") };
+    let all = vec![
+        rules("a"),
+        Rules { after, ..rules("b") },
+        Rules { announces_ready: true, ..rules("c") },
+        optional,
+    ];
+    let mut supervisor = running(all);
+    let obstacles = |supervisor: &Supervisor, at: Duration| supervisor.obstacles(at).join("; ");
+    assert_eq!(
+        obstacles(&supervisor, second),
+        "service a has not run for 10 s; service b waits for clock; service c is not ready"
+    );
+    act(&mut supervisor, 2000, Event::Exited(0, ExitReason::Signal(9)));
+    act(&mut supervisor, 2000, Event::Stop(2));
+    assert_eq!(
+        obstacles(&supervisor, 2 * second),
+        "service a ended: signal 9; service b waits for a, clock; service c was stopped"
+    );
+}
+
+#[test]
+fn a_required_service_that_keeps_ending_is_hopeless_after_a_while() {
+    let fail_often = |required: bool, times: usize| {
+        let mut supervisor = running(vec![Rules { required, ..rules("a") }]);
+        let mut at = 0;
+        for _ in 0..times {
+            act(&mut supervisor, at, Event::Exited(0, ExitReason::Code(3)));
+            at = u64::try_from(supervisor.deadline().unwrap().as_millis()).unwrap();
+            act(&mut supervisor, at, Event::Tick);
+            act(&mut supervisor, at, Event::Started(0));
+        }
+        (supervisor.hopeless(), at)
+    };
+    assert_eq!(fail_often(false, 20).0, None, "nobody needs it");
+    assert_eq!(fail_often(true, 9).0, None);
+    let (why, at) = fail_often(true, 10);
+    assert_eq!(why.as_deref(), Some("service a keeps ending: exit status 3"));
+    assert!((40_000..90_000).contains(&at), "{at} ms");
+}
+
+#[test]
 fn restart_policies() {
     for (restart, reason, again) in [
         (Restart::Always, ExitReason::Code(0), true),

@@ -1,81 +1,115 @@
-//! The slots' standing: whether this boot is a trial, its confirmation and its deadline, and the boot loader's
-//! tables, which follow the files on `/boot`.
-//!
-//! Only disks with the x86 boot selector are known here; other boards' firmware keeps the standing itself.
+//! Trials of a slot: armed here, run here until a deadline, ended here, and explained here after the way back.
 
-use std::fs::{File, OpenOptions};
-use std::io::Read;
+use std::fs::File;
 use std::time::Duration;
 
-use krazy_boot::boot_fat::BootFat;
-use krazy_boot::mbr::Mbr;
-use krazy_boot::ordered_write::{SectorWrite, write_in_order};
-use krazy_boot::selector::{Selector, SelectorCopies, Standing};
-use krazy_boot::size::Bytes;
-use krazy_boot::slot_area::{self, BootFiles};
+use krazy_boot::selector::Standing;
+use krazy_boot::slot::Slot;
+use krazy_boot::trial_note::Stage;
+use krazy_boot::update::history::{Attempt, Outcome};
 
+use super::attempts;
+use super::requests::error;
 use super::runtime::Runtime;
-use super::state::Supervisor;
-use crate::control::{ErrorKind, Reply, RequestError, Trial};
-use crate::linux::block::Disk;
-use crate::linux::boot_mount;
+use crate::control::{ErrorKind, FailedTrial, Reply, RequestError, Trial};
 use crate::linux::power::End;
+use crate::linux::{boot_mount, kernel_clock};
+use crate::slots::{SlotError, Slots};
 
 /// How long a trial may take until someone confirms it. Within it the required services must have become stable
 /// and the host must have come back to look.
 pub const DEADLINE: Duration = Duration::from_secs(300);
 
-/// What is known about the boot selector.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What is known about the slots and the trial that runs.
+#[derive(Clone, Debug, Default)]
 pub struct TrialState {
+    /// The slots, on a machine that has some.
+    pub slots: Option<Slots>,
     /// When the machine restarts unless this slot is confirmed.
     pub deadline: Option<Duration>,
+    /// The trial was ended: from now on the watchdog is not fed, so that nothing can keep the machine in this slot.
+    pub over: bool,
+    /// The trial that brought the machine back to this slot.
+    pub failed: Option<FailedTrial>,
     /// Whether `/boot` has been writable since the tables were last compared with it.
     pub boot_was_writable: bool,
 }
 
 impl Runtime {
-    /// Reads the selector of the disk that runs.
+    /// Finds out whether this boot is a trial, or the way back from one.
     pub(super) fn begin_trial(&mut self) {
         self.trial.boot_was_writable = self.machine.manifest.boot_writable;
         let (Some(slot), Some(disk)) = (self.machine.slot, self.machine.disk.clone()) else { return };
-        let selector = match read_selector(&disk) {
-            Ok(Some(selector)) => selector,
+        let slots = match Slots::of(&disk, slot) {
+            Ok(Some(slots)) => slots,
             Ok(None) => return,
-            Err(why) => return self.degrade(why),
+            Err(why) => return self.degrade(why.to_string()),
         };
-        match selector.standing(slot) {
-            Standing::Confirmed | Standing::Armed => {}
+        self.trial.slots = Some(slots.clone());
+        match slots.repair() {
+            Ok(false) => {}
+            Ok(true) => self.console.say("the copies of the boot selector differed and were made equal"),
+            Err(why) => self.degrade(format!("the boot selector's copies cannot be made equal: {why}")),
+        }
+        let situation = match slots.situation() {
+            Ok(situation) => situation,
+            Err(why) => return self.degrade(why.to_string()),
+        };
+        match situation.standing {
+            Standing::Confirmed => self.settle_attempt(situation.generation),
+            Standing::Armed => {}
             Standing::OnTrial => {
                 let limit = self.machine.trial_limit.unwrap_or(DEADLINE);
                 self.trial.deadline = Some(limit);
+                // Before anything else can hang; a driver that is a module comes later.
+                self.arm_watchdog();
+                self.tell_trial(Stage::Init, None);
                 self.console.say(&format!(
                     "slot {slot} is on trial: without a confirmation the machine returns to slot {} in {} s",
-                    selector.confirmed,
+                    situation.confirmed,
                     limit.as_secs()
                 ));
             }
-            Standing::Reverted => {
-                self.console.say(&format!("slot {} was tried and not confirmed; back in slot {slot}", !slot));
-            }
+            Standing::Reverted => self.explain(&slots, situation.generation),
             Standing::Unexpected => {
                 self.degrade(format!(
                     "slot {slot} runs although the boot selector names {}",
-                    selector.confirmed
+                    situation.confirmed
                 ));
             }
         }
     }
 
-    /// Ends an unconfirmed trial when its time is up.
+    /// Ends an unconfirmed trial when its time is up, or when a required service will not come up any more.
     pub(super) fn check_trial(&mut self, now: Duration) {
-        if self.trial.deadline.is_some_and(|deadline| now >= deadline) {
-            self.trial.deadline = None;
-            let why = match self.supervisor.is_stable(now) {
-                true => "nobody confirmed the trial in time",
-                false => "required services were not stable when the trial's time was up",
-            };
-            self.shut_down(End::Reboot, why);
+        let Some(deadline) = self.trial.deadline else { return };
+        let why = if now >= deadline {
+            match self.supervisor.obstacles(now) {
+                obstacles if obstacles.is_empty() => "nobody confirmed the trial in time".to_owned(),
+                obstacles => format!("not stable when the trial's time was up: {}", obstacles.join(", ")),
+            }
+        } else {
+            match self.supervisor.hopeless() {
+                Some(why) => why,
+                None => return,
+            }
+        };
+        self.shut_down(End::Reboot, &why);
+    }
+
+    /// The machine is about to end: if this boot is a trial, that is its end.
+    pub(super) fn end_trial(&mut self, why: &str) {
+        if self.trial.deadline.take().is_some() {
+            self.trial.over = true;
+            self.tell_trial(Stage::Ended, Some(why));
+        }
+    }
+
+    fn tell_trial(&mut self, stage: Stage, text: Option<&str>) {
+        if let Some(slots) = &self.trial.slots
+            && let Err(why) = slots.tell(stage, text)
+        {
+            self.degrade(format!("the trial's note cannot be written: {why}"));
         }
     }
 
@@ -83,92 +117,187 @@ impl Runtime {
         self.trial.deadline.map(|deadline| Trial { deadline: deadline.saturating_sub(now).as_secs() })
     }
 
+    /// The slot that is armed. A selector that cannot be read arms none that anybody could rely on.
+    pub(super) fn armed_slot(&self) -> Option<Slot> {
+        let slots = self.trial.slots.as_ref()?;
+        let armed = slots.situation().is_ok_and(|situation| situation.standing == Standing::Armed);
+        armed.then_some(!slots.running)
+    }
+
+    /// Says why the other slot's trial failed, and keeps it on `/data`.
+    fn explain(&mut self, slots: &Slots, generation: u32) {
+        let slot = !slots.running;
+        let note = slots.note(slot, generation);
+        let reason = note.as_ref().map_or_else(|| "it left no word".to_owned(), |note| note.reason());
+        let build_id = note.map(|note| note.build_id).unwrap_or_default();
+        self.console.say(&format!("slot {slot} was tried and not confirmed: {reason}"));
+        self.console.say(&format!("slot {} runs again", slots.running));
+        let attempt = self.attempt(&build_id, slot, generation, Outcome::Failed, Some(reason.clone()));
+        self.trial.failed = Some(FailedTrial { slot, build_id, reason });
+        // Until it is kept, the note and the selector keep it.
+        if self.keep(|history| history.conclude(attempt))
+            && let Err(why) = slots.disarm()
+        {
+            self.degrade(format!("the failed trial stays in the boot selector: {why}"));
+        }
+    }
+
+    /// An attempt that is pending although no trial is: power was cut between two writes.
+    fn settle_attempt(&mut self, generation: u32) {
+        let running = (self.machine.manifest.build_id.clone(), generation.wrapping_sub(1));
+        if attempts::has_pending(&self.machine.data) {
+            self.keep(|history| {
+                for attempt in history.attempts.iter_mut().filter(|it| it.outcome == Outcome::Pending) {
+                    let is_running =
+                        (attempt.build_id.as_str(), attempt.generation) == (running.0.as_str(), running.1);
+                    attempt.outcome = if is_running { Outcome::Confirmed } else { Outcome::Withdrawn };
+                }
+            });
+        }
+    }
+
+    fn attempt(
+        &self,
+        build_id: &str,
+        slot: Slot,
+        generation: u32,
+        outcome: Outcome,
+        reason: Option<String>,
+    ) -> Attempt {
+        let armed_at = kernel_clock::wall().as_secs();
+        Attempt { build_id: build_id.to_owned(), slot, generation, armed_at, outcome, reason }
+    }
+
+    /// Changes the history on `/data`; says so if it cannot, and whether it could.
+    fn keep(&mut self, change: impl FnOnce(&mut krazy_boot::update::history::History)) -> bool {
+        match attempts::change(&self.machine.data, change) {
+            Ok(()) => true,
+            Err(why) => {
+                self.degrade(format!("the history of updates is not kept: {why}"));
+                false
+            }
+        }
+    }
+
     /// Makes the running slot the confirmed one. A slot that is confirmed already stays so.
     pub(super) fn confirm(&mut self, now: Duration) -> Result<Reply, RequestError> {
-        let failed = |message: String| RequestError { kind: ErrorKind::Failed, message };
-        let (Some(slot), Some(disk)) = (self.machine.slot, self.machine.disk.clone()) else {
-            return Err(failed("this machine has no slots".to_owned()));
-        };
-        let selector = read_selector(&disk)
-            .map_err(failed)?
-            .ok_or_else(|| failed(format!("{} has no boot selector", disk.node().display())))?;
-        match selector.standing(slot) {
+        let slots = self.slots()?;
+        let situation = slots.situation().map_err(failed)?;
+        match situation.standing {
             Standing::Confirmed | Standing::Armed | Standing::Reverted => return Ok(Reply::Done),
             Standing::OnTrial | Standing::Unexpected => {}
         }
+        self.not_ending()?;
         if !self.supervisor.is_stable(now) {
-            let message = format!("not confirmed: {}", unstable(&self.supervisor, now).join(", "));
-            return Err(RequestError { kind: ErrorKind::NotStable, message });
+            let message = format!("not confirmed: {}", self.supervisor.obstacles(now).join(", "));
+            return Err(error(ErrorKind::NotStable, message));
         }
-        write(&disk, &selector.confirm(slot).writes()).map_err(failed)?;
+        slots.confirm().map_err(failed)?;
         self.trial.deadline = None;
-        self.console.say(&format!("slot {slot} is confirmed"));
+        self.console.say(&format!("slot {} is confirmed", slots.running));
+        let build_id = self.machine.manifest.build_id.clone();
+        let attempt = self.attempt(&build_id, slots.running, situation.generation, Outcome::Confirmed, None);
+        self.keep(|history| history.conclude(attempt));
         Ok(Reply::Done)
     }
 
-    /// Makes the boot loader's tables of the running slot agree with its files on `/boot`, if those may have been
-    /// changed: the BIOS loads sectors, not files.
-    pub(super) fn sync_boot_tables(&mut self) -> Result<(), String> {
-        let (Some(slot), Some(disk)) = (self.machine.slot, self.machine.disk.clone()) else { return Ok(()) };
-        if !self.trial.boot_was_writable || !matches!(read_selector(&disk), Ok(Some(_))) {
-            return Ok(());
+    /// The other slot boots once, at the next start. `build_id`, if given, must be what it holds.
+    pub(super) fn arm(&mut self, slot: Slot, build_id: Option<&str>) -> Result<Reply, RequestError> {
+        self.not_ending()?;
+        let slots = self.slots()?;
+        let not_now = |message: String| Err(error(ErrorKind::NotNow, message));
+        if slot == slots.running {
+            return not_now(format!("slot {slot} is the one that runs"));
         }
-        let partition = disk.partition(boot_mount::PARTITION).ok_or("there is no boot partition")?;
-        let say = |error: &dyn std::error::Error| chain(error);
-        let folder =
-            File::open(boot_mount::BOOT).map_err(|error| format!("{}: {error}", boot_mount::BOOT))?;
-        rustix::fs::syncfs(&folder).map_err(|error| format!("{}: {error}", boot_mount::BOOT))?;
-        let mut whole =
-            File::open(disk.node()).map_err(|error| format!("{}: {error}", disk.node().display()))?;
-        let mut sector = [0u8; 512];
-        whole.read_exact(&mut sector).map_err(|error| format!("{}: {error}", disk.node().display()))?;
-        let extent = Mbr::decode(&sector).map_err(|error| say(&error))?.layout.boot;
-        let reader = File::open(&partition).map_err(|error| format!("{}: {error}", partition.display()))?;
-        let mut fat = BootFat::open(reader, Bytes(0), extent).map_err(|error| say(&error))?;
-        let files = BootFiles::read(&mut fat, slot).map_err(|error| say(&error))?;
-        let writes = slot_area::refresh_from(&mut whole, slot, &files).map_err(|error| say(&error))?;
+        match slots.situation().map_err(failed)?.standing {
+            Standing::OnTrial => {
+                return not_now(format!("slot {} runs on trial; confirm it or roll it back first", !slot));
+            }
+            Standing::Unexpected => {
+                return not_now(format!("slot {} runs unconfirmed; confirm it first", !slot));
+            }
+            Standing::Confirmed | Standing::Armed | Standing::Reverted => {}
+        }
+        self.sync_boot().map_err(|why| error(ErrorKind::Failed, why))?;
+        let found = slots.examine_other().map_err(failed)?.build_id;
+        if build_id.is_some_and(|wanted| wanted != found) {
+            let message = format!("slot {slot} holds the build {found}");
+            return Err(error(ErrorKind::SlotIncomplete, message));
+        }
+        let generation = slots.arm(&found).map_err(failed)?;
+        self.console.say(&format!("slot {slot} is armed: the next start tries it"));
+        let attempt = self.attempt(&found, slot, generation, Outcome::Pending, None);
+        self.keep(|history| history.begin(attempt));
+        Ok(Reply::Done)
+    }
+
+    /// Forgets a trial that was armed and has not run.
+    pub(super) fn disarm(&mut self) -> Result<Reply, RequestError> {
+        self.not_ending()?;
+        let slots = self.slots()?;
+        let situation = slots.situation().map_err(failed)?;
+        match situation.standing {
+            Standing::Armed => {}
+            Standing::Confirmed | Standing::Reverted => return Ok(Reply::Done),
+            Standing::OnTrial | Standing::Unexpected => {
+                let message = format!("slot {} runs already", slots.running);
+                return Err(error(ErrorKind::NotNow, message));
+            }
+        }
+        slots.disarm().map_err(failed)?;
+        let slot = !slots.running;
+        self.console.say(&format!("slot {slot} is not armed any more"));
+        let build_id = slots.note(slot, situation.generation).map(|note| note.build_id).unwrap_or_default();
+        let attempt = self.attempt(&build_id, slot, situation.generation, Outcome::Withdrawn, None);
+        self.keep(|history| history.conclude(attempt));
+        Ok(Reply::Done)
+    }
+
+    /// On trial: back to the confirmed slot now. Else: the other slot is armed.
+    pub(super) fn roll_back(&mut self) -> Result<Reply, RequestError> {
+        let slots = self.slots()?;
+        if slots.situation().map_err(failed)?.standing == Standing::OnTrial {
+            self.not_ending()?;
+            self.shut_down(End::Reboot, "someone asked to go back to the confirmed slot");
+            return Ok(Reply::Done);
+        }
+        self.arm(!slots.running, None)
+    }
+
+    fn slots(&self) -> Result<Slots, RequestError> {
+        let none = || error(ErrorKind::Failed, "this machine has no slots".to_owned());
+        self.trial.slots.clone().ok_or_else(none)
+    }
+
+    /// Makes the boot loader's tables of the running slot agree with its files on `/boot`, if those may have been
+    /// changed.
+    pub(super) fn sync_boot_tables(&mut self) -> Result<(), String> {
+        let Some(slots) = self.trial.slots.clone().filter(|_| self.trial.boot_was_writable) else {
+            return Ok(());
+        };
+        self.sync_boot()?;
+        let writes = slots.table_changes(slots.running).map_err(|why| why.to_string())?;
         if !writes.is_empty() {
-            write(&disk, &writes)?;
+            slots.write_tables(&writes).map_err(|why| why.to_string())?;
             self.console
                 .say(&format!("the boot loader's tables follow what was changed on {}", boot_mount::BOOT));
         }
         self.trial.boot_was_writable = false;
         Ok(())
     }
-}
 
-/// `None` when the disk has no selector at all: it boots in another way.
-fn read_selector(disk: &Disk) -> Result<Option<Selector>, String> {
-    let node = disk.node();
-    let mut file = File::open(&node).map_err(|error| format!("{}: {error}", node.display()))?;
-    let copies = SelectorCopies::read(&mut file);
-    match copies.selector() {
-        Ok(selector) => Ok(Some(selector)),
-        Err(krazy_boot::selector::SelectorError::Magic(_)) => Ok(None),
-        Err(error) => Err(format!("{}: {}", node.display(), chain(error))),
+    /// Brings what was written on `/boot` to the disk.
+    fn sync_boot(&self) -> Result<(), String> {
+        let context = |error: std::io::Error| format!("{}: {error}", boot_mount::BOOT);
+        let folder = File::open(boot_mount::BOOT).map_err(context)?;
+        rustix::fs::syncfs(&folder).map_err(|error| context(error.into()))
     }
 }
 
-fn write(disk: &Disk, writes: &[SectorWrite]) -> Result<(), String> {
-    let node = disk.node();
-    let context = |error: std::io::Error| format!("{}: {error}", node.display());
-    let mut file = OpenOptions::new().read(true).write(true).open(&node).map_err(context)?;
-    write_in_order(&mut file, writes, |file: &mut File| file.sync_data()).map_err(context)
-}
-
-/// Which required services keep the machine from being stable.
-fn unstable(supervisor: &Supervisor, now: Duration) -> Vec<String> {
-    supervisor.unstable(now).map(|name| format!("service {name} is not stable")).collect()
-}
-
-/// An error with its causes, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text.push_str(": ");
-        text.push_str(&next.to_string());
-        cause = next.source();
-    }
-    text
+fn failed(why: SlotError) -> RequestError {
+    let kind = match why {
+        SlotError::Incomplete(..) => ErrorKind::SlotIncomplete,
+        SlotError::Io(..) | SlotError::Damaged(_) => ErrorKind::Failed,
+    };
+    error(kind, why.to_string())
 }

@@ -5,6 +5,7 @@
 //! not. Compressed modules are not supported; images carry them uncompressed in a compressed file system.
 
 mod glob;
+mod present;
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -13,6 +14,7 @@ use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 pub use glob::matches;
+pub use present::present_aliases;
 
 /// The modules of one kernel release.
 #[derive(Clone, Debug)]
@@ -61,9 +63,7 @@ impl Modules {
 
     /// The modules of the running kernel.
     pub fn running(parameters: Parameters) -> Self {
-        let name = rustix::system::uname();
-        let release = name.release().to_string_lossy().into_owned();
-        Modules::new(Path::new("/lib/modules").join(release), parameters)
+        Modules::new(Path::new("/lib/modules").join(release()), parameters)
     }
 
     /// Names of the modules that drive devices with these modaliases, without those on the blacklist.
@@ -87,24 +87,35 @@ impl Modules {
     /// Loads module `name` after everything it depends on. Not in `modules.dep`, or without its file,
     /// means built in or not in the image; `Ok(false)` says so.
     pub fn load(&self, name: &str) -> Result<bool, ModuleError> {
-        let name = normalized(name);
-        let Some(mut lines) = Lines::open(&self.folder.join("modules.dep"))? else { return Ok(false) };
-        while let Some(line) = lines.next()? {
-            let Some((path, dependencies)) = line.split_once(':') else { continue };
-            if module_name(path) != name {
-                continue;
-            }
-            if !self.folder.join(path).exists() {
-                return Ok(false);
-            }
-            // depmod lists what a module needs before what that needs in turn.
-            for dependency in dependencies.split_ascii_whitespace().rev() {
-                self.insert(dependency)?;
-            }
-            self.insert(path)?;
-            return Ok(true);
+        let Some((path, dependencies)) = self.find(name)? else { return Ok(false) };
+        if !self.folder.join(&path).exists() {
+            return Ok(false);
         }
-        Ok(false)
+        // depmod lists what a module needs before what that needs in turn.
+        for dependency in dependencies.split_ascii_whitespace().rev() {
+            self.insert(dependency)?;
+        }
+        self.insert(&path)?;
+        Ok(true)
+    }
+
+    /// The file of module `name`, relative to the folder of all modules; `None` if `modules.dep` does not list it.
+    pub fn path_of(&self, name: &str) -> io::Result<Option<String>> {
+        Ok(self.find(name)?.map(|(path, _)| path))
+    }
+
+    /// The file of module `name` and the files it needs.
+    fn find(&self, name: &str) -> io::Result<Option<(String, String)>> {
+        let name = normalized(name);
+        let Some(mut lines) = Lines::open(&self.folder.join("modules.dep"))? else { return Ok(None) };
+        while let Some(line) = lines.next()? {
+            if let Some((path, dependencies)) = line.split_once(':')
+                && module_name(path) == name
+            {
+                return Ok(Some((path.to_owned(), dependencies.to_owned())));
+            }
+        }
+        Ok(None)
     }
 
     /// Loads whatever answers to `request`, a module's name or an alias such as `fs-vfat`.
@@ -122,6 +133,11 @@ impl Modules {
     fn insert(&self, path: &str) -> Result<(), ModuleError> {
         insert(&self.folder.join(path), &self.parameters)
     }
+}
+
+/// The running kernel's release.
+pub fn release() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
 }
 
 /// Why a module was not loaded.

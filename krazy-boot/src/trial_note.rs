@@ -1,0 +1,206 @@
+//! The trial note: one sector that tells how far a trial came, so that a failed one can be explained. Format of our
+//! own.
+//!
+//! Init writes it when it arms a trial, the first stage and init of the tried slot bring it up to date, and the
+//! confirmed slot reads it after the way back. It is on no partition, so it works before anything is mounted, and
+//! with `/data` lost. It decides nothing: which slot boots is the [selector](crate::selector)'s business alone, and
+//! a note that is damaged or missing costs the explanation only.
+//!
+//! | bytes | content |
+//! |---|---|
+//! | 0 … 3 | magic `KZTN` |
+//! | 4, 5 | format version, 1 |
+//! | 6 | slot on trial: 0 is A, 1 is B |
+//! | 7 | [`Stage`] |
+//! | 8 … 11 | generation of the selector that armed the trial |
+//! | 12, 13 | length of the build id |
+//! | 14, 15 | length of the text |
+//! | 16 … 79 | build id, UTF-8 |
+//! | 80 … 479 | text, UTF-8 |
+//! | 508 … 511 | CRC-32 (IEEE) of bytes 0 … 507 |
+//!
+//! The rest is zero.
+
+use std::io::{self, Read, Seek, SeekFrom};
+
+use crate::ordered_write::SectorWrite;
+use crate::size::{SECTOR_SIZE, Sectors};
+use crate::slot::Slot;
+
+/// Where the note is.
+pub const SECTOR: Sectors = Sectors(3);
+
+/// The first four bytes.
+pub const MAGIC: [u8; 4] = *b"KZTN";
+
+/// The version this program writes and reads.
+pub const VERSION: u16 = 1;
+
+/// The longest build id kept, in bytes: SHA-256 in hex.
+pub const MAX_BUILD_ID: usize = 64;
+
+/// The longest text kept, in bytes.
+pub const MAX_TEXT: usize = 400;
+
+const BUILD_ID_OFFSET: usize = 16;
+const TEXT_OFFSET: usize = BUILD_ID_OFFSET + MAX_BUILD_ID;
+const CRC_OFFSET: usize = 508;
+
+/// How far a trial came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// It was armed; nothing of the slot has run yet.
+    Armed,
+    /// The slot's kernel runs, and its first stage has found the disk.
+    FirstStage,
+    /// The slot's root is mounted.
+    RootMounted,
+    /// The slot's init runs.
+    Init,
+    /// Init ended the trial; the text says why.
+    Ended,
+}
+
+/// What is known about the trial that was armed last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrialNote {
+    /// The slot on trial.
+    pub slot: Slot,
+    /// [`Selector::generation`](crate::selector::Selector::generation) of the selector that armed it. A note whose
+    /// generation is not the selector's is about another trial.
+    pub generation: u32,
+    /// How far it came.
+    pub stage: Stage,
+    /// The build on trial, at most [`MAX_BUILD_ID`] bytes; what is longer is cut.
+    pub build_id: String,
+    /// What went wrong, if something said so; at most [`MAX_TEXT`] bytes, what is longer is cut.
+    pub text: String,
+}
+
+/// Why a sector is not a note.
+#[derive(Debug, thiserror::Error)]
+pub enum TrialNoteError {
+    /// No note was ever written, or it was overwritten by something else.
+    #[error("sector {sector} holds no trial note", sector = SECTOR.0)]
+    Magic,
+    /// Written by a newer version.
+    #[error("the trial note has version {0}, this program reads {VERSION}")]
+    Version(u16),
+    /// A write that did not end, or damage.
+    #[error("the trial note is damaged")]
+    Damaged,
+    /// The disk could not be read.
+    #[error("failed to read the trial note in sector {sector}", sector = SECTOR.0)]
+    Read(#[source] io::Error),
+}
+
+impl TrialNote {
+    /// The note of a trial that is about to be armed.
+    pub fn armed(slot: Slot, generation: u32, build_id: &str) -> Self {
+        TrialNote {
+            slot,
+            generation,
+            stage: Stage::Armed,
+            build_id: cut(build_id, MAX_BUILD_ID).to_owned(),
+            text: String::new(),
+        }
+    }
+
+    /// The sector as it stands on the disk.
+    pub fn encode(&self) -> [u8; SECTOR_SIZE as usize] {
+        let mut sector = [0; SECTOR_SIZE as usize];
+        sector[..4].copy_from_slice(&MAGIC);
+        sector[4..6].copy_from_slice(&VERSION.to_le_bytes());
+        sector[6] = self.slot.index() as u8;
+        sector[7] = self.stage as u8;
+        sector[8..12].copy_from_slice(&self.generation.to_le_bytes());
+        let texts = [
+            (12, BUILD_ID_OFFSET, cut(&self.build_id, MAX_BUILD_ID)),
+            (14, TEXT_OFFSET, cut(&self.text, MAX_TEXT)),
+        ];
+        for (length, start, text) in texts {
+            sector[length..length + 2].copy_from_slice(&(text.len() as u16).to_le_bytes());
+            sector[start..start + text.len()].copy_from_slice(text.as_bytes());
+        }
+        let crc = crc32fast::hash(&sector[..CRC_OFFSET]);
+        sector[CRC_OFFSET..].copy_from_slice(&crc.to_le_bytes());
+        sector
+    }
+
+    /// Reads the sector.
+    pub fn decode(sector: &[u8; SECTOR_SIZE as usize]) -> Result<Self, TrialNoteError> {
+        if sector[..4] != MAGIC {
+            return Err(TrialNoteError::Magic);
+        }
+        let number = |at: usize| u16::from_le_bytes([sector[at], sector[at + 1]]);
+        if number(4) != VERSION {
+            return Err(TrialNoteError::Version(number(4)));
+        }
+        if sector[CRC_OFFSET..] != crc32fast::hash(&sector[..CRC_OFFSET]).to_le_bytes() {
+            return Err(TrialNoteError::Damaged);
+        }
+        let text = |start: usize, length: u16, longest: usize| {
+            let length = usize::from(length);
+            let bytes = (length <= longest).then(|| &sector[start..start + length])?;
+            std::str::from_utf8(bytes).ok().map(str::to_owned)
+        };
+        let note = || {
+            Some(TrialNote {
+                slot: Slot::ALL.into_iter().find(|slot| slot.index() == usize::from(sector[6]))?,
+                generation: u32::from_le_bytes([sector[8], sector[9], sector[10], sector[11]]),
+                stage: Stage::from_byte(sector[7])?,
+                build_id: text(BUILD_ID_OFFSET, number(12), MAX_BUILD_ID)?,
+                text: text(TEXT_OFFSET, number(14), MAX_TEXT)?,
+            })
+        };
+        note().ok_or(TrialNoteError::Damaged)
+    }
+
+    /// Reads the note of a disk that begins at the reader's position 0.
+    pub fn read(disk: &mut (impl Read + Seek)) -> Result<Self, TrialNoteError> {
+        let mut sector = [0; SECTOR_SIZE as usize];
+        disk.seek(SeekFrom::Start(SECTOR.bytes().0))
+            .and_then(|_| disk.read_exact(&mut sector))
+            .map_err(TrialNoteError::Read)?;
+        Self::decode(&sector)
+    }
+
+    /// What makes this the disk's note.
+    pub fn write(&self) -> SectorWrite {
+        SectorWrite { at: SECTOR, bytes: self.encode().to_vec() }
+    }
+
+    /// Why the trial failed, as a sentence for people without its final stop.
+    pub fn reason(&self) -> String {
+        let without_notice =
+            "without notice: power was cut, or the kernel or the watchdog restarted the machine";
+        match (self.stage, self.text.as_str()) {
+            (Stage::Ended, text) if !text.is_empty() => text.to_owned(),
+            (Stage::Armed, _) => {
+                "the kernel did not reach its first stage: it crashed or hung, or did not find the disk"
+                    .to_owned()
+            }
+            (Stage::FirstStage, "") => format!("it ended {without_notice}, before the root was mounted"),
+            (Stage::RootMounted, "") => format!("it ended {without_notice}, before init ran"),
+            (Stage::Init | Stage::Ended, "") => format!("it ended {without_notice}, while init ran"),
+            (Stage::FirstStage | Stage::RootMounted, text) => format!("the first stage failed: {text}"),
+            (Stage::Init | Stage::Ended, text) => format!("init failed: {text}"),
+        }
+    }
+}
+
+impl Stage {
+    fn from_byte(byte: u8) -> Option<Self> {
+        [Stage::Armed, Stage::FirstStage, Stage::RootMounted, Stage::Init, Stage::Ended]
+            .into_iter()
+            .find(|stage| *stage as u8 == byte)
+    }
+}
+
+/// The longest beginning of `text` of at most `longest` bytes.
+fn cut(text: &str, longest: usize) -> &str {
+    &text[..text.floor_char_boundary(longest)]
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,249 @@
+//! What became of updates: `/data/krazy/updates.json`. Written by init alone, read by admind.
+//!
+//! An attempt is recorded when its trial is armed and concluded when it is confirmed, withdrawn, or found to have
+//! failed. The newest [`MAX_ATTEMPTS`] are kept. The file is replaced as a whole: whoever reads it sees the old one
+//! or the new one.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::slot::Slot;
+
+/// The file, relative to `/data`.
+pub const PATH: &str = "krazy/updates.json";
+
+/// The version of this format. A reader refuses a higher one.
+pub const FORMAT: u32 = 1;
+
+/// How many attempts are kept.
+pub const MAX_ATTEMPTS: usize = 32;
+
+/// The longest file a reader takes.
+const MAX_FILE: u64 = 256 << 10;
+
+/// Attempts to run another build, oldest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct History {
+    format: u32,
+    /// At most [`MAX_ATTEMPTS`].
+    pub attempts: Vec<Attempt>,
+}
+
+/// One trial of a slot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// The build's id in hex, as its manifest has it.
+    pub build_id: String,
+    /// The slot it was tried in.
+    pub slot: Slot,
+    /// Generation of the boot selector that armed it: tells two trials of one build apart.
+    pub generation: u32,
+    /// When it was armed, in seconds since 1970 by the device's clock.
+    pub armed_at: u64,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Why it failed, as a sentence without its final stop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// What became of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// It is armed or running on trial.
+    Pending,
+    /// It was confirmed.
+    Confirmed,
+    /// It was not, and the device went back; there is a reason.
+    Failed,
+    /// It was disarmed before it ran.
+    Withdrawn,
+}
+
+/// Why there is no history to be had.
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryError {
+    /// The file cannot be read or written.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// Not JSON of the expected shape.
+    #[error("the history of updates is damaged: {0}")]
+    Damaged(#[from] serde_json::Error),
+    /// Longer than any that this program writes.
+    #[error("the history of updates is longer than {MAX_FILE} bytes")]
+    TooLong,
+    /// Written by a newer version.
+    #[error("the history of updates has format {0}, this program reads up to {FORMAT}")]
+    TooNew(u32),
+}
+
+impl Default for History {
+    fn default() -> Self {
+        History { format: FORMAT, attempts: Vec::new() }
+    }
+}
+
+impl History {
+    /// Reads the file at `path`; one that does not exist is an empty history.
+    pub fn read(path: &Path) -> Result<Self, HistoryError> {
+        let mut bytes = Vec::new();
+        match File::open(path) {
+            Ok(file) => file.take(MAX_FILE + 1).read_to_end(&mut bytes)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(History::default()),
+            Err(error) => return Err(error.into()),
+        };
+        if bytes.len() as u64 > MAX_FILE {
+            return Err(HistoryError::TooLong);
+        }
+        Self::from_json(&bytes)
+    }
+
+    /// Reads the content of the file.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, HistoryError> {
+        #[derive(Deserialize)]
+        struct Header {
+            format: u32,
+        }
+        let header: Header = serde_json::from_slice(bytes)?;
+        if header.format > FORMAT {
+            return Err(HistoryError::TooNew(header.format));
+        }
+        let mut history: History = serde_json::from_slice(bytes)?;
+        history.bound();
+        Ok(history)
+    }
+
+    /// Replaces the file at `path`, durably: a temporary file beside it, synced, renamed, and the folder synced.
+    pub fn write(&self, path: &Path) -> Result<(), HistoryError> {
+        let bytes = serde_json::to_vec(self)?;
+        let new = path.with_extension("new");
+        let mut file = OpenOptions::new().create(true).truncate(true).write(true).open(&new)?;
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+        fs::rename(&new, path)?;
+        if let Some(folder) = path.parent() {
+            File::open(folder)?.sync_all()?;
+        }
+        Ok(())
+    }
+
+    /// Adds an attempt that begins. Earlier ones that are still pending were never concluded, which only a power
+    /// cut between two writes brings about; they are withdrawn.
+    pub fn begin(&mut self, attempt: Attempt) {
+        for earlier in &mut self.attempts {
+            if earlier.outcome == Outcome::Pending {
+                earlier.outcome = Outcome::Withdrawn;
+            }
+        }
+        self.attempts.push(attempt);
+        self.bound();
+    }
+
+    /// Concludes an attempt, given with its outcome. One that is not there is added: `/data` may have been
+    /// replaced, or full, when it began. One that is concluded already stays as it is.
+    pub fn conclude(&mut self, concluded: Attempt) {
+        let same = |attempt: &&mut Attempt| {
+            (attempt.generation, attempt.slot, &attempt.build_id)
+                == (concluded.generation, concluded.slot, &concluded.build_id)
+        };
+        match self.attempts.iter_mut().rev().find(same) {
+            Some(attempt) if attempt.outcome == Outcome::Pending => {
+                attempt.outcome = concluded.outcome;
+                attempt.reason = concluded.reason;
+            }
+            Some(_) => {}
+            None => {
+                self.attempts.push(concluded);
+                self.bound();
+            }
+        }
+    }
+
+    /// The last attempt of `build_id`, if it failed.
+    pub fn failure_of(&self, build_id: &str) -> Option<&Attempt> {
+        let last = self.attempts.iter().rev().find(|attempt| attempt.build_id == build_id);
+        last.filter(|attempt| attempt.outcome == Outcome::Failed)
+    }
+
+    fn bound(&mut self) {
+        let surplus = self.attempts.len().saturating_sub(MAX_ATTEMPTS);
+        self.attempts.drain(..surplus);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn attempt(generation: u32, outcome: Outcome) -> Attempt {
+        let reason = (outcome == Outcome::Failed).then(|| "nobody confirmed in time".to_owned());
+        Attempt { build_id: "ab".into(), slot: Slot::B, generation, armed_at: 1_800_000_000, outcome, reason }
+    }
+
+    #[test]
+    fn the_file_is_as_documented_and_replaced_as_a_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("updates.json");
+        assert_eq!(History::read(&path).unwrap(), History::default());
+        let mut history = History::default();
+        history.begin(attempt(3, Outcome::Pending));
+        history.write(&path).unwrap();
+        assert_eq!(
+            fs::read_to_string(&path).unwrap(),
+            r#"{"format":1,"attempts":[{"build_id":"ab","slot":"b","generation":3,"armed_at":1800000000,"outcome":"pending"}]}"#
+        );
+        assert_eq!(History::read(&path).unwrap(), history);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn an_attempt_is_concluded_once() {
+        let mut history = History::default();
+        history.begin(attempt(3, Outcome::Pending));
+        history.conclude(attempt(3, Outcome::Failed));
+        history.conclude(attempt(3, Outcome::Confirmed));
+        assert_eq!(history.attempts, [attempt(3, Outcome::Failed)]);
+        assert!(history.failure_of("ab").is_some() && history.failure_of("cd").is_none());
+        // Tried again by force, and kept.
+        history.begin(attempt(5, Outcome::Pending));
+        history.conclude(attempt(5, Outcome::Confirmed));
+        assert!(history.failure_of("ab").is_none());
+        // Begun when `/data` was another one.
+        history.conclude(attempt(9, Outcome::Failed));
+        assert_eq!(history.attempts.len(), 3);
+    }
+
+    #[test]
+    fn it_stays_short_and_forgotten_trials_end() {
+        let mut history = History::default();
+        for generation in 0..100 {
+            history.begin(attempt(generation, Outcome::Pending));
+        }
+        assert_eq!(history.attempts.len(), MAX_ATTEMPTS);
+        let pending = history.attempts.iter().filter(|attempt| attempt.outcome == Outcome::Pending);
+        assert_eq!(pending.map(|attempt| attempt.generation).collect::<Vec<_>>(), [99]);
+    }
+
+    #[test]
+    fn newer_and_endless_files_are_named() {
+        let newer = History::from_json(br#"{"format":2,"tries":7}"#).unwrap_err();
+        assert_eq!(newer.to_string(), "the history of updates has format 2, this program reads up to 1");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("updates.json");
+        fs::write(&path, vec![b' '; MAX_FILE as usize + 1]).unwrap();
+        assert!(matches!(History::read(&path), Err(HistoryError::TooLong)));
+    }
+
+    proptest! {
+        #[test]
+        fn reading_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = History::from_json(&bytes);
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Whether the machine does what it is there for: the question a trial is decided by.
+
+use std::time::Duration;
+
+use super::{Service, State, Supervisor};
+use crate::control::ExitReason;
+use crate::supervisor::backoff::{self, STABLE};
+
+impl Supervisor {
+    /// Whether every required service is stable.
+    pub fn is_stable(&self, now: Duration) -> bool {
+        self.begun && self.unstable(now).next().is_none()
+    }
+
+    /// What keeps the machine from being stable, one phrase for each required service.
+    pub fn obstacles(&self, now: Duration) -> Vec<String> {
+        self.unstable(now).map(|service| self.obstacle(service)).collect()
+    }
+
+    /// Why the machine will not become stable by waiting: a required service has been ending again and again for as
+    /// long as its pauses have grown.
+    pub fn hopeless(&self) -> Option<String> {
+        let is_hopeless =
+            |service: &&Service| service.rules.required && service.failures >= backoff::HOPELESS;
+        self.services.iter().find(is_hopeless).map(|service| self.obstacle(service))
+    }
+
+    fn unstable(&self, now: Duration) -> impl Iterator<Item = &Service> {
+        self.services.iter().filter(move |service| service.rules.required && !service.is_stable(now))
+    }
+
+    fn obstacle(&self, service: &Service) -> String {
+        let name = &service.rules.name;
+        let last = service.last_exit.as_ref().map_or_else(String::new, |exit| format!(": {exit}"));
+        match &service.state {
+            _ if service.failures >= backoff::CRASH_LOOP => format!("service {name} keeps ending{last}"),
+            State::Waiting { .. } => {
+                let missing: Vec<String> =
+                    self.missing(service).into_iter().map(|after| self.name(after)).collect();
+                format!("service {name} waits for {}", missing.join(", "))
+            }
+            State::Running { ready: false, .. } => format!("service {name} is not ready"),
+            State::Running { .. } => format!("service {name} has not run for {} s", STABLE.as_secs()),
+            State::Stopping { .. } | State::Stopped => format!("service {name} was stopped"),
+            State::Starting { .. } | State::Backoff { .. } | State::Exited => {
+                format!("service {name} ended{last}")
+            }
+        }
+    }
+}
+
+impl Service {
+    pub(super) fn is_stable(&self, now: Duration) -> bool {
+        match &self.state {
+            State::Running { since, ready } => *ready && now >= *since + STABLE,
+            State::Exited => self.last_exit.as_ref().is_some_and(ExitReason::is_success),
+            _ => false,
+        }
+    }
+}
