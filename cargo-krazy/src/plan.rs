@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use krazy_boot::layout::DiskLayout;
 use krazy_boot::manifest::{Restart, ServiceSettings};
+use krazy_boot::network::NetworkSettings;
 use krazy_boot::size::Bytes;
 use serde::Serialize;
 
@@ -64,6 +65,7 @@ impl Plan {
             services: &appliance.services,
             files: &appliance.files,
             compression_level: appliance.compression_level,
+            network: &appliance.network,
             boot_writable: appliance.boot_writable,
         }
     }
@@ -136,6 +138,8 @@ struct Message<'a> {
     services: &'a BTreeMap<String, ServiceSettings>,
     files: &'a BTreeMap<String, PathBuf>,
     compression_level: i32,
+    #[serde(skip_serializing_if = "NetworkSettings::is_empty")]
+    network: &'a NetworkSettings,
     boot_writable: bool,
 }
 

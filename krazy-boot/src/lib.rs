@@ -38,6 +38,7 @@ pub mod layout;
 pub mod load_table;
 pub mod manifest;
 pub mod mbr;
+pub mod network;
 pub mod ordered_write;
 pub mod selector;
 pub mod size;

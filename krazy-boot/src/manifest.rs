@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::network::NetworkSettings;
 use crate::size::Bytes;
 
 /// Where the manifest is in the root, without the leading slash.
@@ -44,6 +45,9 @@ pub struct Manifest {
     /// Kernel modules to load at boot besides those that devices ask for.
     #[serde(default)]
     pub modules: Vec<String>,
+    /// Addresses, name and time servers that are the same on every device.
+    #[serde(default, skip_serializing_if = "NetworkSettings::is_empty")]
+    pub network: NetworkSettings,
 }
 
 /// A kernel's identity.
@@ -111,6 +115,12 @@ pub struct ServiceSettings {
     pub sandbox: bool,
     /// Capabilities it keeps although it is not root: `net-admin`, `sys-time`; see [`crate::capability`].
     pub capabilities: Vec<String>,
+    /// Further groups: names of accounts, whose logs it may then read, or [`CONTROL_GROUP`].
+    pub groups: Vec<String>,
+    /// Device nodes it may read and write, such as `/dev/ttyUSB*`.
+    pub devices: Vec<String>,
+    /// Whether its output is kept on `/data` too, where it outlives a restart.
+    pub persistent_log: bool,
     /// The most memory it may use; beyond it, it is ended and started again.
     pub memory_limit: Option<Bytes>,
     /// The most processes and threads.
@@ -136,6 +146,9 @@ impl Default for ServiceSettings {
             ready: Ready::Started,
             sandbox: true,
             capabilities: Vec::new(),
+            groups: Vec::new(),
+            devices: Vec::new(),
+            persistent_log: false,
             memory_limit: None,
             task_limit: None,
             file_limit: None,
@@ -143,6 +156,9 @@ impl Default for ServiceSettings {
         }
     }
 }
+
+/// The group whose members may talk to init.
+pub const CONTROL_GROUP: &str = "krazy";
 
 /// Milestones that may stand in `after` beside service names.
 pub const MILESTONES: [&str; 3] = ["network", "clock", "data"];
@@ -272,6 +288,7 @@ mod tests {
             services: vec![Service { name: "hello".into(), program, settings: ServiceSettings::default() }],
             boot_writable: false,
             modules: Vec::new(),
+            network: NetworkSettings::default(),
         }
     }
 

@@ -1,4 +1,5 @@
-//! `/bin/init` as a command: what root can ask the running init from a shell or a script.
+//! `/bin/init` as a command, which is also `/sbin/krazy`: what root, and services in the group `krazy`, can ask the
+//! running init.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -7,7 +8,7 @@ use std::process::ExitCode;
 use crate::control::{Client, ClientError, Command, LogStream, ServiceStatus};
 
 const USAGE: &str = "\
-usage: init COMMAND
+usage: krazy COMMAND
   boot                          what was booted and in what condition it is
   list                          all services
   status SERVICE                one service
@@ -20,7 +21,7 @@ usage: init COMMAND
   rollback                      leave a trial for the confirmed slot now; else try the other slot at the next start
   switch a|b                    try this slot at the next start
   disarm                        do not try it after all
-  reboot|poweroff
+  reboot|poweroff|halt
 ";
 
 /// How many lines `log` shows unless told otherwise.
@@ -78,6 +79,7 @@ fn parse(words: &[&str]) -> Option<Parsed> {
         ["disarm"] => Parsed::Order(Command::Disarm),
         ["reboot"] => Parsed::Order(Command::Reboot),
         ["poweroff"] => Parsed::Order(Command::Poweroff),
+        ["halt"] => Parsed::Order(Command::Halt),
         _ => return None,
     })
 }

@@ -10,7 +10,7 @@ use krazy_boot::manifest::{self, Manifest, Program, Service};
 use krazy_boot::slot::Slot;
 use sha2::{Digest, Sha256};
 
-use crate::config::Appliance;
+use crate::config::{Appliance, OWN_INIT};
 use crate::digest::hex;
 use crate::failure::{Exit, Failure};
 use crate::install::{Installation, Installed};
@@ -110,6 +110,7 @@ fn manifest(
         services,
         boot_writable: appliance.boot_writable,
         modules: appliance.modules.clone(),
+        network: appliance.network.clone(),
     };
     manifest.build_id = build_id(&manifest, appliance, &installation.first_stage, modules)?;
     Ok(manifest)
@@ -165,6 +166,10 @@ fn root(
     let text = |text: &str| Entry::file(Content::Bytes(text.as_bytes().to_vec()));
     tree.add("/etc/hosts", text("127.0.0.1 localhost\n::1 localhost\n"), "cargo krazy")?;
     tree.add("/etc/resolv.conf", Entry::symlink("/run/resolv.conf"), "cargo krazy")?;
+    if appliance.init == OWN_INIT {
+        // A service that may talk to init finds the client on its PATH.
+        tree.add("/sbin/krazy", Entry::symlink("/bin/init"), "cargo krazy")?;
+    }
     let json = Entry::file(Content::Bytes(manifest.to_json()));
     tree.add(&format!("/{}", manifest::PATH), json, "cargo krazy")?;
     add_modules(&mut tree, kernel, modules)?;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use krazy_boot::layout::PartitionSizes;
 use krazy_boot::manifest::ServiceSettings;
+use krazy_boot::network::NetworkSettings;
 use serde::Serialize;
 
 use crate::board::Board;
@@ -49,6 +50,8 @@ pub struct Appliance {
     pub cmdline: Vec<String>,
     /// Modules to carry besides the board's, and to load at boot.
     pub modules: Vec<String>,
+    /// Addresses that are the same on every device.
+    pub network: NetworkSettings,
     /// Whether `/boot` is mounted writable from the start.
     pub boot_writable: bool,
     /// `--locked`: a lock file of the workspace that is missing or stale is an error instead of being written.

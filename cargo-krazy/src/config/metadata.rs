@@ -9,11 +9,12 @@ use std::str::FromStr;
 
 use krazy_boot::layout::PartitionSizes;
 use krazy_boot::manifest::ServiceSettings;
+use krazy_boot::network::NetworkSettings;
 use krazy_boot::size::Bytes;
 use serde_json::Value;
 
 use super::table::Table;
-use super::{Install, KernelSource, OWN_INIT, crate_spec, files, kernel, names, schema, service};
+use super::{Install, KernelSource, OWN_INIT, crate_spec, files, kernel, names, network, schema, service};
 use crate::board::{BOARDS, Board};
 use crate::failure::Failure;
 
@@ -66,6 +67,8 @@ pub struct Settings {
     pub cmdline: Vec<String>,
     /// `modules`.
     pub modules: Vec<String>,
+    /// `network`.
+    pub network: NetworkSettings,
     /// `boot-writable`.
     pub boot_writable: bool,
 }
@@ -91,6 +94,7 @@ impl Settings {
             kernel: kernel::default(board),
             cmdline: Vec::new(),
             modules: Vec::new(),
+            network: NetworkSettings::default(),
             boot_writable: false,
         }
     }
@@ -155,6 +159,9 @@ impl Settings {
                 })?;
             }
             self.modules = modules;
+        }
+        if let Some(table) = table.table("network")? {
+            network::apply(&table, &mut self.network)?;
         }
         set(&mut self.boot_writable, table.boolean("boot-writable")?);
         Ok(())

@@ -12,6 +12,7 @@ mod kernel;
 mod layers;
 mod metadata;
 mod names;
+mod network;
 mod own_crate;
 mod own_programs;
 mod package;

@@ -130,6 +130,7 @@ fn resolve(metadata: &Metadata, package: &Package, request: &Request) -> Result<
         kernel: settings.kernel,
         cmdline: settings.cmdline,
         modules: settings.modules,
+        network: settings.network,
         boot_writable: settings.boot_writable,
         locked: request.locked,
         offline: request.offline,

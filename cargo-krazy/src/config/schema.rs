@@ -46,6 +46,7 @@ pub static APPLIANCE: &[Key] = &[
     key("kernel", "\"debian\" or TABLE", "where the kernel comes from [default: debian]"),
     key("cmdline", "STRING or [STRING]", "kernel parameters after the board's"),
     key("modules", "[STRING]", "kernel modules to carry and to load at boot, besides those of the board"),
+    key("network", "TABLE", "fixed addresses, name and time servers of every device [default: DHCP]"),
     key("boot-writable", "BOOL", "mount /boot writable from the start [default: false]"),
     key("board", "TABLE", "NAME: any of these keys, for the board NAME only"),
 ];
@@ -91,6 +92,9 @@ pub static SERVICE: &[Key] = &[
     ),
     key("sandbox", "BOOL", "may write to its HOME, /tmp and devices only [default: true]"),
     key("capabilities", "[STRING]", "rights of root it keeps, such as `net-admin`"),
+    key("groups", "[STRING]", "accounts whose logs it may read; `krazy`: may talk to init, as root does"),
+    key("devices", "[STRING]", "device nodes it may read and write, such as \"/dev/ttyUSB*\""),
+    key("persistent-log", "BOOL", "keep its output on /data too [default: false]"),
     key("memory-limit", "SIZE", "the most memory [default: all]"),
     key(
         "task-limit",
@@ -99,6 +103,23 @@ pub static SERVICE: &[Key] = &[
     ),
     key("file-limit", "NUMBER", "the most open files [default: 1024, which it may raise]"),
     key("cpu-weight", "1..10000", "its share of a busy CPU [default: 100]"),
+];
+
+/// Keys of `network`.
+pub static NETWORK: &[Key] = &[
+    key(
+        "interfaces",
+        "TABLE",
+        "NAME = { address = \"10.0.0.5/24\", gateway = \"10.0.0.1\" }; others have DHCP",
+    ),
+    key("dns", "[ADDRESS]", "name servers, before those of DHCP"),
+    key("ntp", "[HOST]", "time servers, instead of all others"),
+];
+
+/// Keys of an interface.
+pub static INTERFACE: &[Key] = &[
+    key("address", "ADDRESS/PREFIX", "IPv4 address with prefix length"),
+    key("gateway", "ADDRESS", "the default route [default: none]"),
 ];
 
 /// Keys of `kernel` as a table.
@@ -118,6 +139,8 @@ pub fn reference() -> String {
         ("[package.metadata.krazy]", APPLIANCE),
         ("[package.metadata.krazy.install.NAME]", INSTALL),
         ("[package.metadata.krazy.service.NAME]", SERVICE),
+        ("[package.metadata.krazy.network]", NETWORK),
+        ("[package.metadata.krazy.network.interfaces.NAME]", INTERFACE),
         ("[package.metadata.krazy.kernel]", KERNEL),
     ] {
         // Writing to a String cannot fail.
@@ -136,7 +159,7 @@ mod tests {
     #[test]
     fn no_key_stands_twice_and_all_are_in_the_reference() {
         let reference = reference();
-        for keys in [APPLIANCE, INSTALL, SERVICE, KERNEL] {
+        for keys in [APPLIANCE, INSTALL, SERVICE, NETWORK, INTERFACE, KERNEL] {
             for (index, key) in keys.iter().enumerate() {
                 assert!(keys[..index].iter().all(|other| other.name != key.name), "{}", key.name);
                 assert!(reference.contains(&format!("    {} = {}", key.name, key.value)), "{}", key.name);

@@ -91,6 +91,24 @@ fn rights(table: &Table<'_>, settings: &mut ServiceSettings) -> Result<(), Failu
         }
         settings.capabilities = names;
     }
+    if let Some(groups) = table.strings("groups")? {
+        for group in &groups {
+            names::account(group).map_err(|expected| {
+                table.invalid("groups", format!("has {group:?} instead of {expected}"))
+            })?;
+        }
+        settings.groups = groups;
+    }
+    if let Some(devices) = table.strings("devices")? {
+        let device = |path: &&String| names::device_path(path).is_err() || !path.starts_with("/dev/");
+        if let Some(wrong) = devices.iter().find(device) {
+            return Err(table.invalid("devices", format!("has {wrong:?}, which is no path below /dev")));
+        }
+        settings.devices = devices;
+    }
+    if let Some(persistent) = table.boolean("persistent-log")? {
+        settings.persistent_log = persistent;
+    }
     if let Some(limit) = table.parsed("memory-limit", memory)? {
         settings.memory_limit = Some(limit);
     }

@@ -63,6 +63,7 @@ fn manifest() -> Manifest {
         kernel: Kernel { release: "6.12.57".into(), origin: "debian".into(), sha256: "22".repeat(32) },
         init: program("krazy-init"),
         services: vec![service("rain"), service("wind")],
+        network: Default::default(),
         boot_writable: false,
         modules: Vec::new(),
     }

@@ -51,6 +51,7 @@ impl Workspace {
             kernel: KernelSource::Path("kernel".into()),
             cmdline: Vec::new(),
             modules: Vec::new(),
+            network: Default::default(),
             boot_writable: false,
             locked: false,
             offline: true,

@@ -102,6 +102,7 @@ fn manifest() -> Manifest {
         services: Vec::new(),
         boot_writable: false,
         modules: Vec::new(),
+        network: Default::default(),
     }
 }
 

@@ -1,4 +1,5 @@
-//! The control socket: how root asks the running init what goes on and tells it what to do.
+//! The control socket: how root, and services in the group `krazy`, ask the running init what goes on and tell it
+//! what to do.
 //!
 //! A client connects to [`SOCKET`], writes one [`Request`] as a line of JSON and reads one [`Response`] line. The
 //! connection stays open for further requests, answered in order. After a [`Command::Logs`] with `follow` the
@@ -19,7 +20,7 @@ pub use status::{
     BootInfo, ExitReason, FailedTrial, LogLine, LogStream, Milestones, ServiceState, ServiceStatus, Trial,
 };
 
-/// Where the socket is. Mode 0600, owner root.
+/// Where the socket is. Mode 0660, owner root, group `krazy`; in a folder of the same owners.
 pub const SOCKET: &str = "/run/krazy/control.sock";
 
 /// The version of the protocol.
@@ -120,6 +121,8 @@ pub enum Command {
     Reboot,
     /// Stops everything and switches the machine off.
     Poweroff,
+    /// Stops everything and halts: the machine stays on and does nothing any more.
+    Halt,
 }
 
 /// What init answers: `{"version":1,"ok":"done"}` or `{"version":1,"error":{"kind":…,"message":…}}`.

@@ -11,6 +11,8 @@ pub enum End {
     Reboot,
     /// It is switched off.
     Poweroff,
+    /// It stays on and does nothing any more.
+    Halt,
 }
 
 impl fmt::Display for End {
@@ -18,6 +20,7 @@ impl fmt::Display for End {
         f.pad(match self {
             End::Reboot => "restarting",
             End::Poweroff => "switching off",
+            End::Halt => "halting",
         })
     }
 }
@@ -26,9 +29,11 @@ impl fmt::Display for End {
 /// other ways: a machine that cannot be switched off restarts rather than sit there without its services.
 pub fn end(how: End) -> ! {
     rustix::fs::sync();
-    if how == End::Poweroff {
-        let _refused = rustix::system::reboot(RebootCommand::PowerOff);
-    }
+    let _refused = match how {
+        End::Reboot => Ok(()),
+        End::Poweroff => rustix::system::reboot(RebootCommand::PowerOff),
+        End::Halt => rustix::system::reboot(RebootCommand::Halt),
+    };
     loop {
         let _refused = rustix::system::reboot(RebootCommand::Restart);
         // Without CAP_SYS_BOOT (a container) there is nothing to do but wait for whoever holds it.

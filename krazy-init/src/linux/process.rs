@@ -29,6 +29,8 @@ pub struct Launch<'a> {
     pub folder: &'a Path,
     /// What it may do.
     pub rights: Rights,
+    /// Further groups, for another user than root.
+    pub groups: &'a [u32],
     /// `cgroup.procs` of its cgroup, open for writing.
     pub cgroup: Option<&'a File>,
     /// Its standard output.
@@ -54,6 +56,7 @@ pub struct Rights {
 pub fn spawn(launch: Launch<'_>) -> io::Result<Pid> {
     let cgroup = launch.cgroup.map(AsRawFd::as_raw_fd);
     let rights = launch.rights;
+    let groups = launch.groups.to_vec();
     let mut command = Command::new(launch.program);
     command
         .args(launch.arguments)
@@ -65,7 +68,7 @@ pub fn spawn(launch: Launch<'_>) -> io::Result<Pid> {
         .stderr(launch.stderr);
     // SAFETY: between fork and exec only system calls are made; nothing allocates or takes a lock.
     unsafe {
-        command.pre_exec(move || confine(rights, cgroup));
+        command.pre_exec(move || confine(rights, &groups, cgroup));
     }
     let child = command.spawn()?;
     // Reaped by `reap`, like every other child; `Child` has no drop that waits.
@@ -73,7 +76,7 @@ pub fn spawn(launch: Launch<'_>) -> io::Result<Pid> {
 }
 
 /// Runs in the child before it executes its program. Source: credentials(7), capabilities(7).
-fn confine(rights: Rights, cgroup: Option<i32>) -> io::Result<()> {
+fn confine(rights: Rights, groups: &[u32], cgroup: Option<i32>) -> io::Result<()> {
     let Rights { uid, capabilities, sandbox, open_files } = rights;
     // SAFETY: plain system calls on integers and on a buffer that outlives them.
     unsafe {
@@ -99,7 +102,7 @@ fn confine(rights: Rights, cgroup: Option<i32>) -> io::Result<()> {
         }
         capabilities.keep()?;
         // musl's wrappers synchronise threads, which a child of fork does not have: the system calls themselves.
-        check(libc::syscall(libc::SYS_setgroups, 0, 0).try_into().unwrap_or(-1))?;
+        check(libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()).try_into().unwrap_or(-1))?;
         check(libc::syscall(libc::SYS_setresgid, uid, uid, uid).try_into().unwrap_or(-1))?;
         // From root to another user the kernel clears the effective and ambient capabilities, and, unless told
         // otherwise, the permitted ones.
@@ -199,6 +202,7 @@ mod tests {
             environment: &environment,
             folder: Path::new("/"),
             rights,
+            groups: &[7, 8],
             cgroup: None,
             stdout: stdout.into(),
             stderr: stderr.into(),
@@ -229,6 +233,7 @@ mod tests {
             environment: &[],
             folder: Path::new("/"),
             rights: Rights::default(),
+            groups: &[],
             cgroup: None,
             stdout: io::pipe().unwrap().1.into(),
             stderr: io::pipe().unwrap().1.into(),
@@ -241,16 +246,19 @@ mod tests {
         // Only root can become someone else; as another user the kernel's refusal is what is to be seen.
         if rustix::process::geteuid().is_root() {
             let (status, _) = run("/bin/cat", &["/proc/self/status"], STRANGER);
-            for line in
-                ["Uid:\t12345\t12345\t12345\t12345", "Gid:\t12345\t12345\t12345\t12345", "NoNewPrivs:\t1"]
-            {
+            for line in [
+                "Uid:\t12345\t12345\t12345\t12345",
+                "Gid:\t12345\t12345\t12345\t12345",
+                "NoNewPrivs:\t1",
+                "Groups:\t7 8 \n",
+            ] {
                 assert!(status.contains(line), "{line} not in {status}");
             }
             for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
                 assert!(status.contains(&format!("{set}:\t0000000000000000")), "{set} in {status}");
             }
         } else {
-            assert!(confine(Rights::default(), None).is_ok());
+            assert!(confine(Rights::default(), &[], None).is_ok());
         }
     }
 

@@ -15,14 +15,15 @@ pub enum Meaning {
 }
 
 /// Signals init listens to. INT is Ctrl-Alt-Del. TERM, USR1 and USR2 mean what they mean to busybox's init,
-/// RTMIN+4 and RTMIN+5 (38 and 39 to the kernel) what they mean to systemd.
+/// RTMIN+3 to RTMIN+5 (37 to 39 to the kernel) what they mean to systemd.
 const TABLE: &[(libc::c_int, Meaning)] = &[
     (libc::SIGCHLD, Meaning::Child),
     (libc::SIGINT, Meaning::End(End::Reboot)),
     (libc::SIGTERM, Meaning::End(End::Reboot)),
-    (libc::SIGUSR1, Meaning::End(End::Poweroff)),
+    (libc::SIGUSR1, Meaning::End(End::Halt)),
     (libc::SIGUSR2, Meaning::End(End::Poweroff)),
     (libc::SIGPWR, Meaning::End(End::Poweroff)),
+    (37, Meaning::End(End::Halt)),
     (38, Meaning::End(End::Poweroff)),
     (39, Meaning::End(End::Reboot)),
 ];

@@ -7,9 +7,10 @@ use std::net::{IpAddr, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
 
+use krazy_boot::network::{NetworkSettings, StaticAddress};
+
 use super::dhcp::{self, Client, Lease, Output};
 use super::netlink::{Link, Netlink, Notice, name_server};
-use super::settings::{NetworkSettings, StaticAddress};
 use super::sockets;
 
 /// Where programs look for name servers; `/etc/resolv.conf` is a link to it.

@@ -3,6 +3,5 @@
 pub mod dhcp;
 pub mod interfaces;
 pub mod netlink;
-pub mod settings;
 pub mod sntp;
 pub mod sockets;

@@ -19,7 +19,7 @@ pub struct LogFile {
     length: u64,
     limit: u64,
     group: u32,
-    /// Bytes that could not be written, `/tmp` being full.
+    /// Bytes that could not be written, its file system being full or read-only.
     lost: u64,
 }
 
@@ -30,13 +30,22 @@ impl LogFile {
         Ok(LogFile { path, file: Some(file), length: 0, limit, group, lost: 0 })
     }
 
-    /// Appends `bytes`. A full `/tmp` loses them; that is counted and told in the file once there is room.
+    /// Goes on with the file that an earlier boot left, or begins it. Only for folders that services cannot write.
+    pub fn resume(path: PathBuf, limit: u64) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        options.append(true).create(true).mode(0o640).custom_flags(libc::O_NOFOLLOW);
+        let file = options.open(&path)?;
+        let length = file.metadata()?.len();
+        Ok(LogFile { path, file: Some(file), length, limit, group: 0, lost: 0 })
+    }
+
+    /// Appends `bytes`. A full file system loses them; that is counted and told in the file once there is room.
     pub fn append(&mut self, bytes: &[u8]) {
         if self.length + bytes.len() as u64 > self.limit {
             self.rotate();
         }
         if self.lost > 0 {
-            let note = format!("krazy: {} bytes were lost, /tmp was full\n", self.lost);
+            let note = format!("krazy: {} bytes were lost, there was no room for them\n", self.lost);
             if !self.write(note.as_bytes()) {
                 self.lost += bytes.len() as u64;
                 return;
@@ -159,6 +168,19 @@ mod tests {
         assert_eq!(tail.len(), 150);
         assert_eq!((tail[0].as_str(), tail[149].as_str()), ("line 350", "line 499"));
         assert_eq!(log.tail(2).unwrap(), ["line 498", "line 499"]);
+    }
+
+    #[test]
+    fn a_resumed_file_keeps_its_lines_and_its_bound() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("web.log");
+        for boot in 0..5 {
+            let mut log = LogFile::resume(path.clone(), 40).unwrap();
+            log.append(format!("boot {boot}, a line\n").as_bytes());
+            assert!(fs::metadata(&path).unwrap().len() <= 40);
+        }
+        let log = LogFile::resume(path, 40).unwrap();
+        assert_eq!(log.tail(9).unwrap(), ["boot 2, a line", "boot 3, a line", "boot 4, a line"]);
     }
 
     #[test]

@@ -9,6 +9,12 @@ const COUNT: u32 = 50_000;
 /// The account that may do anything.
 pub const ROOT: &str = "root";
 
+/// The number of [`CONTROL_GROUP`](krazy_boot::manifest::CONTROL_GROUP), which is no account's.
+pub const CONTROL_GID: u32 = 9_999;
+
+/// Groups that own device nodes: these numbers and on, one a pattern. They last as long as `/dev`.
+pub const FIRST_DEVICE_GID: u32 = 8_000;
+
 /// Gives every name in `names` its number; `root` has 0.
 ///
 /// A number is the hash of the name, so that it stays the same when other services come and go. Where two names

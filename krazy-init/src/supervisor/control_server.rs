@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, lchown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
@@ -41,12 +41,12 @@ pub enum Input {
 }
 
 impl ControlServer {
-    /// Listens at `path`, in a folder that only root enters.
-    pub fn listen(path: &Path) -> io::Result<Self> {
+    /// Listens at `path`, in a folder that only root and the members of `group` enter.
+    pub fn listen(path: &Path, group: u32) -> io::Result<Self> {
         if let Some(folder) = path.parent() {
-            match DirBuilder::new().mode(0o700).create(folder) {
+            match DirBuilder::new().mode(0o710).create(folder) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                _ => {}
+                _ => give(folder, group)?,
             }
         }
         match fs::remove_file(path) {
@@ -54,7 +54,8 @@ impl ControlServer {
             _ => {}
         }
         let listener = UnixListener::bind(path)?;
-        fs::set_permissions(path, Permissions::from_mode(0o600))?;
+        give(path, group)?;
+        fs::set_permissions(path, Permissions::from_mode(0o660))?;
         listener.set_nonblocking(true)?;
         Ok(ControlServer { listener, clients: BTreeMap::new(), next: 0 })
     }
@@ -168,6 +169,11 @@ impl ControlServer {
     }
 }
 
+/// Only root can; a test's socket is its own.
+fn give(path: &Path, group: u32) -> io::Result<()> {
+    if rustix::process::geteuid().is_root() { lchown(path, Some(0), Some(group)) } else { Ok(()) }
+}
+
 impl Connection {
     /// Cuts complete lines off the input. A line that is too long is answered once and the rest dropped.
     fn requests(&mut self) -> Vec<Result<Request, Response>> {
@@ -199,10 +205,10 @@ mod tests {
     fn pair() -> (tempfile::TempDir, ControlServer, u32, UnixStream) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("krazy/control.sock");
-        let mut server = ControlServer::listen(&path).unwrap();
+        let mut server = ControlServer::listen(&path, 0).unwrap();
         let client = UnixStream::connect(&path).unwrap();
         let number = server.accept().unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
         (dir, server, number, client)
     }
 

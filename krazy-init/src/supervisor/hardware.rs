@@ -26,6 +26,8 @@ impl Runtime {
             Ok(uevents) => self.uevents = Some(uevents),
             Err(error) => self.degrade(format!("devices plugged in later are not noticed: {error}")),
         }
+        // Again: what came before announcements were heard.
+        self.hand_over_devices();
         self.open_buttons();
         self.arm_watchdog();
         let data = match &self.machine.data {
@@ -55,10 +57,26 @@ impl Runtime {
         if let (Some(devices), Some(modalias)) = (&self.devices, event.modalias) {
             devices.wants(modalias);
         }
+        if let Some(name) = &event.devname {
+            let node = Path::new("/dev").join(name);
+            // A node that is gone already needs no owner.
+            if let Err(error) = self.device_groups.apply_to(&node)
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                self.degrade(format!("{} cannot be handed over: {error}", node.display()));
+            }
+        }
         match (event.subsystem.as_str(), event.devname) {
             ("input", Some(name)) if name.starts_with("input/event") => self.open_button(&name),
             ("watchdog", Some(_)) => self.arm_watchdog(),
             _ => {}
+        }
+    }
+
+    /// Gives services the devices they are to have, as far as they are there.
+    pub(super) fn hand_over_devices(&mut self) {
+        for problem in self.device_groups.apply() {
+            self.degrade(problem);
         }
     }
 

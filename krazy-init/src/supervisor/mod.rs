@@ -3,7 +3,7 @@
 //! | module | does |
 //! |---|---|
 //! | [`state`], [`event`], [`backoff`] | decide which service runs when; no side effects |
-//! | [`plan`], [`accounts`] | turn the manifest into what is run, and as whom |
+//! | [`plan`], [`accounts`], [`device_groups`] | turn the manifest into what is run, as whom, and with which devices |
 //! | `boot`, `late` | mounts, settings, `/data`; what services need not wait for |
 //! | `unit` | a service's process, cgroup, pipes and log files |
 //! | `runtime` | the loop: waits, tells the state machine what happened |
@@ -20,6 +20,7 @@ pub mod backoff;
 mod boot;
 pub mod clock;
 mod control_server;
+pub mod device_groups;
 mod devices;
 pub mod event;
 mod hardware;

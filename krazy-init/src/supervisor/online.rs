@@ -1,23 +1,22 @@
 //! The network's and the clock's part of the loop: what changes there, and what services learn of it.
 
+use std::path::Path;
 use std::time::Duration;
+
+use krazy_boot::network::{self, NetworkSettings};
 
 use super::boot;
 use super::clock::{self, Correction};
 use super::poller::Source;
 use super::runtime::Runtime;
 use super::state::{Event, Milestone};
-use crate::linux::data::DataMount;
+use crate::linux::data::{DATA, DataMount};
 use crate::linux::kernel_clock;
 use crate::net::interfaces::{Change, Network};
-use crate::net::settings::NetworkSettings;
 use crate::net::sntp;
 
 /// The newest wall time known to have been reached, in seconds since 1970; a file of the machine on `/data`.
 const CLOCK: &str = "clock";
-
-/// Network settings of the machine on `/data`.
-const NETWORK: &str = "network.json";
 
 /// How often the time is saved.
 pub(super) const SAVE_CLOCK: Duration = Duration::from_secs(3600);
@@ -37,13 +36,14 @@ pub(super) struct ClockState {
 
 impl Runtime {
     pub(super) fn start_network(&mut self) {
-        let settings = match NetworkSettings::read(&boot::machine_file(NETWORK)) {
+        let machine = match NetworkSettings::read(&Path::new(DATA).join(network::PATH)) {
             Ok(settings) => settings.unwrap_or_default(),
             Err(why) => {
-                self.degrade(format!("{why}; addresses come from DHCP"));
+                self.degrade(format!("{why}; nothing of it is used"));
                 NetworkSettings::default()
             }
         };
+        let settings = self.machine.manifest.network.clone().overridden_by(machine);
         let started = Network::start(settings, &self.machine.hostname).and_then(|network| {
             self.poller.add(network.links(), Source::Links)?;
             Ok(network)

@@ -5,9 +5,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use krazy_boot::manifest::{FORMAT, Kernel, Manifest, Program, Ready, Service, ServiceSettings};
+use krazy_boot::manifest::{
+    CONTROL_GROUP, FORMAT, Kernel, Manifest, Program, Ready, Service, ServiceSettings,
+};
+use krazy_boot::network::NetworkSettings;
 
 use super::accounts;
+use super::device_groups::DeviceGroups;
 use super::state::{After, Milestone, Rules};
 use crate::linux::capabilities::Capabilities;
 use crate::linux::cgroup::Limits;
@@ -16,6 +20,9 @@ use crate::linux::{data, ready, signals};
 
 /// Where programs are.
 pub const BIN: &str = "/bin";
+
+/// Where programs look for others: services, and the client of init.
+const PATH: &str = "/bin:/sbin";
 
 /// The program that is not a service.
 const INIT: &str = "init";
@@ -40,6 +47,10 @@ pub struct Spec {
     pub home: PathBuf,
     /// User, group and capabilities. The sandbox is made when the service is.
     pub rights: Rights,
+    /// Further groups.
+    pub groups: Vec<u32>,
+    /// Whether its output is kept on `/data`.
+    pub persistent_log: bool,
     /// Whether it is sandboxed.
     pub sandbox: bool,
     /// What it may use.
@@ -59,14 +70,19 @@ pub struct Plan {
     pub rules: Vec<Rules>,
     /// What the manifest asks for and cannot be.
     pub problems: Vec<String>,
+    /// Which groups own which device nodes.
+    pub devices: DeviceGroups,
 }
 
 /// Resolves a manifest.
 pub fn plan(manifest: &Manifest) -> Plan {
     let user = |service: &Service| service.settings.user.clone().unwrap_or_else(|| service.name.clone());
     let users: Vec<String> = manifest.services.iter().map(user).collect();
-    let uids = accounts::assign(users.iter().map(String::as_str));
-    let mut plan = Plan::default();
+    let groups = manifest.services.iter().flat_map(|service| &service.settings.groups);
+    let groups = groups.filter(|group| *group != CONTROL_GROUP);
+    let uids = accounts::assign(users.iter().chain(groups).map(String::as_str));
+    let patterns = manifest.services.iter().flat_map(|service| service.settings.devices.iter().cloned());
+    let mut plan = Plan { devices: DeviceGroups::new(patterns), ..Plan::default() };
     for (service, user) in manifest.services.iter().zip(users) {
         let name = &service.name;
         let settings = &service.settings;
@@ -89,6 +105,11 @@ pub fn plan(manifest: &Manifest) -> Plan {
             plan.problems.push(format!("service {name}: there is no capability `{unknown}`; it gets none"));
             Capabilities::default()
         });
+        let group = |name: &String| match name.as_str() {
+            CONTROL_GROUP => accounts::CONTROL_GID,
+            name => uids.get(name).copied().unwrap_or_default(),
+        };
+        let groups = settings.groups.iter().map(group).chain(plan.devices.of(&settings.devices)).collect();
         plan.rules.push(Rules {
             name: name.clone(),
             after,
@@ -105,6 +126,8 @@ pub fn plan(manifest: &Manifest) -> Plan {
             folder: settings.workdir.as_ref().map_or_else(|| home.clone(), PathBuf::from),
             home,
             rights: Rights { uid, capabilities, sandbox: None, open_files: settings.file_limit },
+            groups,
+            persistent_log: settings.persistent_log,
             sandbox: settings.sandbox && uid != 0,
             limits: Limits {
                 memory: settings.memory_limit.map(|limit| limit.0),
@@ -129,7 +152,7 @@ fn after_named(name: &str, manifest: &Manifest) -> Option<After> {
 
 /// The base environment, and the service's own, which wins.
 fn environment(settings: &ServiceSettings, user: &str, home: &Path) -> Vec<(String, String)> {
-    let base = [("PATH", BIN), ("HOME", &home.to_string_lossy()), ("USER", user), ("LOGNAME", user)];
+    let base = [("PATH", PATH), ("HOME", &home.to_string_lossy()), ("USER", user), ("LOGNAME", user)];
     let notify = (settings.ready == Ready::Notify).then_some(("NOTIFY_SOCKET", ready::SOCKET));
     base.into_iter()
         .chain(notify)
@@ -176,6 +199,7 @@ pub fn empty_manifest() -> Manifest {
         services: Vec::new(),
         boot_writable: false,
         modules: Vec::new(),
+        network: NetworkSettings::default(),
     }
 }
 
@@ -212,6 +236,21 @@ mod tests {
         assert_eq!(web.folder, Path::new("/data/web"));
         assert!(web.rights.uid != db.rights.uid && web.rights.uid >= 10_000);
         assert!(web.environment.contains(&("HOME".into(), "/data/web".into())));
+    }
+
+    #[test]
+    fn groups_are_accounts_devices_and_the_way_to_init() {
+        let settings = ServiceSettings {
+            groups: vec!["db".into(), "krazy".into()],
+            devices: vec!["/dev/ttyUSB*".into(), "/dev/i2c-1".into()],
+            ..ServiceSettings::default()
+        };
+        let other = ServiceSettings { devices: vec!["/dev/i2c-1".into()], ..ServiceSettings::default() };
+        let plan = plan(&manifest(&[("web", settings), ("db", other)]));
+        let [db, web] = &plan.specs[..] else { panic!("{:?}", plan.specs) };
+        assert_eq!(web.groups[..2], [db.rights.uid, accounts::CONTROL_GID]);
+        assert_eq!(web.groups.len(), 4);
+        assert_eq!(web.groups[3..], db.groups);
     }
 
     #[test]

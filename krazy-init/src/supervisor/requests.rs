@@ -74,6 +74,7 @@ impl Runtime {
             Command::Rollback => self.roll_back(),
             Command::Reboot => self.end(End::Reboot),
             Command::Poweroff => self.end(End::Poweroff),
+            Command::Halt => self.end(End::Halt),
         }
     }
 

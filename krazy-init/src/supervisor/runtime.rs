@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use rustix::process::Pid;
 
+use super::accounts::CONTROL_GID;
 use super::boot::Machine;
 use super::control_server::ControlServer;
+use super::device_groups::DeviceGroups;
 use super::devices::DeviceLoader;
 use super::online::{ClockState, SAVE_CLOCK};
 use super::plan;
@@ -49,6 +51,7 @@ pub struct Runtime {
     pub(super) inbox: Inbox,
     pub(super) reporter: Option<Reporter>,
     pub(super) devices: Option<DeviceLoader>,
+    pub(super) device_groups: DeviceGroups,
     pub(super) buttons: Vec<(String, Option<PowerButton>)>,
     pub(super) network: Option<Network>,
     pub(super) time_servers: Option<Sender<Vec<String>>>,
@@ -86,6 +89,7 @@ impl Runtime {
             inbox,
             reporter: None,
             devices: None,
+            device_groups: plan.devices,
             buttons: Vec::new(),
             network: None,
             time_servers: None,
@@ -108,6 +112,7 @@ impl Runtime {
         runtime.previous_end = shutdown::take_previous_end();
         runtime.begin_trial();
         runtime.prepare_units(plan.specs, now);
+        runtime.hand_over_devices();
         runtime.open_control();
         runtime.start_network();
         runtime.reporter = Some(reporter);
@@ -286,7 +291,7 @@ impl Runtime {
     }
 
     fn open_control(&mut self) {
-        let opened = ControlServer::listen(Path::new(SOCKET)).and_then(|control| {
+        let opened = ControlServer::listen(Path::new(SOCKET), CONTROL_GID).and_then(|control| {
             self.poller.add(control.listener(), Source::Listener)?;
             Ok(control)
         });

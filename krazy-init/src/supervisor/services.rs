@@ -1,11 +1,14 @@
 //! The services' part of the loop: processes that start and end, what they write, and when they are ready.
 
+use std::fs::DirBuilder;
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::time::Duration;
 
 use krazy_boot::manifest::Ready;
 use rustix::process::Pid;
 
+use super::boot;
 use super::control_server::ControlServer;
 use super::plan::Spec;
 use super::poller::Source;
@@ -14,11 +17,15 @@ use super::state::{Action, Event};
 use super::unit::{self, Unit};
 use crate::console::Console;
 use crate::control::{LogLine, LogStream};
+use crate::linux::data::DataMount;
 use crate::linux::{kernel_clock, process, ready};
 use crate::output::Verdict;
 
 /// How often a port that a service is to open is looked for.
 const PORT_INTERVAL: Duration = Duration::from_millis(50);
+
+/// The folder of kept output among the machine's own files.
+const LOGS: &str = "log";
 
 /// What one read of a pipe takes.
 const READ: usize = 16 << 10;
@@ -31,7 +38,12 @@ impl Runtime {
             let name = spec.name.clone();
             let prepared = Unit::prepare(spec, limit, now);
             match prepared {
-                Ok((unit, problem)) => {
+                Ok((mut unit, problem)) => {
+                    if unit.spec.persistent_log
+                        && let Err(error) = self.keep_output(&mut unit)
+                    {
+                        self.degrade(format!("service {name}: its output is not kept: {error}"));
+                    }
                     for stream in [LogStream::Out, LogStream::Err] {
                         if let Err(error) =
                             self.poller.add(unit.descriptor(stream), Source::Output(id as u32, stream))
@@ -50,6 +62,18 @@ impl Runtime {
         }
         if let Some(error) = cgroup_problem {
             self.degrade(format!("what services fork away cannot be ended: {error}"));
+        }
+    }
+
+    /// Keeps a service's output on `/data`, if that is the disk's.
+    fn keep_output(&self, unit: &mut Unit) -> io::Result<()> {
+        if matches!(self.machine.data, DataMount::Temporary(_)) {
+            return Err(io::Error::other("/data is temporary"));
+        }
+        let folder = boot::machine_file(LOGS);
+        match DirBuilder::new().mode(0o700).create(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => unit.keep_output(&folder),
         }
     }
 

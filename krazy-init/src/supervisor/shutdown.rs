@@ -79,7 +79,7 @@ pub fn finish(mut runtime: Runtime, end: End) -> ! {
         }
     }
     rustix::fs::sync();
-    if end == End::Poweroff
+    if end != End::Reboot
         && let Some(watchdog) = runtime.watchdog.take()
         && let Err(error) = watchdog.disarm()
     {

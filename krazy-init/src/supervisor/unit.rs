@@ -17,6 +17,9 @@ use crate::linux::process::{self, Launch, Rights};
 use crate::linux::sandbox::Sandbox;
 use crate::output::{Lines, LogFile, Throttle};
 
+/// How large a log file on `/data` may be; each is kept twice.
+const KEPT_LIMIT: u64 = 1 << 20;
+
 /// One service.
 #[derive(Debug)]
 pub struct Unit {
@@ -40,16 +43,16 @@ pub struct Stream {
     writer: PipeWriter,
     lines: Lines,
     file: LogFile,
+    /// The same on `/data`.
+    kept: Option<LogFile>,
 }
 
 impl Unit {
     /// Prepares everything but the process. A missing cgroup is returned as the second value: the service runs
     /// all the same, but what it forks away cannot be ended.
     pub fn prepare(spec: Spec, log_limit: u64, now: Duration) -> io::Result<(Self, Option<io::Error>)> {
-        let streams = [
-            Stream::open(&format!("/tmp/{}.log", spec.name), log_limit, spec.rights.uid)?,
-            Stream::open(&format!("/tmp/{}.err", spec.name), log_limit, spec.rights.uid)?,
-        ];
+        let open = |kind| Stream::open(&format!("/tmp/{}.{kind}", spec.name), log_limit, spec.rights.uid);
+        let streams = [open("log")?, open("err")?];
         let (cgroup, problem) = match Cgroup::create(&spec.name, spec.limits) {
             Ok(cgroup) => (Some(cgroup), None),
             Err(error) => (None, Some(error)),
@@ -59,6 +62,16 @@ impl Unit {
             Unit { spec, pid: None, throttle, cgroup, sandbox: None, streams, home_is_ready: false },
             problem,
         ))
+    }
+
+    /// Keeps its output in `folder` too, which services cannot write.
+    pub fn keep_output(&mut self, folder: &Path) -> io::Result<()> {
+        for (stream, kind) in self.streams.iter_mut().zip(["log", "err"]) {
+            let path = folder.join(format!("{}.{kind}", self.spec.name));
+            let kept = LogFile::resume(path.clone(), KEPT_LIMIT).map_err(|error| in_context(error, &path))?;
+            stream.kept = Some(kept);
+        }
+        Ok(())
     }
 
     /// The end to read of `stream`.
@@ -83,6 +96,7 @@ impl Unit {
             arguments: &self.spec.arguments,
             environment: &self.spec.environment,
             folder: &self.spec.folder,
+            groups: &self.spec.groups,
             rights: Rights { sandbox: self.sandbox.as_ref().map(Sandbox::descriptor), ..self.spec.rights },
             cgroup: self.cgroup.as_ref().map(Cgroup::procs),
             stdout: out,
@@ -145,9 +159,10 @@ impl Unit {
         self.take(stream, &[], true, each);
     }
 
-    /// The newest `count` lines of `stream`.
+    /// The newest `count` lines of `stream`, those of earlier boots too if they are kept.
     pub fn tail(&self, stream: LogStream, count: usize) -> io::Result<Vec<String>> {
-        self.streams[stream as usize].file.tail(count)
+        let Stream { file, kept, .. } = &self.streams[stream as usize];
+        kept.as_ref().unwrap_or(file).tail(count)
     }
 
     /// `each` gets the line with its times, and how long those are.
@@ -160,7 +175,7 @@ impl Unit {
     ) {
         let stamp = stamp();
         let Unit { streams, throttle, .. } = self;
-        let Stream { lines, file, .. } = &mut streams[stream as usize];
+        let Stream { lines, file, kept, .. } = &mut streams[stream as usize];
         let mut text = String::with_capacity(bytes.len() + 64);
         let mut line = |line: &[u8]| {
             let start = text.len();
@@ -175,6 +190,9 @@ impl Unit {
         }
         if !text.is_empty() {
             file.append(text.as_bytes());
+            if let Some(kept) = kept {
+                kept.append(text.as_bytes());
+            }
         }
     }
 }
@@ -188,7 +206,7 @@ impl Stream {
             std::os::unix::fs::fchown(&writer, Some(uid), Some(uid))?;
         }
         let file = LogFile::create(path.into(), limit, uid).map_err(|e| in_context(e, Path::new(path)))?;
-        Ok(Stream { reader, writer, lines: Lines::default(), file })
+        Ok(Stream { reader, writer, lines: Lines::default(), file, kept: None })
     }
 
     /// A copy of the end to write, blocking again should the last process have changed that.

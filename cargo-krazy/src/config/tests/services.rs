@@ -15,6 +15,7 @@ fn every_key_is_read() {
          env = { RUST_LOG = \"info\" }\nworkdir = \"/data/weather\"\nafter = [\"network\", \"clock\"]\n\
          restart = \"on-failure\"\nuser = \"web\"\nstop-signal = \"SIGINT\"\nstop-timeout = 30\nrequired = false\n\
          ready = \"tcp:80\"\nsandbox = false\ncapabilities = [\"net-admin\"]\nmemory-limit = \"64 MiB\"\n\
+         groups = [\"db\", \"krazy\"]\ndevices = [\"/dev/ttyUSB*\"]\npersistent-log = true\n\
          task-limit = 50\nfile-limit = 4096\ncpu-weight = 10",
     );
     let expected = ServiceSettings {
@@ -30,6 +31,9 @@ fn every_key_is_read() {
         ready: Ready::Tcp(80),
         sandbox: false,
         capabilities: vec!["net-admin".into()],
+        groups: vec!["db".into(), "krazy".into()],
+        devices: vec!["/dev/ttyUSB*".into()],
+        persistent_log: true,
         memory_limit: Some(Bytes::mib(64)),
         task_limit: Some(50),
         file_limit: Some(4096),
@@ -67,6 +71,11 @@ fn wrong_settings_are_told() {
             "memory-limit = \"1 KiB\"",
             "`memory-limit` in TABLE must be a size of at least 1 MiB, not \"1 KiB\"",
         ),
+        (
+            "devices = [\"/etc/passwd\"]",
+            "`devices` in TABLE has \"/etc/passwd\", which is no path below /dev",
+        ),
+        ("groups = [\"Staff\"]", "`groups` in TABLE has \"Staff\" instead of an account's name"),
         ("task-limit = 0", "`task-limit` in TABLE must be from 1 to 4194304, not 0"),
         ("required = 1", "`required` in TABLE must be true or false, not an integer"),
         ("args = \"-v\"", "`args` in TABLE must be a list of strings, not a string"),
@@ -85,6 +94,36 @@ fn wrong_settings_are_told() {
     }
     let name = error("service.\"a/b\" = {}");
     assert!(name.contains("`a/b` in [package.metadata.krazy.service] cannot be a service"), "{name}");
+}
+
+#[test]
+fn fixed_addresses_are_read() {
+    let appliance = load_text(
+        "[package.metadata.krazy.network]\ndns = [\"10.0.0.1\", \"fd00::1\"]\nntp = [\"time.example\"]\n\
+         interfaces.eth0 = { address = \"10.0.0.5/24\", gateway = \"10.0.0.1\" }",
+    );
+    let network = appliance.network;
+    assert_eq!(network.interfaces["eth0"].address.to_string(), "10.0.0.5/24");
+    assert_eq!(network.interfaces["eth0"].gateway, Some([10, 0, 0, 1].into()));
+    assert_eq!((network.dns.len(), network.ntp), (2, vec!["time.example".to_owned()]));
+    for (text, problem) in [
+        ("dns = [\"ns.example\"]", "`dns` in TABLE has \"ns.example\", which is no address"),
+        ("ntp = [\"\"]", "`ntp` in TABLE has \"\", which is no host"),
+        (
+            "interfaces.eth0.address = \"10.0.0.5\"",
+            "must be an address with prefix length, such as 10.0.0.5/24, not \"10.0.0.5\"",
+        ),
+        ("interfaces.eth0.gateway = \"10.0.0.1\"", "needs `address`"),
+        ("interfaces.eth0 = { address = \"10.0.0.5/24\", gateway = \"::1\" }", "must be an IPv4 address"),
+        (
+            "interfaces.\"a b\" = {}",
+            "`a b` in [package.metadata.krazy.network.interfaces] cannot be the name",
+        ),
+    ] {
+        let table = "[package.metadata.krazy.network]";
+        let error = error(&format!("{table}\n{text}"));
+        assert!(error.contains(&problem.replace("TABLE", table)), "{error}\nexpected: {problem}");
+    }
 }
 
 #[test]
