@@ -87,7 +87,7 @@ mod tests {
     fn one_pattern_is_one_group_whoever_names_it() {
         let [usb, i2c] = ["/dev/ttyUSB*", "/dev/i2c-1"].map(str::to_owned);
         let groups = DeviceGroups::new([usb.clone(), i2c.clone(), i2c.clone()]);
-        assert_eq!(groups.of(&[i2c.clone()]).collect::<Vec<_>>(), [FIRST_DEVICE_GID]);
+        assert_eq!(groups.of(std::slice::from_ref(&i2c)).collect::<Vec<_>>(), [FIRST_DEVICE_GID]);
         assert_eq!(groups.of(&[usb, i2c]).collect::<Vec<_>>(), [FIRST_DEVICE_GID + 1, FIRST_DEVICE_GID]);
     }
 
