@@ -7,6 +7,7 @@ use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
+use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
@@ -16,6 +17,8 @@ const GOOD: Style = AnsiColor::Green.on_default().bold();
 const WARN: Style = AnsiColor::Yellow.on_default().bold();
 const BAD: Style = AnsiColor::Red.on_default().bold();
 const NOTE: Style = AnsiColor::Cyan.on_default().bold();
+
+const UNWRITTEN: &str = "failed to write to standard output";
 
 /// How much is said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -104,14 +107,14 @@ impl Shell {
         if self.format == MessageFormat::Json {
             let mut line = serde_json::to_vec(message)?;
             line.push(b'\n');
-            std::io::stdout().write_all(&line)?;
+            std::io::stdout().write_all(&line).context(UNWRITTEN)?;
         }
         Ok(())
     }
 
     /// Text that was asked for, to standard output.
     pub fn output(self, text: impl AsRef<str>) -> anyhow::Result<()> {
-        anstream::stdout().write_all(text.as_ref().as_bytes())?;
+        anstream::stdout().write_all(text.as_ref().as_bytes()).context(UNWRITTEN)?;
         Ok(())
     }
 

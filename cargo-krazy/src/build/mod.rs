@@ -55,7 +55,7 @@ pub fn build(plan: &Plan, yes: bool, data: Data, shell: Shell) -> Result<Built> 
     let destination = &Destination::open(&plan.output, yes, shell)?;
 
     let package = appliance.manifest_path.parent().unwrap_or(Path::new("."));
-    let toolchain = Toolchain::ready(appliance.board, package, shell, appliance.offline)?;
+    let toolchain = Toolchain::ready(appliance.board, package, &folder, shell, appliance.offline)?;
     // Until the image is written: it is written from the binaries themselves.
     let _held = install::hold(appliance, shell)?;
     let installation = install::install_all(appliance, &toolchain, shell)?;

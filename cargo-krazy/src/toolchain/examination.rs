@@ -91,7 +91,7 @@ fn target(toolchain: &Toolchain, board: &Board) -> Finding {
         StdSource::BuildStd => Finding::new("target", Status::Ok, found)
             .help(format!("builds start faster after `rustup target add {}`", board.triple)),
         StdSource::Rustup { .. } | StdSource::StaticGlibc => Finding::new("target", Status::Warning, found)
-            .help(format!("run `rustup target add {}`", board.triple)),
+            .help(Toolchain::target_help(&toolchain.rustc, board)),
     }
 }
 

@@ -16,6 +16,7 @@ pub mod examination;
 #[cfg(test)]
 pub(crate) mod fake;
 mod rustc;
+mod rustup;
 mod settings;
 mod wrapper;
 
@@ -83,12 +84,19 @@ pub struct Toolchain {
 }
 
 impl Toolchain {
-    /// Detects for the environment of this process, and adds the target if that is what is missing.
+    /// Detects for the environment of this process, and adds the target if that is what is missing. What is worth
+    /// remembering about that is kept in the folder `memory`.
     ///
     /// # Errors
     /// [`Exit::MissingTool`] with what to install, when there is no way to build for `board`.
-    pub fn ready(board: &'static Board, folder: &Path, shell: Shell, offline: bool) -> anyhow::Result<Self> {
-        Toolchain::detect(Environment::current(), board, folder, offline)?.prepare(shell)
+    pub fn ready(
+        board: &'static Board,
+        folder: &Path,
+        memory: &Path,
+        shell: Shell,
+        offline: bool,
+    ) -> anyhow::Result<Self> {
+        Toolchain::detect(Environment::current(), board, folder, offline)?.prepare(memory, shell)
     }
 
     /// Decides how to build for `board` in the package folder `folder`. Nothing is changed; with `offline`,
@@ -122,16 +130,22 @@ impl Toolchain {
             return Ok(StdSource::StaticGlibc);
         }
         let message = format!("the Rust target {} of board `{}` is not installed", board.triple, board.name);
-        let help = if rustc.rustup_toolchain().is_some() {
-            format!("run `rustup target add {}` while the network is up", board.triple)
+        Err(Failure::new(Exit::MissingTool, message).help(Self::target_help(rustc, board)))
+    }
+
+    /// How to get the target of `board`.
+    fn target_help(rustc: &Rustc, board: &Board) -> String {
+        let sources = format!(
+            "the sources of Rust {} (`rust-src`) and zig (`pip install ziglang`) do as well",
+            rustc.release()
+        );
+        if rustc.rustup_toolchain().is_some() {
+            format!("run `rustup target add {}` while the network is up; {sources}", board.triple)
         } else {
             format!(
-                "install Rust with https://rustup.rs, or your distribution's package of the target; or the \
-                 sources of Rust {} (`rust-src`) and zig (`pip install ziglang`)",
-                rustc.release()
+                "install Rust with https://rustup.rs, or your distribution's package of the target; {sources}"
             )
-        };
-        Err(Failure::new(Exit::MissingTool, message).help(help))
+        }
     }
 
     fn with(env: Environment, rustc: Rustc, std: StdSource, board: &'static Board, folder: &Path) -> Self {
@@ -142,31 +156,36 @@ impl Toolchain {
         Toolchain { triple, rustc, std, env, folder: folder.to_owned(), board, c_compiler: OnceCell::new() }
     }
 
-    /// Adds the target with rustup where that is the plan; when it fails, takes the next way.
+    /// Adds the target with rustup where that is the plan; when it fails, takes the next way. The failure is
+    /// remembered in the folder `memory`.
     ///
     /// # Errors
     /// [`Exit::MissingTool`] when no way remains.
-    pub fn prepare(self, shell: Shell) -> anyhow::Result<Self> {
+    pub fn prepare(self, memory: &Path, shell: Shell) -> anyhow::Result<Self> {
         let mut ready = self;
         if let StdSource::Rustup { rustup, toolchain } = &ready.std {
-            shell.status("Adding", format!("target {} to toolchain {toolchain}", ready.triple));
-            let args = ["target", "add", "--toolchain", toolchain, ready.triple.as_str()];
-            let std = match ready.env.ask(rustup, &args, Some(&ready.folder)) {
-                Ok(_) if ready.rustc.has_std(&ready.triple) => StdSource::Installed,
-                Ok(_) => Self::without_target(&ready.env, &ready.rustc, ready.board)?,
-                Err(error) => {
-                    shell.warn(format!("{error:#}"));
-                    Self::without_target(&ready.env, &ready.rustc, ready.board)?
-                }
+            let Toolchain { env, rustc, triple, folder, board, .. } = &ready;
+            let memory = memory.join("rustup-failure");
+            let added = rustup::add_target(env, rustup, toolchain, triple, folder, &memory, shell);
+            if let Err(refusal) = &added {
+                let when = if refusal.remembered { " within the last hour" } else { "" };
+                shell.warn(format!("rustup could not add {triple}{when}: {}", refusal.reason));
+            }
+            let std = match added {
+                Ok(()) if rustc.has_std(triple) => StdSource::Installed,
+                _ => Self::without_target(env, rustc, board)?,
             };
             ready = Self::with(ready.env, ready.rustc, std, ready.board, &ready.folder);
         }
         match ready.std {
-            StdSource::StaticGlibc => shell.warn(format!(
-                "the target {} is not installed: linking glibc statically instead; it lacks NSS, so that looking \
-                 up users and host names through libc may fail, and it lacks iconv and locales",
-                ready.board.triple
-            )),
+            StdSource::StaticGlibc => {
+                shell.warn(format!(
+                    "the target {} is not installed: linking glibc statically instead; it lacks NSS, so that \
+                     looking up users and host names through libc may fail, and it lacks iconv and locales",
+                    ready.board.triple
+                ));
+                shell.note(Self::target_help(&ready.rustc, ready.board));
+            }
             StdSource::BuildStd => {
                 shell.verbose("Using", format!("-Zbuild-std for {}", ready.triple));
             }
@@ -264,7 +283,10 @@ mod tests {
             ),
         );
         assert!(matches!(detect(&machine, false).unwrap().std, StdSource::Rustup { .. }));
-        assert_eq!(detect(&machine, false).unwrap().prepare(quiet()).unwrap().std, StdSource::Installed);
+        assert_eq!(
+            detect(&machine, false).unwrap().prepare(&machine.path("memory"), quiet()).unwrap().std,
+            StdSource::Installed
+        );
     }
 
     #[test]
@@ -272,12 +294,12 @@ mod tests {
         let machine = machine("x86_64-unknown-linux-gnu");
         machine.program("rustup", "echo could not download >&2; exit 1");
         machine.file(GNU);
-        let toolchain = detect(&machine, false).unwrap().prepare(quiet()).unwrap();
+        let toolchain = detect(&machine, false).unwrap().prepare(&machine.path("memory"), quiet()).unwrap();
         assert_eq!(toolchain.std, StdSource::StaticGlibc);
         assert_eq!(toolchain.triple, "x86_64-unknown-linux-gnu");
         machine.file(SOURCES);
         machine.program("zig", "exit 0");
-        let toolchain = detect(&machine, false).unwrap().prepare(quiet()).unwrap();
+        let toolchain = detect(&machine, false).unwrap().prepare(&machine.path("memory"), quiet()).unwrap();
         assert_eq!((toolchain.std, toolchain.triple.as_str()), (StdSource::BuildStd, X86));
     }
 
@@ -286,11 +308,12 @@ mod tests {
         let machine = machine("aarch64-unknown-linux-gnu");
         machine.file(SOURCES);
         machine.program("rustup", "echo could not download >&2; exit 1");
-        let error = detect(&machine, false).unwrap().prepare(quiet()).unwrap_err();
+        let error = detect(&machine, false).unwrap().prepare(&machine.path("memory"), quiet()).unwrap_err();
         assert_eq!(Failure::exit_of(&error), Exit::MissingTool);
         let message = "the Rust target x86_64-unknown-linux-musl of board `x86_64` is not installed";
         assert_eq!(error.to_string(), message);
-        let help = "run `rustup target add x86_64-unknown-linux-musl` while the network is up";
+        let help = "run `rustup target add x86_64-unknown-linux-musl` while the network is up; the sources of Rust \
+                    1.95.0 (`rust-src`) and zig (`pip install ziglang`) do as well";
         assert_eq!(Failure::help_of(&error), Some(help));
         assert_eq!(Failure::help_of(&detect(&machine, true).unwrap_err()), Some(help));
     }
