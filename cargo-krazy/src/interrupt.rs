@@ -18,6 +18,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::failure::{Exit, Failure};
+use crate::shell::Shell;
 
 /// How long blocked work may go on after the signal, until nobody believes that it will notice.
 const GRACE: Duration = Duration::from_secs(1);
@@ -55,6 +56,8 @@ pub fn install() -> Result<()> {
             while let Some((_, action)) = actions.pop_last() {
                 action();
             }
+            // Work that noticed ends with this error by itself.
+            Shell::default().error(&failure().into());
             process::exit(Exit::Interrupted as i32)
         })
         .context("failed to start the thread that handles signals")?;
@@ -67,7 +70,11 @@ pub fn check() -> Result<(), Failure> {
         return Ok(());
     }
     NOTICED.store(true, Ordering::SeqCst);
-    Err(Failure::new(Exit::Interrupted, "interrupted"))
+    Err(failure())
+}
+
+fn failure() -> Failure {
+    Failure::new(Exit::Interrupted, "interrupted")
 }
 
 /// Registers what must happen if the program is ended by an interrupt without unwinding, such as the removal

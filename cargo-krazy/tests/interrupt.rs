@@ -1,4 +1,4 @@
-//! What an interrupt does to a process: each test starts this file again as a child and sends it SIGINT.
+//! What an interrupt does to a process: each test starts itself again as a child and sends that SIGINT.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,13 +15,14 @@ use cargo_krazy::failure::{Exit, Failure};
 use cargo_krazy::interrupt;
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Names the file a child holds while it works.
+/// Names the file a child holds while it works; where it is set, a test is the child.
 const HELD: &str = "KRAZY_TEST_HELD_FILE";
 
-/// Starts the ignored test `name` as a child and waits until it works.
+/// Starts the test `name` as a child and waits until it works.
 fn start(name: &str, held: &Path) -> Child {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", name, "--nocapture"])
+        .args(["--exact", name, "--nocapture"])
+        .stderr(Stdio::piped())
         .env(HELD, held)
         .stdout(Stdio::piped())
         .spawn()
@@ -37,18 +38,26 @@ fn interrupt_child(child: &Child) {
     kill_process(pid, Signal::INT).unwrap();
 }
 
-/// The child's exit code, and how long it took from now.
-fn end(mut child: Child) -> (Option<i32>, Duration) {
+/// The child's exit code and what it said, and how long it took from now.
+fn end(child: Child) -> (Option<i32>, String, Duration) {
     let start = Instant::now();
-    let status = child.wait().unwrap();
-    (status.code(), start.elapsed())
+    let output = child.wait_with_output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap(), start.elapsed())
+}
+
+/// Whether this process is a child.
+fn is_child() -> bool {
+    std::env::var_os(HELD).is_some()
 }
 
 #[test]
 fn a_loop_that_checks_ends_by_itself() {
+    if is_child() {
+        return checking_child();
+    }
     let folder = tempfile::tempdir().unwrap();
     let held = folder.path().join("held");
-    let child = start("checking_child", &held);
+    let child = start("a_loop_that_checks_ends_by_itself", &held);
     interrupt_child(&child);
     assert_eq!(end(child).0, Some(Exit::Interrupted as i32));
     assert!(!held.exists());
@@ -56,21 +65,27 @@ fn a_loop_that_checks_ends_by_itself() {
 
 #[test]
 fn blocked_work_is_ended_after_its_cleanup() {
+    if is_child() {
+        return blocked_child();
+    }
     let folder = tempfile::tempdir().unwrap();
     let held = folder.path().join("held");
-    let child = start("blocked_child", &held);
+    let child = start("blocked_work_is_ended_after_its_cleanup", &held);
     interrupt_child(&child);
-    let (code, time) = end(child);
-    assert_eq!(code, Some(Exit::Interrupted as i32));
+    let (code, said, time) = end(child);
+    assert_eq!((code, said.as_str()), (Some(Exit::Interrupted as i32), "error: interrupted\n"));
     assert!(!held.exists());
     assert!(time < Duration::from_secs(60), "{time:?}");
 }
 
 #[test]
 fn what_was_forgotten_is_not_cleaned_up() {
+    if is_child() {
+        return finished_child();
+    }
     let folder = tempfile::tempdir().unwrap();
     let held = folder.path().join("held");
-    let child = start("finished_child", &held);
+    let child = start("what_was_forgotten_is_not_cleaned_up", &held);
     interrupt_child(&child);
     assert_eq!(end(child).0, Some(Exit::Interrupted as i32));
     assert!(held.exists());
@@ -85,8 +100,6 @@ fn hold() -> (std::path::PathBuf, interrupt::Cleanup) {
     (held, interrupt::cleanup(move || std::fs::remove_file(remove).unwrap()))
 }
 
-#[test]
-#[ignore = "a child of the tests above"]
 fn checking_child() {
     let (held, guard) = hold();
     println!("working");
@@ -103,16 +116,12 @@ fn checking_child() {
     std::process::exit(Failure::exit_of(&error.into()) as i32);
 }
 
-#[test]
-#[ignore = "a child of the tests above"]
 fn blocked_child() {
     let (_held, _guard) = hold();
     println!("working");
     std::thread::sleep(Duration::from_secs(600));
 }
 
-#[test]
-#[ignore = "a child of the tests above"]
 fn finished_child() {
     let (_held, guard) = hold();
     drop(guard);

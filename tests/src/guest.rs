@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -22,8 +22,13 @@ pub struct Guest {
 impl Guest {
     /// Starts `command`, a `run-qemu`, with no terminal at all.
     pub fn start(mut command: Command) -> Result<Self> {
+        command.stdin(Stdio::null());
+        Self::watch(&mut command)
+    }
+
+    /// Starts `command`, whatever its standard input is.
+    pub(crate) fn watch(command: &mut Command) -> Result<Self> {
         let mut child = command
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -48,6 +53,11 @@ impl Guest {
             });
         }
         Ok(Guest { child, lines, seen: String::new() })
+    }
+
+    /// The writing end of its standard input, if that is a pipe.
+    pub(crate) fn take_stdin(&mut self) -> Option<ChildStdin> {
+        self.child.stdin.take()
     }
 
     /// Waits until a line of the console contains `text` and returns it; earlier lines are passed over.
@@ -86,6 +96,10 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
+        // Its number may belong to another process by now.
+        if self.child.try_wait().is_ok_and(|status| status.is_some()) {
+            return;
+        }
         // SIGTERM lets run-qemu end its emulator; SIGKILL would leave it behind.
         let pid = self.child.id().to_string();
         let asked = Command::new("kill").args(["-TERM", &pid]).status().is_ok_and(|status| status.success());

@@ -14,4 +14,6 @@ pub mod fixture;
 pub mod guest;
 pub mod judges;
 pub mod krazy;
+pub mod signal;
 pub mod suite;
+pub mod terminal;

@@ -52,7 +52,8 @@ pub fn build(plan: &Plan, yes: bool, data: Data, shell: Shell) -> Result<Built> 
     let folder = appliance.target_directory.join("krazy");
     make_folder(&folder)?;
     // Before any work is done for it.
-    let destination = &Destination::open(&plan.output, yes, shell)?;
+    let bytes = plan.layout.disk().bytes();
+    let destination = &Destination::open(&plan.output, bytes, yes, shell)?;
 
     let package = appliance.manifest_path.parent().unwrap_or(Path::new("."));
     let toolchain = Toolchain::ready(appliance.board, package, &folder, shell, appliance.offline)?;
@@ -78,7 +79,6 @@ pub fn build(plan: &Plan, yes: bool, data: Data, shell: Shell) -> Result<Built> 
     if let Destination::File(path) = destination
         && stamp.matches(&stamps, path, data)
     {
-        let bytes = plan.layout.disk().bytes();
         shell.status("Fresh", format!("{} ({bytes})", path.display()));
         return Ok(built(bytes, true));
     }

@@ -112,6 +112,16 @@ impl Disk {
         })
     }
 
+    /// Fails when an image of `len` bytes is larger than the disk.
+    pub fn refuse_if_smaller(&self, len: Bytes) -> Result<(), Failure> {
+        if self.size >= len {
+            return Ok(());
+        }
+        let text =
+            format!("the image of {len} does not fit on `{}`, which has {}", self.path.display(), self.size);
+        Err(Failure::new(Exit::Image, text).help("make it smaller with `--size`"))
+    }
+
     /// Fails when the disk or one of its partitions is mounted, swapped to, or part of something else.
     pub fn refuse_if_used(&self, system: &System) -> Result<()> {
         let folder = fs::canonicalize(system.sys.join("dev/block").join(&self.number))
@@ -285,6 +295,11 @@ mod tests {
         assert_eq!(disk.to_string(), "Acme Stick 3000, 16 GiB, removable");
         assert_eq!((disk.name.as_str(), disk.offloads_zeros), ("sdx", false));
         disk.refuse_if_used(&system).unwrap();
+        disk.refuse_if_smaller(Bytes::gib(16)).unwrap();
+        assert_eq!(
+            disk.refuse_if_smaller(Bytes::gib(17)).unwrap_err().to_string(),
+            "the image of 17 GiB does not fit on `/dev/sdx`, which has 16 GiB"
+        );
     }
 
     #[test]

@@ -42,15 +42,7 @@ pub fn flash(system: &System, image: &Path, disk: &Disk, shell: Shell) -> Result
         let text = format!("an image of {len} bytes is not a whole number of sectors");
         return Err(Failure::new(Exit::Image, text).into());
     }
-    if disk.size < Bytes(len) {
-        let text = format!(
-            "the image of {} does not fit on `{}`, which has {}",
-            Bytes(len),
-            disk.path.display(),
-            disk.size
-        );
-        return Err(Failure::new(Exit::Image, text).help("make it smaller with `--size`").into());
-    }
+    disk.refuse_if_smaller(Bytes(len))?;
     // Between the owner's consent and now an hour of compiling may have passed.
     if Disk::examine(system, &disk.path)? != *disk {
         let text = format!("`{}` is not the disk it was when this began", disk.path.display());

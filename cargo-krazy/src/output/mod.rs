@@ -62,11 +62,14 @@ pub struct Delivered {
 }
 
 impl Destination {
-    /// Checks that an image may go to `path`, before any work is done for it. Writes nothing.
+    /// Checks that an image of `len` bytes may go to `path`, before any work is done for it. Writes nothing.
     ///
     /// A disk must be unused, and its owner must agree: by `yes`, or by typing its name on the terminal.
-    pub fn open(path: &Path, yes: bool, shell: Shell) -> Result<Self> {
-        Self::check(&System::host(), path, &mut |disk| if yes { Ok(()) } else { ask(disk, shell) })
+    pub fn open(path: &Path, len: Bytes, yes: bool, shell: Shell) -> Result<Self> {
+        Self::check(&System::host(), path, &mut |disk| {
+            disk.refuse_if_smaller(len)?;
+            if yes { Ok(()) } else { ask(disk, shell) }
+        })
     }
 
     /// [`open`](Self::open) with the kernel's files and the owner's consent taken from the arguments.
@@ -227,7 +230,7 @@ mod tests {
     use super::*;
 
     fn open(path: &Path) -> Result<Destination> {
-        Destination::open(path, false, Shell::default())
+        Destination::open(path, Bytes::mib(1), false, Shell::default())
     }
 
     #[test]

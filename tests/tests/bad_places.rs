@@ -1,0 +1,177 @@
+//! Images that do not fit, and places that cannot take them: a clear error, and what was there before stays.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use krazy_tests::disk::succeed;
+use krazy_tests::fixture::Package;
+use krazy_tests::krazy::Krazy;
+use serde_json::Value;
+
+const MAIN: &str = "fn main() { loop { std::thread::park(); } }";
+
+/// What stands where the image shall go; no image of ours.
+const FOREIGN: &str = "somebody's only copy\n";
+
+/// A package with this metadata, in a place of its own.
+fn package(krazy: &Krazy, metadata: &str) -> Result<Package> {
+    let metadata = format!("[package.metadata.krazy]\nadmind = false\n{metadata}");
+    Package::new(krazy.folder.path(), "tiny", MAIN, &metadata)
+}
+
+/// `cargo krazy image` of `package` to `output`, which has to fail with exit code 7. Returns what it said.
+fn refusal(krazy: &Krazy, package: &Package, output: &Path) -> Result<String> {
+    let mut command = krazy.command(["image", "--quiet", "--manifest-path"])?;
+    let result = command.arg(package.manifest()).arg("-o").arg(output).output()?;
+    let said = String::from_utf8(result.stderr)?;
+    ensure!(result.status.code() == Some(7), "{}\n{said}", result.status);
+    Ok(said)
+}
+
+/// A folder with a foreign file where the image shall go.
+fn occupied(folder: PathBuf) -> Result<PathBuf> {
+    fs::create_dir_all(&folder)?;
+    let output = folder.join("a.img");
+    fs::write(&output, FOREIGN)?;
+    Ok(output)
+}
+
+/// Fails unless the foreign file is as it was, and alone.
+fn assert_untouched(output: &Path) -> Result<()> {
+    assert_eq!(fs::read_to_string(output)?, FOREIGN);
+    let folder = output.parent().context("no folder")?;
+    let names: Vec<_> = fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.file_name())).collect();
+    assert_eq!(names.len(), 1, "something was left behind: {names:?}");
+    Ok(())
+}
+
+#[test]
+fn a_root_that_does_not_fit_says_by_how_much() -> Result<()> {
+    let krazy = Krazy::new()?;
+    let package =
+        package(&krazy, "root-size = \"2 MiB\"\n\n[package.metadata.krazy.files]\n\"/big\" = \"big\"")?;
+    // Does not compress, so that the root is a little larger than it.
+    fs::write(package.folder.join("big"), noise(5 << 20))?;
+    let output = occupied(krazy.folder.path().join("out"))?;
+    let said = refusal(&krazy, &package, &output)?;
+    let numbers: Vec<f64> = said
+        .split_whitespace()
+        .zip(said.split_whitespace().skip(1))
+        .filter(|(_, unit)| unit.trim_end_matches(':') == "MiB")
+        .map(|(number, _)| number.parse())
+        .collect::<Result<_, _>>()?;
+    let [needed, has, more] = numbers[..] else { anyhow::bail!("three sizes were expected: {said}") };
+    assert!(said.starts_with("error: the root needs "), "{said}");
+    assert!(said.contains("its partition has 2 MiB: ") && said.contains(" MiB too much\n"), "{said}");
+    assert!(needed > 5.0 && has == 2.0 && (needed - has - more).abs() < 0.11, "{said}");
+    assert!(said.ends_with("help: set a larger `root-size` (and `size`), or install less\n"), "{said}");
+    assert_untouched(&output)
+}
+
+/// `len` bytes that look random.
+fn noise(len: usize) -> Vec<u8> {
+    let mut state = 1_u64;
+    let bytes = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 56) as u8
+    });
+    bytes.take(len).collect()
+}
+
+#[test]
+fn boot_files_that_do_not_fit_are_named() -> Result<()> {
+    let krazy = Krazy::new()?;
+    let package = package(&krazy, "boot-size = \"64 MiB\"\nkernel = { path = \"kernel\" }")?;
+    let kernel = package.folder.join("kernel");
+    fs::create_dir(&kernel)?;
+    // As much of a bzImage as it takes to look like one, and then more than /boot has room for.
+    let mut image = vec![0_u8; 0x400];
+    image[0x202..0x206].copy_from_slice(b"HdrS");
+    image[0x20e..0x210].copy_from_slice(&0x100_u16.to_le_bytes());
+    image[0x300..0x306].copy_from_slice(b"6.1-x ");
+    fs::write(kernel.join("vmlinuz"), image)?;
+    fs::File::options().write(true).open(kernel.join("vmlinuz"))?.set_len(70 << 20)?;
+    let output = occupied(krazy.folder.path().join("out"))?;
+    let mut command = krazy.command(["image", "--quiet", "--manifest-path"])?;
+    // This kernel is of no use to anybody else.
+    command.env("KRAZY_CACHE_DIR", krazy.folder.path().join("cache"));
+    let result = command.arg(package.manifest()).arg("-o").arg(&output).output()?;
+    let said = String::from_utf8(result.stderr)?;
+    assert_eq!(result.status.code(), Some(7), "{said}");
+    assert!(
+        said.starts_with("error: `a-vmlinuz` does not fit on /boot: with it the files need 70 MiB"),
+        "{said}"
+    );
+    assert!(said.ends_with("help: set a larger `boot-size` (and `size`)\n"), "{said}");
+    assert_untouched(&output)
+}
+
+/// A file system of a few MiB. It is unmounted when this value is dropped.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(folder: PathBuf) -> Result<Self> {
+        fs::create_dir(&folder)?;
+        succeed(Command::new("mount").args(["-t", "tmpfs", "-o", "size=6m", "small"]).arg(&folder))?;
+        Ok(SmallDisk(folder))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg(&self.0).status();
+        // While a test already fails, a second panic would hide why.
+        if !std::thread::panicking() {
+            assert!(unmounted.is_ok_and(|status| status.success()));
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_is_said_and_keeps_what_it_has() -> Result<()> {
+    let krazy = Krazy::new()?;
+    let package = package(&krazy, "")?;
+    let disk = SmallDisk::mount(krazy.folder.path().join("small"))?;
+    let output = occupied(disk.0.clone())?;
+    let expected = format!(
+        "error: no space is left for `{}`\n   help: free some space, or choose another place with `--output`\n",
+        output.display()
+    );
+    assert_eq!(refusal(&krazy, &package, &output)?, expected);
+    assert_untouched(&output)
+}
+
+#[test]
+fn places_that_are_none_are_refused_before_any_work() -> Result<()> {
+    let krazy = Krazy::new()?;
+    let package = package(&krazy, "")?;
+    let missing = krazy.folder.path().join("nowhere/a.img");
+    let folder = krazy.folder.path().join("nowhere");
+    let expected = format!(
+        "error: the folder of `{}` does not exist\n   help: make it first: `mkdir -p '{}'`\n",
+        missing.display(),
+        folder.display()
+    );
+    assert_eq!(refusal(&krazy, &package, &missing)?, expected);
+    assert!(refusal(&krazy, &package, krazy.folder.path())?.contains("is a folder\n"));
+    assert!(!package.folder.join("Cargo.lock").exists(), "cargo has run");
+    Ok(())
+}
+
+#[test]
+fn a_foreign_file_is_replaced_as_a_whole() -> Result<()> {
+    let krazy = Krazy::new()?;
+    let package = package(&krazy, "")?;
+    let output = occupied(krazy.folder.path().join("out"))?;
+    let before = fs::File::open(&output)?;
+    let mut command = krazy.command(["image", "--message-format", "json", "--manifest-path"])?;
+    let result = succeed(command.arg(package.manifest()).arg("-o").arg(&output))?;
+    let message: Value = serde_json::from_str(String::from_utf8(result.stdout)?.trim())?;
+    assert_eq!(message["reason"], "image-finished");
+    assert_eq!(message["bytes"], fs::metadata(&output)?.len());
+    // Whoever had the old file open still has all of it: it was not written to, but replaced.
+    assert_eq!(std::io::read_to_string(before)?, FOREIGN);
+    Ok(())
+}
