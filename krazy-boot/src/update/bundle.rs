@@ -344,6 +344,9 @@ impl Head {
             return Err(BundleError::Content(text));
         }
         let stored = self.transport.parts.iter().map(|part| part.stored.0);
+        if stored.clone().any(|len| len == 0) {
+            return Err(BundleError::Content("a part does not travel".to_owned()));
+        }
         let size = self.manifest.parts.iter().map(|part| part.size.0);
         // Far beyond every disk with an MBR, and far below an overflow.
         if stored.chain(size).any(|len| len > 1 << 42) {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`bundle`] | the signed description of a slot's content, and the file it stands in |
 //! | [`delta`] | how one part travels: data, and copies from what the device has already |
+//! | [`engine`] | what a device does with it |
 //! | [`wire`] | the JSON of the API |
 //! | [`history`] | what became of earlier updates |
 //! | [`refusal`] | why a device does not take an update, as both sides name it |
@@ -11,6 +12,8 @@
 pub mod bundle;
 #[cfg(feature = "update")]
 pub mod delta;
+#[cfg(feature = "update")]
+pub mod engine;
 pub mod history;
 pub mod refusal;
 pub mod wire;

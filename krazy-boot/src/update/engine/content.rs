@@ -1,0 +1,91 @@
+//! What a slot holds.
+
+use super::read_back::Placed;
+use super::{EngineError, Reader, Sectors, Target, on_boot, reading};
+use crate::boot_fat::FatError;
+use crate::layout::Extent;
+use crate::size::Bytes;
+use crate::slot::{Slot, boot_file};
+use crate::slot_area::{self, BootFiles};
+use crate::update::bundle::{BundleManifest, MAX_JSON, Part, PartKind};
+
+/// The first bytes of a SquashFS image, and where it says how long it is. Source: Linux `squashfs_fs.h`,
+/// `struct squashfs_super_block`.
+const SQUASHFS_MAGIC: [u8; 4] = *b"hsqs";
+const BYTES_USED_OFFSET: usize = 40;
+const SUPERBLOCK_LEN: usize = 96;
+
+/// Whether `slot` can be booted, as far as can be told without booting it: its files are on `/boot`, its root has a
+/// SquashFS image, and the load table, on a disk that has one, agrees with the files.
+pub fn complete(target: &impl Target, slot: Slot) -> Result<bool, EngineError> {
+    let Sectors { mbr, selector } = Sectors::read(target)?;
+    if root_len(target, mbr.layout.root(slot))?.is_none() {
+        return Ok(false);
+    }
+    if selector.is_none() {
+        let mut fat = Reader::fat(target, mbr.layout.boot)?;
+        let files = fat.files()?;
+        let has =
+            |file: &str| files.iter().any(|found| found.name.eq_ignore_ascii_case(&slot.boot_file(file)));
+        return Ok([boot_file::KERNEL, boot_file::INITRAMFS, boot_file::CMDLINE].into_iter().all(has));
+    }
+    let files = match BootFiles::read(&mut Reader::fat(target, mbr.layout.boot)?, slot) {
+        Ok(files) => files,
+        Err(slot_area::SlotAreaError::Fat(FatError::NotFound(_))) => return Ok(false),
+        Err(error) => return Err(error.into()),
+    };
+    let writes = slot_area::refresh_from(&mut Reader::new(target), slot, &files);
+    Ok(writes.is_ok_and(|writes| writes.is_empty()))
+}
+
+/// What the record of `slot` says it holds; `None` without a record, or with one that makes no sense.
+pub fn record(target: &impl Target, slot: Slot) -> Result<Option<BundleManifest>, EngineError> {
+    let Sectors { mbr, .. } = Sectors::read(target)?;
+    let mut fat = Reader::fat(target, mbr.layout.boot)?;
+    let file = match fat.find(&slot.boot_file(boot_file::RECORD)) {
+        Ok(file) => file,
+        Err(FatError::NotFound(_)) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let json = fat.read(&file, Bytes(MAX_JSON as u64))?;
+    Ok(BundleManifest::from_json(&json).ok())
+}
+
+/// Removes the record of `slot`, which somebody is about to change by hand.
+pub fn forget(target: &mut impl Target, slot: Slot) -> Result<(), EngineError> {
+    let name = slot.boot_file(boot_file::RECORD);
+    target.open_boot(true).map_err(on_boot("write"))?;
+    let removed = target.remove_boot(&name).and_then(|()| target.sync_boot());
+    let closed = target.open_boot(false);
+    removed.and(closed).map_err(on_boot(format!("remove {name}")))
+}
+
+/// Sizes and hashes of what `slot` holds, by reading all of it; kernel, initramfs and root only.
+pub fn measure(target: &impl Target, slot: Slot) -> Result<Vec<Part>, EngineError> {
+    let Sectors { mbr, .. } = Sectors::read(target)?;
+    let mut parts = Vec::new();
+    for kind in [PartKind::Kernel, PartKind::Initramfs, PartKind::Root] {
+        let placed = match kind.boot_name() {
+            Some(name) => Placed::on_boot(target, mbr.layout.boot, &slot.boot_file(name))?,
+            None => {
+                let partition = mbr.layout.root(slot);
+                let Some(len) = root_len(target, partition)? else { continue };
+                Placed::in_partition(partition, len)
+            }
+        };
+        let (sha256, _) = placed.hashes(target)?;
+        parts.push(Part { kind, size: placed.len, sha256 });
+    }
+    Ok(parts)
+}
+
+/// The length of the SquashFS image in a partition; `None` if there is none, or it would not fit.
+pub(super) fn root_len(target: &impl Target, partition: Extent) -> Result<Option<Bytes>, EngineError> {
+    let mut superblock = [0; SUPERBLOCK_LEN];
+    target.read_back(partition.start.bytes(), &mut superblock).map_err(reading)?;
+    let mut used = [0; 8];
+    used.copy_from_slice(&superblock[BYTES_USED_OFFSET..BYTES_USED_OFFSET + 8]);
+    let used = Bytes(u64::from_le_bytes(used));
+    let fits = superblock[..4] == SQUASHFS_MAGIC && used <= partition.len.bytes() && used > Bytes(0);
+    Ok(fits.then_some(used))
+}

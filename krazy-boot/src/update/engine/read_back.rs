@@ -1,0 +1,75 @@
+//! Content at its place on the disk: hashed for a comparison, and as what copies refer to.
+
+use std::io;
+
+use sha2::{Digest, Sha256};
+
+use super::{EngineError, PIECE, Reader, Target, reading};
+use crate::hex::{Hex, Sha256Hash};
+use crate::layout::Extent;
+use crate::size::Bytes;
+
+/// A file or a file system, as sectors of the disk in order.
+pub(super) struct Placed {
+    pub(super) extents: Vec<Extent>,
+    pub(super) len: Bytes,
+}
+
+impl Placed {
+    /// `len` bytes from the start of a partition.
+    pub(super) fn in_partition(partition: Extent, len: Bytes) -> Self {
+        Placed { extents: vec![partition], len }
+    }
+
+    /// A file on `/boot`.
+    pub(super) fn on_boot<T: Target>(target: &T, boot: Extent, name: &str) -> Result<Self, EngineError> {
+        let mut fat = Reader::fat(target, boot)?;
+        let file = fat.find(name)?;
+        Ok(Placed { extents: fat.extents(&file)?, len: file.size })
+    }
+
+    /// SHA-256 and CRC-32 of what is on the disk, past every cache.
+    pub(super) fn hashes(&self, target: &impl Target) -> Result<(Sha256Hash, u32), EngineError> {
+        let (mut sha256, mut crc) = (Sha256::new(), crc32fast::Hasher::new());
+        let mut left = self.len.0;
+        let mut piece = vec![0; PIECE];
+        for extent in &self.extents {
+            let (mut at, end) = (extent.start.bytes().0, extent.end().bytes().0);
+            while at < end && left > 0 {
+                let len = (end - at).min(PIECE as u64);
+                let piece = &mut piece[..len as usize];
+                target.read_back(Bytes(at), piece).map_err(reading)?;
+                let content = &piece[..len.min(left) as usize];
+                sha256.update(content);
+                crc.update(content);
+                left -= content.len() as u64;
+                at += len;
+            }
+        }
+        if left > 0 {
+            let short = io::Error::new(io::ErrorKind::UnexpectedEof, "a file is longer than its sectors");
+            return Err(reading(short));
+        }
+        Ok((Hex(sha256.finalize().into()), crc.finalize()))
+    }
+
+    /// Reads from `offset` on, which with the buffer's length is within [`Placed::len`].
+    pub(super) fn read(&self, target: &impl Target, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let (mut skip, mut done) = (offset, 0);
+        for extent in &self.extents {
+            let len = extent.len.bytes().0;
+            let start = skip.min(len);
+            skip -= start;
+            let taken = (len - start).min((buffer.len() - done) as u64) as usize;
+            if taken > 0 {
+                let at = Bytes(extent.start.bytes().0 + start);
+                target.read_at(at, &mut buffer[done..done + taken])?;
+                done += taken;
+            }
+        }
+        if done < buffer.len() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,370 @@
+//! One update, from the first byte to the load table.
+
+use std::io;
+
+use super::read_back::Placed;
+use super::{EngineError, Reader, Sectors, Target, on_boot, reading, refused, syncing, writing};
+use crate::cmdline::CommandLine;
+use crate::mbr::Mbr;
+use crate::ordered_write::SectorWrite;
+use crate::size::{Bytes, SECTOR_SIZE};
+use crate::slot::{Slot, boot_file};
+use crate::slot_area::{self, BootFiles};
+use crate::update::bundle::{Head, Part, PartKind};
+use crate::update::delta::{Decoder, MAX_STEP, Step};
+use crate::update::refusal::Refusal;
+
+/// After so many bytes a sync: what waits in the page cache must not fill a small machine's memory.
+const SYNC_EVERY: u64 = 16 << 20;
+
+/// What FAT may take beyond the files themselves: a cluster per file, the folder, and room for a record.
+const BOOT_OVERHEAD: u64 = 512 << 10;
+
+/// Bytes that a file takes on `/boot` beyond its own, at most: its last cluster.
+const MAX_CLUSTER: u64 = 32 << 10;
+
+static ZEROS: [u8; MAX_STEP as usize] = [0; MAX_STEP as usize];
+
+/// An update under way. After an error it is of no use any more; the slot stays unbootable.
+pub struct Session {
+    head: Head,
+    slot: Slot,
+    mbr: Mbr,
+    /// Whether the disk has load tables.
+    tables: bool,
+    command_line: CommandLine,
+    /// What the streams copy from, per part.
+    bases: Vec<Option<Placed>>,
+    received: u64,
+    stream: Stream,
+    /// CRC-32 of the parts that are complete.
+    checksums: Vec<u32>,
+    unsynced: u64,
+    boot_open: bool,
+    scratch: Vec<u8>,
+}
+
+/// The part that is being received.
+struct Stream {
+    decoder: Decoder,
+    /// Bytes of the stream to come.
+    left: u64,
+    /// Bytes of the part that are written.
+    written: u64,
+    checksum: crc32fast::Hasher,
+}
+
+impl Session {
+    /// Checks that the update fits, and makes `slot` unbootable.
+    ///
+    /// The caller knows that `slot` does not run; that it is neither confirmed nor armed is checked here once more.
+    pub fn begin(target: &mut impl Target, slot: Slot, head: Head) -> Result<Self, EngineError> {
+        let Sectors { mbr, selector } = Sectors::read(target)?;
+        if let Some(selector) = selector
+            && (selector.confirmed == slot || selector.trial == Some(slot))
+        {
+            return refused(Refusal::Armed, format!("slot {slot} is the one that boots next"));
+        }
+        let parameters = head.manifest.cmdline.iter().map(String::as_str);
+        let command_line = CommandLine::for_slot(slot, mbr.signature, parameters).or_else(|error| {
+            refused(Refusal::Bundle, format!("the command line of the update cannot be used: {error}"))
+        })?;
+        check_fit(target, &mbr, slot, &head)?;
+        let bases = bases(target, &mbr, slot, &head)?;
+        let stream = Stream::new(&head, &bases, 0);
+        let mut session = Session {
+            head,
+            slot,
+            mbr,
+            tables: selector.is_some(),
+            command_line,
+            bases,
+            received: 0,
+            stream,
+            checksums: Vec::new(),
+            unsynced: 0,
+            boot_open: false,
+            scratch: vec![0; MAX_STEP as usize],
+        };
+        let invalidated = session.invalidate(target);
+        let closed = session.open_boot(target, false);
+        invalidated.and(closed)?;
+        Ok(session)
+    }
+
+    /// What is being brought.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// Where it goes.
+    pub fn slot(&self) -> Slot {
+        self.slot
+    }
+
+    /// Bytes of streams that have been applied.
+    pub fn received(&self) -> Bytes {
+        Bytes(self.received)
+    }
+
+    /// Whether the streams are complete, so that [`Session::finish`] is next.
+    pub fn is_received(&self) -> bool {
+        self.checksums.len() == self.head.manifest.parts.len()
+    }
+
+    /// Applies the next bytes of the streams.
+    pub fn feed(&mut self, target: &mut impl Target, mut bytes: &[u8]) -> Result<(), EngineError> {
+        while !bytes.is_empty() {
+            if self.is_received() {
+                return refused(Refusal::Content, "more was sent than the update announced");
+            }
+            let taken = usize::try_from(self.stream.left).map_or(bytes.len(), |left| left.min(bytes.len()));
+            let (piece, rest) = bytes.split_at(taken);
+            self.apply(target, piece)?;
+            self.received += taken as u64;
+            bytes = rest;
+        }
+        Ok(())
+    }
+
+    /// Reads everything back, and makes the slot bootable.
+    pub fn finish(&mut self, target: &mut impl Target) -> Result<(), EngineError> {
+        if !self.is_received() {
+            return refused(Refusal::NotVerified, "the update has not been received as a whole");
+        }
+        target.sync().map_err(syncing)?;
+        let completed = self.verify(target).and_then(|()| self.complete(target));
+        let closed = self.open_boot(target, false);
+        completed.and(closed)
+    }
+
+    /// Gives `/boot` back. The slot stays as it is, which is unbootable before [`Session::finish`].
+    pub fn abandon(&mut self, target: &mut impl Target) -> Result<(), EngineError> {
+        self.open_boot(target, false)
+    }
+
+    fn open_boot(&mut self, target: &mut impl Target, writable: bool) -> Result<(), EngineError> {
+        if self.boot_open != writable {
+            target.open_boot(writable).map_err(on_boot("change what may be done"))?;
+            self.boot_open = writable;
+        }
+        Ok(())
+    }
+
+    fn invalidate(&mut self, target: &mut impl Target) -> Result<(), EngineError> {
+        if self.tables {
+            let at = slot_area::area(self.slot).start.bytes();
+            target.write_at(at, &[0; SECTOR_SIZE as usize]).map_err(writing)?;
+            target.sync().map_err(syncing)?;
+        }
+        self.open_boot(target, true)?;
+        for own in [boot_file::RECORD, boot_file::CMDLINE] {
+            let name = self.slot.boot_file(own);
+            target.remove_boot(&name).map_err(on_boot(format!("remove {name}")))?;
+        }
+        target.sync_boot().map_err(on_boot("sync"))?;
+        // All of the slot's files: room for the new ones, in one piece each.
+        for file in Reader::fat(target, self.mbr.layout.boot)?.files()? {
+            if is_of(self.slot, &file.name) {
+                target.remove_boot(&file.name).map_err(on_boot(format!("remove {}", file.name)))?;
+            }
+        }
+        target.sync_boot().map_err(on_boot("sync"))
+    }
+
+    fn apply(&mut self, target: &mut impl Target, piece: &[u8]) -> Result<(), EngineError> {
+        let number = self.checksums.len();
+        let part = &self.head.manifest.parts[number];
+        if part.kind != PartKind::Root {
+            self.open_boot(target, true)?;
+        }
+        let part = &self.head.manifest.parts[number];
+        let place = Place::of(part, self.slot, &self.mbr);
+        let stream = &mut self.stream;
+        let (base, scratch) = (&self.bases[number], &mut self.scratch);
+        let (written, checksum) = (&mut stream.written, &mut stream.checksum);
+        let mut put = |target: &mut _, bytes: &[u8]| {
+            place.write(target, *written, bytes)?;
+            checksum.update(bytes);
+            *written += bytes.len() as u64;
+            Ok(())
+        };
+        let before = stream.left;
+        let failed = |source| EngineError::Stream { part: part.kind.to_string(), source };
+        stream
+            .decoder
+            .feed(piece, &mut |step| match step {
+                Step::Data(data) => put(target, data),
+                Step::Zero(len) => put(target, &ZEROS[..len as usize]),
+                Step::Copy { offset, len } => {
+                    let buffer = &mut scratch[..len as usize];
+                    let base = base.as_ref().ok_or(io::ErrorKind::NotFound)?;
+                    base.read(target, offset, buffer)?;
+                    put(target, buffer)
+                }
+            })
+            .map_err(failed)?;
+        stream.left = before - piece.len() as u64;
+        let done = stream.left == 0;
+        if done {
+            stream.decoder.finish().map_err(failed)?;
+        }
+        self.unsynced += piece.len() as u64;
+        if self.unsynced >= SYNC_EVERY {
+            self.unsynced = 0;
+            target.sync().map_err(syncing)?;
+        }
+        if done {
+            let checksum = std::mem::take(&mut self.stream.checksum);
+            self.checksums.push(checksum.finalize());
+            if !self.is_received() {
+                self.stream = Stream::new(&self.head, &self.bases, self.checksums.len());
+            }
+        }
+        Ok(())
+    }
+
+    fn verify(&self, target: &mut impl Target) -> Result<(), EngineError> {
+        target.sync_boot().map_err(on_boot("sync"))?;
+        for (part, checksum) in self.head.manifest.parts.iter().zip(&self.checksums) {
+            let placed = match part.kind.boot_name() {
+                Some(name) => Placed::on_boot(target, self.mbr.layout.boot, &self.slot.boot_file(name))?,
+                None => Placed::in_partition(self.mbr.layout.root(self.slot), part.size),
+            };
+            let (sha256, crc) = placed.hashes(target)?;
+            if placed.len == part.size && sha256 == part.sha256 {
+                continue;
+            }
+            if placed.len == part.size && crc == *checksum {
+                let text = format!("the {} has the hash {sha256}, {} was announced", part.kind, part.sha256);
+                return refused(Refusal::Content, text);
+            }
+            let text = format!("the disk does not return the {} that was written to it", part.kind);
+            return refused(Refusal::ReadBack, text);
+        }
+        Ok(())
+    }
+
+    fn complete(&mut self, target: &mut impl Target) -> Result<(), EngineError> {
+        self.open_boot(target, true)?;
+        let write = |target: &mut _, own, content: &[u8]| -> Result<(), EngineError> {
+            let name = self.slot.boot_file(own);
+            Target::write_boot(target, &name, true, content).map_err(on_boot(format!("write {name}")))?;
+            Target::sync_boot(target).map_err(on_boot("sync"))
+        };
+        let line = format!("{}\n", self.command_line);
+        write(target, boot_file::CMDLINE, line.as_bytes())?;
+        // Before the record, so that a kernel which cannot be booted has none.
+        let writes = match self.tables {
+            true => {
+                let files = BootFiles::read(&mut Reader::fat(target, self.mbr.layout.boot)?, self.slot)?;
+                slot_area::refresh_from(&mut Reader::new(target), self.slot, &files)?
+            }
+            false => Vec::new(),
+        };
+        write(target, boot_file::RECORD, &self.head.signed.json)?;
+        for SectorWrite { at, bytes } in writes {
+            target.write_at(at.bytes(), &bytes).map_err(writing)?;
+            target.sync().map_err(syncing)?;
+            let mut found = vec![0; bytes.len()];
+            target.read_back(at.bytes(), &mut found).map_err(reading)?;
+            if found != bytes {
+                let text = format!("the disk does not return the load table of slot {}", self.slot);
+                return refused(Refusal::ReadBack, text);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Stream {
+    fn new(head: &Head, bases: &[Option<Placed>], number: usize) -> Self {
+        let size = head.manifest.parts[number].size;
+        let base = bases[number].as_ref().map_or(Bytes(0), |base| base.len);
+        Stream {
+            decoder: Decoder::new(size, base),
+            left: head.transport.parts[number].stored.0,
+            written: 0,
+            checksum: crc32fast::Hasher::new(),
+        }
+    }
+}
+
+/// Where a part is written.
+enum Place {
+    Partition { start: u64 },
+    Boot { name: String },
+}
+
+impl Place {
+    fn of(part: &Part, slot: Slot, mbr: &Mbr) -> Self {
+        match part.kind.boot_name() {
+            Some(name) => Place::Boot { name: slot.boot_file(name) },
+            None => Place::Partition { start: mbr.layout.root(slot).start.bytes().0 },
+        }
+    }
+
+    fn write(&self, target: &mut impl Target, at: u64, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Place::Partition { start } => target.write_at(Bytes(start + at), bytes),
+            Place::Boot { name } => target.write_boot(name, at == 0, bytes),
+        }
+    }
+}
+
+/// Whether a file on `/boot` belongs to `slot`.
+fn is_of(slot: Slot, name: &str) -> bool {
+    let prefix = slot.boot_prefix();
+    name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+}
+
+fn check_fit(target: &impl Target, mbr: &Mbr, slot: Slot, head: &Head) -> Result<(), EngineError> {
+    let mut needed = BOOT_OVERHEAD;
+    for part in &head.manifest.parts {
+        if part.kind == PartKind::Root {
+            let room = mbr.layout.root(slot).len.bytes();
+            if part.size > room {
+                let text = format!("the root has {}, a root partition of this device has {room}", part.size);
+                return refused(Refusal::TooLarge, text);
+            }
+        } else {
+            needed += part.size.0 + MAX_CLUSTER;
+        }
+    }
+    let files = Reader::fat(target, mbr.layout.boot)?.files()?;
+    let own = files.iter().filter(|file| is_of(slot, &file.name)).map(|file| file.size.0);
+    let room = own.sum::<u64>() + target.boot_free().map_err(on_boot("look for room"))?.0;
+    if needed > room {
+        let text = format!(
+            "the boot files take {}, /boot has room for {} in slot {slot}",
+            Bytes(needed),
+            Bytes(room)
+        );
+        return refused(Refusal::TooLarge, text);
+    }
+    Ok(())
+}
+
+/// What the parts copy from: the same parts of the other slot.
+fn bases(
+    target: &impl Target,
+    mbr: &Mbr,
+    slot: Slot,
+    head: &Head,
+) -> Result<Vec<Option<Placed>>, EngineError> {
+    let parts = head.manifest.parts.iter().zip(&head.transport.parts);
+    parts
+        .map(|(part, transport)| {
+            if transport.base.is_none() {
+                return Ok(None);
+            }
+            Ok(Some(match part.kind.boot_name() {
+                Some(name) => Placed::on_boot(target, mbr.layout.boot, &(!slot).boot_file(name))?,
+                None => {
+                    let partition = mbr.layout.root(!slot);
+                    Placed::in_partition(partition, partition.len.bytes())
+                }
+            }))
+        })
+        .collect()
+}

@@ -1,0 +1,305 @@
+//! A disk that remembers every sector written and every sync, so that the power can be cut after each of them.
+//!
+//! `/boot` is a real FAT32, written by fatfs: its tables and folders are sectors like any other, which may be
+//! lost or kept.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::rc::Rc;
+
+use fatfs::{FileSystem, FormatVolumeOptions, FsOptions};
+
+use super::Target;
+use crate::bzimage::tests::kernel;
+use crate::layout::{DiskLayout, DiskSignature, Extent, PartitionSizes};
+use crate::mbr::Mbr;
+use crate::ordered_write::write_in_order;
+use crate::selector::{PRIMARY, SPARE, Selector};
+use crate::size::{Bytes, SECTOR_SIZE, Sectors};
+use crate::slot::Slot;
+use crate::slot_area;
+
+const SECTOR: usize = SECTOR_SIZE as usize;
+pub(super) const SIGNATURE: DiskSignature = DiskSignature(0x1a2b_3c4d);
+
+pub(super) type Sector = [u8; SECTOR];
+
+/// What a disk is told.
+#[derive(Clone)]
+pub(super) enum Event {
+    Write(u32, Box<Sector>),
+    Sync,
+}
+
+/// Sectors; those that are not there are zero. What it was frozen with is shared by its clones.
+#[derive(Clone, Default)]
+pub(super) struct Image {
+    frozen: Rc<HashMap<u32, Sector>>,
+    changed: HashMap<u32, Sector>,
+}
+
+impl Image {
+    pub(super) fn sector(&self, number: u32) -> Sector {
+        let found = self.changed.get(&number).or_else(|| self.frozen.get(&number));
+        found.copied().unwrap_or([0; SECTOR])
+    }
+
+    pub(super) fn set(&mut self, number: u32, sector: Sector) {
+        self.changed.insert(number, sector);
+    }
+
+    pub(super) fn bytes(&self, extent: Extent) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(extent.len.bytes().0 as usize);
+        for number in extent.start.0..extent.end().0 {
+            bytes.extend_from_slice(&self.sector(number));
+        }
+        bytes
+    }
+
+    /// The first `len` bytes of `extent`.
+    pub(super) fn start(&self, extent: Extent, len: usize) -> Vec<u8> {
+        let sectors = Bytes(len as u64).sectors_ceil().unwrap();
+        let mut bytes = self.bytes(Extent { len: sectors, ..extent });
+        bytes.truncate(len);
+        bytes
+    }
+
+    fn freeze(self) -> Self {
+        let mut sectors = Rc::unwrap_or_clone(self.frozen);
+        sectors.extend(self.changed);
+        sectors.retain(|_, sector| *sector != [0; SECTOR]);
+        Image { frozen: Rc::new(sectors), changed: HashMap::new() }
+    }
+}
+
+/// A running machine's disk.
+#[derive(Clone)]
+pub(super) struct Machine {
+    state: Rc<RefCell<State>>,
+    boot: Extent,
+    /// A sector that the disk returns otherwise than it was written.
+    pub(super) rotten: Option<u32>,
+    /// How many times `/boot` was made writable more often than read-only.
+    pub(super) boot_open: i32,
+    pub(super) boot_free: Bytes,
+}
+
+#[derive(Default)]
+struct State {
+    image: Image,
+    log: Vec<Event>,
+}
+
+impl Machine {
+    /// A disk whose slot A was made from `kernel(3, 1600)` and `root`; slot B is empty.
+    pub(super) fn new(root: &[u8]) -> Self {
+        let layout = layout();
+        let mut machine = Machine::on(Image::default());
+        let mbr = Mbr { signature: SIGNATURE, layout }.encode(&[]).unwrap();
+        machine.write_at(Bytes(0), &mbr).unwrap();
+        let mut boot = machine.partition();
+        fatfs::format_volume(&mut boot, FormatVolumeOptions::new().bytes_per_cluster(512)).unwrap();
+        let line = b"root=PARTUUID=1a2b3c4d-02 krazy.slot=a quiet\n".to_vec();
+        for (name, content) in
+            [("a-vmlinuz", kernel(3, 1600)), ("a-initramfs", vec![7; 900]), ("a-cmdline.txt", line)]
+        {
+            machine.write_boot(name, true, &content).unwrap();
+        }
+        machine.write_at(layout.root_a.start.bytes(), root).unwrap();
+        let writes = slot_area::refresh(&mut machine.whole(), Slot::A).unwrap();
+        write_in_order(&mut machine.whole(), &writes, |_| Ok(())).unwrap();
+        let writes = Selector::confirmed(Slot::A).writes();
+        write_in_order(&mut machine.whole(), &writes, |_| Ok(())).unwrap();
+        Machine::on(machine.image().freeze())
+    }
+
+    /// Starts with `image`.
+    pub(super) fn on(image: Image) -> Self {
+        let state = Rc::new(RefCell::new(State { image, log: Vec::new() }));
+        Machine { state, boot: layout().boot, rotten: None, boot_open: 0, boot_free: Bytes::mib(60) }
+    }
+
+    pub(super) fn image(&self) -> Image {
+        self.state.borrow().image.clone()
+    }
+
+    /// The same machine, started with what is on its disk now.
+    pub(super) fn restarted(&self) -> Self {
+        Machine::on(self.image().freeze())
+    }
+
+    /// Everything the disk was told since the start.
+    pub(super) fn log(&self) -> Vec<Event> {
+        self.state.borrow().log.clone()
+    }
+
+    /// Takes the selector away, as on a board with a firmware of its own.
+    pub(super) fn without_selector(mut self) -> Self {
+        for at in [PRIMARY, SPARE] {
+            self.write_at(at.bytes(), &[0; SECTOR]).unwrap();
+        }
+        self
+    }
+
+    /// What init does to try `slot`.
+    pub(super) fn arm(&mut self, slot: Slot) {
+        let writes = Selector::confirmed(!slot).arm(slot).writes();
+        write_in_order(&mut self.whole(), &writes, |disk| {
+            disk.sync();
+            Ok(())
+        })
+        .unwrap();
+    }
+
+    pub(super) fn boot_file(&self, name: &str) -> Option<Vec<u8>> {
+        let fs = FileSystem::new(self.partition(), FsOptions::new()).unwrap();
+        let mut file = fs.root_dir().open_file(name).ok()?;
+        let mut content = Vec::new();
+        file.read_to_end(&mut content).unwrap();
+        Some(content)
+    }
+
+    pub(super) fn boot_names(&self) -> Vec<String> {
+        let fs = FileSystem::new(self.partition(), FsOptions::new()).unwrap();
+        fs.root_dir().iter().map(|entry| entry.unwrap().file_name()).collect()
+    }
+
+    pub(super) fn whole(&self) -> Window {
+        Window { state: Rc::clone(&self.state), start: 0, position: 0 }
+    }
+
+    fn partition(&self) -> Window {
+        Window { start: self.boot.start.bytes().0, ..self.whole() }
+    }
+}
+
+pub(super) fn layout() -> DiskLayout {
+    let sizes = PartitionSizes { boot: Bytes::mib(64), root: Bytes::mib(1), ..PartitionSizes::default() };
+    DiskLayout::new(sizes).unwrap()
+}
+
+impl Target for Machine {
+    fn read_at(&self, offset: Bytes, buffer: &mut [u8]) -> io::Result<()> {
+        let mut window = self.whole();
+        window.seek(SeekFrom::Start(offset.0))?;
+        window.read_exact(buffer)
+    }
+
+    fn read_back(&self, offset: Bytes, buffer: &mut [u8]) -> io::Result<()> {
+        self.read_at(offset, buffer)?;
+        if let Some(rotten) = self.rotten
+            && let Some(at) = Sectors(rotten).bytes().0.checked_sub(offset.0)
+            && let Some(byte) = buffer.get_mut(at as usize)
+        {
+            *byte ^= 0x10;
+        }
+        Ok(())
+    }
+
+    fn write_at(&mut self, offset: Bytes, bytes: &[u8]) -> io::Result<()> {
+        let mut window = self.whole();
+        window.seek(SeekFrom::Start(offset.0))?;
+        window.write_all(bytes)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.whole().sync();
+        Ok(())
+    }
+
+    fn open_boot(&mut self, writable: bool) -> io::Result<()> {
+        self.boot_open += if writable { 1 } else { -1 };
+        Ok(())
+    }
+
+    fn boot_free(&self) -> io::Result<Bytes> {
+        Ok(self.boot_free)
+    }
+
+    fn write_boot(&mut self, name: &str, new: bool, bytes: &[u8]) -> io::Result<()> {
+        let fs = FileSystem::new(self.partition(), FsOptions::new())?;
+        let mut file = fs.root_dir().create_file(name)?;
+        if new {
+            file.truncate()?;
+        }
+        file.seek(SeekFrom::End(0))?;
+        file.write_all(bytes)
+    }
+
+    fn remove_boot(&mut self, name: &str) -> io::Result<()> {
+        let fs = FileSystem::new(self.partition(), FsOptions::new())?;
+        let removed = fs.root_dir().remove(name);
+        removed.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
+    }
+
+    fn sync_boot(&mut self) -> io::Result<()> {
+        self.sync()
+    }
+}
+
+/// A part of the disk as a file.
+pub(super) struct Window {
+    state: Rc<RefCell<State>>,
+    start: u64,
+    position: u64,
+}
+
+impl Window {
+    fn sync(&self) {
+        self.state.borrow_mut().log.push(Event::Sync);
+    }
+
+    fn place(&self) -> (u32, usize) {
+        let at = self.start + self.position;
+        ((at / SECTOR_SIZE) as u32, (at % SECTOR_SIZE) as usize)
+    }
+}
+
+impl Read for Window {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let (number, at) = self.place();
+        let sector = self.state.borrow().image.sector(number);
+        let len = buffer.len().min(SECTOR - at);
+        buffer[..len].copy_from_slice(&sector[at..at + len]);
+        self.position += len as u64;
+        Ok(len)
+    }
+}
+
+impl Write for Window {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let (number, at) = self.place();
+        let mut state = self.state.borrow_mut();
+        let mut sector = state.image.sector(number);
+        let len = buffer.len().min(SECTOR - at);
+        sector[at..at + len].copy_from_slice(&buffer[..len]);
+        state.image.set(number, sector);
+        state.log.push(Event::Write(number, Box::new(sector)));
+        self.position += len as u64;
+        Ok(len)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Seek for Window {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.position = match to {
+            SeekFrom::Start(position) => Some(position),
+            SeekFrom::Current(offset) => self.position.checked_add_signed(offset),
+            SeekFrom::End(offset) => self.boot_len().checked_add_signed(offset),
+        }
+        .ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.position)
+    }
+}
+
+impl Window {
+    /// Only the formatter asks where the end is, for `/boot`.
+    fn boot_len(&self) -> u64 {
+        layout().boot.len.bytes().0
+    }
+}
