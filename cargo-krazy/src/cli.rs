@@ -178,7 +178,7 @@ fn meaning(exit: Exit) -> &'static str {
         Exit::Failed => "an error without a code of its own",
         Exit::Usage => "wrong arguments",
         Exit::Config => "[package.metadata.krazy] is missing or wrong",
-        Exit::Build => "a crate did not install, or its binary cannot run on the board",
+        Exit::Build => "a crate or a kernel did not build, or a binary cannot run on the board",
         Exit::MissingTool => "the toolchain, QEMU or another tool is missing",
         Exit::Fetch => "the kernel or another download failed, or did not verify",
         Exit::Image => "the image could not be made or written",

@@ -12,7 +12,7 @@ pub enum Exit {
     Usage = 2,
     /// 3: `[package.metadata.krazy]` is missing or wrong.
     Config = 3,
-    /// 4: a crate did not install, or its binary cannot run on the board.
+    /// 4: a crate or a kernel did not build, or a binary cannot run on the board.
     Build = 4,
     /// 5: the toolchain, QEMU or another tool is missing.
     MissingTool = 5,

@@ -106,7 +106,7 @@ Exit codes:
     1  an error without a code of its own
     2  wrong arguments
     3  [package.metadata.krazy] is missing or wrong
-    4  a crate did not install, or its binary cannot run on the board
+    4  a crate or a kernel did not build, or a binary cannot run on the board
     5  the toolchain, QEMU or another tool is missing
     6  the kernel or another download failed, or did not verify
     7  the image could not be made or written

@@ -1,20 +1,24 @@
 //! `cargo krazy kernel`.
 
+mod build;
+
+use std::fmt;
 use std::path::Path;
 use std::time::SystemTime;
 
 use anyhow::Result;
 use serde::Serialize;
 
+use self::build::KernelBuildArgs;
 use crate::cli::BuildArgs;
-use crate::config::{self, KernelSource};
+use crate::config::{self, Appliance, KernelSource};
 use crate::failure::{Exit, Failure};
 use crate::kernel::{
     self, CachedKernel, Change, DebianRequest, Inventory, KernelCache, KernelLock, LockedEntry, Update,
 };
 use crate::shell::{MessageFormat, Shell};
 
-/// Shows, fetches and updates the kernels that images are made with
+/// Shows, fetches, updates and builds the kernels that images are made with
 ///
 /// Krazy.lock beside the workspace's Cargo.lock says which Debian kernel each board is built with; every build takes
 /// that one until `update` changes it.
@@ -22,9 +26,11 @@ use crate::shell::{MessageFormat, Shell};
 #[command(after_long_help = "\
 Examples:
   cargo krazy kernel list               what is locked, and what is in this machine's cache
+  cargo krazy kernel list --newest      and whether there is a newer one
   cargo krazy kernel fetch              bring the kernel here before going offline
   cargo krazy kernel update --dry-run   is there a newer one?
-  cargo krazy kernel update             lock the newest")]
+  cargo krazy kernel update             lock the newest
+  cargo krazy kernel build              a kernel of your own, everything built in")]
 pub struct Args {
     #[command(subcommand)]
     action: Action,
@@ -38,10 +44,15 @@ enum Action {
     Fetch(FetchArgs),
     /// Locks the newest kernel of the appliance's source
     Update(UpdateArgs),
+    /// Builds a kernel from upstream source, with everything the board needs built in
+    Build(KernelBuildArgs),
 }
 
 #[derive(Debug, clap::Args)]
 struct ListArgs {
+    /// Ask the source of the appliance's kernel for a newer one, too
+    #[arg(long)]
+    newest: bool,
     #[command(flatten)]
     build: BuildArgs,
 }
@@ -71,6 +82,7 @@ impl Args {
             Action::List(args) => args.exec(shell),
             Action::Fetch(args) => args.exec(shell),
             Action::Update(args) => args.exec(shell),
+            Action::Build(args) => args.exec(shell),
         }
     }
 }
@@ -95,8 +107,11 @@ impl ListArgs {
         let lock = KernelLock::load(&appliance.workspace_root)?;
         let cache = KernelCache::of_user()?;
         let inventory = Inventory::new(&appliance.kernel, appliance.board, &lock, &cache, SystemTime::now())?;
+        let newest = if self.newest { Some(Newest::ask(&appliance, &lock, shell)?) } else { None };
         if shell.format() == MessageFormat::Human {
-            return shell.output(inventory.to_string());
+            shell.output(inventory.to_string())?;
+            return newest
+                .map_or(Ok(()), |newest| shell.output(format!("\nNewest at its source\n  {newest}\n")));
         }
         for entry in &inventory.locked {
             shell.message(&Locked { reason: "kernel-locked", entry })?;
@@ -104,7 +119,7 @@ impl ListArgs {
         for bundle in &inventory.cached {
             shell.message(&Cached { reason: "kernel-cached", bundle })?;
         }
-        Ok(())
+        newest.map_or(Ok(()), |newest| newest.message(false, shell))
     }
 }
 
@@ -146,9 +161,15 @@ struct Updated<'a> {
     written: bool,
 }
 
-impl UpdateArgs {
-    fn exec(self, shell: Shell) -> Result<()> {
-        let appliance = config::load(&self.build.resolve())?;
+/// What the source of an appliance's kernel has, compared with what is locked.
+struct Newest<'a> {
+    update: Update,
+    package: &'a str,
+    suite: &'a str,
+}
+
+impl<'a> Newest<'a> {
+    fn ask(appliance: &'a Appliance, lock: &KernelLock, shell: Shell) -> Result<Self> {
         let KernelSource::Debian { package, suite, mirror } = &appliance.kernel else {
             return Err(no_versions(&appliance.kernel).into());
         };
@@ -156,9 +177,29 @@ impl UpdateArgs {
             let message = "the newest kernel is known only to its source, and --offline forbids to ask it";
             return Err(Failure::new(Exit::Usage, message).help("run it without --offline").into());
         }
-        let mut lock = KernelLock::load(&appliance.workspace_root)?.frozen(appliance.locked);
         let request = DebianRequest { package, suite, mirror: mirror.as_deref() };
-        let update = Update::new(&lock, kernel::newest_debian(request, appliance.board, shell)?);
+        let update = Update::new(lock, kernel::newest_debian(request, appliance.board, shell)?);
+        Ok(Newest { update, package, suite })
+    }
+
+    fn message(&self, written: bool, shell: Shell) -> Result<()> {
+        shell.message(&Updated { reason: "kernel-update", update: &self.update, written })
+    }
+}
+
+impl fmt::Display for Newest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let board = &self.update.new.board;
+        write!(f, "{} of Debian {} for {board}: {}", self.package, self.suite, self.update)
+    }
+}
+
+impl UpdateArgs {
+    fn exec(self, shell: Shell) -> Result<()> {
+        let appliance = config::load(&self.build.resolve())?;
+        let mut lock = KernelLock::load(&appliance.workspace_root)?.frozen(appliance.locked);
+        let newest = Newest::ask(&appliance, &lock, shell)?;
+        let update = &newest.update;
         let written = !self.dry_run && update.change != Change::None;
         if written {
             update.write(&mut lock, self.allow_downgrade)?;
@@ -170,8 +211,8 @@ impl UpdateArgs {
             Change::Older => "Downgrading",
             Change::Newer | Change::Replaced => "Updating",
         };
-        shell.status(verb, format!("{package} of Debian {suite} for {}: {update}", appliance.board.name));
-        shell.message(&Updated { reason: "kernel-update", update: &update, written })
+        shell.status(verb, newest.to_string());
+        newest.message(written, shell)
     }
 }
 

@@ -17,7 +17,7 @@ pub enum Command {
     Inspect(inspect::Args),
     /// Reports what this machine has and lacks for each board
     Doctor(doctor::Args),
-    /// Shows, fetches and updates the kernels that images are made with
+    /// Shows, fetches, updates and builds the kernels that images are made with
     Kernel(kernel::Args),
     /// Boots the appliance in QEMU
     RunQemu(run_qemu::Args),

@@ -4,6 +4,7 @@
 //! CACHE/kernel/lock            held while something is added
 //! CACHE/kernel/downloads/      what arrives; kept when interrupted, removed when unpacked
 //! CACHE/kernel/bundles/KEY/    one bundle each, complete since it got its name
+//! CACHE/kernel/sources/, builds/   what kernels of one's own are built in; see [`super::build`]
 //! ```
 //!
 //! KEY is the SHA-256 of what was unpacked, or a hash of its path for `path` sources, with the architecture.
@@ -36,7 +37,7 @@ pub struct KernelCache {
     folder: PathBuf,
 }
 
-/// Keeps other processes from adding to the cache until it is dropped.
+/// Keeps other processes from changing a part of the cache until it is dropped.
 #[derive(Debug)]
 pub struct CacheGuard {
     _file: File,
@@ -61,17 +62,7 @@ impl KernelCache {
     /// Waits until no other process adds to the cache, and keeps it so.
     pub fn guard(&self, shell: Shell) -> anyhow::Result<CacheGuard> {
         std::fs::create_dir_all(&self.folder).map_err(io_failure("create", &self.folder))?;
-        let path = self.folder.join("lock");
-        let file = File::create(&path).map_err(io_failure("write", &path))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                shell.status("Blocking", "waiting for another process that fetches a kernel");
-                file.lock().map_err(io_failure("lock", &path))?;
-            }
-            Err(TryLockError::Error(error)) => return Err(io_failure("lock", &path)(error).into()),
-        }
-        Ok(CacheGuard { _file: file })
+        exclusive(&self.folder.join("lock"), "fetches a kernel", shell)
     }
 
     /// The file a download with this SHA-256 goes to.
@@ -124,6 +115,16 @@ impl KernelCache {
         format!("path-{}", hex(&hash[..16]))
     }
 
+    /// The folder of the trees that kernels are built from.
+    pub(super) fn sources(&self) -> PathBuf {
+        self.folder.join("sources")
+    }
+
+    /// The folder of what builds compile.
+    pub(super) fn builds(&self) -> PathBuf {
+        self.folder.join("builds")
+    }
+
     /// The folder of all bundles.
     pub(super) fn bundles(&self) -> PathBuf {
         self.folder.join("bundles")
@@ -162,6 +163,20 @@ impl KernelCache {
             Failure::new(Exit::Fetch, format!("{} vanished while it was made", folder.display())).into()
         })
     }
+}
+
+/// Waits until no other process that `does` something holds the lock file `path`, and holds it.
+pub(super) fn exclusive(path: &Path, does: &str, shell: Shell) -> anyhow::Result<CacheGuard> {
+    let file = File::create(path).map_err(io_failure("write", path))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            shell.status("Blocking", format!("waiting for another process that {does}"));
+            file.lock().map_err(io_failure("lock", path))?;
+        }
+        Err(TryLockError::Error(error)) => return Err(io_failure("lock", path)(error).into()),
+    }
+    Ok(CacheGuard { _file: file })
 }
 
 /// Removes what killed processes left behind. The caller holds the guard, so nobody else is at work.

@@ -22,6 +22,7 @@
 //! image alone, with everything built in, works as well.
 
 mod archive;
+pub mod build;
 mod bundle;
 mod cache;
 mod debian;

@@ -16,11 +16,13 @@ use std::time::SystemTime;
 
 use lzma_rust2::XzReader;
 
+pub use self::signature::Keyring;
+#[cfg(test)]
+pub use self::signature::testing;
 pub use self::version::compare as compare_versions;
 
 use self::packages::Package;
 use self::release::Release;
-use self::signature::Keyring;
 use super::archive::Archive;
 use super::bundle::KernelBundle;
 use super::cache::KernelCache;

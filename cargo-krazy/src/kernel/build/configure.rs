@@ -1,0 +1,109 @@
+//! From wishes to a complete configuration, and whether every wish came true.
+//!
+//! `allnoconfig` switches off what nobody asked for, `olddefconfig` settles the rest. Both drop options whose
+//! conditions are not met without a word, so the result is compared with what was asked for.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+
+use super::super::io_failure;
+use super::fragment::{Wishes, parse};
+use super::kconfig::KnownOptions;
+use super::make::Make;
+use crate::failure::{Exit, Failure};
+use crate::shell::Shell;
+
+/// Options a message names at most.
+const NAMED: usize = 20;
+
+/// Makes the `.config` of the build folder.
+pub fn configure(
+    make: &Make<'_>,
+    mut wishes: Wishes,
+    known: &KnownOptions,
+    shell: Shell,
+) -> anyhow::Result<()> {
+    let unknown = known.unknown(&wishes)?;
+    if !unknown.is_empty() {
+        let named = unknown.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+        let more = if unknown.len() > NAMED { ", …" } else { "" };
+        shell.warn(format!("this kernel does not know {} of our options: {named}{more}", unknown.len()));
+    }
+    for name in unknown {
+        wishes.forget(&name);
+    }
+    let requested = make.objects.join("requested.config");
+    std::fs::write(&requested, wishes.to_config()).map_err(io_failure("write", &requested))?;
+    let all = format!("KCONFIG_ALLCONFIG={}", requested.display());
+    make.run("the configuration", &["allnoconfig"], &[all], shell)?;
+    make.run("the configuration", &["olddefconfig"], &[], shell)?;
+    let file = make.objects.join(".config");
+    let config = std::fs::read_to_string(&file).map_err(io_failure("read", &file))?;
+    verify(&wishes, &config, known)?;
+    Ok(())
+}
+
+/// Fails with the name of every option that `config` has not as `wishes` ask for.
+fn verify(wishes: &Wishes, config: &str, known: &KnownOptions) -> Result<(), Failure> {
+    let set: HashMap<_, _> = config.lines().filter_map(|line| parse(line).ok().flatten()).collect();
+    let found = |name: &str| set.get(name).copied().unwrap_or("n");
+    let lost: Vec<_> = wishes.iter().filter(|(name, wish)| found(name) != wish.value).collect();
+    if lost.is_empty() {
+        return Ok(());
+    }
+    let mut message = format!(
+        "{} of {} requested options did not survive `olddefconfig`:",
+        lost.len(),
+        wishes.iter().count()
+    );
+    for (name, wish) in lost.iter().take(NAMED) {
+        let found = match found(name) {
+            "n" => "not set".to_owned(),
+            value => value.to_owned(),
+        };
+        // Writing to a String cannot fail.
+        let _infallible = write!(message, "\n  CONFIG_{name}={} ({}) is {found}", wish.value, wish.place);
+        if let (Some(depends), true) = (known.depends(name), found == "not set") {
+            let _infallible = write!(message, "; it depends on {depends}");
+        }
+    }
+    if lost.len() > NAMED {
+        let _infallible = write!(message, "\n  and {} more", lost.len() - NAMED);
+    }
+    Err(Failure::new(Exit::Usage, message).help(
+        "ask for what they depend on as well, or take them out; what selects an option keeps it from being off",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verified(asked: &str, config: &str) -> Result<(), Failure> {
+        let mut wishes = Wishes::default();
+        wishes.add("own", asked).unwrap();
+        verify(&wishes, config, &KnownOptions::default())
+    }
+
+    #[test]
+    fn every_wish_that_did_not_come_true_is_named() {
+        let config = "# Linux\nCONFIG_A=y\nCONFIG_B=m\n# CONFIG_C is not set\nCONFIG_S=\"x\"\nCONFIG_E=y\n";
+        verified("CONFIG_A=y\nCONFIG_S=\"x\"\nCONFIG_GONE=n\n# CONFIG_C is not set\n", config).unwrap();
+        let error =
+            verified("CONFIG_A=y\nCONFIG_B=y\nCONFIG_C=y\nCONFIG_D=12\nCONFIG_E=n\n", config).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "4 of 5 requested options did not survive `olddefconfig`:\n  \
+             CONFIG_B=y (own:2) is m\n  CONFIG_C=y (own:3) is not set\n  CONFIG_D=12 (own:4) is not set\n  \
+             CONFIG_E=n (own:5) is y"
+        );
+        assert_eq!(Failure::exit_of(&error.into()), Exit::Usage);
+    }
+
+    #[test]
+    fn a_long_list_is_cut() {
+        let asked = (0..30).fold(String::new(), |text, n| text + &format!("CONFIG_A{n}=y\n"));
+        let error = verified(&asked, "").unwrap_err().to_string();
+        assert!(error.ends_with("\n  and 10 more"), "{error}");
+    }
+}

@@ -1,0 +1,221 @@
+//! Config fragments: what is asked of a kernel, a line each, the later one winning.
+//!
+//! Source: Linux `Documentation/kbuild/kconfig.rst` and `scripts/kconfig/confdata.c`. Understood are
+//! `CONFIG_NAME=VALUE`, `# CONFIG_NAME is not set` and comments; everything else is an error, where kconfig itself
+//! would pass over it with a warning at most.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write};
+use std::path::Path;
+
+use crate::failure::{Exit, Failure};
+
+/// Bytes of a fragment at most. A complete `.config` of a distribution has 300 KB.
+const LARGEST: u64 = 4 << 20;
+/// What every option's name begins with.
+const PREFIX: &str = "CONFIG_";
+
+/// Where an option was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The fragment's name.
+    pub fragment: String,
+    /// The line, from 1.
+    pub line: usize,
+    /// Whether the fragment is the user's.
+    pub users: bool,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.fragment, self.line)
+    }
+}
+
+/// A value, and who asked for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// As in the file: `y`, `n`, `m`, a number, or a quoted string.
+    pub value: String,
+    /// The line that won.
+    pub place: Place,
+}
+
+/// Options by name, without `CONFIG_`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wishes(BTreeMap<String, Wish>);
+
+impl Wishes {
+    /// Adds a fragment of ours, called `name`; what it says replaces what was said before.
+    pub fn add(&mut self, name: &str, text: &str) -> Result<(), Failure> {
+        self.read(name, text, false)
+    }
+
+    fn read(&mut self, name: &str, text: &str, users: bool) -> Result<(), Failure> {
+        for (at, line) in text.lines().enumerate() {
+            let place = Place { fragment: name.to_owned(), line: at + 1, users };
+            match parse(line) {
+                Ok(None) => {}
+                Ok(Some((option, value))) => {
+                    self.0.insert(option.to_owned(), Wish { value: value.to_owned(), place });
+                }
+                Err(problem) => {
+                    return Err(Failure::new(Exit::Usage, format!("{place}: {problem}")).help(
+                        "a fragment has lines such as `CONFIG_WIREGUARD=y` and `# CONFIG_IPV6 is not set`",
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the user's fragment in `file`.
+    pub fn add_file(&mut self, file: &Path) -> Result<(), Failure> {
+        let name = file.display().to_string();
+        let failed = |why: String| {
+            Failure::new(Exit::Usage, format!("failed to read the config fragment {name}: {why}"))
+                .help("`--config` takes a file with lines such as `CONFIG_WIREGUARD=y`")
+        };
+        let metadata = std::fs::metadata(file).map_err(|error| failed(error.to_string()))?;
+        if metadata.len() > LARGEST {
+            return Err(failed(format!("it is larger than {} MiB", LARGEST >> 20)));
+        }
+        let text = std::fs::read_to_string(file).map_err(|error| failed(error.to_string()))?;
+        self.read(&name, &text, true)
+    }
+
+    /// Takes the wish for `name` back.
+    pub fn forget(&mut self, name: &str) {
+        self.0.remove(name);
+    }
+
+    /// Names and wishes, sorted by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Wish)> {
+        self.0.iter().map(|(name, wish)| (name.as_str(), wish))
+    }
+
+    /// What is asked for `name`, which has no `CONFIG_`.
+    pub fn get(&self, name: &str) -> Option<&Wish> {
+        self.0.get(name)
+    }
+
+    /// All of it as one file for kconfig, sorted by name.
+    pub fn to_config(&self) -> String {
+        self.0.iter().fold(String::new(), |mut text, (name, wish)| {
+            // Writing to a String cannot fail.
+            let _infallible = match wish.value.as_str() {
+                "n" => writeln!(text, "# {PREFIX}{name} is not set"),
+                value => writeln!(text, "{PREFIX}{name}={value}"),
+            };
+            text
+        })
+    }
+}
+
+/// The option and the value of a line; `None` for a comment or an empty line.
+pub fn parse(line: &str) -> Result<Option<(&str, &str)>, String> {
+    let line = line.trim();
+    if let Some(comment) = line.strip_prefix('#') {
+        let option = comment.trim().strip_suffix(" is not set").map(str::trim);
+        let name = option.and_then(|option| option.strip_prefix(PREFIX));
+        return Ok(name.filter(|name| is_name(name)).map(|name| (name, "n")));
+    }
+    if line.is_empty() {
+        return Ok(None);
+    }
+    let Some((option, value)) = line.split_once('=') else { return Err(format!("`{line}` sets nothing")) };
+    let Some(name) = option.strip_prefix(PREFIX).filter(|name| is_name(name)) else {
+        return Err(format!("`{option}` is not the name of an option, which begins with `{PREFIX}`"));
+    };
+    if !is_value(value) {
+        return Err(format!("{value:?} is not a value; it can be y, n, m, a number or a \"string\""));
+    }
+    Ok(Some((name, value)))
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+fn is_value(text: &str) -> bool {
+    if let Some(inner) = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+        let mut escaped = false;
+        // A quote inside is escaped; a backslash at the end would escape the closing one.
+        let sound = inner.chars().all(|c| {
+            let sound = escaped || c != '"';
+            escaped = !escaped && c == '\\';
+            sound
+        });
+        return sound && !escaped;
+    }
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let hex = digits.strip_prefix("0x");
+    matches!(text, "y" | "n" | "m")
+        || hex.is_some_and(|hex| !hex.is_empty() && hex.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        || !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn wishes(fragments: &[(&str, &str)]) -> Wishes {
+        let mut wishes = Wishes::default();
+        for (name, text) in fragments {
+            wishes.add(name, text).unwrap();
+        }
+        wishes
+    }
+
+    #[test]
+    fn the_later_fragment_wins() {
+        let first = "# about\n\nCONFIG_A=y\nCONFIG_B=y\nCONFIG_NAME=\"a \\\"b\\\"\"\nCONFIG_N=-12\n";
+        let wishes = wishes(&[("first", first), ("own", "# CONFIG_B is not set\nCONFIG_N=0xfF\n")]);
+        assert_eq!(
+            wishes.to_config(),
+            "CONFIG_A=y\n# CONFIG_B is not set\nCONFIG_N=0xfF\nCONFIG_NAME=\"a \\\"b\\\"\"\n"
+        );
+        assert_eq!(wishes.get("B").unwrap().place.to_string(), "own:1");
+    }
+
+    #[test]
+    fn what_kconfig_would_pass_over_is_an_error() {
+        for (line, problem) in [
+            ("CONFIG_A", "`CONFIG_A` sets nothing"),
+            ("A=y", "`A` is not the name of an option, which begins with `CONFIG_`"),
+            ("CONFIG_A=yes", "\"yes\" is not a value; it can be y, n, m, a number or a \"string\""),
+            ("CONFIG_A=\"a\"b\"", "is not a value"),
+            ("CONFIG_A=\"a\\\"", "is not a value"),
+            ("CONFIG_A=", "\"\" is not a value"),
+            ("CONFIG_A =y", "is not the name of an option"),
+        ] {
+            let error = Wishes::default().add("own", &format!("CONFIG_B=y\n{line}\n")).unwrap_err();
+            let text = error.to_string();
+            assert!(text.starts_with("own:2: ") && text.contains(problem), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_missing_fragment_is_named() {
+        let error = Wishes::default().add_file(Path::new("/nowhere/own.config")).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.starts_with("failed to read the config fragment /nowhere/own.config: No such file"),
+            "{text}"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics_and_what_is_read_is_written_the_same(text in "(CONFIG_|# |[A-Z_]{1,4}|=|y|n|\"|\\\\|0x| is not set|\n|.){0,24}") {
+            let mut wishes = Wishes::default();
+            if wishes.add("a", &text).is_ok() {
+                let mut again = Wishes::default();
+                again.add("a", &wishes.to_config()).unwrap();
+                prop_assert_eq!(again.to_config(), wishes.to_config());
+            }
+        }
+    }
+}

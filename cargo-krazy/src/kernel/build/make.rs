@@ -1,0 +1,324 @@
+//! Runs the kernel's Makefile: in an environment of its own, with its output in a log, interruptible.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::num::NonZeroUsize;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use indicatif::ProgressBar;
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use super::super::io_failure;
+use super::target::Target;
+use super::tools::Toolchain;
+use crate::failure::{Exit, Failure};
+use crate::interrupt;
+use crate::shell::Shell;
+
+/// When every kernel says it was built: the time must not be part of what makes two builds differ.
+const TIMESTAMP: &str = "Thu Jan  1 00:00:00 UTC 1970";
+/// How often an interrupt is looked for while make is silent.
+const TICK: Duration = Duration::from_millis(50);
+/// Time make has to end its compilers after SIGTERM.
+const GRACE: Duration = Duration::from_secs(5);
+/// Lines of the log that an error shows.
+const SHOWN: usize = 12;
+/// Variables of the user's environment that make and compilers need; no other can change the result.
+const PASSED: [&str; 3] = ["PATH", "HOME", "TMPDIR"];
+
+/// A build folder, and how make is called for it.
+#[derive(Debug)]
+pub struct Make<'m> {
+    /// The source tree; nothing is written to it.
+    pub tree: &'m Path,
+    /// Everything make writes.
+    pub objects: PathBuf,
+    /// All output of all calls.
+    pub log: PathBuf,
+    /// What is built.
+    pub target: &'static Target,
+    /// With which compiler.
+    pub toolchain: &'m Toolchain,
+    /// Compilers at a time.
+    pub jobs: NonZeroUsize,
+}
+
+impl Make<'_> {
+    /// Empties the log.
+    pub fn begin(&self) -> anyhow::Result<()> {
+        std::fs::create_dir_all(&self.objects).map_err(io_failure("create", &self.objects))?;
+        File::create(&self.log).map_err(io_failure("write", &self.log))?;
+        Ok(())
+    }
+
+    /// Makes `goals`. Returns the number of objects that were compiled.
+    pub fn run(
+        &self,
+        what: &str,
+        goals: &[&str],
+        variables: &[String],
+        shell: Shell,
+    ) -> anyhow::Result<usize> {
+        let mut log = File::options().append(true).open(&self.log).map_err(io_failure("write", &self.log))?;
+        let bar = shell.spinner("Compiling", what);
+        let (reader, writer) = std::io::pipe().context("failed to make a pipe")?;
+        let mut command = self.command(goals, variables);
+        shell.verbose("Running", format!("{command:?}"));
+        let spawned = command
+            .stdin(Stdio::null())
+            .stdout(writer.try_clone().context("failed to make a pipe")?)
+            .stderr(writer)
+            .spawn();
+        // It holds the pipe's other end, without which the end of the output would never be seen.
+        drop(command);
+        let mut running = Running(spawned.map_err(|error| {
+            Failure::new(Exit::MissingTool, format!("failed to run make: {error}"))
+                .help("install the package make")
+        })?);
+        let ended = self.listen(&lines(reader), &mut log, &bar, what);
+        if ended.is_err() {
+            running.stop();
+        }
+        bar.finish_and_clear();
+        let seen = ended?;
+        let status = running.0.wait().context("failed to wait for make")?;
+        interrupt::check()?;
+        if status.success() {
+            return Ok(seen.objects);
+        }
+        Err(self.failure(what, &seen.lines).into())
+    }
+
+    /// The environment decides as little as possible: the same source and configuration give the same bytes.
+    fn command(&self, goals: &[&str], variables: &[String]) -> Command {
+        let mut command = Command::new("make");
+        command.env_clear();
+        for name in PASSED {
+            if let Some(value) = std::env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+        command
+            .env("LC_ALL", "C")
+            .env("KBUILD_BUILD_TIMESTAMP", TIMESTAMP)
+            .env("KBUILD_BUILD_USER", "krazy")
+            .env("KBUILD_BUILD_HOST", "krazy")
+            .env("KBUILD_BUILD_VERSION", "1")
+            // Set but empty: a source tree under git gets no `+` behind its version.
+            .env("LOCALVERSION", "");
+        let mut output = OsString::from("O=");
+        output.push(&self.objects);
+        command.arg("-C").arg(self.tree).arg(output).arg(format!("ARCH={}", self.target.arch));
+        command.args(&self.toolchain.variables).args(variables).arg(format!("-j{}", self.jobs)).args(goals);
+        // A process group of its own, so that an interrupt reaches make and all its compilers through us.
+        command.process_group(0);
+        #[cfg(target_os = "linux")]
+        // SAFETY: between fork and exec the closure makes one system call and allocates nothing.
+        unsafe {
+            // Also a cargo-krazy that was killed leaves no build behind.
+            command.pre_exec(|| Ok(rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?));
+        }
+        command
+    }
+
+    fn listen(
+        &self,
+        lines: &Receiver<String>,
+        log: &mut File,
+        bar: &ProgressBar,
+        what: &str,
+    ) -> anyhow::Result<Seen> {
+        let mut seen = Seen::default();
+        loop {
+            interrupt::check()?;
+            match lines.recv_timeout(TICK) {
+                Ok(line) => {
+                    writeln!(log, "{line}").map_err(io_failure("write", &self.log))?;
+                    if seen.take(&line) {
+                        bar.set_message(format!("{what}: {} objects, {}", seen.objects, line.trim()));
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(seen),
+            }
+        }
+    }
+
+    fn failure(&self, what: &str, lines: &[String]) -> Failure {
+        let log = self.log.display();
+        let full = lines.iter().any(|line| line.contains("No space left on device"));
+        if full {
+            let message = format!("there is no room to build {what} in {}", self.objects.display());
+            return Failure::new(Exit::Build, message).help(
+                "make room, or set KRAZY_CACHE_DIR to a folder on a larger disk; the next run resumes",
+            );
+        }
+        let shown: String = lines.iter().map(|line| format!("\n  | {line}")).collect();
+        Failure::new(Exit::Build, format!("failed to build {what}:{shown}"))
+            .help(format!("the whole log is {log}; the next run resumes"))
+    }
+}
+
+/// What was read of make's output.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Objects compiled.
+    objects: usize,
+    /// Complaints, or else the end of the output.
+    lines: Vec<String>,
+    complaints: bool,
+}
+
+impl Seen {
+    /// Takes a line; tells whether it is about an object.
+    fn take(&mut self, line: &str) -> bool {
+        // `  CC      init/main.o`: two blanks, and what is done in capitals.
+        let step = line.strip_prefix("  ").and_then(|rest| rest.split_once(' '));
+        if let Some((verb, object)) = step
+            && !verb.is_empty()
+            && verb.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
+        {
+            let compiled = object.trim_start_matches("[M]").trim().ends_with(".o");
+            self.objects += usize::from(compiled);
+            return true;
+        }
+        let complaint = line.contains("error:") || line.contains("Error ") || line.contains("***");
+        let complaint = complaint || line.contains("No space left") || line.contains("not found");
+        if complaint && !self.complaints {
+            self.complaints = true;
+            self.lines.clear();
+        }
+        if complaint || !self.complaints {
+            self.lines.push(line.to_owned());
+        }
+        // Of complaints the first ones are the cause; of anything else the end tells more.
+        if self.lines.len() > SHOWN {
+            if self.complaints {
+                self.lines.truncate(SHOWN);
+            } else {
+                self.lines.remove(0);
+            }
+        }
+        false
+    }
+}
+
+/// Make, which is ended with all its children when dropped.
+struct Running(Child);
+
+impl Running {
+    fn stop(&mut self) {
+        let group = Pid::from_child(&self.0);
+        // A group that has ended already is what is wanted.
+        let _gone = kill_process_group(group, Signal::TERM);
+        let deadline = Instant::now() + GRACE;
+        while Instant::now() < deadline {
+            if self.0.try_wait().is_ok_and(|status| status.is_some()) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let _gone = kill_process_group(group, Signal::KILL);
+        let _reaped = self.0.wait();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if matches!(self.0.try_wait(), Ok(None)) {
+            self.stop();
+        }
+    }
+}
+
+fn lines(reader: std::io::PipeReader) -> Receiver<String> {
+    let (sender, receiver) = sync_channel(256);
+    std::thread::spawn(move || {
+        let mut reader = BufReader::new(reader);
+        let mut line = Vec::new();
+        while reader.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+            let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+            // Nobody listens any more: make is being stopped.
+            if sender.send(text).is_err() {
+                return;
+            }
+            line.clear();
+        }
+    });
+    receiver
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tools::Compiler;
+    use super::*;
+    use crate::board::Board;
+
+    /// Runs `recipe` as the goal `all` of a Makefile.
+    fn run(recipe: &str) -> (anyhow::Result<usize>, String) {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("Makefile"), format!("all:\n\t{recipe}\n")).unwrap();
+        let toolchain =
+            Toolchain { compiler: Compiler::Gcc, variables: Vec::new(), program: "gcc".to_owned() };
+        let make = Make {
+            tree: folder.path(),
+            objects: folder.path().join("objects"),
+            log: folder.path().join("log"),
+            target: Target::of(Board::named("x86_64").unwrap()).unwrap(),
+            toolchain: &toolchain,
+            jobs: NonZeroUsize::MIN,
+        };
+        make.begin().unwrap();
+        let result = make.run("Linux 6.9", &["all"], &[], Shell::default());
+        (result, std::fs::read_to_string(&make.log).unwrap())
+    }
+
+    #[test]
+    fn objects_are_counted_and_all_is_logged() {
+        let (objects, log) =
+            run(r#"@echo "  CC      a.o"; echo "  AR      b.a"; echo "  AS      c/d.o"; echo " x" >&2"#);
+        assert_eq!(objects.unwrap(), 2);
+        assert!(log.contains("  AS      c/d.o\n x\n"), "{log}");
+    }
+
+    #[test]
+    fn the_environment_is_ours() {
+        let (_, log) = run("@env");
+        for line in [
+            "KBUILD_BUILD_TIMESTAMP=Thu Jan  1 00:00:00 UTC 1970",
+            "KBUILD_BUILD_USER=krazy",
+            "LC_ALL=C",
+            "LOCALVERSION=",
+        ] {
+            assert!(log.lines().any(|found| found == line), "{line} is not in {log}");
+        }
+        assert!(!log.contains("CARGO"), "{log}");
+    }
+
+    #[test]
+    fn the_first_complaints_are_shown() {
+        let (result, _) = run("@echo harmless; echo 'a.c:1: error: bad'; echo more; exit 2");
+        let error = result.unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.starts_with("failed to build Linux 6.9:\n  | a.c:1: error: bad\n  | make: *** "),
+            "{text}"
+        );
+        assert!(Failure::help_of(&error).unwrap().ends_with("/log; the next run resumes"));
+        assert_eq!(Failure::exit_of(&error), Exit::Build);
+    }
+
+    #[test]
+    fn a_full_disk_is_told_as_such() {
+        let (result, _) = run("@echo 'as: a.o: No space left on device'; exit 1");
+        let error = result.unwrap_err();
+        assert!(error.to_string().starts_with("there is no room to build Linux 6.9 in /"), "{error}");
+        assert!(Failure::help_of(&error).unwrap().contains("KRAZY_CACHE_DIR"));
+    }
+}

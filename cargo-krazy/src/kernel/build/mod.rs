@@ -1,0 +1,151 @@
+//! `cargo krazy kernel build`: a kernel of our own from upstream source, with everything built in.
+//!
+//! ```text
+//! Source → Tree ─┐
+//! fragments → Wishes → Toolchain (complete?) → .config (every wish true?) → make → bundle
+//! ```
+//!
+//! What is asked for stands in the fragments below `config/`: common, the board's, hardening, the user's, the later
+//! one winning. What none of them asks for is off.
+//!
+//! The tree is unpacked once, to the kernel cache; the objects stay there, too, in a folder for each tree, board and
+//! compiler, so that an interrupted or failed build goes on where it was and a changed option costs little:
+//!
+//! ```text
+//! CACHE/kernel/sources/SHA256/               a tarball's tree
+//! CACHE/kernel/builds/TREE-BOARD-COMPILER/   objects/   build.log   lock
+//! ```
+//!
+//! The same source and configuration give the same bytes with the same compiler: time, user, host and build number
+//! are fixed, and no path gets into the result.
+
+mod configure;
+mod fragment;
+mod kconfig;
+mod make;
+mod pack;
+mod release;
+mod source;
+mod tarball;
+mod target;
+mod tools;
+
+use std::fs::File;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+pub use release::{DEFAULT as DEFAULT_RELEASE, KERNEL_ORG, Release};
+pub use source::Source;
+pub use tools::Compiler;
+
+use self::kconfig::KnownOptions;
+use self::make::Make;
+use self::pack::{Origin, Unfinished};
+use self::target::Target;
+use self::tools::Toolchain;
+use super::cache::{KernelCache, exclusive};
+use super::io_failure;
+use crate::board::Board;
+use crate::digest::sha256_of;
+use crate::shell::Shell;
+
+/// What to build.
+#[derive(Clone, Debug)]
+pub struct BuildRequest {
+    /// The source.
+    pub source: Source,
+    /// The board.
+    pub board: &'static Board,
+    /// The user's fragments, in order.
+    pub fragments: Vec<PathBuf>,
+    /// The compiler; unset for one that is there.
+    pub compiler: Option<Compiler>,
+    /// Compilers at a time.
+    pub jobs: NonZeroUsize,
+    /// Where the bundle goes; unset for a file named after the release in the working directory.
+    pub output: Option<PathBuf>,
+}
+
+/// A finished kernel.
+#[derive(Clone, Debug)]
+pub struct BuiltKernel {
+    /// Its bundle.
+    pub bundle: PathBuf,
+    /// The release as `uname -r` prints it.
+    pub release: String,
+    /// Bytes of the image.
+    pub image_bytes: u64,
+    /// SHA-256 of the image, in hex.
+    pub image_sha256: String,
+    /// Objects compiled in this run; fewer than all after an earlier run.
+    pub objects: usize,
+    /// What configuring, compiling and linking took.
+    pub time: Duration,
+    /// All that make said.
+    pub log: PathBuf,
+}
+
+/// Builds the kernel of `request`.
+pub fn build(request: &BuildRequest, cache: &KernelCache, shell: Shell) -> anyhow::Result<BuiltKernel> {
+    let target = Target::of(request.board)?;
+    let mut wishes = target.wishes()?;
+    for fragment in &request.fragments {
+        wishes.add_file(fragment)?;
+    }
+    let toolchain = Toolchain::find(target, request.compiler, &wishes)?;
+    let origin_compiler = toolchain.version()?;
+    let tree = request.source.obtain(cache, shell)?;
+
+    let name = format!("{}-{}-{}", tree.key, target.board, toolchain.program);
+    let folder = cache.builds().join(name);
+    std::fs::create_dir_all(&folder).map_err(io_failure("create", &folder))?;
+    let _guard = exclusive(&folder.join("lock"), "builds this kernel", shell)?;
+    let make = Make {
+        tree: &tree.folder,
+        objects: folder.join("objects"),
+        log: folder.join("build.log"),
+        target,
+        toolchain: &toolchain,
+        jobs: request.jobs,
+    };
+    make.begin()?;
+    let begin = Instant::now();
+    let known = KnownOptions::of_tree(&tree.folder)?;
+    shell.status("Configuring", format!("Linux {} for {}: {}", tree.version, target.board, tree.origin));
+    configure::configure(&make, wishes, &known, shell)?;
+    let objects = compile(&make, &tree.version.to_string(), &origin_compiler, shell)?;
+    let time = begin.elapsed();
+
+    let output = match &request.output {
+        Some(output) => output.clone(),
+        None => PathBuf::from(format!("linux-{}-{}.tar.zst", tree.version, target.board)),
+    };
+    shell.status("Packing", output.display().to_string());
+    let unfinished = Unfinished::new(&output)?;
+    let bundle = unfinished.bundle()?;
+    let origin =
+        Origin { source: format!("Linux {}, {}", tree.version, tree.origin), compiler: origin_compiler };
+    let release = pack::gather(&make, &origin, &bundle, shell)?;
+    let (image_bytes, image_sha256) = measure(&bundle.join("vmlinuz"))?;
+    unfinished.finish()?;
+    Ok(BuiltKernel { bundle: output, release, image_bytes, image_sha256, objects, time, log: make.log })
+}
+
+fn compile(make: &Make<'_>, version: &str, compiler: &str, shell: Shell) -> anyhow::Result<usize> {
+    shell.status(
+        "Compiling",
+        format!("with {compiler}, {} at a time; log in {}", make.jobs, make.log.display()),
+    );
+    let mut goals = make.target.goals.to_vec();
+    if pack::has_modules(&make.objects)? {
+        goals.push("modules");
+    }
+    make.run(&format!("Linux {version}"), &goals, &[], shell)
+}
+
+fn measure(image: &Path) -> anyhow::Result<(u64, String)> {
+    let mut file = File::open(image).map_err(io_failure("read", image))?;
+    let bytes = file.metadata().map_err(io_failure("read", image))?.len();
+    Ok((bytes, sha256_of(&mut file).map_err(io_failure("read", image))?))
+}

@@ -1,0 +1,278 @@
+//! The finished kernel as a bundle: a folder or a tar archive of the layout in [the parent](super::super).
+//!
+//! It appears complete under its name or not at all. Files are sorted, owners and times are zero, so that the same
+//! files give the same archive.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::super::archive::sorted_entries;
+use super::super::{image, io_failure};
+use super::make::Make;
+use crate::failure::{Exit, Failure};
+use crate::interrupt;
+use crate::shell::Shell;
+
+/// zstd's level. The image is compressed already; only modules and device trees shrink.
+const LEVEL: i32 = 19;
+
+/// What is packed besides the build folder's files.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// Where the source came from, for people.
+    pub source: String,
+    /// The compiler, as it calls itself.
+    pub compiler: String,
+}
+
+/// Gathers the bundle of a finished build into the existing, empty `folder`. Returns the kernel's release.
+pub fn gather(make: &Make<'_>, origin: &Origin, folder: &Path, shell: Shell) -> anyhow::Result<String> {
+    let built = make.objects.join(make.target.image);
+    let bytes = std::fs::read(&built).map_err(io_failure("read", &built))?;
+    let release = image::release(&bytes).ok_or_else(|| {
+        Failure::new(Exit::Build, format!("{} does not tell its kernel's release", built.display()))
+    })?;
+    write(&folder.join("vmlinuz"), &bytes)?;
+    copy(&make.objects.join(".config"), &folder.join("config"))?;
+    let modules = folder.join("lib/modules").join(&release);
+    std::fs::create_dir_all(&modules).map_err(io_failure("create", &modules))?;
+    copy(&make.objects.join("modules.builtin"), &modules.join("modules.builtin"))?;
+    if has_modules(&make.objects)? {
+        install_modules(make, &modules, shell)?;
+    }
+    for dtbs in make.target.dtbs {
+        let from = make.objects.join(dtbs);
+        let vendor = from.file_name().unwrap_or_default();
+        let to = folder.join("dtbs").join(vendor);
+        std::fs::create_dir_all(&to).map_err(io_failure("create", &to))?;
+        for (name, path, _) in sorted_entries(&from)? {
+            if name.ends_with(".dtb") {
+                copy(&path, &to.join(name))?;
+            }
+        }
+    }
+    let text = format!("source: {}\ncompiler: {}\n", origin.source, origin.compiler);
+    write(&folder.join("origin"), text.as_bytes())?;
+    Ok(release)
+}
+
+/// Whether the configuration has modules, which our own fragments switch off.
+pub fn has_modules(objects: &Path) -> anyhow::Result<bool> {
+    let file = objects.join(".config");
+    let config = std::fs::read_to_string(&file).map_err(io_failure("read", &file))?;
+    Ok(config.lines().any(|line| line == "CONFIG_MODULES=y"))
+}
+
+fn install_modules(make: &Make<'_>, into: &Path, shell: Shell) -> anyhow::Result<()> {
+    let staging = tempfile::tempdir_in(&make.objects).map_err(io_failure("write", &make.objects))?;
+    let to = format!("INSTALL_MOD_PATH={}", staging.path().display());
+    // The image writer makes the tables of the modules it takes.
+    make.run("the modules", &["modules_install"], &[to, "DEPMOD=true".to_owned()], shell)?;
+    for (_, release, _) in sorted_entries(&staging.path().join("lib/modules"))? {
+        copy_folder(&release.join("kernel"), &into.join("kernel"))?;
+    }
+    Ok(())
+}
+
+fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
+    if !from.exists() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(to).map_err(io_failure("create", to))?;
+    for (name, path, metadata) in sorted_entries(from)? {
+        match metadata.is_dir() {
+            true => copy_folder(&path, &to.join(name))?,
+            false => copy(&path, &to.join(name))?,
+        }
+    }
+    Ok(())
+}
+
+fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    let bytes = std::fs::read(from).map_err(io_failure("read", from))?;
+    write(to, &bytes)
+}
+
+fn write(to: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    Ok(std::fs::write(to, bytes).map_err(io_failure("write", to))?)
+}
+
+/// A place for a bundle that is not complete yet, beside where it will be, so that a rename completes it.
+pub struct Unfinished {
+    folder: tempfile::TempDir,
+    output: PathBuf,
+    _cleanup: interrupt::Cleanup,
+}
+
+impl Unfinished {
+    /// Checks that a bundle can come to `output`, and makes room for it.
+    pub fn new(output: &Path) -> anyhow::Result<Self> {
+        if output.is_dir() && !is_archive(output) && !replaceable(output)? {
+            let message = format!("{} is a folder with other things in it", output.display());
+            return Err(Failure::new(Exit::Usage, message)
+                .help("`-o` takes the name of a new folder, of a bundle to replace, or of a file ending in .tar.zst")
+                .into());
+        }
+        let parent = match output.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        };
+        std::fs::create_dir_all(parent).map_err(io_failure("create", parent))?;
+        let folder = tempfile::Builder::new()
+            .prefix(".unfinished-kernel-")
+            .tempdir_in(parent)
+            .map_err(io_failure("write", parent))?;
+        let remove = folder.path().to_owned();
+        // If it cannot be removed, there is nobody left to tell.
+        let cleanup = interrupt::cleanup(move || drop(std::fs::remove_dir_all(remove)));
+        Ok(Unfinished { folder, output: output.to_owned(), _cleanup: cleanup })
+    }
+
+    /// The existing, empty folder of the bundle's files.
+    pub fn bundle(&self) -> anyhow::Result<PathBuf> {
+        let bundle = self.folder.path().join("bundle");
+        std::fs::create_dir_all(&bundle).map_err(io_failure("create", &bundle))?;
+        Ok(bundle)
+    }
+
+    /// Gives the bundle its name.
+    pub fn finish(self) -> anyhow::Result<()> {
+        let bundle = self.bundle()?;
+        if is_archive(&self.output) {
+            let file = self.folder.path().join("bundle.tar.zst");
+            archive(&bundle, &file)?;
+            std::fs::rename(&file, &self.output).map_err(io_failure("write", &self.output))?;
+            return Ok(());
+        }
+        if self.output.exists() {
+            // Set aside rather than removed, so that a bundle is there at nearly every moment.
+            let old = self.folder.path().join("old");
+            std::fs::rename(&self.output, &old).map_err(io_failure("replace", &self.output))?;
+        }
+        std::fs::rename(&bundle, &self.output).map_err(io_failure("write", &self.output))?;
+        Ok(())
+    }
+}
+
+fn is_archive(output: &Path) -> bool {
+    output.extension().is_some_and(|extension| extension == "zst")
+}
+
+/// Whether a folder is empty or a bundle.
+fn replaceable(folder: &Path) -> anyhow::Result<bool> {
+    Ok(folder.join("vmlinuz").is_file() || sorted_entries(folder)?.is_empty())
+}
+
+fn archive(folder: &Path, file: &Path) -> anyhow::Result<()> {
+    let failed = |error| anyhow::Error::from(io_failure("write", file)(error));
+    let output = File::create(file).map_err(failed)?;
+    let mut builder = tar::Builder::new(zstd::Encoder::new(output, LEVEL).map_err(failed)?);
+    append(&mut builder, folder, "", file)?;
+    let output = builder.into_inner().and_then(zstd::Encoder::finish).map_err(failed)?;
+    output.sync_all().map_err(failed)
+}
+
+fn append(
+    builder: &mut tar::Builder<impl Write>,
+    folder: &Path,
+    below: &str,
+    file: &Path,
+) -> anyhow::Result<()> {
+    for (name, path, metadata) in sorted_entries(folder)? {
+        interrupt::check()?;
+        let inner = format!("{below}{name}");
+        if metadata.is_dir() {
+            append(builder, &path, &format!("{inner}/"), file)?;
+            continue;
+        }
+        let mut header = tar::Header::new_ustar();
+        header.set_size(metadata.len());
+        header.set_mode(0o644);
+        header.set_mtime(0);
+        let content = File::open(&path).map_err(io_failure("read", &path))?;
+        builder.append_data(&mut header, &inner, content).map_err(io_failure("write", file))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::image::testing::bzimage;
+    use super::super::target::Target;
+    use super::super::tools::{Compiler, Toolchain};
+    use super::*;
+    use crate::board::Board;
+
+    /// Packs a build folder with these options to `output`.
+    fn pack(folder: &Path, config: &str, output: &Path) -> anyhow::Result<String> {
+        let objects = folder.join("objects");
+        let toolchain =
+            Toolchain { compiler: Compiler::Gcc, variables: Vec::new(), program: "gcc".to_owned() };
+        let make = Make {
+            tree: folder,
+            log: folder.join("log"),
+            target: Target::of(Board::named("x86_64").unwrap()).unwrap(),
+            toolchain: &toolchain,
+            jobs: std::num::NonZeroUsize::MIN,
+            objects,
+        };
+        make.begin().unwrap();
+        std::fs::create_dir_all(make.objects.join("arch/x86/boot")).unwrap();
+        std::fs::write(make.objects.join(make.target.image), bzimage("6.9.3-krazy")).unwrap();
+        std::fs::write(make.objects.join("modules.builtin"), "kernel/fs/ext4/ext4.ko\n").unwrap();
+        std::fs::write(make.objects.join(".config"), config).unwrap();
+        let origin = Origin { source: "linux.tar.xz".to_owned(), compiler: "gcc 12".to_owned() };
+        let unfinished = Unfinished::new(output)?;
+        let release = gather(&make, &origin, &unfinished.bundle()?, Shell::default())?;
+        unfinished.finish()?;
+        Ok(release)
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        sorted_entries(folder).unwrap().into_iter().map(|(name, ..)| name).collect()
+    }
+
+    #[test]
+    fn a_bundle_is_what_kernel_path_takes() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("out");
+        for name in ["a.tar.zst", "b.tar.zst", "bundle"] {
+            assert_eq!(pack(folder.path(), "CONFIG_A=y\n", &out.join(name)).unwrap(), "6.9.3-krazy");
+        }
+        assert_eq!(names(&out), ["a.tar.zst", "b.tar.zst", "bundle"], "nothing unfinished stays");
+        let read = |name: &str| std::fs::read(out.join(name)).unwrap();
+        assert!(read("a.tar.zst") == read("b.tar.zst"));
+        assert_eq!(names(&out.join("bundle")), ["config", "lib", "origin", "vmlinuz"]);
+        for name in ["a.tar.zst", "bundle"] {
+            let cache = super::super::super::KernelCache::new(folder.path().join("cache"));
+            let bundle = cache.of_path(&out.join(name), "amd64", Shell::default()).unwrap();
+            assert_eq!(bundle.release, "6.9.3-krazy");
+            let modules = bundle.modules().unwrap();
+            assert!(modules.is_builtin("ext4") && modules.modules().is_empty());
+        }
+    }
+
+    #[test]
+    fn a_bundle_replaces_another_but_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("out");
+        pack(folder.path(), "CONFIG_A=y\n", &out).unwrap();
+        pack(folder.path(), "CONFIG_B=y\n", &out).unwrap();
+        assert_eq!(std::fs::read(out.join("config")).unwrap(), b"CONFIG_B=y\n");
+        let error = pack(folder.path(), "", folder.path()).unwrap_err();
+        assert!(error.to_string().ends_with("is a folder with other things in it"), "{error}");
+        assert_eq!(Failure::exit_of(&error), Exit::Usage);
+    }
+
+    #[test]
+    fn a_failed_packing_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("out");
+        std::fs::create_dir(&out).unwrap();
+        // Modules are configured, but there is no Makefile to install them with.
+        let error = pack(folder.path(), "CONFIG_MODULES=y\n", &out.join("a.tar.zst")).unwrap_err();
+        assert!(error.to_string().starts_with("failed to build the modules"), "{error}");
+        assert_eq!(names(&out), [""; 0]);
+    }
+}

@@ -1,0 +1,151 @@
+//! Unpacks the tarball of a kernel's source.
+//!
+//! A tarball has one folder at its top (`linux-6.12.1/`), whose content becomes the tree. Modification times are
+//! kept, so that make sees the same order of times wherever the tree is unpacked.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Component, Path};
+
+use super::super::archive::{decompressed, sorted_entries};
+use super::super::cache::UNFINISHED;
+use super::super::io_failure;
+use crate::failure::{Exit, Failure};
+use crate::interrupt;
+
+/// Bytes of an unpacked tarball at most. Linux 6.12 has 1.5 GB.
+const LARGEST: u64 = 8 << 30;
+
+/// Unpacks `tarball` to `folder`, which appears complete or not at all. The caller holds the cache's guard.
+pub fn unpack(tarball: &Path, folder: &Path) -> anyhow::Result<()> {
+    let parent = folder.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(parent).map_err(io_failure("create", parent))?;
+    for (name, path, _) in sorted_entries(parent)? {
+        // What a killed process left; the guard says that nobody is at work.
+        if name.starts_with(UNFINISHED) {
+            std::fs::remove_dir_all(&path).map_err(io_failure("remove", &path))?;
+        }
+    }
+    let new = tempfile::Builder::new()
+        .prefix(UNFINISHED)
+        .tempdir_in(parent)
+        .map_err(io_failure("write", parent))?;
+    extract(tarball, new.path())?;
+    let mut top = sorted_entries(new.path())?;
+    let (Some((_, inner, metadata)), true) = (top.pop(), top.is_empty()) else {
+        return Err(foreign(tarball).into());
+    };
+    if !metadata.is_dir() {
+        return Err(foreign(tarball).into());
+    }
+    // A tree that is no kernel's is found out before it gets its name.
+    super::source::version(&inner).map_err(|_| foreign(tarball))?;
+    std::fs::rename(&inner, folder).map_err(io_failure("write", folder))?;
+    Ok(())
+}
+
+fn foreign(tarball: &Path) -> Failure {
+    Failure::new(Exit::Usage, format!("{} is not the tarball of a Linux kernel's source", tarball.display()))
+        .help(
+            "take one from kernel.org, or `/usr/src/linux-source-*.tar.xz` of Debian's package linux-source",
+        )
+}
+
+fn extract(tarball: &Path, into: &Path) -> anyhow::Result<()> {
+    let file = File::open(tarball).map_err(io_failure("read", tarball))?;
+    let damaged = |why: std::io::Error| {
+        let message = format!("failed to unpack {}: {why}", tarball.display());
+        match why.kind() {
+            std::io::ErrorKind::StorageFull => Failure::new(Exit::Fetch, message)
+                .help("make room (a kernel's source takes 2 GB), or set KRAZY_CACHE_DIR to a folder on a larger disk"),
+            _ => Failure::new(Exit::Fetch, message).help("it is damaged or incomplete: get it again"),
+        }
+    };
+    let mut stream = decompressed(file).map_err(damaged)?.take(LARGEST + 1);
+    let mut archive = tar::Archive::new(&mut stream);
+    archive.set_preserve_permissions(false);
+    archive.set_overwrite(false);
+    for entry in archive.entries().map_err(damaged)? {
+        interrupt::check()?;
+        let mut entry = entry.map_err(damaged)?;
+        let path = entry.path().map_err(damaged)?.into_owned();
+        // The signed tarballs of kernel.org begin with a header that names the commit.
+        if entry.header().entry_type().is_pax_global_extensions() {
+            continue;
+        }
+        let clean = path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        // `unpack_in` follows no link out of the folder and says whether it unpacked.
+        if !clean || !entry.unpack_in(into).map_err(|error| damaged(cause(error)))? {
+            let message = format!(
+                "refused to unpack `{}` of {}: it leaves the folder",
+                path.display(),
+                tarball.display()
+            );
+            return Err(Failure::new(Exit::Fetch, message)
+                .help("the archive is damaged or was made to do harm; do not use it")
+                .into());
+        }
+    }
+    if stream.limit() == 0 {
+        return Err(
+            damaged(std::io::Error::other(format!("it holds more than {} GiB", LARGEST >> 30))).into()
+        );
+    }
+    Ok(())
+}
+
+/// The operating system's error within one of the tar crate's, which says what failed but not of what kind.
+fn cause(error: std::io::Error) -> std::io::Error {
+    let inner = error.get_ref().and_then(|inner| inner.source());
+    let system = inner.and_then(|source| source.downcast_ref::<std::io::Error>());
+    match system.map(std::io::Error::kind) {
+        Some(kind @ std::io::ErrorKind::StorageFull) => std::io::Error::new(kind, error),
+        _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::archive::testing::tar;
+    use super::super::source::testing::FILES;
+    use super::*;
+
+    fn unpack_bytes(bytes: &[u8]) -> (tempfile::TempDir, anyhow::Result<()>) {
+        let folder = tempfile::tempdir().unwrap();
+        let tarball = folder.path().join("linux.tar");
+        std::fs::write(&tarball, bytes).unwrap();
+        let result = unpack(&tarball, &folder.path().join("sources/tree"));
+        (folder, result)
+    }
+
+    fn message(bytes: &[u8]) -> String {
+        let (folder, result) = unpack_bytes(bytes);
+        let left = std::fs::read_dir(folder.path().join("sources")).unwrap().count();
+        assert_eq!(left, 0, "nothing half-unpacked stays");
+        result.unwrap_err().to_string().replace(&folder.path().display().to_string(), "DIR")
+    }
+
+    #[test]
+    fn the_folder_at_the_top_becomes_the_tree() {
+        let files = FILES.map(|(name, text)| (format!("linux-6.9.3/{name}"), text));
+        let files: Vec<_> = files.iter().map(|(name, text)| (name.as_str(), *text)).collect();
+        let (folder, result) = unpack_bytes(&tar(&files));
+        result.unwrap();
+        assert!(folder.path().join("sources/tree/Kconfig").is_file());
+    }
+
+    #[test]
+    fn other_archives_leave_nothing() {
+        let foreign = "DIR/linux.tar is not the tarball of a Linux kernel's source";
+        assert_eq!(message(&tar(&[("a/x", b"1")])), foreign);
+        assert_eq!(message(&tar(&[("a/x", b"1"), ("b", b"1")])), foreign);
+        assert_eq!(message(&tar(&[("x", b"1")])), foreign);
+        assert_eq!(
+            message(&tar(&[("a/../../x", b"1")])),
+            "refused to unpack `a/../../x` of DIR/linux.tar: it leaves the folder"
+        );
+        let whole = tar(&[("a/x", &[7; 9000])]);
+        assert!(message(&whole[..4000]).starts_with("failed to unpack DIR/linux.tar: "));
+        assert!(message(b"\x1f\x8bgzip").contains("compressed with gzip"));
+    }
+}

@@ -1,0 +1,108 @@
+//! What differs between the boards' kernels: one row of plain data each.
+
+use super::fragment::Wishes;
+use crate::board::Board;
+use crate::failure::{Exit, Failure};
+
+/// How the kernel of a board is made.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The board's name.
+    pub board: &'static str,
+    /// `ARCH` of the kernel's Makefile.
+    pub arch: &'static str,
+    /// What to make: the image, and device trees where the board has some.
+    pub goals: &'static [&'static str],
+    /// The image in the build folder.
+    pub image: &'static str,
+    /// Folders of device trees in the build folder, each with the vendor's name last.
+    pub dtbs: &'static [&'static str],
+    /// What the names of the gcc cross compiler's programs begin with, on a host of another architecture.
+    pub gcc_prefix: &'static str,
+    /// The Debian package of that compiler.
+    pub gcc_package: &'static str,
+    /// The host architecture (as in [`std::env::consts::ARCH`]) whose own gcc builds it.
+    pub native: &'static str,
+    /// Our fragments and their names, in order.
+    fragments: &'static [(&'static str, &'static str)],
+}
+
+const COMMON: (&str, &str) = ("common.config", include_str!("config/common.config"));
+const HARDENING: (&str, &str) = ("hardening.config", include_str!("config/hardening.config"));
+
+static TARGETS: &[Target] = &[
+    Target {
+        board: "x86_64",
+        arch: "x86",
+        goals: &["bzImage"],
+        image: "arch/x86/boot/bzImage",
+        dtbs: &[],
+        gcc_prefix: "x86_64-linux-gnu-",
+        gcc_package: "gcc-x86-64-linux-gnu",
+        native: "x86_64",
+        fragments: &[COMMON, ("x86_64.config", include_str!("config/x86_64.config")), HARDENING],
+    },
+    Target {
+        board: "aarch64-rpi",
+        arch: "arm64",
+        goals: &["Image", "dtbs"],
+        image: "arch/arm64/boot/Image",
+        dtbs: &["arch/arm64/boot/dts/broadcom"],
+        gcc_prefix: "aarch64-linux-gnu-",
+        gcc_package: "gcc-aarch64-linux-gnu",
+        native: "aarch64",
+        fragments: &[COMMON, ("aarch64-rpi.config", include_str!("config/aarch64-rpi.config")), HARDENING],
+    },
+];
+
+impl Target {
+    /// That of `board`.
+    pub fn of(board: &Board) -> Result<&'static Target, Failure> {
+        TARGETS.iter().find(|target| target.board == board.name).ok_or_else(|| {
+            let known: Vec<_> = TARGETS.iter().map(|target| format!("`{}`", target.board)).collect();
+            Failure::new(
+                Exit::Usage,
+                format!("there is no kernel configuration for the board `{}`", board.name),
+            )
+            .help(format!("there is one for {}", known.join(", ")))
+        })
+    }
+
+    /// What our fragments ask for.
+    pub fn wishes(&self) -> Result<Wishes, Failure> {
+        let mut wishes = Wishes::default();
+        for (name, text) in self.fragments {
+            wishes.add(name, text)?;
+        }
+        Ok(wishes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::board::BOARDS;
+
+    #[test]
+    fn every_board_has_a_configuration_that_can_be_read() {
+        for board in BOARDS {
+            let wishes = Target::of(board).unwrap().wishes().unwrap();
+            assert_eq!(wishes.get("SQUASHFS_ZSTD").unwrap().value, "y", "{}", board.name);
+            assert_eq!(wishes.get("MODULES").unwrap().value, "n", "{}", board.name);
+        }
+    }
+
+    #[test]
+    fn no_fragment_asks_twice_for_the_same() {
+        for target in TARGETS {
+            let mut seen = std::collections::BTreeSet::new();
+            for (name, text) in target.fragments {
+                for (option, _) in
+                    text.lines().filter_map(|line| super::super::fragment::parse(line).unwrap())
+                {
+                    assert!(seen.insert(option), "{name}: CONFIG_{option}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! The programs a kernel is built with: which compiler, and whether everything is there before anything starts.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use super::fragment::Wishes;
+use super::target::Target;
+use crate::failure::{Exit, Failure};
+
+/// A compiler for the kernel, with its assembler and linker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Compiler {
+    /// GNU gcc and binutils; a cross compiler where the host is of another architecture.
+    Gcc,
+    /// clang, lld and LLVM's tools, which build for every architecture.
+    Clang,
+}
+
+/// A program, and the Debian package that has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Tool {
+    program: String,
+    package: String,
+}
+
+fn tool(program: impl Into<String>, package: &str) -> Tool {
+    Tool { program: program.into(), package: package.to_owned() }
+}
+
+/// What is needed whatever the compiler and the configuration.
+const GENERAL: &[(&str, &str)] =
+    &[("make", "make"), ("flex", "flex"), ("bison", "bison"), ("bc", "bc"), ("perl", "perl")];
+/// How the kernel image is compressed: the option and the tool.
+const COMPRESSORS: &[(&str, &str, &str)] = &[
+    ("KERNEL_ZSTD", "zstd", "zstd"),
+    ("KERNEL_LZ4", "lz4", "lz4"),
+    ("KERNEL_XZ", "xz", "xz-utils"),
+    ("KERNEL_LZO", "lzop", "lzop"),
+];
+
+/// The compiler that was chosen, complete with everything else that is needed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Toolchain {
+    /// Which one.
+    pub compiler: Compiler,
+    /// Variables of the kernel's Makefile that choose it.
+    pub variables: Vec<String>,
+    /// The compiler's executable.
+    pub program: String,
+}
+
+/// What this machine has; a test has its own.
+pub struct Machine<'m> {
+    /// Its architecture, as in [`std::env::consts::ARCH`].
+    pub arch: &'m str,
+    /// Whether it has a program.
+    pub has_program: &'m dyn Fn(&str) -> bool,
+    /// Whether a C compiler finds a header.
+    pub has_header: &'m dyn Fn(&str) -> bool,
+}
+
+impl Toolchain {
+    /// The compiler `wanted`, else gcc, else clang, for `target`.
+    ///
+    /// # Errors
+    /// Names every missing program or header and the Debian packages to install.
+    pub fn find(target: &Target, wanted: Option<Compiler>, wishes: &Wishes) -> Result<Self, Failure> {
+        Self::find_on(
+            &Machine {
+                arch: std::env::consts::ARCH,
+                has_program: &|name| path_of(name).is_some(),
+                has_header: &has_header,
+            },
+            target,
+            wanted,
+            wishes,
+        )
+    }
+
+    fn find_on(
+        machine: &Machine<'_>,
+        target: &Target,
+        wanted: Option<Compiler>,
+        wishes: &Wishes,
+    ) -> Result<Self, Failure> {
+        let prefix = if machine.arch == target.native { "" } else { target.gcc_prefix };
+        let missing = |tools: Vec<Tool>| -> Vec<Tool> {
+            tools.into_iter().filter(|tool| !(machine.has_program)(&tool.program)).collect()
+        };
+        let gcc = || missing(gcc_tools(target, prefix));
+        let clang = || missing(clang_tools());
+        let (compiler, mut lacks) = match wanted {
+            Some(Compiler::Gcc) => (Compiler::Gcc, gcc()),
+            Some(Compiler::Clang) => (Compiler::Clang, clang()),
+            None if !gcc().is_empty() && clang().is_empty() => (Compiler::Clang, Vec::new()),
+            None => (Compiler::Gcc, gcc()),
+        };
+        lacks.extend(missing(GENERAL.iter().map(|(program, package)| tool(*program, package)).collect()));
+        let on = |option: &str| wishes.get(option).is_some_and(|wish| wish.value == "y");
+        let compressor = COMPRESSORS.iter().find(|(option, ..)| on(option));
+        lacks.extend(missing(
+            compressor.map(|(_, program, package)| tool(*program, package)).into_iter().collect(),
+        ));
+        // objtool, which checks and patches the objects of an x86 kernel, reads them with libelf.
+        if target.arch == "x86"
+            && lacks.iter().all(|lack| !is_compiler(&lack.program))
+            && !(machine.has_header)("libelf.h")
+        {
+            lacks.push(tool("libelf.h", "libelf-dev"));
+        }
+        if !lacks.is_empty() {
+            return Err(missing_tools(&lacks, wanted.is_none()));
+        }
+        Ok(match compiler {
+            Compiler::Gcc => Toolchain {
+                compiler,
+                variables: (!prefix.is_empty())
+                    .then(|| format!("CROSS_COMPILE={prefix}"))
+                    .into_iter()
+                    .collect(),
+                program: format!("{prefix}gcc"),
+            },
+            Compiler::Clang => {
+                Toolchain { compiler, variables: vec!["LLVM=1".to_owned()], program: "clang".to_owned() }
+            }
+        })
+    }
+
+    /// The first line of what the compiler says about itself.
+    pub fn version(&self) -> Result<String, Failure> {
+        let output = Command::new(&self.program).arg("--version").stdin(Stdio::null()).output();
+        let output = output.map_err(|error| {
+            Failure::new(Exit::MissingTool, format!("failed to run {}: {error}", self.program))
+        })?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        Ok(text.lines().next().unwrap_or(&self.program).trim().to_owned())
+    }
+}
+
+fn is_compiler(program: &str) -> bool {
+    program.ends_with("gcc") || program == "clang"
+}
+
+fn gcc_tools(target: &Target, prefix: &str) -> Vec<Tool> {
+    let mut tools = vec![tool("gcc", "gcc"), tool("ld", "binutils")];
+    if !prefix.is_empty() {
+        tools.push(tool(format!("{prefix}gcc"), target.gcc_package));
+    }
+    tools
+}
+
+fn clang_tools() -> Vec<Tool> {
+    let llvm = ["llvm-ar", "llvm-nm", "llvm-objcopy", "llvm-strip"].map(|program| tool(program, "llvm"));
+    [tool("clang", "clang"), tool("ld.lld", "lld")].into_iter().chain(llvm).collect()
+}
+
+/// `choice` says that another compiler may be taken.
+fn missing_tools(lacks: &[Tool], choice: bool) -> Failure {
+    let names: Vec<_> = lacks.iter().map(|lack| format!("`{}`", lack.program)).collect();
+    let mut packages: Vec<&str> = Vec::new();
+    for lack in lacks {
+        if !packages.contains(&lack.package.as_str()) {
+            packages.push(&lack.package);
+        }
+    }
+    let mut help = format!("install them: `sudo apt install {}`", packages.join(" "));
+    if choice && lacks.iter().any(|lack| is_compiler(&lack.program)) {
+        help.push_str("; in the place of gcc, `clang lld llvm` do as well");
+    }
+    Failure::new(Exit::MissingTool, format!("a kernel cannot be built without {}", names.join(", ")))
+        .help(help)
+}
+
+/// Where `program` is on PATH.
+pub fn path_of(program: impl AsRef<OsStr>) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).map(|folder| folder.join(program.as_ref())).find(|file| file.is_file())
+}
+
+/// Asks the host's C compiler for a header.
+fn has_header(header: &str) -> bool {
+    let compiler = ["gcc", "clang", "cc"].into_iter().find(|name| path_of(name).is_some());
+    let Some(compiler) = compiler else { return false };
+    let include: OsString = header.into();
+    Command::new(compiler)
+        .args(["-E", "-x", "c", "/dev/null", "-o", "/dev/null", "-include"])
+        .arg(include)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::board::Board;
+
+    fn find(
+        has: &[&str],
+        header: bool,
+        wanted: Option<Compiler>,
+        arch: &str,
+    ) -> Result<Toolchain, anyhow::Error> {
+        let target = Target::of(Board::named("x86_64").unwrap()).unwrap();
+        let machine = Machine {
+            arch,
+            has_program: &|name| has.contains(&name),
+            has_header: &|name| header && name == "libelf.h",
+        };
+        let mut wishes = Wishes::default();
+        wishes.add("a", "CONFIG_KERNEL_ZSTD=y\n").unwrap();
+        Toolchain::find_on(&machine, target, wanted, &wishes).map_err(anyhow::Error::from)
+    }
+
+    const REST: [&str; 6] = ["make", "flex", "bison", "bc", "perl", "zstd"];
+    const LLVM: [&str; 6] = ["clang", "ld.lld", "llvm-ar", "llvm-nm", "llvm-objcopy", "llvm-strip"];
+
+    fn with(compilers: &[&'static str]) -> Vec<&'static str> {
+        REST.into_iter().chain(compilers.iter().copied()).collect()
+    }
+
+    #[test]
+    fn gcc_is_taken_before_clang_and_a_cross_compiler_on_other_hosts() {
+        let both = with(&[&["gcc", "ld"][..], &LLVM].concat());
+        let toolchain = find(&both, true, None, "x86_64").unwrap();
+        assert_eq!((toolchain.compiler, toolchain.variables.len()), (Compiler::Gcc, 0));
+        let toolchain = find(&both, true, Some(Compiler::Clang), "x86_64").unwrap();
+        assert_eq!((toolchain.program.as_str(), toolchain.variables), ("clang", vec!["LLVM=1".to_owned()]));
+        assert_eq!(find(&with(&LLVM), true, None, "x86_64").unwrap().compiler, Compiler::Clang);
+        let cross = with(&["gcc", "ld", "x86_64-linux-gnu-gcc"]);
+        let toolchain = find(&cross, true, None, "aarch64").unwrap();
+        assert_eq!(toolchain.variables, ["CROSS_COMPILE=x86_64-linux-gnu-"]);
+        assert_eq!(find(&both, true, None, "aarch64").unwrap().compiler, Compiler::Clang);
+    }
+
+    #[test]
+    fn everything_missing_is_named_at_once_with_its_package() {
+        let error = find(&["perl", "gcc", "ld"], false, None, "x86_64").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "a kernel cannot be built without `make`, `flex`, `bison`, `bc`, `zstd`, `libelf.h`"
+        );
+        let help = "install them: `sudo apt install make flex bison bc zstd libelf-dev`";
+        assert_eq!(Failure::help_of(&error), Some(help));
+        assert_eq!(Failure::exit_of(&error), Exit::MissingTool);
+    }
+
+    #[test]
+    fn without_a_compiler_both_ways_are_told() {
+        let error = find(&REST, true, None, "x86_64").unwrap_err();
+        assert_eq!(error.to_string(), "a kernel cannot be built without `gcc`, `ld`");
+        let help = Failure::help_of(&error).unwrap();
+        assert!(
+            help.ends_with(
+                "`sudo apt install gcc binutils`; in the place of gcc, `clang lld llvm` do as well"
+            )
+        );
+        let error = find(&REST, true, Some(Compiler::Clang), "x86_64").unwrap_err();
+        assert_eq!(Failure::help_of(&error), Some("install them: `sudo apt install clang lld llvm`"));
+    }
+}
