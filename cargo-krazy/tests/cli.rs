@@ -154,6 +154,8 @@ Metadata, in the Cargo.toml of the package; [workspace.metadata.krazy] gives def
         kernel parameters after the board's
     modules = [STRING]
         kernel modules to carry and to load at boot, besides those of the board
+    network = TABLE
+        fixed addresses, name and time servers of every device [default: DHCP]
     boot-writable = BOOL
         mount /boot writable from the start [default: false]
     board = TABLE
@@ -214,6 +216,12 @@ Metadata, in the Cargo.toml of the package; [workspace.metadata.krazy] gives def
         may write to its HOME, /tmp and devices only [default: true]
     capabilities = [STRING]
         rights of root it keeps, such as `net-admin`
+    groups = [STRING]
+        accounts whose logs it may read; `krazy`: may talk to init, as root does
+    devices = [STRING]
+        device nodes it may read and write, such as "/dev/ttyUSB*"
+    persistent-log = BOOL
+        keep its output on /data too [default: false]
     memory-limit = SIZE
         the most memory [default: all]
     task-limit = NUMBER
@@ -222,6 +230,18 @@ Metadata, in the Cargo.toml of the package; [workspace.metadata.krazy] gives def
         the most open files [default: 1024, which it may raise]
     cpu-weight = 1..10000
         its share of a busy CPU [default: 100]
+  [package.metadata.krazy.network]
+    interfaces = TABLE
+        NAME = { address = "10.0.0.5/24", gateway = "10.0.0.1" }; others have DHCP
+    dns = [ADDRESS]
+        name servers, before those of DHCP
+    ntp = [HOST]
+        time servers, instead of all others
+  [package.metadata.krazy.network.interfaces.NAME]
+    address = ADDRESS/PREFIX
+        IPv4 address with prefix length
+    gateway = ADDRESS
+        the default route [default: none]
   [package.metadata.krazy.kernel]
     debian = PACKAGE
         a kernel's meta package in the Debian archive [default: the board's]
