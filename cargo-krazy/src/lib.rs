@@ -11,6 +11,7 @@ pub mod build;
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod device;
 pub mod digest;
 pub mod failure;
 pub mod inspect;
@@ -22,6 +23,7 @@ pub mod plan;
 pub mod provision;
 pub mod qemu;
 pub mod shell;
+pub mod table;
 pub mod toolchain;
 pub mod user_folder;
 

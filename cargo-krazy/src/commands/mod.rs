@@ -1,10 +1,17 @@
 //! One file per subcommand: its arguments, and an `exec` that calls one operation.
 
 pub mod doctor;
+pub mod get;
 pub mod image;
 pub mod inspect;
 pub mod kernel;
+pub mod logs;
+pub mod poweroff;
+pub mod ps;
+pub mod put;
+pub mod reboot;
 pub mod run_qemu;
+pub mod status;
 
 use crate::shell::Shell;
 
@@ -21,6 +28,20 @@ pub enum Command {
     Kernel(kernel::Args),
     /// Boots the appliance in QEMU
     RunQemu(run_qemu::Args),
+    /// Shows what a device runs, and in what condition it is
+    Status(status::Args),
+    /// Lists the services of a device
+    Ps(ps::Args),
+    /// Shows what a service wrote
+    Logs(logs::Args),
+    /// Copies a file from a device
+    Get(get::Args),
+    /// Copies a file to a device
+    Put(put::Args),
+    /// Restarts a device
+    Reboot(reboot::Args),
+    /// Switches a device off
+    Poweroff(poweroff::Args),
 }
 
 impl Command {
@@ -32,6 +53,13 @@ impl Command {
             Command::Doctor(args) => args.exec(shell),
             Command::Kernel(args) => args.exec(shell),
             Command::RunQemu(args) => args.exec(shell),
+            Command::Status(args) => args.exec(shell),
+            Command::Ps(args) => args.exec(shell),
+            Command::Logs(args) => args.exec(shell),
+            Command::Get(args) => args.exec(shell),
+            Command::Put(args) => args.exec(shell),
+            Command::Reboot(args) => args.exec(shell),
+            Command::Poweroff(args) => args.exec(shell),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use krazy_boot::size::Bytes;
@@ -11,6 +11,7 @@ use crate::build::{self, Data};
 use crate::cli::BuildArgs;
 use crate::config;
 use crate::failure::{Exit, Failure};
+use crate::inspect;
 use crate::interrupt;
 use crate::plan::Plan;
 use crate::qemu::{self, Accelerate, Machine, Publish, Watch};
@@ -26,6 +27,8 @@ const MINIMUM_MEMORY: Bytes = Bytes::mib(64);
 /// The firmware boots the disk image as a real machine would. The serial console is this terminal: Ctrl-C stops the
 /// machine, Ctrl-A X quits QEMU, Ctrl-A H lists its other keys. A guest that powers off ends the command with
 /// success.
+///
+/// While it runs, `qemu` is its name for `cargo krazy status` and the other commands that take a device.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -80,20 +83,24 @@ impl Args {
         }
         let request = self.build.resolve();
         let board = request.board;
-        let image = match self.image {
-            Some(image) => image,
+        let (image, appliance) = match self.image {
+            Some(image) => (image, None),
             None => {
                 let plan = Plan::new(config::load(&request)?, None)?;
                 if !self.no_build {
                     build::build(&plan, false, Data::Kept, shell)?;
                 }
-                plan.output
+                (plan.output, Some(plan.appliance))
             }
         };
         if !image.is_file() {
             let failure = Failure::new(Exit::Failed, format!("there is no image `{}`", image.display()));
             return Err(failure.help("`cargo krazy image` makes it").into());
         }
+        let managed = match appliance {
+            Some(appliance) => appliance.has_admind().then_some(appliance.name),
+            None => managed_appliance(&image),
+        };
         let available = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
         let machine = Machine {
             board,
@@ -103,11 +110,19 @@ impl Args {
             publish: self.publish,
             snapshot: self.snapshot,
             extra: self.extra,
+            managed,
         };
         let watch = Watch { expect: self.expect, timeout: self.timeout };
         qemu::run(machine, self.accel, &watch, &|| interrupt::check().is_err(), shell)?;
         Ok(())
     }
+}
+
+/// The name of the appliance on `image` if it can be managed over the network. A disk that we did not make boots, too.
+fn managed_appliance(image: &Path) -> Option<String> {
+    let report = inspect::inspect(image).ok()?;
+    let manifest = report.slots.into_iter().find_map(|slot| slot.manifest)?;
+    manifest.services.iter().any(|service| service.name == config::OWN_ADMIND).then_some(manifest.name)
 }
 
 /// A time in seconds, possibly with a fraction.

@@ -60,6 +60,13 @@ pub struct Appliance {
     pub offline: bool,
 }
 
+impl Appliance {
+    /// Whether it can be managed over the network.
+    pub fn has_admind(&self) -> bool {
+        self.installs.iter().any(|install| install.name == super::OWN_ADMIND)
+    }
+}
+
 /// One `cargo install`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Install {

@@ -27,6 +27,9 @@ pub struct Machine {
     pub snapshot: bool,
     /// Arguments of the user's own, last.
     pub extra: Vec<OsString>,
+    /// The appliance whose API the guest serves, if it serves one. Its port is published, and while the machine runs
+    /// it can be called `qemu`.
+    pub managed: Option<String>,
 }
 
 impl Machine {
@@ -123,6 +126,7 @@ mod tests {
             publish: vec!["8080:80".parse().unwrap(), "0.0.0.0:5353:53/udp".parse().unwrap()],
             snapshot: false,
             extra: vec!["-device".into(), "e1000".into()],
+            managed: None,
         }
     }
 

@@ -27,7 +27,10 @@ pub use self::process::install_hint;
 pub use self::publish::{Protocol, Publish};
 use self::session::Session;
 use self::terminal::RawTerminal;
+use crate::device::hosts::{self, Address, Host};
+use crate::device::machines::{self, Registration};
 use crate::failure::{Exit, Failure};
+use crate::provision;
 use crate::shell::{MessageFormat, Shell};
 
 /// How long a machine under KVM may be silent before it is taken not to work. SeaBIOS speaks within a second.
@@ -52,6 +55,13 @@ pub enum Outcome {
     Expected,
 }
 
+/// The JSON message that tells the machine's name.
+#[derive(Serialize)]
+struct Registered<'a> {
+    reason: &'static str,
+    name: &'a str,
+}
+
 /// The last JSON message of a run.
 #[derive(Serialize)]
 struct Finished {
@@ -71,7 +81,12 @@ pub fn run(
     interrupted: &dyn Fn() -> bool,
     shell: Shell,
 ) -> Result<Outcome> {
+    let managed = machine.managed.take();
+    if managed.is_some() {
+        publish::ensure(&mut machine.publish, hosts::PORT);
+    }
     publish::settle(&mut machine.publish)?;
+    let _registration = register(managed, &machine.publish, shell)?;
     for port in &machine.publish {
         shell.status("Publishing", port.to_string());
         shell.message(&port.message())?;
@@ -100,6 +115,18 @@ pub fn run(
     let outcome = judge(end, watch)?;
     shell.message(&Finished { reason: "qemu-finished", outcome, accelerator })?;
     Ok(outcome)
+}
+
+/// Gives the machine a name as long as the result lives, if it is an appliance that can be managed.
+fn register(managed: Option<String>, ports: &[Publish], shell: Shell) -> Result<Option<Registration>> {
+    let api = ports.iter().find(|publish| publish.is_for(hosts::PORT));
+    let (Some(appliance), Some(api)) = (managed, api) else { return Ok(None) };
+    let address = Address { host: api.reachable().to_string(), port: api.host.port() };
+    let registration =
+        machines::register(&provision::state_dir()?, Host { address, appliance: Some(appliance) })?;
+    shell.status("Registered", format!("`{}`: try `cargo krazy status {0}`", registration.name));
+    shell.message(&Registered { reason: "machine-registered", name: &registration.name })?;
+    Ok(Some(registration))
 }
 
 /// Whether an end is what was asked for.

@@ -46,6 +46,16 @@ impl Publish {
         Published { reason: "port-published", host: self.host, guest: self.guest, protocol: self.protocol }
     }
 
+    /// Whether it leads to the guest's TCP `port`.
+    pub fn is_for(&self, port: u16) -> bool {
+        self.protocol == Protocol::Tcp && self.guest == port
+    }
+
+    /// Where a program on this machine connects to.
+    pub fn reachable(&self) -> Ipv4Addr {
+        if self.host.ip().is_unspecified() { Ipv4Addr::LOCALHOST } else { *self.host.ip() }
+    }
+
     /// QEMU's `hostfwd` value. Source: qemu(1), `-netdev user`.
     pub fn hostfwd(&self) -> String {
         let protocol = match self.protocol {
@@ -93,6 +103,14 @@ impl FromStr for Publish {
             return Err(wrong("the guest has no port 0"));
         }
         Ok(publish)
+    }
+}
+
+/// Adds the guest's TCP `port` on any free loopback port, unless it is published already.
+pub fn ensure(ports: &mut Vec<Publish>, port: u16) {
+    if !ports.iter().any(|publish| publish.is_for(port)) {
+        let host = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
+        ports.push(Publish { host, guest: port, protocol: Protocol::Tcp });
     }
 }
 

@@ -1,0 +1,32 @@
+//! `cargo krazy reboot`.
+
+use serde::Serialize;
+
+use crate::device::power::{self, Power};
+use crate::device::{DeviceArgs, DeviceError};
+use crate::shell::Shell;
+
+/// Restarts a device
+///
+/// Stops all services and restarts the machine. A slot that is armed boots on trial.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+#[derive(Serialize)]
+struct Message<'a> {
+    reason: &'static str,
+    host: &'a str,
+}
+
+impl Args {
+    /// Runs the command.
+    pub fn exec(self, shell: Shell) -> anyhow::Result<()> {
+        let client = self.device.client()?;
+        power::order(&client, Power::Reboot).map_err(DeviceError::into_failure)?;
+        shell.status("Ordered", format!("`{}` restarts", client.device()));
+        shell.message(&Message { reason: "device-reboot", host: client.device() })
+    }
+}

@@ -1,0 +1,281 @@
+//! Requests to one device.
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use krazy_boot::size::Bytes;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Body, Method, RequestBuilder, Response};
+use rustls_pki_types::CertificateDer;
+use serde::de::DeserializeOwned;
+
+use super::error::{DeviceError, Problem};
+use super::pinned::{self, Fingerprint, Stranger};
+use super::selection::Target;
+use crate::digest::hex;
+use crate::failure::{Exit, Failure, chain};
+use crate::interrupt;
+use crate::provision::Secrets;
+
+/// Time to a connection.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// Time between two pieces of an answer. A device may be busy reading back what it was sent.
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// How often blocked requests look whether the program was interrupted.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// The longest answer that is read into memory.
+pub const MAX_ANSWER: Bytes = Bytes::mib(8);
+
+/// One device and the credentials for it.
+pub struct Client {
+    runtime: tokio::runtime::Runtime,
+    http: reqwest::Client,
+    base: String,
+    device: String,
+    appliance: String,
+    pinned: Fingerprint,
+    stranger: Stranger,
+}
+
+impl Client {
+    /// A client for `target` with the `secrets` of `appliance`. Nothing is sent yet.
+    pub fn new(target: &Target, appliance: &str, secrets: &Secrets) -> anyhow::Result<Self> {
+        Self::with(target, appliance, &secrets.certificate()?, &secrets.token().reveal())
+    }
+
+    pub(super) fn with(
+        target: &Target,
+        appliance: &str,
+        certificate: &CertificateDer<'_>,
+        token: &str,
+    ) -> anyhow::Result<Self> {
+        let failed = |error: &dyn std::error::Error| {
+            Failure::new(Exit::Failed, format!("failed to set up networking: {}", chain(error)))
+        };
+        let pinned = pinned::fingerprint(certificate);
+        let stranger = Stranger::default();
+        let tls = pinned::config(pinned, stranger.clone()).map_err(|error| failed(&error))?;
+        let mut bearer = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|error| failed(&error))?;
+        bearer.set_sensitive(true);
+        let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .user_agent(concat!("cargo-krazy/", env!("CARGO_PKG_VERSION")))
+            .default_headers(HeaderMap::from_iter([(AUTHORIZATION, bearer)]))
+            .connect_timeout(CONNECT)
+            // A device is in the same network, and a proxy must not see what is meant for it.
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .build();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        Ok(Client {
+            runtime: runtime.map_err(|error| failed(&error))?,
+            http: http.map_err(|error| failed(&error))?,
+            base: format!("https://{}", target.address),
+            device: target.name.clone(),
+            appliance: appliance.to_owned(),
+            pinned,
+            stranger,
+        })
+    }
+
+    /// The device as the user calls it.
+    pub fn device(&self) -> &str {
+        &self.device
+    }
+
+    /// The JSON at `path`, such as `/api/v1/status`.
+    pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, DeviceError> {
+        self.call(Method::GET, path, None)
+    }
+
+    /// A request with a JSON answer. `body` is JSON, too, if it is there.
+    pub fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+    ) -> Result<T, DeviceError> {
+        let bytes = self.exchange(method, path, body)?;
+        serde_json::from_slice(&bytes).map_err(|error| self.foreign(format!("{path}: {error}")))
+    }
+
+    /// A request whose success says it all.
+    pub fn order(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<(), DeviceError> {
+        self.exchange(method, path, body).map(drop)
+    }
+
+    fn exchange(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Vec<u8>, DeviceError> {
+        let mut request = self.request(method, path);
+        if let Some(body) = body {
+            request = request.header(CONTENT_TYPE, "application/json").body(body);
+        }
+        self.run(async {
+            let mut response = self.answer(request, ANSWER).await?;
+            self.whole(&mut response).await
+        })
+    }
+
+    /// Reads `path` in pieces. The first call tells how long the whole is, where the device knows.
+    pub fn read(
+        &self,
+        path: &str,
+        mut begin: impl FnMut(Option<u64>),
+        mut piece: impl FnMut(&[u8]) -> Result<(), Failure>,
+    ) -> Result<(), DeviceError> {
+        self.run(async {
+            let mut response = self.answer(self.request(Method::GET, path), ANSWER).await?;
+            begin(response.content_length());
+            while let Some(bytes) = self.chunk(&mut response, ANSWER).await? {
+                piece(&bytes)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Reads `path` in pieces until `piece` returns `false` or the device ends it. Silence is no error for as long as
+    /// `patience`.
+    pub fn listen(
+        &self,
+        path: &str,
+        patience: Duration,
+        mut piece: impl FnMut(&[u8]) -> Result<bool, Failure>,
+    ) -> Result<(), DeviceError> {
+        self.run(async {
+            let mut response = self.answer(self.request(Method::GET, path), ANSWER).await?;
+            while let Some(bytes) = self.chunk(&mut response, patience).await? {
+                if !piece(&bytes)? {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Sends `body` of `len` bytes. `moved` tells how many of them have gone so far; when that does not change for a
+    /// while, and no answer comes, the connection counts as broken.
+    pub fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Body,
+        len: u64,
+        patience: Duration,
+        moved: impl Fn() -> u64,
+    ) -> Result<Vec<u8>, DeviceError> {
+        let request = self
+            .request(method, path)
+            .header(CONTENT_TYPE, "application/octet-stream")
+            .header(reqwest::header::CONTENT_LENGTH, len)
+            .body(body);
+        self.run(async {
+            let sending = self.answer(request, Duration::MAX);
+            tokio::pin!(sending);
+            let (mut last, mut since) = (moved(), Instant::now());
+            let mut response = loop {
+                match tokio::time::timeout(LOOK, &mut sending).await {
+                    Ok(response) => break response?,
+                    Err(_) if moved() != last => (last, since) = (moved(), Instant::now()),
+                    Err(_) if since.elapsed() > patience => {
+                        return Err(self.broken(format!("nothing moved for {} s", patience.as_secs())));
+                    }
+                    Err(_) => {}
+                }
+            };
+            self.whole(&mut response).await
+        })
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.base))
+    }
+
+    /// Drives `work` while looking for an interrupt.
+    fn run<T>(&self, work: impl Future<Output = Result<T, DeviceError>>) -> Result<T, DeviceError> {
+        self.runtime.block_on(async {
+            tokio::pin!(work);
+            loop {
+                match tokio::time::timeout(LOOK, &mut work).await {
+                    Ok(result) => return result,
+                    Err(_) => interrupt::check()?,
+                }
+            }
+        })
+    }
+
+    /// The beginning of the answer, if it is not a problem.
+    async fn answer(&self, request: RequestBuilder, patience: Duration) -> Result<Response, DeviceError> {
+        let sent = match patience {
+            Duration::MAX => request.send().await,
+            patience => match tokio::time::timeout(CONNECT + patience, request.send()).await {
+                Ok(sent) => sent,
+                Err(_) => {
+                    return Err(self.broken(format!("no answer within {} s", patience.as_secs())));
+                }
+            },
+        };
+        let mut response = sent.map_err(|error| self.unsent(&error))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let bytes = self.whole(&mut response).await?;
+        match serde_json::from_slice::<Problem>(&bytes) {
+            Ok(problem) => {
+                let (device, appliance) = (self.device.clone(), self.appliance.clone());
+                Err(DeviceError::Refused { device, appliance, problem: Box::new(problem) })
+            }
+            Err(_) => Err(self.foreign(format!("status {status}"))),
+        }
+    }
+
+    async fn whole(&self, response: &mut Response) -> Result<Vec<u8>, DeviceError> {
+        let mut bytes = Vec::new();
+        while let Some(piece) = self.chunk(response, ANSWER).await? {
+            bytes.extend_from_slice(&piece);
+            if bytes.len() as u64 > MAX_ANSWER.0 {
+                return Err(DeviceError::TooLong { device: self.device.clone(), limit: MAX_ANSWER });
+            }
+        }
+        Ok(bytes)
+    }
+
+    async fn chunk(
+        &self,
+        response: &mut Response,
+        patience: Duration,
+    ) -> Result<Option<impl AsRef<[u8]> + std::ops::Deref<Target = [u8]>>, DeviceError> {
+        match tokio::time::timeout(patience, response.chunk()).await {
+            Ok(chunk) => chunk.map_err(|error| self.broken(chain(&error))),
+            Err(_) => Err(self.broken(format!("silence for {} s", patience.as_secs()))),
+        }
+    }
+
+    fn unsent(&self, error: &reqwest::Error) -> DeviceError {
+        let device = self.device.clone();
+        if let Some(found) = pinned::take(&self.stranger) {
+            let (found, pinned) = (hex(&found), hex(&self.pinned));
+            return DeviceError::Certificate { device, appliance: self.appliance.clone(), found, pinned };
+        }
+        let why = chain(error);
+        if error.is_connect() || error.is_builder() {
+            let address = self.base.trim_start_matches("https://").to_owned();
+            return DeviceError::Unreachable { device, address, why };
+        }
+        DeviceError::Broken { device, why }
+    }
+
+    fn broken(&self, why: String) -> DeviceError {
+        DeviceError::Broken { device: self.device.clone(), why }
+    }
+
+    /// The error for an answer that makes no sense.
+    pub fn foreign(&self, why: String) -> DeviceError {
+        DeviceError::Foreign { device: self.device.clone(), why }
+    }
+}
+
+#[cfg(test)]
+mod tests;

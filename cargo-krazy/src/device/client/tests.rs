@@ -1,0 +1,93 @@
+use std::time::Duration;
+
+use reqwest::{Body, Method};
+use serde_json::Value;
+
+use crate::device::DeviceError;
+use crate::device::testing::{Device, answer};
+use crate::failure::{Exit, Failure};
+
+fn help(error: DeviceError) -> String {
+    let error = anyhow::Error::new(error.into_failure());
+    assert_eq!(Failure::exit_of(&error), Exit::Device);
+    Failure::help_of(&error).unwrap_or_default().to_owned()
+}
+
+#[test]
+fn the_token_goes_to_the_pinned_certificate_only() {
+    let device = Device::start(Box::new(|_, _| answer("200 OK", "{\"a\":1}")));
+    let value: Value = device.client().get("/x").unwrap();
+    assert_eq!(value["a"], 1);
+    let heads = device.heads.lock().unwrap().clone();
+    assert!(
+        heads[0].starts_with("GET /x HTTP/1.1\r\n") && heads[0].contains("Bearer krz_secret"),
+        "{heads:?}"
+    );
+
+    let other = Device::start(Box::new(|_, _| answer("200 OK", "{}")));
+    let error = other.client_with(&device.certificate).get::<Value>("/x").unwrap_err();
+    assert!(matches!(&error, DeviceError::Certificate { found, pinned, .. } if found != pinned), "{error:?}");
+    assert!(error.to_string().starts_with("`test` does not have the certificate of the appliance `weather`"));
+    assert!(help(error).contains("nothing was sent"));
+    assert!(other.heads.lock().unwrap().is_empty());
+}
+
+#[test]
+fn problems_are_told_with_a_next_step() {
+    let problem =
+        r#"{"type":"urn:krazy:unauthorized","title":"A credential is needed","status":401,"detail":"no"}"#;
+    let device = Device::start(Box::new(move |_, _| answer("401 Unauthorized", problem)));
+    let error = device.client().order(Method::POST, "/x", None).unwrap_err();
+    assert_eq!(error.to_string(), "`test` refused: no");
+    assert_eq!(error.problem().unwrap().slug(), "unauthorized");
+    assert!(!error.is_transient());
+    assert!(help(error).starts_with("the token of `weather` on this machine is not the device's"));
+
+    let device = Device::start(Box::new(|_, _| answer("200 OK", "<html>")));
+    let error = device.client().get::<Value>("/x").unwrap_err();
+    assert!(matches!(error, DeviceError::Foreign { .. }), "{error:?}");
+}
+
+#[test]
+fn silence_and_broken_connections_are_told_apart() {
+    let device = Device::start(Box::new(|_, _| b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{".to_vec()));
+    let error = device.client().get::<Value>("/x").unwrap_err();
+    assert!(matches!(error, DeviceError::Broken { .. }) && error.is_transient(), "{error:?}");
+
+    let mut target = device.target.clone();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    target.address = free.to_string().parse().unwrap();
+    let client = super::Client::with(&target, "weather", &device.certificate, "t").unwrap();
+    let error = client.get::<Value>("/x").unwrap_err();
+    assert!(matches!(error, DeviceError::Unreachable { .. }) && error.is_transient(), "{error:?}");
+    assert!(help(error).contains("switched on"));
+}
+
+#[test]
+fn an_upload_that_stands_still_is_given_up() {
+    let device = Device::start(Box::new(|_, body| {
+        std::thread::sleep(Duration::from_millis(body.len() as u64));
+        answer("204 No Content", "")
+    }));
+    let send = |len: usize| {
+        let body = Body::from(vec![0; len]);
+        device.client().send(Method::PUT, "/x", body, len as u64, Duration::from_millis(500), || 0)
+    };
+    assert_eq!(send(1).unwrap(), b"");
+    let error = send(60_000).unwrap_err();
+    assert!(error.to_string().contains("nothing moved"), "{error}");
+}
+
+#[test]
+fn pieces_are_handed_on_until_the_listener_has_enough() {
+    let device = Device::start(Box::new(|_, _| answer("200 OK", "abc")));
+    let mut seen = Vec::new();
+    let mut length = None;
+    let mut piece = |bytes: &[u8]| {
+        seen.extend_from_slice(bytes);
+        Ok(())
+    };
+    device.client().read("/x", |len| length = len, &mut piece).unwrap();
+    assert_eq!((seen.as_slice(), length), (b"abc".as_slice(), Some(3)));
+    device.client().listen("/x", Duration::from_secs(5), |_| Ok(false)).unwrap();
+}

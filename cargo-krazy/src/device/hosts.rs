@@ -1,0 +1,147 @@
+//! Names of devices: `hosts.toml` in the state directory, and addresses as people write them.
+//!
+//! ```toml
+//! [kitchen]
+//! address = "10.0.0.5"
+//! appliance = "weather"     # whose credentials it takes; that of the package here when left out
+//! ```
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::failure::{Exit, Failure};
+
+/// The file in the state directory. The point in its name keeps it apart from the appliances' folders.
+pub const FILE: &str = "hosts.toml";
+
+/// Where admind listens unless told otherwise.
+pub const PORT: u16 = 8443;
+
+/// A host and a port. Reads `10.0.0.5`, `kitchen.local:443`, `[fe80::1]:8443`, `::1`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Address {
+    /// A name or an IP address, without brackets.
+    pub host: String,
+    /// The TCP port.
+    pub port: u16,
+}
+
+/// A name's entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Host {
+    /// Where it is.
+    pub address: Address,
+    /// The appliance it was provisioned as.
+    pub appliance: Option<String>,
+}
+
+/// Reads [`FILE`] in `state_dir`; one that is missing has no names.
+pub fn read(state_dir: &Path) -> Result<BTreeMap<String, Host>, Failure> {
+    let path = state_dir.join(FILE);
+    let failed = |why: &dyn fmt::Display| {
+        Failure::new(Exit::Config, format!("failed to read {}: {why}", path.display()))
+            .help("its tables look like this:\n[kitchen]\naddress = \"10.0.0.5\"\nappliance = \"weather\"")
+    };
+    match fs::read_to_string(&path) {
+        Ok(text) => toml::from_str(&text).map_err(|error| failed(&error)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(BTreeMap::new()),
+        Err(error) => Err(failed(&error)),
+    }
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is not an address: write HOST or HOST:PORT, such as 10.0.0.5:8443");
+        let port = |port: &str| port.parse().ok().filter(|port| *port != 0).ok_or_else(wrong);
+        let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((host, "")) => (host, PORT),
+            Some((host, rest)) => (host, port(rest.strip_prefix(':').ok_or_else(wrong)?)?),
+            // More than one colon is an IPv6 address without brackets.
+            None if text.matches(':').count() > 1 => (text, PORT),
+            None => match text.split_once(':') {
+                Some((host, rest)) => (host, port(rest)?),
+                None => (text, PORT),
+            },
+        };
+        let six = host.contains(':') || text.starts_with('[');
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+        match host {
+            "" => Err(wrong()),
+            host if six && host.parse::<std::net::Ipv6Addr>().is_err() => Err(wrong()),
+            host if !six && !host.chars().all(plain) => Err(wrong()),
+            host => Ok(Address { host: host.to_owned(), port }),
+        }
+    }
+}
+
+/// As an URL has it: IPv6 in brackets, the port always.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Address { host, port } = self;
+        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+    }
+}
+
+impl TryFrom<String> for Address {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Address> for String {
+    fn from(address: Address) -> String {
+        address.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_as_people_write_them() {
+        for (text, shown) in [
+            ("10.0.0.5", "10.0.0.5:8443"),
+            ("kitchen.local:443", "kitchen.local:443"),
+            ("::1", "[::1]:8443"),
+            ("[fe80::1]:99", "[fe80::1]:99"),
+            ("[::1]", "[::1]:8443"),
+        ] {
+            assert_eq!(text.parse::<Address>().map(|address| address.to_string()).as_deref(), Ok(shown));
+        }
+        for wrong in ["", ":8443", "a:0", "a:b", "a:70000", "[::1", "[x]:1", "https://a", "a/b", "a b", "a@b"]
+        {
+            assert!(wrong.parse::<Address>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn names_are_read_from_the_file() {
+        let state = tempfile::tempdir().unwrap();
+        assert_eq!(read(state.path()).unwrap(), BTreeMap::new());
+        let write = |text: &str| fs::write(state.path().join(FILE), text).unwrap();
+        write("[kitchen]\naddress = \"10.0.0.5\"\nappliance = \"weather\"\n[attic]\naddress = \"::1\"\n");
+        let hosts = read(state.path()).unwrap();
+        assert_eq!(hosts["kitchen"].address.to_string(), "10.0.0.5:8443");
+        assert_eq!(hosts["kitchen"].appliance.as_deref(), Some("weather"));
+        assert_eq!(hosts["attic"].appliance, None);
+        for wrong in ["[a]\n", "[a]\naddress = \"x:0\"", "[a]\naddress = \"x\"\nadress = 1", "a = 1"] {
+            write(wrong);
+            let error = anyhow::Error::new(read(state.path()).unwrap_err());
+            assert!(error.to_string().contains("hosts.toml"), "{error}");
+            assert_eq!(Failure::exit_of(&error), Exit::Config);
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! TLS with the one certificate that the appliance was provisioned with.
+//!
+//! No authority is asked, and names and dates mean nothing: a device has whatever address it has, and its clock may be
+//! wrong. What counts is that the certificate is the one from the state directory, byte for byte, and that the device
+//! proves to have its key.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use sha2::{Digest, Sha256};
+
+/// SHA-256 of a certificate in DER.
+pub type Fingerprint = [u8; 32];
+
+/// The fingerprint of `certificate`.
+pub fn fingerprint(certificate: &CertificateDer<'_>) -> Fingerprint {
+    Sha256::digest(certificate).into()
+}
+
+/// The last certificate that was not the right one.
+pub type Stranger = Arc<Mutex<Option<Fingerprint>>>;
+
+/// What was last put into `stranger`.
+pub fn take(stranger: &Stranger) -> Option<Fingerprint> {
+    stranger.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+/// TLS that takes the certificate with the fingerprint `pinned` and no other, and tells `stranger` about others.
+pub fn config(pinned: Fingerprint, stranger: Stranger) -> Result<ClientConfig, rustls::Error> {
+    let provider = Arc::new(ring::default_provider());
+    let verifier = Pinned { pinned, stranger, provider: Arc::clone(&provider) };
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+    // One request at a time: HTTP/2 would only put its windows between an upload and the disk.
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+#[derive(Debug)]
+struct Pinned {
+    pinned: Fingerprint,
+    stranger: Stranger,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Pinned {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let found = fingerprint(end_entity);
+        if found == self.pinned {
+            return Ok(ServerCertVerified::assertion());
+        }
+        *self.stranger.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
+        Err(rustls::Error::General("the certificate is not the pinned one".to_owned()))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}

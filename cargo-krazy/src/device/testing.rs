@@ -1,0 +1,95 @@
+//! A device of one thread for tests: TLS with a certificate of its own, one request per connection.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use rcgen::{CertificateParams, KeyPair};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::client::Client;
+use super::selection::Target;
+
+/// What the device does with a request's head and body: the bytes of its answer. Empty bytes hang up.
+pub type Answer = Box<dyn Fn(&str, &[u8]) -> Vec<u8> + Send>;
+
+/// A running device. Its thread ends with the test's process.
+pub struct Device {
+    pub target: Target,
+    pub certificate: CertificateDer<'static>,
+    /// Heads of the requests so far.
+    pub heads: Arc<Mutex<Vec<String>>>,
+}
+
+impl Device {
+    pub fn start(answer: Answer) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(vec!["test".into()]).unwrap().self_signed(&key).unwrap();
+        let certificate = certificate.der().clone();
+        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
+            .unwrap();
+        let (config, heads) = (Arc::new(config), Arc::new(Mutex::new(Vec::new())));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string().parse().unwrap();
+        let seen = Arc::clone(&heads);
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
+                let mut stream = StreamOwned::new(connection, stream.unwrap());
+                if let Some((head, body)) = request(&mut stream) {
+                    seen.lock().unwrap().push(head.clone());
+                    // Who hangs up early, or does not trust the certificate, is told nothing.
+                    let _gone = stream.write_all(&answer(&head, &body));
+                    stream.conn.send_close_notify();
+                    let _gone = stream.flush();
+                }
+            }
+        });
+        Device { target: Target { name: "test".into(), address, appliance: None }, certificate, heads }
+    }
+
+    pub fn client(&self) -> Client {
+        self.client_with(&self.certificate)
+    }
+
+    pub fn client_with(&self, certificate: &CertificateDer<'_>) -> Client {
+        Client::with(&self.target, "weather", certificate, "krz_secret").unwrap()
+    }
+}
+
+fn request(stream: &mut impl Read) -> Option<(String, Vec<u8>)> {
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 4096];
+    let end = loop {
+        if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+            break end + 4;
+        }
+        match stream.read(&mut buffer) {
+            Ok(count @ 1..) => bytes.extend_from_slice(&buffer[..count]),
+            _ => return None,
+        }
+    };
+    let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
+    let length =
+        head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok()).unwrap_or(0);
+    let mut body = bytes.split_off(end);
+    while body.len() < length {
+        match stream.read(&mut buffer) {
+            Ok(count @ 1..) => body.extend_from_slice(&buffer[..count]),
+            _ => return None,
+        }
+    }
+    Some((head, body))
+}
+
+/// An answer with this status line and body.
+pub fn answer(status: &str, body: &str) -> Vec<u8> {
+    format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+        .into_bytes()
+}

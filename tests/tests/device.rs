@@ -1,0 +1,70 @@
+//! A running device and the commands that talk to it.
+
+use std::fs;
+use std::process::Output;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use krazy_tests::disk::succeed;
+use krazy_tests::guest::{BOOT_LIMIT, Guest};
+use krazy_tests::krazy::Krazy;
+use serde_json::Value;
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// The messages that `arguments` print with `--message-format json`.
+fn messages(krazy: &Krazy, arguments: &[&str]) -> Result<Vec<Value>> {
+    let output = krazy.succeed(arguments.iter().chain(&["--message-format", "json"]))?;
+    let text = String::from_utf8(output.stdout)?;
+    text.lines().map(|line| serde_json::from_str(line).context("not JSON")).collect()
+}
+
+#[test]
+fn a_device_shows_itself_takes_and_gives_files_and_obeys() -> Result<()> {
+    let krazy = Krazy::new()?;
+    let folder = krazy.folder.path();
+    let image = folder.join("hello.img");
+    let mut command = krazy.command(["image", "-p", "hello", "-o"])?;
+    succeed(command.arg(&image))?;
+    let output = krazy.run(["status", "qemu"])?;
+    assert_eq!(output.status.code(), Some(9));
+    assert!(stderr(&output).contains("no machine of `run-qemu` is running as `qemu`"), "{}", stderr(&output));
+
+    let mut command = krazy.command(["run-qemu", "--timeout", "600", "--image"])?;
+    command.arg(&image);
+    let mut guest = Guest::start(command)?;
+    guest.wait_for("Registered", BOOT_LIMIT)?;
+    guest.wait_for("serving https", BOOT_LIMIT)?;
+
+    let status = messages(&krazy, &["status", "qemu"])?.remove(0);
+    assert_eq!(status["status"]["name"], "hello");
+    assert_eq!((&status["status"]["slot"], &status["slots"]["standing"]), (&"a".into(), &"confirmed".into()));
+    let services = messages(&krazy, &["ps", "qemu"])?;
+    let names: Vec<_> = services.iter().map(|service| service["name"].as_str().unwrap_or_default()).collect();
+    assert_eq!(names, ["hello", "krazy-admind"]);
+    let text = String::from_utf8(krazy.succeed(["status", "qemu"])?.stdout)?;
+    assert!(text.contains("slot       A, confirmed"), "{text}");
+    let log = String::from_utf8(krazy.succeed(["logs", "qemu", "hello", "-n", "5"])?.stdout)?;
+    assert!(log.contains("listening on"), "{log}");
+    let output = krazy.run(["logs", "qemu", "nobody"])?;
+    assert_eq!(output.status.code(), Some(9));
+    assert!(stderr(&output).contains("`cargo krazy ps` lists the services"), "{}", stderr(&output));
+
+    let content: Vec<u8> = (0..3_000_000_u32).flat_map(|n| n.to_le_bytes()).collect();
+    let [sent, received] = ["sent", "received"].map(|name| folder.join(name));
+    fs::write(&sent, &content)?;
+    let sent = sent.to_str().context("a path that is not UTF-8")?;
+    let received = received.to_str().context("a path that is not UTF-8")?;
+    krazy.succeed(["put", "qemu", sent, "/data/a folder"])?;
+    krazy.succeed(["get", "qemu", "/data/a folder", received])?;
+    ensure!(fs::read(received)? == content, "another file came back");
+    let output = krazy.run(["get", "qemu", "/data/krazy/tokens.json", "-"])?;
+    assert_eq!(output.status.code(), Some(9), "credentials are not served: {}", stderr(&output));
+
+    krazy.succeed(["poweroff", "qemu"])?;
+    let (code, seen) = guest.wait(Duration::from_secs(120))?;
+    assert_eq!(code, Some(0), "{seen}");
+    Ok(())
+}
