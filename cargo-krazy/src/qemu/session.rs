@@ -30,24 +30,31 @@ pub struct Session<'a> {
     ctrl_c: Arc<AtomicBool>,
     /// Where typed bytes go: the standard input of the QEMU that runs now.
     keyboard: Arc<Mutex<Option<ChildStdin>>>,
+    /// Whether standard input is still to be listened to, and whether the terminal is raw.
+    unheard: Option<bool>,
 }
 
 impl<'a> Session<'a> {
-    /// Begins to listen to standard input; on a raw terminal (`raw`) Ctrl-C arrives as a byte.
+    /// A session that listens to standard input as soon as there is a QEMU to hear it; on a raw terminal (`raw`)
+    /// Ctrl-C arrives as a byte.
     pub fn new(
         watch: &'a Watch,
         interrupted: &'a dyn Fn() -> bool,
         output: &'a mut dyn Write,
         raw: bool,
     ) -> Self {
-        let keyboard = Arc::new(Mutex::new(None));
-        let ctrl_c = Arc::new(AtomicBool::new(false));
         // Reading a terminal from the background would stop this program.
-        if raw || !io::stdin().is_terminal() {
-            forward_input(keyboard.clone(), raw.then(|| ctrl_c.clone()));
-        }
+        let unheard = (raw || !io::stdin().is_terminal()).then_some(raw);
         let deadline = watch.timeout.map(|timeout| Instant::now() + timeout);
-        Session { watch, interrupted, output, deadline, ctrl_c, keyboard }
+        Session {
+            watch,
+            interrupted,
+            output,
+            deadline,
+            ctrl_c: Arc::default(),
+            keyboard: Arc::default(),
+            unheard,
+        }
     }
 
     /// Runs `program` to its end. With `patience`, it is stopped if nothing comes from it for that long at first.
@@ -61,6 +68,10 @@ impl<'a> Session<'a> {
         shell.verbose("Running", shown(program, arguments));
         let mut running = Running::start(program, arguments)?;
         *self.keyboard.lock().unwrap_or_else(PoisonError::into_inner) = running.0.stdin.take();
+        // Not before: what is piped in would be read, and lost, while nobody is there.
+        if let Some(raw) = self.unheard.take() {
+            forward_input(self.keyboard.clone(), raw.then(|| self.ctrl_c.clone()));
+        }
         let stdout = running.0.stdout.take().context("QEMU has no standard output")?;
         let stderr = running.0.stderr.take().context("QEMU has no standard error")?;
         let serial = forward_serial(stdout);
