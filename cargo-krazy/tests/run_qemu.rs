@@ -101,7 +101,11 @@ error: QEMU ended with status 1: qemu: could not open disk
 #[test]
 fn no_terminal_is_needed_and_input_reaches_the_machine() {
     let folder = machine("read line; echo \"heard $line\"");
-    run(&folder, &["--image", "a.img"]).stdin("hello\n").assert().success().stdout_eq("heard hello\n");
+    run(&folder, &["--image", "a.img", "--timeout", "120"])
+        .stdin("hello\n")
+        .assert()
+        .success()
+        .stdout_eq("heard hello\n");
     let folder = machine("echo ready; exec /bin/sleep 3600");
     let program = cargo_bin!("cargo-krazy").display().to_string();
     for input in ["<&-", "</dev/null"] {
