@@ -1,5 +1,6 @@
 //! The boards an appliance can be made for: one row of plain data each.
 
+mod aarch64_rpi;
 mod x86_64;
 
 use crate::failure::{Exit, Failure};
@@ -17,8 +18,12 @@ pub struct Board {
     pub debian_arch: &'static str,
     /// The Debian meta package whose kernel is the default.
     pub debian_kernel: &'static str,
+    /// How the machine gets from power to the kernel.
+    pub boot: Boot,
     /// Kernel parameters the board needs, before the appliance's own.
     pub cmdline: &'static [&'static str],
+    /// The one of them that is the serial console, which an appliance may do without.
+    pub serial_console: &'static str,
     /// Modules the first stage loads to reach the root; missing ones are taken to be built in.
     pub initramfs_modules: &'static [&'static str],
     /// Modules the root carries besides those of the initramfs: names, or folders below `kernel/` ending in `/`.
@@ -27,18 +32,50 @@ pub struct Board {
     pub qemu: &'static str,
 }
 
+/// How a machine gets from power to the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Boot {
+    /// A BIOS starts our boot sector, which loads what a slot's load table says.
+    Bios,
+    /// Firmware on `/boot` reads `config.txt` and loads the files it names.
+    RaspberryPi {
+        /// The Debian package with the firmware, from the archive's component `non-free-firmware`.
+        firmware: &'static str,
+        /// Device trees, as paths below the kernel's own folder of them.
+        dtbs: &'static [&'static str],
+    },
+}
+
 /// Every board, the default first.
-pub static BOARDS: &[Board] = &[Board {
-    name: "x86_64",
-    description: "64-bit PC or virtual machine that boots from an MBR (BIOS or CSM)",
-    triple: "x86_64-unknown-linux-musl",
-    debian_arch: "amd64",
-    debian_kernel: "linux-image-amd64",
-    cmdline: &["console=tty0", "console=ttyS0,115200", "panic=10", "quiet"],
-    initramfs_modules: x86_64::INITRAMFS,
-    root_modules: x86_64::ROOT,
-    qemu: "qemu-system-x86_64",
-}];
+pub static BOARDS: &[Board] = &[
+    Board {
+        name: "x86_64",
+        description: "64-bit PC or virtual machine that boots from an MBR (BIOS or CSM)",
+        triple: "x86_64-unknown-linux-musl",
+        debian_arch: "amd64",
+        debian_kernel: "linux-image-amd64",
+        boot: Boot::Bios,
+        cmdline: &["console=tty0", "console=ttyS0,115200", "panic=10", "quiet"],
+        serial_console: "console=ttyS0,115200",
+        initramfs_modules: x86_64::INITRAMFS,
+        root_modules: x86_64::ROOT,
+        qemu: "qemu-system-x86_64",
+    },
+    Board {
+        name: "aarch64-rpi",
+        description: "Raspberry Pi 3, 4, Compute Module 3 and 4, Zero 2 W (64-bit)",
+        triple: "aarch64-unknown-linux-musl",
+        debian_arch: "arm64",
+        debian_kernel: "linux-image-arm64",
+        boot: Boot::RaspberryPi { firmware: "raspi-firmware", dtbs: aarch64_rpi::DTBS },
+        // The small UART, which the device trees put on the pins: the other one speaks to the Bluetooth chip.
+        cmdline: &["console=tty0", "console=ttyS1,115200", "panic=10", "quiet"],
+        serial_console: "console=ttyS1,115200",
+        initramfs_modules: aarch64_rpi::INITRAMFS,
+        root_modules: aarch64_rpi::ROOT,
+        qemu: "qemu-system-aarch64",
+    },
+];
 
 impl Board {
     /// The board called `name`.
@@ -60,6 +97,13 @@ mod tests {
         let failure = Board::named("pdp-11").unwrap_err();
         assert_eq!(failure.to_string(), "unknown board `pdp-11`");
         assert_eq!(Board::named("x86_64").map(|board| board.debian_arch).unwrap(), "amd64");
+    }
+
+    #[test]
+    fn the_serial_console_is_one_of_the_parameters() {
+        for board in BOARDS {
+            assert!(board.cmdline.contains(&board.serial_console), "{}", board.name);
+        }
     }
 
     #[test]

@@ -113,8 +113,7 @@ impl Plan {
     }
 
     fn cmdline(&self) -> Vec<&str> {
-        let own = self.appliance.cmdline.iter().map(String::as_str);
-        self.appliance.board.cmdline.iter().copied().chain(own).collect()
+        self.appliance.kernel_parameters().collect()
     }
 }
 

@@ -158,6 +158,15 @@ Metadata, in the Cargo.toml of the package; [workspace.metadata.krazy] gives def
         fixed addresses, name and time servers of every device [default: DHCP]
     boot-writable = BOOL
         mount /boot writable from the start [default: false]
+    serial-console = BOOL
+        the kernel's console is on the serial line, too [default: true]
+    config-txt = [STRING]
+        further lines for a Raspberry Pi's config.txt, such as `gpu_mem=16`
+    dtoverlays = [STRING]
+        overlays for a Raspberry Pi: NAME of the kernel's or the firmware's, or the path of a .dtbo;
+        `,parameter=value` may follow
+    dtbs = [STRING]
+        further device trees for a Raspberry Pi: the kernel's, or paths of .dtb files
     board = TABLE
         NAME: any of these keys, for the board NAME only
   [package.metadata.krazy.install.NAME]
@@ -278,7 +287,8 @@ Feature selection:
   -F, --features <FEATURES>  Space-separated list of features to activate
 
 Build:
-      --target <BOARD>  The board the appliance is for [default: x86_64] [possible values: x86_64[..]]
+      --target <BOARD>  The board the appliance is for [default: x86_64] [possible values: x86_64,
+                        aarch64-rpi]
       --profile <NAME>  Cargo profile of the own package [default: the metadata's, else release]
       --size <SIZE>     Size of the disk, such as `4GiB` [default: the metadata's, else 1 GiB]
       --locked          Fail if the workspace's Cargo.lock is missing or out of date

@@ -20,6 +20,9 @@
 //!
 //! All integers on disk are little-endian. A sector is 512 bytes ([`size::SECTOR_SIZE`]).
 //!
+//! A Raspberry Pi loads no sectors but files, and from the slot that `config.txt` names ([`config_txt`]): its disk has
+//! the selector, which the first stage obeys, and neither boot sector code nor slot areas.
+//!
 //! # Names on `/boot`
 //!
 //! Files of one slot share a prefix (`a-`, `b-`) instead of a folder. The Raspberry Pi firmware accepts any
@@ -30,6 +33,7 @@ pub mod boot_sector;
 pub mod bzimage;
 pub mod capability;
 pub mod cmdline;
+pub mod config_txt;
 pub mod credentials;
 pub mod hex;
 #[cfg(feature = "ext4")]

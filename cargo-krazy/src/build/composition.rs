@@ -1,5 +1,6 @@
 //! What goes into an image, as trees of files: nothing is written yet.
 
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
@@ -10,11 +11,13 @@ use krazy_boot::manifest::{self, Manifest, Program, Service};
 use krazy_boot::slot::Slot;
 use sha2::{Digest, Sha256};
 
+use super::pi::{BoardFiles, board_files};
+use crate::board::Boot;
 use crate::config::{Appliance, OWN_INIT};
 use crate::digest::hex;
 use crate::failure::{Exit, Failure};
 use crate::install::{Installation, Installed};
-use crate::kernel::{KernelBundle, Selection};
+use crate::kernel::{BootFirmware, KernelBundle, Selection};
 use crate::provision::Secrets;
 
 /// Folders of the root that other file systems are mounted on.
@@ -32,6 +35,10 @@ pub struct Composition {
     pub kernel: PathBuf,
     /// Slot A's command line.
     pub cmdline: CommandLine,
+    /// Files of `/boot` that depend on the board.
+    pub board_files: BoardFiles,
+    /// How the board boots.
+    pub boot: Boot,
     /// `/data`: credentials of this appliance.
     pub data: Tree,
 }
@@ -42,6 +49,7 @@ impl Composition {
         appliance: &Appliance,
         installation: &Installation,
         kernel: &KernelBundle,
+        firmware: Option<&BootFirmware>,
         secrets: &Secrets,
     ) -> anyhow::Result<Self> {
         let board = appliance.board;
@@ -49,10 +57,10 @@ impl Composition {
         let path = index.select(board.initramfs_modules, &[])?;
         let every = [board.initramfs_modules, board.root_modules].concat();
         let carried = index.select(&every, &appliance.modules)?;
-        let manifest = manifest(appliance, installation, kernel, &carried)?;
-        let parameters = board.cmdline.iter().copied().chain(appliance.cmdline.iter().map(String::as_str));
-        let cmdline =
-            CommandLine::for_slot(Slot::A, secrets.disk_signature(), parameters).map_err(|error| {
+        let board_files = board_files(appliance, kernel, firmware, Slot::A)?;
+        let manifest = manifest(appliance, installation, kernel, &carried, &board_files)?;
+        let cmdline = CommandLine::for_slot(Slot::A, secrets.disk_signature(), appliance.kernel_parameters())
+            .map_err(|error| {
                 let file = appliance.manifest_path.display();
                 Failure::new(Exit::Config, format!("the key `cmdline` in {file} cannot be used: {error}"))
             })?;
@@ -61,6 +69,8 @@ impl Composition {
             initramfs: initramfs(&installation.first_stage, kernel, &path)?,
             kernel: kernel.image.clone(),
             data: data(secrets)?,
+            board_files,
+            boot: board.boot,
             manifest,
             cmdline,
         })
@@ -86,6 +96,7 @@ fn manifest(
     installation: &Installation,
     kernel: &KernelBundle,
     modules: &Selection<'_>,
+    board_files: &BoardFiles,
 ) -> anyhow::Result<Manifest> {
     let mut services: Vec<_> = services(installation)
         .map(|binary| {
@@ -112,7 +123,7 @@ fn manifest(
         modules: appliance.modules.clone(),
         network: appliance.network.clone(),
     };
-    manifest.build_id = build_id(&manifest, appliance, &installation.first_stage, modules)?;
+    manifest.build_id = build_id(&manifest, appliance, &installation.first_stage, modules, board_files)?;
     Ok(manifest)
 }
 
@@ -122,6 +133,7 @@ fn build_id(
     appliance: &Appliance,
     first_stage: &Installed,
     modules: &Selection<'_>,
+    board_files: &BoardFiles,
 ) -> anyhow::Result<String> {
     let mut hash = Sha256::new();
     let mut part = |bytes: &[u8]| {
@@ -134,14 +146,21 @@ fn build_id(
     for module in modules.modules() {
         part(module.path.as_bytes());
     }
-    for parameter in
-        appliance.board.cmdline.iter().copied().chain(appliance.cmdline.iter().map(String::as_str))
-    {
+    for parameter in appliance.kernel_parameters() {
         part(parameter.as_bytes());
     }
     for (destination, source) in &appliance.files {
         part(destination.as_bytes());
         part(&std::fs::read(source).with_context(|| format!("failed to read {}", source.display()))?);
+    }
+    for file in board_files.of_slot.iter().chain(&board_files.shared) {
+        part(file.name.as_bytes());
+        let mut content = Vec::new();
+        file.content
+            .open()
+            .and_then(|mut reader| reader.read_to_end(&mut content))
+            .with_context(|| format!("failed to read {}", file.content))?;
+        part(&content);
     }
     Ok(hex(&hash.finalize()))
 }

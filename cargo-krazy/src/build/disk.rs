@@ -23,6 +23,8 @@ use krazy_boot::slot_area;
 use tempfile::NamedTempFile;
 
 use super::composition::Composition;
+use super::pi::BoardFiles;
+use crate::board::Boot;
 use crate::failure::{Exit, Failure};
 use crate::provision::Secrets;
 
@@ -58,8 +60,11 @@ pub fn write(
 ) -> Result<SquashfsStats> {
     let layout = options.layout;
     file.set_len(layout.disk().bytes().0)?;
-    let boot_sector =
-        Mbr { signature: secrets.disk_signature(), layout: *layout }.encode(boot_sector::CODE)?;
+    let code = match composition.boot {
+        Boot::Bios => boot_sector::CODE,
+        Boot::RaspberryPi { .. } => &[],
+    };
+    let boot_sector = Mbr { signature: secrets.disk_signature(), layout: *layout }.encode(code)?;
     let stats = std::thread::scope(|scope| {
         let rest = scope.spawn(|| {
             write_boot(file, composition, secrets, options)?;
@@ -73,7 +78,9 @@ pub fn write(
         stats
     })?;
     write_sectors(file, &[SectorWrite::padded(Sectors(0), boot_sector.to_vec())])?;
-    write_sectors(file, &slot_area::refresh(&mut &*file, Slot::A)?)?;
+    if composition.boot == Boot::Bios {
+        write_sectors(file, &slot_area::refresh(&mut &*file, Slot::A)?)?;
+    }
     write_sectors(file, &Selector::confirmed(Slot::A).writes())?;
     file.sync_all()?;
     Ok(stats)
@@ -113,11 +120,14 @@ fn write_boot(
     initramfs::write(&composition.initramfs, INITRAMFS_LEVEL, BufWriter::new(archive.as_file_mut()))?
         .flush()?;
     let boot = |name: &str, content| BootFile { name: Slot::A.boot_file(name), content };
-    let files = [
+    let mut files = vec![
         boot(boot_file::KERNEL, Content::File(composition.kernel.clone())),
         boot(boot_file::INITRAMFS, Content::File(archive.path().to_owned())),
         boot(boot_file::CMDLINE, Content::Bytes(format!("{}\n", composition.cmdline).into_bytes())),
     ];
+    let BoardFiles { of_slot, shared } = &composition.board_files;
+    files.extend(of_slot.iter().map(|file| boot(&file.name, file.content.clone())));
+    files.extend(shared.iter().cloned());
     let volume = VolumeOptions {
         volume_id: secrets.id().number("boot"),
         label: *b"BOOT       ",

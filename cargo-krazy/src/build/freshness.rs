@@ -53,6 +53,10 @@ impl Stamp {
         digest.bytes(&composition.manifest.to_json());
         digest.bytes(composition.cmdline.as_str().as_bytes());
         digest.content(&Content::File(composition.kernel.clone()))?;
+        for file in composition.board_files.of_slot.iter().chain(&composition.board_files.shared) {
+            digest.bytes(file.name.as_bytes());
+            digest.content(&file.content)?;
+        }
         for tree in [&composition.root, &composition.initramfs, &composition.data] {
             digest.tree(tree)?;
         }

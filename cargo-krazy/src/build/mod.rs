@@ -3,6 +3,7 @@
 mod composition;
 mod disk;
 mod freshness;
+mod pi;
 
 use std::fs;
 use std::io;
@@ -64,10 +65,11 @@ pub fn build(plan: &Plan, yes: bool, data: Data, shell: Shell) -> Result<Built> 
     interrupt::check()?;
 
     let bundle = kernel::of_appliance(appliance, shell)?;
+    let firmware = kernel::firmware_of_appliance(appliance, shell)?;
     interrupt::check()?;
 
     let secrets = provision::provision(&appliance.name, &provision::state_dir()?)?;
-    let composition = Composition::new(appliance, &installation, &bundle, &secrets)?;
+    let composition = Composition::new(appliance, &installation, &bundle, firmware.as_ref(), &secrets)?;
     let stamp = Stamp::of(&composition, plan, epoch)?;
     let stamps = folder.join("stamps");
     let built = |bytes, fresh| Built {

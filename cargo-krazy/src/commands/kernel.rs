@@ -14,7 +14,8 @@ use crate::cli::BuildArgs;
 use crate::config::{self, Appliance, KernelSource};
 use crate::failure::{Exit, Failure};
 use crate::kernel::{
-    self, CachedKernel, Change, DebianRequest, Inventory, KernelCache, KernelLock, LockedEntry, Update,
+    self, BootFirmware, CachedKernel, Change, DebianRequest, Inventory, KernelBundle, KernelCache,
+    KernelLock, LockedEntry, Update,
 };
 use crate::shell::{MessageFormat, Shell};
 
@@ -107,11 +108,14 @@ impl ListArgs {
         let lock = KernelLock::load(&appliance.workspace_root)?;
         let cache = KernelCache::of_user()?;
         let inventory = Inventory::new(&appliance.kernel, appliance.board, &lock, &cache, SystemTime::now())?;
-        let newest = if self.newest { Some(Newest::ask(&appliance, &lock, shell)?) } else { None };
+        let newest = if self.newest { Newest::ask(&appliance, &lock, shell)? } else { Vec::new() };
         if shell.format() == MessageFormat::Human {
             shell.output(inventory.to_string())?;
-            return newest
-                .map_or(Ok(()), |newest| shell.output(format!("\nNewest at its source\n  {newest}\n")));
+            let lines: String = newest.iter().map(|newest| format!("  {newest}\n")).collect();
+            return match newest.is_empty() {
+                true => Ok(()),
+                false => shell.output(format!("\nNewest at its source\n{lines}")),
+            };
         }
         for entry in &inventory.locked {
             shell.message(&Locked { reason: "kernel-locked", entry })?;
@@ -119,7 +123,7 @@ impl ListArgs {
         for bundle in &inventory.cached {
             shell.message(&Cached { reason: "kernel-cached", bundle })?;
         }
-        newest.map_or(Ok(()), |newest| newest.message(false, shell))
+        newest.iter().try_for_each(|newest| newest.message(false, shell))
     }
 }
 
@@ -139,6 +143,7 @@ impl FetchArgs {
     fn exec(self, shell: Shell) -> Result<()> {
         let appliance = config::load(&self.build.resolve())?;
         let bundle = kernel::of_appliance(&appliance, shell)?;
+        kernel::firmware_of_appliance(&appliance, shell)?;
         let board = appliance.board.name;
         shell.status("Cached", format!("{} for {board}: {}", bundle.release, bundle.origin));
         shell.message(&Fetched {
@@ -161,25 +166,33 @@ struct Updated<'a> {
     written: bool,
 }
 
-/// What the source of an appliance's kernel has, compared with what is locked.
-struct Newest<'a> {
+/// What the source of an appliance's kernel, or of its board's firmware, has, compared with what is locked.
+struct Newest {
     update: Update,
-    package: &'a str,
-    suite: &'a str,
 }
 
-impl<'a> Newest<'a> {
-    fn ask(appliance: &'a Appliance, lock: &KernelLock, shell: Shell) -> Result<Self> {
-        let KernelSource::Debian { package, suite, mirror } = &appliance.kernel else {
-            return Err(no_versions(&appliance.kernel).into());
+impl Newest {
+    /// The kernel, then the firmware; what has one or neither gives as many.
+    fn ask(appliance: &Appliance, lock: &KernelLock, shell: Shell) -> Result<Vec<Self>> {
+        let kernel = match &appliance.kernel {
+            KernelSource::Debian { package, suite, mirror } => {
+                Some(DebianRequest { package, suite, mirror: mirror.as_deref() })
+            }
+            KernelSource::Url { .. } | KernelSource::Path(_) => None,
         };
+        let firmware = kernel::firmware_request(appliance.board);
+        if kernel.is_none() && firmware.is_none() {
+            return Err(no_versions(&appliance.kernel).into());
+        }
         if appliance.offline {
             let message = "the newest kernel is known only to its source, and --offline forbids to ask it";
             return Err(Failure::new(Exit::Usage, message).help("run it without --offline").into());
         }
-        let request = DebianRequest { package, suite, mirror: mirror.as_deref() };
-        let update = Update::new(lock, kernel::newest_debian(request, appliance.board, shell)?);
-        Ok(Newest { update, package, suite })
+        let board = appliance.board;
+        let kernel = kernel.map(|request| kernel::newest_debian::<KernelBundle>(request, board, shell));
+        let firmware = firmware.map(|request| kernel::newest_debian::<BootFirmware>(request, board, shell));
+        let newest = kernel.into_iter().chain(firmware);
+        newest.map(|newest| Ok(Newest { update: Update::new(lock, newest?) })).collect()
     }
 
     fn message(&self, written: bool, shell: Shell) -> Result<()> {
@@ -187,32 +200,35 @@ impl<'a> Newest<'a> {
     }
 }
 
-impl fmt::Display for Newest<'_> {
+impl fmt::Display for Newest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let board = &self.update.new.board;
-        write!(f, "{} of Debian {} for {board}: {}", self.package, self.suite, self.update)
+        let new = &self.update.new;
+        write!(f, "{} of Debian {} for {}: {}", new.package, new.suite, new.board, self.update)
     }
 }
 
 impl UpdateArgs {
     fn exec(self, shell: Shell) -> Result<()> {
-        let appliance = config::load(&self.build.resolve())?;
+        let UpdateArgs { build, dry_run, allow_downgrade } = self;
+        let appliance = config::load(&build.resolve())?;
         let mut lock = KernelLock::load(&appliance.workspace_root)?.frozen(appliance.locked);
-        let newest = Newest::ask(&appliance, &lock, shell)?;
-        let update = &newest.update;
-        let written = !self.dry_run && update.change != Change::None;
-        if written {
-            update.write(&mut lock, self.allow_downgrade)?;
+        for newest in Newest::ask(&appliance, &lock, shell)? {
+            let update = &newest.update;
+            let written = !dry_run && update.change != Change::None;
+            if written {
+                update.write(&mut lock, allow_downgrade)?;
+            }
+            let verb = match update.change {
+                Change::None => "Unchanged",
+                _ if !written => "Available",
+                Change::First => "Locking",
+                Change::Older => "Downgrading",
+                Change::Newer | Change::Replaced => "Updating",
+            };
+            shell.status(verb, newest.to_string());
+            newest.message(written, shell)?;
         }
-        let verb = match update.change {
-            Change::None => "Unchanged",
-            _ if !written => "Available",
-            Change::First => "Locking",
-            Change::Older => "Downgrading",
-            Change::Newer | Change::Replaced => "Updating",
-        };
-        shell.status(verb, newest.to_string());
-        newest.message(written, shell)
+        Ok(())
     }
 }
 

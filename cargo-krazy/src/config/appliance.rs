@@ -9,6 +9,7 @@ use krazy_boot::manifest::ServiceSettings;
 use krazy_boot::network::NetworkSettings;
 use serde::Serialize;
 
+use super::pi::PiSettings;
 use crate::board::Board;
 
 /// An appliance for one board.
@@ -54,6 +55,10 @@ pub struct Appliance {
     pub network: NetworkSettings,
     /// Whether `/boot` is mounted writable from the start.
     pub boot_writable: bool,
+    /// Whether the kernel speaks on the serial line.
+    pub serial_console: bool,
+    /// What is particular to a Raspberry Pi; nothing on other boards.
+    pub pi: PiSettings,
     /// `--locked`: a lock file of the workspace that is missing or stale is an error instead of being written.
     pub locked: bool,
     /// `--offline`: nothing may be downloaded.
@@ -65,6 +70,21 @@ impl Appliance {
     pub fn has_admind(&self) -> bool {
         self.installs.iter().any(|install| install.name == super::OWN_ADMIND)
     }
+
+    /// All kernel parameters but the slot's own: the board's, then the appliance's.
+    pub fn kernel_parameters(&self) -> impl Iterator<Item = &str> {
+        kernel_parameters(self.board, self.serial_console, &self.cmdline)
+    }
+}
+
+/// The parameters of `board`, with or without its serial console, and then `own` ones.
+pub fn kernel_parameters<'a>(
+    board: &'a Board,
+    serial_console: bool,
+    own: &'a [String],
+) -> impl Iterator<Item = &'a str> {
+    let wanted = move |parameter: &&str| serial_console || *parameter != board.serial_console;
+    board.cmdline.iter().copied().filter(wanted).chain(own.iter().map(String::as_str))
 }
 
 /// One `cargo install`.

@@ -13,6 +13,7 @@ use krazy_boot::network::NetworkSettings;
 use krazy_boot::size::Bytes;
 use serde_json::Value;
 
+use super::pi::PiSettings;
 use super::table::Table;
 use super::{Install, KernelSource, OWN_INIT, crate_spec, files, kernel, names, network, schema, service};
 use crate::board::{BOARDS, Board};
@@ -71,6 +72,10 @@ pub struct Settings {
     pub network: NetworkSettings,
     /// `boot-writable`.
     pub boot_writable: bool,
+    /// `serial-console`.
+    pub serial_console: bool,
+    /// `config-txt`, `dtbs` and `dtoverlays`.
+    pub pi: PiSettings,
 }
 
 impl Settings {
@@ -96,6 +101,8 @@ impl Settings {
             modules: Vec::new(),
             network: NetworkSettings::default(),
             boot_writable: false,
+            serial_console: true,
+            pi: PiSettings::default(),
         }
     }
 
@@ -164,6 +171,8 @@ impl Settings {
             network::apply(&table, &mut self.network)?;
         }
         set(&mut self.boot_writable, table.boolean("boot-writable")?);
+        set(&mut self.serial_console, table.boolean("serial-console")?);
+        self.pi.apply(table)?;
         Ok(())
     }
 

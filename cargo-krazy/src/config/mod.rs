@@ -16,6 +16,7 @@ mod network;
 mod own_crate;
 mod own_programs;
 mod package;
+mod pi;
 mod resolve;
 pub mod schema;
 mod service;
@@ -24,9 +25,11 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use appliance::{Appliance, GitReference, Install, KernelSource, Source};
+pub use appliance::{Appliance, GitReference, Install, KernelSource, Source, kernel_parameters};
+pub use kernel::DEFAULT_SUITE;
 pub use own_crate::OwnFeatures;
 pub use own_programs::{OWN_ADMIND, OWN_INIT};
+pub use pi::{DtSource, MAX_LINE, Overlay, PiSettings};
 pub use resolve::{Request, load};
 pub use service::check_services;
 pub use suggestion::did_you_mean;

@@ -12,7 +12,7 @@ use super::layers::Layers;
 use super::metadata::Settings;
 use super::own_crate::{self, OwnFeatures, Problem};
 use super::own_programs::{self, OWN_ADMIND, OWN_INIT};
-use super::{Appliance, Install, names, package, service};
+use super::{Appliance, Install, kernel_parameters, names, package, service};
 use crate::board::Board;
 use crate::failure::Failure;
 
@@ -108,7 +108,7 @@ fn resolve(metadata: &Metadata, package: &Package, request: &Request) -> Result<
             layers.invalid(&path, format!("makes services wait for each other: {}", cycle.join(" → ")))
         );
     }
-    let parameters = request.board.cmdline.iter().copied().chain(settings.cmdline.iter().map(String::as_str));
+    let parameters = kernel_parameters(request.board, settings.serial_console, &settings.cmdline);
     CommandLine::for_slot(Slot::A, DiskSignature(0), parameters)
         .map_err(|error| layers.invalid(&["cmdline"], format!("is wrong: {error}")))?;
 
@@ -132,6 +132,8 @@ fn resolve(metadata: &Metadata, package: &Package, request: &Request) -> Result<
         modules: settings.modules,
         network: settings.network,
         boot_writable: settings.boot_writable,
+        serial_console: settings.serial_console,
+        pi: settings.pi,
         locked: request.locked,
         offline: request.offline,
     })

@@ -48,6 +48,15 @@ pub static APPLIANCE: &[Key] = &[
     key("modules", "[STRING]", "kernel modules to carry and to load at boot, besides those of the board"),
     key("network", "TABLE", "fixed addresses, name and time servers of every device [default: DHCP]"),
     key("boot-writable", "BOOL", "mount /boot writable from the start [default: false]"),
+    key("serial-console", "BOOL", "the kernel's console is on the serial line, too [default: true]"),
+    key("config-txt", "[STRING]", "further lines for a Raspberry Pi's config.txt, such as `gpu_mem=16`"),
+    key(
+        "dtoverlays",
+        "[STRING]",
+        "overlays for a Raspberry Pi: NAME of the kernel's or the firmware's, or the path of a .dtbo; \
+         `,parameter=value` may follow",
+    ),
+    key("dtbs", "[STRING]", "further device trees for a Raspberry Pi: the kernel's, or paths of .dtb files"),
     key("board", "TABLE", "NAME: any of these keys, for the board NAME only"),
 ];
 

@@ -20,7 +20,7 @@ use krazy_boot::mbr::Mbr;
 use krazy_boot::selector::SelectorCopies;
 use krazy_boot::size::{Bytes, SECTOR_SIZE};
 use krazy_boot::slot::{Slot, boot_file};
-use krazy_boot::{cmdline, slot_area};
+use krazy_boot::{cmdline, config_txt, slot_area};
 
 pub use self::report::{KernelReport, LoadTableState, Partition, Report, SelectorReport, SlotReport};
 use self::squashfs::{Squashfs, SquashfsError};
@@ -64,8 +64,16 @@ fn examine(disk: &mut (impl Read + Seek), path: &Path, bytes: Bytes) -> Result<R
             .help("it was not copied or downloaded to its end")
             .into());
     }
-    let selector = selector(&SelectorCopies::read(disk));
+    let mut selector = selector(&SelectorCopies::read(disk));
     let (boot, files) = boot(disk, mbr.layout.boot);
+    let has_firmware = files.iter().any(|file| file.name == config_txt::FILE);
+    if has_firmware {
+        let fat = BootFat::open(&mut *disk, mbr.layout.boot.start.bytes(), mbr.layout.boot);
+        match fat.map_err(Into::into).and_then(|mut fat| config_txt::read(&mut fat)) {
+            Ok(slot) => selector.config_txt = Some(slot),
+            Err(error) => selector.problem = Some(chain(&error)),
+        }
+    }
     let mut partitions = vec![boot];
     let mut slots = Vec::new();
     for slot in Slot::ALL {
@@ -73,7 +81,7 @@ fn examine(disk: &mut (impl Read + Seek), path: &Path, bytes: Bytes) -> Result<R
         let empty = partition.file_system.is_none() && !has_files(&files, slot);
         slots.push(match manifest {
             _ if empty => SlotReport::nothing(slot),
-            manifest => examine_slot(disk, slot, mbr.layout.boot, &files, manifest),
+            manifest => examine_slot(disk, slot, mbr.layout.boot, &files, has_firmware, manifest),
         });
         partitions.push(partition);
     }
@@ -95,6 +103,7 @@ fn selector(copies: &SelectorCopies) -> SelectorReport {
             confirmed: Some(selector.confirmed),
             trial: selector.trial,
             candidate: selector.candidate,
+            config_txt: None,
             generation: Some(selector.generation),
             problem: copies
                 .needs_repair()
@@ -104,6 +113,7 @@ fn selector(copies: &SelectorCopies) -> SelectorReport {
             confirmed: None,
             trial: None,
             candidate: None,
+            config_txt: None,
             generation: None,
             problem: Some(error.to_string()),
         },
@@ -163,6 +173,7 @@ fn examine_slot(
     slot: Slot,
     boot: Extent,
     files: &[FatFile],
+    has_firmware: bool,
     manifest: Result<Manifest, String>,
 ) -> SlotReport {
     let mut report = SlotReport { empty: false, ..SlotReport::nothing(slot) };
@@ -178,6 +189,11 @@ fn examine_slot(
         let start = named(boot_file::KERNEL)
             .and_then(|file| Ok((file.size, fat.read_start(file, Bytes(MAX_SETUP_LEN as u64))?)));
         match start.map(|(size, start)| (size, BzImage::parse(&start, size))) {
+            // The firmware takes other images; which release one is, only the root says.
+            Ok((bytes, _)) if has_firmware => {
+                let release = manifest.as_ref().ok().map(|manifest| manifest.kernel.release.clone());
+                report.kernel = Some(KernelReport { release, version_text: None, bytes });
+            }
             Ok((bytes, Ok(image))) => {
                 let release = image.version_text.as_ref().and_then(|text| text.split(' ').next());
                 let release = release.map(str::to_owned);
@@ -196,7 +212,10 @@ fn examine_slot(
             Err(error) => report.problems.push(chain(&error)),
         }
     }
-    report.load_table = load_table(disk, slot, &mut report.problems);
+    report.load_table = match has_firmware {
+        true => LoadTableState::Unneeded,
+        false => load_table(disk, slot, &mut report.problems),
+    };
     match manifest {
         Ok(manifest) => report.manifest = Some(manifest),
         Err(error) => report.problems.push(error),

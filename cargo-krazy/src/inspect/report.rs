@@ -55,6 +55,8 @@ pub struct SelectorReport {
     pub trial: Option<Slot>,
     /// The slot that was armed and not confirmed since.
     pub candidate: Option<Slot>,
+    /// The slot whose kernel the firmware of a Raspberry Pi loads, as `config.txt` says.
+    pub config_txt: Option<Slot>,
     /// Counted up at every change.
     pub generation: Option<u32>,
     /// What is wrong with it.
@@ -103,6 +105,8 @@ pub enum LoadTableState {
     Stale,
     /// There is none, or nothing it could load.
     Missing,
+    /// Firmware loads the files themselves.
+    Unneeded,
 }
 
 impl fmt::Display for Report {
@@ -141,6 +145,9 @@ impl fmt::Display for SelectorReport {
             (None, Some(candidate)) => write!(f, ", slot {candidate} was tried and not confirmed")?,
             (None, None) => {}
         }
+        if let Some(slot) = self.config_txt {
+            write!(f, "; config.txt loads the kernel of slot {slot}")?;
+        }
         match &self.problem {
             Some(problem) => write!(f, "\n  problem: {problem}"),
             None => Ok(()),
@@ -177,6 +184,7 @@ impl fmt::Display for SlotReport {
             LoadTableState::Current => "loads these files",
             LoadTableState::Stale => "does not match these files",
             LoadTableState::Missing => "missing",
+            LoadTableState::Unneeded => "none, the firmware loads files",
         };
         writeln!(f, "  load table  {state}")?;
         if let Some(manifest) = &self.manifest {

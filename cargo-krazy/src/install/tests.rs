@@ -11,7 +11,7 @@ use krazy_boot::layout::PartitionSizes;
 
 use super::*;
 use crate::board::Board;
-use crate::config::{GitReference, KernelSource};
+use crate::config::{GitReference, KernelSource, PiSettings};
 use crate::shell::{MessageFormat, Verbosity};
 use crate::toolchain::Environment;
 
@@ -53,6 +53,8 @@ impl Workspace {
             modules: Vec::new(),
             network: Default::default(),
             boot_writable: false,
+            serial_console: true,
+            pi: PiSettings::default(),
             locked: false,
             offline: true,
             workspace_root: root,

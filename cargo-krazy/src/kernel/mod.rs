@@ -27,6 +27,7 @@ mod bundle;
 mod cache;
 mod debian;
 mod download;
+mod firmware;
 mod image;
 mod inventory;
 pub mod lock;
@@ -43,10 +44,12 @@ mod update;
 use std::io;
 use std::path::Path;
 
+pub(crate) use archive::sorted_entries;
 pub use bundle::KernelBundle;
 pub use cache::{CacheGuard, KernelCache};
 pub use debian::{Request as DebianRequest, newest as newest_debian};
 pub use download::{DownloadError, Expected, Fetcher};
+pub use firmware::BootFirmware;
 pub use inventory::{CachedKernel, Inventory, LockedEntry};
 pub use lock::{KernelLock, LockedKernel};
 pub use modinfo::Module;
@@ -54,8 +57,8 @@ pub use modules::ModuleIndex;
 pub use selection::Selection;
 pub use update::{Change, Update};
 
-use crate::board::Board;
-use crate::config::{Appliance, KernelSource};
+use crate::board::{Board, Boot};
+use crate::config::{Appliance, DEFAULT_SUITE, KernelSource};
 use crate::digest::is_sha256;
 use crate::failure::{Exit, Failure};
 use crate::shell::Shell;
@@ -72,6 +75,25 @@ pub fn of_appliance(appliance: &Appliance, shell: Shell) -> anyhow::Result<Kerne
     let mut lock = KernelLock::load(&appliance.workspace_root)?.frozen(appliance.locked);
     let cache = KernelCache::of_user()?;
     obtain(&appliance.kernel, appliance.board, &mut lock, &cache, appliance.offline, shell)
+}
+
+/// The firmware that `appliance`'s board starts with, if it needs any on `/boot`: that of the default suite, locked
+/// like a kernel.
+pub fn firmware_of_appliance(appliance: &Appliance, shell: Shell) -> anyhow::Result<Option<BootFirmware>> {
+    let Some(request) = firmware_request(appliance.board) else { return Ok(None) };
+    let mut lock = KernelLock::load(&appliance.workspace_root)?.frozen(appliance.locked);
+    let cache = KernelCache::of_user()?;
+    debian::obtain(request, appliance.board, &mut lock, &cache, appliance.offline, shell).map(Some)
+}
+
+/// What is looked for in the archive for the firmware of `board`.
+pub fn firmware_request(board: &Board) -> Option<DebianRequest<'static>> {
+    match board.boot {
+        Boot::Bios => None,
+        Boot::RaspberryPi { firmware, .. } => {
+            Some(DebianRequest { package: firmware, suite: DEFAULT_SUITE, mirror: None })
+        }
+    }
 }
 
 /// The kernel of `source` for `board`, from the cache where it is there.

@@ -40,6 +40,58 @@ const MAX_PACKAGES: u64 = 256 << 20;
 /// Bytes of a kernel package at most; trixie's has 108 MB.
 const MAX_DEB: u64 = 2 << 30;
 
+/// What a package becomes on this machine: a kernel, or the firmware that starts one.
+pub trait Product: Sized {
+    /// What it is, for messages.
+    const WHAT: &'static str;
+    /// The archive's component it is in.
+    const COMPONENT: &'static str;
+
+    /// What the names of its package, and of all packages it may stand for, begin with.
+    fn prefix(request: Request<'_>) -> &str;
+    /// The one made of the file with this SHA-256, from the cache.
+    fn find(cache: &KernelCache, sha256: &str, arch: &str) -> anyhow::Result<Option<Self>>;
+    /// Makes it of a package's `archive`. The caller holds the cache's guard.
+    fn insert(
+        cache: &KernelCache,
+        sha256: &str,
+        arch: &str,
+        archive: &Archive,
+        origin: &str,
+        shell: Shell,
+    ) -> anyhow::Result<Self>;
+    /// The release it says it is, if it says so.
+    fn release(&self) -> Option<&str>;
+}
+
+impl Product for KernelBundle {
+    const WHAT: &'static str = "kernel";
+    const COMPONENT: &'static str = "main";
+
+    fn prefix(_: Request<'_>) -> &str {
+        "linux-image-"
+    }
+
+    fn find(cache: &KernelCache, sha256: &str, arch: &str) -> anyhow::Result<Option<Self>> {
+        cache.find(sha256, arch)
+    }
+
+    fn insert(
+        cache: &KernelCache,
+        sha256: &str,
+        arch: &str,
+        archive: &Archive,
+        origin: &str,
+        shell: Shell,
+    ) -> anyhow::Result<Self> {
+        cache.insert(sha256, arch, archive, origin, shell)
+    }
+
+    fn release(&self) -> Option<&str> {
+        Some(&self.release)
+    }
+}
+
 /// What a configuration says about a Debian kernel.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'r> {
@@ -51,31 +103,35 @@ pub struct Request<'r> {
     pub mirror: Option<&'r str>,
 }
 
-/// The kernel of `request` for `board`: locked and cached, or locked and fetched, or resolved anew and locked.
-pub fn obtain(
+/// The kernel or firmware of `request` for `board`: locked and cached, or locked and fetched, or resolved anew and
+/// locked.
+pub fn obtain<P: Product>(
     request: Request<'_>,
     board: &Board,
     lock: &mut KernelLock,
     cache: &KernelCache,
     offline: bool,
     shell: Shell,
-) -> anyhow::Result<KernelBundle> {
+) -> anyhow::Result<P> {
     let locked = lock.get(board.name, request.suite, request.package).cloned();
     if let Some(locked) = &locked
-        && let Some(bundle) = cache.find(&locked.sha256, board.debian_arch)?
+        && let Some(product) = P::find(cache, &locked.sha256, board.debian_arch)?
     {
-        return Ok(bundle);
+        return Ok(product);
     }
     if locked.is_none() && lock.is_frozen() {
         let message = format!(
-            "no kernel is locked for board `{}` ({} of Debian's `{}`)",
-            board.name, request.package, request.suite
+            "no {} is locked for board `{}` ({} of Debian's `{}`)",
+            P::WHAT,
+            board.name,
+            request.package,
+            request.suite
         );
         let help = format!("run once without --locked, which writes {}", lock.file().display());
         return Err(Failure::new(Exit::Fetch, message).help(help).into());
     }
     if offline {
-        return Err(offline_failure(locked.as_ref(), request, board).into());
+        return Err(offline_failure(P::WHAT, locked.as_ref(), request, board).into());
     }
     let mirrors = mirror::candidates(request.mirror, request.suite)?;
     let archive =
@@ -83,22 +139,28 @@ pub fn obtain(
     archive.obtain(request, locked, board, lock, cache)
 }
 
-/// The newest kernel `request` stands for, without downloading it. Its release is taken from its name.
-pub fn newest(request: Request<'_>, board: &Board, shell: Shell) -> anyhow::Result<LockedKernel> {
+/// The newest kernel or firmware `request` stands for, without downloading it. Its release is taken from its name or
+/// version.
+pub fn newest<P: Product>(request: Request<'_>, board: &Board, shell: Shell) -> anyhow::Result<LockedKernel> {
     let mirrors = mirror::candidates(request.mirror, request.suite)?;
     let archive =
         DebianArchive { mirrors, keyring: Keyring::debian()?, fetcher: Fetcher::new(shell)?, shell };
-    archive.newest(request, board)
+    archive.newest::<P>(request, board)
 }
 
-fn offline_failure(locked: Option<&LockedKernel>, request: Request<'_>, board: &Board) -> Failure {
+fn offline_failure(
+    what: &str,
+    locked: Option<&LockedKernel>,
+    request: Request<'_>,
+    board: &Board,
+) -> Failure {
     let message = match locked {
         Some(locked) => format!(
-            "the kernel of board `{}`, {} {}, is not in the cache, and --offline forbids to fetch it",
+            "the {what} of board `{}`, {} {}, is not in the cache, and --offline forbids to fetch it",
             board.name, locked.name, locked.version
         ),
         None => format!(
-            "no kernel is locked for board `{}` ({} of Debian's `{}`), and --offline forbids to look for one",
+            "no {what} is locked for board `{}` ({} of Debian's `{}`), and --offline forbids to look for one",
             board.name, request.package, request.suite
         ),
     };
@@ -110,7 +172,10 @@ fn locked_kernel(request: Request<'_>, board: &Board, package: Package) -> Locke
         board: board.name.to_owned(),
         package: request.package.to_owned(),
         suite: request.suite.to_owned(),
-        release: package.name.trim_start_matches("linux-image-").to_owned(),
+        release: match package.name.strip_prefix("linux-image-") {
+            Some(release) => release.to_owned(),
+            None => package.version.clone(),
+        },
         name: package.name,
         version: package.version,
         path: package.path,
@@ -128,35 +193,37 @@ struct DebianArchive {
 }
 
 impl DebianArchive {
-    fn obtain(
+    fn obtain<P: Product>(
         &self,
         request: Request<'_>,
         locked: Option<LockedKernel>,
         board: &Board,
         lock: &mut KernelLock,
         cache: &KernelCache,
-    ) -> anyhow::Result<KernelBundle> {
+    ) -> anyhow::Result<P> {
         let mut kernel = match locked {
             Some(kernel) => kernel,
-            None => self.newest(request, board)?,
+            None => self.newest::<P>(request, board)?,
         };
         let _guard = cache.guard(self.shell)?;
-        let bundle = match cache.find(&kernel.sha256, board.debian_arch)? {
-            Some(bundle) => bundle,
-            None => self.fetch(&kernel, board, lock, cache)?,
+        let product = match P::find(cache, &kernel.sha256, board.debian_arch)? {
+            Some(product) => product,
+            None => self.fetch::<P>(&kernel, board, lock, cache)?,
         };
-        kernel.release.clone_from(&bundle.release);
+        if let Some(release) = product.release() {
+            release.clone_into(&mut kernel.release);
+        }
         lock.set(kernel)?;
-        Ok(bundle)
+        Ok(product)
     }
 
-    fn fetch(
+    fn fetch<P: Product>(
         &self,
         kernel: &LockedKernel,
         board: &Board,
         lock: &KernelLock,
         cache: &KernelCache,
-    ) -> anyhow::Result<KernelBundle> {
+    ) -> anyhow::Result<P> {
         let expected = Expected { size: Some(kernel.size), sha256: kernel.sha256.clone(), limit: MAX_DEB };
         if kernel.size > MAX_DEB {
             let message = format!("the package {} is unbelievably large: {} bytes", kernel.name, kernel.size);
@@ -171,8 +238,10 @@ impl DebianArchive {
             DownloadError::NotFound { url, .. } => Failure::new(
                 Exit::Fetch,
                 format!(
-                    "the locked kernel {} {} is no longer offered: {url} is gone",
-                    kernel.name, kernel.version
+                    "the locked {} {} {} is no longer offered: {url} is gone",
+                    P::WHAT,
+                    kernel.name,
+                    kernel.version
                 ),
             )
             .help(format!(
@@ -182,18 +251,18 @@ impl DebianArchive {
             other => other.into_failure(),
         })?;
         let origin = format!("Debian {} {} {}", kernel.suite, kernel.name, kernel.version);
-        let bundle =
-            cache.insert(&kernel.sha256, board.debian_arch, &Archive::open(&file)?, &origin, self.shell)?;
+        let archive = Archive::open(&file)?;
+        let product = P::insert(cache, &kernel.sha256, board.debian_arch, &archive, &origin, self.shell)?;
         std::fs::remove_file(&file).map_err(super::io_failure("remove", &file))?;
-        Ok(bundle)
+        Ok(product)
     }
 
-    fn newest(&self, request: Request<'_>, board: &Board) -> anyhow::Result<LockedKernel> {
-        Ok(locked_kernel(request, board, self.resolve(request, board.debian_arch)?))
+    fn newest<P: Product>(&self, request: Request<'_>, board: &Board) -> anyhow::Result<LockedKernel> {
+        Ok(locked_kernel(request, board, self.resolve::<P>(request, board.debian_arch)?))
     }
 
     /// The package with the newest kernel.
-    fn resolve(&self, request: Request<'_>, arch: &str) -> anyhow::Result<Package> {
+    fn resolve<P: Product>(&self, request: Request<'_>, arch: &str) -> anyhow::Result<Package> {
         if !is_pool_path(request.suite) || request.suite.contains('/') {
             let message = format!("`{}` is not the name of a Debian suite", request.suite);
             return Err(Failure::new(Exit::Config, message)
@@ -202,7 +271,7 @@ impl DebianArchive {
         }
         let mut last = None;
         for (at, mirror) in self.mirrors.iter().enumerate() {
-            match self.resolve_on(mirror, request, arch) {
+            match self.resolve_on::<P>(mirror, request, arch) {
                 Ok(package) => return Ok(package),
                 // A name that is wrong on one mirror is wrong on all.
                 Err(error) if matches!(Failure::exit_of(&error), Exit::Config | Exit::Interrupted) => {
@@ -219,13 +288,18 @@ impl DebianArchive {
         Err(last.unwrap_or_else(|| Failure::new(Exit::Fetch, "no Debian mirror is known").into()))
     }
 
-    fn resolve_on(&self, mirror: &str, request: Request<'_>, arch: &str) -> anyhow::Result<Package> {
+    fn resolve_on<P: Product>(
+        &self,
+        mirror: &str,
+        request: Request<'_>,
+        arch: &str,
+    ) -> anyhow::Result<Package> {
         let base = format!("{mirror}/dists/{}", request.suite);
         let release_url = format!("{base}/InRelease");
         let signed =
             self.fetcher.to_memory(&release_url, MAX_RELEASE, None).map_err(DownloadError::into_failure)?;
         let release = self.verified(&release_url, &signed, request.suite)?;
-        let path = format!("main/binary-{arch}/Packages.xz");
+        let path = format!("{}/binary-{arch}/Packages.xz", P::COMPONENT);
         let index = release.file(&path).ok_or_else(|| {
             Failure::new(Exit::Fetch, format!("Debian's suite `{}` offers no {path}", request.suite))
                 .help("choose another `suite` for the kernel")
@@ -239,7 +313,7 @@ impl DebianArchive {
             .map_err(DownloadError::into_failure)?;
         // The hash is right, so this is the archive's own file; the limits hold all the same.
         let text = XzReader::new_mem_limit(&compressed[..], true, (MAX_FILE >> 10) as u32);
-        let packages = packages::packages(BufReader::new(text.take(MAX_UNPACKED)), "linux-image-");
+        let packages = packages::packages(BufReader::new(text.take(MAX_UNPACKED)), P::prefix(request));
         let packages =
             packages.map_err(|error| Failure::new(Exit::Fetch, format!("failed to read {url}: {error}")))?;
         let package = packages::resolve(&packages, request.package, request.suite)?;

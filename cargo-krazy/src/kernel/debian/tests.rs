@@ -68,7 +68,7 @@ impl Setup {
 
     /// What `cargo krazy kernel update` finds.
     fn update(&self) -> Update {
-        let newest = self.archive().newest(REQUEST, Board::named("x86_64").unwrap()).unwrap();
+        let newest = self.archive().newest::<KernelBundle>(REQUEST, Board::named("x86_64").unwrap()).unwrap();
         Update::new(&self.lock(), newest)
     }
 
@@ -135,7 +135,8 @@ fn resolves_fetches_locks_and_then_needs_no_network() {
 
     let asked = setup.server.requests();
     let board = Board::named("x86_64").unwrap();
-    let again = obtain(REQUEST, board, &mut setup.lock(), &setup.cache(), true, Shell::default()).unwrap();
+    let again: KernelBundle =
+        obtain(REQUEST, board, &mut setup.lock(), &setup.cache(), true, Shell::default()).unwrap();
     assert_eq!(again.sha256, bundle.sha256);
     assert_eq!(setup.server.requests(), asked, "locked and cached needs no network");
 }
@@ -219,7 +220,8 @@ fn another_mirror_helps_out() {
     let mut archive = setup.archive();
     archive.mirrors.insert(0, setup.server.url("/nothing/debian"));
     let board = Board::named("x86_64").unwrap();
-    let bundle = archive.obtain(REQUEST, None, board, &mut setup.lock(), &setup.cache()).unwrap();
+    let bundle: KernelBundle =
+        archive.obtain(REQUEST, None, board, &mut setup.lock(), &setup.cache()).unwrap();
     assert_eq!(bundle.release, "6.1-x");
 }
 
@@ -229,7 +231,8 @@ fn offline_and_locked_say_what_is_missing() {
     let board = Board::named("x86_64").unwrap();
     let attempt = |lock: KernelLock, offline| {
         let error =
-            obtain(REQUEST, board, &mut { lock }, &setup.cache(), offline, Shell::default()).unwrap_err();
+            obtain::<KernelBundle>(REQUEST, board, &mut { lock }, &setup.cache(), offline, Shell::default())
+                .unwrap_err();
         assert_eq!(Failure::exit_of(&error), Exit::Fetch);
         error.to_string()
     };

@@ -1,0 +1,218 @@
+//! What a Raspberry Pi's `/boot` holds besides kernel, initramfs and command line: firmware, device trees, overlays
+//! and the settings of a slot.
+//!
+//! All names are flat. The firmware puts `os_prefix` before `overlay_prefix`, and neither need be a folder; it takes
+//! a slot's overlays only if there is a `README` beside them.
+
+use std::path::{Path, PathBuf};
+
+use krazy_boot::config_txt;
+use krazy_boot::image::fat32::BootFile;
+use krazy_boot::image::tree::Content;
+use krazy_boot::slot::{Slot, boot_file};
+
+use crate::board::Boot;
+use crate::config::{Appliance, DtSource, MAX_LINE, Overlay, PiSettings, did_you_mean};
+use crate::failure::{Exit, Failure};
+use crate::kernel::{BootFirmware, KernelBundle};
+
+/// `overlay_prefix`: what names of overlays begin with, after the slot's own prefix.
+const OVERLAY_PREFIX: &str = "overlay-";
+
+/// Files of `/boot` that depend on the board.
+#[derive(Clone, Debug, Default)]
+pub struct BoardFiles {
+    /// Files every slot has a copy of, without the slot's prefix.
+    pub of_slot: Vec<BootFile>,
+    /// Files both slots share.
+    pub shared: Vec<BootFile>,
+}
+
+/// The files for `appliance`, with `slot` the one that `config.txt` names. None on a board without firmware.
+pub fn board_files(
+    appliance: &Appliance,
+    kernel: &KernelBundle,
+    firmware: Option<&BootFirmware>,
+    slot: Slot,
+) -> anyhow::Result<BoardFiles> {
+    let (Boot::RaspberryPi { dtbs, .. }, Some(firmware)) = (appliance.board.boot, firmware) else {
+        return Ok(BoardFiles::default());
+    };
+    let file = |name: String, path: PathBuf| BootFile { name, content: Content::File(path) };
+    let text = |name: &str, text: Vec<u8>| BootFile { name: name.to_owned(), content: Content::Bytes(text) };
+
+    let kernel_dtbs = kernel.dtbs_dir.as_deref();
+    let mut of_slot =
+        vec![text(config_txt::SLOT_FILE, slot_config(&appliance.pi, appliance.serial_console)?.into_bytes())];
+    for path in dtbs {
+        let name = path.rsplit('/').next().unwrap_or(path);
+        // A kernel of one's own may be for one model only.
+        if let Some(path) = kernel_dtbs.map(|dir| dir.join(path)).filter(|path| path.is_file()) {
+            of_slot.push(file(name.to_owned(), path));
+        }
+    }
+    for source in &appliance.pi.dtbs {
+        let path = find(source, "dtb", kernel_dtbs, None)?;
+        of_slot.push(file(format!("{}.dtb", source.name()), path));
+    }
+    if !of_slot.iter().any(|file| file.name.ends_with(".dtb")) {
+        let message = format!("the kernel {} has no device tree of any Raspberry Pi", kernel.release);
+        return Err(Failure::new(Exit::Fetch, message)
+            .help("add its .dtb files to the kernel's bundle as dtbs/broadcom/…, or name them in `dtbs`")
+            .into());
+    }
+    if !appliance.pi.overlays.is_empty() {
+        of_slot.push(text(
+            &format!("{OVERLAY_PREFIX}README"),
+            b"The firmware takes a slot's overlays only if this file is there.\n".to_vec(),
+        ));
+    }
+    for Overlay { source, .. } in &appliance.pi.overlays {
+        let name = format!("{OVERLAY_PREFIX}{}.dtbo", source.name());
+        // One overlay may be applied twice, with other parameters.
+        if !of_slot.iter().any(|file| file.name == name) {
+            of_slot.push(file(name, find(source, "dtbo", kernel_dtbs, Some(firmware))?));
+        }
+    }
+
+    let mut shared = vec![text(config_txt::FILE, config_txt::encode(slot).to_vec())];
+    shared.extend(firmware.files()?.into_iter().map(|(name, path)| file(name, path)));
+    Ok(BoardFiles { of_slot, shared })
+}
+
+/// The slot's own part of `config.txt`. It does not name the slot, so that one bundle serves both.
+fn slot_config(settings: &PiSettings, serial_console: bool) -> Result<String, Failure> {
+    let mut text = format!(
+        "# Settings of this slot, made by cargo krazy. `config-txt` in Cargo.toml adds lines.\n\
+         arm_64bit=1\nupstream_kernel=1\nkernel={}\ninitramfs {} followkernel\ncmdline={}\n\
+         overlay_prefix={OVERLAY_PREFIX}\ndisable_splash=1\n",
+        boot_file::KERNEL,
+        boot_file::INITRAMFS,
+        boot_file::CMDLINE
+    );
+    if serial_console {
+        // Also holds the core clock still, from which the small UART takes its own.
+        text.push_str("enable_uart=1\n");
+    }
+    for overlay in &settings.overlays {
+        let line = format!("dtoverlay={}{}", overlay.source.name(), overlay.parameters);
+        if line.len() > MAX_LINE {
+            let message =
+                format!("the line `{line}` is longer than the {MAX_LINE} characters the firmware reads");
+            return Err(Failure::new(Exit::Config, message).help(
+                "give it fewer parameters in `dtoverlays`, and the others as `dtparam=…` in `config-txt`",
+            ));
+        }
+        text.push_str(&line);
+        text.push('\n');
+    }
+    if !settings.config_lines.is_empty() {
+        for line in &settings.config_lines {
+            text.push_str(line);
+            text.push('\n');
+        }
+        // A filter of the user's ends with the file.
+        text.push_str("[all]\n");
+    }
+    Ok(text)
+}
+
+/// The file of a device tree or overlay.
+fn find(
+    source: &DtSource,
+    ending: &str,
+    dtbs: Option<&Path>,
+    firmware: Option<&BootFirmware>,
+) -> anyhow::Result<PathBuf> {
+    let name = match source {
+        DtSource::File(path) => return Ok(path.clone()),
+        DtSource::Named(name) => name,
+    };
+    let mut known = Vec::new();
+    if let Some(dir) = dtbs {
+        collect(dir, &format!(".{ending}"), &mut known)?;
+    }
+    if let Some((_, path)) = known.iter().find(|(known, _)| known == name) {
+        return Ok(path.clone());
+    }
+    if let Some(path) = firmware.and_then(|firmware| firmware.overlay(name)) {
+        return Ok(path);
+    }
+    let (what, mut names) = match ending {
+        "dtbo" => ("an overlay", firmware.map(BootFirmware::overlays).transpose()?.unwrap_or_default()),
+        _ => ("a device tree", Vec::new()),
+    };
+    names.extend(known.into_iter().map(|(name, _)| name));
+    let message = format!("neither the kernel nor the firmware has {what} `{name}`");
+    Err(Failure::new(Exit::Config, message)
+        .help(format!(
+            "{}; or give the path of a .{ending} file",
+            did_you_mean(
+                name,
+                match ending {
+                    "dtbo" => "overlays",
+                    _ => "device trees",
+                },
+                names.iter().map(String::as_str)
+            )
+        ))
+        .into())
+}
+
+/// Names without `ending`, and paths, of all files below `folder` that have it.
+fn collect(folder: &Path, ending: &str, found: &mut Vec<(String, PathBuf)>) -> anyhow::Result<()> {
+    for (name, path, metadata) in crate::kernel::sorted_entries(folder)? {
+        if metadata.is_dir() {
+            collect(&path, ending, found)?;
+        } else if let Some(name) = name.strip_suffix(ending) {
+            found.push((name.to_owned(), path));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn overlay(name: &str, parameters: &str) -> Overlay {
+        Overlay { source: DtSource::Named(name.to_owned()), parameters: parameters.to_owned() }
+    }
+
+    #[test]
+    fn golden_config() {
+        let plain = "# Settings of this slot, made by cargo krazy. `config-txt` in Cargo.toml adds lines.\n\
+                     arm_64bit=1\nupstream_kernel=1\nkernel=vmlinuz\ninitramfs initramfs followkernel\n\
+                     cmdline=cmdline.txt\noverlay_prefix=overlay-\ndisable_splash=1\n";
+        let settings = PiSettings::default();
+        assert_eq!(slot_config(&settings, false).unwrap(), plain);
+        assert_eq!(slot_config(&settings, true).unwrap(), format!("{plain}enable_uart=1\n"));
+        let settings = PiSettings {
+            config_lines: vec!["[pi4]".to_owned(), "gpu_mem=16".to_owned()],
+            overlays: vec![overlay("w1-gpio", ",gpiopin=4"), overlay("disable-bt", "")],
+            dtbs: Vec::new(),
+        };
+        assert_eq!(
+            slot_config(&settings, false).unwrap(),
+            format!("{plain}dtoverlay=w1-gpio,gpiopin=4\ndtoverlay=disable-bt\n[pi4]\ngpu_mem=16\n[all]\n")
+        );
+        let long = PiSettings { overlays: vec![overlay("x", &format!(",{}", "y".repeat(90)))], ..settings };
+        let error = slot_config(&long, false).unwrap_err().to_string();
+        assert!(error.contains("longer than the 98 characters"), "{error}");
+    }
+
+    #[test]
+    fn an_overlay_that_does_not_exist_is_an_error_with_a_suggestion() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("overlays")).unwrap();
+        let file = folder.path().join("overlays/w1-gpio.dtbo");
+        std::fs::write(&file, "dtbo").unwrap();
+        let look = |name: &str| find(&DtSource::Named(name.to_owned()), "dtbo", Some(folder.path()), None);
+        assert_eq!(look("w1-gpio").unwrap(), file);
+        let error = look("w1-gpoi").unwrap_err();
+        assert_eq!(error.to_string(), "neither the kernel nor the firmware has an overlay `w1-gpoi`");
+        assert_eq!(Failure::exit_of(&error), Exit::Config);
+        let help = Failure::help_of(&error).unwrap();
+        assert!(help.contains("did you mean `w1-gpio`?"), "{help}");
+    }
+}

@@ -1,0 +1,168 @@
+//! The keys that are about a Raspberry Pi's firmware: `config-txt`, `dtoverlays`, `dtbs`.
+
+use std::path::{Path, PathBuf};
+
+use super::table::{Table, shown};
+use crate::failure::Failure;
+
+/// The longest line the firmware reads; it cuts what follows.
+/// Source: Raspberry Pi documentation, "config.txt", file format.
+pub const MAX_LINE: usize = 98;
+
+/// Settings that slots need as they are, and the key to use instead, if there is one.
+const RESERVED: &[(&str, Option<&str>)] = &[
+    ("arm_64bit", None),
+    ("auto_initramfs", None),
+    ("cmdline", Some("cmdline")),
+    ("device_tree", Some("dtbs")),
+    ("dtoverlay", Some("dtoverlays")),
+    ("device_tree_overlay", Some("dtoverlays")),
+    ("enable_uart", Some("serial-console")),
+    ("include", None),
+    ("initramfs", None),
+    ("kernel", None),
+    ("os_prefix", None),
+    ("overlay_prefix", None),
+    ("ramfsaddr", None),
+    ("ramfsfile", None),
+    ("upstream_kernel", None),
+];
+
+/// What an appliance asks of a Raspberry Pi's firmware.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PiSettings {
+    /// Lines for `config.txt`.
+    pub config_lines: Vec<String>,
+    /// Overlays, in the order in which they are applied.
+    pub overlays: Vec<Overlay>,
+    /// Device trees besides the board's.
+    pub dtbs: Vec<DtSource>,
+}
+
+/// A device tree overlay and its parameters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overlay {
+    /// The overlay.
+    pub source: DtSource,
+    /// What follows its name in `config.txt`: empty, or `,name=value…`.
+    pub parameters: String,
+}
+
+/// Where a device tree or an overlay comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DtSource {
+    /// The kernel or the firmware has it under this name, without `.dtb` or `.dtbo`.
+    Named(String),
+    /// A file of the host.
+    File(PathBuf),
+}
+
+impl DtSource {
+    /// The name in `config.txt`, and of the file on `/boot` but for prefix and ending.
+    pub fn name(&self) -> String {
+        match self {
+            DtSource::Named(name) => name.clone(),
+            DtSource::File(path) => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+        }
+    }
+}
+
+impl PiSettings {
+    /// Sets what `table` says.
+    pub fn apply(&mut self, table: &Table<'_>) -> Result<(), Failure> {
+        if let Some(lines) = table.strings("config-txt")? {
+            for line in &lines {
+                check_line(line).map_err(|problem| table.invalid("config-txt", problem))?;
+            }
+            self.config_lines = lines;
+        }
+        if let Some(texts) = table.strings("dtoverlays")? {
+            let overlay = |text: &String| {
+                let at = text.find(',').unwrap_or(text.len());
+                let (name, parameters) = text.split_at(at);
+                let source = source(table, "dtoverlays", name, "dtbo")?;
+                check_line(parameters).map_err(|problem| table.invalid("dtoverlays", problem))?;
+                Ok(Overlay { source, parameters: parameters.to_owned() })
+            };
+            self.overlays = texts.iter().map(overlay).collect::<Result<_, Failure>>()?;
+        }
+        if let Some(texts) = table.strings("dtbs")? {
+            self.dtbs =
+                texts.iter().map(|text| source(table, "dtbs", text, "dtb")).collect::<Result<_, _>>()?;
+        }
+        Ok(())
+    }
+}
+
+/// A name, or a path: one that has a folder or ends in `.ENDING`.
+fn source(table: &Table<'_>, key: &str, text: &str, ending: &str) -> Result<DtSource, Failure> {
+    let is_path = text.contains('/') || text.ends_with(&format!(".{ending}"));
+    let source = if is_path {
+        let path = table.folder().join(text);
+        if !path.is_file() {
+            let problem = format!("has {text:?}, which leads to no file: {}", shown(&path).display());
+            return Err(table.invalid(key, problem));
+        }
+        DtSource::File(path)
+    } else {
+        DtSource::Named(text.to_owned())
+    };
+    let name = source.name();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_+.".contains(c);
+    if name.is_empty() || !name.chars().all(plain) || Path::new(&name).file_name().is_none() {
+        return Err(table.invalid(key, format!("has {text:?}, which is no name of a .{ending} file")));
+    }
+    Ok(source)
+}
+
+/// What keeps a line out of `config.txt`.
+fn check_line(line: &str) -> Result<(), String> {
+    if line.len() > MAX_LINE {
+        return Err(format!(
+            "has a line of {} characters, the firmware reads {MAX_LINE}: {line:?}",
+            line.len()
+        ));
+    }
+    if let Some(wrong) = line.chars().find(|c| !(' '..='~').contains(c)) {
+        return Err(format!("has {wrong:?} in {line:?}; only printable ASCII works"));
+    }
+    let name = line.split(['=', ' ', ':']).find(|part| !part.is_empty()).unwrap_or_default();
+    match RESERVED.iter().find(|(reserved, _)| name.eq_ignore_ascii_case(reserved)) {
+        Some((reserved, None)) => Err(format!("sets `{reserved}`, which the slots need as it is")),
+        Some((reserved, Some(key))) => Err(format!("sets `{reserved}`; use the key `{key}` for that")),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn lines_that_slots_need_are_refused() {
+        assert_eq!(check_line("gpu_mem=16"), Ok(()));
+        assert_eq!(check_line("[pi4]"), Ok(()));
+        assert_eq!(check_line("dtparam=i2c_arm=on"), Ok(()));
+        for (line, problem) in [
+            ("os_prefix=b-", "sets `os_prefix`, which the slots need as it is"),
+            (" KERNEL=mine.img", "sets `kernel`, which the slots need as it is"),
+            ("initramfs other followkernel", "sets `initramfs`, which the slots need as it is"),
+            ("include more.txt", "sets `include`, which the slots need as it is"),
+            ("dtoverlay=disable-bt", "sets `dtoverlay`; use the key `dtoverlays` for that"),
+            ("cmdline=x.txt", "sets `cmdline`; use the key `cmdline` for that"),
+            ("a=\n", "has '\\n' in \"a=\\n\"; only printable ASCII works"),
+        ] {
+            assert_eq!(check_line(line).unwrap_err(), problem);
+        }
+        assert!(check_line(&"x".repeat(99)).unwrap_err().starts_with("has a line of 99 characters"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_line_is_judged(line in ".{0,120}") {
+            let _any = check_line(&line);
+        }
+    }
+}
