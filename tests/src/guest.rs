@@ -79,6 +79,11 @@ impl Guest {
         }
     }
 
+    /// Everything the console said up to the line waited for last.
+    pub fn seen(&self) -> &str {
+        &self.seen
+    }
+
     /// Waits for the machine to end by itself and returns the program's exit code and everything it said.
     pub fn wait(mut self, limit: Duration) -> Result<(Option<i32>, String)> {
         let end = Instant::now() + limit;

@@ -31,6 +31,7 @@ pub const JUDGES: &[Judge] = &[
     judge("losetup", "mount"),
     judge("mdir", "mtools"),
     judge("mke2fs", "e2fsprogs"),
+    judge("mksquashfs", "squashfs-tools"),
     judge("openssl", "openssl"),
     judge("qemu-system-x86_64", "qemu-system-x86"),
     judge("script", "bsdutils"),

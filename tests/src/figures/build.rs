@@ -1,6 +1,4 @@
-//! `cargo figures`: how long the program takes when nothing has changed, beside cargo itself, in one run.
-//!
-//! The other figures come from `cargo bench --package krazy-boot --features image`.
+//! How long the program takes when nothing has changed, beside cargo itself.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -13,7 +11,7 @@ use crate::krazy::{Krazy, workspace};
 const ROUNDS: usize = 15;
 
 /// Prints medians, minima and the difference.
-pub fn main() -> Result<()> {
+pub fn print() -> Result<()> {
     let krazy = Krazy::new()?;
     let image = || krazy.command(["image", "-p", "hello", "-q"]);
     let build = || -> Result<Command> {

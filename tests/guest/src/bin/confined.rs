@@ -1,0 +1,5 @@
+//! See [`krazy_guest::rights::confined`].
+
+fn main() {
+    krazy_guest::rights::confined();
+}

@@ -1,0 +1,5 @@
+//! See [`krazy_guest::faults::flood`].
+
+fn main() {
+    krazy_guest::faults::flood();
+}

@@ -1,0 +1,5 @@
+//! See [`krazy_guest::faults::follower`].
+
+fn main() {
+    krazy_guest::faults::follower();
+}

@@ -1,0 +1,5 @@
+//! See [`krazy_guest::rights::granted`].
+
+fn main() {
+    krazy_guest::rights::granted();
+}

@@ -1,0 +1,5 @@
+//! See [`krazy_guest::judge`].
+
+fn main() {
+    krazy_guest::judge::run();
+}

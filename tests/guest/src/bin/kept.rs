@@ -1,0 +1,5 @@
+//! See [`krazy_guest::faults::kept`].
+
+fn main() {
+    krazy_guest::faults::kept();
+}

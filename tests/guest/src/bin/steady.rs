@@ -1,0 +1,5 @@
+//! See [`krazy_guest::faults::steady`].
+
+fn main() {
+    krazy_guest::faults::steady();
+}

@@ -1,0 +1,5 @@
+//! See [`krazy_guest::faults::stubborn`].
+
+fn main() {
+    krazy_guest::faults::stubborn();
+}

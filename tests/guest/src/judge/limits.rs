@@ -1,0 +1,106 @@
+//! What services use, and may use: accounts, files, memory, processes.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
+
+use krazy_init::control::{ExitReason, LogStream};
+
+use super::{ask, case, ensure, give_word, log, order, read, status};
+use crate::rights::{END, told, within};
+
+/// The longest a request may take while something else goes wrong; generous, for slow emulators.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+pub fn judge() {
+    case("a file that everyone may write stands outside of what services may change", || {
+        told(fs::create_dir("/run/open"))?;
+        told(fs::set_permissions("/run/open", Permissions::from_mode(0o777)))?;
+        told(fs::write("/run/open/file", ""))?;
+        told(fs::set_permissions("/run/open/file", Permissions::from_mode(0o666)))
+    });
+    case("services try what they may and may not do", || {
+        give_word("rights")?;
+        for service in ["confined", "granted"] {
+            within(180, || {
+                ensure(log(service)?.contains(END), &format!("{service} has not ended its tries"))
+            })?;
+        }
+        Ok(())
+    });
+    case("accounts differ and are not root", || {
+        let mut uids: Vec<u32> = ask(|client| client.list())?
+            .into_iter()
+            .filter(|service| service.name != "judge")
+            .map(|service| service.uid)
+            .collect();
+        let count = uids.len();
+        uids.sort_unstable();
+        uids.dedup();
+        ensure(uids.len() == count && uids.iter().all(|uid| *uid >= 10_000), &format!("{uids:?}"))
+    });
+    case("status tells memory, uptime and account", || {
+        let steady = status("steady")?;
+        let pid = steady.pid.ok_or("no pid")?;
+        ensure(read(&format!("/proc/{pid}/comm"))?.trim() == "steady", "another process")?;
+        ensure(
+            steady.rss.is_some_and(|rss| (1 << 10..64 << 20).contains(&rss)),
+            &format!("{:?}", steady.rss),
+        )?;
+        ensure(steady.uptime.is_some() && steady.memory.is_some(), "no uptime or memory")?;
+        ensure(read("/sys/fs/cgroup/services/granted/cpu.weight")?.trim() == "50", "CPU weight")
+    });
+    case("a service that eats all memory ends alone and comes back", || {
+        let others: Vec<_> =
+            ["steady", "kept", "stubborn"].into_iter().map(|name| status(name).map(|it| it.pid)).collect();
+        give_word("hungry")?;
+        within(120, || {
+            let hungry = status("hungry")?;
+            ensure(
+                hungry.restarts > 0 && hungry.last_exit == Some(ExitReason::Signal(9)),
+                &format!("{hungry:?}"),
+            )
+        })?;
+        told(fs::write("/tmp/fed", ""))?;
+        let now: Vec<_> =
+            ["steady", "kept", "stubborn"].into_iter().map(|name| status(name).map(|it| it.pid)).collect();
+        ensure(others == now, "others were restarted")
+    });
+    case("a fork bomb fills its own cgroup only", || {
+        give_word("bomb")?;
+        within(120, || ensure(log("bomb")?.contains("stopped after"), &log("bomb")?))?;
+        let tasks = read("/sys/fs/cgroup/services/bomb/pids.current")?;
+        ensure(tasks.trim().parse().is_ok_and(|tasks: u32| tasks <= 20), &tasks)?;
+        told(std::process::Command::new("/bin/once").output().map(drop))?;
+        order(krazy_init::control::Command::Stop { service: "bomb".to_owned() })?;
+        within(30, || {
+            ensure(
+                read("/sys/fs/cgroup/services/bomb/cgroup.events")?.contains("populated 0"),
+                "its children live",
+            )
+        })
+    });
+    case("a flood of output is bounded and disturbs nobody", flood);
+}
+
+fn flood() -> super::Verdict {
+    give_word("flood")?;
+    within(60, || ensure(fs::metadata("/tmp/flood.log.1").is_ok(), "no flood"))?;
+    for _ in 0..20 {
+        let start = Instant::now();
+        status("steady")?;
+        let took = start.elapsed();
+        ensure(took < PATIENCE, &format!("a request took {took:?}"))?;
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let size = |path: &str| fs::metadata(path).map_or(0, |metadata| metadata.len());
+    let (log, old) = (size("/tmp/flood.log"), size("/tmp/flood.log.1"));
+    let _stopped = fs::remove_file(crate::word("flood"));
+    order(krazy_init::control::Command::Stop { service: "flood".to_owned() })?;
+    ensure(log <= 1 << 20 && old <= 1 << 20, &format!("{log} and {old} bytes"))?;
+    let tail = ask(|client| client.logs("flood", LogStream::Out, 3))?;
+    ensure(tail.len() == 3 && tail[0].text.contains(" of a flood "), "no tail")?;
+    // Wall time, seconds since the kernel's start, text.
+    let words: Vec<&str> = tail[0].text.splitn(3, ' ').collect();
+    ensure(words[0].ends_with('Z') && words[1].parse::<f64>().is_ok(), &tail[0].text)
+}

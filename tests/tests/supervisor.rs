@@ -1,0 +1,264 @@
+//! Init in real machines: services that misbehave, disks and networks that fail, slots that are tried. What happens
+//! is judged inside the machine, by a service of `tests/guest`; here its verdicts are collected, and everything that
+//! was to be judged has to be among them.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use krazy_tests::disk::{Partition, extract, partitions, succeed};
+use krazy_tests::guest::Guest;
+use krazy_tests::judges;
+use krazy_tests::krazy::Krazy;
+use krazy_tests::lan::{Asked, Dhcp, Lan};
+use krazy_tests::qmp::Qmp;
+use krazy_tests::root::{Root, service};
+use serde_json::json;
+
+/// From one event of a machine to the next, on a machine with other work to do.
+const LIMIT: Duration = Duration::from_secs(600);
+
+/// How many copies of one service the strange root has.
+const COPIES: usize = 300;
+
+/// Makes the image of `krazy-guest`.
+fn image(krazy: &Krazy) -> Result<PathBuf> {
+    let image = krazy.folder.path().join("guest.img");
+    let mut command = krazy.command(["image", "-p", "krazy-guest", "-o"])?;
+    succeed(command.arg(&image))?;
+    Ok(image)
+}
+
+/// Checks that exactly the cases of `list`, one a line, were judged, and that all hold.
+fn check(console: &str, list: &str) -> Result<()> {
+    let verdicts: Vec<(&str, &str)> = console
+        .lines()
+        .filter_map(|line| line.split_once(": case ")?.1.trim_end().rsplit_once(": ").map(|it| (line, it.0)))
+        .collect();
+    let failed: Vec<&str> =
+        verdicts.iter().map(|(line, _)| line.trim_end()).filter(|line| !line.ends_with(": ok")).collect();
+    ensure(failed.is_empty(), || format!("cases failed:\n{}", failed.join("\n")), console)?;
+    let mut judged: Vec<&str> = verdicts.iter().map(|(_, name)| *name).collect();
+    let mut wanted: Vec<&str> = list.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    judged.sort_unstable();
+    wanted.sort_unstable();
+    let missing: Vec<&&str> = wanted.iter().filter(|name| !judged.contains(name)).collect();
+    let unknown: Vec<&&str> = judged.iter().filter(|name| !wanted.contains(name)).collect();
+    ensure(judged == wanted, || format!("not judged: {missing:?}\nnot in the list: {unknown:?}"), console)
+}
+
+fn ensure(holds: bool, why: impl FnOnce() -> String, console: &str) -> Result<()> {
+    ensure!(holds, "{}\n{console}", why());
+    Ok(())
+}
+
+#[test]
+fn services_and_trials_in_a_real_machine() -> Result<()> {
+    let krazy = Krazy::new()?;
+    let folder = krazy.folder.path();
+    let image = image(&krazy)?;
+    // The disk is larger than the image, as an SD card is: the first boot makes /data reach to its end.
+    OpenOptions::new().write(true).open(&image)?.set_len(448 << 20)?;
+    let socket = folder.join("qmp");
+    let mut command = krazy.command(["run-qemu", "--timeout", "3000", "--image"])?;
+    command.arg(&image).args([
+        "--",
+        "-device",
+        "qemu-xhci,id=usb",
+        "-netdev",
+        "user,id=usbnet,net=192.168.3.0/24",
+    ]);
+    command.arg("-qmp").arg(format!("unix:{},server=on,wait=off", socket.display()));
+    let mut guest = Guest::start(command)?;
+    guest.wait_for("waiting for the host: a network adapter", 3 * LIMIT)?;
+    let mut qmp = Qmp::connect(&socket)?;
+    qmp.execute(
+        "device_add",
+        json!({ "driver": "usb-net", "netdev": "usbnet", "id": "adapter", "bus": "usb.0" }),
+    )?;
+    guest.wait_for("waiting for the host: the power button", LIMIT)?;
+    qmp.power_button()?;
+    guest.wait_for("switching off: the power button was pressed", LIMIT)?;
+    let (_, console) = guest.wait(LIMIT)?;
+
+    check(&console, include_str!("supervisor/machine.txt"))?;
+    for said in [
+        "service quits keeps ending",
+        "service daemon left processes behind",
+        "service stubborn did not end in time and is killed",
+        "lines are only in /tmp/flood.log",
+        "slot B is on trial",
+        "restarting: service fragile keeps ending: exit status 7",
+        "slot B was tried and not confirmed: service fragile keeps ending: exit status 7",
+        "slot B is confirmed",
+        "init was hit by a fatal signal, restarting the machine",
+    ] {
+        assert!(console.contains(said), "nobody said `{said}`:\n{console}");
+    }
+    assert!(!console.contains("Attempted to kill init"), "{console}");
+    let (_, table) = partitions(&image)?;
+    let data = extract(&image, table[3], folder, "data")?;
+    // The error that the judge reported to the kernel is noted in the file system; nothing else is wrong with it.
+    let output = judges::command("e2fsck")?.arg("-fp").arg(&data).output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(matches!(output.status.code(), Some(0 | 1)), "{text}");
+    Ok(())
+}
+
+#[test]
+fn a_strange_root_a_damaged_data_and_no_network() -> Result<()> {
+    let krazy = Krazy::new()?;
+    let folder = krazy.folder.path();
+    let image = image(&krazy)?;
+    let (_, table) = partitions(&image)?;
+    replace_root(&image, folder)?;
+    damage(&image, table[3])?;
+    let before = start_of(&image, table[3])?;
+
+    let command = machine(&image, folder)?;
+    let mut guest = Guest::start(command)?;
+    guest.wait_for("waiting for the host: Ctrl-Alt-Del", 2 * LIMIT)?;
+    Qmp::connect(&folder.join("qmp"))?.press(&["ctrl", "alt", "delete"])?;
+    guest.wait_for("restarting: a signal to init asks for it", LIMIT)?;
+    let (_, console) = guest.wait(LIMIT)?;
+
+    check(&console, include_str!("supervisor/strange.txt"))?;
+    assert!(console.contains("/data is temporary and will be lost"), "{console}");
+    assert_eq!(start_of(&image, table[3])?, before, "a damaged /data must not be written");
+    Ok(())
+}
+
+#[test]
+fn rogue_servers_a_lease_that_ends_and_a_lying_clock() -> Result<()> {
+    let krazy = Krazy::new()?;
+    let folder = krazy.folder.path();
+    let image = image(&krazy)?;
+    let root = Root::unpack(&image, &folder.join("quiet"))?;
+    let mut manifest = root.manifest()?;
+    let mut judge = service(&manifest, "judge")?;
+    judge["settings"]["args"] = json!(["--link"]);
+    manifest["services"] = json!([judge]);
+    root.set_manifest(&manifest)?;
+    root.pack(&image)?;
+
+    let (mut lan, netdev) = Lan::new()?;
+    let mut command = machine(&image, folder)?;
+    command.args(["-netdev", &netdev, "-device", "virtio-net-pci,netdev=net,romfile="]);
+    let mut guest = Guest::start(command)?;
+    lan.dhcp = Dhcp::Rogue;
+    serve(&lan, Asked::Discover, 3)?;
+    lan.dhcp = Dhcp::Honest;
+    // Five years.
+    lan.lie = 5 * 365 * 86_400;
+    serve(&lan, Asked::Time, 1)?;
+    guest.wait_for("the time from the network is not believed", LIMIT)?;
+    // Renewal is asked for and not answered.
+    lan.dhcp = Dhcp::Silent;
+    serve(&lan, Asked::Request, 1)?;
+    serve(&lan, Asked::Discover, 1)?;
+    guest.wait_for("eth0: the lease of 10.9.0.50 is over", LIMIT)?;
+    lan.dhcp = Dhcp::Honest;
+    lan.lie = 90;
+    serve(&lan, Asked::Time, 1)?;
+    let line = guest.wait_for("the clock was stepped forward by ", LIMIT)?;
+    let servers = "case name servers come from DHCP and from the router: ok";
+    assert!(guest.seen().contains(servers), "{}", guest.seen());
+    assert!(line.contains(" by 90") || line.contains(" by 89"), "{line}");
+    Ok(())
+}
+
+/// Answers a machine until it has asked for this so often.
+fn serve(lan: &Lan, wanted: Asked, mut times: u32) -> Result<()> {
+    let end = Instant::now() + LIMIT;
+    while times > 0 {
+        ensure!(Instant::now() < end, "the machine does not ask: {wanted:?}");
+        if lan.serve()? == Some(wanted) {
+            times -= 1;
+        }
+    }
+    Ok(())
+}
+
+/// A machine without a network card, and its monitor's socket at `qmp` in `folder`.
+fn machine(image: &Path, folder: &Path) -> Result<Command> {
+    let mut command = judges::command("qemu-system-x86_64")?;
+    command.args([
+        "-machine",
+        "pc,graphics=off",
+        "-accel",
+        "tcg",
+        "-cpu",
+        "max,-cx16",
+        "-smp",
+        "2",
+        "-m",
+        "512",
+    ]);
+    command.args(["-nodefaults", "-display", "none", "-vga", "none", "-serial", "stdio", "-no-reboot"]);
+    command.arg("-drive").arg(format!("if=none,id=disk,format=raw,file={}", image.display()));
+    command.args(["-device", "virtio-blk-pci,drive=disk", "-qmp"]);
+    command.arg(format!("unix:{},server=on,wait=off", folder.join("qmp").display()));
+    Ok(command)
+}
+
+/// Makes root A what no cargo krazy would make: programs that cannot run, and many copies of one that can.
+fn replace_root(image: &Path, folder: &Path) -> Result<()> {
+    let root = Root::unpack(image, &folder.join("strange"))?;
+    let bin = root.folder.join("bin");
+    let mut manifest = root.manifest()?;
+    let mut judge = service(&manifest, "judge")?;
+    judge["settings"]["args"] = json!(["--strange"]);
+    let steady = service(&manifest, "steady")?;
+    let another = |name: &str| {
+        let mut service = steady.clone();
+        service["name"] = json!(name);
+        service["settings"]["required"] = json!(false);
+        service
+    };
+    let mut services = vec![judge];
+    for number in 0..COPIES {
+        let name = format!("copy-{number:03}");
+        fs::hard_link(bin.join("steady"), bin.join(&name))?;
+        services.push(another(&name));
+    }
+    // ELF header of a 64-bit little-endian executable for AArch64. Source: System V ABI, "ELF Header".
+    let mut elf = [0u8; 64];
+    elf[..8].copy_from_slice(b"\x7fELF\x02\x01\x01\0");
+    elf[16..20].copy_from_slice(&[2, 0, 183, 0]);
+    for (name, content, mode) in [
+        ("missing", None, 0),
+        ("not-executable", Some(&b"#!/bin/steady\n"[..]), 0o644),
+        ("other-architecture", Some(&elf[..]), 0o755),
+        ("no-interpreter", Some(&b"#!/bin/nobody\n"[..]), 0o755),
+    ] {
+        if let Some(content) = content {
+            fs::write(bin.join(name), content)?;
+            fs::set_permissions(bin.join(name), Permissions::from_mode(mode))?;
+        }
+        services.push(another(name));
+    }
+    manifest["services"] = json!(services);
+    root.set_manifest(&manifest)?;
+    root.pack(image)
+}
+
+/// Overwrites the ext4 superblock.
+fn damage(image: &Path, partition: Partition) -> Result<()> {
+    let mut disk = OpenOptions::new().write(true).open(image)?;
+    disk.seek(SeekFrom::Start(partition.start + 1024))?;
+    disk.write_all(&[0xff; 1024])?;
+    Ok(())
+}
+
+/// The first MiB of a partition.
+fn start_of(image: &Path, partition: Partition) -> Result<Vec<u8>> {
+    let mut disk = File::open(image)?;
+    disk.seek(SeekFrom::Start(partition.start))?;
+    let mut bytes = Vec::new();
+    disk.take(1 << 20).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
