@@ -132,8 +132,7 @@ fn krazy(root: &Root) -> Result<()> {
 }
 
 fn busybox(root: &Root) -> Result<()> {
-    let program = judges::find("busybox").context("busybox is not installed")?;
-    fs::copy(program, root.folder.join("bin/init"))?;
+    fs::copy(peer("busybox", "busybox-static")?, root.folder.join("bin/init"))?;
     let lines = names().into_iter().map(|name| format!("::respawn:{}\n", command(&name)));
     fs::write(root.folder.join("etc/inittab"), lines.collect::<String>())?;
     Ok(())
@@ -141,11 +140,10 @@ fn busybox(root: &Root) -> Result<()> {
 
 /// runit as Debian has it: its programs and their libraries, and busybox for the scripts it starts with.
 fn runit(root: &Root) -> Result<()> {
-    let busybox = judges::find("busybox").context("busybox is not installed")?;
-    fs::copy(busybox, root.folder.join("bin/busybox"))?;
+    fs::copy(peer("busybox", "busybox-static")?, root.folder.join("bin/busybox"))?;
     // PID 1 by whatever name; `runit-init` only tells a running one to end.
     for (program, place) in [("runit", "bin/init"), ("runsvdir", "bin/runsvdir"), ("runsv", "bin/runsv")] {
-        let source = judges::find(program).with_context(|| format!("{program} is not installed"))?;
+        let source = peer(program, "runit")?;
         for library in libraries(&source)? {
             let target = root.folder.join(library.strip_prefix("/").unwrap_or(&library));
             fs::create_dir_all(target.parent().unwrap_or(&root.folder))?;
@@ -169,6 +167,13 @@ fn runit(root: &Root) -> Result<()> {
         script(folder.join("run"), format!("exec {}\n", command(&name)))?;
     }
     Ok(())
+}
+
+/// A peer's program; the suite does without it, so it is not installed by itself.
+fn peer(program: &str, package: &str) -> Result<PathBuf> {
+    judges::find(program).with_context(|| {
+        format!("{program} is not installed; install the Debian package {package} and run this again")
+    })
 }
 
 fn command(name: &str) -> String {
