@@ -35,6 +35,8 @@ pub struct Limits {
     pub header: Duration,
     /// Between requests, between two pieces of an upload, and until a client that does not read is given up.
     pub idle: Duration,
+    /// An update that gets no data for so long is dropped.
+    pub update_idle: Duration,
 }
 
 impl Default for Limits {
@@ -45,6 +47,7 @@ impl Default for Limits {
             handshake: Duration::from_secs(10),
             header: Duration::from_secs(10),
             idle: Duration::from_secs(60),
+            update_idle: Duration::from_secs(600),
         }
     }
 }

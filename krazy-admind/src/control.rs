@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use krazy_boot::update::refusal::Refusal;
 use krazy_init::control::{
     BootInfo, Command, ErrorKind, LogLine, LogStream, Outcome, Reply, Request, Response, ServiceStatus,
     VERSION,
@@ -156,7 +157,9 @@ impl Follower {
 fn kind(kind: ErrorKind) -> Kind {
     match kind {
         ErrorKind::NoSuchService => Kind::NoSuchService,
-        ErrorKind::NotNow | ErrorKind::NotStable | ErrorKind::SlotIncomplete => Kind::NotNow,
+        ErrorKind::NotNow => Kind::NotNow,
+        ErrorKind::NotStable => Kind::NotStable,
+        ErrorKind::SlotIncomplete => Kind::Update(Refusal::SlotIncomplete),
         ErrorKind::Malformed => Kind::BadRequest,
         ErrorKind::Version | ErrorKind::Failed => Kind::InitFailed,
     }

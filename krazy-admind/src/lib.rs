@@ -9,6 +9,7 @@
 //! | [`routes`] | every operation with its access: the one table behind server, tests and OpenAPI document |
 //! | `api` | what the operations do |
 //! | `tree` | paths, and files that do not lead out of where they may be |
+//! | `update` | sessions that fill the slot that does not run, through [`krazy_boot::update::engine`] |
 //! | [`problem`] | errors as clients see them, RFC 9457 |
 //!
 //! # Order of a request
@@ -29,12 +30,14 @@ pub mod config;
 mod connections;
 mod control;
 pub mod credentials;
+mod durable_file;
 pub mod problem;
 pub mod routes;
 pub mod server;
 mod system;
 mod throttle;
 mod tree;
+mod update;
 
 use std::ffi::OsString;
 use std::io::Write;

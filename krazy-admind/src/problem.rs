@@ -3,6 +3,9 @@
 use std::io;
 
 use headers::{HeaderName, HeaderValue};
+use krazy_boot::update::bundle::BundleError;
+use krazy_boot::update::engine::EngineError;
+use krazy_boot::update::refusal::{Refusal, TYPE_PREFIX};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use warp::http::{StatusCode, header};
@@ -32,6 +35,8 @@ pub enum Kind {
     NoSuchService,
     /// It does not apply in the present state.
     NotNow,
+    /// The machine is not stable enough to be confirmed.
+    NotStable,
     /// Init does not answer.
     InitUnreachable,
     /// Init tried and failed.
@@ -56,13 +61,17 @@ pub enum Kind {
     ReadOnly,
     /// The client was too slow.
     Timeout,
+    /// The body is longer than expected.
+    BodyTooLarge,
     /// The device failed.
     Internal,
+    /// The device does not take an update.
+    Update(Refusal),
 }
 
 impl Kind {
-    /// Every kind.
-    pub const ALL: [Kind; 22] = [
+    /// Every kind but [`Kind::Update`].
+    const PLAIN: [Kind; 24] = [
         Kind::Unauthorized,
         Kind::TooManyAttempts,
         Kind::Forbidden,
@@ -72,6 +81,7 @@ impl Kind {
         Kind::BadRequest,
         Kind::NoSuchService,
         Kind::NotNow,
+        Kind::NotStable,
         Kind::InitUnreachable,
         Kind::InitFailed,
         Kind::OutsideTree,
@@ -84,8 +94,14 @@ impl Kind {
         Kind::DiskFull,
         Kind::ReadOnly,
         Kind::Timeout,
+        Kind::BodyTooLarge,
         Kind::Internal,
     ];
+
+    /// Every kind.
+    pub fn all() -> impl Iterator<Item = Kind> {
+        Kind::PLAIN.into_iter().chain(Refusal::ALL.into_iter().map(Kind::Update))
+    }
 
     /// Status, slug and title.
     pub const fn row(self) -> (StatusCode, &'static str, &'static str) {
@@ -103,6 +119,7 @@ impl Kind {
             Kind::BadRequest => (StatusCode::BAD_REQUEST, "bad-request", "The request makes no sense"),
             Kind::NoSuchService => (StatusCode::NOT_FOUND, "no-such-service", "There is no such service"),
             Kind::NotNow => (StatusCode::CONFLICT, "not-now", "Not in the present state"),
+            Kind::NotStable => (StatusCode::CONFLICT, "not-stable", "Required services are not stable"),
             Kind::InitUnreachable => {
                 (StatusCode::SERVICE_UNAVAILABLE, "init-unreachable", "Init does not answer")
             }
@@ -119,8 +136,36 @@ impl Kind {
             Kind::DiskFull => (StatusCode::INSUFFICIENT_STORAGE, "disk-full", "The file system is full"),
             Kind::ReadOnly => (StatusCode::CONFLICT, "read-only", "The file system is read-only"),
             Kind::Timeout => (StatusCode::REQUEST_TIMEOUT, "timeout", "The client was too slow"),
+            Kind::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "The body is too long"),
             Kind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "The device failed"),
+            Kind::Update(refusal) => (update_status(refusal), refusal.slug(), refusal.title()),
         }
+    }
+}
+
+/// 409 where waiting or another order of things would help, 422 where the update itself is at fault.
+const fn update_status(refusal: Refusal) -> StatusCode {
+    match refusal {
+        Refusal::NoSession => StatusCode::NOT_FOUND,
+        Refusal::Bundle => StatusCode::BAD_REQUEST,
+        Refusal::ReadBack => StatusCode::INTERNAL_SERVER_ERROR,
+        Refusal::Unchanged
+        | Refusal::SessionActive
+        | Refusal::Unconfirmed
+        | Refusal::Armed
+        | Refusal::NoSlots
+        | Refusal::Offset
+        | Refusal::NotVerified
+        | Refusal::SlotIncomplete => StatusCode::CONFLICT,
+        Refusal::Signature
+        | Refusal::Board
+        | Refusal::Appliance
+        | Refusal::Protocol
+        | Refusal::TooLarge
+        | Refusal::BelowFloor
+        | Refusal::RejectedBefore
+        | Refusal::Base
+        | Refusal::Content => StatusCode::UNPROCESSABLE_ENTITY,
     }
 }
 
@@ -129,6 +174,7 @@ impl Kind {
 pub struct Problem {
     kind: Kind,
     detail: String,
+    received: Option<u64>,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
@@ -144,18 +190,28 @@ pub struct Details {
     pub status: u16,
     /// What happened this time.
     pub detail: String,
+    /// Where the data of an update should have begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub received: Option<u64>,
 }
 
 impl Problem {
     /// A problem; `detail` says what happened this time, for people.
     pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Problem { kind, detail: detail.into(), headers: Vec::new() }
+        Problem { kind, detail: detail.into(), received: None, headers: Vec::new() }
     }
 
     /// With a further header.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
+        self
+    }
+
+    /// With the place where the data of an update should have begun.
+    #[must_use]
+    pub(crate) fn received(mut self, received: u64) -> Self {
+        self.received = Some(received);
         self
     }
 
@@ -201,14 +257,34 @@ impl Problem {
         }
     }
 
+    /// What the update engine met.
+    pub(crate) fn from_engine(error: EngineError) -> Self {
+        let kind = match (error.refusal(), root_cause(&error)) {
+            (Some(refusal), _) => Kind::Update(refusal),
+            (None, Some(io)) if io.kind() == io::ErrorKind::StorageFull => Kind::DiskFull,
+            (None, _) => Kind::Internal,
+        };
+        Problem::new(kind, causes(&error))
+    }
+
+    /// Why the head of a bundle was not taken.
+    pub(crate) fn from_bundle(error: &BundleError) -> Self {
+        let refusal = match error {
+            BundleError::Signature => Refusal::Signature,
+            _ => Refusal::Bundle,
+        };
+        Problem::new(Kind::Update(refusal), causes(error))
+    }
+
     /// The answer to send.
     pub fn into_response(self) -> Response {
         let (status, slug, title) = self.kind.row();
         let details = Details {
-            kind: format!("urn:krazy:{slug}"),
+            kind: format!("{TYPE_PREFIX}{slug}"),
             title: title.to_owned(),
             status: status.as_u16(),
             detail: self.detail,
+            received: self.received,
         };
         let body = serde_json::to_vec(&details)
             .unwrap_or_else(|error| unreachable!("problem details are strings and a number: {error}"));
@@ -222,19 +298,31 @@ impl Problem {
     }
 }
 
+/// An error with its causes, on one line.
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    for cause in std::iter::successors(error.source(), |cause| cause.source()) {
+        text.push_str(&format!(": {cause}"));
+    }
+    text
+}
+
+/// What the kernel said, if it was asked.
+fn root_cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a io::Error> {
+    std::iter::successors(Some(error), |error| error.source()).find_map(|error| error.downcast_ref())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn every_kind_has_a_slug_of_its_own() {
-        let mut slugs: Vec<_> = Kind::ALL.iter().map(|kind| kind.row().1).collect();
+        let mut slugs: Vec<_> = Kind::all().map(|kind| kind.row().1).collect();
         slugs.sort_unstable();
         slugs.dedup();
-        assert_eq!(slugs.len(), Kind::ALL.len());
-        assert!(
-            Kind::ALL.iter().all(|kind| kind.row().0.is_client_error() || kind.row().0.is_server_error())
-        );
+        assert_eq!(slugs.len(), Kind::all().count());
+        assert!(Kind::all().all(|kind| kind.row().0.is_client_error() || kind.row().0.is_server_error()));
     }
 
     #[test]

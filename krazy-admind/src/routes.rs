@@ -27,6 +27,15 @@ pub enum Operation {
     OpenApi,
     Status,
     Slots,
+    ConfirmSlot,
+    RollBackSlot,
+    SwitchSlot,
+    UpdateStatus,
+    BeginUpdate,
+    SendUpdate,
+    ArmUpdate,
+    CancelUpdate,
+    SetFloor,
     Services,
     Service,
     StartService,
@@ -112,6 +121,37 @@ const RECURSIVE: Parameter = Parameter {
     description: "`true` also removes what is in it",
 };
 
+const SLOT: Parameter = Parameter {
+    name: "slot",
+    schema: "string",
+    required: false,
+    description: "`a` or `b`: which one; default: the one that does not run",
+};
+const HASH: Parameter = Parameter {
+    name: "hash",
+    schema: "boolean",
+    required: false,
+    description: "`true` reads the running slot as a whole, if its content is not known",
+};
+const FORCE: Parameter = Parameter {
+    name: "force",
+    schema: "boolean",
+    required: false,
+    description: "`true` takes what runs already, failed before, or is another appliance's",
+};
+const REPLACE: Parameter = Parameter {
+    name: "replace",
+    schema: "boolean",
+    required: false,
+    description: "`true` ends an update that is under way, and disarms the slot",
+};
+const OFFSET: Parameter = Parameter {
+    name: "offset",
+    schema: "integer",
+    required: true,
+    description: "where in the bundle's streams the data begins",
+};
+
 /// The table. Of two patterns that fit, the earlier one counts.
 pub static ROUTES: &[Route] = &{
     use Access::{Admin, Open, Viewer};
@@ -119,6 +159,7 @@ pub static ROUTES: &[Route] = &{
     const GET: Method = Method::GET;
     const POST: Method = Method::POST;
     const PUT: Method = Method::PUT;
+    const PATCH: Method = Method::PATCH;
     const DELETE: Method = Method::DELETE;
     [
         route(GET, "/", Viewer, Page, "Status page for browsers", &[], 200, Some("text/html")),
@@ -131,6 +172,96 @@ pub static ROUTES: &[Route] = &{
             Viewer,
             Slots,
             "Which slot runs, and which one boots next",
+            &[],
+            200,
+            JSON,
+        ),
+        route(
+            POST,
+            "/api/v1/slots/confirm",
+            Admin,
+            ConfirmSlot,
+            "End the trial of the running slot: it boots from now on",
+            &[],
+            204,
+            NONE,
+        ),
+        route(
+            POST,
+            "/api/v1/slots/rollback",
+            Admin,
+            RollBackSlot,
+            "On trial, restart into the confirmed slot; else, let the next start try the other slot",
+            &[],
+            202,
+            NONE,
+        ),
+        route(
+            POST,
+            "/api/v1/slots/switch",
+            Admin,
+            SwitchSlot,
+            "Let the next start try the other slot",
+            &[SLOT],
+            202,
+            NONE,
+        ),
+        route(
+            GET,
+            "/api/v1/update",
+            Viewer,
+            UpdateStatus,
+            "What the slots hold, the update under way, and what became of earlier ones",
+            &[HASH],
+            200,
+            JSON,
+        ),
+        route(
+            POST,
+            "/api/v1/update",
+            Admin,
+            BeginUpdate,
+            "Begin an update with the head of a bundle; the slot that does not run cannot be booted from now on",
+            &[FORCE, REPLACE],
+            201,
+            JSON,
+        ),
+        route(
+            DELETE,
+            "/api/v1/update",
+            Admin,
+            CancelUpdate,
+            "End the update that is under way, and disarm the slot",
+            &[],
+            204,
+            NONE,
+        ),
+        route(
+            PUT,
+            "/api/v1/update/floor",
+            Admin,
+            SetFloor,
+            "Set the lowest version that is taken",
+            &[],
+            204,
+            NONE,
+        ),
+        route(
+            PATCH,
+            "/api/v1/update/{id}",
+            Admin,
+            SendUpdate,
+            "Send streams of the bundle; with the last of them, the slot is verified",
+            &[OFFSET],
+            200,
+            JSON,
+        ),
+        route(
+            POST,
+            "/api/v1/update/{id}/arm",
+            Admin,
+            ArmUpdate,
+            "Let the next start try the update",
             &[],
             200,
             JSON,

@@ -5,7 +5,7 @@
 //! | connections | [`Limits::connections`], and of one address; further ones are closed at once |
 //! | TLS handshake | [`Limits::handshake`] |
 //! | header of a request | 16 KiB, 64 fields, [`Limits::header`] |
-//! | upload | [`Limits::idle`] between two pieces |
+//! | upload | [`Limits::idle`] between two pieces; of an update, [`Limits::update_idle`] between two requests |
 //! | download | the kernel, when the client acknowledges nothing for [`Limits::idle`] (`TCP_USER_TIMEOUT`) |
 //! | between requests | [`Limits::idle`] |
 
@@ -38,6 +38,7 @@ use crate::config::{Config, Limits};
 use crate::connections::{Activity, Connections, Seat};
 use crate::control::Control;
 use crate::credentials::{Credentials, CredentialsError};
+use crate::update::Updates;
 
 /// The longest header of a request, in bytes.
 const MAX_HEADER: usize = 16 * 1024;
@@ -97,9 +98,11 @@ impl Server {
             .map_err(|source| StartError::Root { path: config.root.clone(), source })?;
         let credentials = Credentials::load(&root.join("data"), config.tls12)?;
         let (listener, address) = listen(&config.listen).await?;
+        let control = Control::new(root.join(SOCKET.trim_start_matches('/')));
         let admin = Admin {
             auth: Auth::new(credentials.tokens),
-            control: Control::new(root.join(SOCKET.trim_start_matches('/'))),
+            updates: Arc::new(Updates::new(root.clone(), control.clone(), config.limits.update_idle)),
+            control,
             root,
             upload_pause: config.limits.idle,
         };

@@ -8,6 +8,7 @@ mod range;
 mod services;
 mod slots;
 mod status;
+mod update;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -29,11 +30,13 @@ use crate::auth::{Auth, Identity, refuse_cross_site};
 use crate::control::Control;
 use crate::problem::{Kind, Problem};
 use crate::routes::{self, Access, Found, HEALTH, Operation};
+use crate::update::Updates;
 
 /// What every operation works with.
 pub(crate) struct Admin {
     pub(crate) auth: Auth,
     pub(crate) control: Control,
+    pub(crate) updates: Arc<Updates>,
     /// [`crate::config::Config::root`], without symbolic links.
     pub(crate) root: PathBuf,
     /// The longest pause in an upload.
@@ -108,6 +111,15 @@ async fn operate(
         Operation::OpenApi => json(&openapi::document()),
         Operation::Status => json(&status::status(admin).await?),
         Operation::Slots => json(&slots::slots(admin).await?),
+        Operation::ConfirmSlot => order(Command::Confirm).await.map(|()| empty(StatusCode::NO_CONTENT)),
+        Operation::RollBackSlot => order(Command::Rollback).await.map(|()| empty(StatusCode::ACCEPTED)),
+        Operation::SwitchSlot => update::switch(admin, &call.query).await,
+        Operation::UpdateStatus => update::status(admin, &call.query).await,
+        Operation::BeginUpdate => update::begin(admin, identity, call).await,
+        Operation::SendUpdate => update::receive(admin, found.get("id")?, call).await,
+        Operation::ArmUpdate => update::arm(admin, found.get("id")?).await,
+        Operation::CancelUpdate => update::cancel(admin).await,
+        Operation::SetFloor => update::set_floor(admin, call).await,
         Operation::Services => services::list(admin).await,
         Operation::Service => json(&admin.control.status(service()?).await?),
         Operation::StartService => {

@@ -1,5 +1,6 @@
 //! The OpenAPI document, made from the route table (OpenAPI Specification 3.1.0).
 
+use krazy_boot::update::refusal::TYPE_PREFIX;
 use serde_json::{Map, Value, json};
 
 use crate::problem;
@@ -33,11 +34,15 @@ pub(super) fn document() -> Value {
                 "type": "object",
                 "required": ["type", "title", "status", "detail"],
                 "properties": {
-                    "type": { "type": "string", "enum": problem::Kind::ALL
-                        .map(|kind| format!("urn:krazy:{}", kind.row().1)).as_slice() },
+                    "type": { "type": "string", "enum": problem::Kind::all()
+                        .map(|kind| format!("{TYPE_PREFIX}{}", kind.row().1)).collect::<Vec<_>>() },
                     "title": { "type": "string" },
                     "status": { "type": "integer" },
                     "detail": { "type": "string" },
+                    "received": {
+                        "type": "integer",
+                        "description": "where the data of an update should have begun",
+                    },
                 },
             }},
         },
@@ -81,8 +86,15 @@ fn operation(route: &Route) -> Value {
             Access::Admin => json!("admin"),
         },
     });
-    if route.operation == Operation::WriteFile {
-        operation["requestBody"] = json!({ "required": true, "content": { "application/octet-stream": {} } });
+    let body = match route.operation {
+        Operation::WriteFile | Operation::BeginUpdate | Operation::SendUpdate => {
+            Some("application/octet-stream")
+        }
+        Operation::SetFloor => Some("application/json"),
+        _ => None,
+    };
+    if let Some(media_type) = body {
+        operation["requestBody"] = json!({ "required": true, "content": { media_type: {} } });
     }
     operation
 }

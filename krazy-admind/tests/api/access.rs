@@ -2,16 +2,22 @@
 
 use std::time::{Duration, Instant};
 
-use krazy_admind::routes::{Access, ROUTES, Route};
+use krazy_admind::routes::{Access, Operation, ROUTES, Route};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
+use crate::bundle::Bundle;
 use crate::device::{Device, problem, token};
+use crate::update::begin;
 
 /// A path of the route that exists.
 fn path(route: &Route) -> String {
-    let path = route.pattern.replace("{name}", "web").replace("{stream}", "out");
-    let query = if route.pattern.ends_with("/signal") { "?signal=HUP" } else { "" };
+    let path = route.pattern.replace("{name}", "web").replace("{stream}", "out").replace("{id}", "0");
+    let query = match route.operation {
+        Operation::SignalService => "?signal=HUP",
+        Operation::SendUpdate => "?offset=0",
+        _ => "",
+    };
     path.replace("{path}", "data/x") + query
 }
 
@@ -83,6 +89,7 @@ async fn an_admin_uses_every_route() {
     let device = Device::start().await;
     // In the table's order, files are read before they are written.
     std::fs::write(device.path("data/x"), "x").unwrap();
+    let (bundle, mut update) = (Bundle::new(false), String::new());
     for route in ROUTES {
         let path = match (&route.method, route.pattern) {
             (&Method::PUT, "/api/v1/files/{path}") => "/api/v1/files/data/new".to_owned(),
@@ -90,10 +97,25 @@ async fn an_admin_uses_every_route() {
                 "/api/v1/directories/data/dir".into()
             }
             (_, "/api/v1/directories/{path}") => "/api/v1/directories/data".into(),
+            (_, "/api/v1/update/{id}") => {
+                device.init.boot.lock().unwrap().armed = None;
+                update = begin(&device, &bundle, "").await.id;
+                format!("/api/v1/update/{update}?offset=0")
+            }
+            (_, "/api/v1/update/{id}/arm") => format!("/api/v1/update/{update}/arm"),
             _ => path(route),
         };
+        let body = match route.operation {
+            Operation::BeginUpdate => {
+                device.init.boot.lock().unwrap().armed = None;
+                bundle.head()
+            }
+            Operation::SendUpdate => bundle.streams.clone(),
+            Operation::SetFloor => b"{\"version\":null}".to_vec(),
+            _ => Vec::new(),
+        };
         let request = device.client_from([127, 0, 0, 1]).request(route.method.clone(), device.url(&path));
-        let response = request.basic_auth("whoever", Some(token("admin"))).send().await.unwrap();
+        let response = request.body(body).basic_auth("whoever", Some(token("admin"))).send().await.unwrap();
         assert_eq!(response.status().as_u16(), route.success, "{} {path}", route.method);
         let media_type = response.headers().get("content-type").map(|value| value.to_str().unwrap());
         assert_eq!(media_type.map(|text| text.split(';').next().unwrap()), route.media_type, "{path}");
@@ -125,7 +147,7 @@ async fn every_documented_operation_exists_and_no_other() {
         }
         // Methods that are not documented are refused.
         let path = pattern.replace("{name}", "web").replace("{stream}", "out").replace("{path}", "data/x");
-        let response = device.request("root", Method::PATCH, &path).send().await.unwrap();
+        let response = device.request("root", Method::OPTIONS, &path).send().await.unwrap();
         assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
     }
     assert_eq!(operations, ROUTES.len());

@@ -10,9 +10,6 @@ use krazy_admind::problem::{Details, MEDIA_TYPE};
 use krazy_admind::server::Server;
 use krazy_boot::credentials::{HashedToken, Role, Scope, Token, TokenFile};
 use krazy_boot::manifest::{FORMAT, Kernel, Manifest, Program};
-use krazy_boot::ordered_write::write_in_order;
-use krazy_boot::selector::Selector;
-use krazy_boot::slot::Slot;
 use krazy_init::control::{
     BootInfo, Command, ErrorKind, LogLine, LogStream, Reply, Request, Response, SOCKET, ServiceStatus,
 };
@@ -24,6 +21,9 @@ use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio::sync::broadcast;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+
+use crate::bundle::update_key;
+use crate::disk;
 
 /// A running server and everything around it.
 pub struct Device {
@@ -37,6 +37,9 @@ pub struct Device {
 pub struct Init {
     pub asked: Mutex<Vec<Command>>,
     pub lines: broadcast::Sender<LogLine>,
+    /// What it says was booted.
+    pub boot: Mutex<BootInfo>,
+    root: PathBuf,
 }
 
 /// Tokens by name: `admin`, `viewer` and `root`, who has the whole tree.
@@ -72,15 +75,9 @@ pub fn furnish(root: &Path) -> CertificateDer<'static> {
     fs::write(root.join("etc/krazy/manifest.json"), manifest().to_json()).unwrap();
     fs::write(root.join("tmp/web.log"), "first\nsecond\nthird\n").unwrap();
     fs::write(root.join("tmp/private"), "not a log").unwrap();
-    write_selector(root, Selector::confirmed(Slot::A));
+    fs::write(root.join("data/krazy/update.pub"), format!("{}\n", update_key())).unwrap();
+    disk::furnish(root);
     certificate.der().clone()
-}
-
-/// Puts both copies of `selector` on the device's disk.
-pub fn write_selector(root: &Path, selector: Selector) {
-    let mut disk =
-        fs::OpenOptions::new().write(true).create(true).truncate(false).open(root.join("dev/vda")).unwrap();
-    write_in_order(&mut disk, &selector.writes(), |disk| disk.set_len(1 << 20)).unwrap();
 }
 
 fn manifest() -> Manifest {
@@ -129,7 +126,12 @@ impl Device {
         let server = Server::bind(config).await.unwrap();
         let address = server.local_addr();
         tokio::spawn(server.run());
-        let init = Arc::new(Init { asked: Mutex::default(), lines: broadcast::channel(16).0 });
+        let init = Arc::new(Init {
+            asked: Mutex::default(),
+            lines: broadcast::channel(16).0,
+            boot: Mutex::new(boot()),
+            root: root.path().to_owned(),
+        });
         Device { root, address, init, certificate }
     }
 
@@ -215,7 +217,7 @@ impl Init {
             line.clear();
             self.asked.lock().unwrap().push(command.clone());
             let mut lines = self.lines.subscribe();
-            stream.write_all(&answer(&command).to_line()).await.unwrap();
+            stream.write_all(&self.answer(&command).to_line()).await.unwrap();
             if matches!(command, Command::Logs { follow: true, .. }) {
                 loop {
                     tokio::select! {
@@ -236,10 +238,30 @@ impl Init {
     }
 }
 
+impl Init {
+    fn answer(&self, command: &Command) -> Response {
+        match command {
+            Command::Boot => Response::ok(Reply::Boot(Box::new(self.boot.lock().unwrap().clone()))),
+            Command::RemountBoot { writable: false } => {
+                disk::follow_boot(&self.root);
+                Response::ok(Reply::Done)
+            }
+            Command::Arm { slot, .. } | Command::Switch { slot } => {
+                self.boot.lock().unwrap().armed = Some(*slot);
+                Response::ok(Reply::Done)
+            }
+            Command::Disarm => {
+                self.boot.lock().unwrap().armed = None;
+                Response::ok(Reply::Done)
+            }
+            other => answer(other),
+        }
+    }
+}
+
 fn answer(command: &Command) -> Response {
     let line = |text: &str| LogLine { stream: LogStream::Out, text: text.into() };
     match command {
-        Command::Boot => Response::ok(Reply::Boot(Box::new(boot()))),
         Command::List => Response::ok(Reply::Services(vec![service("web"), service("<b>")])),
         Command::Status { service: name }
         | Command::Start { service: name }

@@ -3,8 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod access;
+mod bundle;
 mod device;
+mod disk;
 mod files;
 mod limits;
 mod process;
 mod services;
+mod update;

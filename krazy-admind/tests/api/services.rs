@@ -10,7 +10,8 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::device::{Device, problem, write_selector};
+use crate::device::{Device, problem};
+use crate::disk::write_selector;
 
 async fn body(response: reqwest::Response) -> Value {
     assert_eq!(response.status(), StatusCode::OK);

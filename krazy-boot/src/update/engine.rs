@@ -54,9 +54,6 @@ pub trait Target {
     /// Returns when everything written to the disk is durable.
     fn sync(&mut self) -> io::Result<()>;
 
-    /// Makes `/boot` writable, or brings back the state in which it was found.
-    fn open_boot(&mut self, writable: bool) -> io::Result<()>;
-
     /// Space left on `/boot`.
     fn boot_free(&self) -> io::Result<Bytes>;
 
@@ -66,7 +63,7 @@ pub trait Target {
     /// Removes a file from `/boot`. That there is none is no error.
     fn remove_boot(&mut self, name: &str) -> io::Result<()>;
 
-    /// Returns when everything on `/boot` is durable.
+    /// Returns when everything on `/boot` is durable. Between this and the next write, `/boot` may be read-only.
     fn sync_boot(&mut self) -> io::Result<()>;
 }
 

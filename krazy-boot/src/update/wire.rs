@@ -14,6 +14,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::bundle::Part;
+use super::history::Attempt;
 use crate::size::Bytes;
 use crate::slot::Slot;
 
@@ -30,6 +31,9 @@ pub struct UpdateStatus {
     pub other: Option<SlotContent>,
     /// The lowest version the owner allows.
     pub floor: Option<String>,
+    /// What became of earlier updates, oldest first.
+    #[serde(default)]
+    pub history: Vec<Attempt>,
 }
 
 /// An update on its way into the slot that does not run.
@@ -53,6 +57,19 @@ pub struct Session {
     pub total: Bytes,
     /// Seconds since the last of them arrived.
     pub idle: u64,
+    /// Why it is over, if it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<SessionProblem>,
+}
+
+/// Why a session failed; the members of the problem that ended it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionProblem {
+    /// The problem's type.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What happened.
+    pub detail: String,
 }
 
 /// How far a session is.
@@ -67,6 +84,8 @@ pub enum SessionState {
     Verified,
     /// The next start tries it.
     Armed,
+    /// It is over. The slot cannot be booted.
+    Failed,
 }
 
 /// What a slot holds.
@@ -105,6 +124,7 @@ mod tests {
             received: Bytes(5),
             total: Bytes(9),
             idle: 0,
+            problem: None,
         };
         let running =
             SlotContent { slot: Slot::A, build_id: "cd".into(), version: "0.9.0".into(), parts: Vec::new() };
@@ -114,11 +134,12 @@ mod tests {
             running: Some(running),
             other: None,
             floor: None,
+            history: Vec::new(),
         };
         let json = concat!(
             r#"{"protocol":1,"session":{"id":"5f","state":"receiving","slot":"b","build_id":"ab","version":"1.0.0","#,
             r#""by":"admin","received":5,"total":9,"idle":0},"running":{"slot":"a","build_id":"cd","#,
-            r#""version":"0.9.0","parts":[]},"other":null,"floor":null}"#
+            r#""version":"0.9.0","parts":[]},"other":null,"floor":null,"history":[]}"#
         );
         assert_eq!(serde_json::to_string(&status).unwrap(), json);
         assert_eq!(serde_json::from_str::<UpdateStatus>(json).unwrap(), status);

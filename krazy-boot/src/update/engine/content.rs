@@ -54,10 +54,7 @@ pub fn record(target: &impl Target, slot: Slot) -> Result<Option<BundleManifest>
 /// Removes the record of `slot`, which somebody is about to change by hand.
 pub fn forget(target: &mut impl Target, slot: Slot) -> Result<(), EngineError> {
     let name = slot.boot_file(boot_file::RECORD);
-    target.open_boot(true).map_err(on_boot("write"))?;
-    let removed = target.remove_boot(&name).and_then(|()| target.sync_boot());
-    let closed = target.open_boot(false);
-    removed.and(closed).map_err(on_boot(format!("remove {name}")))
+    target.remove_boot(&name).and_then(|()| target.sync_boot()).map_err(on_boot(format!("remove {name}")))
 }
 
 /// Sizes and hashes of what `slot` holds, by reading all of it; kernel, initramfs and root only.

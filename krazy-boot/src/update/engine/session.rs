@@ -40,7 +40,6 @@ pub struct Session {
     /// CRC-32 of the parts that are complete.
     checksums: Vec<u32>,
     unsynced: u64,
-    boot_open: bool,
     scratch: Vec<u8>,
 }
 
@@ -72,7 +71,7 @@ impl Session {
         check_fit(target, &mbr, slot, &head)?;
         let bases = bases(target, &mbr, slot, &head)?;
         let stream = Stream::new(&head, &bases, 0);
-        let mut session = Session {
+        let session = Session {
             head,
             slot,
             mbr,
@@ -83,12 +82,9 @@ impl Session {
             stream,
             checksums: Vec::new(),
             unsynced: 0,
-            boot_open: false,
             scratch: vec![0; MAX_STEP as usize],
         };
-        let invalidated = session.invalidate(target);
-        let closed = session.open_boot(target, false);
-        invalidated.and(closed)?;
+        session.invalidate(target)?;
         Ok(session)
     }
 
@@ -128,36 +124,21 @@ impl Session {
     }
 
     /// Reads everything back, and makes the slot bootable.
-    pub fn finish(&mut self, target: &mut impl Target) -> Result<(), EngineError> {
+    pub fn finish(&self, target: &mut impl Target) -> Result<(), EngineError> {
         if !self.is_received() {
             return refused(Refusal::NotVerified, "the update has not been received as a whole");
         }
         target.sync().map_err(syncing)?;
-        let completed = self.verify(target).and_then(|()| self.complete(target));
-        let closed = self.open_boot(target, false);
-        completed.and(closed)
+        self.verify(target)?;
+        self.complete(target)
     }
 
-    /// Gives `/boot` back. The slot stays as it is, which is unbootable before [`Session::finish`].
-    pub fn abandon(&mut self, target: &mut impl Target) -> Result<(), EngineError> {
-        self.open_boot(target, false)
-    }
-
-    fn open_boot(&mut self, target: &mut impl Target, writable: bool) -> Result<(), EngineError> {
-        if self.boot_open != writable {
-            target.open_boot(writable).map_err(on_boot("change what may be done"))?;
-            self.boot_open = writable;
-        }
-        Ok(())
-    }
-
-    fn invalidate(&mut self, target: &mut impl Target) -> Result<(), EngineError> {
+    fn invalidate(&self, target: &mut impl Target) -> Result<(), EngineError> {
         if self.tables {
             let at = slot_area::area(self.slot).start.bytes();
             target.write_at(at, &[0; SECTOR_SIZE as usize]).map_err(writing)?;
             target.sync().map_err(syncing)?;
         }
-        self.open_boot(target, true)?;
         for own in [boot_file::RECORD, boot_file::CMDLINE] {
             let name = self.slot.boot_file(own);
             target.remove_boot(&name).map_err(on_boot(format!("remove {name}")))?;
@@ -174,10 +155,6 @@ impl Session {
 
     fn apply(&mut self, target: &mut impl Target, piece: &[u8]) -> Result<(), EngineError> {
         let number = self.checksums.len();
-        let part = &self.head.manifest.parts[number];
-        if part.kind != PartKind::Root {
-            self.open_boot(target, true)?;
-        }
         let part = &self.head.manifest.parts[number];
         let place = Place::of(part, self.slot, &self.mbr);
         let stream = &mut self.stream;
@@ -245,8 +222,7 @@ impl Session {
         Ok(())
     }
 
-    fn complete(&mut self, target: &mut impl Target) -> Result<(), EngineError> {
-        self.open_boot(target, true)?;
+    fn complete(&self, target: &mut impl Target) -> Result<(), EngineError> {
         let write = |target: &mut _, own, content: &[u8]| -> Result<(), EngineError> {
             let name = self.slot.boot_file(own);
             Target::write_boot(target, &name, true, content).map_err(on_boot(format!("write {name}")))?;

@@ -80,8 +80,6 @@ pub(super) struct Machine {
     boot: Extent,
     /// A sector that the disk returns otherwise than it was written.
     pub(super) rotten: Option<u32>,
-    /// How many times `/boot` was made writable more often than read-only.
-    pub(super) boot_open: i32,
     pub(super) boot_free: Bytes,
 }
 
@@ -117,7 +115,7 @@ impl Machine {
     /// Starts with `image`.
     pub(super) fn on(image: Image) -> Self {
         let state = Rc::new(RefCell::new(State { image, log: Vec::new() }));
-        Machine { state, boot: layout().boot, rotten: None, boot_open: 0, boot_free: Bytes::mib(60) }
+        Machine { state, boot: layout().boot, rotten: None, boot_free: Bytes::mib(60) }
     }
 
     pub(super) fn image(&self) -> Image {
@@ -205,11 +203,6 @@ impl Target for Machine {
 
     fn sync(&mut self) -> io::Result<()> {
         self.whole().sync();
-        Ok(())
-    }
-
-    fn open_boot(&mut self, writable: bool) -> io::Result<()> {
-        self.boot_open += if writable { 1 } else { -1 };
         Ok(())
     }
 

@@ -1,0 +1,123 @@
+//! Updates over HTTP; see [`crate::update`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use krazy_boot::slot::Slot;
+use krazy_boot::update::bundle::MAX_HEAD;
+use krazy_boot::update::refusal::Refusal;
+use krazy_init::control::Command;
+use serde::Deserialize;
+use tokio::time::timeout;
+use warp::http::{StatusCode, header};
+use warp::reply::Response;
+
+use crate::api::{Admin, Body, Call, empty, json, query};
+use crate::auth::Identity;
+use crate::problem::{Kind, Problem};
+use crate::update::{Arrival, Insistence};
+
+/// The longest version floor.
+const MAX_FLOOR: usize = 4096;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StatusQuery {
+    #[serde(default)]
+    hash: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BeginQuery {
+    #[serde(default)]
+    force: bool,
+    #[serde(default)]
+    replace: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DataQuery {
+    offset: u64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SwitchQuery {
+    slot: Option<Slot>,
+}
+
+pub(super) async fn status(admin: &Admin, text: &str) -> Result<Response, Problem> {
+    let StatusQuery { hash } = query(text)?;
+    json(&admin.updates.status(hash).await?)
+}
+
+pub(super) async fn begin(admin: &Admin, identity: &Identity, call: Call) -> Result<Response, Problem> {
+    let BeginQuery { force, replace } = query(&call.query)?;
+    let head = small_body(call.body, MAX_HEAD, admin.upload_pause).await.map_err(|problem| {
+        if problem.kind() == Kind::BodyTooLarge {
+            Problem::new(Kind::Update(Refusal::Bundle), problem.detail())
+        } else {
+            problem
+        }
+    })?;
+    let session = admin.updates.begin(head, &identity.name, Insistence { force, replace }).await?;
+    let mut response = json(&session)?;
+    *response.status_mut() = StatusCode::CREATED;
+    Ok(response)
+}
+
+pub(super) async fn receive(admin: &Admin, id: &str, call: Call) -> Result<Response, Problem> {
+    let DataQuery { offset } = query(&call.query)?;
+    let len = call.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let arrival = Arrival { offset, len, pause: admin.upload_pause };
+    json(&admin.updates.receive(id, arrival, call.body).await?)
+}
+
+pub(super) async fn arm(admin: &Admin, id: &str) -> Result<Response, Problem> {
+    json(&admin.updates.arm(id).await?)
+}
+
+pub(super) async fn cancel(admin: &Admin) -> Result<Response, Problem> {
+    admin.updates.cancel().await.map(|()| empty(StatusCode::NO_CONTENT))
+}
+
+pub(super) async fn set_floor(admin: &Admin, call: Call) -> Result<Response, Problem> {
+    let floor = small_body(call.body, MAX_FLOOR, admin.upload_pause).await?;
+    admin.updates.set_floor(floor).await.map(|()| empty(StatusCode::NO_CONTENT))
+}
+
+/// Arms the slot that does not run.
+pub(super) async fn switch(admin: &Arc<Admin>, text: &str) -> Result<Response, Problem> {
+    let SwitchQuery { slot } = query(text)?;
+    let slot = match slot {
+        Some(slot) => slot,
+        None => {
+            let running = admin.control.boot().await?.slot;
+            !running.ok_or_else(|| {
+                let text = "this device does not run from a slot of a cargo krazy disk";
+                Problem::new(Kind::Update(Refusal::NoSlots), text)
+            })?
+        }
+    };
+    admin.control.order(Command::Switch { slot }).await.map(|()| empty(StatusCode::ACCEPTED))
+}
+
+/// A body that is kept in memory, of at most `limit` bytes.
+pub(super) async fn small_body(mut body: Body, limit: usize, pause: Duration) -> Result<Vec<u8>, Problem> {
+    let mut bytes = Vec::new();
+    loop {
+        let piece = timeout(pause, body.next())
+            .await
+            .map_err(|_| Problem::new(Kind::Timeout, format!("nothing came for {} s", pause.as_secs())))?;
+        let Some(piece) = piece else { return Ok(bytes) };
+        let piece = piece
+            .map_err(|error| Problem::new(Kind::BadRequest, format!("the upload broke off: {error}")))?;
+        if bytes.len() + piece.len() > limit {
+            return Err(Problem::new(Kind::BodyTooLarge, format!("at most {limit} bytes are expected")));
+        }
+        bytes.extend_from_slice(&piece);
+    }
+}

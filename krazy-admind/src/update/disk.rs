@@ -1,0 +1,229 @@
+//! The device's disk and `/boot`, as the update engine works on them.
+//!
+//! The disk is written through its own node at the places of partitions that nothing has mounted. What is read
+//! back comes past the page cache (`O_DIRECT`), or, where a file system cannot do that, after the cache was told
+//! to forget what it has.
+//!
+//! `/boot` is written through its file system. It is read-only most of the time: init makes it writable for the
+//! first write and read-only again at each sync.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use krazy_boot::size::Bytes;
+use krazy_boot::update::engine::Target;
+use krazy_init::control::{Client, Command, SOCKET};
+use rustix::fs::{Advice, OFlags, fadvise, syncfs};
+
+/// What addresses and lengths are multiples of when the page cache is left out. Enough for every disk.
+const ALIGNMENT: usize = 4096;
+
+/// The disk the device runs from.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    node: File,
+    /// The same without the page cache.
+    direct: Option<File>,
+    boot: Boot,
+}
+
+/// The file system on the first partition.
+#[derive(Debug)]
+struct Boot {
+    folder: PathBuf,
+    /// Init's socket.
+    socket: PathBuf,
+    /// Whether it is writable all the time, so that nothing is to be done about it.
+    always: bool,
+    writable: bool,
+    /// The file written last, while more may follow.
+    file: Option<(String, File)>,
+}
+
+/// What a [`Disk`] is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Look,
+    Write,
+}
+
+impl Disk {
+    /// Opens the disk `node` of the device whose root is `root`. `boot_writable` is what init says about `/boot`.
+    pub(crate) fn open(root: &Path, node: &str, boot_writable: bool, purpose: Purpose) -> io::Result<Self> {
+        let path = root.join(node.trim_start_matches('/'));
+        let direct = OpenOptions::new().read(true).custom_flags(OFlags::DIRECT.bits() as i32).open(&path);
+        let boot = Boot {
+            folder: root.join("boot"),
+            socket: root.join(SOCKET.trim_start_matches('/')),
+            always: boot_writable,
+            writable: boot_writable,
+            file: None,
+        };
+        let node = OpenOptions::new().read(true).write(purpose == Purpose::Write).open(&path)?;
+        // Some file systems that a disk image may be on do not know the flag.
+        Ok(Disk { node, direct: direct.ok(), boot })
+    }
+
+    fn forget_cache(&self) -> io::Result<()> {
+        Ok(fadvise(&self.node, 0, None, Advice::DontNeed)?)
+    }
+}
+
+impl Target for Disk {
+    fn read_at(&self, offset: Bytes, buffer: &mut [u8]) -> io::Result<()> {
+        self.node.read_exact_at(buffer, offset.0)
+    }
+
+    fn read_back(&self, offset: Bytes, buffer: &mut [u8]) -> io::Result<()> {
+        if let Some(direct) = &self.direct {
+            match read_aligned(direct, offset.0, buffer) {
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
+                done => return done,
+            }
+        }
+        self.forget_cache()?;
+        self.node.read_exact_at(buffer, offset.0)
+    }
+
+    fn write_at(&mut self, offset: Bytes, bytes: &[u8]) -> io::Result<()> {
+        self.node.write_all_at(bytes, offset.0)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.node.sync_data()?;
+        // Nobody reads it again from here, and small machines have better use for the memory.
+        self.forget_cache()
+    }
+
+    fn boot_free(&self) -> io::Result<Bytes> {
+        let stat = rustix::fs::statvfs(&self.boot.folder)?;
+        Ok(Bytes(stat.f_bavail.saturating_mul(stat.f_frsize)))
+    }
+
+    fn write_boot(&mut self, name: &str, new: bool, bytes: &[u8]) -> io::Result<()> {
+        self.boot.write(name, new, bytes)
+    }
+
+    fn remove_boot(&mut self, name: &str) -> io::Result<()> {
+        self.boot.remove(name)
+    }
+
+    fn sync_boot(&mut self) -> io::Result<()> {
+        self.boot.sync()
+    }
+}
+
+impl Boot {
+    fn write(&mut self, name: &str, new: bool, bytes: &[u8]) -> io::Result<()> {
+        self.open()?;
+        let file = match self.file.take() {
+            Some((open, file)) if !new && open == name => file,
+            _ => {
+                let mut options = OpenOptions::new();
+                options.write(true).create(new).truncate(new).append(!new);
+                options.open(self.folder.join(name))?
+            }
+        };
+        let (_, file) = self.file.insert((name.to_owned(), file));
+        file.write_all(bytes)
+    }
+
+    fn remove(&mut self, name: &str) -> io::Result<()> {
+        self.file = None;
+        let path = self.folder.join(name);
+        if !path.try_exists()? {
+            return Ok(());
+        }
+        self.open()?;
+        std::fs::remove_file(path)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.file = None;
+        syncfs(File::open(&self.folder)?)?;
+        self.close()
+    }
+
+    fn open(&mut self) -> io::Result<()> {
+        if !self.writable {
+            self.remount(true)?;
+        }
+        Ok(())
+    }
+
+    fn close(&mut self) -> io::Result<()> {
+        if self.writable && !self.always {
+            self.remount(false)?;
+        }
+        Ok(())
+    }
+
+    fn remount(&mut self, writable: bool) -> io::Result<()> {
+        let order = |client: Client| {
+            let mut client = client;
+            client.order(Command::RemountBoot { writable })
+        };
+        Client::connect_to(&self.socket).and_then(order).map_err(io::Error::other)?;
+        self.writable = writable;
+        Ok(())
+    }
+}
+
+/// Leaves `/boot` as it was found.
+impl Drop for Boot {
+    fn drop(&mut self) {
+        self.file = None;
+        if let Err(error) = self.close() {
+            crate::log(&format!("/boot stays writable: {error}"));
+        }
+    }
+}
+
+/// Reads through `direct`, which takes aligned places, lengths and memory only.
+fn read_aligned(direct: &File, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+    let skip = (offset % ALIGNMENT as u64) as usize;
+    let len = (skip + buffer.len()).next_multiple_of(ALIGNMENT);
+    let mut memory = vec![0; len + ALIGNMENT];
+    let start = memory.as_ptr().align_offset(ALIGNMENT);
+    let aligned = memory.get_mut(start..start + len).ok_or(io::ErrorKind::InvalidInput)?;
+    let (from, mut read) = (offset - skip as u64, 0);
+    // The last piece of a disk may be shorter.
+    while read < skip + buffer.len() {
+        match direct.read_at(&mut aligned[read..], from + read as u64)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            len => read += len,
+        }
+    }
+    buffer.copy_from_slice(&aligned[skip..skip + buffer.len()]);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_place_is_read_past_the_cache() {
+        let root = tempfile::tempdir().unwrap();
+        let content: Vec<u8> = (0..100_000_u32).map(|n| (n / 7) as u8).collect();
+        std::fs::write(root.path().join("disk"), &content).unwrap();
+        let mut disk = Disk::open(root.path(), "/disk", false, Purpose::Write).unwrap();
+        let mut without = Disk::open(root.path(), "/disk", false, Purpose::Look).unwrap();
+        without.direct = None;
+        for (offset, len) in [(0, 512), (511, 2), (4095, 4098), (99_999, 1), (512, 99_488), (5, 0)] {
+            for disk in [&disk, &without] {
+                let mut buffer = vec![0; len];
+                disk.read_back(Bytes(offset as u64), &mut buffer).unwrap();
+                assert_eq!(buffer, content[offset..offset + len], "{len} bytes from {offset}");
+            }
+        }
+        assert!(disk.read_back(Bytes(99_999), &mut [0; 2]).is_err());
+        disk.write_at(Bytes(10), b"new").unwrap();
+        disk.sync().unwrap();
+        let mut buffer = [0; 3];
+        without.read_back(Bytes(10), &mut buffer).unwrap();
+        assert_eq!(&buffer, b"new");
+    }
+}

@@ -1,0 +1,66 @@
+//! The owner's floor: no update below this version is taken, so that an old signed bundle with a known hole cannot
+//! be brought back. `/data/krazy/floor.json`.
+
+use std::io;
+use std::path::Path;
+
+use krazy_boot::update::wire::Floor;
+use semver::Version;
+
+use crate::durable_file;
+use crate::problem::{Kind, Problem};
+
+const PATH: &str = "data/krazy/floor.json";
+
+/// The longest file.
+const MAX_LEN: u64 = 4096;
+
+/// The floor of the device whose root is `root`; `None` without one.
+pub(crate) fn read(root: &Path) -> Result<Option<Version>, Problem> {
+    let bytes = match durable_file::read(&root.join(PATH), MAX_LEN) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Problem::from_io(&error, "the version floor")),
+    };
+    // Whoever damaged it must not get rid of it.
+    parse(&bytes).map_err(|problem| Problem::new(Kind::Internal, problem.detail()))
+}
+
+/// Sets the floor to what `json` says.
+pub(crate) fn write(root: &Path, json: &[u8]) -> Result<(), Problem> {
+    let floor = Floor { version: parse(json)?.map(|version| version.to_string()) };
+    let bytes = serde_json::to_vec(&floor)
+        .map_err(|error| Problem::new(Kind::Internal, format!("the floor is not JSON: {error}")))?;
+    durable_file::replace(&root.join(PATH), &bytes, 0o644)
+        .map_err(|error| Problem::from_io(&error, "the version floor"))
+}
+
+fn parse(json: &[u8]) -> Result<Option<Version>, Problem> {
+    let wrong = |error: &dyn std::fmt::Display| {
+        Problem::new(Kind::BadRequest, format!("not a version floor: {error}"))
+    };
+    let floor: Floor = serde_json::from_slice(json).map_err(|error| wrong(&error))?;
+    floor.version.map(|version| version.parse().map_err(|error| wrong(&error))).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_floor_stays_until_it_is_set_anew() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join("data/krazy")).unwrap();
+        let set = |json: &str| write(root.path(), json.as_bytes()).map_err(|problem| problem.kind());
+        let found = || read(root.path()).map(|floor| floor.map(|floor| floor.to_string()));
+        assert_eq!(found().unwrap(), None);
+        set(r#"{"version":"1.2.0-rc.1"}"#).unwrap();
+        assert_eq!(found().unwrap().as_deref(), Some("1.2.0-rc.1"));
+        assert_eq!(set(r#"{"version":"new"}"#), Err(Kind::BadRequest));
+        assert_eq!(found().unwrap().as_deref(), Some("1.2.0-rc.1"));
+        std::fs::write(root.path().join(PATH), "{").unwrap();
+        assert_eq!(found().unwrap_err().kind(), Kind::Internal);
+        set("{}").unwrap();
+        assert_eq!(found().unwrap(), None);
+    }
+}

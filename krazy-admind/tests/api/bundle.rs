@@ -1,0 +1,85 @@
+//! Update bundles for the device of the tests.
+
+use krazy_boot::credentials::UpdateKey;
+use krazy_boot::hex::Hex;
+use krazy_boot::size::Bytes;
+use krazy_boot::update::bundle::{
+    BundleManifest, FORMAT, Head, PROTOCOL, Part, PartKind, PartTransport, Signed, Transport,
+};
+use krazy_boot::update::delta::encode;
+use ring::signature::{Ed25519KeyPair, KeyPair};
+use sha2::{Digest, Sha256};
+
+use crate::disk::{OLD_ROOT, file_system, kernel};
+
+/// A bundle as it travels.
+pub struct Bundle {
+    pub manifest: BundleManifest,
+    pub transport: Transport,
+    pub streams: Vec<u8>,
+}
+
+fn key_pair() -> Ed25519KeyPair {
+    Ed25519KeyPair::from_seed_unchecked(&[3; 32]).unwrap()
+}
+
+/// The key that the device of the tests trusts.
+pub fn update_key() -> UpdateKey {
+    UpdateKey(key_pair().public_key().as_ref().try_into().unwrap())
+}
+
+pub fn hash(bytes: &[u8]) -> Hex<32> {
+    Hex(Sha256::digest(bytes).into())
+}
+
+/// The root that bundles bring.
+pub fn new_root() -> Vec<u8> {
+    let mut root = file_system(OLD_ROOT + 4000);
+    root[100_000..100_100].fill(0xcc);
+    root
+}
+
+impl Bundle {
+    /// One that brings [`new_root`]; a delta copies from the device's root.
+    pub fn new(delta: bool) -> Self {
+        let old = if delta { file_system(OLD_ROOT) } else { Vec::new() };
+        Self::of(&new_root(), &old)
+    }
+
+    /// One that brings `root`, by its difference to `base` if that is not empty.
+    pub fn of(root: &[u8], base: &[u8]) -> Self {
+        let mut bundle = Bundle {
+            manifest: BundleManifest {
+                format: FORMAT,
+                appliance: "weather".into(),
+                board: "x86_64".into(),
+                build_id: "ab".repeat(32),
+                version: "1.3.0".into(),
+                protocol: PROTOCOL,
+                cmdline: vec!["quiet".into()],
+                parts: Vec::new(),
+            },
+            transport: Transport { parts: Vec::new() },
+            streams: Vec::new(),
+        };
+        bundle.add(PartKind::Root, root, base);
+        bundle.add(PartKind::Kernel, &kernel(5000), &[]);
+        bundle.add(PartKind::Initramfs, &[9; 3000], &[]);
+        bundle
+    }
+
+    fn add(&mut self, kind: PartKind, content: &[u8], base: &[u8]) {
+        let stored = encode(content, base, 1, &mut self.streams).unwrap().stored;
+        let base = (!base.is_empty()).then(|| hash(base));
+        self.transport.parts.push(PartTransport { stored, base });
+        let size = Bytes(content.len() as u64);
+        self.manifest.parts.push(Part { kind, size, sha256: hash(content) });
+    }
+
+    /// What an update begins with.
+    pub fn head(&self) -> Vec<u8> {
+        let json = self.manifest.to_json().unwrap();
+        let signature = key_pair().sign(&Signed::message(&json)).as_ref().try_into().unwrap();
+        Head::to_bytes(&Signed { json, signature }, &self.transport).unwrap()
+    }
+}

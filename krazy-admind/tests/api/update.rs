@@ -1,0 +1,280 @@
+//! Updates: taken, refused, interrupted and gone on with.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream;
+use krazy_admind::config::Limits;
+use krazy_boot::size;
+use krazy_boot::slot::Slot;
+use krazy_boot::update::refusal::Refusal;
+use krazy_boot::update::wire::{Session, SessionState, UpdateStatus};
+use krazy_init::control::{Command, Trial};
+use reqwest::{Body, Method, Response, StatusCode};
+use tokio::time::{sleep, timeout};
+
+use crate::bundle::{Bundle, hash, new_root};
+use crate::device::{Device, problem};
+use crate::disk::{self, OLD_ROOT, file_system, layout};
+
+async fn json<T: serde::de::DeserializeOwned>(response: Response) -> T {
+    let status = response.status();
+    let bytes = response.bytes().await.unwrap();
+    assert!(status.is_success(), "{status}: {}", String::from_utf8_lossy(&bytes));
+    serde_json::from_slice(&bytes).unwrap()
+}
+
+pub async fn begin(device: &Device, bundle: &Bundle, query: &str) -> Session {
+    json(post(device, &bundle.head(), query).await).await
+}
+
+async fn post(device: &Device, head: &[u8], query: &str) -> Response {
+    let path = format!("/api/v1/update{query}");
+    device.request("admin", Method::POST, &path).body(head.to_vec()).send().await.unwrap()
+}
+
+async fn send(device: &Device, id: &str, offset: usize, data: &[u8]) -> Response {
+    let path = format!("/api/v1/update/{id}?offset={offset}");
+    device.request("admin", Method::PATCH, &path).body(data.to_vec()).send().await.unwrap()
+}
+
+async fn status(device: &Device, query: &str) -> UpdateStatus {
+    json(device.get("viewer", &format!("/api/v1/update{query}")).await).await
+}
+
+async fn refused(response: Response) -> Refusal {
+    let details = problem(response).await;
+    Refusal::from_type(&details.kind).unwrap_or_else(|| panic!("{}: {}", details.kind, details.detail))
+}
+
+fn new_slot_is_there(device: &Device) {
+    let root = new_root();
+    assert_eq!(disk::start(device.root.path(), layout().root_b, root.len()), root);
+    let line = std::fs::read_to_string(device.path("boot/b-cmdline.txt")).unwrap();
+    assert_eq!(line, "root=PARTUUID=1a2b3c4d-03 krazy.slot=b quiet\n");
+}
+
+#[tokio::test]
+async fn an_update_goes_into_the_other_slot_and_is_armed() {
+    let device = Device::start().await;
+    let before = status(&device, "").await;
+    assert!(before.running.unwrap().parts.is_empty() && before.other.is_none() && before.session.is_none());
+    let hashed = status(&device, "?hash=true").await.running.unwrap();
+    let root = hashed.parts.iter().find(|part| part.size == size::Bytes(OLD_ROOT as u64)).unwrap();
+    assert_eq!(root.sha256, hash(&file_system(OLD_ROOT)));
+
+    let bundle = Bundle::new(true);
+    assert!(bundle.streams.len() < 8000, "{} bytes", bundle.streams.len());
+    let session = begin(&device, &bundle, "").await;
+    assert_eq!(
+        (session.state, session.slot, session.by.as_str()),
+        (SessionState::Receiving, Slot::B, "admin")
+    );
+    let early = device.request("admin", Method::POST, &format!("/api/v1/update/{}/arm", session.id));
+    assert_eq!(refused(early.send().await.unwrap()).await, Refusal::NotVerified);
+    let session: Session = json(send(&device, &session.id, 0, &bundle.streams).await).await;
+    assert_eq!((session.state, session.received), (SessionState::Verified, session.total));
+    new_slot_is_there(&device);
+    assert_eq!(status(&device, "").await.other.unwrap().parts, bundle.manifest.parts);
+
+    // Sent twice, as by a client that did not hear the answer.
+    let again = send(&device, &session.id, bundle.streams.len(), b"").await;
+    assert_eq!(json::<Session>(again).await.state, SessionState::Verified);
+    let arm = device.request("admin", Method::POST, &format!("/api/v1/update/{}/arm", session.id));
+    assert_eq!(json::<Session>(arm.send().await.unwrap()).await.state, SessionState::Armed);
+    let asked = device.init.asked.lock().unwrap().clone();
+    assert!(asked.contains(&Command::Arm { slot: Slot::B, build_id: bundle.manifest.build_id.clone() }));
+    let mounts: Vec<_> =
+        asked.iter().filter(|command| matches!(command, Command::RemountBoot { .. })).collect();
+    assert_eq!(mounts.last(), Some(&&Command::RemountBoot { writable: false }));
+
+    // Armed, it is not written to unless somebody says so.
+    assert_eq!(refused(post(&device, &bundle.head(), "").await).await, Refusal::Armed);
+    let cancelled = device.request("admin", Method::DELETE, "/api/v1/update").send().await.unwrap();
+    assert_eq!(cancelled.status(), StatusCode::NO_CONTENT);
+    assert_eq!(device.init.asked.lock().unwrap().last(), Some(&Command::Disarm));
+    assert!(status(&device, "").await.session.is_none());
+}
+
+#[tokio::test]
+async fn a_broken_upload_is_gone_on_with_where_it_broke() {
+    let device = Device::start().await;
+    let bundle = Bundle::new(false);
+    let total = bundle.streams.len();
+    let id = begin(&device, &bundle, "").await.id;
+    for (from, to) in [(0, total / 10), (total / 10, total / 2), (total / 2, total * 99 / 100)] {
+        let session: Session = json(send(&device, &id, from, &bundle.streams[from..to]).await).await;
+        assert_eq!((session.state, session.received.0), (SessionState::Receiving, to as u64));
+        let details = problem(send(&device, &id, from, &bundle.streams[from..to]).await).await;
+        assert_eq!((details.status, details.received), (409, Some(to as u64)), "{}", details.detail);
+    }
+    // A connection that is dead without the device knowing.
+    let from = total * 99 / 100;
+    let piece = Bytes::copy_from_slice(&bundle.streams[from..from + 10]);
+    let path = format!("/api/v1/update/{id}?offset={from}");
+    let body = Body::wrap_stream(stream::unfold(Some(piece), |piece| async {
+        match piece {
+            Some(piece) => Some((Ok::<_, std::io::Error>(piece), None)),
+            None => std::future::pending().await,
+        }
+    }));
+    let hanging = tokio::spawn(device.request("admin", Method::PATCH, &path).body(body).send());
+    let busy = || async {
+        let details = problem(send(&device, &id, 0, b"x").await).await;
+        details.received
+    };
+    // Whoever comes takes over, and what the other had sent counts.
+    let received = timeout(Duration::from_secs(20), async {
+        loop {
+            match busy().await {
+                Some(received) if received > from as u64 => return received,
+                _ => sleep(Duration::from_millis(20)).await,
+            }
+        }
+    })
+    .await
+    .unwrap();
+    assert_eq!(received, from as u64 + 10);
+    assert_eq!(problem(hanging.await.unwrap().unwrap()).await.kind, "urn:krazy:busy");
+    let rest = send(&device, &id, from + 10, &bundle.streams[from + 10..]).await;
+    assert_eq!(json::<Session>(rest).await.state, SessionState::Verified);
+    new_slot_is_there(&device);
+}
+
+#[tokio::test]
+async fn what_is_not_signed_or_not_for_this_device_is_refused() {
+    let device = Device::start().await;
+    let refusal = |change: fn(&mut Bundle), query: &'static str| {
+        let mut bundle = Bundle::new(false);
+        change(&mut bundle);
+        let device = &device;
+        async move { refused(post(device, &bundle.head(), query).await).await }
+    };
+    let mut head = Bundle::new(false).head();
+    head[100] ^= 1;
+    assert_eq!(refused(post(&device, &head, "?force=true").await).await, Refusal::Signature);
+    let head = Bundle::new(false).head();
+    assert_eq!(refused(post(&device, &head[..head.len() - 1], "").await).await, Refusal::Bundle);
+    assert_eq!(refused(post(&device, &[head, vec![0]].concat(), "").await).await, Refusal::Bundle);
+    assert_eq!(refused(post(&device, &vec![0; 200_000], "").await).await, Refusal::Bundle);
+    assert_eq!(refusal(|bundle| bundle.manifest.board = "pi".into(), "?force=true").await, Refusal::Board);
+    assert_eq!(refusal(|bundle| bundle.manifest.appliance = "clock".into(), "").await, Refusal::Appliance);
+    assert_eq!(refusal(|bundle| bundle.manifest.protocol = 9, "").await, Refusal::Protocol);
+    assert_eq!(refusal(|bundle| bundle.manifest.build_id = "11".repeat(32), "").await, Refusal::Unchanged);
+    assert_eq!(
+        refusal(|bundle| bundle.manifest.parts[0].size = disk::ROOT + size::Bytes(1), "").await,
+        Refusal::TooLarge
+    );
+    let unknown = |bundle: &mut Bundle| bundle.transport.parts[0].base = Some(hash(b"another root"));
+    status(&device, "?hash=true").await;
+    assert_eq!(refusal(unknown, "").await, Refusal::Base);
+
+    let floor =
+        |json: &'static str| device.request("admin", Method::PUT, "/api/v1/update/floor").body(json).send();
+    assert_eq!(floor(r#"{"version":"1.4.0"}"#).await.unwrap().status(), StatusCode::NO_CONTENT);
+    assert_eq!(status(&device, "").await.floor.as_deref(), Some("1.4.0"));
+    assert_eq!(refusal(|_| (), "?force=true").await, Refusal::BelowFloor);
+    assert_eq!(floor(r#"{"version":null}"#).await.unwrap().status(), StatusCode::NO_CONTENT);
+    assert_eq!(problem(floor("1").await.unwrap()).await.kind, "urn:krazy:bad-request");
+
+    let failed = r#"{"format":1,"attempts":[{"build_id":"BUILD","slot":"b","generation":3,"armed_at":0,
+        "outcome":"failed","reason":"service web keeps crashing"}]}"#;
+    let history = failed.replace("BUILD", &"ab".repeat(32));
+    std::fs::write(device.path("data/krazy/updates.json"), history).unwrap();
+    let details = problem(post(&device, &Bundle::new(false).head(), "").await).await;
+    assert_eq!(details.detail, "this build was tried and did not hold: service web keeps crashing");
+    assert_eq!(status(&device, "").await.history.len(), 1);
+
+    device.init.boot.lock().unwrap().trial = Some(Trial { deadline: 100 });
+    assert_eq!(refusal(|_| (), "?force=true").await, Refusal::Unconfirmed);
+    device.init.boot.lock().unwrap().trial = None;
+    device.init.boot.lock().unwrap().slot = None;
+    assert_eq!(refusal(|_| (), "?force=true").await, Refusal::NoSlots);
+    device.init.boot.lock().unwrap().slot = Some(Slot::A);
+    // Nothing of all that has touched the slot.
+    assert!(!device.init.asked.lock().unwrap().contains(&Command::RemountBoot { writable: true }));
+    begin(&device, &Bundle::new(false), "?force=true").await;
+}
+
+#[tokio::test]
+async fn damaged_and_surplus_data_end_the_update() {
+    let device = Device::start().await;
+    let bundle = Bundle::new(false);
+    for change in ["flip", "more", "hash"] {
+        let (mut bundle, mut streams) = (Bundle::new(false), bundle.streams.clone());
+        match change {
+            "flip" => streams[50_000] ^= 1,
+            "more" => streams.push(0),
+            _ => bundle.manifest.parts[1].sha256 = hash(b"something else"),
+        }
+        let id = begin(&device, &bundle, "?replace=true").await.id;
+        assert_eq!(refused(send(&device, &id, 0, &streams).await).await, Refusal::Content, "{change}");
+        let status = status(&device, "").await;
+        assert!(status.other.is_none(), "{change}");
+        if change != "more" {
+            let session = status.session.unwrap();
+            assert_eq!((session.state, session.id.as_str()), (SessionState::Failed, id.as_str()));
+            let kind = session.problem.unwrap().kind;
+            assert_eq!(Refusal::from_type(&kind), Some(Refusal::Content));
+            assert_eq!(refused(send(&device, &id, 0, &streams).await).await, Refusal::NoSession);
+        }
+    }
+    // A stream of unknown length that goes on after the end.
+    let id = begin(&device, &bundle, "?replace=true").await.id;
+    let path = format!("/api/v1/update/{id}?offset=0");
+    let pieces =
+        [Bytes::from(bundle.streams.clone()), Bytes::from_static(b"more")].map(Ok::<_, std::io::Error>);
+    let body = Body::wrap_stream(stream::iter(pieces));
+    let response = device.request("admin", Method::PATCH, &path).body(body).send().await.unwrap();
+    assert_eq!(refused(response).await, Refusal::Content);
+}
+
+#[tokio::test]
+async fn there_is_one_update_at_a_time() {
+    let device = Device::start().await;
+    let bundle = Bundle::new(false);
+    let first = begin(&device, &bundle, "").await.id;
+    let details = problem(post(&device, &bundle.head(), "").await).await;
+    assert_eq!(Refusal::from_type(&details.kind), Some(Refusal::SessionActive));
+    assert!(
+        details.detail.starts_with("admin is updating to 1.3.0; the last data came "),
+        "{}",
+        details.detail
+    );
+    let second = begin(&device, &bundle, "?replace=true").await.id;
+    assert_eq!(refused(send(&device, &first, 0, &bundle.streams).await).await, Refusal::NoSession);
+    let done = send(&device, &second, 0, &bundle.streams).await;
+    assert_eq!(json::<Session>(done).await.state, SessionState::Verified);
+    assert_eq!(refused(send(&device, "x", 0, b"").await).await, Refusal::NoSession);
+}
+
+#[tokio::test]
+async fn an_update_without_data_is_dropped() {
+    let limits = Limits { update_idle: Duration::from_millis(200), ..Limits::default() };
+    let device = Device::with(limits).await;
+    let id = begin(&device, &Bundle::new(false), "").await.id;
+    let gone = async {
+        while status(&device, "").await.session.is_some() {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), gone).await.unwrap();
+    assert_eq!(refused(send(&device, &id, 0, b"x").await).await, Refusal::NoSession);
+}
+
+#[tokio::test]
+async fn slots_are_confirmed_rolled_back_and_switched_by_init() {
+    let device = Device::start().await;
+    let post = |path: &'static str| device.request("admin", Method::POST, path).send();
+    for (path, command) in [
+        ("/api/v1/slots/confirm", Command::Confirm),
+        ("/api/v1/slots/rollback", Command::Rollback),
+        ("/api/v1/slots/switch", Command::Switch { slot: Slot::B }),
+        ("/api/v1/slots/switch?slot=a", Command::Switch { slot: Slot::A }),
+    ] {
+        assert!(post(path).await.unwrap().status().is_success(), "{path}");
+        assert_eq!(device.init.asked.lock().unwrap().last(), Some(&command));
+    }
+    let wrong = post("/api/v1/slots/switch?slot=c").await.unwrap();
+    assert_eq!(problem(wrong).await.kind, "urn:krazy:bad-request");
+}
