@@ -381,6 +381,21 @@ hostname = "weather"
 }
 
 #[test]
+fn no_crate_and_no_image() {
+    let folder = tempfile::tempdir().unwrap();
+    krazy(&folder, &["image"]).assert().code(3).stdout_eq("").stderr_eq(str![[r#"
+error: could not find `Cargo.toml` in `[DIR]` or any parent directory
+   help: go to the folder of a crate, or name one with `--manifest-path`
+
+"#]]);
+    krazy(&folder, &["inspect", "a.img"]).assert().code(7).stdout_eq("").stderr_eq(str![[r#"
+error: failed to open `a.img`: No such file or directory (os error 2)
+   help: `cargo krazy image` makes an image
+
+"#]]);
+}
+
+#[test]
 fn an_unknown_board() {
     let args = ["image", "--dry-run", "--target", "pdp-11"];
     krazy(&package(MANIFEST), &args).assert().code(2).stdout_eq("").stderr_eq(str![[r#"

@@ -21,7 +21,11 @@ pub fn workspace(manifest_path: Option<&Path>) -> Result<Metadata, Failure> {
         // cargo's own words, without its `error: `, for the message has one already.
         cargo_metadata::Error::CargoMetadata { stderr } => {
             let stderr = stderr.trim();
-            Failure::new(Exit::Config, stderr.strip_prefix("error: ").unwrap_or(stderr))
+            let failure = Failure::new(Exit::Config, stderr.strip_prefix("error: ").unwrap_or(stderr));
+            if stderr.contains("could not find `Cargo.toml`") {
+                return failure.help("go to the folder of a crate, or name one with `--manifest-path`");
+            }
+            failure
         }
         cargo_metadata::Error::Io(error) => {
             Failure::new(Exit::MissingTool, format!("failed to run cargo: {error}"))

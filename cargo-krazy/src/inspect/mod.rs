@@ -32,10 +32,16 @@ const MAX_MANIFEST: u64 = 4 << 20;
 /// Looks at the image file or block device `path`. Only reads.
 pub fn inspect(path: &Path) -> Result<Report> {
     let mut disk = File::open(path).map_err(|error| {
-        Failure::new(Exit::Image, format!("failed to open `{}`: {error}", path.display()))
+        let failure = Failure::new(Exit::Image, format!("failed to open `{}`: {error}", path.display()));
+        match error.kind() {
+            std::io::ErrorKind::NotFound => failure.help("`cargo krazy image` makes an image"),
+            std::io::ErrorKind::PermissionDenied => failure.help("reading a disk may need root"),
+            _ => failure,
+        }
     })?;
     if disk.metadata().is_ok_and(|metadata| metadata.is_dir()) {
-        return Err(Failure::new(Exit::Image, format!("`{}` is a folder", path.display())).into());
+        let failure = Failure::new(Exit::Image, format!("`{}` is a folder", path.display()));
+        return Err(failure.help("give the name of an image file, or of a disk").into());
     }
     // A device has no length of its own, but an end.
     let bytes = disk

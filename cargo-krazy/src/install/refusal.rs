@@ -27,6 +27,10 @@ pub fn explain(install: &Install, stderr: &str, toolchain: &Toolchain, offline: 
         ))
         .help("run `rustup update`, or ask for an older version of it");
     }
+    if let Some(profile) = between(stderr, "profile `", "` is not defined") {
+        return build(format!("{crate_name} has no cargo profile `{profile}`"))
+            .help("look for a typing error in `profile` or `--profile`, or define it in Cargo.toml");
+    }
     if let Some(branch) = between(stderr, "failed to find branch `", "`") {
         return build(format!("{crate_name} has no branch `{branch}`"))
             .help("look for a typing error in `branch`");

@@ -219,6 +219,18 @@ fn a_library_is_no_program() {
 }
 
 #[test]
+fn an_unknown_profile_is_named() {
+    let mut workspace = Workspace::new();
+    workspace.add("app", "fn main() {}\n");
+    workspace.appliance.installs[0].profile = Some("fast".to_owned());
+    let (message, help, exit) = workspace.error();
+    let app = workspace.root().join("app");
+    assert_eq!(message, format!("the crate in {} has no cargo profile `fast`", app.display()));
+    assert!(help.starts_with("look for a typing error in `profile`"), "{help}");
+    assert_eq!(exit, Exit::Build);
+}
+
+#[test]
 fn two_crates_with_one_name_for_their_binaries_are_named() {
     let mut workspace = Workspace::new();
     workspace.add("one", "fn main() {}\n");

@@ -157,6 +157,11 @@ fn judge(end: End, watch: &Watch) -> Result<Outcome> {
                 Failure::new(Exit::Expect, format!("{missing} before the machine ended")).help(last_lines)
             }
         },
+        // With `auto` there was a second try without KVM; here it was asked for.
+        end @ End::Exited { .. } if end.accelerator_failed() => {
+            Failure::new(Exit::Failed, format!("KVM does not work here: {}", end.cause()))
+                .help("use `--accel tcg`")
+        }
         End::Exited { code, complaint, .. } => {
             let how = code.map_or("was killed".to_owned(), |code| format!("ended with status {code}"));
             let failure = Failure::new(Exit::Failed, format!("QEMU {how}: {}", complaint.trim()));
@@ -200,6 +205,18 @@ mod tests {
         let error = judge(end(), &watch(None)).unwrap_err();
         assert_eq!(error.to_string(), "the machine was still running after 2.5 s and was stopped");
         assert_eq!(Failure::exit_of(&error), Exit::Expect);
+    }
+
+    #[test]
+    fn a_broken_kvm_that_was_asked_for_names_the_other_way() {
+        let complaint = "qemu: failed to initialize kvm: Permission denied\n".to_owned();
+        let end = End::Exited { code: Some(1), complaint, last_lines: String::new(), silent: true };
+        let error = judge(end, &watch(None)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "KVM does not work here: qemu: failed to initialize kvm: Permission denied"
+        );
+        assert_eq!(Failure::help_of(&error), Some("use `--accel tcg`"));
     }
 
     #[test]
