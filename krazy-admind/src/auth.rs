@@ -3,7 +3,7 @@
 //! With Basic the user's name is not looked at: the token itself says whose it is.
 
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use headers::authorization::{Authorization, Basic, Bearer, Credentials};
@@ -27,13 +27,34 @@ pub(crate) struct Identity {
 
 /// The door.
 pub(crate) struct Auth {
-    tokens: TokenFile,
+    tokens: Mutex<Arc<TokenFile>>,
+    /// Held while the tokens are being changed.
+    changing: tokio::sync::Mutex<()>,
     throttle: Mutex<Throttle>,
 }
 
 impl Auth {
     pub(crate) fn new(tokens: TokenFile) -> Self {
-        Auth { tokens, throttle: Mutex::default() }
+        Auth {
+            tokens: Mutex::new(Arc::new(tokens)),
+            changing: tokio::sync::Mutex::default(),
+            throttle: Mutex::default(),
+        }
+    }
+
+    /// The tokens that count.
+    pub(crate) fn tokens(&self) -> Arc<TokenFile> {
+        Arc::clone(&self.tokens.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// To be held from reading the tokens to [`Auth::replace`].
+    pub(crate) async fn changing(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.changing.lock().await
+    }
+
+    /// From now on, these count.
+    pub(crate) fn replace(&self, tokens: TokenFile) {
+        *self.tokens.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(tokens);
     }
 
     /// Finds out who asks. A wrong credential makes the next ones from `address` wait; none at all does not,
@@ -53,7 +74,8 @@ impl Auth {
                 .header(header::RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1)));
             }
         }
-        match token(value).and_then(|token| self.tokens.find(&token)) {
+        let tokens = self.tokens();
+        match token(value).and_then(|token| tokens.find(&token)) {
             Some(entry) => {
                 self.throttle(|throttle| throttle.succeeded(address));
                 Ok(Identity {

@@ -2,12 +2,14 @@
 
 mod files;
 mod logs;
+mod metrics;
 mod openapi;
 mod page;
 mod range;
 mod services;
 mod slots;
 mod status;
+mod tokens;
 mod update;
 
 use std::net::SocketAddr;
@@ -149,6 +151,10 @@ async fn operate(
             let files::RemoveQuery { recursive } = query(&call.query)?;
             files::remove_directory(files::place(admin, identity, found)?, recursive).await
         }
+        Operation::Metrics => metrics::metrics(admin).await,
+        Operation::Tokens => tokens::list(admin).await,
+        Operation::PutToken => tokens::put(admin, identity, found.get("name")?, call).await,
+        Operation::RemoveToken => tokens::remove(admin, found.get("name")?).await,
         Operation::Reboot => order(Command::Reboot).await.map(|()| empty(StatusCode::ACCEPTED)),
         Operation::Poweroff => order(Command::Poweroff).await.map(|()| empty(StatusCode::ACCEPTED)),
     }

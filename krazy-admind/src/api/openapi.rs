@@ -90,7 +90,7 @@ fn operation(route: &Route) -> Value {
         Operation::WriteFile | Operation::BeginUpdate | Operation::SendUpdate => {
             Some("application/octet-stream")
         }
-        Operation::SetFloor => Some("application/json"),
+        Operation::SetFloor | Operation::PutToken => Some("application/json"),
         _ => None,
     };
     if let Some(media_type) = body {

@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use krazy_admind::routes::{Access, Operation, ROUTES, Route};
+use krazy_boot::credentials::Role;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
 use crate::bundle::Bundle;
-use crate::device::{Device, problem, token};
+use crate::device::{Device, problem, stored_token, token};
 use crate::update::begin;
 
 /// A path of the route that exists.
@@ -102,6 +103,7 @@ async fn an_admin_uses_every_route() {
                 update = begin(&device, &bundle, "").await.id;
                 format!("/api/v1/update/{update}?offset=0")
             }
+            (_, "/api/v1/tokens/{name}") => "/api/v1/tokens/new".into(),
             (_, "/api/v1/update/{id}/arm") => format!("/api/v1/update/{update}/arm"),
             _ => path(route),
         };
@@ -111,6 +113,7 @@ async fn an_admin_uses_every_route() {
                 bundle.head()
             }
             Operation::SendUpdate => bundle.streams.clone(),
+            Operation::PutToken => stored_token("new", Role::Viewer, Vec::new()),
             Operation::SetFloor => b"{\"version\":null}".to_vec(),
             _ => Vec::new(),
         };

@@ -53,6 +53,11 @@ fn secret(name: &str) -> Token {
     Token::from_random(bytes)
 }
 
+/// What a device stores of the token with this name.
+pub fn stored_token(name: &str, role: Role, scopes: Vec<Scope>) -> Vec<u8> {
+    serde_json::to_vec(&HashedToken::new(name, role, scopes, &secret(name), [2; 16])).unwrap()
+}
+
 /// Puts a device into `root`; returns its certificate.
 pub fn furnish(root: &Path) -> CertificateDer<'static> {
     for folder in ["data/krazy/tls", "tmp", "proc", "etc/krazy", "run/krazy", "dev"] {
@@ -126,12 +131,7 @@ impl Device {
         let server = Server::bind(config).await.unwrap();
         let address = server.local_addr();
         tokio::spawn(server.run());
-        let init = Arc::new(Init {
-            asked: Mutex::default(),
-            lines: broadcast::channel(16).0,
-            boot: Mutex::new(boot()),
-            root: root.path().to_owned(),
-        });
+        let init = Init::of(root.path());
         Device { root, address, init, certificate }
     }
 
@@ -199,6 +199,16 @@ pub async fn problem(response: reqwest::Response) -> Details {
 }
 
 impl Init {
+    /// The init of the device in `root`.
+    pub fn of(root: &Path) -> Arc<Self> {
+        Arc::new(Init {
+            asked: Mutex::default(),
+            lines: broadcast::channel(16).0,
+            boot: Mutex::new(boot()),
+            root: root.to_owned(),
+        })
+    }
+
     pub fn listen(self: Arc<Self>, socket: PathBuf) {
         let listener = UnixListener::bind(socket).unwrap();
         tokio::spawn(async move {

@@ -10,4 +10,5 @@ mod files;
 mod limits;
 mod process;
 mod services;
+mod tokens;
 mod update;

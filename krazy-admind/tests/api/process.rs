@@ -2,13 +2,19 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use bytes::Bytes;
 use futures_util::stream;
 use reqwest::{Body, StatusCode};
 
-use crate::device::{client, furnish, tls, token};
+use krazy_boot::update::wire::{Session, SessionState};
+use krazy_init::control::SOCKET;
+
+use crate::bundle::Bundle;
+use crate::device::{Init, client, furnish, tls, token};
+use crate::disk::file_system;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_krazy-admind");
 
@@ -73,6 +79,24 @@ impl Drop for Process {
 }
 
 impl Process {
+    /// The server of the device in `root`.
+    fn serve(root: &Path) -> (Self, SocketAddr) {
+        let mut child = Command::new(BINARY)
+            .args(["--listen", "127.0.0.1:0", "--root"])
+            .arg(root)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let process = Process(child);
+        let mut line = String::new();
+        log.read_line(&mut line).unwrap();
+        let address = line.trim().strip_prefix("serving https on ").unwrap().parse().unwrap();
+        // Nobody reads the log otherwise, and a full pipe would stop the server.
+        std::thread::spawn(move || log.read_to_end(&mut Vec::new()));
+        (process, address)
+    }
+
     /// A field of /proc/PID/status in KiB.
     fn kib(&self, field: &str) -> u64 {
         let text = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
@@ -87,20 +111,7 @@ async fn a_large_upload_and_download_take_little_memory() {
     const PIECE: usize = 64 * 1024;
     let root = tempfile::tempdir().unwrap();
     let certificate = furnish(root.path());
-    let mut child = Command::new(BINARY)
-        .args(["--listen", "127.0.0.1:0", "--root"])
-        .arg(root.path())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut log = BufReader::new(child.stderr.take().unwrap());
-    let process = Process(child);
-    let mut line = String::new();
-    log.read_line(&mut line).unwrap();
-    let address: SocketAddr = line.trim().strip_prefix("serving https on ").unwrap().parse().unwrap();
-    // Nobody reads the log otherwise, and a full pipe would stop the server.
-    std::thread::spawn(move || log.read_to_end(&mut Vec::new()));
-
+    let (process, address) = Process::serve(root.path());
     let client = client(address, tls(&certificate), IpAddr::from([127, 0, 0, 1]));
     let url = format!("https://localhost:{}/api/v1/files/data/big", address.port());
     let idle = process.kib("VmHWM");
@@ -118,4 +129,32 @@ async fn a_large_upload_and_download_take_little_memory() {
     assert_eq!(received, PIECES * PIECE as u64);
     let grown = process.kib("VmHWM") - idle;
     assert!(grown < 8 * 1024, "128 MiB took {grown} KiB of memory");
+}
+
+#[tokio::test]
+async fn a_large_update_takes_little_memory() {
+    const MIB: usize = 1 << 20;
+    const SIZE: usize = 24;
+    let root = tempfile::tempdir().unwrap();
+    let certificate = furnish(root.path());
+    Init::of(root.path()).listen(root.path().join(SOCKET.trim_start_matches('/')));
+    let (process, address) = Process::serve(root.path());
+    let client = client(address, tls(&certificate), IpAddr::from([127, 0, 0, 1]));
+    let url = |path: &str| format!("https://localhost:{}/api/v1/update{path}", address.port());
+
+    let mut content = file_system(MIB).repeat(SIZE);
+    content[40..48].copy_from_slice(&((SIZE * MIB) as u64).to_le_bytes());
+    let bundle = Bundle::of(&content, &[]);
+    let idle = process.kib("VmHWM");
+    let request = client.post(url("")).bearer_auth(token("admin")).body(bundle.head());
+    let session: Session =
+        serde_json::from_slice(&request.send().await.unwrap().bytes().await.unwrap()).unwrap();
+    let path = url(&format!("/{}?offset=0", session.id));
+    let request = client.patch(path).bearer_auth(token("admin")).body(bundle.streams);
+    let session: Session =
+        serde_json::from_slice(&request.send().await.unwrap().bytes().await.unwrap()).unwrap();
+    assert_eq!(session.state, SessionState::Verified);
+    let peak = process.kib("VmHWM");
+    println!("{idle} KiB idle, at most {peak} KiB while {SIZE} MiB were written");
+    assert!(peak - idle < 8 * 1024, "{SIZE} MiB took {} KiB of memory", peak - idle);
 }

@@ -33,6 +33,26 @@ async fn the_status_is_that_of_init_and_kernel() {
 }
 
 #[tokio::test]
+async fn prometheus_gets_its_figures() {
+    let device = Device::start().await;
+    let response = device.get("viewer", "/api/v1/metrics").await;
+    assert_eq!(response.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    let text = String::from_utf8(response.bytes().await.unwrap().to_vec()).unwrap();
+    for line in [
+        "krazy_info{name=\"weather\",version=\"1.2.3\",board=\"x86_64\",slot=\"a\",kernel=\"6.12.1\"} 1",
+        "# TYPE krazy_uptime_seconds gauge",
+        "krazy_uptime_seconds 61",
+        "krazy_degraded 1",
+        "krazy_memory_total_bytes 2097152",
+        "krazy_service_up{service=\"web\"} 1",
+        "krazy_service_restarts_total{service=\"web\"} 1",
+        "krazy_service_resident_bytes{service=\"web\"} 1048576",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
+    }
+}
+
+#[tokio::test]
 async fn slots_are_read_from_the_disk() {
     let device = Device::start().await;
     let slots = body(device.get("viewer", "/api/v1/slots").await).await;

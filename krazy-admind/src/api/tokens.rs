@@ -1,0 +1,109 @@
+//! Tokens of a running device: who there is, new ones, and the end of old ones. The device never sees a new
+//! token itself, only what it stores of it.
+
+use krazy_boot::credentials::{CredentialError, HashedToken, Role, Scope, TOKENS, TokenFile};
+use serde::Serialize;
+use warp::http::StatusCode;
+use warp::reply::Response;
+
+use crate::api::{Admin, Call, empty, json, update};
+use crate::auth::Identity;
+use crate::durable_file;
+use crate::problem::{Kind, Problem};
+use crate::tree::blocking;
+
+/// The longest stored token, with all its spaces.
+const MAX_TOKEN: usize = 4096;
+
+pub(super) async fn list(admin: &Admin) -> Result<Response, Problem> {
+    #[derive(Serialize)]
+    struct Tokens {
+        tokens: Vec<Token>,
+    }
+    /// Without salt and hash, which are nobody's business.
+    #[derive(Serialize)]
+    struct Token {
+        name: String,
+        role: Role,
+        scopes: Vec<Scope>,
+    }
+    let file = admin.auth.tokens();
+    let tokens = file.tokens().iter().cloned();
+    json(&Tokens {
+        tokens: tokens.map(|HashedToken { name, role, scopes, .. }| Token { name, role, scopes }).collect(),
+    })
+}
+
+/// Adds the token in the body, or puts it in the place of the one with its name.
+pub(super) async fn put(
+    admin: &Admin,
+    identity: &Identity,
+    name: &str,
+    call: Call,
+) -> Result<Response, Problem> {
+    let body = update::small_body(call.body, MAX_TOKEN, admin.upload_pause).await?;
+    let token: HashedToken = serde_json::from_slice(&body)
+        .map_err(|error| Problem::new(Kind::BadRequest, format!("not a stored token: {error}")))?;
+    if token.name != name {
+        let text = format!("the token is called `{}`, the path names `{name}`", token.name);
+        return Err(Problem::new(Kind::BadRequest, text));
+    }
+    // Nobody hands on more than they have.
+    if token.scopes.contains(&Scope::WholeTree) && !identity.whole_tree {
+        let text = format!("`{}` has not got the scope whole-tree and cannot give it", identity.name);
+        return Err(Problem::new(Kind::Forbidden, text));
+    }
+    let mut new = true;
+    change(admin, |tokens| {
+        match tokens.iter_mut().find(|old| old.name == token.name) {
+            Some(old) => {
+                new = false;
+                *old = token;
+            }
+            None => tokens.push(token),
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(empty(if new { StatusCode::CREATED } else { StatusCode::NO_CONTENT }))
+}
+
+/// Revokes a token. The last admin stays.
+pub(super) async fn remove(admin: &Admin, name: &str) -> Result<Response, Problem> {
+    change(admin, |tokens| {
+        let before = tokens.len();
+        tokens.retain(|token| token.name != name);
+        if tokens.len() == before {
+            return Err(Problem::new(Kind::NotFound, format!("there is no token `{name}`")));
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
+/// Changes the tokens, on the disk first: what counts from now on counts after a restart, too.
+async fn change(
+    admin: &Admin,
+    edit: impl FnOnce(&mut Vec<HashedToken>) -> Result<(), Problem>,
+) -> Result<(), Problem> {
+    let _changing = admin.auth.changing().await;
+    let mut tokens = admin.auth.tokens().tokens().to_vec();
+    edit(&mut tokens)?;
+    let problem = |error: CredentialError| match error {
+        CredentialError::NoAdmin => {
+            Problem::new(Kind::NotNow, "then no token with the role admin would be left")
+        }
+        other => Problem::new(Kind::BadRequest, other.to_string()),
+    };
+    let json = TokenFile::new(tokens).and_then(|file| file.to_json()).map_err(problem)?;
+    // As after a restart, which also refuses a file that has become too long.
+    let file = TokenFile::from_json(&json).map_err(problem)?;
+    let path = admin.root.join("data").join(TOKENS);
+    blocking(move || {
+        durable_file::replace(&path, &json, 0o600).map_err(|error| Problem::from_io(&error, "the tokens"))
+    })
+    .await?;
+    admin.auth.replace(file);
+    Ok(())
+}

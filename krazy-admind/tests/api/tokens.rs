@@ -1,0 +1,57 @@
+//! Tokens on a running device.
+
+use krazy_boot::credentials::{Role, Scope};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::device::{Device, problem, stored_token, token};
+
+async fn put(device: &Device, who: &str, name: &str, body: Vec<u8>) -> reqwest::Response {
+    let path = format!("/api/v1/tokens/{name}");
+    device.request(who, Method::PUT, &path).body(body).send().await.unwrap()
+}
+
+async fn remove(device: &Device, who: &str, name: &str) -> reqwest::Response {
+    device.request(who, Method::DELETE, &format!("/api/v1/tokens/{name}")).send().await.unwrap()
+}
+
+#[tokio::test]
+async fn tokens_come_and_go_without_a_restart() {
+    let device = Device::start().await;
+    assert_eq!(device.get("ops", "/api/v1/tokens").await.status(), StatusCode::UNAUTHORIZED);
+    let added = put(&device, "admin", "ops", stored_token("ops", Role::Viewer, Vec::new())).await;
+    assert_eq!(added.status(), StatusCode::CREATED);
+    assert_eq!(device.get("ops", "/api/v1/status").await.status(), StatusCode::OK);
+    assert_eq!(device.get("ops", "/api/v1/tokens").await.status(), StatusCode::FORBIDDEN);
+    let promoted = put(&device, "admin", "ops", stored_token("ops", Role::Admin, Vec::new())).await;
+    assert_eq!(promoted.status(), StatusCode::NO_CONTENT);
+    let list: Value =
+        serde_json::from_slice(&device.get("ops", "/api/v1/tokens").await.bytes().await.unwrap()).unwrap();
+    assert_eq!(list["tokens"][3], json!({ "name": "ops", "role": "admin", "scopes": [] }));
+    let stored = std::fs::read_to_string(device.path("data/krazy/tokens.json")).unwrap();
+    assert!(stored.contains("\"ops\"") && !stored.contains(&token("ops")));
+
+    // The rotation of one's own token: the new one first, then the old one goes.
+    assert_eq!(remove(&device, "ops", "admin").await.status(), StatusCode::NO_CONTENT);
+    assert_eq!(device.get("admin", "/api/v1/status").await.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(remove(&device, "ops", "root").await.status(), StatusCode::NO_CONTENT);
+    let details = problem(remove(&device, "ops", "ops").await).await;
+    assert_eq!(details.detail, "then no token with the role admin would be left");
+    let demoted = put(&device, "ops", "ops", stored_token("ops", Role::Viewer, Vec::new())).await;
+    assert_eq!(problem(demoted).await.kind, "urn:krazy:not-now");
+    assert_eq!(problem(remove(&device, "ops", "nobody").await).await.status, 404);
+    assert_eq!(device.get("ops", "/api/v1/tokens").await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn nobody_hands_on_more_than_they_have() {
+    let device = Device::start().await;
+    let whole = stored_token("ops", Role::Admin, vec![Scope::WholeTree]);
+    assert_eq!(problem(put(&device, "admin", "ops", whole.clone()).await).await.kind, "urn:krazy:forbidden");
+    assert_eq!(put(&device, "root", "ops", whole.clone()).await.status(), StatusCode::CREATED);
+    for (name, body) in [("other", whole), ("x", b"{}".to_vec()), ("x", token("x").into_bytes())] {
+        assert_eq!(problem(put(&device, "root", name, body).await).await.kind, "urn:krazy:bad-request");
+    }
+    let long = problem(put(&device, "root", "x", vec![b' '; 5000]).await).await;
+    assert_eq!(long.kind, "urn:krazy:body-too-large");
+}
