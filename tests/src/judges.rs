@@ -6,11 +6,12 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::debian;
+use crate::own_kernel::SOURCE;
 
 /// A program the tests run and the Debian package that has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Judge {
-    /// The executable.
+    /// The executable, or the absolute path of another file.
     pub program: &'static str,
     /// The Debian package.
     pub package: &'static str,
@@ -22,6 +23,14 @@ const fn judge(program: &'static str, package: &'static str) -> Judge {
 
 /// Every program the tests need besides Rust and a C compiler.
 pub const JUDGES: &[Judge] = &[
+    // The source of the kernel that is built, and what builds it.
+    judge(SOURCE, "linux-source-6.12"),
+    judge("/usr/include/libelf.h", "libelf-dev"),
+    judge("bc", "bc"),
+    judge("bison", "bison"),
+    judge("flex", "flex"),
+    judge("make", "make"),
+    judge("busybox", "busybox-static"),
     judge("cpio", "cpio"),
     judge("debugfs", "e2fsprogs"),
     judge("dumpe2fs", "e2fsprogs"),

@@ -15,6 +15,7 @@ pub mod guest;
 pub mod judges;
 pub mod krazy;
 pub mod lan;
+pub mod own_kernel;
 pub mod qmp;
 pub mod root;
 pub mod signal;

@@ -56,7 +56,7 @@ fn run(mut command: Command) -> Result<Duration> {
 }
 
 /// Sorts, and returns the middle one.
-fn median(times: &mut [Duration]) -> Duration {
+pub(super) fn median(times: &mut [Duration]) -> Duration {
     times.sort_unstable();
     times[times.len() / 2]
 }

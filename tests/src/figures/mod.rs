@@ -4,18 +4,20 @@
 //! |---|---|
 //! | [`build`] | how long the program takes when nothing has changed, beside cargo itself |
 //! | [`boot`] | how long init takes to the first service, what it occupies, how fast it restarts, beside busybox and runit |
+//! | [`kernel`] | size, build time and hardening of our own kernel, and how soon an appliance answers with it |
 //!
 //! Image writing is measured by `cargo bench --package krazy-boot --features image`.
 
 pub mod boot;
 pub mod build;
+pub mod kernel;
 
 use anyhow::{Result, bail};
 
 /// A subject's name and what prints its figures.
 type Subject = (&'static str, fn() -> Result<()>);
 
-const SUBJECTS: [Subject; 2] = [("build", build::print), ("boot", boot::print)];
+const SUBJECTS: [Subject; 3] = [("build", build::print), ("boot", boot::print), ("kernel", kernel::print)];
 
 /// Prints the figures of the subjects named on the command line, or of all.
 pub fn main() -> Result<()> {

@@ -1,0 +1,222 @@
+//! The size of our own kernel, what building it takes, how it is hardened, and how soon an appliance answers with it:
+//! beside Debian's kernel, and beside a busybox whose kernel QEMU loads itself.
+//!
+//! What an earlier build compiled is used again; with `KRAZY_CACHE_DIR` set to an empty folder all of it is built.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use super::build::median;
+use crate::disk::succeed;
+use crate::guest::free_port;
+use crate::judges;
+use crate::krazy::Krazy;
+use crate::own_kernel::{self, Hardware, OwnKernel, machine, pc};
+
+/// Rounds; each boots every machine once, so that a noisy host disturbs all.
+const ROUNDS: usize = 5;
+/// How long a machine may take to answer.
+const LIMIT: Duration = Duration::from_secs(120);
+/// A new attempt to connect is made this often: an emulator's forwarded port accepts before the guest listens.
+const ATTEMPTS: Duration = Duration::from_millis(20);
+const CARD: &str = "virtio-net-pci";
+const VIRTIO: Hardware = Hardware { disk: &["virtio-blk-pci,drive=disk,bootindex=0"], card: CARD };
+
+/// What busybox needs of Debian's kernel to serve a page, in the order in which it loads.
+const MODULES: [&str; 8] = [
+    "virtio",
+    "virtio_ring",
+    "virtio_pci_legacy_dev",
+    "virtio_pci_modern_dev",
+    "virtio_pci",
+    "failover",
+    "net_failover",
+    "virtio_net",
+];
+
+/// The whole system of busybox: it loads its modules, gets an address, and serves a page.
+const INIT: &str = "#!/bin/busybox sh
+/bin/busybox mount -t proc proc /proc
+/bin/busybox mount -t sysfs sysfs /sys
+for module in $(/bin/busybox cat /modules/order); do /bin/busybox insmod /modules/$module.ko; done
+/bin/busybox ip link set lo up
+/bin/busybox ip link set eth0 up
+/bin/busybox udhcpc -q -n -i eth0 -s /lease
+exec /bin/busybox httpd -f -p 80 -h /www
+";
+
+/// What udhcpc calls with its lease.
+const LEASE: &str = "#!/bin/busybox sh
+[ \"$1\" = bound ] && /bin/busybox ip addr add $ip/$mask dev $interface
+exit 0
+";
+
+/// QEMU's command line for a machine that answers at a port.
+type Start<'m> = Box<dyn Fn(u16) -> Result<Command> + 'm>;
+
+/// Builds, boots and prints.
+pub fn print() -> Result<()> {
+    let krazy = Krazy::new()?;
+    let kernel = own_kernel::build(&krazy)?;
+    size_and_time(&kernel)?;
+    hardening(&kernel)?;
+
+    let debian = debian(&krazy)?;
+    let image = |name: &str, kernel: Option<&Path>| {
+        let package = own_kernel::example(&krazy, name, kernel)?;
+        own_kernel::image(&krazy, &package.manifest(), &format!("{name}.img"))
+    };
+    let (ours, theirs) = (image("ours", Some(&kernel.bundle))?, image("theirs", None)?);
+    let busybox = busybox(&debian, krazy.folder.path())?;
+    let machines: [(&str, Start<'_>); 3] = [
+        ("our kernel, from the disk", Box::new(|port| machine(&ours, VIRTIO, port))),
+        ("Debian's kernel, from the disk", Box::new(|port| machine(&theirs, VIRTIO, port))),
+        (
+            "busybox on Debian's, -kernel",
+            Box::new(|port| {
+                let mut command = pc(port, CARD)?;
+                command.arg("-kernel").arg(&debian).arg("-initrd").arg(&busybox);
+                command.args(["-append", "console=ttyS0,115200 quiet panic=10"]);
+                Ok(command)
+            }),
+        ),
+    ];
+    let mut times = [const { Vec::new() }; 3];
+    for _ in 0..ROUNDS {
+        for ((_, machine), times) in machines.iter().zip(&mut times) {
+            let port = free_port()?;
+            times.push(first_byte(machine(port)?, port)?);
+        }
+    }
+    println!("QEMU's start to the first HTTP byte, {ROUNDS} rounds   median    minimum");
+    let mut medians = Vec::new();
+    for ((name, _), times) in machines.iter().zip(&mut times) {
+        let median = median(times);
+        println!("  {name:<44} {:>7.3} s {:>7.3} s", median.as_secs_f64(), times[0].as_secs_f64());
+        medians.push(median.as_secs_f64());
+    }
+    println!("  ours / busybox {:>38.2}   (goal: ≤ 1.0)", medians[0] / medians[2]);
+    Ok(())
+}
+
+fn size_and_time(kernel: &OwnKernel) -> Result<()> {
+    let number = |key: &str| kernel.message[key].as_f64().with_context(|| format!("no {key} in the message"));
+    println!("{}", kernel.message["release"].as_str().unwrap_or("the kernel"));
+    println!("  image      {:>10.2} MiB   (goal: ≤ 5 MiB)", number("image_bytes")? / f64::from(1 << 20));
+    println!(
+        "  built in   {:>10.0} s     {} objects compiled   (goal: ≤ 480 s for all of them on 2 cores)",
+        number("seconds")?,
+        number("objects")?
+    );
+    Ok(())
+}
+
+/// The counts of `kernel-hardening-checker`, where it is installed.
+fn hardening(kernel: &OwnKernel) -> Result<()> {
+    let Some(checker) = judges::find("kernel-hardening-checker") else {
+        println!("  hardening  kernel-hardening-checker is not installed: it is at github.com/a13xp0p0v");
+        return Ok(());
+    };
+    let folder = kernel.bundle.with_extension("unpacked");
+    std::fs::create_dir_all(&folder)?;
+    succeed(judges::command("tar")?.args(["--zstd", "-xf"]).arg(&kernel.bundle).arg("-C").arg(&folder))?;
+    let output = succeed(Command::new(checker).arg("-c").arg(folder.join("config")))?;
+    let text = String::from_utf8(output.stdout)?;
+    let counts = text
+        .lines()
+        .find(|line| line.contains("Check is finished"))
+        .context("the checker counted nothing")?;
+    println!("  hardening  {}", counts.trim_start_matches("[+] "));
+    Ok(())
+}
+
+/// The image of the Debian kernel that the example is locked to.
+fn debian(krazy: &Krazy) -> Result<PathBuf> {
+    let mut command = krazy.command(["kernel", "fetch", "-p", "hello", "--message-format", "json"])?;
+    let text = String::from_utf8(succeed(&mut command)?.stdout)?;
+    let message: Value =
+        serde_json::from_str(text.lines().last().context("the program printed no message")?)?;
+    Ok(message["image"].as_str().context("the message names no image")?.into())
+}
+
+/// An uncompressed initramfs of busybox and the modules it needs of the Debian kernel with this image.
+fn busybox(kernel: &Path, folder: &Path) -> Result<PathBuf> {
+    let root = folder.join("busybox");
+    for name in ["bin", "proc", "sys", "dev", "modules", "www"] {
+        std::fs::create_dir_all(root.join(name))?;
+    }
+    let program =
+        judges::find("busybox").context("busybox is not installed; install the package busybox-static")?;
+    std::fs::copy(program, root.join("bin/busybox"))?;
+    std::fs::write(root.join("www/index.html"), "busybox\n")?;
+    let modules = kernel.parent().context("the kernel is in no folder")?.join("lib/modules");
+    let mut order = String::new();
+    for name in MODULES {
+        let found =
+            succeed(Command::new("find").arg(&modules).args(["-name", &format!("{name}.ko")]))?.stdout;
+        // What is not there is built in.
+        if let Some(path) = String::from_utf8(found)?.lines().next() {
+            std::fs::copy(path, root.join(format!("modules/{name}.ko")))?;
+            order += &format!("{name}\n");
+        }
+    }
+    std::fs::write(root.join("modules/order"), order)?;
+    for (name, text) in [("init", INIT), ("lease", LEASE)] {
+        std::fs::write(root.join(name), text)?;
+        succeed(Command::new("chmod").arg("755").arg(root.join(name)))?;
+    }
+    let initramfs = folder.join("busybox.cpio");
+    let pack = "find . | cpio --quiet -o -H newc -R 0:0 > \"$1\"";
+    succeed(Command::new("sh").current_dir(&root).args(["-c", pack, "sh"]).arg(&initramfs))?;
+    Ok(initramfs)
+}
+
+/// A machine that ends with this value.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _gone = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
+
+/// Starts a machine, and waits for the first byte that port 80 of it sends.
+fn first_byte(mut command: Command, port: u16) -> Result<Duration> {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let begin = Instant::now();
+    let mut running = Running(command.spawn().with_context(|| format!("failed to start {command:?}"))?);
+    let (sender, receiver) = channel();
+    while begin.elapsed() < LIMIT {
+        let sender = sender.clone();
+        // Each attempt waits by itself: one that the emulator holds back must not delay the next.
+        std::thread::spawn(move || {
+            if attempt(port).is_ok() {
+                // The first one counts; nobody waits for the others.
+                let _late = sender.send(begin.elapsed());
+            }
+        });
+        if let Ok(time) = receiver.recv_timeout(ATTEMPTS) {
+            return Ok(time);
+        }
+        if let Some(status) = running.0.try_wait()? {
+            bail!("{command:?} ended with {status}");
+        }
+    }
+    bail!("{command:?} did not answer within {LIMIT:?}")
+}
+
+fn attempt(port: u16) -> Result<()> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    stream.write_all(b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+    ensure!(stream.read(&mut [0])? == 1, "the connection was closed");
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! A kernel of our own from Debian's source package, and machines to start it on.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::disk::succeed;
+use crate::fixture::Package;
+use crate::judges;
+use crate::krazy::{Krazy, workspace};
+
+/// The source, as Debian's package linux-source-6.12 installs it.
+pub const SOURCE: &str = "/usr/src/linux-source-6.12.tar.xz";
+
+/// Two tests that want the kernel at the same time build it once.
+static BUILDING: Mutex<()> = Mutex::new(());
+
+/// A kernel that `cargo krazy kernel build` made.
+#[derive(Clone, Debug)]
+pub struct OwnKernel {
+    /// Its bundle.
+    pub bundle: PathBuf,
+    /// The program's message about it.
+    pub message: Value,
+}
+
+/// Builds the kernel of the x86_64 board with our fragments alone; what was compiled before is used again.
+pub fn build(krazy: &Krazy) -> Result<OwnKernel> {
+    let bundle = krazy.folder.path().join("kernel.tar.zst");
+    let _one = BUILDING.lock().map_err(|_| anyhow::anyhow!("another build of the kernel failed"))?;
+    let mut command =
+        krazy.command(["kernel", "build", "--message-format", "json", "--source", SOURCE, "-o"])?;
+    let output = String::from_utf8(succeed(command.arg(&bundle))?.stdout)?;
+    let message = output.lines().last().context("the program printed no message")?;
+    Ok(OwnKernel { bundle, message: serde_json::from_str(message)? })
+}
+
+/// What the appliance of [`example`] says about its kernel once it runs, on one line after `features:`.
+const MAIN: &str = r#"
+use std::fs::read_to_string as read;
+use std::path::Path;
+
+fn main() {
+    let mut found = vec![format!("pid1={}", read("/proc/1/comm").unwrap_or_default().trim())];
+    for controller in read("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default().split_whitespace() {
+        found.push(format!("cgroup:{controller}"));
+    }
+    for name in std::fs::read_dir("/proc/self/ns").into_iter().flatten().flatten() {
+        found.push(format!("ns:{}", name.file_name().to_string_lossy()));
+    }
+    for line in read("/proc/filesystems").unwrap_or_default().lines() {
+        found.push(format!("fs:{}", line.trim_start_matches("nodev").trim()));
+    }
+    if Path::new("/sys/module/wireguard").exists() {
+        found.push("wireguard".to_owned());
+    }
+    if Path::new("/proc/sys/net/netfilter/nf_conntrack_max").exists() {
+        found.push("conntrack".to_owned());
+    }
+    if Path::new("/dev/net/tun").exists() {
+        found.push("dev:tun".to_owned());
+    }
+    if Path::new("/proc/sys/kernel/seccomp/actions_avail").exists() {
+        found.push("seccomp".to_owned());
+    }
+    if !Path::new("/proc/modules").exists() {
+        found.push("no-modules".to_owned());
+    }
+    let identity = read("/sys/class/watchdog/watchdog0/identity").unwrap_or_default();
+    found.push(format!("watchdog:{}", identity.trim().replace(' ', "-")));
+    println!("features: {} .", found.join(" "));
+    loop {
+        std::thread::park();
+    }
+}
+"#;
+
+/// The package `name` with a kernel bundle, or else Debian's kernel, with the example's program, and with a program
+/// of its own that tells what the kernel has.
+pub fn example(krazy: &Krazy, name: &str, kernel: Option<&Path>) -> Result<Package> {
+    let kernel = kernel.map_or_else(|| "\"debian\"".to_owned(), |path| format!("{{ path = {path:?} }}"));
+    let metadata = format!(
+        "[package.metadata.krazy]\nhostname = \"hello\"\nkernel = {kernel}\n\n\
+         [package.metadata.krazy.install]\nhello = {{ path = {:?} }}\n\n\
+         [package.metadata.krazy.service.hello]\nargs = [\"--listen\", \"0.0.0.0:80\"]\n\n\
+         [package.metadata.krazy.service.{name}]\nuser = \"root\"",
+        workspace().join("examples/hello")
+    );
+    Package::new(krazy.folder.path(), name, MAIN, &metadata)
+}
+
+/// Makes the image of the package with this manifest.
+pub fn image(krazy: &Krazy, manifest: &Path, name: &str) -> Result<PathBuf> {
+    let image = krazy.folder.path().join(name);
+    let mut command = krazy.command(["image", "--manifest-path"])?;
+    succeed(command.arg(manifest).arg("-o").arg(&image))?;
+    Ok(image)
+}
+
+/// How a disk and a network card are attached.
+#[derive(Clone, Copy, Debug)]
+pub struct Hardware {
+    /// QEMU devices for the disk, whose drive is called `disk`.
+    pub disk: &'static [&'static str],
+    /// The network card of QEMU.
+    pub card: &'static str,
+}
+
+/// A PC that starts from a snapshot of `image` as its firmware does, with port 80 at `port` of the host.
+pub fn machine(image: &Path, hardware: Hardware, port: u16) -> Result<Command> {
+    let mut command = pc(port, hardware.card)?;
+    let mut drive = OsString::from("if=none,id=disk,format=raw,snapshot=on,file=");
+    drive.push(image);
+    command.arg("-drive").arg(drive);
+    for device in hardware.disk {
+        command.args(["-device", device]);
+    }
+    Ok(command)
+}
+
+/// A PC without a disk.
+pub fn pc(port: u16, card: &str) -> Result<Command> {
+    let mut command = judges::command("qemu-system-x86_64")?;
+    // The processor and the machine of `run-qemu`, whose source says why.
+    command.args([
+        "-machine",
+        "pc,graphics=off",
+        "-accel",
+        "tcg",
+        "-cpu",
+        "max,-cx16",
+        "-smp",
+        "2",
+        "-m",
+        "512",
+    ]);
+    command.args(["-nodefaults", "-no-user-config", "-display", "none", "-vga", "none", "-serial", "stdio"]);
+    command.args(["-no-reboot", "-device", "virtio-rng-pci", "-netdev"]);
+    command.arg(format!("user,id=net,hostfwd=tcp:127.0.0.1:{port}-:80"));
+    command.args(["-device", &format!("{card},netdev=net,romfile=")]);
+    Ok(command)
+}
