@@ -8,6 +8,7 @@
 
 pub mod board;
 pub mod build;
+pub mod bundle;
 pub mod cli;
 pub mod commands;
 pub mod config;
@@ -21,6 +22,7 @@ pub mod kernel;
 pub mod output;
 pub mod plan;
 pub mod provision;
+pub mod push;
 pub mod qemu;
 pub mod shell;
 pub mod table;

@@ -136,9 +136,14 @@ impl Shell {
         bar
     }
 
-    fn bar(self, bar: ProgressBar, template: &str) -> ProgressBar {
+    /// Where bars are drawn: nowhere unless standard error is a terminal and the verbosity allows it.
+    pub fn draw_target(self) -> ProgressDrawTarget {
         let shown = self.verbosity >= Verbosity::Normal && std::io::stderr().is_terminal();
-        bar.set_draw_target(if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() });
+        if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() }
+    }
+
+    fn bar(self, bar: ProgressBar, template: &str) -> ProgressBar {
+        bar.set_draw_target(self.draw_target());
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         bar.set_style(style.progress_chars("=> "));
         bar

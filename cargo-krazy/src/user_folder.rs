@@ -20,6 +20,14 @@ pub struct UserFolder {
     pub holds: &'static str,
 }
 
+/// The user's caches: kernels, and parts of updates.
+pub const CACHE: UserFolder = UserFolder {
+    variable: "KRAZY_CACHE_DIR",
+    xdg: "XDG_CACHE_HOME",
+    below_home: ".cache",
+    holds: "kernels and parts of updates",
+};
+
 impl UserFolder {
     /// Its absolute path. Nothing is created. Fails if nothing says where the user's files are.
     pub fn find(&self) -> Result<PathBuf, Failure> {

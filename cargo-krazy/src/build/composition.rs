@@ -35,6 +35,8 @@ pub struct Composition {
     pub kernel: PathBuf,
     /// Slot A's command line.
     pub cmdline: CommandLine,
+    /// The parameters in it that do not depend on slot and disk.
+    pub parameters: Vec<String>,
     /// Files of `/boot` that depend on the board.
     pub board_files: BoardFiles,
     /// How the board boots.
@@ -59,11 +61,12 @@ impl Composition {
         let carried = index.select(&every, &appliance.modules)?;
         let board_files = board_files(appliance, kernel, firmware, Slot::A)?;
         let manifest = manifest(appliance, installation, kernel, &carried, &board_files)?;
-        let cmdline = CommandLine::for_slot(Slot::A, secrets.disk_signature(), appliance.kernel_parameters())
-            .map_err(|error| {
-                let file = appliance.manifest_path.display();
-                Failure::new(Exit::Config, format!("the key `cmdline` in {file} cannot be used: {error}"))
-            })?;
+        let parameters: Vec<_> = appliance.kernel_parameters().map(str::to_owned).collect();
+        let texts = parameters.iter().map(String::as_str);
+        let cmdline = CommandLine::for_slot(Slot::A, secrets.disk_signature(), texts).map_err(|error| {
+            let file = appliance.manifest_path.display();
+            Failure::new(Exit::Config, format!("the key `cmdline` in {file} cannot be used: {error}"))
+        })?;
         Ok(Composition {
             root: root(appliance, installation, kernel, &carried, &manifest)?,
             initramfs: initramfs(&installation.first_stage, kernel, &path)?,
@@ -73,6 +76,7 @@ impl Composition {
             boot: board.boot,
             manifest,
             cmdline,
+            parameters,
         })
     }
 }

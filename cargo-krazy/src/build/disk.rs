@@ -1,7 +1,7 @@
 //! Writes a [`Composition`] as a disk.
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -73,7 +73,8 @@ pub fn write(
                 None => write_data(file, composition, secrets, options),
             }
         });
-        let stats = write_root(file, composition, options);
+        let out = BufWriter::with_capacity(1 << 20, Window::of(file, layout.root(Slot::A)));
+        let stats = write_root(out, composition, options);
         rest.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         stats
     })?;
@@ -91,14 +92,18 @@ fn write_sectors(mut file: &File, writes: &[SectorWrite]) -> Result<()> {
     Ok(write_in_order(&mut file, writes, |_| Ok(()))?)
 }
 
-fn write_root(file: &File, composition: &Composition, options: &DiskOptions<'_>) -> Result<SquashfsStats> {
+/// Writes the root from the start of `out` on.
+pub fn write_root<W: Write + Seek>(
+    out: W,
+    composition: &Composition,
+    options: &DiskOptions<'_>,
+) -> Result<SquashfsStats> {
     let partition = options.layout.root(Slot::A);
     let folder = options.cache.join("blocks");
     let cache = BlockCache::open(&folder, BLOCK_CACHE_LIMIT)
         .with_context(|| format!("failed to open the block cache {}", folder.display()))?;
     let squashfs =
         SquashfsOptions { level: options.level, mtime: options.mtime, limit: partition.len.bytes() };
-    let out = BufWriter::with_capacity(1 << 20, Window::of(file, partition));
     let stats =
         squashfs::write(&composition.root, &squashfs, out, Some(&cache)).map_err(|error| match &error {
             SquashfsError::TooLarge { .. } => Failure::new(Exit::Image, error.to_string())
@@ -110,6 +115,11 @@ fn write_root(file: &File, composition: &Composition, options: &DiskOptions<'_>)
     Ok(stats)
 }
 
+/// Writes the initramfs, and returns `out` at its end.
+pub fn write_initramfs<W: Write>(out: W, composition: &Composition) -> Result<W> {
+    Ok(initramfs::write(&composition.initramfs, INITRAMFS_LEVEL, out)?)
+}
+
 fn write_boot(
     file: &File,
     composition: &Composition,
@@ -117,8 +127,7 @@ fn write_boot(
     options: &DiskOptions<'_>,
 ) -> Result<()> {
     let mut archive = tempfile_in(options.cache)?;
-    initramfs::write(&composition.initramfs, INITRAMFS_LEVEL, BufWriter::new(archive.as_file_mut()))?
-        .flush()?;
+    write_initramfs(BufWriter::new(archive.as_file_mut()), composition)?.flush()?;
     let boot = |name: &str, content| BootFile { name: Slot::A.boot_file(name), content };
     let mut files = vec![
         boot(boot_file::KERNEL, Content::File(composition.kernel.clone())),

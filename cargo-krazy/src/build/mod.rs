@@ -5,19 +5,23 @@ mod disk;
 mod freshness;
 mod pi;
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use krazy_boot::image::squashfs::SquashfsStats;
+use krazy_boot::layout::DiskLayout;
 use krazy_boot::manifest::Manifest;
 use krazy_boot::size::Bytes;
+use krazy_boot::slot::Slot;
 
-use self::composition::Composition;
+pub use self::composition::Composition;
 use self::disk::DiskOptions;
 pub use self::freshness::Data;
 use self::freshness::Stamp;
+use crate::bundle;
 use crate::config;
 use crate::failure::{Exit, Failure};
 use crate::install;
@@ -25,7 +29,7 @@ use crate::interrupt;
 use crate::kernel;
 use crate::output::{Destination, deliver, write_failure};
 use crate::plan::Plan;
-use crate::provision;
+use crate::provision::{self, Secrets};
 use crate::shell::Shell;
 use crate::toolchain::Toolchain;
 
@@ -45,21 +49,45 @@ pub struct Built {
     pub fresh: bool,
 }
 
-/// Carries `plan` out. `yes` is the consent to overwrite a block device; without it the user is asked.
-pub fn build(plan: &Plan, yes: bool, data: Data, shell: Shell) -> Result<Built> {
-    let appliance = &plan.appliance;
-    let begin = Instant::now();
-    let epoch = source_date_epoch()?;
-    let folder = appliance.target_directory.join("krazy");
-    make_folder(&folder)?;
-    // Before any work is done for it.
-    let bytes = plan.layout.disk().bytes();
-    let destination = &Destination::open(&plan.output, bytes, yes, shell)?;
+/// Everything an image or an update is made from, installed and fetched; nothing is written yet.
+pub struct Recipe {
+    /// What they hold.
+    pub composition: Composition,
+    /// The appliance's secrets.
+    pub secrets: Secrets,
+    layout: DiskLayout,
+    level: i32,
+    epoch: u64,
+    folder: PathBuf,
+    /// The programs stay as they are until they have been read.
+    _held: File,
+}
 
+impl Recipe {
+    fn options(&self) -> DiskOptions<'_> {
+        DiskOptions { layout: &self.layout, level: self.level, mtime: self.epoch, cache: &self.folder }
+    }
+
+    /// Writes the root file system from the start of `out` on.
+    pub fn write_root<W: Write + Seek>(&self, out: W) -> Result<SquashfsStats> {
+        disk::write_root(out, &self.composition, &self.options())
+    }
+
+    /// Writes the initramfs, and returns `out` at its end.
+    pub fn write_initramfs<W: Write>(&self, out: W) -> Result<W> {
+        disk::write_initramfs(out, &self.composition)
+    }
+}
+
+/// Installs and fetches what `plan` needs.
+pub fn prepare(plan: &Plan, shell: Shell) -> Result<Recipe> {
+    let appliance = &plan.appliance;
+    let epoch = source_date_epoch()?;
+    let folder = folder(plan);
+    make_folder(&folder)?;
     let package = appliance.manifest_path.parent().unwrap_or(Path::new("."));
     let toolchain = Toolchain::ready(appliance.board, package, &folder, shell, appliance.offline)?;
-    // Until the image is written: it is written from the binaries themselves.
-    let _held = install::hold(appliance, shell)?;
+    let held = install::hold(appliance, shell)?;
     let installation = install::install_all(appliance, &toolchain, shell)?;
     config::check_services(appliance, &installation.bins.iter().map(|binary| binary.bin.clone()).collect())?;
     interrupt::check()?;
@@ -70,7 +98,20 @@ pub fn build(plan: &Plan, yes: bool, data: Data, shell: Shell) -> Result<Built> 
 
     let secrets = provision::provision(&appliance.name, &provision::state_dir()?)?;
     let composition = Composition::new(appliance, &installation, &bundle, firmware.as_ref(), &secrets)?;
-    let stamp = Stamp::of(&composition, plan, epoch)?;
+    let (layout, level) = (plan.layout, appliance.compression_level);
+    Ok(Recipe { composition, secrets, layout, level, epoch, folder, _held: held })
+}
+
+/// Carries `plan` out. `yes` is the consent to overwrite a block device; without it the user is asked.
+pub fn build(plan: &Plan, yes: bool, data: Data, shell: Shell) -> Result<Built> {
+    let begin = Instant::now();
+    // Before any work is done for it.
+    let bytes = plan.layout.disk().bytes();
+    make_folder(&folder(plan))?;
+    let destination = &Destination::open(&plan.output, bytes, yes, shell)?;
+    let recipe = prepare(plan, shell)?;
+    let Recipe { composition, secrets, folder, epoch, .. } = &recipe;
+    let stamp = Stamp::of(composition, plan, *epoch)?;
     let stamps = folder.join("stamps");
     let built = |bytes, fresh| Built {
         path: destination.path().to_owned(),
@@ -85,22 +126,21 @@ pub fn build(plan: &Plan, yes: bool, data: Data, shell: Shell) -> Result<Built> 
         return Ok(built(bytes, true));
     }
 
-    let scratch = destination.scratch(&folder)?;
+    let scratch = destination.scratch(folder)?;
     let spinner = shell.spinner("Writing", &destination.path().display().to_string());
-    let options = DiskOptions {
-        layout: &plan.layout,
-        level: appliance.compression_level,
-        mtime: epoch,
-        cache: &folder,
-    };
+    let options = recipe.options();
     let kept = match data {
         Data::New => None,
         Data::Kept => disk::with_same_data(destination.path(), &plan.layout, secrets.disk_signature()),
     };
-    let root = disk::write(scratch.as_file(), &composition, &secrets, kept.as_ref(), &options)
+    let root = disk::write(scratch.as_file(), composition, secrets, kept.as_ref(), &options)
         .map_err(|error| unwritten(error, destination.path()))?;
     spinner.finish_and_clear();
     interrupt::check()?;
+    // The first update of this image's devices need not send what they have.
+    if let Err(error) = bundle::keep_root(scratch.as_file(), plan.layout.root(Slot::A)) {
+        shell.warn(format!("the first push to a device of this image will be a whole one: {error:#}"));
+    }
     let delivered = deliver(scratch.path(), destination, shell)?;
     if !delivered.device {
         stamp.save(&stamps, &delivered.path, data)?;
@@ -139,6 +179,11 @@ fn unwritten(error: anyhow::Error, path: &Path) -> anyhow::Error {
         None if error.is::<Failure>() => error,
         None => error.context(Failure::new(Exit::Image, format!("failed to make `{}`", path.display()))),
     }
+}
+
+/// Where everything of ours is in the target directory.
+fn folder(plan: &Plan) -> PathBuf {
+    plan.appliance.target_directory.join("krazy")
 }
 
 fn make_folder(folder: &Path) -> Result<()> {

@@ -1,5 +1,7 @@
 //! One file per subcommand: its arguments, and an `exec` that calls one operation.
 
+pub mod bundle;
+pub mod confirm;
 pub mod doctor;
 pub mod get;
 pub mod image;
@@ -8,10 +10,13 @@ pub mod kernel;
 pub mod logs;
 pub mod poweroff;
 pub mod ps;
+pub mod push;
 pub mod put;
 pub mod reboot;
+pub mod rollback;
 pub mod run_qemu;
 pub mod status;
+pub mod switch;
 
 use crate::shell::Shell;
 
@@ -28,6 +33,10 @@ pub enum Command {
     Kernel(kernel::Args),
     /// Boots the appliance in QEMU
     RunQemu(run_qemu::Args),
+    /// Updates running devices
+    Push(push::Args),
+    /// Makes a signed update bundle of an appliance
+    Bundle(bundle::Args),
     /// Shows what a device runs, and in what condition it is
     Status(status::Args),
     /// Lists the services of a device
@@ -42,6 +51,12 @@ pub enum Command {
     Reboot(reboot::Args),
     /// Switches a device off
     Poweroff(poweroff::Args),
+    /// Keeps the build a device has on trial
+    Confirm(confirm::Args),
+    /// Goes back to the build in a device's other slot
+    Rollback(rollback::Args),
+    /// Makes a device try what its other slot holds
+    Switch(switch::Args),
 }
 
 impl Command {
@@ -53,6 +68,8 @@ impl Command {
             Command::Doctor(args) => args.exec(shell),
             Command::Kernel(args) => args.exec(shell),
             Command::RunQemu(args) => args.exec(shell),
+            Command::Push(args) => args.exec(shell),
+            Command::Bundle(args) => args.exec(shell),
             Command::Status(args) => args.exec(shell),
             Command::Ps(args) => args.exec(shell),
             Command::Logs(args) => args.exec(shell),
@@ -60,6 +77,9 @@ impl Command {
             Command::Put(args) => args.exec(shell),
             Command::Reboot(args) => args.exec(shell),
             Command::Poweroff(args) => args.exec(shell),
+            Command::Confirm(args) => args.exec(shell),
+            Command::Rollback(args) => args.exec(shell),
+            Command::Switch(args) => args.exec(shell),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::device::status::{API, Service, Slots, Status, span};
+use crate::device::status::{API, FailedTrial, Service, Slots, Status, span};
 use crate::device::{Client, DeviceArgs, DeviceError};
 use crate::shell::{MessageFormat, Shell};
 use krazy_boot::size::Bytes;
@@ -84,6 +84,10 @@ fn report(status: &Status, slots: Option<&Slots>, services: &[Service]) -> Strin
     }
     if let Some(armed) = slots.and_then(|slots| slots.armed) {
         line("next boot", format!("slot {armed}, on trial"));
+    }
+    if let Some(FailedTrial { slot, build_id, reason }) = &status.failed_trial {
+        let build: String = build_id.chars().take(16).collect();
+        line("last trial", format!("slot {slot}, build {build} failed: {reason}"));
     }
     let well = services.iter().filter(|service| service.stable).count();
     if !services.is_empty() {

@@ -91,6 +91,19 @@ impl Client {
         self.call(Method::GET, path, None)
     }
 
+    /// The JSON at `path`, which a device may have to think about for as long as `patience`.
+    pub fn get_patiently<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        patience: Duration,
+    ) -> Result<T, DeviceError> {
+        let bytes = self.run(async {
+            let mut response = self.answer(self.request(Method::GET, path), patience).await?;
+            self.whole(&mut response).await
+        })?;
+        serde_json::from_slice(&bytes).map_err(|error| self.foreign(format!("{path}: {error}")))
+    }
+
     /// A request with a JSON answer. `body` is JSON, too, if it is there.
     pub fn call<T: DeserializeOwned>(
         &self,
@@ -223,10 +236,7 @@ impl Client {
         }
         let bytes = self.whole(&mut response).await?;
         match serde_json::from_slice::<Problem>(&bytes) {
-            Ok(problem) => {
-                let (device, appliance) = (self.device.clone(), self.appliance.clone());
-                Err(DeviceError::Refused { device, appliance, problem: Box::new(problem) })
-            }
+            Ok(problem) => Err(self.refused(problem)),
             Err(_) => Err(self.foreign(format!("status {status}"))),
         }
     }
@@ -269,6 +279,15 @@ impl Client {
 
     fn broken(&self, why: String) -> DeviceError {
         DeviceError::Broken { device: self.device.clone(), why }
+    }
+
+    /// The error for a request that the device does not do.
+    pub fn refused(&self, problem: Problem) -> DeviceError {
+        DeviceError::Refused {
+            device: self.device.clone(),
+            appliance: self.appliance.clone(),
+            problem: Box::new(problem),
+        }
     }
 
     /// The error for an answer that makes no sense.

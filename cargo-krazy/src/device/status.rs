@@ -26,6 +26,7 @@ pub struct Status {
     #[serde(default)]
     pub degraded: Vec<String>,
     pub previous_end: Option<String>,
+    pub failed_trial: Option<FailedTrial>,
     pub memory: Option<Memory>,
     pub data: Option<Space>,
     pub admind: String,
@@ -36,6 +37,18 @@ pub struct Status {
 pub struct Trial {
     /// Seconds until the device goes back.
     pub deadline: u64,
+}
+
+/// A trial that was not confirmed.
+#[derive(Clone, Debug, Deserialize)]
+pub struct FailedTrial {
+    /// The slot that was tried.
+    pub slot: Slot,
+    /// The build in it; empty if that is not known any more.
+    #[serde(default)]
+    pub build_id: String,
+    /// Why it failed, as a sentence without its final stop.
+    pub reason: String,
 }
 
 /// Memory, in bytes.

@@ -22,14 +22,10 @@ use super::unpack::unpack;
 use crate::digest::hex;
 use crate::failure::{Exit, Failure};
 use crate::shell::Shell;
-use crate::user_folder::UserFolder;
+use crate::user_folder;
 
 /// What the names of unfinished bundles begin with.
 pub(super) const UNFINISHED: &str = ".unfinished-";
-
-/// The user's caches.
-const FOLDER: UserFolder =
-    UserFolder { variable: "KRAZY_CACHE_DIR", xdg: "XDG_CACHE_HOME", below_home: ".cache", holds: "kernels" };
 
 /// A folder of kernels.
 #[derive(Clone, Debug)]
@@ -51,7 +47,7 @@ impl KernelCache {
 
     /// The user's cache: `$KRAZY_CACHE_DIR`, else `$XDG_CACHE_HOME/krazy`, else `~/.cache/krazy`.
     pub fn of_user() -> anyhow::Result<Self> {
-        Ok(KernelCache::new(FOLDER.find()?))
+        Ok(KernelCache::new(user_folder::CACHE.find()?))
     }
 
     /// Where it is.

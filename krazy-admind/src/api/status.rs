@@ -6,7 +6,7 @@ use std::sync::Arc;
 use krazy_boot::cmdline::CommandLine;
 use krazy_boot::manifest::{self, Manifest};
 use krazy_boot::slot::Slot;
-use krazy_init::control::{Milestones, Trial};
+use krazy_init::control::{FailedTrial, Milestones, Trial};
 use serde::Serialize;
 
 use crate::api::Admin;
@@ -30,6 +30,8 @@ pub(super) struct Status {
     pub(super) slot: Option<Slot>,
     /// The trial this boot is, if it is one.
     pub(super) trial: Option<Trial>,
+    /// The trial that brought the device back to this slot, if one did.
+    pub(super) failed_trial: Option<FailedTrial>,
     /// Seconds since the kernel started.
     pub(super) uptime: u64,
     /// Whether every required service is stable; unknown without krazy-init.
@@ -59,6 +61,7 @@ pub(super) async fn status(admin: &Arc<Admin>) -> Result<Status, Problem> {
             kernel: boot.kernel,
             slot: boot.slot,
             trial: boot.trial,
+            failed_trial: boot.failed_trial,
             uptime: boot.uptime,
             stable: Some(boot.stable),
             degraded: boot.degraded,
@@ -81,6 +84,7 @@ pub(super) async fn status(admin: &Arc<Admin>) -> Result<Status, Problem> {
                 kernel: uname.release().to_string_lossy().into_owned(),
                 slot,
                 trial: None,
+                failed_trial: None,
                 uptime: rustix::system::sysinfo().uptime.try_into().unwrap_or(0),
                 stable: None,
                 degraded: vec![problem.detail().to_owned()],

@@ -1,0 +1,86 @@
+//! Bundles as files, `NAME-BOARD-VERSION.krazy`: they refer to nothing, so that every device can take them.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use krazy_boot::size::Bytes;
+use krazy_boot::update::bundle::{BundleError, Head};
+use krazy_boot::update::delta::{Decoder, Step};
+
+use super::store::Store;
+use super::travel::Packer;
+use super::{Bundle, Content};
+use crate::failure::{Exit, Failure, chain};
+use crate::interrupt;
+
+/// Writes `bundle` to `path`, which appears complete or not at all. Returns its length.
+pub fn save(bundle: &Bundle, store: &Store, path: &Path) -> Result<Bytes> {
+    let writing = || Failure::new(Exit::Image, format!("failed to write `{}`", path.display()));
+    let shipment = Packer::new(bundle, store.clone()).pack(&[])?;
+    let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder).with_context(writing)?;
+    let mut out = tempfile::Builder::new()
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
+        .tempfile_in(folder)
+        .with_context(writing)?;
+    out.write_all(&shipment.head).with_context(writing)?;
+    for piece in &shipment.streams {
+        interrupt::check()?;
+        let mut stream = &*piece.file;
+        stream.seek(SeekFrom::Start(0)).with_context(writing)?;
+        io::copy(&mut stream, out.as_file_mut()).with_context(writing)?;
+    }
+    out.as_file().sync_all().with_context(writing)?;
+    out.persist(path).with_context(writing)?;
+    Ok(shipment.bytes())
+}
+
+/// Opens the bundle at `path`; its parts go into `store`. Whether the signature is good is for the device to say,
+/// which alone knows the keys it trusts; whether the parts are those that were signed is checked here.
+pub fn open(path: &Path, store: &Store) -> Result<Bundle> {
+    let shown = path.display();
+    let unusable = |why: String| Failure::new(Exit::Image, format!("`{shown}` cannot be pushed: {why}"));
+    let file = File::open(path).map_err(|error| unusable(error.to_string()))?;
+    let mut reader = BufReader::with_capacity(256 << 10, file);
+    let head = Head::read(&mut reader, |_, _| true).map_err(|error: BundleError| unusable(chain(&error)))?;
+    let mut parts = Vec::new();
+    for (part, transport) in head.manifest.parts.iter().zip(&head.transport.parts) {
+        if transport.base.is_some() {
+            return Err(unusable("it is not whole, but made for one device".to_owned()).into());
+        }
+        let content = store.add(part.kind.clone(), |out| {
+            let mut decoder = Decoder::new(part.size, Bytes(0));
+            let mut left = transport.stored.0;
+            let mut buffer = vec![0; 64 << 10];
+            let mut apply = |step: Step<'_>| match step {
+                Step::Data(bytes) => out.write_all(bytes),
+                Step::Zero(len) => io::copy(&mut io::repeat(0).take(len), out).map(drop),
+                Step::Copy { .. } => Err(io::Error::other("there is nothing to copy from")),
+            };
+            while left > 0 {
+                interrupt::check()?;
+                let count = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+                reader
+                    .read_exact(&mut buffer[..count])
+                    .map_err(|error| unusable(format!("the {} ends early: {error}", part.kind)))?;
+                decoder
+                    .feed(&buffer[..count], &mut apply)
+                    .map_err(|error| unusable(format!("{}: {}", part.kind, chain(&error))))?;
+                left -= count as u64;
+            }
+            decoder.finish().map_err(|error| unusable(format!("{}: {error}", part.kind)))?;
+            Ok(())
+        })?;
+        if content.part != *part {
+            return Err(unusable(format!("the {} is not the one that was signed", part.kind)).into());
+        }
+        parts.push(Content { file: Arc::clone(&content.file), ..content });
+    }
+    if !matches!(reader.read(&mut [0]), Ok(0)) {
+        return Err(unusable("something follows its end".to_owned()).into());
+    }
+    Ok(Bundle { manifest: head.manifest, signed: head.signed, parts })
+}

@@ -1,0 +1,180 @@
+//! Parts of slots by their hash: `CACHE/parts/SHA256`, in the user's cache.
+//!
+//! What was put into images and pushed stays here for a while, because a device that runs it can copy from it: then
+//! only the rest has to be sent. Contents are named by their hash and never changed; the least recently used go
+//! when there are too many bytes.
+
+use std::fs::{self, File, FileTimes};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use anyhow::Context;
+use krazy_boot::hex::{Hex, Sha256Hash};
+use krazy_boot::size::Bytes;
+use krazy_boot::update::bundle::{Part, PartKind};
+use sha2::{Digest, Sha256};
+
+use super::Content;
+use crate::user_folder;
+
+/// Room for parts; some twenty kernels and roots of appliances of usual size.
+const LIMIT: Bytes = Bytes::gib(1);
+
+/// The folder of parts.
+#[derive(Clone, Debug)]
+pub struct Store {
+    folder: PathBuf,
+    limit: Bytes,
+}
+
+impl Store {
+    /// The user's.
+    pub fn of_user() -> anyhow::Result<Self> {
+        Store::in_folder(&user_folder::CACHE.find()?, LIMIT)
+    }
+
+    /// The one in the caches' folder `cache`, with room for `limit`.
+    pub fn in_folder(cache: &Path, limit: Bytes) -> anyhow::Result<Self> {
+        let folder = cache.join("parts");
+        fs::create_dir_all(&folder)
+            .with_context(|| format!("failed to make the folder {}", folder.display()))?;
+        Ok(Store { folder, limit })
+    }
+
+    /// Keeps what `fill` writes as a part of this kind.
+    pub fn add(
+        &self,
+        kind: PartKind,
+        fill: impl FnOnce(&mut File) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Content> {
+        let writing = || format!("failed to write to {}", self.folder.display());
+        let mut scratch = tempfile::NamedTempFile::new_in(&self.folder).with_context(writing)?;
+        fill(scratch.as_file_mut())?;
+        let mut reader = File::open(scratch.path()).with_context(writing)?;
+        let (sha256, size) = hash(&mut reader).with_context(writing)?;
+        let path = self.folder.join(sha256.to_string());
+        let file = scratch.persist(&path).with_context(writing)?;
+        self.prune(&path).with_context(writing)?;
+        // Opened for reading only: nobody changes it any more.
+        drop(file);
+        Ok(Content { part: Part { kind, size, sha256 }, file: Arc::new(reader), path })
+    }
+
+    /// The same for a file that is there already.
+    pub fn add_file(&self, kind: PartKind, path: &Path) -> anyhow::Result<Content> {
+        let reading = || format!("failed to read {}", path.display());
+        self.add(kind, |out| {
+            let mut file = File::open(path).with_context(reading)?;
+            // A reflink where the file system can, else a copy within the kernel.
+            io::copy(&mut file, out).with_context(reading)?;
+            Ok(())
+        })
+    }
+
+    /// What has this hash and length, if it is still there and intact. Counts as use.
+    pub fn find(&self, sha256: &Sha256Hash, size: Bytes) -> Option<File> {
+        let path = self.folder.join(sha256.to_string());
+        let file = File::open(&path).ok()?;
+        let (found, len) = hash(&mut &file).ok()?;
+        if found != *sha256 || len != size {
+            // Damaged by a full disk or by hand: it is of no use to anyone.
+            let _gone = fs::remove_file(&path);
+            return None;
+        }
+        let now = FileTimes::new().set_modified(SystemTime::now());
+        // Someone else's cache stays in the order it has.
+        let _unordered = File::options().write(true).open(&path).and_then(|file| file.set_times(now));
+        Some(file)
+    }
+
+    /// Removes the least recently used until the rest fits; never `kept`.
+    fn prune(&self, kept: &Path) -> io::Result<()> {
+        let mut parts = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            // Another run may remove it meanwhile; unfinished ones belong to other runs.
+            let Ok(metadata) = entry.metadata() else { continue };
+            if crate::digest::is_sha256(&entry.file_name().to_string_lossy()) {
+                parts.push((metadata.modified()?, metadata.len(), entry.path()));
+            }
+        }
+        parts.sort();
+        let mut total: u64 = parts.iter().map(|(_, len, _)| len).sum();
+        for (_, len, path) in parts {
+            if total <= self.limit.0 {
+                break;
+            }
+            if path != kept {
+                fs::remove_file(&path).or_else(|error| match error.kind() {
+                    io::ErrorKind::NotFound => Ok(()),
+                    _ => Err(error),
+                })?;
+                total -= len;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// SHA-256 and length of the rest of `reader`.
+fn hash(reader: &mut impl Read) -> io::Result<(Sha256Hash, Bytes)> {
+    let mut hasher = Hasher(Sha256::new());
+    let len = io::copy(reader, &mut hasher)?;
+    Ok((Hex(hasher.0.finalize().into()), Bytes(len)))
+}
+
+struct Hasher(Sha256);
+
+impl Write for Hasher {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn add(store: &Store, bytes: &[u8]) -> Content {
+        store.add(PartKind::Root, |out| Ok(out.write_all(bytes)?)).unwrap()
+    }
+
+    #[test]
+    fn parts_are_found_by_their_hash_while_they_are_intact() {
+        let cache = tempfile::tempdir().unwrap();
+        let store = Store::in_folder(cache.path(), Bytes::mib(1)).unwrap();
+        let part = add(&store, b"abc").part;
+        assert!(part.sha256.to_string().starts_with("ba7816bf8f01cfea"), "{part:?}");
+        assert_eq!(part.size, Bytes(3));
+        assert!(store.find(&part.sha256, part.size).is_some());
+        assert!(store.find(&Hex([7; 32]), part.size).is_none());
+        fs::write(cache.path().join("parts").join(part.sha256.to_string()), "abd").unwrap();
+        assert!(store.find(&part.sha256, part.size).is_none());
+        assert_eq!(fs::read_dir(cache.path().join("parts")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn the_least_recently_used_goes_and_the_newest_stays() {
+        let cache = tempfile::tempdir().unwrap();
+        let store = Store::in_folder(cache.path(), Bytes(8)).unwrap();
+        let parts: Vec<_> = [[1; 4], [2; 4]].iter().map(|bytes| add(&store, bytes).part).collect();
+        let old = SystemTime::UNIX_EPOCH;
+        for part in &parts {
+            let path = cache.path().join("parts").join(part.sha256.to_string());
+            File::options().write(true).open(path).unwrap().set_modified(old).unwrap();
+        }
+        store.find(&parts[0].sha256, parts[0].size).unwrap();
+        let big = add(&store, &[3; 6]).part;
+        let there = |part: &Part| store.find(&part.sha256, part.size).is_some();
+        assert_eq!((there(&parts[0]), there(&parts[1]), there(&big)), (false, false, true));
+        let huge = add(&store, &[4; 20]).part;
+        assert!(there(&huge) && !there(&big));
+    }
+}

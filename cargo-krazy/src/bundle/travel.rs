@@ -1,0 +1,104 @@
+//! How a bundle travels to one device: whole, or as what differs from what that device runs.
+//!
+//! Streams are made once for all devices that run the same: a fleet costs one encoding.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::BufWriter;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result};
+use krazy_boot::hex::Sha256Hash;
+use krazy_boot::size::Bytes;
+use krazy_boot::update::bundle::{Head, Part, PartTransport, Transport};
+use krazy_boot::update::delta;
+
+use super::store::Store;
+use super::{Bundle, Content, make};
+use crate::device::upload::Piece;
+
+/// zstd level of streams. Roots and kernels are compressed already; the first level finds what there is.
+const LEVEL: i32 = 1;
+
+/// A bundle ready for one device.
+#[derive(Clone, Debug)]
+pub struct Shipment {
+    /// Everything before the streams.
+    pub head: Vec<u8>,
+    /// The streams, back to back.
+    pub streams: Vec<Piece>,
+    /// Bytes that the device copies from what it runs.
+    pub copied: Bytes,
+}
+
+impl Shipment {
+    /// Bytes of the streams together.
+    pub fn total(&self) -> Bytes {
+        Bytes(self.streams.iter().map(|piece| piece.len).sum())
+    }
+
+    /// Bytes that go over the line.
+    pub fn bytes(&self) -> Bytes {
+        Bytes(self.head.len() as u64 + self.total().0)
+    }
+}
+
+/// A bundle and the streams that were made of it so far.
+pub struct Packer<'a> {
+    bundle: &'a Bundle,
+    store: Store,
+    made: Mutex<HashMap<(Sha256Hash, Option<Sha256Hash>), Stream>>,
+}
+
+#[derive(Clone)]
+struct Stream {
+    file: Arc<File>,
+    stored: Bytes,
+    copied: Bytes,
+}
+
+impl<'a> Packer<'a> {
+    /// Makes streams of `bundle`, with `store` to find what devices run.
+    pub fn new(bundle: &'a Bundle, store: Store) -> Self {
+        Packer { bundle, store, made: Mutex::default() }
+    }
+
+    /// What is sent to a device whose running slot has the parts `running`.
+    pub fn pack(&self, running: &[Part]) -> Result<Shipment> {
+        let (mut streams, mut transports, mut copied) = (Vec::new(), Vec::new(), Bytes(0));
+        for content in &self.bundle.parts {
+            let base = running.iter().find(|part| part.kind == content.part.kind);
+            let (stream, base) = self.stream(content, base)?;
+            copied.0 += stream.copied.0;
+            transports.push(PartTransport { stored: stream.stored, base });
+            streams.push(Piece { file: stream.file, start: 0, len: stream.stored.0 });
+        }
+        let head = Head::to_bytes(&self.bundle.signed, &Transport { parts: transports })?;
+        Ok(Shipment { head, streams, copied })
+    }
+
+    /// The stream of `content`, and the base it refers to.
+    fn stream(&self, content: &Content, running: Option<&Part>) -> Result<(Stream, Option<Sha256Hash>)> {
+        // Held while a stream is made: others that want the same wait for it instead of making it again.
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (content.part.sha256, running.map(|part| part.sha256));
+        if let Some(stream) = made.get(&key) {
+            let base = key.1.filter(|_| stream.copied > Bytes(0));
+            return Ok((stream.clone(), base));
+        }
+        let base = match running {
+            Some(part) if part.sha256 == content.part.sha256 => Some(Arc::clone(&content.file)),
+            Some(part) => self.store.find(&part.sha256, part.size).map(Arc::new),
+            None => None,
+        };
+        let reading = || format!("failed to read {}", content.path.display());
+        let new = make::read(&content.file).with_context(reading)?;
+        let base = base.map_or(Ok(Vec::new()), |file| make::read(&file)).with_context(reading)?;
+        let file = tempfile::tempfile().context("failed to make a temporary file")?;
+        let encoded = delta::encode(&new, &base, LEVEL, BufWriter::with_capacity(1 << 20, &file))?;
+        let stream = Stream { file: Arc::new(file), stored: encoded.stored, copied: encoded.copied };
+        made.insert(key, stream.clone());
+        let base = key.1.filter(|_| stream.copied > Bytes(0));
+        Ok((stream, base))
+    }
+}
