@@ -6,7 +6,7 @@
 mod disk;
 #[cfg(target_os = "linux")]
 mod flash;
-mod sparse;
+pub(crate) mod sparse;
 
 use std::fs::{self, File};
 use std::io::{self, IsTerminal};

@@ -1,14 +1,14 @@
 //! The virtual machine, and QEMU's command line for it. Nothing here starts anything.
 
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use krazy_boot::size::Bytes;
 
 use super::accelerator::Accelerator;
+use super::pi;
 use super::publish::Publish;
 use crate::board::Board;
-use crate::failure::{Exit, Failure};
 
 /// A virtual machine around a disk image.
 #[derive(Clone, Debug)]
@@ -33,19 +33,13 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// QEMU's arguments, the program's name not included.
+    /// QEMU's arguments for a PC, the program's name not included.
     ///
     /// The firmware finds the disk as on hardware; kernel and command line come from the image, never from here.
-    pub fn command_line(&self, accelerator: Accelerator) -> Result<Vec<OsString>, Failure> {
+    pub fn command_line(&self, accelerator: Accelerator) -> Vec<OsString> {
         let mut line = CommandLine::default();
-        let machine = match self.board.name {
-            // Without graphics SeaBIOS, and with it the boot sector, speaks on the serial line.
-            "x86_64" => "pc,graphics=off,usb=off",
-            other => {
-                return Err(Failure::new(Exit::Usage, format!("QEMU does not emulate the board `{other}`")));
-            }
-        };
-        line.option("-machine", machine);
+        // Without graphics SeaBIOS, and with it the boot sector, speaks on the serial line.
+        line.option("-machine", "pc,graphics=off,usb=off");
         match accelerator {
             Accelerator::Kvm => line.option("-accel", "kvm").option("-cpu", "host"),
             // QEMU 7.2 now and then leaves wrong flags behind cmpxchg16b; about one boot in ten of Linux 6.12
@@ -54,22 +48,51 @@ impl Machine {
         };
         line.option("-smp", self.cpus.to_string());
         line.option("-m", format!("{}", self.memory.0.div_ceil(Bytes::mib(1).0)));
-        line.option("-name", "cargo-krazy").flag("-nodefaults").flag("-no-user-config");
-        line.option("-display", "none").option("-vga", "none");
-        // One stream for the guest's console and QEMU's monitor, told apart by Ctrl-A. Signals stay ours.
-        line.option("-chardev", "stdio,id=console,mux=on,signal=off");
-        line.option("-serial", "chardev:console").option("-mon", "chardev=console,mode=readline");
+        line.plain();
+        line.option("-serial", "chardev:console");
         line.option("-drive", self.drive()).option("-device", "virtio-blk-pci,drive=disk,bootindex=0");
+        // No option ROM: a PXE loader would only delay the boot.
+        line.option("-netdev", self.network()).option("-device", "virtio-net-pci,netdev=net,romfile=");
+        line.option("-device", "virtio-rng-pci").option("-device", "i6300esb");
+        line.0.extend(self.extra.iter().cloned());
+        line.0
+    }
+
+    /// QEMU's arguments for a Raspberry Pi with `card` in its slot, after its firmware has `loaded` what the card says.
+    /// Memory and processors are those of the machine. QEMU ends at a reset, and says so to `watch`.
+    pub(super) fn pi_command_line(
+        &self,
+        card: &Path,
+        loaded: &pi::Loaded,
+        watch: &pi::ResetWatch,
+    ) -> Vec<OsString> {
+        let mut line = CommandLine::default();
+        line.option("-machine", pi::MACHINE).option("-accel", "tcg").flag("-no-reboot");
+        line.option("-qmp", watch.argument());
+        line.plain();
+        // The first serial line is the Bluetooth chip's, the second is on the pins.
+        line.option("-serial", "null").option("-serial", "chardev:console");
+        line.option("-kernel", &loaded.kernel).option("-dtb", &loaded.dtb);
+        if let Some(initramfs) = &loaded.initramfs {
+            line.option("-initrd", initramfs);
+        }
+        line.option("-append", &loaded.cmdline);
+        let mut drive = OsString::from("if=sd,format=raw,discard=unmap,detect-zeroes=unmap,file=");
+        drive.push(escaped(card.as_os_str()));
+        line.option("-drive", drive);
+        line.option("-netdev", self.network()).option("-device", "usb-net,netdev=net");
+        line.0.extend(self.extra.iter().cloned());
+        line.0
+    }
+
+    /// The network and its forwarded ports.
+    fn network(&self) -> String {
         let mut network = "user,id=net".to_owned();
         for publish in &self.publish {
             network.push_str(",hostfwd=");
             network.push_str(&publish.hostfwd());
         }
-        // No option ROM: a PXE loader would only delay the boot.
-        line.option("-netdev", network).option("-device", "virtio-net-pci,netdev=net,romfile=");
-        line.option("-device", "virtio-rng-pci").option("-device", "i6300esb");
-        line.0.extend(self.extra.iter().cloned());
-        Ok(line.0)
+        network
     }
 
     /// The disk. Zeroed and discarded blocks become holes, so that the image stays sparse.
@@ -101,6 +124,15 @@ fn escaped(value: &OsStr) -> OsString {
 struct CommandLine(Vec<OsString>);
 
 impl CommandLine {
+    /// Nothing that was not asked for, and a terminal.
+    fn plain(&mut self) {
+        self.option("-name", "cargo-krazy").flag("-nodefaults").flag("-no-user-config");
+        self.option("-display", "none").option("-vga", "none");
+        // One stream for the guest's console and QEMU's monitor, told apart by Ctrl-A. Signals stay ours.
+        self.option("-chardev", "stdio,id=console,mux=on,signal=off");
+        self.option("-mon", "chardev=console,mode=readline");
+    }
+
     fn flag(&mut self, name: &str) -> &mut Self {
         self.0.push(name.into());
         self
@@ -131,7 +163,7 @@ mod tests {
     }
 
     fn line(machine: &Machine, accelerator: Accelerator) -> String {
-        let line = machine.command_line(accelerator).unwrap();
+        let line = machine.command_line(accelerator);
         line.iter().map(|argument| argument.to_str().unwrap()).collect::<Vec<_>>().join(" ")
     }
 

@@ -7,6 +7,7 @@
 mod accelerator;
 mod end;
 mod machine;
+mod pi;
 mod pipes;
 mod process;
 mod publish;
@@ -27,6 +28,7 @@ pub use self::process::install_hint;
 pub use self::publish::{Protocol, Publish};
 use self::session::Session;
 use self::terminal::RawTerminal;
+use crate::board::Boot;
 use crate::device::hosts::{self, Address, Host};
 use crate::device::machines::{self, Registration};
 use crate::failure::{Exit, Failure};
@@ -97,24 +99,60 @@ pub fn run(
     };
     let terminal = RawTerminal::enter()?;
     let mut session = Session::new(watch, interrupted, &mut *output, terminal.is_some());
-    let mut accelerator = accelerate.first(machine.board);
-    let end = loop {
-        let patience =
-            (accelerate == Accelerate::Auto && accelerator == Accelerator::Kvm).then_some(SIGN_OF_LIFE);
-        let arguments = machine.command_line(accelerator)?;
-        let end = session.run(machine.board.qemu, &arguments, patience, shell)?;
-        if patience.is_some() && end.accelerator_failed() {
-            shell.note(format!("KVM does not work here ({}); emulating instead", end.cause()));
-            accelerator = Accelerator::Tcg;
-            continue;
-        }
-        break end;
+    let (end, accelerator) = match machine.board.boot {
+        Boot::Bios => boot_pc(&machine, accelerate, &mut session, shell)?,
+        Boot::RaspberryPi { .. } => (boot_pi(&machine, accelerate, &mut session, shell)?, Accelerator::Tcg),
     };
     drop(session);
     drop(terminal);
     let outcome = judge(end, watch)?;
     shell.message(&Finished { reason: "qemu-finished", outcome, accelerator })?;
     Ok(outcome)
+}
+
+/// A PC, under KVM if that works. It restarts by itself.
+fn boot_pc(
+    machine: &Machine,
+    accelerate: Accelerate,
+    session: &mut Session<'_>,
+    shell: Shell,
+) -> Result<(End, Accelerator)> {
+    let mut accelerator = accelerate.first(machine.board);
+    loop {
+        let patience =
+            (accelerate == Accelerate::Auto && accelerator == Accelerator::Kvm).then_some(SIGN_OF_LIFE);
+        let end = session.run(machine.board.qemu, &machine.command_line(accelerator), patience, shell)?;
+        if patience.is_some() && end.accelerator_failed() {
+            shell.note(format!("KVM does not work here ({}); emulating instead", end.cause()));
+            accelerator = Accelerator::Tcg;
+            continue;
+        }
+        return Ok((end, accelerator));
+    }
+}
+
+/// A Raspberry Pi, started anew after every reset, as its firmware would.
+fn boot_pi(
+    machine: &Machine,
+    accelerate: Accelerate,
+    session: &mut Session<'_>,
+    shell: Shell,
+) -> Result<End> {
+    if accelerate == Accelerate::Kvm {
+        let failure = Failure::new(Exit::Usage, "QEMU only emulates a Raspberry Pi");
+        return Err(failure.help("leave `--accel kvm` out").into());
+    }
+    let card = pi::Card::of(&machine.image, machine.snapshot, shell)?;
+    loop {
+        let loaded = pi::load(card.path())?;
+        let watch = pi::ResetWatch::new()?;
+        let arguments = machine.pi_command_line(card.path(), &loaded, &watch);
+        let end = session.run(machine.board.qemu, &arguments, None, shell)?;
+        if !watch.was_reset() || !matches!(end, End::Exited { code: Some(0), .. }) {
+            return Ok(end);
+        }
+        shell.verbose("Restarting", "the firmware reads config.txt again");
+    }
 }
 
 /// Gives the machine a name as long as the result lives, if it is an appliance that can be managed.

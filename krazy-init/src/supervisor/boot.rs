@@ -31,6 +31,8 @@ pub struct Machine {
     pub hostname: String,
     /// How long a trial boot may take; `krazy.trial=SECONDS` on the command line.
     pub trial_limit: Option<Duration>,
+    /// Whether the hardware watchdog is used.
+    pub use_watchdog: bool,
     /// Whether only what matters is to be said.
     pub quiet: bool,
     /// Module parameters of the command line.
@@ -41,6 +43,9 @@ pub struct Machine {
 
 /// Another limit for trials, in seconds since the kernel's start.
 const TRIAL_PARAMETER: &str = "krazy.trial";
+
+/// `krazy.watchdog=off` leaves the hardware watchdog alone, for machines whose watchdog does not work.
+const WATCHDOG_PARAMETER: &str = "krazy.watchdog";
 
 /// Where `/data` may name the machine.
 const HOSTNAME: &str = "hostname";
@@ -71,6 +76,7 @@ pub fn start(console: &mut Console) -> Machine {
     let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
     let parsed = CommandLine::parse(&line).ok();
     let quiet = parsed.as_ref().is_some_and(|line| line.has("quiet"));
+    let use_watchdog = parsed.as_ref().is_none_or(|line| line.get(WATCHDOG_PARAMETER) != Some("off"));
     let trial_limit = parsed.as_ref().and_then(|line| line.get(TRIAL_PARAMETER)?.parse().ok());
     let slot = parsed.as_ref().and_then(CommandLine::slot);
     if let Err(error) = power::take_ctrl_alt_del() {
@@ -121,6 +127,7 @@ pub fn start(console: &mut Console) -> Machine {
         data,
         hostname,
         trial_limit: trial_limit.map(Duration::from_secs),
+        use_watchdog,
         quiet,
         parameters,
         degraded,

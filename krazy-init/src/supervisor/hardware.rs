@@ -113,7 +113,7 @@ impl Runtime {
     }
 
     pub(super) fn arm_watchdog(&mut self) {
-        if self.watchdog.is_none() {
+        if self.watchdog.is_none() && self.machine.use_watchdog {
             match Watchdog::arm() {
                 Ok(watchdog) => self.watchdog = watchdog,
                 Err(error) => self.degrade(format!("the watchdog cannot be armed: {error}")),

@@ -1,0 +1,156 @@
+//! The part of a Raspberry Pi's firmware: QEMU has the machine but not what starts it, so this program reads
+//! `config.txt` from the image's own FAT and hands QEMU the files it names. After a reset it does so again.
+//!
+//! | module | does |
+//! |---|---|
+//! | `config` | reads `config.txt` as the firmware would |
+//! | `reset` | tells a guest that restarts from one that powers off |
+//!
+//! Not played: `tryboot.txt` (nothing of ours arms it), overlays and `dtparam` (QEMU's machine has no pins to speak
+//! of), and the files of the firmware itself, which are only looked for.
+
+mod config;
+mod reset;
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use krazy_boot::boot_fat::{BootFat, FatError};
+use krazy_boot::config_txt;
+use krazy_boot::mbr::Mbr;
+use krazy_boot::size::{Bytes, SECTOR_SIZE};
+use tempfile::{NamedTempFile, TempDir};
+
+use self::config::Config;
+pub(super) use self::reset::ResetWatch;
+use crate::failure::{Exit, Failure};
+use crate::output::sparse;
+use crate::shell::Shell;
+
+/// QEMU's name of the machine.
+pub(super) const MACHINE: &str = "raspi3b";
+/// The filters of `config.txt` that are true for it.
+const FILTERS: [&str; 2] = ["all", "pi3"];
+/// The device tree the firmware chooses for it under `upstream_kernel=1`.
+const DTB: &str = "bcm2837-rpi-3-b.dtb";
+/// Its memory, which cannot be chosen.
+const MEMORY: Bytes = Bytes::gib(1);
+
+/// Added to the command line, for the emulator only: QEMU takes the start of the watchdog for a request to reset.
+const PARAMETER: &str = "krazy.watchdog=off";
+
+/// The most that is read of a file of a kind.
+const MAX_FILE: Bytes = MEMORY;
+
+/// What the firmware has loaded.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    /// The kernel.
+    pub kernel: PathBuf,
+    /// The device tree.
+    pub dtb: PathBuf,
+    /// The initramfs, if the configuration has one.
+    pub initramfs: Option<PathBuf>,
+    /// The kernel's command line.
+    pub cmdline: String,
+    /// Where the files are, as long as they are needed.
+    _folder: TempDir,
+}
+
+/// Reads the card as the firmware would after a reset.
+pub(super) fn load(card: &Path) -> Result<Loaded> {
+    let mut disk =
+        File::open(card).with_context(|| format!("failed to open the image {}", card.display()))?;
+    let mut sector = [0; SECTOR_SIZE as usize];
+    disk.read_exact(&mut sector).with_context(|| format!("failed to read the image {}", card.display()))?;
+    let would_not_start = |why: String| {
+        Failure::new(Exit::Failed, format!("a Raspberry Pi would not start from {}: {why}", card.display()))
+            .help("`cargo krazy inspect` tells what is on it; `--target aarch64-rpi` makes an image for it")
+    };
+    let extent = Mbr::decode(&sector).map_err(|error| would_not_start(error.to_string()))?.layout.boot;
+    let mut fat = BootFat::open(disk, extent.start.bytes(), extent)
+        .map_err(|error| would_not_start(error.to_string()))?;
+    load_from(&mut fat).map_err(|error| match error.downcast_ref::<FatError>() {
+        Some(fat) => would_not_start(fat.to_string()).into(),
+        None => error,
+    })
+}
+
+fn load_from<R: Read + std::io::Seek>(fat: &mut BootFat<R>) -> Result<Loaded> {
+    for name in ["bootcode.bin", "start.elf", "fixup.dat"] {
+        fat.find(name)?;
+    }
+    let config = Config::read(config_txt::FILE, &FILTERS, &mut |name| {
+        let file = fat.find(name)?;
+        fat.read(&file, Bytes::kib(64))
+    })?;
+    let kernel = config.get("kernel").unwrap_or("kernel8.img");
+    // A prefix that does not lead to a kernel and a device tree is ignored, as the firmware's documentation says.
+    let prefix = config.get("os_prefix").unwrap_or_default();
+    let leads = [kernel, DTB].iter().all(|name| fat.find(&format!("{prefix}{name}")).is_ok());
+    let prefix = if leads { prefix } else { "" };
+
+    let folder = tempfile::tempdir().context("failed to make a folder for the kernel")?;
+    let mut extract = |name: &str| -> Result<PathBuf> {
+        let file = fat.find(&format!("{prefix}{name}"))?;
+        let content = fat.read(&file, MAX_FILE)?;
+        let path = folder.path().join(name.replace('/', "-"));
+        std::fs::write(&path, content).with_context(|| format!("failed to write {}", path.display()))?;
+        Ok(path)
+    };
+    let cmdline = extract(config.get("cmdline").unwrap_or("cmdline.txt"))?;
+    let cmdline = format!("{} {PARAMETER}", String::from_utf8_lossy(&std::fs::read(cmdline)?).trim());
+    Ok(Loaded {
+        kernel: extract(kernel)?,
+        dtb: extract(DTB)?,
+        initramfs: config.initramfs().map(extract).transpose()?,
+        cmdline,
+        _folder: folder,
+    })
+}
+
+/// The card in the machine's slot: the image, or a copy of it.
+#[derive(Debug)]
+pub(super) enum Card {
+    /// The image itself; what the guest writes stays.
+    Image(PathBuf),
+    /// A copy that is forgotten.
+    Copy(NamedTempFile),
+}
+
+impl Card {
+    /// A card with the content of `image`. QEMU's card reader wants a power of two of bytes, so that an image of
+    /// another size is copied and padded.
+    pub fn of(image: &Path, snapshot: bool, shell: Shell) -> Result<Self> {
+        let len =
+            std::fs::metadata(image).with_context(|| format!("failed to look at {}", image.display()))?.len();
+        if len.is_power_of_two() && !snapshot {
+            return Ok(Card::Image(image.to_owned()));
+        }
+        if !snapshot {
+            shell.note(format!(
+                "an emulated card has a power of two of bytes, {} has {}: booting a copy, whose changes are forgotten",
+                image.display(),
+                Bytes(len)
+            ));
+        }
+        let copy = || -> std::io::Result<NamedTempFile> {
+            let mut copy = NamedTempFile::new()?;
+            sparse::copy(&File::open(image)?, copy.as_file())?;
+            copy.as_file().set_len(len.next_power_of_two())?;
+            copy.flush()?;
+            Ok(copy)
+        };
+        Ok(Card::Copy(copy().with_context(|| format!("failed to copy {}", image.display()))?))
+    }
+
+    /// The file QEMU opens.
+    pub fn path(&self) -> &Path {
+        match self {
+            Card::Image(path) => path,
+            Card::Copy(file) => file.path(),
+        }
+    }
+}

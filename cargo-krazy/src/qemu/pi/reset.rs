@@ -1,0 +1,92 @@
+//! Whether a guest asked to be restarted. Source: QEMU's QMP reference, the event `SHUTDOWN`.
+//!
+//! With `-no-reboot` QEMU ends in both cases with the same exit code, but says why on its control connection. That
+//! is a socket in a folder of our own, which QEMU connects to.
+
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::thread::JoinHandle;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Bytes of QEMU's messages that are read at most; a run has a few hundred.
+const MAX_TALK: u64 = 16 << 20;
+
+/// A control connection to a QEMU that is about to start.
+pub struct ResetWatch {
+    path: PathBuf,
+    listener: JoinHandle<bool>,
+    _folder: TempDir,
+}
+
+impl ResetWatch {
+    /// Waits for QEMU to connect, in the background.
+    pub fn new() -> Result<Self> {
+        let folder = tempfile::tempdir().context("failed to make a folder for a socket")?;
+        let path = folder.path().join("qmp");
+        let listener = UnixListener::bind(&path).context("failed to listen for QEMU")?;
+        let listener =
+            std::thread::spawn(move || listener.accept().is_ok_and(|(stream, _)| asked_for_reset(stream)));
+        Ok(ResetWatch { path, listener, _folder: folder })
+    }
+
+    /// What to give QEMU behind `-qmp`.
+    pub fn argument(&self) -> OsString {
+        let mut argument = OsString::from("unix:");
+        argument.push(&self.path);
+        argument
+    }
+
+    /// Whether the QEMU that has just ended did so because its guest asked for a reset.
+    pub fn was_reset(self) -> bool {
+        // A QEMU that never connected leaves the listener waiting; this connection ends at once.
+        drop(UnixStream::connect(&self.path));
+        self.listener.join().unwrap_or(false)
+    }
+}
+
+/// Follows QEMU's events to the end.
+fn asked_for_reset(stream: UnixStream) -> bool {
+    let Ok(mut writer) = stream.try_clone() else { return false };
+    let mut reset = false;
+    for line in BufReader::new(stream.take(MAX_TALK)).lines() {
+        let Ok(line) = line else { break };
+        let Ok(message) = serde_json::from_str::<Value>(&line) else { continue };
+        if message.get("QMP").is_some() && writeln!(writer, r#"{{"execute":"qmp_capabilities"}}"#).is_err() {
+            break;
+        }
+        reset |= message["event"] == "SHUTDOWN" && message["data"]["reason"] == "guest-reset";
+    }
+    reset
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a QEMU says that ends for `reason`.
+    fn talk(reason: &str) -> bool {
+        let watch = ResetWatch::new().unwrap();
+        let mut qemu = UnixStream::connect(&watch.path).unwrap();
+        writeln!(qemu, r#"{{"QMP": {{"version": {{}}}}}}"#).unwrap();
+        let mut answer = String::new();
+        BufReader::new(qemu.try_clone().unwrap()).read_line(&mut answer).unwrap();
+        assert_eq!(answer, "{\"execute\":\"qmp_capabilities\"}\n");
+        writeln!(qemu, r#"{{"return": {{}}}}"#).unwrap();
+        writeln!(qemu, r#"{{"event": "SHUTDOWN", "data": {{"guest": true, "reason": "{reason}"}}}}"#)
+            .unwrap();
+        drop(qemu);
+        watch.was_reset()
+    }
+
+    #[test]
+    fn a_reset_is_told_from_a_power_off() {
+        assert!(talk("guest-reset"));
+        assert!(!talk("guest-shutdown"));
+        assert!(!ResetWatch::new().unwrap().was_reset(), "nobody connected");
+    }
+}
