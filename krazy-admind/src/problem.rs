@@ -61,6 +61,8 @@ pub enum Kind {
     ReadOnly,
     /// The client was too slow.
     Timeout,
+    /// The running system uses it.
+    InUse,
     /// The body is longer than expected.
     BodyTooLarge,
     /// The device failed.
@@ -71,7 +73,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind but [`Kind::Update`].
-    const PLAIN: [Kind; 24] = [
+    const PLAIN: [Kind; 25] = [
         Kind::Unauthorized,
         Kind::TooManyAttempts,
         Kind::Forbidden,
@@ -94,6 +96,7 @@ impl Kind {
         Kind::DiskFull,
         Kind::ReadOnly,
         Kind::Timeout,
+        Kind::InUse,
         Kind::BodyTooLarge,
         Kind::Internal,
     ];
@@ -136,6 +139,7 @@ impl Kind {
             Kind::DiskFull => (StatusCode::INSUFFICIENT_STORAGE, "disk-full", "The file system is full"),
             Kind::ReadOnly => (StatusCode::CONFLICT, "read-only", "The file system is read-only"),
             Kind::Timeout => (StatusCode::REQUEST_TIMEOUT, "timeout", "The client was too slow"),
+            Kind::InUse => (StatusCode::CONFLICT, "in-use", "The running system uses it"),
             Kind::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "The body is too long"),
             Kind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "The device failed"),
             Kind::Update(refusal) => (update_status(refusal), refusal.slug(), refusal.title()),

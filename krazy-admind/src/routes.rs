@@ -51,6 +51,8 @@ pub enum Operation {
     ListDirectory,
     MakeDirectory,
     RemoveDirectory,
+    FlashDisk,
+    FlashPartition,
     Metrics,
     Tokens,
     PutToken,
@@ -142,6 +144,12 @@ const FORCE: Parameter = Parameter {
     schema: "boolean",
     required: false,
     description: "`true` takes what runs already, failed before, or is another appliance's",
+};
+const FORCE_FLASH: Parameter = Parameter {
+    name: "force",
+    schema: "boolean",
+    required: false,
+    description: "`true` writes what the running system uses, too",
 };
 const REPLACE: Parameter = Parameter {
     name: "replace",
@@ -381,6 +389,26 @@ pub static ROUTES: &[Route] = &{
             RemoveDirectory,
             "Remove a directory below /data",
             &[RECURSIVE],
+            204,
+            NONE,
+        ),
+        route(
+            PUT,
+            "/api/v1/disk",
+            Admin,
+            FlashDisk,
+            "Write the whole disk by hand; what is written is read back",
+            &[FORCE_FLASH],
+            204,
+            NONE,
+        ),
+        route(
+            PUT,
+            "/api/v1/partitions/{number}",
+            Admin,
+            FlashPartition,
+            "Write a partition, 1 to 4, by hand; what is written is read back",
+            &[FORCE_FLASH],
             204,
             NONE,
         ),

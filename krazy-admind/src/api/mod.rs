@@ -1,6 +1,7 @@
 //! What the operations do.
 
 mod files;
+mod flash;
 mod logs;
 mod metrics;
 mod openapi;
@@ -151,6 +152,8 @@ async fn operate(
             let files::RemoveQuery { recursive } = query(&call.query)?;
             files::remove_directory(files::place(admin, identity, found)?, recursive).await
         }
+        Operation::FlashDisk => flash::flash(admin, None, call).await,
+        Operation::FlashPartition => flash::flash(admin, Some(found.get("number")?), call).await,
         Operation::Metrics => metrics::metrics(admin).await,
         Operation::Tokens => tokens::list(admin).await,
         Operation::PutToken => tokens::put(admin, identity, found.get("name")?, call).await,

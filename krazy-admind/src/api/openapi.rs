@@ -87,9 +87,11 @@ fn operation(route: &Route) -> Value {
         },
     });
     let body = match route.operation {
-        Operation::WriteFile | Operation::BeginUpdate | Operation::SendUpdate => {
-            Some("application/octet-stream")
-        }
+        Operation::WriteFile
+        | Operation::FlashDisk
+        | Operation::FlashPartition
+        | Operation::BeginUpdate
+        | Operation::SendUpdate => Some("application/octet-stream"),
         Operation::SetFloor | Operation::PutToken => Some("application/json"),
         _ => None,
     };

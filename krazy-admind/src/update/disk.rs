@@ -8,7 +8,7 @@
 //! first write and read-only again at each sync.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -64,6 +64,11 @@ impl Disk {
         let node = OpenOptions::new().read(true).write(purpose == Purpose::Write).open(&path)?;
         // Some file systems that a disk image may be on do not know the flag.
         Ok(Disk { node, direct: direct.ok(), boot })
+    }
+
+    /// The size of the disk.
+    pub(crate) fn len(&self) -> io::Result<Bytes> {
+        (&self.node).seek(SeekFrom::End(0)).map(Bytes)
     }
 
     fn forget_cache(&self) -> io::Result<()> {

@@ -185,6 +185,17 @@ impl Updates {
         blocking(move || floor::write(&root, &json)).await
     }
 
+    /// Keeps updates from beginning as long as the guard is held; refuses while one is written.
+    pub(crate) async fn keep_away(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, Problem> {
+        let changing = self.changing.lock().await;
+        match self.current() {
+            Some(session) if session.is_writing() => {
+                refuse(Refusal::SessionActive, "an update is under way; end it first")
+            }
+            _ => Ok(changing),
+        }
+    }
+
     async fn make_room(&self, boot: &BootInfo, replace: bool) -> Result<(), Problem> {
         if let Some(session) = self.current()
             && matches!(

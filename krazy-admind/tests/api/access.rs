@@ -14,9 +14,11 @@ use crate::update::begin;
 /// A path of the route that exists.
 fn path(route: &Route) -> String {
     let path = route.pattern.replace("{name}", "web").replace("{stream}", "out").replace("{id}", "0");
+    let path = path.replace("{number}", "3");
     let query = match route.operation {
         Operation::SignalService => "?signal=HUP",
         Operation::SendUpdate => "?offset=0",
+        Operation::FlashDisk => "?force=true",
         _ => "",
     };
     path.replace("{path}", "data/x") + query
@@ -113,6 +115,10 @@ async fn an_admin_uses_every_route() {
                 bundle.head()
             }
             Operation::SendUpdate => bundle.streams.clone(),
+            Operation::FlashPartition => {
+                device.init.boot.lock().unwrap().armed = None;
+                vec![1; 1000]
+            }
             Operation::PutToken => stored_token("new", Role::Viewer, Vec::new()),
             Operation::SetFloor => b"{\"version\":null}".to_vec(),
             _ => Vec::new(),

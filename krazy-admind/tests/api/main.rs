@@ -7,6 +7,7 @@ mod bundle;
 mod device;
 mod disk;
 mod files;
+mod flash;
 mod limits;
 mod process;
 mod services;
