@@ -2,14 +2,41 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::judges;
+
 /// How long a boot may take before it counts as failed; emulation on a busy machine is slow.
 pub const BOOT_LIMIT: Duration = Duration::from_secs(180);
+
+/// QEMU with `image` as its only disk and no network card, for machines that `run-qemu` does not make. A restart ends it.
+///
+/// One processor: while a kernel patches its own code at the start, QEMU 7.2 now and then lets the other processor run
+/// into the breakpoint that stands there meanwhile.
+pub fn emulator(image: &Path) -> Result<Command> {
+    let mut command = judges::command("qemu-system-x86_64")?;
+    command.args([
+        "-machine",
+        "pc,graphics=off",
+        "-accel",
+        "tcg",
+        "-cpu",
+        "max,-cx16",
+        "-smp",
+        "1",
+        "-m",
+        "512",
+    ]);
+    command.args(["-nodefaults", "-display", "none", "-vga", "none", "-serial", "stdio", "-no-reboot"]);
+    command.arg("-drive").arg(format!("if=none,id=disk,format=raw,file={}", image.display()));
+    command.args(["-device", "virtio-blk-pci,drive=disk"]);
+    Ok(command)
+}
 
 /// A running machine. It ends when this value is dropped.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use krazy_tests::disk::{Partition, extract, partitions, succeed};
-use krazy_tests::guest::Guest;
+use krazy_tests::guest::{Guest, emulator};
 use krazy_tests::judges;
 use krazy_tests::krazy::Krazy;
 use krazy_tests::lan::{Asked, Dhcp, Lan};
@@ -64,7 +64,7 @@ fn services_and_trials_in_a_real_machine() -> Result<()> {
     // The disk is larger than the image, as an SD card is: the first boot makes /data reach to its end.
     OpenOptions::new().write(true).open(&image)?.set_len(448 << 20)?;
     let socket = folder.join("qmp");
-    let mut command = krazy.command(["run-qemu", "--timeout", "3000", "--image"])?;
+    let mut command = krazy.command(["run-qemu", "--cpus", "1", "--timeout", "3000", "--image"])?;
     command.arg(&image).args([
         "--",
         "-device",
@@ -185,22 +185,8 @@ fn serve(lan: &Lan, wanted: Asked, mut times: u32) -> Result<()> {
 
 /// A machine without a network card, and its monitor's socket at `qmp` in `folder`.
 fn machine(image: &Path, folder: &Path) -> Result<Command> {
-    let mut command = judges::command("qemu-system-x86_64")?;
-    command.args([
-        "-machine",
-        "pc,graphics=off",
-        "-accel",
-        "tcg",
-        "-cpu",
-        "max,-cx16",
-        "-smp",
-        "2",
-        "-m",
-        "512",
-    ]);
-    command.args(["-nodefaults", "-display", "none", "-vga", "none", "-serial", "stdio", "-no-reboot"]);
-    command.arg("-drive").arg(format!("if=none,id=disk,format=raw,file={}", image.display()));
-    command.args(["-device", "virtio-blk-pci,drive=disk", "-qmp"]);
+    let mut command = emulator(image)?;
+    command.arg("-qmp");
     command.arg(format!("unix:{},server=on,wait=off", folder.join("qmp").display()));
     Ok(command)
 }

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
 use crate::disk::succeed;
-use crate::guest::Guest;
+use crate::guest::{Guest, emulator};
 use crate::judges;
 use crate::krazy::Krazy;
 use crate::root::{Root, service};
@@ -191,22 +191,8 @@ fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
 
 /// Boots `image` and reads what the probe says.
 fn boot(image: &Path) -> Result<Boot> {
-    let mut command = judges::command("qemu-system-x86_64")?;
-    command.args([
-        "-machine",
-        "pc,graphics=off",
-        "-accel",
-        "tcg",
-        "-cpu",
-        "max,-cx16",
-        "-smp",
-        "2",
-        "-m",
-        "512",
-    ]);
-    command.args(["-nodefaults", "-display", "none", "-vga", "none", "-serial", "stdio"]);
-    command.arg("-drive").arg(format!("if=none,id=disk,format=raw,snapshot=on,file={}", image.display()));
-    command.args(["-device", "virtio-blk-pci,drive=disk", "-no-reboot"]);
+    let mut command = emulator(image)?;
+    command.arg("-snapshot");
     let mut guest = Guest::start(command)?;
     let mut number = |what: &str| -> Result<f64> {
         let line = guest.wait_for(&format!("probe {what} "), LIMIT)?;
