@@ -23,6 +23,9 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// Time between two pieces of an answer. A device may be busy reading back what it was sent.
 const ANSWER: Duration = Duration::from_secs(30);
 
+/// How long a connection that is not used is kept.
+const IDLE: Duration = Duration::from_secs(5);
+
 /// How often blocked requests look whether the program was interrupted.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -65,6 +68,9 @@ impl Client {
             .user_agent(concat!("cargo-krazy/", env!("CARGO_PKG_VERSION")))
             .default_headers(HeaderMap::from_iter([(AUTHORIZATION, bearer)]))
             .connect_timeout(CONNECT)
+            // Between requests nobody here notices that a device hangs up, as it does after a minute: a build may
+            // lie between two of them.
+            .pool_idle_timeout(IDLE)
             // A device is in the same network, and a proxy must not see what is meant for it.
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
