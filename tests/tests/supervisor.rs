@@ -64,7 +64,7 @@ fn services_and_trials_in_a_real_machine() -> Result<()> {
     // The disk is larger than the image, as an SD card is: the first boot makes /data reach to its end.
     OpenOptions::new().write(true).open(&image)?.set_len(448 << 20)?;
     let socket = folder.join("qmp");
-    let mut command = krazy.command(["run-qemu", "--cpus", "1", "--timeout", "3000", "--image"])?;
+    let mut command = krazy.command(["run-qemu", "--timeout", "3000", "--image"])?;
     command.arg(&image).args([
         "--",
         "-device",

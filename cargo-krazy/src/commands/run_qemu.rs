@@ -52,9 +52,9 @@ pub struct Args {
     /// The guest's memory
     #[arg(long, value_name = "SIZE", default_value = "512MiB", help_heading = "Machine")]
     memory: Bytes,
-    /// The guest's processors [default: 2, or 1 if there is no more]
-    #[arg(long, value_name = "N", help_heading = "Machine")]
-    cpus: Option<NonZeroU32>,
+    /// The guest's processors; where they are emulated, QEMU 7.2 gets more than one wrong now and then
+    #[arg(long, value_name = "N", default_value = "1", help_heading = "Machine")]
+    cpus: NonZeroU32,
     /// Use hardware virtualisation or emulate
     #[arg(long, value_name = "HOW", value_enum, default_value_t, help_heading = "Machine")]
     accel: Accelerate,
@@ -101,12 +101,11 @@ impl Args {
             Some(appliance) => appliance.has_admind().then_some(appliance.name),
             None => managed_appliance(&image),
         };
-        let available = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
         let machine = Machine {
             board,
             image,
             memory: self.memory,
-            cpus: self.cpus.map_or(available.min(2), NonZeroU32::get),
+            cpus: self.cpus.get(),
             publish: self.publish,
             snapshot: self.snapshot,
             extra: self.extra,
