@@ -70,6 +70,11 @@ fn main() {
     if !Path::new("/proc/modules").exists() {
         found.push("no-modules".to_owned());
     }
+    let release = read("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let builtin = read(format!("/lib/modules/{}/modules.builtin", release.trim())).unwrap_or_default();
+    if builtin.lines().any(|line| line.ends_with("/virtio_blk.ko")) {
+        found.push("lists:virtio_blk".to_owned());
+    }
     let identity = read("/sys/class/watchdog/watchdog0/identity").unwrap_or_default();
     found.push(format!("watchdog:{}", identity.trim().replace(' ', "-")));
     println!("features: {} .", found.join(" "));

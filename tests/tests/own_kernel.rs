@@ -44,6 +44,7 @@ const FEATURES: &[&str] = &[
     "dev:tun",
     "seccomp",
     "no-modules",
+    "lists:virtio_blk",
     "watchdog:i6300ESB-timer",
 ];
 

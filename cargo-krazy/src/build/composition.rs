@@ -213,7 +213,8 @@ fn origin(binary: &Installed) -> String {
 
 /// The modules and their tables below `/lib/modules/RELEASE`.
 fn add_modules(tree: &mut Tree, kernel: &KernelBundle, modules: &Selection<'_>) -> anyhow::Result<()> {
-    if modules.modules().is_empty() {
+    // A kernel with everything built in has the list of that: init looks there for a module it is told to load.
+    if modules.modules().is_empty() && modules.modules_builtin().is_empty() {
         return Ok(());
     }
     for module in modules.modules() {
