@@ -49,7 +49,9 @@ impl Terminal {
         command.get_current_dir().iter().for_each(|folder| {
             script.current_dir(folder);
         });
-        let mut screen = Guest::watch(script.env("SHELL", "/bin/sh").env("TERM", "dumb"))?;
+        // With `CI` set, a terminal of any kind counts as one with colours.
+        let mut screen =
+            Guest::watch(script.env("SHELL", "/bin/sh").env("TERM", "dumb").env("NO_COLOR", "1"))?;
         let keyboard = screen.take_stdin().context("script has no standard input")?;
         Ok(Terminal { screen, keyboard })
     }
