@@ -72,7 +72,9 @@ pub enum CredentialError {
     #[error("two tokens have the name `{0}`")]
     Duplicate(String),
     /// A name that is empty, too long, or would not survive a terminal or a URL.
-    #[error("`{0}` is not a token name: letters, digits, `-`, `_` and `.`, at most {MAX_NAME}")]
+    #[error(
+        "`{0}` is not a token name: letters, digits, `-`, `_` and `.`, at most {MAX_NAME}, not dots alone"
+    )]
     Name(String),
     /// No token with the admin role: nobody could manage the device again.
     #[error("no token in it has the role `admin`")]
@@ -136,6 +138,16 @@ impl fmt::Debug for Token {
     }
 }
 
+/// Checks that a token can have this name. It is a segment of URLs, where `.` and `..` mean something else.
+pub fn check_name(name: &str) -> Result<(), CredentialError> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let dots = name.chars().all(|c| c == '.');
+    if dots || name.len() > MAX_NAME || !name.chars().all(plain) {
+        return Err(CredentialError::Name(name.to_owned()));
+    }
+    Ok(())
+}
+
 /// A token as a device stores it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -185,10 +197,7 @@ impl TokenFile {
     /// A file of these tokens. Refuses double or unusable names, and a set without an admin.
     pub fn new(tokens: Vec<HashedToken>) -> Result<Self, CredentialError> {
         for (n, token) in tokens.iter().enumerate() {
-            let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-            if token.name.is_empty() || token.name.len() > MAX_NAME || !token.name.chars().all(plain) {
-                return Err(CredentialError::Name(token.name.clone()));
-            }
+            check_name(&token.name)?;
             if tokens.iter().take(n).any(|other| other.name == token.name) {
                 return Err(CredentialError::Duplicate(token.name.clone()));
             }
@@ -324,10 +333,13 @@ mod tests {
         let message = |tokens| TokenFile::new(tokens).unwrap_err().to_string();
         assert_eq!(message(vec![entry.clone(), entry.clone()]), "two tokens have the name `admin`");
         assert_eq!(message(Vec::new()), "no token in it has the role `admin`");
+        for name in ["", ".", "..", "a/b", &"a".repeat(MAX_NAME + 1)] {
+            assert!(check_name(name).is_err(), "{name}");
+        }
         let odd = HashedToken { name: "a b".into(), ..entry };
         assert_eq!(
             message(vec![odd]),
-            "`a b` is not a token name: letters, digits, `-`, `_` and `.`, at most 64"
+            "`a b` is not a token name: letters, digits, `-`, `_` and `.`, at most 64, not dots alone"
         );
         let newer = TokenFile::from_json(br#"{"format": 2}"#).unwrap_err();
         assert_eq!(newer.to_string(), "the token file has format 2, this program reads up to 1");

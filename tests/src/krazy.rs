@@ -48,7 +48,7 @@ impl Krazy {
         if std::env::var_os("CARGO_TARGET_DIR").is_none() {
             command.env("CARGO_TARGET_DIR", workspace().join("target"));
         }
-        command.env_remove("SOURCE_DATE_EPOCH");
+        command.env_remove("SOURCE_DATE_EPOCH").env_remove("KRAZY_TOKEN");
         // The zig that the suite has installed, for a machine without one.
         let path = std::env::var_os("PATH").unwrap_or_default();
         let folders = std::env::split_paths(&path).chain([cross::zig_folder()]);

@@ -17,6 +17,7 @@ pub mod rollback;
 pub mod run_qemu;
 pub mod status;
 pub mod switch;
+pub mod token;
 
 use crate::shell::Shell;
 
@@ -57,6 +58,8 @@ pub enum Command {
     Rollback(rollback::Args),
     /// Makes a device try what its other slot holds
     Switch(switch::Args),
+    /// Adds, lists and revokes the tokens of a device
+    Token(token::Args),
 }
 
 impl Command {
@@ -80,6 +83,7 @@ impl Command {
             Command::Confirm(args) => args.exec(shell),
             Command::Rollback(args) => args.exec(shell),
             Command::Switch(args) => args.exec(shell),
+            Command::Token(args) => args.exec(shell),
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::build;
 use crate::bundle::{self, Bundle, store::Store};
 use crate::cli::BuildArgs;
 use crate::config;
-use crate::device::{Client, Target};
+use crate::device::{Client, Credentials, Target};
 use crate::failure::{Exit, Failure};
 use crate::plan::Plan;
 use crate::provision;
@@ -88,9 +88,9 @@ impl Args {
             (None, None) => String::new(),
         };
         let appliance = self.appliance.unwrap_or(own);
-        let secrets = provision::load(&appliance, &state)?;
+        let credentials = Credentials::find(&appliance, &state)?;
         let clients =
-            self.hosts.iter().map(|host| Client::new(&Target::find(host, &state)?, &appliance, &secrets));
+            self.hosts.iter().map(|host| Client::new(&Target::find(host, &state)?, &appliance, &credentials));
         let clients: Vec<_> = clients.collect::<Result<_>>()?;
         // Before anything is built: who cannot be updated should say so at once.
         let (ready, mut reports) = push::survey(&clients);

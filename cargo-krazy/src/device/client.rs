@@ -9,13 +9,13 @@ use reqwest::{Body, Method, RequestBuilder, Response};
 use rustls_pki_types::CertificateDer;
 use serde::de::DeserializeOwned;
 
+use super::credentials::Credentials;
 use super::error::{DeviceError, Problem};
 use super::pinned::{self, Fingerprint, Stranger};
 use super::selection::Target;
 use crate::digest::hex;
 use crate::failure::{Exit, Failure, chain};
 use crate::interrupt;
-use crate::provision::Secrets;
 
 /// Time to a connection.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -32,6 +32,21 @@ const LOOK: Duration = Duration::from_millis(200);
 /// The longest answer that is read into memory.
 pub const MAX_ANSWER: Bytes = Bytes::mib(8);
 
+/// How long an upload may stand still.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// While there is something left to send.
+    pub sending: Duration,
+    /// When everything has gone and the answer is awaited.
+    pub answer: Duration,
+}
+
+impl From<Duration> for Patience {
+    fn from(limit: Duration) -> Self {
+        Patience { sending: limit, answer: limit }
+    }
+}
+
 /// One device and the credentials for it.
 pub struct Client {
     runtime: tokio::runtime::Runtime,
@@ -44,9 +59,9 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client for `target` with the `secrets` of `appliance`. Nothing is sent yet.
-    pub fn new(target: &Target, appliance: &str, secrets: &Secrets) -> anyhow::Result<Self> {
-        Self::with(target, appliance, &secrets.certificate()?, &secrets.token().reveal())
+    /// A client for `target`, a device of `appliance`. Nothing is sent yet.
+    pub fn new(target: &Target, appliance: &str, credentials: &Credentials) -> anyhow::Result<Self> {
+        Self::with(target, appliance, &credentials.certificate, &credentials.token.reveal())
     }
 
     pub(super) fn with(
@@ -173,17 +188,18 @@ impl Client {
         })
     }
 
-    /// Sends `body` of `len` bytes. `moved` tells how many of them have gone so far; when that does not change for a
-    /// while, and no answer comes, the connection counts as broken.
+    /// Sends `body` of `len` bytes. `moved` tells how many of them have gone so far; when that does not change for as
+    /// long as `patience` allows, and no answer comes, the connection counts as broken.
     pub fn send(
         &self,
         method: Method,
         path: &str,
         body: Body,
         len: u64,
-        patience: Duration,
+        patience: impl Into<Patience>,
         moved: impl Fn() -> u64,
     ) -> Result<Vec<u8>, DeviceError> {
+        let patience = patience.into();
         let request = self
             .request(method, path)
             .header(CONTENT_TYPE, "application/octet-stream")
@@ -197,10 +213,12 @@ impl Client {
                 match tokio::time::timeout(LOOK, &mut sending).await {
                     Ok(response) => break response?,
                     Err(_) if moved() != last => (last, since) = (moved(), Instant::now()),
-                    Err(_) if since.elapsed() > patience => {
-                        return Err(self.broken(format!("nothing moved for {} s", patience.as_secs())));
+                    Err(_) => {
+                        let limit = if last < len { patience.sending } else { patience.answer };
+                        if since.elapsed() > limit {
+                            return Err(self.broken(format!("nothing moved for {} s", limit.as_secs())));
+                        }
                     }
-                    Err(_) => {}
                 }
             };
             self.whole(&mut response).await

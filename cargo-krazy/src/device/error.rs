@@ -3,6 +3,7 @@
 use krazy_boot::size::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::credentials::VARIABLE;
 use crate::failure::{Exit, Failure};
 
 /// Problem details as admind sends them (RFC 9457, section 3.1).
@@ -141,8 +142,13 @@ impl DeviceError {
 fn help_for(problem: &Problem, appliance: &str) -> Option<String> {
     let help = match problem.slug() {
         "unauthorized" => format!(
-            "the token of `{appliance}` on this machine is not the device's: it was revoked there, or the device was \
-             provisioned on another machine; copy the appliance's folder from that machine's state directory",
+            "the token of `{appliance}` on this machine, or the one in {VARIABLE} if that is set, is not the device's: \
+             it was revoked there, or the device was provisioned on another machine; copy the appliance's folder from \
+             that machine's state directory, or ask its owner for a token (`cargo krazy token add`)",
+        ),
+        "forbidden" => format!(
+            "the token in use has another role or scope; {VARIABLE} can hold another token, and `cargo krazy token \
+             list` tells an admin what each may do"
         ),
         "too-many-attempts" => "wait a minute, and use the right credentials".to_owned(),
         "no-such-service" => "`cargo krazy ps` lists the services".to_owned(),

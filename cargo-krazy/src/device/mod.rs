@@ -5,16 +5,19 @@
 //! | [`hosts`] | which address a name on the command line stands for |
 //! | [`machines`] | the machines of `run-qemu` that run now, which have names of their own |
 //! | [`selection`] | which device is meant, and whose credentials it takes |
+//! | [`credentials`] | the certificate and the token, which may be of one's own |
 //! | [`client`] | requests: the certificate pinned, the token sent, problems told |
 //! | [`upload`] | bodies read from files while they are sent |
 //! | [`paths`], [`status`], [`events`] | the API as this program uses it |
 //! | [`power`] | restarting and switching off |
+//! | [`tokens`] | who else may talk to a device |
 //! | `pinned` | the check of the certificate, in place of any authority |
 //! | [`error`] | what can go wrong, and what to do then |
 //!
 //! Every [`client::Client`] blocks; several devices at once are several threads.
 
 pub mod client;
+pub mod credentials;
 pub mod error;
 pub mod events;
 pub mod hosts;
@@ -26,8 +29,10 @@ pub mod selection;
 pub mod status;
 #[cfg(test)]
 mod testing;
+pub mod tokens;
 pub mod upload;
 
 pub use client::Client;
+pub use credentials::Credentials;
 pub use error::DeviceError;
 pub use selection::{CredentialArgs, DeviceArgs, Target};

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::client::Client;
+use super::credentials::Credentials;
 use super::hosts::{self, Address};
 use super::machines;
 use crate::board::BOARDS;
@@ -25,6 +26,9 @@ pub struct DeviceArgs {
 #[command(next_help_heading = "Credentials")]
 pub struct CredentialArgs {
     /// The appliance the device is [default: that of hosts.toml, else of the package]
+    ///
+    /// Its certificate must be the device's. Its token is sent, unless the environment variable KRAZY_TOKEN holds
+    /// another one.
     #[arg(long, value_name = "NAME", conflicts_with_all = ["package", "PATH"])]
     appliance: Option<String>,
     /// The package whose appliance the device is [default: that of the working directory]
@@ -51,7 +55,7 @@ impl DeviceArgs {
         let state = provision::state_dir()?;
         let target = Target::find(&self.host, &state)?;
         let appliance = self.credentials.appliance(&target, &state)?;
-        Client::new(&target, &appliance, &provision::load(&appliance, &state)?)
+        Client::new(&target, &appliance, &Credentials::find(&appliance, &state)?)
     }
 }
 

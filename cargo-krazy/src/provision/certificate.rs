@@ -52,9 +52,13 @@ impl TlsIdentity {
 
     /// The certificate in DER, as the TLS handshake carries it.
     pub(super) fn certificate_der(&self) -> anyhow::Result<CertificateDer<'static>> {
-        CertificateDer::from_pem_slice(self.certificate.as_bytes())
-            .context("the TLS certificate cannot be read")
+        parse(&self.certificate)
     }
+}
+
+/// A certificate in PEM, in DER.
+pub(super) fn parse(pem: &str) -> anyhow::Result<CertificateDer<'static>> {
+    CertificateDer::from_pem_slice(pem.as_bytes()).context("the TLS certificate cannot be read")
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ pub use identity::{ApplianceId, ParseApplianceIdError};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use krazy_boot::credentials::{self, HashedToken, Role, Token, TokenFile, UpdateKey};
+use krazy_boot::credentials::{self, HashedToken, Role, Scope, Token, TokenFile, UpdateKey};
 use krazy_boot::layout::DiskSignature;
 use rcgen::{KeyPair, PKCS_ED25519, SigningKey};
 use rustls_pki_types::CertificateDer;
@@ -99,6 +99,30 @@ pub fn load(name: &str, state_dir: &Path) -> anyhow::Result<Secrets> {
     }
 }
 
+/// The certificate of the appliance `name`, in DER. Of its secrets no other file need be there: who has a token of
+/// their own needs no more.
+pub fn certificate(name: &str, state_dir: &Path) -> anyhow::Result<CertificateDer<'static>> {
+    check_name(name)?;
+    let folder = store::folder(state_dir, name);
+    let path = folder.join(store::CERTIFICATE);
+    match store::read_certificate(&folder)? {
+        Some(pem) => certificate::parse(&pem).with_context(|| format!("failed to use {}", path.display())),
+        None => Err(Failure::new(
+            Exit::Device,
+            format!("there is no certificate of the appliance `{name}`: {} is missing", path.display()),
+        )
+        .help("copy that file from the machine that made the appliance's first image; it is no secret")
+        .into()),
+    }
+}
+
+/// A new token and what a device stores of it.
+pub fn new_token(name: &str, role: Role, scopes: Vec<Scope>) -> anyhow::Result<(Token, HashedToken)> {
+    let token = Token::from_random(random()?);
+    let entry = HashedToken::new(name, role, scopes, &token, random()?);
+    Ok((token, entry))
+}
+
 /// The name becomes a folder and a DNS name.
 fn check_name(name: &str) -> Result<(), Failure> {
     let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
@@ -111,8 +135,7 @@ fn check_name(name: &str) -> Result<(), Failure> {
 
 impl Secrets {
     fn generate(name: &str, folder: PathBuf) -> anyhow::Result<Self> {
-        let token = Token::from_random(random()?);
-        let entry = HashedToken::new(FIRST_TOKEN, Role::Admin, Vec::new(), &token, random()?);
+        let (token, entry) = new_token(FIRST_TOKEN, Role::Admin, Vec::new())?;
         Ok(Secrets {
             id: ApplianceId(random()?),
             tls: TlsIdentity::generate(name)?,

@@ -81,6 +81,22 @@ pub(super) fn read(folder: &Path) -> anyhow::Result<Option<Files>> {
 fn read_file(path: &Path) -> anyhow::Result<String> {
     let file = File::open(path)?;
     check_private(path, &file.metadata()?)?;
+    read_bounded(path, file)
+}
+
+/// The certificate in `folder`, which is no secret and may be there alone; `None` if it is not there.
+pub(super) fn read_certificate(folder: &Path) -> anyhow::Result<Option<String>> {
+    let path = folder.join(CERTIFICATE);
+    let read = match File::open(&path) {
+        Ok(file) => read_bounded(&path, file),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => Err(error.into()),
+    };
+    read.map(Some)
+        .with_context(|| format!("failed to read the appliance's certificate in {}", folder.display()))
+}
+
+fn read_bounded(path: &Path, file: File) -> anyhow::Result<String> {
     let mut text = String::new();
     let read = file.take(MAX_FILE + 1).read_to_string(&mut text)?;
     if read as u64 > MAX_FILE {

@@ -17,6 +17,7 @@ use reqwest::Method;
 
 use crate::bundle::Bundle;
 use crate::bundle::travel::Shipment;
+use crate::device::client::Patience;
 use crate::device::error::Problem;
 use crate::device::status::API;
 use crate::device::upload::{body, skip};
@@ -28,7 +29,7 @@ use crate::shell::Shell;
 /// Attempts in a row that may fail without a single new byte.
 const FRUITLESS_ATTEMPTS: u32 = 8;
 
-/// How long an upload may stand still. When all is sent, the device reads back what it wrote.
+/// How long an upload may stand still until all is sent; then the device reads back what it wrote.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long the device may take to read everything back.
@@ -151,7 +152,8 @@ fn send(
     };
     let path = format!("{API}/update/{}?offset={offset}", session_now.id);
     // The last answer comes when everything has been read back.
-    let bytes = client.send(Method::PATCH, &path, body, len, READ_BACK.max(PATIENCE), position)?;
+    let patience = Patience { sending: PATIENCE, answer: READ_BACK };
+    let bytes = client.send(Method::PATCH, &path, body, len, patience, position)?;
     session(client, &bytes)
 }
 

@@ -157,7 +157,7 @@ async fn operate(
         Operation::Metrics => metrics::metrics(admin).await,
         Operation::Tokens => tokens::list(admin).await,
         Operation::PutToken => tokens::put(admin, identity, found.get("name")?, call).await,
-        Operation::RemoveToken => tokens::remove(admin, found.get("name")?).await,
+        Operation::RemoveToken => tokens::remove(admin, identity, found.get("name")?).await,
         Operation::Reboot => order(Command::Reboot).await.map(|()| empty(StatusCode::ACCEPTED)),
         Operation::Poweroff => order(Command::Poweroff).await.map(|()| empty(StatusCode::ACCEPTED)),
     }

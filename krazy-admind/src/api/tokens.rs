@@ -68,8 +68,13 @@ pub(super) async fn put(
     Ok(empty(if new { StatusCode::CREATED } else { StatusCode::NO_CONTENT }))
 }
 
-/// Revokes a token. The last admin stays.
-pub(super) async fn remove(admin: &Admin, name: &str) -> Result<Response, Problem> {
+/// Revokes a token. The last admin stays, and so does the token that asks: who replaces it shows with the new one
+/// that it works.
+pub(super) async fn remove(admin: &Admin, identity: &Identity, name: &str) -> Result<Response, Problem> {
+    if identity.name == name {
+        let text = format!("`{name}` is the token in use, and cannot revoke itself");
+        return Err(Problem::new(Kind::NotNow, text));
+    }
     change(admin, |tokens| {
         let before = tokens.len();
         tokens.retain(|token| token.name != name);

@@ -36,9 +36,10 @@ async fn tokens_come_and_go_without_a_restart() {
     assert_eq!(device.get("admin", "/api/v1/status").await.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(remove(&device, "ops", "root").await.status(), StatusCode::NO_CONTENT);
     let details = problem(remove(&device, "ops", "ops").await).await;
-    assert_eq!(details.detail, "then no token with the role admin would be left");
+    assert_eq!(details.kind, "urn:krazy:not-now");
+    assert_eq!(details.detail, "`ops` is the token in use, and cannot revoke itself");
     let demoted = put(&device, "ops", "ops", stored_token("ops", Role::Viewer, Vec::new())).await;
-    assert_eq!(problem(demoted).await.kind, "urn:krazy:not-now");
+    assert_eq!(problem(demoted).await.detail, "then no token with the role admin would be left");
     assert_eq!(problem(remove(&device, "ops", "nobody").await).await.status, 404);
     assert_eq!(device.get("ops", "/api/v1/tokens").await.status(), StatusCode::OK);
 }

@@ -3,6 +3,7 @@ use std::time::Duration;
 use reqwest::{Body, Method};
 use serde_json::Value;
 
+use super::Patience;
 use crate::device::DeviceError;
 use crate::device::testing::{Device, answer};
 use crate::failure::{Exit, Failure};
@@ -41,7 +42,7 @@ fn problems_are_told_with_a_next_step() {
     assert_eq!(error.to_string(), "`test` refused: no");
     assert_eq!(error.problem().unwrap().slug(), "unauthorized");
     assert!(!error.is_transient());
-    assert!(help(error).starts_with("the token of `weather` on this machine is not the device's"));
+    assert!(help(error).starts_with("the token of `weather` on this machine, or the one in KRAZY_TOKEN if"));
 
     let device = Device::start(Box::new(|_, _| answer("200 OK", "<html>")));
     let error = device.client().get::<Value>("/x").unwrap_err();
@@ -69,12 +70,14 @@ fn an_upload_that_stands_still_is_given_up() {
         std::thread::sleep(Duration::from_millis(body.len() as u64));
         answer("204 No Content", "")
     }));
-    let send = |len: usize| {
-        let body = Body::from(vec![0; len]);
-        device.client().send(Method::PUT, "/x", body, len as u64, Duration::from_millis(500), || 0)
+    // Once everything has gone, the device may take its time.
+    let patience = Patience { sending: Duration::from_millis(500), answer: Duration::from_secs(120) };
+    let send = |len: u64, moved: u64| {
+        let body = Body::from(vec![0; len as usize]);
+        device.client().send(Method::PUT, "/x", body, len, patience, || moved)
     };
-    assert_eq!(send(1).unwrap(), b"");
-    let error = send(60_000).unwrap_err();
+    assert_eq!(send(1_500, 1_500).unwrap(), b"");
+    let error = send(60_000, 59_999).unwrap_err();
     assert!(error.to_string().contains("nothing moved"), "{error}");
 }
 

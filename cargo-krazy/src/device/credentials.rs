@@ -1,0 +1,100 @@
+//! What a device is asked with: the certificate it must have, and the token that is sent to it.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use krazy_boot::credentials::Token;
+use rustls_pki_types::CertificateDer;
+
+use crate::failure::{Exit, Failure};
+use crate::provision;
+
+/// The environment variable whose token is sent in place of the appliance's own, as `cargo krazy token add` prints it.
+///
+/// There is no option for it: other users of a machine can read command lines.
+pub const VARIABLE: &str = "KRAZY_TOKEN";
+
+/// Certificate and token. Has no `Debug`, so that it cannot end up in a message.
+pub struct Credentials {
+    /// The certificate to pin.
+    pub(super) certificate: CertificateDer<'static>,
+    /// The token to send.
+    pub(super) token: Token,
+}
+
+impl Credentials {
+    /// Those for devices of `appliance`: the token in [`VARIABLE`] with the certificate in `state_dir`, else both from
+    /// there.
+    pub fn find(appliance: &str, state_dir: &Path) -> anyhow::Result<Self> {
+        Self::resolve(appliance, state_dir, std::env::var_os(VARIABLE))
+    }
+
+    fn resolve(appliance: &str, state_dir: &Path, given: Option<OsString>) -> anyhow::Result<Self> {
+        if let Some(text) = given.filter(|text| !text.is_empty()) {
+            let token = token(&text.to_string_lossy())?;
+            return Ok(Credentials { certificate: provision::certificate(appliance, state_dir)?, token });
+        }
+        let secrets = provision::load(appliance, state_dir)?;
+        Ok(Credentials { certificate: secrets.certificate()?, token: secrets.token().clone() })
+    }
+}
+
+/// What is wrong with a text is told without the text, which may be a secret with a typing mistake.
+fn token(text: &str) -> Result<Token, Failure> {
+    text.trim().parse().map_err(|error| {
+        Failure::new(Exit::Usage, format!("{VARIABLE} holds no token: {error}")).help(
+            "set it to what `cargo krazy token add` printed, or unset it to use the appliance's own token",
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    const GIVEN: &str = "krz_0101010101010101010101010101010101010101010101010101010101010101";
+
+    fn refusal(state: &Path, given: Option<&str>) -> (String, String) {
+        let Err(error) = Credentials::resolve("weather", state, given.map(OsString::from)) else {
+            panic!("unexpectedly usable")
+        };
+        (error.to_string(), Failure::help_of(&error).unwrap_or_default().to_owned())
+    }
+
+    #[test]
+    fn a_token_of_ones_own_comes_before_the_appliances() {
+        let state = tempfile::tempdir().unwrap();
+        let secrets = provision::provision("weather", state.path()).unwrap();
+        let find = |given: Option<&str>| {
+            let found = Credentials::resolve("weather", state.path(), given.map(OsString::from)).unwrap();
+            assert_eq!(found.certificate, secrets.certificate().unwrap());
+            found.token.reveal()
+        };
+        assert_eq!(find(None), secrets.token().reveal());
+        assert_eq!(find(Some("")), secrets.token().reveal());
+        assert_eq!(find(Some(GIVEN)), GIVEN);
+        assert_eq!(find(Some(&format!("{GIVEN}\n"))), GIVEN);
+        let (text, help) = refusal(state.path(), Some("krz_5ecret"));
+        assert!(text.starts_with("KRAZY_TOKEN holds no token") && !text.contains("5ecret"), "{text}");
+        assert!(help.contains("unset it"), "{help}");
+    }
+
+    #[test]
+    fn with_a_token_of_ones_own_the_certificate_is_enough() {
+        let (owner, teammate) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let secrets = provision::provision("weather", owner.path()).unwrap();
+        let (text, help) = refusal(teammate.path(), Some(GIVEN));
+        assert!(text.contains("weather/secrets/cert.pem is missing"), "{text}");
+        assert!(help.starts_with("copy that file"), "{help}");
+
+        let folder = teammate.path().join("weather/secrets");
+        fs::create_dir_all(&folder).unwrap();
+        fs::copy(secrets.folder().join("cert.pem"), folder.join("cert.pem")).unwrap();
+        let found = Credentials::resolve("weather", teammate.path(), Some(GIVEN.into())).unwrap();
+        assert_eq!(found.certificate, secrets.certificate().unwrap());
+        fs::write(folder.join("cert.pem"), "no certificate").unwrap();
+        assert!(refusal(teammate.path(), Some(GIVEN)).0.starts_with("failed to use "));
+    }
+}

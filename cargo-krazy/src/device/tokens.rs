@@ -1,0 +1,169 @@
+//! The tokens of a device: who else may talk to it.
+//!
+//! A new token is made here, and the device gets what it stores of it, a salted hash. So it is told once, by this
+//! program, and nobody can read it again.
+
+use krazy_boot::credentials::{Role, Scope, Token};
+use reqwest::Method;
+use serde::{Deserialize, Serialize};
+
+use super::status::API;
+use super::{Client, DeviceError};
+use crate::failure::{Exit, Failure};
+use crate::provision;
+
+/// A token as the device tells about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Whose it is.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// What else it may do.
+    #[serde(default)]
+    pub scopes: Vec<Scope>,
+}
+
+/// Every token of the device.
+pub fn list(client: &Client) -> Result<Vec<Entry>, DeviceError> {
+    #[derive(Deserialize)]
+    struct Tokens {
+        tokens: Vec<Entry>,
+    }
+    client.get(&format!("{API}/tokens")).map(|Tokens { tokens }| tokens)
+}
+
+/// Makes a token as `entry` says, and has the device store its hash. The device would put it in the place of one with
+/// the same name, whose owner would be locked out: that is refused here.
+pub fn add(client: &Client, entry: &Entry) -> anyhow::Result<Token> {
+    let (name, device) = (&entry.name, client.device());
+    if list(client).map_err(DeviceError::into_failure)?.iter().any(|other| other.name == *name) {
+        let text = format!("`{device}` has a token `{name}` already");
+        return Err(Failure::new(Exit::Device, text)
+            .help(format!("choose another name, or end it first: `cargo krazy token revoke {name} {device}`"))
+            .into());
+    }
+    let (token, stored) = provision::new_token(name, entry.role, entry.scopes.clone())?;
+    let body = serde_json::to_vec(&stored)?;
+    match client.order(Method::PUT, &path(name), Some(body)) {
+        Ok(()) => Ok(token),
+        Err(error) if slug(&error) == "forbidden" && entry.scopes.contains(&Scope::WholeTree) => {
+            Err(Failure::new(Exit::Device, error.to_string())
+                .help("only an admin whose own token has `--whole-tree` can give it")
+                .into())
+        }
+        Err(error) => Err(error.into_failure().into()),
+    }
+}
+
+/// Ends the token `name`: whoever has it is refused from now on.
+pub fn revoke(client: &Client, name: &str) -> Result<(), Failure> {
+    let device = client.device();
+    client.order(Method::DELETE, &path(name), None).map_err(|error| {
+        let failure = Failure::new(Exit::Device, error.to_string());
+        match slug(&error) {
+            "not-now" => failure.help(format!(
+                "nobody should lock themselves out: add another one with `cargo krazy token add NAME --role admin \
+                 {device}`, and revoke `{name}` with that in KRAZY_TOKEN",
+            )),
+            "not-found" => failure.help(format!("`cargo krazy token list {device}` shows them")),
+            _ => error.into_failure(),
+        }
+    })
+}
+
+/// Names of tokens need no escapes.
+fn path(name: &str) -> String {
+    format!("{API}/tokens/{name}")
+}
+
+fn slug(error: &DeviceError) -> &str {
+    error.problem().map_or("", |problem| problem.slug())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use krazy_boot::credentials::HashedToken;
+
+    use super::*;
+    use crate::device::testing::{Device, answer};
+
+    const TOKENS: &str = r#"{"tokens":[{"name":"admin","role":"admin","scopes":[]},
+        {"name":"root","role":"admin","scopes":["whole-tree"]}]}"#;
+
+    fn entry(name: &str, role: Role, scopes: Vec<Scope>) -> Entry {
+        Entry { name: name.to_owned(), role, scopes }
+    }
+
+    fn told(error: impl Into<anyhow::Error>) -> (String, String) {
+        let error = error.into();
+        assert_eq!(Failure::exit_of(&error), Exit::Device);
+        (error.to_string(), Failure::help_of(&error).unwrap_or_default().to_owned())
+    }
+
+    /// A device that answers everything but the list with a problem.
+    fn refusing(status: &'static str, kind: &'static str) -> Device {
+        Device::start(Box::new(move |head, _| {
+            if head.starts_with("GET") {
+                return answer("200 OK", TOKENS);
+            }
+            let number = &status[..3];
+            let body = format!(r#"{{"type":"urn:krazy:{kind}","status":{number},"detail":"because"}}"#);
+            answer(status, &body)
+        }))
+    }
+
+    #[test]
+    fn the_device_gets_the_hash_of_a_new_token_and_not_the_token() {
+        let bodies = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&bodies);
+        let device = Device::start(Box::new(move |head, body| {
+            if head.starts_with("GET /api/v1/tokens ") {
+                return answer("200 OK", TOKENS);
+            }
+            assert!(head.starts_with("PUT /api/v1/tokens/ops "), "{head}");
+            seen.lock().unwrap().push(body.to_vec());
+            answer("201 Created", "")
+        }));
+        let new = entry("ops", Role::Viewer, Vec::new());
+        let tokens = [(); 2].map(|()| add(&device.client(), &new).unwrap());
+        assert_ne!(tokens[0], tokens[1]);
+        for (token, body) in tokens.iter().zip(bodies.lock().unwrap().iter()) {
+            let stored: HashedToken = serde_json::from_slice(body).unwrap();
+            assert_eq!((stored.name.as_str(), stored.role), ("ops", Role::Viewer));
+            assert!(stored.matches(token));
+            assert!(!String::from_utf8_lossy(body).contains(&token.reveal()[4..]));
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_taken_is_left_alone() {
+        let device = refusing("500 Internal Server Error", "internal");
+        assert_eq!(list(&device.client()).unwrap()[1], entry("root", Role::Admin, vec![Scope::WholeTree]));
+        let (text, help) = told(add(&device.client(), &entry("root", Role::Admin, Vec::new())).unwrap_err());
+        assert_eq!(text, "`test` has a token `root` already");
+        assert!(help.contains("cargo krazy token revoke root test"), "{help}");
+        assert!(device.heads.lock().unwrap().iter().all(|head| head.starts_with("GET")));
+    }
+
+    #[test]
+    fn refusals_have_a_next_step() {
+        let device = refusing("403 Forbidden", "forbidden");
+        let whole = entry("ops", Role::Admin, vec![Scope::WholeTree]);
+        let (text, help) = told(add(&device.client(), &whole).unwrap_err());
+        assert_eq!(text, "`test` refused: because");
+        assert!(help.contains("whose own token has `--whole-tree`"), "{help}");
+        let viewer = entry("ops", Role::Viewer, Vec::new());
+        let (_, help) = told(add(&device.client(), &viewer).unwrap_err());
+        assert!(help.contains("another role"), "{help}");
+        let device = refusing("409 Conflict", "not-now");
+        let (_, help) = told(revoke(&device.client(), "admin").unwrap_err());
+        assert!(help.contains("`cargo krazy token add NAME --role admin test`"), "{help}");
+        let device = refusing("404 Not Found", "not-found");
+        let (_, help) = told(revoke(&device.client(), "nobody").unwrap_err());
+        assert_eq!(help, "`cargo krazy token list test` shows them");
+        assert!(device.heads.lock().unwrap()[0].starts_with("DELETE /api/v1/tokens/nobody "));
+    }
+}
