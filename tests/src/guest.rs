@@ -124,6 +124,23 @@ impl Guest {
         }
         Ok((self.child.wait()?.code(), seen))
     }
+
+    /// Kills the emulator that `run-qemu` has started, as a power cut would, and waits until `run-qemu` has noticed.
+    pub fn kill_emulator(mut self) -> Result<()> {
+        let pid = self.child.id();
+        // The thread that has started it is its parent.
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task"))?;
+        let mut emulators = Vec::new();
+        for task in tasks {
+            let children = std::fs::read_to_string(task?.path().join("children"))?;
+            emulators.extend(children.split_whitespace().map(str::to_owned));
+        }
+        anyhow::ensure!(!emulators.is_empty(), "process {pid} has started no emulator");
+        let status = Command::new("kill").arg("-KILL").args(&emulators).status()?;
+        anyhow::ensure!(status.success(), "kill ended with {status}");
+        self.child.wait()?;
+        Ok(())
+    }
 }
 
 impl Drop for Guest {

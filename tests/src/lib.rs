@@ -8,6 +8,7 @@
 
 pub mod cross;
 pub mod debian;
+pub mod device;
 pub mod disk;
 pub mod figures;
 pub mod fixture;
@@ -16,6 +17,7 @@ pub mod judges;
 pub mod krazy;
 pub mod lan;
 pub mod own_kernel;
+pub mod proxy;
 pub mod qmp;
 pub mod root;
 pub mod signal;

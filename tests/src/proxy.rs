@@ -1,0 +1,119 @@
+//! A line between a client and a device that can be slow, broken, or held.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+
+use anyhow::Result;
+
+/// What happens to what the client sends, counted over all connections.
+#[derive(Debug, Default)]
+struct Plan {
+    sent: u64,
+    /// The connection breaks when so many bytes have passed; each of them once.
+    cuts: Vec<u64>,
+    /// Nothing passes beyond so many bytes.
+    hold: Option<u64>,
+    /// Connections so far.
+    connections: u32,
+}
+
+/// A TCP proxy on loopback. Its threads end with their connections, or with the process.
+#[derive(Clone, Debug)]
+pub struct Proxy {
+    /// Where clients connect to.
+    pub port: u16,
+    plan: Arc<(Mutex<Plan>, Condvar)>,
+}
+
+impl Proxy {
+    /// Starts one that leads to `device`.
+    pub fn start(device: SocketAddr) -> Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0))?;
+        let proxy = Proxy { port: listener.local_addr()?.port(), plan: Arc::default() };
+        let own = proxy.clone();
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                own.with(|plan| plan.connections += 1);
+                // A device that is off refuses; then the client is hung up on.
+                let Ok(server) = TcpStream::connect(device) else { continue };
+                own.connect(client, server);
+            }
+        });
+        Ok(proxy)
+    }
+
+    /// Breaks the connection when the client has sent so many bytes, each of them once.
+    pub fn cut_at(&self, bytes: &[u64]) {
+        self.with(|plan| plan.cuts.extend(bytes.iter().map(|at| plan.sent + at)));
+    }
+
+    /// Holds what comes after the next `bytes` until [`Proxy::release`].
+    pub fn hold_after(&self, bytes: u64) {
+        self.with(|plan| plan.hold = Some(plan.sent + bytes));
+    }
+
+    /// Lets everything pass again.
+    pub fn release(&self) {
+        self.with(|plan| plan.hold = None);
+    }
+
+    /// Waits until something is being held.
+    pub fn wait_until_held(&self, limit: std::time::Duration) -> Result<()> {
+        let (plan, changed) = &*self.plan;
+        let guard = plan.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = |plan: &mut Plan| plan.hold.is_none_or(|hold| plan.sent < hold);
+        let (guard, timeout) =
+            changed.wait_timeout_while(guard, limit, held).unwrap_or_else(PoisonError::into_inner);
+        anyhow::ensure!(!timeout.timed_out(), "only {} bytes were sent", guard.sent);
+        Ok(())
+    }
+
+    /// Bytes that clients sent so far.
+    pub fn sent(&self) -> u64 {
+        self.with(|plan| plan.sent)
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut Plan) -> T) -> T {
+        let (plan, changed) = &*self.plan;
+        let result = change(&mut plan.lock().unwrap_or_else(PoisonError::into_inner));
+        changed.notify_all();
+        result
+    }
+
+    fn connect(&self, client: TcpStream, server: TcpStream) {
+        let (Ok(mut from_server), Ok(mut to_client)) = (server.try_clone(), client.try_clone()) else {
+            return;
+        };
+        thread::spawn(move || {
+            let _ended = std::io::copy(&mut from_server, &mut to_client);
+            let _gone = to_client.shutdown(Shutdown::Both);
+        });
+        let own = self.clone();
+        thread::spawn(move || {
+            let (mut client, mut server) = (client, server);
+            let mut buffer = vec![0; 16 << 10];
+            while let Ok(count @ 1..) = client.read(&mut buffer) {
+                if !own.pass(count as u64) || server.write_all(&buffer[..count]).is_err() {
+                    break;
+                }
+            }
+            let _gone = (client.shutdown(Shutdown::Both), server.shutdown(Shutdown::Both));
+        });
+    }
+
+    /// Counts bytes, waits while they are held, and tells whether the connection goes on.
+    fn pass(&self, count: u64) -> bool {
+        let (plan, changed) = &*self.plan;
+        let mut guard = plan.lock().unwrap_or_else(PoisonError::into_inner);
+        guard.sent += count;
+        changed.notify_all();
+        let held = |plan: &mut Plan| plan.hold.is_some_and(|hold| plan.sent >= hold);
+        guard = changed.wait_while(guard, held).unwrap_or_else(PoisonError::into_inner);
+        let sent = guard.sent;
+        let before = guard.cuts.len();
+        guard.cuts.retain(|at| *at > sent);
+        guard.cuts.len() == before
+    }
+}

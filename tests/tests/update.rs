@@ -1,0 +1,74 @@
+//! Updates with the real `cargo krazy push` onto a machine that boots from the real image.
+
+use std::fs;
+
+use anyhow::{Context, Result, ensure};
+use krazy_boot::credentials::{HashedToken, Role, Token, TokenFile};
+use krazy_tests::device::{Device, NAME, noise};
+use krazy_tests::disk::succeed;
+use krazy_tests::judges;
+use krazy_tests::proxy::Proxy;
+
+/// So many bytes of the new root cannot be taken from the old one: enough for a line to break while they travel.
+const NEW: usize = 16 << 20;
+
+#[test]
+fn updates_come_through_broken_lines_and_strangers_do_not() -> Result<()> {
+    let device = Device::start("")?;
+    device.check("a", "good 1")?;
+    device.krazy(&["switch", "qemu", "b"])?.refused("push an update into that slot first")?;
+    strangers_are_refused(&device)?;
+
+    let ballast = noise(1, NEW);
+    device.change("good 2", &ballast)?;
+    let line = Proxy::start(device.address()?)?;
+    device.name("line", line.port)?;
+    line.cut_at(&[NEW / 10, NEW / 2, NEW / 100 * 99].map(|bytes| bytes as u64));
+    let push = device.push(&["line"])?;
+    push.expect(0, "updated")?;
+    ensure!(push.last("breaks") == 3 && push.last("slot") == "b", "{push:#?}");
+    let full = push.last("sent").as_u64().context("no number")?;
+    ensure!(full >= NEW as u64, "the ballast was not sent: {push:#?}");
+    // A resumed upload goes on where it was. What was on its way when the line broke is sent again.
+    ensure!(line.sent() < full + full / 2, "{} bytes were sent for {full}", line.sent());
+    let status = device.check("b", "good 2")?;
+    ensure!(status["slots"]["standing"] == "confirmed", "{status:#}");
+    device.push(&["qemu"])?.expect(0, "unchanged")?;
+
+    device.change("good 3", &ballast)?;
+    let push = device.push(&["qemu", "--no-confirm"])?;
+    push.expect(0, "on-trial")?;
+    let sent = push.last("sent").as_u64().context("no number")?;
+    ensure!(sent < full * 3 / 100, "a changed line takes {sent} of {full} bytes");
+    device.check("a", "good 3")?;
+    device.change("good 4", &ballast)?;
+    device.push(&["qemu"])?.refused("is still trying its last update")?;
+
+    ensure!(device.krazy(&["rollback", "qemu"])?.code == Some(0), "rollback was refused");
+    device.wait_for_slot("b")?;
+    device.check("b", "good 2")?;
+    Ok(())
+}
+
+/// A wrong token and a wrong certificate, each of which is put right again.
+fn strangers_are_refused(device: &Device) -> Result<()> {
+    let secrets = device.krazy.folder.path().join("state").join(NAME).join("secrets");
+    let files = ["token", "tokens.json", "cert.pem", "key.pem"].map(|name| secrets.join(name));
+    let right: Vec<_> = files.iter().map(fs::read).collect::<Result<_, _>>()?;
+    let restore = || files.iter().zip(&right).try_for_each(|(path, content)| fs::write(path, content));
+    let [token, tokens, certificate, key] = &files;
+
+    let wrong = Token::from_random([7; 32]);
+    let entry = HashedToken::new("stranger", Role::Admin, Vec::new(), &wrong, [1; 16]);
+    fs::write(token, wrong.reveal())?;
+    fs::write(tokens, TokenFile::new(vec![entry])?.to_json()?)?;
+    device.push(&["qemu"])?.refused("is not the device's")?;
+    restore()?;
+
+    let mut openssl = judges::command("openssl")?;
+    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]);
+    openssl.args(["-subj", "/CN=unit", "-keyout"]).arg(key).arg("-out").arg(certificate);
+    succeed(&mut openssl)?;
+    device.push(&["qemu"])?.refused("does not have the certificate")?;
+    Ok(restore()?)
+}
