@@ -96,6 +96,20 @@ impl Device {
         Ok(fs::write(self.package.folder.join("mode"), mode)?)
     }
 
+    /// Gives the next build these kernel parameters of its own.
+    pub fn set_cmdline(&self, cmdline: &str) -> Result<()> {
+        let manifest = fs::read_to_string(self.package.manifest())?;
+        let lines = manifest.lines().filter(|line| !line.starts_with("cmdline = "));
+        let mut text = String::new();
+        for line in lines {
+            text.push_str(&format!("{line}\n"));
+            if line == "[package.metadata.krazy]" {
+                text.push_str(&format!("cmdline = \"{cmdline}\"\n"));
+            }
+        }
+        Ok(fs::write(self.package.manifest(), text)?)
+    }
+
     /// Switches the machine on and waits for its API.
     pub fn boot(&mut self) -> Result<()> {
         let mut command = self.krazy.command(["run-qemu", "--timeout", "3600", "--image"])?;
@@ -175,6 +189,15 @@ impl Device {
     /// Waits until the device runs from `slot`, and returns what it says then.
     pub fn wait_for_slot(&self, slot: &str) -> Result<Value> {
         self.status_when(|status| status["status"]["slot"] == slot)
+    }
+
+    /// Waits until the device runs from `slot` after a trial that failed for a reason with these words, and returns
+    /// the reason.
+    pub fn wait_for_failed_trial(&self, slot: &str, words: &str) -> Result<String> {
+        let reason = |status: &Value| status["status"]["failed_trial"]["reason"].as_str().map(str::to_owned);
+        let failed = |status: &Value| reason(status).is_some_and(|reason| reason.contains(words));
+        let status = self.status_when(|status| status["status"]["slot"] == slot && failed(status))?;
+        reason(&status).context("no reason")
     }
 
     /// The first status that is as `wanted`.
