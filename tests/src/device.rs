@@ -14,14 +14,10 @@ use crate::fixture::Package;
 use crate::guest::{BOOT_LIMIT, Guest};
 use crate::krazy::Krazy;
 
-/// What the appliance runs. As PID 1 of an initramfs it hangs. As a service it counts its starts on `/data`, says
+/// What the appliance runs: it counts its starts on `/data`, says
 /// what `/etc/mode` says, and ends at once if that begins with `crash`.
 const MAIN: &str = r#"
 fn main() {
-    if std::process::id() == 1 {
-        println!("hanging on purpose");
-        loop { std::thread::park(); }
-    }
     let mode = std::fs::read_to_string("/etc/mode").unwrap_or_default();
     let count = std::env::var("HOME").unwrap_or_default() + "/count";
     let starts: u64 = std::fs::read_to_string(&count).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
@@ -119,11 +115,6 @@ impl Device {
         Ok(())
     }
 
-    /// The machine's console.
-    pub fn console(&mut self) -> Result<&mut Guest> {
-        self.guest.as_mut().context("the machine is off")
-    }
-
     /// Takes the power away: the emulator is killed, and what it had written is what is on the disk.
     pub fn cut_power(&mut self) -> Result<()> {
         self.guest.take().context("the machine is off")?.kill_emulator()
@@ -141,11 +132,6 @@ impl Device {
     pub fn name(&self, name: &str, port: u16) -> Result<()> {
         let text = format!("[{name}]\naddress = \"127.0.0.1:{port}\"\nappliance = \"{NAME}\"\n");
         Ok(fs::write(self.krazy.folder.path().join("state/hosts.toml"), text)?)
-    }
-
-    /// The appliance's update key.
-    pub fn update_key(&self) -> PathBuf {
-        self.krazy.folder.path().join("state").join(NAME).join("secrets/update.key")
     }
 
     /// Runs `cargo krazy ARGUMENTS` with JSON messages.
@@ -170,15 +156,6 @@ impl Device {
         let mut command = self.krazy.command(["push", "--message-format", "json", "--manifest-path"])?;
         command.arg(self.package.manifest()).args(arguments);
         Ok(command)
-    }
-
-    /// `cargo krazy bundle` of the build with `mode`, as a file of that name.
-    pub fn bundle(&self, mode: &str) -> Result<PathBuf> {
-        self.change(mode, &[])?;
-        let path = self.krazy.folder.path().join(format!("{mode}.krazy"));
-        let mut command = self.krazy.command(["bundle", "--manifest-path"])?;
-        succeed(command.arg(self.package.manifest()).arg("-o").arg(&path))?;
-        Ok(path)
     }
 
     /// What the device says about itself.
