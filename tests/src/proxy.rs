@@ -75,6 +75,11 @@ impl Proxy {
         self.with(|plan| plan.sent)
     }
 
+    /// Cuts that have not come yet.
+    pub fn cuts_left(&self) -> usize {
+        self.with(|plan| plan.cuts.len())
+    }
+
     fn with<T>(&self, change: impl FnOnce(&mut Plan) -> T) -> T {
         let (plan, changed) = &*self.plan;
         let result = change(&mut plan.lock().unwrap_or_else(PoisonError::into_inner));

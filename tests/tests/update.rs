@@ -26,7 +26,9 @@ fn updates_come_through_broken_lines_and_strangers_do_not() -> Result<()> {
     line.cut_at(&[NEW / 10, NEW / 2, NEW / 100 * 99].map(|bytes| bytes as u64));
     let push = device.push(&["line"])?;
     push.expect(0, "updated")?;
-    ensure!(push.last("breaks") == 3 && push.last("slot") == "b", "{push:#?}");
+    // A cut may also hit the question where to go on, which is asked again.
+    ensure!(line.cuts_left() == 0, "a line did not break: {push:#?}");
+    ensure!(push.last("breaks").as_u64() >= Some(1) && push.last("slot") == "b", "{push:#?}");
     let full = push.last("sent").as_u64().context("no number")?;
     ensure!(full >= NEW as u64, "the ballast was not sent: {push:#?}");
     // A resumed upload goes on where it was. What was on its way when the line broke is sent again.
