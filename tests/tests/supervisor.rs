@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use krazy_tests::disk::{Partition, extract, partitions, succeed};
 use krazy_tests::guest::{Guest, emulator};
 use krazy_tests::judges;
@@ -167,7 +167,10 @@ fn rogue_servers_a_lease_that_ends_and_a_lying_clock() -> Result<()> {
     let line = guest.wait_for("the clock was stepped forward by ", LIMIT)?;
     let servers = "case name servers come from DHCP and from the router: ok";
     assert!(guest.seen().contains(servers), "{}", guest.seen());
-    assert!(line.contains(" by 90") || line.contains(" by 89"), "{line}");
+    // The guest's clock drifts by seconds when the host is busy: only the host's lie is 90 s.
+    let step = line.rsplit_once(" by ").and_then(|(_, step)| step.trim().strip_suffix(" ms"));
+    let step: u32 = step.with_context(|| line.clone())?.parse()?;
+    assert!((60_000..120_000).contains(&step), "{line}");
     Ok(())
 }
 
