@@ -181,7 +181,7 @@ fn meaning(exit: Exit) -> &'static str {
         Exit::Build => "a crate or a kernel did not build, or a binary cannot run on the board",
         Exit::MissingTool => "the toolchain, QEMU or another tool is missing",
         Exit::Fetch => "the kernel or another download failed, or did not verify",
-        Exit::Image => "the image could not be made or written",
+        Exit::Image => "an image, a bundle or a file could not be made or written",
         Exit::Expect => "`run-qemu --expect` did not see its text, or `--timeout` ended the machine",
         Exit::Device => "a device refused, or was not reached",
         Exit::Interrupted => "interrupted",

@@ -18,7 +18,7 @@ pub enum Exit {
     MissingTool = 5,
     /// 6: the kernel or another download failed, or did not verify.
     Fetch = 6,
-    /// 7: the image could not be made or written.
+    /// 7: an image, a bundle or a file could not be made or written.
     Image = 7,
     /// 8: `run-qemu --expect` did not see its text, or `--timeout` ended the machine.
     Expect = 8,

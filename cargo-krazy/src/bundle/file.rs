@@ -14,14 +14,13 @@ use super::store::Store;
 use super::travel::Packer;
 use super::{Bundle, Content};
 use crate::failure::{Exit, Failure, chain};
-use crate::interrupt;
+use crate::{interrupt, output};
 
 /// Writes `bundle` to `path`, which appears complete or not at all. Returns its length.
 pub fn save(bundle: &Bundle, store: &Store, path: &Path) -> Result<Bytes> {
     let writing = || Failure::new(Exit::Image, format!("failed to write `{}`", path.display()));
     let shipment = Packer::new(bundle, store.clone()).pack(&[])?;
-    let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder).with_context(writing)?;
+    let folder = output::folder_of(path);
     let mut out = tempfile::Builder::new()
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
         .tempfile_in(folder)

@@ -10,6 +10,7 @@ use crate::build;
 use crate::bundle::{self, store::Store};
 use crate::cli::BuildArgs;
 use crate::config;
+use crate::output::Destination;
 use crate::plan::Plan;
 use crate::shell::Shell;
 
@@ -48,10 +49,13 @@ impl Args {
     /// Runs the command.
     pub fn exec(self, shell: Shell) -> Result<()> {
         let plan = Plan::new(config::load(&self.build.resolve())?, None)?;
+        // Before anything is built.
+        let output = self.output.as_deref().map(Destination::file).transpose()?;
         let store = Store::of_user()?;
         let made = bundle::make(&build::prepare(&plan, shell)?, &store)?;
         let manifest = &made.manifest;
-        let output = self.output.unwrap_or_else(|| {
+        // The build has made the folder.
+        let output = output.unwrap_or_else(|| {
             let file = format!("{}-{}-{}.krazy", manifest.appliance, manifest.board, manifest.version);
             plan.appliance.target_directory.join("krazy").join(file)
         });

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::device::{DeviceArgs, DeviceError, paths};
 use crate::failure::{Exit, Failure};
+use crate::output::{self, Destination};
 use crate::shell::{MessageFormat, Shell};
 
 /// Copies a file from a device
@@ -52,9 +53,8 @@ impl Args {
             let piece = |bytes: &[u8]| {
                 count += bytes.len() as u64;
                 bar.set_position(count);
-                out.write_all(bytes).map_err(|error| {
-                    Failure::new(Exit::Failed, format!("failed to write what came: {error}"))
-                })
+                out.write_all(bytes)
+                    .map_err(|error| Failure::new(Exit::Image, format!("failed to write what came: {error}")))
             };
             client
                 .read(&url, |len| bar.set_length(len.unwrap_or(0)), piece)
@@ -74,12 +74,9 @@ impl Args {
         }
         let name = Path::new(&self.path).file_name().unwrap_or(OsStr::new("file"));
         let file = if self.to.is_dir() { self.to.join(name) } else { self.to.clone() };
-        let folder = match file.parent() {
-            Some(folder) if folder != Path::new("") => folder,
-            _ => Path::new("."),
-        };
-        let writing = || format!("failed to write `{}`", file.display());
-        let mut scratch = tempfile::NamedTempFile::new_in(folder).with_context(writing)?;
+        let file = Destination::file(&file)?;
+        let writing = || Failure::new(Exit::Image, format!("failed to write `{}`", file.display()));
+        let mut scratch = tempfile::NamedTempFile::new_in(output::folder_of(&file)).with_context(writing)?;
         receive(scratch.as_file_mut())?;
         // A temporary file is private; one that is kept has the mode every new file has.
         let permissions = fs::metadata(&file).map(|metadata| metadata.permissions());

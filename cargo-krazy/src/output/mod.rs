@@ -72,6 +72,18 @@ impl Destination {
         })
     }
 
+    /// Checks that a file may be made or replaced at `path`, as [`open`](Self::open) does; a disk is none. Symbolic
+    /// links are resolved. Writes nothing.
+    pub fn file(path: &Path) -> Result<PathBuf> {
+        match Self::check(&System::host(), path, &mut |_| Ok(()))? {
+            Destination::File(path) => Ok(path),
+            Destination::Device(disk) => {
+                let failure = Failure::new(Exit::Image, format!("`{}` is a disk", disk.path.display()));
+                Err(failure.help("give the name of a file").into())
+            }
+        }
+    }
+
     /// [`open`](Self::open) with the kernel's files and the owner's consent taken from the arguments.
     fn check(system: &System, path: &Path, consent: &mut dyn FnMut(&Disk) -> Result<()>) -> Result<Self> {
         let resolved = match fs::metadata(path) {
@@ -83,7 +95,7 @@ impl Destination {
             }
             Ok(metadata) if metadata.is_dir() => {
                 let failure = Failure::new(Exit::Image, format!("`{}` is a folder", path.display()));
-                return Err(failure.help("give the name of the image file, or of a block device").into());
+                return Err(failure.help("give the name of a file").into());
             }
             Ok(metadata) if metadata.is_file() => {
                 fs::canonicalize(path).with_context(|| format!("failed to resolve `{}`", path.display()))?
@@ -198,7 +210,7 @@ fn temporary(folder: &Path) -> Result<Scratch> {
 }
 
 /// The folder a file is in; that of a bare name is the current one.
-fn folder_of(path: &Path) -> &Path {
+pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
@@ -293,6 +305,9 @@ mod tests {
         assert_eq!(message(Path::new("/dev/sdnone")), "there is no device `/dev/sdnone`");
         assert_eq!(message(Path::new("/dev/null")), "`/dev/null` is neither a file nor a block device");
         assert_eq!(open(Path::new("bare.img")).unwrap(), Destination::File("bare.img".into()));
+        let file = Destination::file(Path::new("/dev/null")).unwrap_err();
+        assert_eq!(file.to_string(), "`/dev/null` is neither a file nor a block device");
+        assert_eq!(Destination::file(Path::new("bare.krazy")).unwrap(), Path::new("bare.krazy"));
     }
 
     #[test]

@@ -1,0 +1,252 @@
+//! Every command, option and key stands in the help.
+
+use snapbox::str;
+
+use crate::{MANIFEST, krazy, package};
+
+#[test]
+fn help() {
+    let folder = package(MANIFEST);
+    krazy(&folder, &["--help"]).assert().success().stdout_eq(str![[r#"
+Turns Rust programs into bootable appliances with safe remote updates.
+
+Add a `[package.metadata.krazy]` table to the Cargo.toml of a crate with a binary, and `cargo krazy
+image` makes a disk that boots into it.
+
+Usage: cargo krazy [OPTIONS] <COMMAND>
+
+Commands:
+...
+  image [..] Makes the disk image of an appliance
+...
+
+Options:
+  -h, --help
+          Print help (see a summary with '-h')
+
+  -V, --version
+          Print version
+
+Output:
+  -q, --quiet
+          Print warnings and errors only
+
+  -v, --verbose
+          Print the commands that are run, too
+
+      --color <WHEN>
+          When to use colours [default: CARGO_TERM_COLOR, else auto]
+          
+          [possible values: auto, always, never]
+
+      --message-format <FORMAT>
+          What standard output carries
+
+          Possible values:
+          - human: Text for people
+          - json:  One JSON object a line on standard output
+          
+          [default: human]
+
+Exit codes:
+    1  an error without a code of its own
+    2  wrong arguments
+    3  [package.metadata.krazy] is missing or wrong
+    4  a crate or a kernel did not build, or a binary cannot run on the board
+    5  the toolchain, QEMU or another tool is missing
+    6  the kernel or another download failed, or did not verify
+    7  an image, a bundle or a file could not be made or written
+    8  `run-qemu --expect` did not see its text, or `--timeout` ended the machine
+    9  a device refused, or was not reached
+  130  interrupted
+
+Metadata, in the Cargo.toml of the package; [workspace.metadata.krazy] gives defaults:
+  [package.metadata.krazy]
+    name = STRING
+        the appliance's name [default: the package's]
+    hostname = STRING
+        host name of the device [default: the name]
+    init = BINARY or TABLE
+        what becomes /bin/init; a table is like one of `install` [default: krazy-init]
+    admind = BOOL
+        install krazy-admind, the API that updates need [default: true]
+    install = TABLE
+        further crates whose binaries go to /bin: NAME = VERSION or a table
+    bins = [STRING]
+        only these binaries of the own package [default: all]
+    features = [STRING]
+        features of the own package
+    all-features = BOOL
+        all features of the own package [default: false]
+    no-default-features = BOOL
+        not the own package's `default` feature [default: false]
+    profile = STRING
+        cargo profile of the own package [default: release]
+    service = TABLE
+        NAME: how the /bin entry NAME is run
+    files = TABLE
+        "/path/on/the/device" = "path" of a file or folder, relative to the Cargo.toml
+    size = SIZE
+        the disk image; /data is what the other partitions leave [default: 1 GiB]
+    boot-size = SIZE
+        the /boot partition [default: 256 MiB]
+    root-size = SIZE
+        each of the two root partitions [default: 256 MiB]
+    compression-level = 1..22
+        zstd level of the root [default: 15]
+    kernel = "debian" or TABLE
+        where the kernel comes from [default: debian]
+    cmdline = STRING or [STRING]
+        kernel parameters after the board's
+    modules = [STRING]
+        kernel modules to carry and to load at boot, besides those of the board
+    network = TABLE
+        fixed addresses, name and time servers of every device [default: DHCP]
+    boot-writable = BOOL
+        mount /boot writable from the start [default: false]
+    serial-console = BOOL
+        the kernel's console is on the serial line, too [default: true]
+    config-txt = [STRING]
+        further lines for a Raspberry Pi's config.txt, such as `gpu_mem=16`
+    dtoverlays = [STRING]
+        overlays for a Raspberry Pi: NAME of the kernel's or the firmware's, or the path of a .dtbo;
+        `,parameter=value` may follow
+    dtbs = [STRING]
+        further device trees for a Raspberry Pi: the kernel's, or paths of .dtb files
+    board = TABLE
+        NAME: any of these keys, for the board NAME only
+  [package.metadata.krazy.install.NAME]
+    version = REQUIREMENT
+        which version of a registry crate, as in [dependencies] [default: the newest]
+    registry = STRING
+        a registry's name in cargo's configuration [default: crates.io]
+    path = PATH
+        a package's folder, relative to the Cargo.toml
+    git = URL[%CRATE]
+        a repository; without %CRATE its name is the crate's
+    branch = STRING
+        the tip of this branch of `git`
+    tag = STRING
+        this tag of `git`
+    rev = STRING
+        this commit of `git`
+    package = CRATE
+        the crate, if the entry has another name
+    bins = [STRING]
+        only these binaries [default: all]
+    features = [STRING]
+        features to activate
+    all-features = BOOL
+        activate all features [default: false]
+    default-features = BOOL
+        false: not the `default` feature [default: true]
+    no-default-features = BOOL
+        the same the other way round [default: false]
+    profile = STRING
+        cargo profile [default: release]
+    locked = BOOL
+        use the Cargo.lock that comes with the crate [default: true]
+  [package.metadata.krazy.service.NAME]
+    args = [STRING]
+        arguments
+    env = TABLE
+        NAME = STRING: environment variables
+    workdir = PATH
+        working directory [default: the service's HOME]
+    after = [STRING]
+        services, or `network`, `clock`, `data`, that must be there before it starts
+    restart = STRING
+        `always`, `on-failure` or `never` [default: always]
+    user = STRING
+        the account; `root` is possible [default: an own one named like the service]
+    stop-signal = SIGNAL
+        asks it to end [default: TERM]
+    stop-timeout = SECONDS
+        from the stop signal to SIGKILL [default: 10]
+    required = BOOL
+        an update is confirmed only if it is stable [default: true]
+    ready = STRING
+        counts as started: `started`, `notify` (sd_notify) or `tcp:PORT` [default: started]
+    sandbox = BOOL
+        may write to its HOME, /tmp and devices only [default: true]
+    capabilities = [STRING]
+        rights of root it keeps, such as `net-admin`
+    groups = [STRING]
+        accounts whose logs it may read; `krazy`: may talk to init, as root does
+    devices = [STRING]
+        device nodes it may read and write, such as "/dev/ttyUSB*"
+    persistent-log = BOOL
+        keep its output on /data too [default: false]
+    memory-limit = SIZE
+        the most memory [default: all]
+    task-limit = NUMBER
+        the most processes and threads [default: half of what the machine has, 4096]
+    file-limit = NUMBER
+        the most open files [default: 1024, which it may raise]
+    cpu-weight = 1..10000
+        its share of a busy CPU [default: 100]
+  [package.metadata.krazy.network]
+    interfaces = TABLE
+        NAME = { address = "10.0.0.5/24", gateway = "10.0.0.1" }; others have DHCP
+    dns = [ADDRESS]
+        name servers, before those of DHCP
+    ntp = [HOST]
+        time servers, instead of all others
+  [package.metadata.krazy.network.interfaces.NAME]
+    address = ADDRESS/PREFIX
+        IPv4 address with prefix length
+    gateway = ADDRESS
+        the default route [default: none]
+  [package.metadata.krazy.kernel]
+    debian = PACKAGE
+        a kernel's meta package in the Debian archive [default: the board's]
+    suite = STRING
+        code name of the Debian release [default: trixie]
+    mirror = URL
+        the Debian mirror [default: the host's own, else deb.debian.org]
+    url = URL
+        a kernel bundle: a .deb or a .tar.zst; needs `sha256`
+    sha256 = HEX
+        SHA-256 of the file behind `url`
+    path = PATH
+        a kernel bundle on this machine: a folder, a .deb or a .tar.zst
+
+"#]]);
+    krazy(&folder, &["image", "-h"]).assert().success().stdout_eq(str![[r#"
+Makes the disk image of an appliance
+
+Usage: cargo krazy image [OPTIONS][..]
+
+Options:
+...
+      --dry-run [..]Print the plan and do nothing
+...
+
+Package selection:
+  -p, --package <SPEC>        The package with the metadata [default: that of the working directory,
+                              or the only one with a table]
+  -m, --manifest-path <PATH>  Path to Cargo.toml
+
+Feature selection:
+      --all-features         Activate all available features
+      --no-default-features  Do not activate the `default` feature
+  -F, --features <FEATURES>  Space-separated list of features to activate
+
+Build:
+      --target <BOARD>  The board the appliance is for [default: x86_64] [possible values: x86_64,
+                        aarch64-rpi]
+      --profile <NAME>  Cargo profile of the own package [default: the metadata's, else release]
+      --size <SIZE>     Size of the disk, such as `4GiB` [default: the metadata's, else 1 GiB]
+      --locked          Fail if the workspace's Cargo.lock is missing or out of date
+      --offline         Do not use the network
+
+Output:
+  -q, --quiet                    Print warnings and errors only
+  -v, --verbose                  Print the commands that are run, too
+      --color <WHEN>             When to use colours [default: CARGO_TERM_COLOR, else auto]
+                                 [possible values: auto, always, never]
+      --message-format <FORMAT>  What standard output carries [default: human] [possible values:
+                                 human, json]
+
+"#]]);
+}
