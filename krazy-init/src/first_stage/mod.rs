@@ -27,7 +27,7 @@ use crate::linux::block::{Disk, PartUuid};
 use crate::linux::modules::{self, ModuleError, Parameters};
 use crate::linux::power::{self, End};
 use crate::linux::uevent::Uevents;
-use crate::linux::{crash, mounts};
+use crate::linux::{crash, mounts, watchdog};
 
 /// The list of modules to load, one absolute path a line, in order.
 const MODULE_LIST: &str = "/etc/krazy/modules";
@@ -103,7 +103,9 @@ fn start(arguments: &[OsString], trial: &mut Option<Trial>) -> Result<Infallible
     root::mount(&device, line.get("rootfstype")).map_err(|why| FirstStageError::Root(device.clone(), why))?;
     if let Some(trial) = trial {
         trial.reached(Stage::RootMounted, &mut console);
-        trial::start_watchdog(Path::new(root::SYSROOT), parameters, &mut console);
+        if watchdog::is_wanted(&line) {
+            trial::start_watchdog(Path::new(root::SYSROOT), parameters, &mut console);
+        }
     }
     if !quiet {
         console.say(&format!("the root is {}", device.display()));

@@ -7,14 +7,24 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::time::Duration;
 
+use krazy_boot::cmdline::CommandLine;
+
 /// Asked of the hardware, which may choose otherwise.
 pub const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How often the loop feeds it.
 pub const INTERVAL: Duration = Duration::from_secs(10);
 
+/// `krazy.watchdog=off` leaves the hardware watchdog alone, for machines whose watchdog does not work.
+const PARAMETER: &str = "krazy.watchdog";
+
 /// `_IOWR('W', 6, int)`
 const WDIOC_SETTIMEOUT: libc::c_ulong = 0xc004_5706;
+
+/// Whether the kernel command line lets the watchdog be used.
+pub fn is_wanted(line: &CommandLine) -> bool {
+    line.get(PARAMETER) != Some("off")
+}
 
 /// An armed watchdog.
 #[derive(Debug)]
@@ -55,6 +65,13 @@ impl Watchdog {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_command_line_can_leave_it_alone() {
+        for (line, wanted) in [("", true), ("krazy.watchdog=off", false), ("krazy.watchdog=on quiet", true)] {
+            assert_eq!(is_wanted(&CommandLine::parse(line).unwrap()), wanted, "{line}");
+        }
+    }
 
     #[test]
     fn a_machine_may_have_none() {

@@ -14,7 +14,7 @@ use crate::console::Console;
 use crate::linux::block::Disk;
 use crate::linux::data::{self, DataMount};
 use crate::linux::modules::Parameters;
-use crate::linux::{cgroup, grow, mounts, power, process, settings};
+use crate::linux::{cgroup, grow, mounts, power, process, settings, watchdog};
 
 /// What the machine turned out to be.
 #[derive(Debug)]
@@ -44,8 +44,6 @@ pub struct Machine {
 /// Another limit for trials, in seconds since the kernel's start.
 const TRIAL_PARAMETER: &str = "krazy.trial";
 
-/// `krazy.watchdog=off` leaves the hardware watchdog alone, for machines whose watchdog does not work.
-const WATCHDOG_PARAMETER: &str = "krazy.watchdog";
 
 /// Where `/data` may name the machine.
 const HOSTNAME: &str = "hostname";
@@ -76,7 +74,7 @@ pub fn start(console: &mut Console) -> Machine {
     let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
     let parsed = CommandLine::parse(&line).ok();
     let quiet = parsed.as_ref().is_some_and(|line| line.has("quiet"));
-    let use_watchdog = parsed.as_ref().is_none_or(|line| line.get(WATCHDOG_PARAMETER) != Some("off"));
+    let use_watchdog = parsed.as_ref().is_none_or(watchdog::is_wanted);
     let trial_limit = parsed.as_ref().and_then(|line| line.get(TRIAL_PARAMETER)?.parse().ok());
     let slot = parsed.as_ref().and_then(CommandLine::slot);
     if let Err(error) = power::take_ctrl_alt_del() {
