@@ -2,14 +2,17 @@
 //! was, writes the disks and restarts the machine, which also ends a trial boot.
 
 use std::fs::OpenOptions;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::power::{self, End};
 
 /// How long the last words stay on the screen.
 const PAUSE: Duration = Duration::from_secs(3);
+
+/// How long a console that takes nothing is waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Signals that a fault of init itself raises.
 const FATAL: [libc::c_int; 5] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGABRT];
@@ -35,11 +38,21 @@ pub fn guard() {
 
 /// Writes a line to the console without the supervisor's buffers.
 pub fn last_words(text: &str) {
-    let console =
-        OpenOptions::new().write(true).custom_flags(libc::O_NOCTTY | libc::O_CLOEXEC).open("/dev/console");
-    if let Ok(mut console) = console {
-        // Nobody is left to hear of a failure.
-        let _unheard = console.write_all(format!("krazy: {text}\n").as_bytes());
+    // Not blocking: a terminal that holds its output back must not hold the restart back.
+    let flags = libc::O_NOCTTY | libc::O_CLOEXEC | libc::O_NONBLOCK;
+    let console = OpenOptions::new().write(true).custom_flags(flags).open("/dev/console");
+    let Ok(mut console) = console else { return };
+    let text = format!("krazy: {text}\n");
+    let mut left = text.as_bytes();
+    let start = Instant::now();
+    while !left.is_empty() && start.elapsed() < PATIENCE {
+        match console.write(left) {
+            Ok(length) => left = &left[length..],
+            Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(PATIENCE / 100),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            // Nobody is left to hear of a failure.
+            Err(_) => return,
+        }
     }
 }
 
