@@ -20,6 +20,9 @@ pub const SOCKET: &str = "/run/notify.sock";
 /// The longest message read; the rest is cut off.
 const MAX_MESSAGE: usize = 4096;
 
+/// How many messages are read before the loop turns on.
+const MOST_AT_ONCE: usize = 32;
+
 /// Listening state in `/proc/net/tcp`.
 const LISTEN: &str = "0A";
 
@@ -47,10 +50,12 @@ impl NotifySocket {
         &self.0
     }
 
-    /// The next process that says it is ready; `None` when there is none for now.
-    pub fn next(&self) -> Option<Pid> {
+    /// The processes that say they are ready, of at most [`MOST_AT_ONCE`] messages: senders that never stop must not
+    /// keep the loop from everything else.
+    pub fn take(&self) -> Vec<Pid> {
+        let mut ready = Vec::new();
         let mut bytes = [0u8; MAX_MESSAGE];
-        loop {
+        for _ in 0..MOST_AT_ONCE {
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmCredentials(1))];
             let mut ancillary = RecvAncillaryBuffer::new(&mut space);
             let mut parts = [IoSliceMut::new(&mut bytes)];
@@ -59,7 +64,7 @@ impl NotifySocket {
             let length = match rustix::net::recvmsg(&self.0, &mut parts, &mut ancillary, flags) {
                 Ok(message) => message.bytes,
                 Err(rustix::io::Errno::INTR) => continue,
-                Err(_) => return None,
+                Err(_) => break,
             };
             let sender = ancillary.drain().find_map(|message| match message {
                 RecvAncillaryMessage::ScmCredentials(sender) => Some(sender.pid),
@@ -67,10 +72,12 @@ impl NotifySocket {
             });
             if says_ready(&bytes[..length])
                 && let Some(sender) = sender
+                && !ready.contains(&sender)
             {
-                return Some(sender);
+                ready.push(sender);
             }
         }
+        ready
     }
 }
 
@@ -104,6 +111,8 @@ fn lists(table: &str, port: u16) -> bool {
 mod tests {
     use std::net::TcpListener;
     use std::os::unix::net::UnixDatagram;
+    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::Ordering::Relaxed;
 
     use super::*;
 
@@ -123,11 +132,34 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("notify");
         let socket = NotifySocket::open(&path).unwrap();
-        assert_eq!(socket.next(), None);
+        assert!(socket.take().is_empty());
         let sender = UnixDatagram::unbound().unwrap();
         sender.send_to(b"STATUS=READY=1", &path).unwrap();
         sender.send_to(b"STATUS=fine\nREADY=1\n", &path).unwrap();
-        assert_eq!(socket.next(), Some(rustix::process::getpid()));
-        assert_eq!(socket.next(), None);
+        assert_eq!(socket.take(), [rustix::process::getpid()]);
+        assert!(socket.take().is_empty());
+    }
+    #[test]
+    fn a_sender_that_never_stops_does_not_hold_the_loop() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notify");
+        let socket = NotifySocket::open(&path).unwrap();
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let sender = UnixDatagram::unbound().unwrap();
+                    while !stop.load(Relaxed) && sender.send_to(b"WATCHDOG=1", &path).is_ok() {
+                        std::hint::spin_loop();
+                    }
+                });
+            }
+            for _ in 0..100 {
+                assert!(socket.take().is_empty());
+            }
+            stop.store(true, Relaxed);
+            // Senders that wait for room in the queue get some.
+            rustix::net::shutdown(&socket.0, rustix::net::Shutdown::Both).unwrap();
+        });
     }
 }

@@ -19,6 +19,9 @@ const RESOLV_CONF: &str = "/run/resolv.conf";
 /// Name servers a resolver uses at most. Source: resolv.conf(5), MAXNS.
 const MAX_NAME_SERVERS: usize = 3;
 
+/// How many messages to one interface are read before init's loop turns on.
+const MOST_AT_ONCE: usize = 32;
+
 /// The network of the machine.
 #[derive(Debug)]
 pub struct Network {
@@ -161,9 +164,12 @@ impl Network {
     pub fn receive(&mut self, index: u32, now: Duration) -> Vec<Change> {
         let mut changes = Vec::new();
         let mut buffer = [0u8; dhcp::MAX_PACKET];
-        while let Some(Interface { kind: Kind::Dhcp { client, socket }, .. }) =
-            self.interfaces.get_mut(&index)
-        {
+        // Senders that never stop must not keep the loop from everything else.
+        for _ in 0..MOST_AT_ONCE {
+            let Some(Interface { kind: Kind::Dhcp { client, socket }, .. }) = self.interfaces.get_mut(&index)
+            else {
+                break;
+            };
             let Some(bytes) = sockets::receive(socket, &mut buffer) else { break };
             let outputs = client.receive(now, bytes);
             self.carry_out(index, now, outputs, &mut changes);

@@ -49,12 +49,12 @@ pub fn send(socket: &UdpSocket, bytes: &[u8], target: Target) -> io::Result<()> 
     socket.send_to(bytes, (address, SERVER_PORT)).map(drop)
 }
 
-/// Receives a message that came from a server's port; `None` when there is none for now.
+/// Receives a message; `None` when there is none for now. One that did not come from a server's port is empty.
 pub fn receive<'a>(socket: &UdpSocket, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
     loop {
         match socket.recv_from(buffer) {
             Ok((length, sender)) if sender.port() == SERVER_PORT => return Some(&buffer[..length]),
-            Ok(_) => {}
+            Ok(_) => return Some(&[]),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => return None,
         }

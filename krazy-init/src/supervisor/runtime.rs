@@ -272,7 +272,7 @@ impl Runtime {
             Source::Client(client) => self.serve(client),
             Source::Output(id, stream) => self.read_output(id as usize, stream),
             Source::Notify => {
-                while let Some(pid) = self.notify.as_ref().and_then(NotifySocket::next) {
+                for pid in self.notify.as_ref().map(NotifySocket::take).unwrap_or_default() {
                     self.notified(pid);
                 }
             }
