@@ -207,8 +207,8 @@ impl Runtime {
             if let Some(watchdog) = self.watchdog.as_mut().filter(|_| !self.trial.over)
                 && let Err(error) = watchdog.feed()
             {
-                self.console.say(&format!("watchdog: {error}"));
-                self.watchdog = None;
+                // The hardware goes on counting: what comes next may still reach it.
+                self.degrade(format!("the watchdog is not fed: {error}"));
             }
         }
         if now >= self.clock.next_save {
