@@ -80,7 +80,10 @@ impl Runtime {
     pub(super) fn carry_out(&mut self, action: Action) -> Option<Event> {
         match action {
             Action::Spawn(id) => {
-                let unit = self.units.get_mut(id)?;
+                // Its preparation failed and was told; the end of the machine must not wait for it.
+                let Some(unit) = self.units.get_mut(id) else {
+                    return Some(Event::StartFailed(id, "it could not be prepared".to_owned()));
+                };
                 return Some(match unit.start() {
                     Ok(()) => {
                         self.pids.extend(unit.pid.map(|pid| (pid, id)));

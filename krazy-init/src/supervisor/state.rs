@@ -20,6 +20,9 @@ pub const WAIT_LIMIT: Duration = Duration::from_secs(60);
 /// How long the machine waits for a process that even SIGKILL does not end (it hangs in the kernel).
 const UNKILLABLE: Duration = Duration::from_secs(5);
 
+/// How long the machine's end waits for the outcome of a start.
+const UNSTARTED: Duration = Duration::from_secs(10);
+
 /// Where a service is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
@@ -70,6 +73,7 @@ pub struct Supervisor {
     begun: bool,
     up: bool,
     ending: Option<End>,
+    ending_since: Duration,
     ended: bool,
 }
 
@@ -89,6 +93,7 @@ impl Supervisor {
             begun: false,
             up: false,
             ending: None,
+            ending_since: Duration::ZERO,
             ended: false,
         }
     }
@@ -131,7 +136,9 @@ impl Supervisor {
             Event::Stop(id) => self.stop(id, now, Then::StayStopped, actions),
             Event::Restart(id) => self.stop(id, now, Then::StartAgain, actions),
             Event::Shutdown(end) => {
-                self.ending = Some(end);
+                if self.ending.replace(end).is_none() {
+                    self.ending_since = now;
+                }
                 for id in 0..self.services.len() {
                     self.stop(id, now, Then::StayStopped, actions);
                 }
@@ -150,6 +157,7 @@ impl Supervisor {
             State::Stopping { kill_at, killed: true, .. } if self.ending.is_some() => {
                 Some(*kill_at + UNKILLABLE)
             }
+            State::Starting { .. } if self.ending.is_some() => Some(self.ending_since + UNSTARTED),
             _ => None,
         };
         self.services.iter().filter_map(of).min()
@@ -340,6 +348,10 @@ impl Supervisor {
                 if self.ending.is_some() && now >= kill_at + UNKILLABLE =>
             {
                 actions.push(Action::Say(id, "cannot be killed, going on without".to_owned()));
+                self.services[id].state = State::Stopped;
+            }
+            State::Starting { .. } if self.ending.is_some() && now >= self.ending_since + UNSTARTED => {
+                actions.push(Action::Say(id, "is still being started, going on without".to_owned()));
                 self.services[id].state = State::Stopped;
             }
             _ => {}

@@ -290,6 +290,19 @@ impl World {
     }
 }
 
+#[test]
+fn the_end_does_not_wait_for_a_start_without_an_outcome() {
+    let mut supervisor = Supervisor::new(vec![rules("a")]);
+    let mut actions = Vec::new();
+    let now = Duration::from_secs(1);
+    supervisor.handle(now, Event::Begin, &mut actions);
+    supervisor.handle(now, Event::Shutdown(End::Reboot), &mut actions);
+    let deadline = supervisor.deadline().unwrap();
+    supervisor.handle(deadline, Event::Tick, &mut actions);
+    assert_eq!(actions.last(), Some(&Action::End(End::Reboot)));
+    assert_eq!(supervisor.deadline(), None);
+}
+
 proptest! {
     #[test]
     fn histories_keep_the_promises(
