@@ -1,11 +1,14 @@
 //! The hardware watchdog: restarts the machine when init's loop stops turning.
 //! Source: Linux `Documentation/watchdog/watchdog-api.rst`.
 
+use std::convert::Infallible;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::path::Path;
-use std::time::Duration;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use krazy_boot::cmdline::CommandLine;
 
@@ -56,9 +59,44 @@ impl Watchdog {
         self.0.write_all(b"\0")
     }
 
+    /// Feeds it from a thread of its own for at most `limit`, so that work which may take long, but must not take for
+    /// ever, is not cut off. Without the thread it is left counting.
+    pub fn feed_for(mut self, limit: Duration) -> io::Result<Feeder> {
+        let (stop, stopped) = mpsc::channel::<Infallible>();
+        let end = Instant::now() + limit;
+        let thread =
+            thread::Builder::new().name("watchdog".to_owned()).stack_size(64 << 10).spawn(move || {
+                loop {
+                    if Instant::now() < end {
+                        // What is not fed restarts the machine, which is about to end.
+                        let _gone = self.feed();
+                    }
+                    if stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Disconnected) {
+                        return self;
+                    }
+                }
+            })?;
+        Ok(Feeder { stop, thread })
+    }
+
     /// Disarms it, for a machine that is to stay off. Hardware that cannot be disarmed stays armed.
     pub fn disarm(mut self) -> io::Result<()> {
         self.0.write_all(b"V")
+    }
+}
+
+/// A watchdog that is fed by a thread.
+#[derive(Debug)]
+pub struct Feeder {
+    stop: Sender<Infallible>,
+    thread: JoinHandle<Watchdog>,
+}
+
+impl Feeder {
+    /// Ends the thread and gives the watchdog back, still armed.
+    pub fn stop(self) -> io::Result<Watchdog> {
+        drop(self.stop);
+        self.thread.join().map_err(|_| io::Error::other("its thread ended"))
     }
 }
 
@@ -70,6 +108,22 @@ mod tests {
     fn the_command_line_can_leave_it_alone() {
         for (line, wanted) in [("", true), ("krazy.watchdog=off", false), ("krazy.watchdog=on quiet", true)] {
             assert_eq!(is_wanted(&CommandLine::parse(line).unwrap()), wanted, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_thread_feeds_it_until_it_is_stopped_or_too_late() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("watchdog0");
+        for (limit, meals) in [(Duration::from_secs(60), 2), (Duration::ZERO, 1)] {
+            std::fs::write(&path, "").unwrap();
+            let feeder = Watchdog::arm_device(&path).unwrap().unwrap().feed_for(limit).unwrap();
+            while limit > Duration::ZERO && std::fs::read(&path).unwrap().len() < meals {
+                thread::yield_now();
+            }
+            feeder.stop().unwrap().disarm().unwrap();
+            let eaten = std::fs::read(&path).unwrap();
+            assert_eq!(eaten, [vec![0; meals], vec![b'V']].concat());
         }
     }
 

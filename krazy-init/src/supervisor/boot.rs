@@ -44,7 +44,6 @@ pub struct Machine {
 /// Another limit for trials, in seconds since the kernel's start.
 const TRIAL_PARAMETER: &str = "krazy.trial";
 
-
 /// Where `/data` may name the machine.
 const HOSTNAME: &str = "hostname";
 

@@ -204,7 +204,7 @@ impl Runtime {
         let now = kernel_clock::since_boot();
         if now >= self.next_feed {
             self.next_feed = now + watchdog::INTERVAL;
-            if let Some(watchdog) = self.watchdog.as_mut().filter(|_| !self.trial.over)
+            if let Some(watchdog) = &mut self.watchdog
                 && let Err(error) = watchdog.feed()
             {
                 // The hardware goes on counting: what comes next may still reach it.

@@ -10,7 +10,8 @@ use super::runtime::Runtime;
 use crate::linux::boot_mount::BOOT;
 use crate::linux::data::{DATA, DataMount};
 use crate::linux::power::{self, End};
-use crate::linux::{entropy, kernel_clock, mounts, process, watchdog};
+use crate::linux::watchdog::{self, Feeder, Watchdog};
+use crate::linux::{entropy, kernel_clock, mounts, process};
 
 /// Says how the last boot ended; written at the start of each boot, so that a power cut shows.
 const LAST_END: &str = "last-end";
@@ -20,6 +21,9 @@ const RUNNING: &str = "without notice: power was cut, or the kernel or the watch
 
 /// How long strays may take to die.
 const STRAYS: Duration = Duration::from_secs(3);
+
+/// How long the disks may take for what was written: gigabytes, on a slow card.
+const LONGEST: Duration = Duration::from_secs(15 * 60);
 
 /// The slowest console is given this long for the last lines.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -49,10 +53,8 @@ pub fn record(reason: &str) {
 
 /// Ends the machine.
 pub fn finish(mut runtime: Runtime, end: End) -> ! {
-    // Whatever hangs from here on, the hardware ends it.
-    if let Some(watchdog) = &mut runtime.watchdog {
-        let _gone = watchdog.feed();
-    }
+    // Whatever hangs from here on, the hardware ends it; but not while a slow disk takes what was written.
+    let feeder = runtime.watchdog.take().map(|watchdog| watchdog.feed_for(LONGEST));
     let start = kernel_clock::since_boot();
     process::signal_everyone(libc::SIGKILL);
     while kernel_clock::since_boot() - start < STRAYS {
@@ -71,6 +73,8 @@ pub fn finish(mut runtime: Runtime, end: End) -> ! {
     if let Err(why) = runtime.sync_boot_tables() {
         runtime.console.say(&format!("the boot loader's tables may not follow {BOOT}: {why}"));
     }
+    // Kept output holds files on /data open.
+    runtime.units.clear();
     for target in [BOOT, DATA] {
         if mounts::is_mounted(target)
             && let Err(error) = mounts::unmount_or_freeze(target)
@@ -79,9 +83,11 @@ pub fn finish(mut runtime: Runtime, end: End) -> ! {
         }
     }
     rustix::fs::sync();
+    // Left counting for a restart, which may hang too.
+    let watchdog = feeder.map(|feeder| feeder.and_then(Feeder::stop));
     if end != End::Reboot
-        && let Some(watchdog) = runtime.watchdog.take()
-        && let Err(error) = watchdog.disarm()
+        && let Some(watchdog) = watchdog
+        && let Err(error) = watchdog.and_then(Watchdog::disarm)
     {
         runtime
             .console

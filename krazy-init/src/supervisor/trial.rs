@@ -27,8 +27,6 @@ pub struct TrialState {
     pub slots: Option<Slots>,
     /// When the machine restarts unless this slot is confirmed.
     pub deadline: Option<Duration>,
-    /// The trial was ended: from now on the watchdog is not fed, so that nothing can keep the machine in this slot.
-    pub over: bool,
     /// The trial that brought the machine back to this slot.
     pub failed: Option<FailedTrial>,
     /// Whether `/boot` has been writable since the tables were last compared with it.
@@ -100,7 +98,6 @@ impl Runtime {
     /// The machine is about to end: if this boot is a trial, that is its end.
     pub(super) fn end_trial(&mut self, why: &str) {
         if self.trial.deadline.take().is_some() {
-            self.trial.over = true;
             self.tell_trial(Stage::Ended, Some(why));
         }
     }
