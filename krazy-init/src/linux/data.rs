@@ -1,6 +1,6 @@
 //! `/data`: the partition that stays, or a tmpfs in its place, and the folders in it.
 
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs::{self, DirBuilder, Metadata, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
@@ -83,10 +83,35 @@ pub fn home(user: &str) -> PathBuf {
     }
 }
 
-/// Makes `folder` private to `uid`. A folder that belonged to another account (the number of a name can change
-/// when names collide) is handed over with all that is in it.
-pub fn prepare_home(folder: &Path, uid: u32) -> io::Result<()> {
+/// Makes `folder` private to `uid`. What is in it may belong to another account: a service can get or lose
+/// `user = "root"`, and the number of a name changes when names collide. Then it is [handed over](hand_over) first.
+pub fn prepare_home(folder: &Path, uid: u32) -> io::Result<Home> {
     make_folder(folder)?;
+    let metadata = fs::symlink_metadata(folder)?;
+    // What is no folder is refused there.
+    if is_owned(&metadata, uid) || !metadata.is_dir() || fs::read_dir(folder)?.next().is_none() {
+        own(folder, uid).map(|()| Home::Ready)
+    } else {
+        Ok(Home::Foreign)
+    }
+}
+
+/// In whose hands a service's folder is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Home {
+    /// The service's.
+    Ready,
+    /// Another account's, with what is in it.
+    Foreign,
+}
+
+/// Gives `folder` and all that is in it to `uid`, which can take minutes.
+///
+/// Meanwhile the folder itself is root's: after a power cut, this slot and the other one see that it is not theirs, and
+/// begin anew. For a service of root's a half-done one will do, since root may read everything.
+pub fn hand_over(folder: &Path, uid: u32) -> io::Result<()> {
+    own(folder, 0)?;
+    hand_over_content(folder, uid, 0)?;
     own(folder, uid)
 }
 
@@ -97,14 +122,16 @@ fn make_folder(folder: &Path) -> io::Result<()> {
     }
 }
 
+fn is_owned(metadata: &Metadata, uid: u32) -> bool {
+    metadata.uid() == uid && metadata.gid() == uid
+}
+
 fn own(folder: &Path, uid: u32) -> io::Result<()> {
     let metadata = fs::symlink_metadata(folder)?;
     if !metadata.is_dir() {
         return Err(io::Error::new(io::ErrorKind::NotADirectory, "it is not a folder"));
     }
-    if metadata.uid() != uid || metadata.gid() != uid {
-        // The folder itself last: cut off in between, the next boot starts over.
-        hand_over(folder, uid, 0)?;
+    if !is_owned(&metadata, uid) {
         lchown(folder, Some(uid), Some(uid))?;
     }
     if metadata.permissions().mode() & 0o7777 != 0o700 {
@@ -116,14 +143,14 @@ fn own(folder: &Path, uid: u32) -> io::Result<()> {
 /// Deeper than any real tree, less than what a hostile one would need to exhaust the stack.
 const DEEPEST: u32 = 128;
 
-fn hand_over(folder: &Path, uid: u32, depth: u32) -> io::Result<()> {
+fn hand_over_content(folder: &Path, uid: u32, depth: u32) -> io::Result<()> {
     if depth > DEEPEST {
         return Err(io::Error::other(format!("folders in {} are nested too deeply", folder.display())));
     }
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
-            hand_over(&entry.path(), uid, depth + 1)?;
+            hand_over_content(&entry.path(), uid, depth + 1)?;
         }
         lchown(entry.path(), Some(uid), Some(uid))?;
     }
@@ -145,13 +172,26 @@ mod tests {
         let me = rustix::process::geteuid().as_raw();
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("web");
-        prepare_home(&folder, me).unwrap();
-        fs::write(folder.join("state"), "x").unwrap();
+        assert_eq!(prepare_home(&folder, me).unwrap(), Home::Ready);
+        fs::create_dir(folder.join("deep")).unwrap();
+        fs::write(folder.join("deep/state"), "x").unwrap();
         fs::set_permissions(&folder, Permissions::from_mode(0o777)).unwrap();
-        let uid = if me == 0 { 12_345 } else { me };
-        prepare_home(&folder, uid).unwrap();
+        assert_eq!(prepare_home(&folder, me).unwrap(), Home::Ready);
         assert_eq!(fs::metadata(&folder).unwrap().mode() & 0o7777, 0o700);
-        assert_eq!(fs::metadata(folder.join("state")).unwrap().uid(), uid);
+        // Only root can give files away.
+        if me == 0 {
+            assert_eq!(prepare_home(&folder, 12_345).unwrap(), Home::Foreign);
+            hand_over(&folder, 12_345).unwrap();
+            for path in ["", "deep", "deep/state"] {
+                assert_eq!(fs::metadata(folder.join(path)).unwrap().uid(), 12_345, "{path}");
+            }
+            assert_eq!(prepare_home(&folder, 12_345).unwrap(), Home::Ready);
+            // Cut off while it went to a third account, it is neither's.
+            own(&folder, 0).unwrap();
+            for uid in [12_345, 23_456] {
+                assert_eq!(prepare_home(&folder, uid).unwrap(), Home::Foreign);
+            }
+        }
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub struct Runtime {
     pub(super) pids: HashMap<Pid, usize>,
     pub(super) uevents: Option<Uevents>,
     pub(super) inbox: Inbox,
-    pub(super) reporter: Option<Reporter>,
+    pub(super) reporter: Reporter,
     pub(super) devices: Option<DeviceLoader>,
     pub(super) device_groups: DeviceGroups,
     pub(super) buttons: Vec<(String, Option<PowerButton>)>,
@@ -87,7 +87,7 @@ impl Runtime {
             pids: HashMap::new(),
             uevents: None,
             inbox,
-            reporter: None,
+            reporter,
             devices: None,
             device_groups: plan.devices,
             buttons: Vec::new(),
@@ -115,7 +115,6 @@ impl Runtime {
         runtime.hand_over_devices();
         runtime.open_control();
         runtime.start_network();
-        runtime.reporter = Some(reporter);
         Ok(runtime)
     }
 
@@ -124,9 +123,7 @@ impl Runtime {
         self.feed(Event::Reached(Milestone::Data));
         self.feed(Event::Begin);
         // Only now: the threads would compete with the services' first moments.
-        if let Some(reporter) = self.reporter.take() {
-            self.start_devices(reporter);
-        }
+        self.start_devices(self.reporter.clone());
         let mut ready = Vec::new();
         while self.ending.is_none() {
             let limit = self.deadline().saturating_sub(kernel_clock::since_boot());
@@ -313,6 +310,7 @@ impl Runtime {
         match report {
             Report::Problem(text) => self.degrade(text),
             Report::Note(text) => self.console.say(&text),
+            Report::HandedOver(id, outcome) => self.handed_over(id, outcome),
             Report::Clock(Ok(answer)) => self.set_clock(answer),
             Report::Clock(Err(why)) => {
                 if !std::mem::replace(&mut self.clock.failed, true) && !self.machine.quiet {

@@ -3,6 +3,7 @@
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
+use std::thread;
 use std::time::Duration;
 
 use krazy_boot::manifest::Ready;
@@ -15,9 +16,10 @@ use super::poller::Source;
 use super::runtime::Runtime;
 use super::state::{Action, Event};
 use super::unit::{self, Unit};
+use super::wake::Report;
 use crate::console::Console;
 use crate::control::{LogLine, LogStream};
-use crate::linux::data::DataMount;
+use crate::linux::data::{self, DataMount, Home};
 use crate::linux::{kernel_clock, process, ready};
 use crate::output::Verdict;
 
@@ -84,13 +86,14 @@ impl Runtime {
                 let Some(unit) = self.units.get_mut(id) else {
                     return Some(Event::StartFailed(id, "it could not be prepared".to_owned()));
                 };
-                return Some(match unit.start() {
-                    Ok(()) => {
+                match unit.start() {
+                    Ok(Home::Ready) => {
                         self.pids.extend(unit.pid.map(|pid| (pid, id)));
-                        Event::Started(id)
+                        return Some(Event::Started(id));
                     }
-                    Err(error) => Event::StartFailed(id, error.to_string()),
-                });
+                    Ok(Home::Foreign) => return self.hand_over(id),
+                    Err(error) => return Some(Event::StartFailed(id, error.to_string())),
+                }
             }
             Action::Terminate(id) => {
                 let outcome = self.units.get(id)?.terminate();
@@ -109,6 +112,34 @@ impl Runtime {
             Action::End(end) => self.ending = Some(end),
         }
         None
+    }
+
+    /// Has a thread give the service its home, which may hold very much; it is started when that is done.
+    fn hand_over(&mut self, id: usize) -> Option<Event> {
+        let Spec { name, home, rights, .. } = &self.units.get(id)?.spec;
+        let (folder, uid, reporter) = (home.clone(), rights.uid, self.reporter.clone());
+        self.console
+            .say(&format!("service {name} is given {}, which belonged to another account", home.display()));
+        let work = move || {
+            let outcome = data::hand_over(&folder, uid);
+            let outcome =
+                outcome.map_err(|error| format!("{} stays another account's: {error}", folder.display()));
+            reporter.send(Report::HandedOver(id, outcome));
+        };
+        let thread = thread::Builder::new().name("hand-over".to_owned()).stack_size(256 << 10).spawn(work);
+        thread.err().map(|error| Event::StartFailed(id, error.to_string()))
+    }
+
+    /// A service's home is its own now, or cannot be.
+    pub(super) fn handed_over(&mut self, id: usize, outcome: Result<(), String>) {
+        let event = match outcome {
+            Ok(()) if !self.supervisor.is_ending() => self.carry_out(Action::Spawn(id)),
+            Ok(()) => Some(Event::StartFailed(id, "the machine ends".to_owned())),
+            Err(why) => Some(Event::StartFailed(id, why)),
+        };
+        if let Some(event) = event {
+            self.feed(event);
+        }
     }
 
     pub(super) fn say_failure(&mut self, id: usize, what: &str, outcome: io::Result<()>) {

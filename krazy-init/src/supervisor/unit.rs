@@ -11,7 +11,7 @@ use rustix::process::Pid;
 use super::plan::Spec;
 use crate::control::LogStream;
 use crate::linux::cgroup::Cgroup;
-use crate::linux::data;
+use crate::linux::data::{self, Home};
 use crate::linux::kernel_clock;
 use crate::linux::process::{self, Launch, Rights};
 use crate::linux::sandbox::Sandbox;
@@ -79,11 +79,14 @@ impl Unit {
         &self.streams[stream as usize].reader
     }
 
-    /// Starts the main process.
-    pub fn start(&mut self) -> io::Result<()> {
+    /// Starts the main process, unless its home has to be handed over first.
+    pub fn start(&mut self) -> io::Result<Home> {
         if !self.home_is_ready {
-            data::prepare_home(&self.spec.home, self.spec.rights.uid)
+            let home = data::prepare_home(&self.spec.home, self.spec.rights.uid)
                 .map_err(|error| in_context(error, &self.spec.home))?;
+            if home == Home::Foreign {
+                return Ok(home);
+            }
             self.home_is_ready = true;
             if self.spec.sandbox {
                 let folders = [&self.spec.home, Path::new("/tmp"), Path::new("/dev/shm")];
@@ -108,7 +111,7 @@ impl Unit {
         }
         let pid = process::spawn(launch).map_err(|error| in_context(error, &self.spec.program))?;
         self.pid = Some(pid);
-        Ok(())
+        Ok(Home::Ready)
     }
 
     /// Sends the stop signal to the main process and those it started in its group.

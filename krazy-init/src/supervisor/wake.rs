@@ -16,6 +16,8 @@ pub enum Report {
     Problem(String),
     /// Something worth knowing was done.
     Note(String),
+    /// A service's home was given to it; an error if it could not be.
+    HandedOver(usize, Result<(), String>),
     /// What the time servers said; an error if none did.
     Clock(Result<Answer, String>),
 }
