@@ -1,10 +1,16 @@
-//! What the kernel tells about memory and `/data`.
+//! What the kernel tells about memory and `/data`, and what the root tells about itself.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
+use krazy_boot::manifest::{self, Manifest};
 use serde::Serialize;
 
-use crate::problem::Problem;
+use crate::problem::{Kind, Problem};
+
+/// The longest manifest that is read: far beyond what a root with thousands of services has.
+const MAX_MANIFEST: u64 = 4 << 20;
 
 /// Memory in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -48,6 +54,17 @@ impl Space {
         let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
         Ok(Space { total: bytes(stat.f_blocks), available: bytes(stat.f_bavail) })
     }
+}
+
+/// The manifest of the root that runs.
+pub(crate) fn read_manifest(root: &Path) -> Result<Manifest, Problem> {
+    let failed = |why: &dyn std::fmt::Display| {
+        Problem::new(Kind::Internal, format!("failed to read /{}: {why}", manifest::PATH))
+    };
+    let file = File::open(root.join(manifest::PATH)).map_err(|error| failed(&error))?;
+    let mut bytes = Vec::new();
+    file.take(MAX_MANIFEST).read_to_end(&mut bytes).map_err(|error| failed(&error))?;
+    Manifest::from_json(&bytes).map_err(|error| failed(&error))
 }
 
 #[cfg(test)]

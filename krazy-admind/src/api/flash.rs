@@ -49,6 +49,7 @@ pub(super) async fn flash(admin: &Arc<Admin>, number: Option<&str>, call: Call) 
     let FlashQuery { force } = query(&call.query)?;
     let number = number.map(partition).transpose()?;
     let what = number.map_or("the disk".to_owned(), |number| format!("partition {number}"));
+    let _quiet = admin.updates.keep_away().await?;
     let boot = admin.control.boot().await?;
     let node = boot.disk.clone().ok_or_else(|| {
         Problem::new(
@@ -67,12 +68,11 @@ pub(super) async fn flash(admin: &Arc<Admin>, number: Option<&str>, call: Call) 
     if other.is_some() && boot.armed == other && !force {
         return Err(Problem::new(Kind::InUse, format!("{what} is armed: the next start mounts it")));
     }
-    let _quiet = admin.updates.keep_away().await?;
 
-    let (root, writable) = (admin.root.clone(), boot.boot_writable == Some(true));
+    let root = admin.root.clone();
     let mut flash = blocking(move || {
-        let disk = Disk::open(&root, &node, writable, Purpose::Write)
-            .map_err(|error| Problem::from_io(&error, &node))?;
+        let disk =
+            Disk::open(&root, &node, Purpose::Write).map_err(|error| Problem::from_io(&error, &node))?;
         Flash::begin(disk, what, number, other)
     })
     .await?;

@@ -4,18 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use krazy_boot::cmdline::CommandLine;
-use krazy_boot::manifest::{self, Manifest};
 use krazy_boot::slot::Slot;
 use krazy_init::control::{FailedTrial, Milestones, Trial};
 use serde::Serialize;
 
 use crate::api::Admin;
 use crate::problem::{Kind, Problem};
-use crate::system::{Memory, Space};
+use crate::system::{Memory, Space, read_manifest};
 use crate::tree::blocking;
-
-/// The longest manifest that is read: far beyond what a root with thousands of services has.
-const MAX_MANIFEST: u64 = 4 << 20;
 
 /// The answer of `/api/v1/status`.
 #[derive(Debug, Serialize)]
@@ -97,17 +93,6 @@ pub(super) async fn status(admin: &Arc<Admin>) -> Result<Status, Problem> {
         }
         Err(problem) => Err(problem),
     }
-}
-
-fn read_manifest(root: &Path) -> Result<Manifest, Problem> {
-    use std::io::Read;
-    let failed = |why: &dyn std::fmt::Display| {
-        Problem::new(Kind::Internal, format!("failed to read /{}: {why}", manifest::PATH))
-    };
-    let file = std::fs::File::open(root.join(manifest::PATH)).map_err(|error| failed(&error))?;
-    let mut bytes = Vec::new();
-    file.take(MAX_MANIFEST).read_to_end(&mut bytes).map_err(|error| failed(&error))?;
-    Manifest::from_json(&bytes).map_err(|error| failed(&error))
 }
 
 /// From the kernel command line; `None` if it cannot be read or names no slot.

@@ -17,6 +17,8 @@ use krazy_boot::update::engine::Target;
 use krazy_init::control::{Client, Command, SOCKET};
 use rustix::fs::{Advice, OFlags, fadvise, syncfs};
 
+use crate::system::read_manifest;
+
 /// What addresses and lengths are multiples of when the page cache is left out. Enough for every disk.
 const ALIGNMENT: usize = 4096;
 
@@ -35,8 +37,9 @@ struct Boot {
     folder: PathBuf,
     /// Init's socket.
     socket: PathBuf,
-    /// Whether it is writable all the time, so that nothing is to be done about it.
+    /// Whether the appliance keeps it writable, so that nothing is to be done about it.
     always: bool,
+    /// Whether it is writable for this.
     writable: bool,
     /// The file written last, while more may follow.
     file: Option<(String, File)>,
@@ -50,15 +53,19 @@ pub(crate) enum Purpose {
 }
 
 impl Disk {
-    /// Opens the disk `node` of the device whose root is `root`. `boot_writable` is what init says about `/boot`.
-    pub(crate) fn open(root: &Path, node: &str, boot_writable: bool, purpose: Purpose) -> io::Result<Self> {
+    /// Opens the disk `node` of the device whose root is `root`. Whether `/boot` stays writable is what the manifest
+    /// says, not how it is mounted now: somebody else may be about to change that back.
+    pub(crate) fn open(root: &Path, node: &str, purpose: Purpose) -> io::Result<Self> {
         let path = root.join(node.trim_start_matches('/'));
         let direct = OpenOptions::new().read(true).custom_flags(OFlags::DIRECT.bits() as i32).open(&path);
+        // One that cannot be read must not keep a device from being repaired.
+        let always =
+            purpose == Purpose::Write && read_manifest(root).is_ok_and(|manifest| manifest.boot_writable);
         let boot = Boot {
             folder: root.join("boot"),
             socket: root.join(SOCKET.trim_start_matches('/')),
-            always: boot_writable,
-            writable: boot_writable,
+            always,
+            writable: always,
             file: None,
         };
         let node = OpenOptions::new().read(true).write(purpose == Purpose::Write).open(&path)?;
@@ -210,12 +217,39 @@ mod tests {
     use super::*;
 
     #[test]
+    fn boot_is_made_writable_unless_the_appliance_keeps_it_so() {
+        let root = tempfile::tempdir().unwrap();
+        for folder in ["boot", "etc/krazy"] {
+            std::fs::create_dir_all(root.path().join(folder)).unwrap();
+        }
+        std::fs::write(root.path().join("disk"), "").unwrap();
+        let write = |manifest: &str| {
+            std::fs::write(root.path().join(krazy_boot::manifest::PATH), manifest).unwrap();
+            Disk::open(root.path(), "/disk", Purpose::Write).unwrap().write_boot("file", true, b"new")
+        };
+        let program =
+            serde_json::json!({ "crate": "x", "version": "1.0.0", "source": "path", "sha256": "00" });
+        let manifest = |boot_writable: bool| {
+            serde_json::json!({
+                "format": krazy_boot::manifest::FORMAT, "name": "x", "version": "1.0.0", "board": "x86_64",
+                "build_id": "11", "hostname": "x", "kernel": { "release": "6.12", "origin": "x", "sha256": "22" },
+                "init": program, "services": [], "boot_writable": boot_writable,
+            })
+            .to_string()
+        };
+        // There is no init to ask.
+        assert!(write(&manifest(false)).is_err());
+        assert!(write("not a manifest").is_err());
+        write(&manifest(true)).unwrap();
+    }
+
+    #[test]
     fn every_place_is_read_past_the_cache() {
         let root = tempfile::tempdir().unwrap();
         let content: Vec<u8> = (0..100_000_u32).map(|n| (n / 7) as u8).collect();
         std::fs::write(root.path().join("disk"), &content).unwrap();
-        let mut disk = Disk::open(root.path(), "/disk", false, Purpose::Write).unwrap();
-        let mut without = Disk::open(root.path(), "/disk", false, Purpose::Look).unwrap();
+        let mut disk = Disk::open(root.path(), "/disk", Purpose::Write).unwrap();
+        let mut without = Disk::open(root.path(), "/disk", Purpose::Look).unwrap();
         without.direct = None;
         for (offset, len) in [(0, 512), (511, 2), (4095, 4098), (99_999, 1), (512, 99_488), (5, 0)] {
             for disk in [&disk, &without] {

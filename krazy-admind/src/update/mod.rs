@@ -65,15 +65,12 @@ pub(crate) struct Insistence {
 struct Slots {
     running: Slot,
     node: String,
-    boot_writable: bool,
 }
 
 impl Slots {
     fn of(boot: &BootInfo) -> Result<Self, Problem> {
         match (boot.slot, &boot.disk) {
-            (Some(running), Some(node)) => {
-                Ok(Slots { running, node: node.clone(), boot_writable: boot.boot_writable == Some(true) })
-            }
+            (Some(running), Some(node)) => Ok(Slots { running, node: node.clone() }),
             _ => refuse(Refusal::NoSlots, "this device does not run from a slot of a cargo krazy disk"),
         }
     }
@@ -137,7 +134,7 @@ impl Updates {
 
         let (root, by) = (self.root.clone(), by.to_owned());
         let session = blocking(move || {
-            let disk = Disk::open(&root, &slots.node, slots.boot_writable, Purpose::Write)
+            let disk = Disk::open(&root, &slots.node, Purpose::Write)
                 .map_err(|error| Problem::from_io(&error, &slots.node))?;
             Session::begin(disk, !slots.running, head, by)
         })
@@ -314,8 +311,7 @@ impl Updates {
 
 impl Slots {
     fn look(&self, root: &std::path::Path) -> Result<Disk, Problem> {
-        Disk::open(root, &self.node, self.boot_writable, Purpose::Look)
-            .map_err(|error| Problem::from_io(&error, &self.node))
+        Disk::open(root, &self.node, Purpose::Look).map_err(|error| Problem::from_io(&error, &self.node))
     }
 }
 

@@ -252,8 +252,11 @@ impl Init {
     fn answer(&self, command: &Command) -> Response {
         match command {
             Command::Boot => Response::ok(Reply::Boot(Box::new(self.boot.lock().unwrap().clone()))),
-            Command::RemountBoot { writable: false } => {
-                disk::follow_boot(&self.root);
+            Command::RemountBoot { writable } => {
+                self.boot.lock().unwrap().boot_writable = Some(*writable);
+                if !writable {
+                    disk::follow_boot(&self.root);
+                }
                 Response::ok(Reply::Done)
             }
             Command::Arm { slot, .. } | Command::Switch { slot } => {

@@ -241,7 +241,12 @@ async fn there_is_one_update_at_a_time() {
         "{}",
         details.detail
     );
+    // By now the first has boot files, for which it keeps /boot writable.
+    let all_but_one = &bundle.streams[..bundle.streams.len() - 1];
+    json::<Session>(send(&device, &first, 0, all_but_one).await).await;
+    assert_eq!(device.init.boot.lock().unwrap().boot_writable, Some(true));
     let second = begin(&device, &bundle, "?replace=true").await.id;
+    assert_eq!(device.init.boot.lock().unwrap().boot_writable, Some(false));
     assert_eq!(refused(send(&device, &first, 0, &bundle.streams).await).await, Refusal::NoSession);
     let done = send(&device, &second, 0, &bundle.streams).await;
     assert_eq!(json::<Session>(done).await.state, SessionState::Verified);
