@@ -15,7 +15,8 @@
 //! # Order of a request
 //!
 //! Credential, then route, then role, then the operation: without a credential nobody learns what exists, and
-//! no operation can forget to ask. Only the health probe comes first.
+//! no operation can forget to ask. Only the health probe comes first. An operation that changes something is carried
+//! to its end whether or not its client waits for it (`completion`).
 //!
 //! # Differences from other warp servers
 //!
@@ -26,6 +27,7 @@
 mod api;
 mod args;
 mod auth;
+mod completion;
 pub mod config;
 mod connections;
 mod control;

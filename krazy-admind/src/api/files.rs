@@ -87,12 +87,18 @@ fn ascii(text: &str) -> Result<HeaderValue, Problem> {
 /// Writes the body to the file.
 pub(super) async fn write(admin: &Arc<Admin>, place: Place, call: Call) -> Result<Response, Problem> {
     let upload = blocking(move || Upload::begin(place)).await?;
-    let upload = receive(upload, call.body, admin.upload_pause).await?;
+    let len = call.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let upload = receive(upload, call.body, len, admin.upload_pause).await?;
     let new = blocking(move || upload.finish()).await?;
     Ok(empty(if new { StatusCode::CREATED } else { StatusCode::NO_CONTENT }))
 }
 
-async fn receive(mut upload: Upload, mut body: Body, pause: Duration) -> Result<Upload, Problem> {
+async fn receive(
+    mut upload: Upload,
+    mut body: Body,
+    announced: Option<u64>,
+    pause: Duration,
+) -> Result<Upload, Problem> {
     let mut gathered = Vec::with_capacity(GATHER);
     let mut received = 0_u64;
     loop {
@@ -112,6 +118,12 @@ async fn receive(mut upload: Upload, mut body: Body, pause: Duration) -> Result<
             })?;
             received += piece.len() as u64;
             gathered.extend_from_slice(&piece);
+        } else if announced.is_some_and(|len| len > received) {
+            // A stream of HTTP/2 that its client resets without an error looks like one that ends.
+            let text = format!(
+                "the upload ended after {received} bytes, more were announced; the file is as it was"
+            );
+            return Err(Problem::new(Kind::BadRequest, text));
         }
         if last || gathered.len() >= GATHER {
             (upload, gathered) = blocking(move || {

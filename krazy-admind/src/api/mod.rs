@@ -30,6 +30,7 @@ use warp::http::{Method, StatusCode, header};
 use warp::reply::Response;
 
 use crate::auth::{Auth, Identity, refuse_cross_site};
+use crate::completion::run_to_completion;
 use crate::control::Control;
 use crate::problem::{Kind, Problem};
 use crate::routes::{self, Access, Found, HEALTH, Operation};
@@ -93,11 +94,13 @@ async fn serve(admin: &Arc<Admin>, call: Call) -> Result<Response, Problem> {
             format!("`{}` is a viewer; {} {} takes an admin", identity.name, call.method, call.path),
         ));
     }
-    if !call.method.is_safe() {
-        refuse_cross_site(&call.headers, call.host.as_deref())?;
-        crate::log(&format!("{} from {}: {} {}", identity.name, call.peer, call.method, call.path));
+    if call.method.is_safe() {
+        return operate(admin, &identity, &found, call).await;
     }
-    operate(admin, &identity, &found, call).await
+    refuse_cross_site(&call.headers, call.host.as_deref())?;
+    crate::log(&format!("{} from {}: {} {}", identity.name, call.peer, call.method, call.path));
+    let admin = Arc::clone(admin);
+    run_to_completion(async move { operate(&admin, &identity, &found, call).await }).await
 }
 
 async fn operate(

@@ -1,6 +1,8 @@
 //! Tokens of a running device: who there is, new ones, and the end of old ones. The device never sees a new
 //! token itself, only what it stores of it.
 
+use std::sync::Arc;
+
 use krazy_boot::credentials::{CredentialError, HashedToken, Role, Scope, TOKENS, TokenFile};
 use serde::Serialize;
 use warp::http::StatusCode;
@@ -36,7 +38,7 @@ pub(super) async fn list(admin: &Admin) -> Result<Response, Problem> {
 
 /// Adds the token in the body, or puts it in the place of the one with its name.
 pub(super) async fn put(
-    admin: &Admin,
+    admin: &Arc<Admin>,
     identity: &Identity,
     name: &str,
     call: Call,
@@ -70,7 +72,7 @@ pub(super) async fn put(
 
 /// Revokes a token. The last admin stays, and so does the token that asks: who replaces it shows with the new one
 /// that it works.
-pub(super) async fn remove(admin: &Admin, identity: &Identity, name: &str) -> Result<Response, Problem> {
+pub(super) async fn remove(admin: &Arc<Admin>, identity: &Identity, name: &str) -> Result<Response, Problem> {
     if identity.name == name {
         let text = format!("`{name}` is the token in use, and cannot revoke itself");
         return Err(Problem::new(Kind::NotNow, text));
@@ -89,7 +91,7 @@ pub(super) async fn remove(admin: &Admin, identity: &Identity, name: &str) -> Re
 
 /// Changes the tokens, on the disk first: what counts from now on counts after a restart, too.
 async fn change(
-    admin: &Admin,
+    admin: &Arc<Admin>,
     edit: impl FnOnce(&mut Vec<HashedToken>) -> Result<(), Problem>,
 ) -> Result<(), Problem> {
     let _changing = admin.auth.changing().await;
@@ -104,11 +106,11 @@ async fn change(
     let json = TokenFile::new(tokens).and_then(|file| file.to_json()).map_err(problem)?;
     // As after a restart, which also refuses a file that has become too long.
     let file = TokenFile::from_json(&json).map_err(problem)?;
-    let path = admin.root.join("data").join(TOKENS);
+    let (admin, path) = (Arc::clone(admin), admin.root.join("data").join(TOKENS));
     blocking(move || {
-        durable_file::replace(&path, &json, 0o600).map_err(|error| Problem::from_io(&error, "the tokens"))
+        durable_file::replace(&path, &json, 0o600).map_err(|error| Problem::from_io(&error, "the tokens"))?;
+        admin.auth.replace(file);
+        Ok(())
     })
-    .await?;
-    admin.auth.replace(file);
-    Ok(())
+    .await
 }

@@ -216,14 +216,12 @@ impl Updates {
         Ok(())
     }
 
+    /// The session is there until nobody works for it any more.
     async fn end_session(&self) -> Result<(), Problem> {
-        let session = self.lock().take();
-        if let Some(session) = session
-            && let Err(problem) = session.end().await
-        {
-            *self.lock() = Some(session);
-            return Err(problem);
+        if let Some(session) = self.current() {
+            session.end().await?;
         }
+        *self.lock() = None;
         Ok(())
     }
 

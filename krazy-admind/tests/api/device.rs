@@ -161,8 +161,13 @@ impl Device {
 
     /// A TLS connection to write on by hand.
     pub async fn connect(&self) -> TlsStream<TcpStream> {
+        self.connect_with(b"http/1.1").await
+    }
+
+    /// The same for another protocol on it.
+    pub async fn connect_with(&self, protocol: &[u8]) -> TlsStream<TcpStream> {
         let mut config = tls(&self.certificate);
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = vec![protocol.to_vec()];
         let stream = TcpStream::connect(self.address).await.unwrap();
         TlsConnector::from(Arc::new(config)).connect("localhost".try_into().unwrap(), stream).await.unwrap()
     }

@@ -8,6 +8,7 @@ mod device;
 mod disk;
 mod files;
 mod flash;
+mod gone;
 mod limits;
 mod process;
 mod services;
