@@ -35,6 +35,10 @@ pub struct Limits {
     pub header: Duration,
     /// Between requests, between two pieces of an upload, and until a client that does not read is given up.
     pub idle: Duration,
+    /// Logs that are followed at a time. Each holds one of the connections that init has.
+    pub live_logs: usize,
+    /// Logs that one token follows at a time.
+    pub live_logs_per_token: usize,
     /// An update that gets no data for so long is dropped.
     pub update_idle: Duration,
 }
@@ -47,6 +51,8 @@ impl Default for Limits {
             handshake: Duration::from_secs(10),
             header: Duration::from_secs(10),
             idle: Duration::from_secs(60),
+            live_logs: 24,
+            live_logs_per_token: 8,
             update_idle: Duration::from_secs(600),
         }
     }

@@ -1,53 +1,18 @@
 //! How many connections there are, from where, and which of them do nothing.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::config::Limits;
+use crate::seats::{Seat, Seats};
 
-/// The connections of a server.
-#[derive(Debug, Default)]
-pub(crate) struct Connections {
-    per_address: Mutex<HashMap<IpAddr, usize>>,
-}
+/// The connections of a server, by address.
+pub(crate) type Connections = Seats<IpAddr>;
 
-/// A connection's place; given back when dropped.
-#[derive(Debug)]
-pub(crate) struct Seat {
-    connections: Arc<Connections>,
-    address: IpAddr,
-}
-
-impl Connections {
-    /// A place for a connection from `address`; `None` if there are too many already.
-    pub(crate) fn seat(self: &Arc<Self>, address: IpAddr, limits: &Limits) -> Option<Seat> {
-        let address = address.to_canonical();
-        let mut table = self.per_address.lock().unwrap_or_else(PoisonError::into_inner);
-        if table.values().sum::<usize>() >= limits.connections {
-            return None;
-        }
-        let own = table.entry(address).or_default();
-        // The entry of an address with the limit exhausted was there before, so none is left behind empty.
-        if *own >= limits.connections_per_address {
-            return None;
-        }
-        *own += 1;
-        Some(Seat { connections: Arc::clone(self), address })
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let mut table = self.connections.per_address.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(own) = table.get_mut(&self.address) {
-            *own -= 1;
-            if *own == 0 {
-                table.remove(&self.address);
-            }
-        }
-    }
+/// A place for a connection from `address`; `None` if there are too many already.
+pub(crate) fn seat(connections: &Arc<Connections>, address: IpAddr, limits: &Limits) -> Option<Seat<IpAddr>> {
+    connections.take(address.to_canonical(), limits.connections_per_address, limits.connections)
 }
 
 /// What a connection is doing: how many requests are being answered, and since when there is none.
@@ -104,22 +69,6 @@ impl Drop for InFlight {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn one_address_cannot_take_every_seat() {
-        let limits = Limits { connections: 3, connections_per_address: 2, ..Limits::default() };
-        let connections = Arc::new(Connections::default());
-        let [greedy, other]: [IpAddr; 2] = ["::ffff:10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap()];
-        let first = connections.seat(greedy, &limits).unwrap();
-        let second = connections.seat("10.0.0.1".parse().unwrap(), &limits).unwrap();
-        assert!(connections.seat(greedy, &limits).is_none());
-        let third = connections.seat(other, &limits).unwrap();
-        assert!(connections.seat(other, &limits).is_none(), "there are three seats in all");
-        drop(second);
-        assert!(connections.seat(other, &limits).is_some());
-        drop((first, third));
-        assert!(connections.per_address.lock().unwrap().is_empty());
-    }
 
     #[test]
     fn idle_connections_are_found() {

@@ -4,6 +4,7 @@
 //! thread until the service writes its next line, long after the browser has gone.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use krazy_boot::update::refusal::Refusal;
@@ -13,12 +14,16 @@ use krazy_init::control::{
 };
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::problem::{Kind, Problem};
 
 /// How long init may take for an answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Questions at the same time; further ones wait. Init turns away whoever comes when it has too many connections.
+const MAX_QUESTIONS: usize = 16;
 
 /// The longest answer, in bytes: the most log lines init returns at once, 4 KiB each.
 const MAX_ANSWER: u64 = 4 << 20;
@@ -27,6 +32,8 @@ const MAX_ANSWER: u64 = 4 << 20;
 #[derive(Clone, Debug)]
 pub(crate) struct Control {
     socket: PathBuf,
+    /// One for each question that may be asked at the same time.
+    questions: Arc<Semaphore>,
 }
 
 /// One conversation with init.
@@ -42,7 +49,7 @@ pub(crate) struct Follower {
 
 impl Control {
     pub(crate) fn new(socket: PathBuf) -> Self {
-        Control { socket }
+        Control { socket, questions: Arc::new(Semaphore::new(MAX_QUESTIONS)) }
     }
 
     pub(crate) async fn boot(&self) -> Result<BootInfo, Problem> {
@@ -101,6 +108,7 @@ impl Control {
     }
 
     async fn ask(&self, command: Command) -> Result<Reply, Problem> {
+        let _permit = self.questions.acquire().await.map_err(|error| broken(&error))?;
         self.connect().await?.ask(command).await
     }
 

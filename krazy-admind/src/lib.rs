@@ -5,6 +5,7 @@
 //! | [`config`] | where everything is; a test puts it below a folder of its own |
 //! | [`credentials`] | what the host provisioned on `/data/krazy` |
 //! | [`server`] | sockets, TLS, and the limits that keep strangers from using the device up |
+//! | `seats`, `connections` | how many connections and live logs there are, and whose |
 //! | `auth`, `throttle` | who asks, and how often a wrong answer may be tried |
 //! | [`routes`] | every operation with its access: the one table behind server, tests and OpenAPI document |
 //! | `api` | what the operations do |
@@ -35,6 +36,7 @@ pub mod credentials;
 mod durable_file;
 pub mod problem;
 pub mod routes;
+mod seats;
 pub mod server;
 mod system;
 mod throttle;

@@ -21,6 +21,8 @@ pub enum Kind {
     Unauthorized,
     /// Too many wrong credentials from this address.
     TooManyAttempts,
+    /// Too many logs are followed already.
+    TooManyLiveLogs,
     /// The credential's role or scope does not cover it.
     Forbidden,
     /// A browser sent it on behalf of another site.
@@ -73,9 +75,10 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind but [`Kind::Update`].
-    const PLAIN: [Kind; 25] = [
+    const PLAIN: [Kind; 26] = [
         Kind::Unauthorized,
         Kind::TooManyAttempts,
+        Kind::TooManyLiveLogs,
         Kind::Forbidden,
         Kind::CrossSite,
         Kind::NotFound,
@@ -112,6 +115,9 @@ impl Kind {
             Kind::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "A credential is needed"),
             Kind::TooManyAttempts => {
                 (StatusCode::TOO_MANY_REQUESTS, "too-many-attempts", "Too many wrong credentials")
+            }
+            Kind::TooManyLiveLogs => {
+                (StatusCode::TOO_MANY_REQUESTS, "too-many-live-logs", "Too many live logs")
             }
             Kind::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "The credential does not cover this"),
             Kind::CrossSite => (StatusCode::FORBIDDEN, "cross-site", "Sent on behalf of another site"),

@@ -11,7 +11,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -32,12 +32,13 @@ use tokio_rustls::TlsAcceptor;
 use warp::Filter;
 use warp::http::{Request, Response};
 
-use crate::api::{self, Admin, Body, Call};
+use crate::api::{self, Admin, Body, Call, LiveLogs};
 use crate::auth::Auth;
 use crate::config::{Config, Limits};
-use crate::connections::{Activity, Connections, Seat};
+use crate::connections::{self, Activity, Connections};
 use crate::control::Control;
 use crate::credentials::{Credentials, CredentialsError};
+use crate::seats::Seat;
 use crate::update::Updates;
 
 /// The longest header of a request, in bytes.
@@ -104,6 +105,7 @@ impl Server {
             updates: Arc::new(Updates::new(root.clone(), control.clone(), config.limits.update_idle)),
             control,
             root,
+            live_logs: LiveLogs::new(&config.limits),
             upload_pause: config.limits.idle,
         };
         Ok(Server {
@@ -126,7 +128,7 @@ impl Server {
         loop {
             match self.listener.accept().await {
                 Ok((stream, peer)) => {
-                    if let Some(seat) = self.connections.seat(peer.ip(), &self.limits) {
+                    if let Some(seat) = connections::seat(&self.connections, peer.ip(), &self.limits) {
                         let connection =
                             serve(stream, peer, self.tls.clone(), Arc::clone(&self.admin), self.limits, seat);
                         tokio::spawn(connection);
@@ -167,7 +169,7 @@ async fn serve(
     tls: TlsAcceptor,
     admin: Arc<Admin>,
     limits: Limits,
-    _seat: Seat,
+    _seat: Seat<IpAddr>,
 ) {
     let patience = limits.idle.as_millis().try_into().unwrap_or(u32::MAX);
     if sockopt::set_tcp_user_timeout(&stream, patience).is_err() || stream.set_nodelay(true).is_err() {

@@ -151,6 +151,7 @@ fn help_for(problem: &Problem, appliance: &str) -> Option<String> {
              list` tells an admin what each may do"
         ),
         "too-many-attempts" => "wait a minute, and use the right credentials".to_owned(),
+        "too-many-live-logs" => "end another `cargo krazy logs --follow`".to_owned(),
         "no-such-service" => "`cargo krazy ps` lists the services".to_owned(),
         "outside-tree" => "files are below /data; logs are /tmp/SERVICE.log and /tmp/SERVICE.err".to_owned(),
         "init-unreachable" => {

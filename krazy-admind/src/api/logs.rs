@@ -12,8 +12,11 @@ use warp::reply::Response;
 use warp::sse::{Event, keep_alive};
 
 use crate::api::{Admin, files, json};
+use crate::auth::Identity;
+use crate::config::Limits;
 use crate::control::Follower;
 use crate::problem::{Kind, Problem};
+use crate::seats::{Seat, Seats};
 use crate::tree::Place;
 
 /// How often a quiet live log says that it is still there. Proxies and browsers give up after a minute or so.
@@ -64,11 +67,40 @@ pub(super) async fn file(
     Ok(response)
 }
 
+/// The logs that are being followed, by the names of the tokens.
+pub(crate) struct LiveLogs {
+    seats: Arc<Seats<String>>,
+    each: usize,
+    total: usize,
+}
+
+impl LiveLogs {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        LiveLogs { seats: Arc::default(), each: limits.live_logs_per_token, total: limits.live_logs }
+    }
+
+    fn seat(&self, identity: &Identity) -> Result<Seat<String>, Problem> {
+        self.seats.take(identity.name.clone(), self.each, self.total).ok_or_else(|| {
+            let text = format!(
+                "`{}` may follow {} logs at a time, everybody together {}; stop following one",
+                identity.name, self.each, self.total
+            );
+            Problem::new(Kind::TooManyLiveLogs, text)
+        })
+    }
+}
+
 /// Server-sent events, one per line. The conversation with init ends when the client hangs up.
-pub(super) async fn follow(admin: &Admin, service: String, query: LogQuery) -> Result<Response, Problem> {
+pub(super) async fn follow(
+    admin: &Admin,
+    identity: &Identity,
+    service: String,
+    query: LogQuery,
+) -> Result<Response, Problem> {
+    let seat = admin.live_logs.seat(identity)?;
     let follower = admin.control.follow(service, query.stream, query.lines.min(MAX_LOG_LINES)).await?;
-    let events = stream::unfold(Some(follower), |follower| async {
-        let mut follower: Follower = follower?;
+    let events = stream::unfold(Some((follower, seat)), |state| async {
+        let (mut follower, seat): (Follower, Seat<String>) = state?;
         match follower.next().await {
             Ok(Some(line)) => {
                 let name = match line.stream {
@@ -77,7 +109,7 @@ pub(super) async fn follow(admin: &Admin, service: String, query: LogQuery) -> R
                 };
                 Some((
                     Ok::<_, std::convert::Infallible>(Event::default().event(name).data(line.text)),
-                    Some(follower),
+                    Some((follower, seat)),
                 ))
             }
             Ok(None) => None,

@@ -13,6 +13,8 @@ mod status;
 mod tokens;
 mod update;
 
+pub(crate) use logs::LiveLogs;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -41,6 +43,7 @@ pub(crate) struct Admin {
     pub(crate) auth: Auth,
     pub(crate) control: Control,
     pub(crate) updates: Arc<Updates>,
+    pub(crate) live_logs: LiveLogs,
     /// [`crate::config::Config::root`], without symbolic links.
     pub(crate) root: PathBuf,
     /// The longest pause in an upload.
@@ -145,7 +148,7 @@ async fn operate(
         }
         Operation::Logs => logs::newest(admin, service()?, query(&call.query)?).await,
         Operation::LogFile => logs::file(admin, &service()?, found.get("stream")?, &call.headers).await,
-        Operation::FollowLogs => logs::follow(admin, service()?, query(&call.query)?).await,
+        Operation::FollowLogs => logs::follow(admin, identity, service()?, query(&call.query)?).await,
         Operation::ReadFile => files::read(files::place(admin, identity, found)?, &call.headers).await,
         Operation::WriteFile => files::write(admin, files::place(admin, identity, found)?, call).await,
         Operation::RemoveFile => files::remove(files::place(admin, identity, found)?).await,

@@ -22,7 +22,6 @@ use krazy_boot::update::refusal::Refusal;
 use krazy_boot::update::wire::{self, SessionState, SlotContent, UpdateStatus};
 use krazy_init::control::{BootInfo, Command};
 use ring::signature::{ED25519, UnparsedPublicKey};
-use tokio::sync::OnceCell;
 use tokio::time::sleep;
 
 use crate::api::Body;
@@ -47,8 +46,9 @@ pub(crate) struct Updates {
     session: Mutex<Option<Arc<Session>>>,
     /// Held while a session begins or ends.
     changing: tokio::sync::Mutex<()>,
-    /// What the running slot holds, once somebody wanted to know.
-    measured: OnceCell<Vec<Part>>,
+    /// What the running slot holds, once somebody wanted to know. Locked while it is read: whoever else wants to know
+    /// waits for the same answer.
+    measured: Arc<tokio::sync::Mutex<Option<Vec<Part>>>>,
 }
 
 /// What a client says about the update it begins.
@@ -84,7 +84,7 @@ impl Updates {
             patience,
             session: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
-            measured: OnceCell::new(),
+            measured: Arc::default(),
         }
     }
 
@@ -265,16 +265,8 @@ impl Updates {
         .await?;
         let parts = match recorded {
             Some(manifest) => manifest.parts,
-            None if hash => {
-                let (root, slots) = (self.root.clone(), slots.clone());
-                let measure = || {
-                    blocking(move || {
-                        engine::measure(&slots.look(&root)?, slots.running).map_err(Problem::from_engine)
-                    })
-                };
-                self.measured.get_or_try_init(measure).await?.clone()
-            }
-            None => self.measured.get().cloned().unwrap_or_default(),
+            None if hash => self.measure(slots.clone()).await?,
+            None => self.measured.try_lock().ok().and_then(|measured| measured.clone()).unwrap_or_default(),
         };
         let running = SlotContent {
             slot: slots.running,
@@ -289,6 +281,22 @@ impl Updates {
             parts: manifest.parts,
         });
         Ok((Some(running), other))
+    }
+
+    /// Reads the running slot as a whole, unless that was done before. Goes on when the client has gone, so that the
+    /// next one does not begin anew.
+    async fn measure(&self, slots: Slots) -> Result<Vec<Part>, Problem> {
+        let mut measured = Arc::clone(&self.measured).lock_owned().await;
+        if let Some(parts) = measured.as_ref() {
+            return Ok(parts.clone());
+        }
+        let root = self.root.clone();
+        blocking(move || {
+            let parts = engine::measure(&slots.look(&root)?, slots.running).map_err(Problem::from_engine)?;
+            *measured = Some(parts.clone());
+            Ok(parts)
+        })
+        .await
     }
 
     fn named(&self, id: &str) -> Result<Arc<Session>, Problem> {

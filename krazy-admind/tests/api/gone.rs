@@ -1,5 +1,6 @@
 //! Clients that hang up while the device works for them.
 
+use std::mem;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use krazy_boot::credentials::{Role, TokenFile};
 use krazy_boot::update::wire::UpdateStatus;
 use reqwest::StatusCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use warp::http::Request;
 
@@ -21,10 +23,32 @@ fn with_one_worker<T>(test: impl Future<Output = T>) -> T {
     runtime.enable_all().max_blocking_threads(1).build().unwrap().block_on(test)
 }
 
-/// Sends a request and hangs up while the worker is busy with something else.
-async fn send_and_leave(device: &Device, method: &str, path: &str, body: &[u8]) {
-    let (release, wait) = mpsc::channel::<()>();
-    let busy = tokio::task::spawn_blocking(move || wait.recv());
+/// Lets everything be done that waits for nothing. Test and server share a thread, so each of the pauses is a turn of
+/// all, however slow the machine is.
+async fn settle() {
+    for _ in 0..30 {
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Something that the worker does until it is told to stop.
+struct Occupation(mpsc::Sender<()>, JoinHandle<Result<(), mpsc::RecvError>>);
+
+impl Occupation {
+    fn begin() -> Self {
+        let (stop, wait) = mpsc::channel();
+        Occupation(stop, tokio::task::spawn_blocking(move || wait.recv()))
+    }
+
+    async fn end(self) {
+        self.0.send(()).unwrap();
+        self.1.await.unwrap().unwrap();
+    }
+}
+
+/// Sends a request, and hangs up when the worker has done so many pieces of its work.
+async fn send_and_leave(device: &Device, method: &str, path: &str, body: &[u8], done: usize) {
+    let mut busy = Occupation::begin();
     let mut stream = device.connect().await;
     let head = format!(
         "{method} {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-length: {}\r\n\r\n",
@@ -33,14 +57,20 @@ async fn send_and_leave(device: &Device, method: &str, path: &str, body: &[u8]) 
     );
     stream.write_all(&[head.as_bytes(), body].concat()).await.unwrap();
     stream.flush().await.unwrap();
-    // Until the request has been read and waits for the worker.
-    let answer = timeout(Duration::from_millis(300), stream.read_u8()).await;
-    assert!(answer.is_err(), "{answer:?}");
+    for piece in 0..=done {
+        // Until its next piece of work waits for the worker.
+        settle().await;
+        let answer = timeout(Duration::from_millis(10), stream.read_u8()).await;
+        assert!(answer.is_err(), "{answer:?}");
+        if piece < done {
+            let next = Occupation::begin();
+            mem::replace(&mut busy, next).end().await;
+        }
+    }
     drop(stream);
     // Until the server knows.
-    sleep(Duration::from_millis(300)).await;
-    release.send(()).unwrap();
-    busy.await.unwrap().unwrap();
+    settle().await;
+    busy.end().await;
 }
 
 async fn status(device: &Device) -> UpdateStatus {
@@ -57,8 +87,8 @@ fn a_token_counts_where_it_is_stored() {
             file.unwrap().tokens().iter().map(|token| token.name.clone()).collect::<Vec<_>>()
         };
         let ops = stored_token("ops", Role::Viewer, Vec::new());
-        send_and_leave(&device, "PUT", "/api/v1/tokens/ops", &ops).await;
-        send_and_leave(&device, "DELETE", "/api/v1/tokens/root", b"").await;
+        send_and_leave(&device, "PUT", "/api/v1/tokens/ops", &ops, 0).await;
+        send_and_leave(&device, "DELETE", "/api/v1/tokens/root", b"", 0).await;
         // An answer of the worker comes after what it had to do before.
         assert_eq!(device.get("viewer", "/api/v1/update").await.status(), StatusCode::OK);
         assert_eq!(stored(), ["admin", "viewer", "ops"]);
@@ -72,20 +102,30 @@ fn a_token_counts_where_it_is_stored() {
 fn an_update_begins_and_ends_as_a_whole() {
     with_one_worker(async {
         let device = Device::start().await;
-        send_and_leave(&device, "POST", "/api/v1/update", &Bundle::new(false).head()).await;
+        send_and_leave(&device, "POST", "/api/v1/update", &Bundle::new(false).head(), 0).await;
         let begun = async {
             while status(&device).await.session.is_none() {
                 sleep(Duration::from_millis(20)).await;
             }
         };
         timeout(Duration::from_secs(20), begun).await.unwrap();
-        send_and_leave(&device, "DELETE", "/api/v1/update", b"").await;
+        send_and_leave(&device, "DELETE", "/api/v1/update", b"", 0).await;
         let ended = async {
             while status(&device).await.session.is_some() {
                 sleep(Duration::from_millis(20)).await;
             }
         };
         timeout(Duration::from_secs(20), ended).await.unwrap();
+    });
+}
+
+#[test]
+fn what_was_read_to_the_end_is_known_to_the_next_one() {
+    with_one_worker(async {
+        let device = Device::start().await;
+        send_and_leave(&device, "GET", "/api/v1/update?hash=true", b"", 1).await;
+        let parts = status(&device).await.running.unwrap().parts;
+        assert_eq!(parts.len(), 3, "{parts:?}");
     });
 }
 

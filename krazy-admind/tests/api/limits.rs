@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::device::{Device, token};
+use crate::device::{Device, problem, token};
 
 const SHORT: Duration = Duration::from_millis(400);
 
@@ -135,4 +135,30 @@ async fn only_tls_1_3_is_spoken() {
     let output = tokio::task::spawn_blocking(run).await.unwrap();
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success() && text.contains("alert protocol version"), "{text}");
+}
+
+#[tokio::test]
+async fn live_logs_are_bounded_per_token_and_in_all() {
+    let device = Device::with(Limits { live_logs: 3, live_logs_per_token: 2, ..Limits::default() }).await;
+    let follow = |who: &'static str| device.get(who, "/api/v1/services/web/tail");
+    let mut held = vec![follow("viewer").await, follow("viewer").await];
+    let details = problem(follow("viewer").await).await;
+    assert_eq!((details.status, details.kind.as_str()), (429, "urn:krazy:too-many-live-logs"));
+    assert_eq!(
+        details.detail,
+        "`viewer` may follow 2 logs at a time, everybody together 3; stop following one"
+    );
+    held.push(follow("admin").await);
+    assert!(held.iter().all(|log| log.status() == StatusCode::OK));
+    assert_eq!(problem(follow("admin").await).await.kind, "urn:krazy:too-many-live-logs");
+    // Nobody is kept from the rest.
+    assert_eq!(device.get("viewer", "/api/v1/services").await.status(), StatusCode::OK);
+    held.clear();
+    for _ in 0..100 {
+        if follow("admin").await.status() == StatusCode::OK {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the seats of logs that nobody follows any more are not given back");
 }

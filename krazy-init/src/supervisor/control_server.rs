@@ -7,10 +7,17 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt, lchown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
+use rustix::net::sockopt::socket_peercred;
+use rustix::process::geteuid;
+
 use crate::control::{ErrorKind, LogLine, MAX_LINE, Reply, Request, Response};
 
 /// Connections at a time; the next one is turned away.
 const MAX_CLIENTS: usize = 64;
+
+/// How many of them may be held for long: by services that may control init, or by whoever follows a log. The rest is
+/// for the orders of root, which come, are answered, and go.
+const MAX_HELD: usize = 48;
 
 /// What may wait for a client that does not read; beyond it, init hangs up.
 const MAX_BACKLOG: usize = 4 << 20;
@@ -29,6 +36,8 @@ struct Connection {
     input: Vec<u8>,
     output: Vec<u8>,
     follows: Option<usize>,
+    /// Whether the other side has init's own account.
+    own: bool,
 }
 
 /// What came of a readable connection.
@@ -68,12 +77,14 @@ impl ControlServer {
     /// Accepts one connection, if one waits and there is room. Returns its number.
     pub fn accept(&mut self) -> Option<u32> {
         let (stream, _) = self.listener.accept().ok()?;
-        if self.clients.len() >= MAX_CLIENTS || stream.set_nonblocking(true).is_err() {
+        let own = socket_peercred(&stream).is_ok_and(|peer| peer.uid == geteuid());
+        let room = self.clients.len() < MAX_CLIENTS && (own || self.held() < MAX_HELD);
+        if !room || stream.set_nonblocking(true).is_err() {
             return None;
         }
         let number = self.next;
         self.next = self.next.wrapping_add(1);
-        let connection = Connection { stream, input: Vec::new(), output: Vec::new(), follows: None };
+        let connection = Connection { stream, input: Vec::new(), output: Vec::new(), follows: None, own };
         self.clients.insert(number, connection);
         Some(number)
     }
@@ -115,11 +126,19 @@ impl ControlServer {
         self.write(client);
     }
 
-    /// From now on the connection gets the lines of `service`.
-    pub fn follow(&mut self, client: u32, service: usize) {
-        if let Some(connection) = self.clients.get_mut(&client) {
-            connection.follows = Some(service);
+    /// From now on the connection gets the lines of `service`; false if too many connections are held already.
+    pub fn follow(&mut self, client: u32, service: usize) -> bool {
+        let room = self.held() < MAX_HELD;
+        let Some(connection) = self.clients.get_mut(&client) else { return false };
+        if !room && !connection.is_held() {
+            return false;
         }
+        connection.follows = Some(service);
+        true
+    }
+
+    fn held(&self) -> usize {
+        self.clients.values().filter(|connection| connection.is_held()).count()
     }
 
     /// Whether anyone follows `service`.
@@ -171,10 +190,14 @@ impl ControlServer {
 
 /// Only root can; a test's socket is its own.
 fn give(path: &Path, group: u32) -> io::Result<()> {
-    if rustix::process::geteuid().is_root() { lchown(path, Some(0), Some(group)) } else { Ok(()) }
+    if geteuid().is_root() { lchown(path, Some(0), Some(group)) } else { Ok(()) }
 }
 
 impl Connection {
+    fn is_held(&self) -> bool {
+        !self.own || self.follows.is_some()
+    }
+
     /// Cuts complete lines off the input. A line that is too long is answered once and the rest dropped.
     fn requests(&mut self) -> Vec<Result<Request, Response>> {
         let mut requests = Vec::new();
@@ -256,8 +279,7 @@ mod tests {
         let (dir, mut server, number, client) = pair();
         let mut sleeper = UnixStream::connect(dir.path().join("krazy/control.sock")).unwrap();
         let other = server.accept().unwrap();
-        server.follow(number, 3);
-        server.follow(other, 4);
+        assert!(server.follow(number, 3) && server.follow(other, 4));
         let line = LogLine { stream: LogStream::Err, text: "x".repeat(1000) };
         assert_eq!(server.publish(3, &line), [number]);
         let mut text = String::new();
@@ -269,5 +291,35 @@ mod tests {
         assert!(server.descriptor(other).is_none());
         let mut rest = Vec::new();
         sleeper.read_to_end(&mut rest).unwrap();
+    }
+
+    #[test]
+    fn followers_leave_room_for_orders() {
+        let (dir, mut server, number, client) = pair();
+        let path = dir.path().join("krazy/control.sock");
+        let mut clients = vec![client];
+        let mut connect = |server: &mut ControlServer| {
+            clients.push(UnixStream::connect(&path).unwrap());
+            server.accept()
+        };
+        assert!(server.follow(number, 0));
+        for service in 1..MAX_HELD {
+            let follower = connect(&mut server).unwrap();
+            assert!(server.follow(follower, service));
+        }
+        for _ in MAX_HELD..MAX_CLIENTS {
+            let asking = connect(&mut server).unwrap();
+            assert!(!server.follow(asking, 0), "{MAX_HELD} connections are held");
+        }
+        assert_eq!(connect(&mut server), None);
+        assert!(server.follow(number, 1), "another service, with the same connection");
+        server.close(number);
+        let late = connect(&mut server).unwrap();
+        assert!(server.follow(late, 0));
+        // A service that may control init holds its connection, whatever it does with it.
+        server.clients.get_mut(&late).unwrap().follows = None;
+        assert_eq!(server.held(), MAX_HELD - 1);
+        server.clients.get_mut(&late).unwrap().own = false;
+        assert_eq!(server.held(), MAX_HELD);
     }
 }

@@ -61,8 +61,8 @@ impl Runtime {
             Command::Logs { service, stream, lines, follow } => {
                 let id = self.named(&service)?;
                 let log = self.logs(id, stream, lines)?;
-                if follow && let Some(control) = &mut self.control {
-                    control.follow(client, id);
+                if follow && !self.control.as_mut().is_some_and(|control| control.follow(client, id)) {
+                    return Err(error(ErrorKind::NotNow, "too many logs are followed already".to_owned()));
                 }
                 Ok(log)
             }
