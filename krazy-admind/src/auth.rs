@@ -4,15 +4,17 @@
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use headers::authorization::{Authorization, Basic, Bearer, Credentials};
 use headers::{HeaderMap, HeaderValue};
 use krazy_boot::credentials::{Role, Scope, Token, TokenFile};
+use tokio::time::{Instant, sleep};
 use warp::http::{Uri, header};
 
+use crate::clients::{Client, Familiar};
 use crate::problem::{Kind, Problem};
-use crate::throttle::{Admission, Throttle};
+use crate::throttle::{MAX_WAIT, Throttle};
 
 /// Whose token it was.
 #[derive(Clone, Debug)]
@@ -31,6 +33,15 @@ pub(crate) struct Auth {
     /// Held while the tokens are being changed.
     changing: tokio::sync::Mutex<()>,
     throttle: Mutex<Throttle>,
+    familiar: Familiar,
+}
+
+/// Why nobody was let in.
+#[derive(Debug)]
+pub(crate) struct Denial {
+    pub(crate) problem: Problem,
+    /// When to say so.
+    pub(crate) after: Duration,
 }
 
 impl Auth {
@@ -39,6 +50,7 @@ impl Auth {
             tokens: Mutex::new(Arc::new(tokens)),
             changing: tokio::sync::Mutex::default(),
             throttle: Mutex::default(),
+            familiar: Familiar::default(),
         }
     }
 
@@ -57,44 +69,51 @@ impl Auth {
         *self.tokens.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(tokens);
     }
 
-    /// Finds out who asks. A wrong credential makes the next ones from `address` wait; none at all does not,
-    /// because browsers begin that way.
-    pub(crate) async fn identify(&self, headers: &HeaderMap, address: IpAddr) -> Result<Identity, Problem> {
+    /// Who is behind `address`.
+    pub(crate) fn client(&self, address: IpAddr) -> Client {
+        self.familiar.client(address)
+    }
+
+    /// Finds out who asks. A wrong credential makes the answers to the next ones from there wait; none at all does
+    /// not, because browsers begin that way.
+    pub(crate) async fn identify(&self, headers: &HeaderMap, address: IpAddr) -> Result<Identity, Denial> {
         let Some(value) = headers.get(header::AUTHORIZATION) else {
-            return Err(unauthorized("send a token as `Authorization: Bearer`, or as the password of Basic"));
+            let text = "send a token as `Authorization: Bearer`, or as the password of Basic";
+            return Err(Denial { problem: unauthorized(text), after: Duration::ZERO });
         };
-        match self.throttle(|throttle| throttle.admit(address, Instant::now())) {
-            Admission::After(Duration::ZERO) => {}
-            Admission::After(wait) => tokio::time::sleep(wait).await,
-            Admission::Refused(wait) => {
-                return Err(Problem::new(
-                    Kind::TooManyAttempts,
-                    format!("too many wrong credentials came from {address}"),
-                )
-                .header(header::RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1)));
-            }
+        let client = self.client(address);
+        let overfull = self.throttle(|throttle| throttle.overfull(client, now()));
+        if overfull.is_some() {
+            sleep(MAX_WAIT).await;
         }
         let tokens = self.tokens();
-        match token(value).and_then(|token| tokens.find(&token)) {
-            Some(entry) => {
-                self.throttle(|throttle| throttle.succeeded(address));
-                Ok(Identity {
-                    name: entry.name.clone(),
-                    role: entry.role,
-                    whole_tree: entry.role == Role::Admin && entry.scopes.contains(&Scope::WholeTree),
-                })
-            }
-            None => {
-                self.throttle(|throttle| throttle.failed(address, Instant::now()));
-                crate::log(&format!("a wrong credential came from {address}"));
-                Err(unauthorized("this device does not know the credential"))
-            }
+        if let Some(entry) = token(value).and_then(|token| tokens.find(&token)) {
+            self.familiar.remember(address);
+            return Ok(Identity {
+                name: entry.name.clone(),
+                role: entry.role,
+                whole_tree: entry.role == Role::Admin && entry.scopes.contains(&Scope::WholeTree),
+            });
         }
+        if let Some(wait) = overfull {
+            let text = format!("too many wrong credentials came from {address}");
+            let problem = Problem::new(Kind::TooManyAttempts, text)
+                .header(header::RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1));
+            return Err(Denial { problem, after: Duration::ZERO });
+        }
+        crate::log(&format!("a wrong credential came from {address}"));
+        let after = self.throttle(|throttle| throttle.failed(client, now()));
+        Err(Denial { problem: unauthorized("this device does not know the credential"), after })
     }
 
     fn throttle<T>(&self, act: impl FnOnce(&mut Throttle) -> T) -> T {
         act(&mut self.throttle.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// The clock that [`sleep`] goes by.
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
 }
 
 fn token(value: &HeaderValue) -> Option<Token> {
@@ -138,6 +157,8 @@ pub(crate) fn refuse_cross_site(headers: &HeaderMap, uri_host: Option<&str>) -> 
 
 #[cfg(test)]
 mod tests {
+    use krazy_boot::credentials::HashedToken;
+
     use super::*;
 
     const TOKEN: &str = "krz_0101010101010101010101010101010101010101010101010101010101010101";
@@ -158,6 +179,47 @@ mod tests {
         for value in ["", "Bearer", "Bearer x", "Basic ???", "Basic YQ==", "Digest a", TOKEN] {
             assert_eq!(token(&HeaderValue::from_str(value).unwrap()), None, "{value}");
         }
+    }
+
+    fn door() -> Auth {
+        let right = TOKEN.parse().unwrap();
+        let hashed = HashedToken::new("right", Role::Admin, Vec::new(), &right, [1; 16]);
+        Auth::new(TokenFile::new(vec![hashed]).unwrap())
+    }
+
+    fn bearer(token: &str) -> HeaderMap {
+        let value = HeaderValue::from_str(&format!("Bearer {token}")).unwrap();
+        HeaderMap::from_iter([(header::AUTHORIZATION, value)])
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_right_credential_passes_whatever_its_neighbours_do() {
+        let (auth, start) = (door(), Instant::now());
+        let [wrong, right] = [bearer(&TOKEN.replace("01", "02")), bearer(TOKEN)];
+        let [guesser, neighbour, stranger]: [IpAddr; 3] =
+            ["2001:db8::1", "2001:db8::2", "2001:db8::3"].map(|text| text.parse().unwrap());
+        assert_eq!(auth.identify(&right, neighbour).await.unwrap().name, "right");
+        let mut last = Duration::ZERO;
+        let refused = loop {
+            let denial = auth.identify(&wrong, guesser).await.unwrap_err();
+            if denial.problem.kind() == Kind::TooManyAttempts {
+                break denial;
+            }
+            assert_eq!(denial.problem.kind(), Kind::Unauthorized);
+            assert!(last <= denial.after && denial.after <= MAX_WAIT);
+            last = denial.after;
+        };
+        // Nothing is learnt about further guesses before their time has come.
+        assert!(start.elapsed() >= MAX_WAIT && refused.after == Duration::ZERO);
+        assert!(refused.problem.into_response().headers().contains_key(header::RETRY_AFTER));
+        while auth.throttle(|throttle| throttle.overfull(auth.client(guesser), now())).is_none() {
+            auth.identify(&wrong, guesser).await.unwrap_err();
+        }
+        let before = Instant::now();
+        assert!(auth.identify(&right, neighbour).await.is_ok());
+        assert_eq!(before.elapsed(), Duration::ZERO, "the neighbour was here before");
+        assert!(auth.identify(&right, stranger).await.is_ok());
+        assert_eq!(before.elapsed(), MAX_WAIT, "the stranger waits, but is let in");
     }
 
     #[test]

@@ -27,8 +27,10 @@ pub struct Config {
 pub struct Limits {
     /// Connections at a time.
     pub connections: usize,
-    /// Connections at a time from one address.
-    pub connections_per_address: usize,
+    /// How many of them are kept for addresses from which a right credential has come.
+    pub connections_kept: usize,
+    /// Connections at a time from one address, or from the /64 of an IPv6 address.
+    pub connections_per_client: usize,
     /// From the TCP connection to the end of the TLS handshake.
     pub handshake: Duration,
     /// For the header of a request, and from the handshake to the first request.
@@ -47,7 +49,8 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             connections: 48,
-            connections_per_address: 24,
+            connections_kept: 12,
+            connections_per_client: 24,
             handshake: Duration::from_secs(10),
             header: Duration::from_secs(10),
             idle: Duration::from_secs(60),

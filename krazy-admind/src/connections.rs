@@ -1,18 +1,22 @@
 //! How many connections there are, from where, and which of them do nothing.
 
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::clients::Client;
 use crate::config::Limits;
 use crate::seats::{Seat, Seats};
 
-/// The connections of a server, by address.
-pub(crate) type Connections = Seats<IpAddr>;
+/// The connections of a server.
+pub(crate) type Connections = Seats<Client>;
 
-/// A place for a connection from `address`; `None` if there are too many already.
-pub(crate) fn seat(connections: &Arc<Connections>, address: IpAddr, limits: &Limits) -> Option<Seat<IpAddr>> {
-    connections.take(address.to_canonical(), limits.connections_per_address, limits.connections)
+/// A place for a connection of `client`; `None` if there are too many already.
+pub(crate) fn seat(connections: &Arc<Connections>, client: Client, limits: &Limits) -> Option<Seat<Client>> {
+    let total = match client {
+        Client::Familiar(_) => limits.connections,
+        Client::Strangers(_) => limits.connections.saturating_sub(limits.connections_kept),
+    };
+    connections.take(client, limits.connections_per_client, total)
 }
 
 /// What a connection is doing: how many requests are being answered, and since when there is none.
@@ -69,6 +73,21 @@ impl Drop for InFlight {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn strangers_leave_seats_for_those_who_were_here() {
+        let limits =
+            Limits { connections: 4, connections_kept: 1, connections_per_client: 2, ..Limits::default() };
+        let connections = Arc::new(Connections::default());
+        let [one, two, three] =
+            [1, 2, 3].map(|last| Client::Strangers(std::net::IpAddr::from([10, 0, 0, last])));
+        let held = [one, one, two].map(|client| seat(&connections, client, &limits).unwrap());
+        assert!(seat(&connections, three, &limits).is_none());
+        let familiar = Client::Familiar([10, 0, 0, 3].into());
+        assert!(seat(&connections, familiar, &limits).is_some());
+        drop(held);
+        assert!(seat(&connections, three, &limits).is_some());
+    }
 
     #[test]
     fn idle_connections_are_found() {

@@ -6,7 +6,7 @@
 //! | [`credentials`] | what the host provisioned on `/data/krazy` |
 //! | [`server`] | sockets, TLS, and the limits that keep strangers from using the device up |
 //! | `seats`, `connections` | how many connections and live logs there are, and whose |
-//! | `auth`, `throttle` | who asks, and how often a wrong answer may be tried |
+//! | `auth`, `clients`, `throttle` | who asks, from where, and how often a wrong answer may be tried |
 //! | [`routes`] | every operation with its access: the one table behind server, tests and OpenAPI document |
 //! | `api` | what the operations do |
 //! | `tree` | paths, and files that do not lead out of where they may be |
@@ -28,6 +28,7 @@
 mod api;
 mod args;
 mod auth;
+mod clients;
 mod completion;
 pub mod config;
 mod connections;

@@ -2,7 +2,7 @@
 //!
 //! | stage | ends by |
 //! |---|---|
-//! | connections | [`Limits::connections`], and of one address; further ones are closed at once |
+//! | connections | [`Limits::connections`], and of one client; further ones are closed at once |
 //! | TLS handshake | [`Limits::handshake`] |
 //! | header of a request | 16 KiB, 64 fields, [`Limits::header`] |
 //! | upload | [`Limits::idle`] between two pieces; of an update, [`Limits::update_idle`] between two requests |
@@ -11,7 +11,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -34,6 +34,7 @@ use warp::http::{Request, Response};
 
 use crate::api::{self, Admin, Body, Call, LiveLogs};
 use crate::auth::Auth;
+use crate::clients::Client;
 use crate::config::{Config, Limits};
 use crate::connections::{self, Activity, Connections};
 use crate::control::Control;
@@ -128,7 +129,8 @@ impl Server {
         loop {
             match self.listener.accept().await {
                 Ok((stream, peer)) => {
-                    if let Some(seat) = connections::seat(&self.connections, peer.ip(), &self.limits) {
+                    let client = self.admin.auth.client(peer.ip());
+                    if let Some(seat) = connections::seat(&self.connections, client, &self.limits) {
                         let connection =
                             serve(stream, peer, self.tls.clone(), Arc::clone(&self.admin), self.limits, seat);
                         tokio::spawn(connection);
@@ -169,7 +171,7 @@ async fn serve(
     tls: TlsAcceptor,
     admin: Arc<Admin>,
     limits: Limits,
-    _seat: Seat<IpAddr>,
+    _seat: Seat<Client>,
 ) {
     let patience = limits.idle.as_millis().try_into().unwrap_or(u32::MAX);
     if sockopt::set_tcp_user_timeout(&stream, patience).is_err() || stream.set_nodelay(true).is_err() {

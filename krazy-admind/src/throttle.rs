@@ -1,13 +1,14 @@
-//! Wrong credentials cost time, per address: the more of them, the longer the next one waits.
+//! Wrong credentials cost time, per client: the more of them, the longer the next answer takes.
 //!
-//! Attempts of one address are put in a row, so that sending many at once gains nothing. A right credential
-//! waits in the same row, or the row would tell it apart; it is not locked out, though, unless the row is
-//! longer than [`MAX_WAIT`]. Other addresses are not affected. An IPv6 client is its /64, of which it can
-//! choose any address.
+//! A credential is looked at when it comes, and a right one passes: a neighbour's mistakes are not its own. The
+//! answers to wrong ones are put in a row, so that sending many at once gains nothing. When the row is longer than
+//! [`MAX_WAIT`], what comes is looked at no sooner than after that time, right or wrong: nobody learns from a quick
+//! answer, or from its absence, about more guesses than fit in the row. A right one passes then, too.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
+
+use crate::clients::Client;
 
 /// The first wrong credentials are free: people mistype.
 const FREE: u32 = 3;
@@ -16,73 +17,62 @@ const FIRST_DELAY: Duration = Duration::from_millis(100);
 /// The most that one costs.
 const MAX_DELAY: Duration = Duration::from_secs(5);
 /// The longest row.
-const MAX_WAIT: Duration = Duration::from_secs(15);
-/// After this time without attempts, an address starts anew.
+pub(crate) const MAX_WAIT: Duration = Duration::from_secs(15);
+/// After this time without attempts, a client starts anew.
 const FORGET: Duration = Duration::from_secs(15 * 60);
-/// Addresses remembered; 48 bytes each.
-const MAX_ADDRESSES: usize = 1024;
+/// Clients remembered; 48 bytes each.
+const MAX_CLIENTS: usize = 1024;
 
 /// Who tried what; see the module.
 #[derive(Debug, Default)]
 pub(crate) struct Throttle {
-    addresses: HashMap<IpAddr, Entry>,
+    clients: HashMap<Client, Entry>,
 }
 
 #[derive(Debug)]
 struct Entry {
     failures: u32,
-    /// When the next attempt may be looked at.
+    /// When the row ends.
     next: Instant,
 }
 
-/// What to do with an attempt.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Admission {
-    /// Look at it after this time.
-    After(Duration),
-    /// Refuse it; it may come back after this time.
-    Refused(Duration),
-}
-
 impl Throttle {
-    /// Puts an attempt from `address` in its row.
-    pub(crate) fn admit(&mut self, address: IpAddr, now: Instant) -> Admission {
-        let Some(entry) = self.addresses.get_mut(&network(address)) else {
-            return Admission::After(Duration::ZERO);
-        };
-        let wait = entry.next.saturating_duration_since(now);
-        if wait > MAX_WAIT {
-            return Admission::Refused(wait);
-        }
-        entry.next = entry.next.max(now) + delay(entry.failures);
-        Admission::After(wait)
+    /// How long the row of `client` is, if it is too long to look at once at what comes.
+    pub(crate) fn overfull(&self, client: Client, now: Instant) -> Option<Duration> {
+        let wait = self.clients.get(&client)?.next.saturating_duration_since(now);
+        (wait > MAX_WAIT).then_some(wait)
     }
 
-    /// The attempt was wrong.
-    pub(crate) fn failed(&mut self, address: IpAddr, now: Instant) {
-        let key = network(address);
-        if !self.addresses.contains_key(&key) && self.addresses.len() >= MAX_ADDRESSES {
+    /// A credential was wrong; returns after which time to say so.
+    pub(crate) fn failed(&mut self, client: Client, now: Instant) -> Duration {
+        if !self.clients.contains_key(&client) && self.clients.len() >= MAX_CLIENTS {
             self.make_room(now);
         }
-        let entry = self.addresses.entry(key).or_insert(Entry { failures: 0, next: now });
+        let entry = self.clients.entry(client).or_insert(Entry { failures: 0, next: now });
+        if entry.is_forgotten(now) {
+            entry.failures = 0;
+        }
+        let turn = entry.next.max(now);
         entry.failures = entry.failures.saturating_add(1);
-        entry.next = entry.next.max(now + delay(entry.failures));
+        entry.next = turn + delay(entry.failures);
+        turn.saturating_duration_since(now)
     }
 
-    /// The attempt was right: the address starts anew.
-    pub(crate) fn succeeded(&mut self, address: IpAddr) {
-        self.addresses.remove(&network(address));
-    }
-
-    /// Drops what is forgotten; if that is nothing, the address that has been quiet for longest.
+    /// Drops what is forgotten; if that is nothing, the client that has been quiet for longest.
     fn make_room(&mut self, now: Instant) {
-        self.addresses.retain(|_, entry| entry.next + FORGET > now);
-        if self.addresses.len() >= MAX_ADDRESSES {
-            let oldest = self.addresses.iter().min_by_key(|(_, entry)| entry.next).map(|(key, _)| *key);
+        self.clients.retain(|_, entry| !entry.is_forgotten(now));
+        if self.clients.len() >= MAX_CLIENTS {
+            let oldest = self.clients.iter().min_by_key(|(_, entry)| entry.next).map(|(key, _)| *key);
             if let Some(oldest) = oldest {
-                self.addresses.remove(&oldest);
+                self.clients.remove(&oldest);
             }
         }
+    }
+}
+
+impl Entry {
+    fn is_forgotten(&self, now: Instant) -> bool {
+        self.next + FORGET <= now
     }
 }
 
@@ -93,30 +83,23 @@ fn delay(failures: u32) -> Duration {
     }
 }
 
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))),
-        v4 => v4,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
-    fn attempt(throttle: &mut Throttle, address: IpAddr, now: Instant) -> Duration {
-        let Admission::After(wait) = throttle.admit(address, now) else { panic!("refused") };
-        throttle.failed(address, now + wait);
-        wait
+    fn client(last: u8) -> Client {
+        Client::Strangers(IpAddr::from([10, 0, 0, last]))
     }
 
     #[test]
     fn waits_double_up_to_the_limit() {
-        let (mut throttle, address) = (Throttle::default(), IpAddr::from([10, 0, 0, 1]));
+        let mut throttle = Throttle::default();
         let mut now = Instant::now();
         let waits: Vec<_> = (0..12)
             .map(|_| {
-                let wait = attempt(&mut throttle, address, now);
+                let wait = throttle.failed(client(1), now);
                 now += wait;
                 wait.as_millis()
             })
@@ -124,40 +107,42 @@ mod tests {
         assert_eq!(waits[..5], [0, 0, 0, 0, 100]);
         assert!(waits.is_sorted(), "{waits:?}");
         assert_eq!(waits.last(), Some(&5000));
-        assert_eq!(throttle.admit(IpAddr::from([10, 0, 0, 2]), now), Admission::After(Duration::ZERO));
+        assert_eq!(throttle.failed(client(2), now), Duration::ZERO);
+        // Its last answer is due, and one more delay: then the time to forget begins.
+        let later = now + MAX_DELAY + FORGET;
+        assert_eq!(throttle.failed(client(1), later - Duration::from_millis(1)), Duration::ZERO);
+        assert_eq!(throttle.failed(client(1), later), MAX_DELAY - Duration::from_millis(1));
+        let anew = later + 2 * MAX_DELAY + FORGET;
+        for _ in 0..=FREE {
+            assert_eq!(throttle.failed(client(1), anew), Duration::ZERO);
+        }
     }
 
     #[test]
     fn many_at_once_gain_nothing() {
-        let (mut throttle, address) = (Throttle::default(), IpAddr::from([10, 0, 0, 1]));
-        let now = Instant::now();
-        (0..10).for_each(|_| throttle.failed(address, now));
-        let admitted =
-            (0..100).filter(|_| matches!(throttle.admit(address, now), Admission::After(_))).count();
-        assert!((2..=4).contains(&admitted), "{admitted} attempts within {MAX_WAIT:?}");
-        assert!(matches!(throttle.admit(address, now), Admission::Refused(wait) if wait > MAX_WAIT));
-    }
-
-    #[test]
-    fn success_starts_anew() {
-        let (mut throttle, address) = (Throttle::default(), IpAddr::from([10, 0, 0, 1]));
-        let now = Instant::now();
-        (0..10).for_each(|_| throttle.failed(address, now));
-        throttle.succeeded(address);
-        assert_eq!(throttle.admit(address, now), Admission::After(Duration::ZERO));
-    }
-
-    #[test]
-    fn the_table_is_bounded_and_ipv6_counts_by_network() {
         let mut throttle = Throttle::default();
         let now = Instant::now();
-        for n in 0..5000_u32 {
-            throttle.failed(IpAddr::from(n.to_be_bytes()), now + Duration::from_millis(n.into()));
+        let mut answers = 0;
+        while throttle.overfull(client(1), now).is_none() {
+            assert!(throttle.failed(client(1), now) <= MAX_WAIT);
+            answers += 1;
         }
-        assert_eq!(throttle.addresses.len(), MAX_ADDRESSES);
-        assert!(throttle.addresses.contains_key(&IpAddr::from(4999_u32.to_be_bytes())));
-        let [one, two]: [IpAddr; 2] = ["2001:db8::1".parse().unwrap(), "2001:db8::ffff:2".parse().unwrap()];
-        (0..10).for_each(|_| throttle.failed(one, now));
-        assert_ne!(throttle.admit(two, now), Admission::After(Duration::ZERO));
+        assert!((8..=12).contains(&answers), "{answers} answers within {MAX_WAIT:?}");
+        assert!(throttle.overfull(client(2), now).is_none());
+        let wait = throttle.overfull(client(1), now).unwrap();
+        assert!(wait <= MAX_WAIT + MAX_DELAY);
+        assert_eq!(throttle.overfull(client(1), now + MAX_DELAY), None);
+    }
+
+    #[test]
+    fn the_table_is_bounded() {
+        let mut throttle = Throttle::default();
+        let now = Instant::now();
+        let client = |n: u32| Client::Strangers(IpAddr::from(n.to_be_bytes()));
+        for n in 0..5000_u32 {
+            throttle.failed(client(n), now + Duration::from_millis(n.into()));
+        }
+        assert_eq!(throttle.clients.len(), MAX_CLIENTS);
+        assert!(throttle.clients.contains_key(&client(4999)));
     }
 }

@@ -28,10 +28,11 @@ use krazy_boot::credentials::Role;
 use krazy_init::control::Command;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::sleep;
 use warp::http::{Method, StatusCode, header};
 use warp::reply::Response;
 
-use crate::auth::{Auth, Identity, refuse_cross_site};
+use crate::auth::{Auth, Denial, Identity, refuse_cross_site};
 use crate::completion::run_to_completion;
 use crate::control::Control;
 use crate::problem::{Kind, Problem};
@@ -89,7 +90,15 @@ async fn serve(admin: &Arc<Admin>, call: Call) -> Result<Response, Problem> {
     if call.path == HEALTH && (call.method == Method::GET || call.method == Method::HEAD) {
         return Ok(empty(StatusCode::NO_CONTENT));
     }
-    let identity = admin.auth.identify(&call.headers, call.peer.ip().to_canonical()).await?;
+    let identity = match admin.auth.identify(&call.headers, call.peer.ip().to_canonical()).await {
+        Ok(identity) => identity,
+        Err(Denial { problem, after }) => {
+            // What has come of its body is of no use while its answer waits.
+            drop(call);
+            sleep(after).await;
+            return Err(problem);
+        }
+    };
     let found = routes::find(&call.method, &call.path)?;
     if found.route.access == Access::Admin && identity.role != Role::Admin {
         return Err(Problem::new(

@@ -100,8 +100,13 @@ async fn headers_have_limits() {
 
 #[tokio::test]
 async fn connections_are_bounded_per_address_and_in_all() {
-    let device =
-        Device::with(Limits { connections: 4, connections_per_address: 3, ..Limits::default() }).await;
+    let device = Device::with(Limits {
+        connections: 4,
+        connections_kept: 0,
+        connections_per_client: 3,
+        ..Limits::default()
+    })
+    .await;
     let mut held = Vec::new();
     for _ in 0..3 {
         held.push(device.connect().await);
