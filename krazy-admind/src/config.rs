@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use krazy_boot::certificate::TRIAL;
+
 /// The port unless the command line names another.
 pub const PORT: u16 = 8443;
 
@@ -43,6 +45,8 @@ pub struct Limits {
     pub live_logs_per_token: usize,
     /// An update that gets no data for so long is dropped.
     pub update_idle: Duration,
+    /// How long a new certificate may go unconfirmed.
+    pub certificate_trial: Duration,
 }
 
 impl Default for Limits {
@@ -57,6 +61,7 @@ impl Default for Limits {
             live_logs: 24,
             live_logs_per_token: 8,
             update_idle: Duration::from_secs(600),
+            certificate_trial: TRIAL,
         }
     }
 }

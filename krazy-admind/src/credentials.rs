@@ -4,20 +4,17 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use krazy_boot::credentials::{CERTIFICATE, CredentialError, MAX_FILE, PRIVATE_KEY, TOKENS, TokenFile};
-use rustls::crypto::ring::default_provider;
-use rustls::version::{TLS12, TLS13};
-use rustls::{ServerConfig, SupportedProtocolVersion};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject};
+
+use crate::certificate::{self, Pair, PairError};
 
 /// Everything needed to let a client in.
-pub struct Credentials {
-    /// TLS with the device's certificate.
-    pub tls: Arc<ServerConfig>,
+pub(crate) struct Credentials {
+    /// The device's key and certificate.
+    pub(crate) pair: Pair,
     /// Who may do what.
-    pub tokens: TokenFile,
+    pub(crate) tokens: TokenFile,
 }
 
 /// Why nobody can be let in.
@@ -39,14 +36,6 @@ pub enum CredentialsError {
         /// Why.
         source: io::Error,
     },
-    /// A PEM file without what it should hold.
-    #[error("{} is not usable: {source}", path.display())]
-    Pem {
-        /// Which one.
-        path: PathBuf,
-        /// Why.
-        source: pem::Error,
-    },
     /// A token file that cannot be used.
     #[error("{} is not usable: {source}", path.display())]
     Tokens {
@@ -55,13 +44,13 @@ pub enum CredentialsError {
         /// Why.
         source: CredentialError,
     },
-    /// Certificate and key do not go together.
-    #[error("certificate and key in {} cannot be used: {source}", folder.display())]
-    Tls {
+    /// Certificate or key are not what they should be, or do not go together.
+    #[error("{} holds no certificate and key to serve with: {source}", folder.display())]
+    Pair {
         /// Where they are.
         folder: PathBuf,
         /// Why.
-        source: rustls::Error,
+        source: PairError,
     },
 }
 
@@ -78,11 +67,13 @@ impl fmt::Display for Paths<'_> {
 
 impl Credentials {
     /// Reads them from `data`, where `/data` is.
-    pub fn load(data: &Path, tls12: bool) -> Result<Self, CredentialsError> {
+    pub(crate) fn load(data: &Path, tls12: bool) -> Result<Self, CredentialsError> {
+        let confirmed = certificate::finish_confirmation(data, tls12);
         let [certificate, key, tokens] = [CERTIFICATE, PRIVATE_KEY, TOKENS].map(|name| data.join(name));
         let missing: Vec<_> = [&certificate, &key, &tokens]
             .into_iter()
             .filter(|path| matches!(path.try_exists(), Ok(false)))
+            .filter(|path| confirmed.is_none() || **path == tokens)
             .cloned()
             .collect();
         if !missing.is_empty() {
@@ -90,29 +81,13 @@ impl Credentials {
         }
         let tokens = TokenFile::from_json(&read(&tokens)?)
             .map_err(|source| CredentialsError::Tokens { path: tokens, source })?;
-        let chain = CertificateDer::pem_slice_iter(&read(&certificate)?)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|source| CredentialsError::Pem { path: certificate, source })?;
-        let key = PrivateKeyDer::from_pem_slice(&read(&key)?)
-            .map_err(|source| CredentialsError::Pem { path: key, source })?;
-        let tls = tls_config(chain, key, tls12)
-            .map_err(|source| CredentialsError::Tls { folder: data.join("krazy/tls"), source })?;
-        Ok(Credentials { tls: Arc::new(tls), tokens })
+        let pair = match confirmed {
+            Some(pair) => pair,
+            None => Pair::from_pem(&read(&certificate)?, &read(&key)?, tls12)
+                .map_err(|source| CredentialsError::Pair { folder: data.join("krazy/tls"), source })?,
+        };
+        Ok(Credentials { pair, tokens })
     }
-}
-
-fn tls_config(
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-    tls12: bool,
-) -> Result<ServerConfig, rustls::Error> {
-    let versions: &[&SupportedProtocolVersion] = if tls12 { &[&TLS13, &TLS12] } else { &[&TLS13] };
-    let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_protocol_versions(versions)?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, CredentialsError> {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`config`] | where everything is; a test puts it below a folder of its own |
 //! | [`credentials`] | what the host provisioned on `/data/krazy` |
+//! | `certificate` | the key and certificate in use, and those on trial |
 //! | [`server`] | sockets, TLS, and the limits that keep strangers from using the device up |
 //! | `seats`, `connections` | how many connections and live logs there are, and whose |
 //! | `auth`, `clients`, `throttle` | who asks, from where, and how often a wrong answer may be tried |
@@ -28,6 +29,7 @@
 mod api;
 mod args;
 mod auth;
+mod certificate;
 mod clients;
 mod completion;
 pub mod config;

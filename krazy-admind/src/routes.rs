@@ -61,6 +61,9 @@ pub enum Operation {
     Tokens,
     PutToken,
     RemoveToken,
+    Certificate,
+    PutCertificate,
+    ConfirmCertificate,
     Reboot,
     Poweroff,
 }

@@ -24,16 +24,20 @@ use http_body_util::BodyExt;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
+use krazy_boot::hex::Sha256Hash;
 use krazy_init::control::SOCKET;
 use rustix::net::sockopt;
+use rustls::server::Acceptor;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
 use warp::Filter;
 use warp::http::{Request, Response};
 
 use crate::api::{self, Admin, Body, Call, LiveLogs};
 use crate::auth::Auth;
+use crate::certificate::Certificates;
 use crate::clients::Client;
 use crate::config::{Config, Limits};
 use crate::connections::{self, Activity, Connections};
@@ -85,7 +89,6 @@ pub enum StartError {
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
-    tls: TlsAcceptor,
     admin: Arc<Admin>,
     connections: Arc<Connections>,
     limits: Limits,
@@ -98,11 +101,18 @@ impl Server {
             .root
             .canonicalize()
             .map_err(|source| StartError::Root { path: config.root.clone(), source })?;
-        let credentials = Credentials::load(&root.join("data"), config.tls12)?;
+        let data = root.join("data");
+        let credentials = Credentials::load(&data, config.tls12)?;
         let (listener, address) = listen(&config.listen).await?;
         let control = Control::new(root.join(SOCKET.trim_start_matches('/')));
         let admin = Admin {
             auth: Auth::new(credentials.tokens),
+            certificates: Arc::new(Certificates::new(
+                data,
+                config.tls12,
+                config.limits.certificate_trial,
+                credentials.pair,
+            )),
             updates: Arc::new(Updates::new(root.clone(), control.clone(), config.limits.update_idle)),
             control,
             root,
@@ -112,7 +122,6 @@ impl Server {
         Ok(Server {
             listener,
             address,
-            tls: TlsAcceptor::from(credentials.tls),
             admin: Arc::new(admin),
             connections: Arc::default(),
             limits: config.limits,
@@ -131,8 +140,7 @@ impl Server {
                 Ok((stream, peer)) => {
                     let client = self.admin.auth.client(peer.ip());
                     if let Some(seat) = connections::seat(&self.connections, client, &self.limits) {
-                        let connection =
-                            serve(stream, peer, self.tls.clone(), Arc::clone(&self.admin), self.limits, seat);
+                        let connection = serve(stream, peer, Arc::clone(&self.admin), self.limits, seat);
                         tokio::spawn(connection);
                     }
                 }
@@ -165,22 +173,18 @@ async fn listen(addresses: &[SocketAddr]) -> Result<(TcpListener, SocketAddr), S
 }
 
 /// Serves one connection. Whatever its client does wrong ends it and concerns nobody else.
-async fn serve(
-    stream: TcpStream,
-    peer: SocketAddr,
-    tls: TlsAcceptor,
-    admin: Arc<Admin>,
-    limits: Limits,
-    _seat: Seat<Client>,
-) {
+async fn serve(stream: TcpStream, peer: SocketAddr, admin: Arc<Admin>, limits: Limits, _seat: Seat<Client>) {
     let patience = limits.idle.as_millis().try_into().unwrap_or(u32::MAX);
     if sockopt::set_tcp_user_timeout(&stream, patience).is_err() || stream.set_nodelay(true).is_err() {
         return;
     }
-    let Ok(Ok(stream)) = timeout(limits.handshake, tls.accept(stream)).await else { return };
+    let handshake = timeout(limits.handshake, handshake(stream, &admin.certificates));
+    let Ok(Ok((stream, certificate))) = handshake.await else { return };
     let activity = Activity::new(Instant::now());
-    let service =
-        TowerToHyperService::new(Counted { inner: service(admin, peer), activity: Arc::clone(&activity) });
+    let service = TowerToHyperService::new(Counted {
+        inner: service(admin, peer, certificate),
+        activity: Arc::clone(&activity),
+    });
     let builder = protocol(&limits);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     while let Some(pause) = activity.idle_until(Instant::now(), &limits) {
@@ -190,6 +194,16 @@ async fn serve(
             Either::Right(_) => {}
         }
     }
+}
+
+/// TLS with the certificate that the client asks for, and that certificate's hash.
+async fn handshake(
+    stream: TcpStream,
+    certificates: &Certificates,
+) -> io::Result<(TlsStream<TcpStream>, Sha256Hash)> {
+    let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+    let pair = certificates.choose(start.client_hello().server_name());
+    Ok((start.into_stream(Arc::clone(&pair.tls)).await?, pair.sha256))
 }
 
 fn protocol(limits: &Limits) -> auto::Builder<TokioExecutor> {
@@ -216,6 +230,7 @@ fn protocol(limits: &Limits) -> auto::Builder<TokioExecutor> {
 fn service(
     admin: Arc<Admin>,
     peer: SocketAddr,
+    certificate: Sha256Hash,
 ) -> impl tower_service::Service<
     Request<hyper::body::Incoming>,
     Response = warp::reply::Response,
@@ -246,6 +261,7 @@ fn service(
                 host: host.map(|host| host.to_string()),
                 headers,
                 peer,
+                certificate,
                 body: pieces(body),
             };
             api::answer(Arc::clone(&admin), call)

@@ -32,6 +32,7 @@ pub mod boot_fat;
 pub mod boot_sector;
 pub mod bzimage;
 pub mod capability;
+pub mod certificate;
 pub mod cmdline;
 pub mod config_txt;
 pub mod credentials;

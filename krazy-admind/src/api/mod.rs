@@ -1,5 +1,6 @@
 //! What the operations do.
 
+mod certificate;
 mod files;
 mod flash;
 mod logs;
@@ -25,6 +26,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use headers::{HeaderMap, HeaderName, HeaderValue};
 use krazy_boot::credentials::Role;
+use krazy_boot::hex::Sha256Hash;
 use krazy_init::control::Command;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -33,6 +35,7 @@ use warp::http::{Method, StatusCode, header};
 use warp::reply::Response;
 
 use crate::auth::{Auth, Denial, Identity, refuse_cross_site};
+use crate::certificate::Certificates;
 use crate::completion::run_to_completion;
 use crate::control::Control;
 use crate::problem::{Kind, Problem};
@@ -42,6 +45,7 @@ use crate::update::Updates;
 /// What every operation works with.
 pub(crate) struct Admin {
     pub(crate) auth: Auth,
+    pub(crate) certificates: Arc<Certificates>,
     pub(crate) control: Control,
     pub(crate) updates: Arc<Updates>,
     pub(crate) live_logs: LiveLogs,
@@ -62,6 +66,8 @@ pub(crate) struct Call {
     pub(crate) host: Option<String>,
     pub(crate) headers: HeaderMap,
     pub(crate) peer: SocketAddr,
+    /// The certificate that its connection presented.
+    pub(crate) certificate: Sha256Hash,
     pub(crate) body: Body,
 }
 
@@ -173,6 +179,9 @@ async fn operate(
         Operation::Tokens => tokens::list(admin).await,
         Operation::PutToken => tokens::put(admin, identity, found.get("name")?, call).await,
         Operation::RemoveToken => tokens::remove(admin, identity, found.get("name")?).await,
+        Operation::Certificate => json(&admin.certificates.status()),
+        Operation::PutCertificate => certificate::put(admin, call).await,
+        Operation::ConfirmCertificate => certificate::confirm(admin, call.certificate).await,
         Operation::Reboot => order(Command::Reboot).await.map(|()| empty(StatusCode::ACCEPTED)),
         Operation::Poweroff => order(Command::Poweroff).await.map(|()| empty(StatusCode::ACCEPTED)),
     }

@@ -93,6 +93,7 @@ fn operation(route: &Route) -> Value {
         | Operation::BeginUpdate
         | Operation::SendUpdate => Some("application/octet-stream"),
         Operation::SetFloor | Operation::PutToken => Some("application/json"),
+        Operation::PutCertificate => Some("application/x-pem-file"),
         _ => None,
     };
     if let Some(media_type) = body {

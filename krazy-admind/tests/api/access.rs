@@ -11,6 +11,10 @@ use crate::bundle::Bundle;
 use crate::device::{Device, problem, stored_token, token};
 use crate::update::begin;
 
+fn read(device: &Device, name: &str) -> Vec<u8> {
+    std::fs::read(device.path("data/krazy/tls").join(name)).unwrap()
+}
+
 /// A path of the route that exists.
 fn path(route: &Route) -> String {
     let path = route.pattern.replace("{name}", "web").replace("{stream}", "out").replace("{id}", "0");
@@ -120,6 +124,8 @@ async fn an_admin_uses_every_route() {
                 vec![1; 1000]
             }
             Operation::PutToken => stored_token("new", Role::Viewer, Vec::new()),
+            // Its own once more, which the clients of this test know.
+            Operation::PutCertificate => ["key.pem", "cert.pem"].map(|name| read(&device, name)).concat(),
             Operation::SetFloor => b"{\"version\":null}".to_vec(),
             _ => Vec::new(),
         };

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use krazy_admind::config::{Config, Limits};
 use krazy_admind::problem::{Details, MEDIA_TYPE};
 use krazy_admind::server::Server;
+use krazy_boot::certificate::TRIAL_SERVER_NAME;
 use krazy_boot::credentials::{HashedToken, Role, Scope, Token, TokenFile};
 use krazy_boot::manifest::{FORMAT, Kernel, Manifest, Program};
 use krazy_init::control::{
@@ -122,15 +123,7 @@ impl Device {
     pub async fn without_init(limits: Limits) -> Self {
         let root = tempfile::tempdir().unwrap();
         let certificate = furnish(root.path());
-        let config = Config {
-            listen: vec!["127.0.0.1:0".parse().unwrap()],
-            root: root.path().to_owned(),
-            tls12: false,
-            limits,
-        };
-        let server = Server::bind(config).await.unwrap();
-        let address = server.local_addr();
-        tokio::spawn(server.run());
+        let address = serve(root.path(), limits).await;
         let init = Init::of(root.path());
         Device { root, address, init, certificate }
     }
@@ -138,6 +131,11 @@ impl Device {
     /// A path on the device, as a path here.
     pub fn path(&self, path: &str) -> PathBuf {
         self.root.path().join(path)
+    }
+
+    /// The certificate it began with.
+    pub fn certificate(&self) -> CertificateDer<'static> {
+        self.certificate.clone()
     }
 
     /// A client that trusts this device's certificate and no other, calling from `from`.
@@ -173,6 +171,16 @@ impl Device {
     }
 }
 
+/// Serves what is in `root`, as after a restart.
+pub async fn serve(root: &Path, limits: Limits) -> SocketAddr {
+    let listen = vec!["127.0.0.1:0".parse().unwrap()];
+    let config = Config { listen, root: root.to_owned(), tls12: false, limits };
+    let server = Server::bind(config).await.unwrap();
+    let address = server.local_addr();
+    tokio::spawn(server.run());
+    address
+}
+
 pub fn tls(certificate: &CertificateDer<'static>) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add(certificate.clone()).unwrap();
@@ -186,6 +194,7 @@ pub fn client(address: SocketAddr, tls: ClientConfig, from: IpAddr) -> Client {
     Client::builder()
         .tls_backend_preconfigured(tls)
         .resolve("localhost", address)
+        .resolve(TRIAL_SERVER_NAME, address)
         .local_address(from)
         .build()
         .unwrap()

@@ -4,6 +4,7 @@
 
 mod access;
 mod bundle;
+mod certificate;
 mod device;
 mod disk;
 mod files;

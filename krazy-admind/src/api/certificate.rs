@@ -1,0 +1,26 @@
+//! The exchange of the certificate; see [`crate::certificate`].
+
+use std::sync::Arc;
+
+use krazy_boot::credentials::MAX_FILE;
+use krazy_boot::hex::Sha256Hash;
+use warp::http::StatusCode;
+use warp::reply::Response;
+
+use crate::api::{Admin, Call, empty, json, update};
+use crate::problem::Problem;
+use crate::tree::blocking;
+
+/// Puts the key and certificate in the body on trial.
+pub(super) async fn put(admin: &Admin, call: Call) -> Result<Response, Problem> {
+    let pem = update::small_body(call.body, MAX_FILE, admin.upload_pause).await?;
+    admin.certificates.try_out(pem)?;
+    json(&admin.certificates.status())
+}
+
+/// Ends the trial well.
+pub(super) async fn confirm(admin: &Admin, seen: Sha256Hash) -> Result<Response, Problem> {
+    let certificates = Arc::clone(&admin.certificates);
+    blocking(move || certificates.confirm(seen)).await?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}
