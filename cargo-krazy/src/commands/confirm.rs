@@ -1,10 +1,9 @@
 //! `cargo krazy confirm`.
 
 use reqwest::Method;
-use serde::Serialize;
 
-use crate::device::DeviceArgs;
 use crate::device::status::API;
+use crate::device::{DeviceArgs, Done};
 use crate::push::upload::explain;
 use crate::shell::Shell;
 
@@ -17,12 +16,6 @@ pub struct Args {
     device: DeviceArgs,
 }
 
-#[derive(Serialize)]
-struct Message<'a> {
-    reason: &'static str,
-    host: &'a str,
-}
-
 impl Args {
     /// Runs the command.
     pub fn exec(self, shell: Shell) -> anyhow::Result<()> {
@@ -30,6 +23,6 @@ impl Args {
         let ordered = client.order(Method::POST, &format!("{API}/slots/confirm"), None);
         ordered.map_err(|error| explain(error, client.device()))?;
         shell.status("Confirmed", format!("what `{}` runs", client.device()));
-        shell.message(&Message { reason: "device-confirm", host: client.device() })
+        shell.message(&Done::new("device-confirm", &client))
     }
 }

@@ -1,9 +1,7 @@
 //! `cargo krazy poweroff`.
 
-use serde::Serialize;
-
 use crate::device::power::{self, Power};
-use crate::device::{DeviceArgs, DeviceError};
+use crate::device::{DeviceArgs, DeviceError, Done};
 use crate::shell::Shell;
 
 /// Switches a device off
@@ -15,18 +13,12 @@ pub struct Args {
     device: DeviceArgs,
 }
 
-#[derive(Serialize)]
-struct Message<'a> {
-    reason: &'static str,
-    host: &'a str,
-}
-
 impl Args {
     /// Runs the command.
     pub fn exec(self, shell: Shell) -> anyhow::Result<()> {
         let client = self.device.client()?;
         power::order(&client, Power::Poweroff).map_err(DeviceError::into_failure)?;
         shell.status("Ordered", format!("`{}` switches off", client.device()));
-        shell.message(&Message { reason: "device-poweroff", host: client.device() })
+        shell.message(&Done::new("device-poweroff", &client))
     }
 }

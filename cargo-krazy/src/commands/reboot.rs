@@ -1,9 +1,7 @@
 //! `cargo krazy reboot`.
 
-use serde::Serialize;
-
 use crate::device::power::{self, Power};
-use crate::device::{DeviceArgs, DeviceError};
+use crate::device::{DeviceArgs, DeviceError, Done};
 use crate::shell::Shell;
 
 /// Restarts a device
@@ -15,18 +13,12 @@ pub struct Args {
     device: DeviceArgs,
 }
 
-#[derive(Serialize)]
-struct Message<'a> {
-    reason: &'static str,
-    host: &'a str,
-}
-
 impl Args {
     /// Runs the command.
     pub fn exec(self, shell: Shell) -> anyhow::Result<()> {
         let client = self.device.client()?;
         power::order(&client, Power::Reboot).map_err(DeviceError::into_failure)?;
         shell.status("Ordered", format!("`{}` restarts", client.device()));
-        shell.message(&Message { reason: "device-reboot", host: client.device() })
+        shell.message(&Done::new("device-reboot", &client))
     }
 }

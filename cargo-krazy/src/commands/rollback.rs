@@ -1,11 +1,10 @@
 //! `cargo krazy rollback`.
 
 use reqwest::Method;
-use serde::Serialize;
 
 use crate::device::power::{self, Power};
 use crate::device::status::{API, Status};
-use crate::device::{DeviceArgs, DeviceError};
+use crate::device::{DeviceArgs, DeviceError, Done};
 use crate::push::upload::explain;
 use crate::shell::Shell;
 
@@ -17,12 +16,6 @@ use crate::shell::Shell;
 pub struct Args {
     #[command(flatten)]
     device: DeviceArgs,
-}
-
-#[derive(Serialize)]
-struct Message<'a> {
-    reason: &'static str,
-    host: &'a str,
 }
 
 impl Args {
@@ -40,6 +33,6 @@ impl Args {
             power::order(&client, Power::Reboot).map_err(DeviceError::into_failure)?;
         }
         shell.status("Ordered", format!("`{}` goes back", client.device()));
-        shell.message(&Message { reason: "device-rollback", host: client.device() })
+        shell.message(&Done::new("device-rollback", &client))
     }
 }

@@ -11,6 +11,7 @@
 //! | [`paths`], [`status`], [`events`] | the API as this program uses it |
 //! | [`power`] | restarting and switching off |
 //! | [`tokens`] | who else may talk to a device |
+//! | `message` | what orders without a result say to programs |
 //! | `pinned` | the check of the certificate, in place of any authority |
 //! | [`error`] | what can go wrong, and what to do then |
 //!
@@ -22,6 +23,7 @@ pub mod error;
 pub mod events;
 pub mod hosts;
 pub mod machines;
+mod message;
 pub mod paths;
 mod pinned;
 pub mod power;
@@ -35,4 +37,5 @@ pub mod upload;
 pub use client::Client;
 pub use credentials::Credentials;
 pub use error::DeviceError;
+pub use message::Done;
 pub use selection::{CredentialArgs, DeviceArgs, Target};
