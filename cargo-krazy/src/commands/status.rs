@@ -85,9 +85,14 @@ fn report(status: &Status, slots: Option<&Slots>, services: &[Service]) -> Strin
     if let Some(armed) = slots.and_then(|slots| slots.armed) {
         line("next boot", format!("slot {armed}, on trial"));
     }
-    if let Some(FailedTrial { slot, build_id, reason }) = &status.failed_trial {
-        let build: String = build_id.chars().take(16).collect();
-        line("last trial", format!("slot {slot}, build {build} failed: {reason}"));
+    match (&status.last_attempt, &status.failed_trial) {
+        (Some(attempt), _) => line("last trial", attempt.to_string()),
+        // Without /data there is no history, and this is known from the disk's trial note.
+        (None, Some(FailedTrial { slot, build_id, reason })) => {
+            let build: String = build_id.chars().take(16).collect();
+            line("last trial", format!("build {build} in slot {slot} failed: {reason}"));
+        }
+        (None, None) => {}
     }
     let well = services.iter().filter(|service| service.stable).count();
     if !services.is_empty() {

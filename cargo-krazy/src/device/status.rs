@@ -4,6 +4,7 @@
 //! than this program.
 
 use krazy_boot::slot::Slot;
+use krazy_boot::update::history::Attempt;
 use serde::Deserialize;
 
 /// Where the API's paths begin.
@@ -27,6 +28,7 @@ pub struct Status {
     pub degraded: Vec<String>,
     pub previous_end: Option<String>,
     pub failed_trial: Option<FailedTrial>,
+    pub last_attempt: Option<Attempt>,
     pub memory: Option<Memory>,
     pub data: Option<Space>,
     pub admind: String,

@@ -3,6 +3,7 @@
 use std::fmt::{self, Write};
 use std::sync::Arc;
 
+use krazy_boot::update::history::Outcome;
 use krazy_init::control::ServiceStatus;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use warp::reply::Response;
@@ -61,6 +62,10 @@ fn render(html: &mut String, status: &Status, services: &[ServiceStatus]) -> fmt
         ("/data", space(data.available, data.total)),
     ] {
         write!(html, "<tr><th>{label}<td>{}", Escaped(&value))?;
+    }
+    if let Some(attempt) = &status.last_attempt {
+        let bad = if attempt.outcome == Outcome::Failed { " class=bad" } else { "" };
+        write!(html, "<tr><th>last update<td{bad}>{}", Escaped(&attempt.to_string()))?;
     }
     html.push_str(
         "</table><h2>Services</h2><table><tr><th>service<th>state<th>up for<th>restarts<th>last exit<th>logs",

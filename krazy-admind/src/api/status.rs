@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use krazy_boot::cmdline::CommandLine;
 use krazy_boot::slot::Slot;
+use krazy_boot::update::history::Attempt;
 use krazy_init::control::{FailedTrial, Milestones, Trial};
 use serde::Serialize;
 
@@ -12,6 +13,7 @@ use crate::api::Admin;
 use crate::problem::{Kind, Problem};
 use crate::system::{Memory, Space, read_manifest};
 use crate::tree::blocking;
+use crate::update::last_attempt;
 
 /// The answer of `/api/v1/status`.
 #[derive(Debug, Serialize)]
@@ -28,6 +30,8 @@ pub(super) struct Status {
     pub(super) trial: Option<Trial>,
     /// The trial that brought the device back to this slot, if one did.
     pub(super) failed_trial: Option<FailedTrial>,
+    /// The last update or switch that was armed, and what became of it.
+    pub(super) last_attempt: Option<Attempt>,
     /// Seconds since the kernel started.
     pub(super) uptime: u64,
     /// Whether every required service is stable; unknown without krazy-init.
@@ -45,7 +49,8 @@ pub(super) struct Status {
 /// Asks init. If that is another program, or hangs, the root and the kernel tell the rest.
 pub(super) async fn status(admin: &Arc<Admin>) -> Result<Status, Problem> {
     let root = admin.root.clone();
-    let (memory, data) = blocking(move || Ok((Memory::read(&root)?, Space::of_data(&root)?))).await?;
+    let (memory, data, last_attempt) =
+        blocking(move || Ok((Memory::read(&root)?, Space::of_data(&root)?, last_attempt(&root)))).await?;
     let admind = env!("CARGO_PKG_VERSION");
     match admin.control.boot().await {
         Ok(boot) => Ok(Status {
@@ -58,6 +63,7 @@ pub(super) async fn status(admin: &Arc<Admin>) -> Result<Status, Problem> {
             slot: boot.slot,
             trial: boot.trial,
             failed_trial: boot.failed_trial,
+            last_attempt,
             uptime: boot.uptime,
             stable: Some(boot.stable),
             degraded: boot.degraded,
@@ -81,6 +87,7 @@ pub(super) async fn status(admin: &Arc<Admin>) -> Result<Status, Problem> {
                 slot,
                 trial: None,
                 failed_trial: None,
+                last_attempt,
                 uptime: rustix::system::sysinfo().uptime.try_into().unwrap_or(0),
                 stable: None,
                 degraded: vec![problem.detail().to_owned()],

@@ -17,7 +17,7 @@ use krazy_boot::credentials::{UPDATE_KEYS, UpdateKey};
 use krazy_boot::slot::Slot;
 use krazy_boot::update::bundle::{Head, PROTOCOL, Part};
 use krazy_boot::update::engine;
-use krazy_boot::update::history::{self, History};
+use krazy_boot::update::history::{self, Attempt, History};
 use krazy_boot::update::refusal::Refusal;
 use krazy_boot::update::wire::{self, SessionState, SlotContent, UpdateStatus};
 use krazy_init::control::{BootInfo, Command};
@@ -338,6 +338,11 @@ fn read_head(root: &std::path::Path, bytes: &[u8]) -> Result<Head, Problem> {
         return refuse(Refusal::Bundle, "something follows the head of the update");
     }
     Ok(head)
+}
+
+/// What became of the last update of the device whose root is `root`, or what goes on with it.
+pub(crate) fn last_attempt(root: &std::path::Path) -> Option<Attempt> {
+    read_history(root).attempts.pop()
 }
 
 /// A history that cannot be read must not keep a device from being repaired.

@@ -4,6 +4,7 @@
 //! failed. The newest [`MAX_ATTEMPTS`] are kept. The file is replaced as a whole: whoever reads it sees the old one
 //! or the new one.
 
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -62,6 +63,21 @@ pub enum Outcome {
     Failed,
     /// It was disarmed before it ran.
     Withdrawn,
+}
+
+/// For people: `build 0123456789abcdef in slot B failed: nobody confirmed in time`.
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let build: String = self.build_id.chars().take(16).collect();
+        let outcome = match self.outcome {
+            Outcome::Pending => "is armed or on trial",
+            Outcome::Confirmed => "was confirmed",
+            Outcome::Failed => "failed",
+            Outcome::Withdrawn => "was withdrawn",
+        };
+        write!(f, "build {build} in slot {} {outcome}", self.slot)?;
+        self.reason.iter().try_for_each(|reason| write!(f, ": {reason}"))
+    }
 }
 
 /// Why there is no history to be had.
@@ -228,6 +244,15 @@ mod tests {
         assert_eq!(history.attempts.len(), MAX_ATTEMPTS);
         let pending = history.attempts.iter().filter(|attempt| attempt.outcome == Outcome::Pending);
         assert_eq!(pending.map(|attempt| attempt.generation).collect::<Vec<_>>(), [99]);
+    }
+
+    #[test]
+    fn attempts_are_told_in_words() {
+        assert_eq!(
+            attempt(3, Outcome::Failed).to_string(),
+            "build ab in slot B failed: nobody confirmed in time"
+        );
+        assert_eq!(attempt(3, Outcome::Confirmed).to_string(), "build ab in slot B was confirmed");
     }
 
     #[test]
