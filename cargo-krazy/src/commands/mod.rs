@@ -3,6 +3,7 @@
 pub mod bundle;
 pub mod confirm;
 pub mod doctor;
+pub mod floor;
 pub mod get;
 pub mod image;
 pub mod inspect;
@@ -58,6 +59,8 @@ pub enum Command {
     Rollback(rollback::Args),
     /// Makes a device try what its other slot holds
     Switch(switch::Args),
+    /// Shows and sets the lowest version that a device takes as an update
+    Floor(floor::Args),
     /// Adds, lists and revokes the tokens of a device
     Token(token::Args),
 }
@@ -83,6 +86,7 @@ impl Command {
             Command::Confirm(args) => args.exec(shell),
             Command::Rollback(args) => args.exec(shell),
             Command::Switch(args) => args.exec(shell),
+            Command::Floor(args) => args.exec(shell),
             Command::Token(args) => args.exec(shell),
         }
     }

@@ -220,7 +220,7 @@ pub fn explain(error: DeviceError, device: &str) -> Failure {
         }
         Refusal::Protocol => "the device is too old for this program: push with an older cargo-krazy first",
         Refusal::TooLarge => "install less; the device's partitions cannot grow over the network",
-        Refusal::BelowFloor => "push a newer version, or lower the device's floor",
+        Refusal::BelowFloor => "push a newer version, or lower the floor: `cargo krazy floor set`",
         Refusal::SessionActive | Refusal::Armed => "wait until that is over, or end it with `--force`",
         Refusal::Unconfirmed => {
             return failure.help(format!(
