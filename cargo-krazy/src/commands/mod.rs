@@ -16,6 +16,7 @@ pub mod put;
 pub mod reboot;
 pub mod rollback;
 pub mod run_qemu;
+pub mod service;
 pub mod status;
 pub mod switch;
 pub mod token;
@@ -45,6 +46,8 @@ pub enum Command {
     Ps(ps::Args),
     /// Shows what a service wrote
     Logs(logs::Args),
+    /// Starts, stops, restarts and signals the services of a device
+    Service(service::Args),
     /// Copies a file from a device
     Get(get::Args),
     /// Copies a file to a device
@@ -79,6 +82,7 @@ impl Command {
             Command::Status(args) => args.exec(shell),
             Command::Ps(args) => args.exec(shell),
             Command::Logs(args) => args.exec(shell),
+            Command::Service(args) => args.exec(shell),
             Command::Get(args) => args.exec(shell),
             Command::Put(args) => args.exec(shell),
             Command::Reboot(args) => args.exec(shell),
