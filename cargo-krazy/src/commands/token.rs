@@ -52,7 +52,7 @@ struct Add {
     role: RoleArg,
     /// Let an admin read and write files anywhere, not just below /data
     ///
-    /// Only a token that may do so itself can give it.
+    /// The token made with the first image cannot do so itself, but give it.
     #[arg(long, help_heading = "Token")]
     whole_tree: bool,
 }

@@ -177,7 +177,7 @@ async fn operate(
         Operation::FlashPartition => flash::flash(admin, Some(found.get("number")?), call).await,
         Operation::Metrics => metrics::metrics(admin).await,
         Operation::Tokens => tokens::list(admin).await,
-        Operation::PutToken => tokens::put(admin, identity, found.get("name")?, call).await,
+        Operation::PutToken => tokens::put(admin, found.get("name")?, call).await,
         Operation::RemoveToken => tokens::remove(admin, identity, found.get("name")?).await,
         Operation::Certificate => json(&admin.certificates.status()),
         Operation::PutCertificate => certificate::put(admin, call).await,

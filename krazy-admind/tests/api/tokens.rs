@@ -45,11 +45,18 @@ async fn tokens_come_and_go_without_a_restart() {
 }
 
 #[tokio::test]
-async fn nobody_hands_on_more_than_they_have() {
+async fn the_whole_tree_is_given_to_who_asks_for_it() {
     let device = Device::start().await;
+    std::fs::write(device.path("etc/motd"), "hello").unwrap();
+    let file = "/api/v1/files/etc/motd";
+    assert_eq!(problem(device.get("admin", file).await).await.kind, "urn:krazy:outside-tree");
     let whole = stored_token("ops", Role::Admin, vec![Scope::WholeTree]);
-    assert_eq!(problem(put(&device, "admin", "ops", whole.clone()).await).await.kind, "urn:krazy:forbidden");
-    assert_eq!(put(&device, "root", "ops", whole.clone()).await.status(), StatusCode::CREATED);
+    let refused = put(&device, "viewer", "ops", whole.clone()).await;
+    assert_eq!(problem(refused).await.kind, "urn:krazy:forbidden");
+    assert_eq!(put(&device, "admin", "ops", whole.clone()).await.status(), StatusCode::CREATED);
+    assert_eq!(device.get("ops", file).await.status(), StatusCode::OK);
+    // The one who gave it still has to ask for it.
+    assert_eq!(problem(device.get("admin", file).await).await.kind, "urn:krazy:outside-tree");
     for (name, body) in [("other", whole), ("x", b"{}".to_vec()), ("x", token("x").into_bytes())] {
         assert_eq!(problem(put(&device, "root", name, body).await).await.kind, "urn:krazy:bad-request");
     }
