@@ -63,8 +63,36 @@ fn a_device_shows_itself_takes_and_gives_files_and_obeys() -> Result<()> {
     let output = krazy.run(["get", "qemu", "/data/krazy/tokens.json", "-"])?;
     assert_eq!(output.status.code(), Some(9), "credentials are not served: {}", stderr(&output));
 
+    others_use_it_with_tokens_of_their_own(&krazy)?;
+
     krazy.succeed(["poweroff", "qemu"])?;
     let (code, seen) = guest.wait(Duration::from_secs(120))?;
     assert_eq!(code, Some(0), "{seen}");
+    Ok(())
+}
+
+/// Adds a viewer, who looks and changes nothing, and ends that again.
+fn others_use_it_with_tokens_of_their_own(krazy: &Krazy) -> Result<()> {
+    let added = messages(krazy, &["token", "add", "anna", "qemu"])?.remove(0);
+    assert_eq!((&added["name"], &added["role"]), (&"anna".into(), &"viewer".into()));
+    let token = added["token"].as_str().context("no token")?.to_owned();
+    let as_anna = |arguments: &[&str]| -> Result<Output> {
+        Ok(krazy.command(arguments)?.env("KRAZY_TOKEN", &token).output()?)
+    };
+    let looked = as_anna(&["ps", "qemu"])?;
+    ensure!(looked.status.success(), "{}", stderr(&looked));
+    let refused = as_anna(&["reboot", "qemu"])?;
+    assert_eq!(refused.status.code(), Some(9));
+    assert!(stderr(&refused).contains("`anna` is a viewer"), "{}", stderr(&refused));
+
+    let list = String::from_utf8(krazy.succeed(["token", "list", "qemu"])?.stdout)?;
+    assert_eq!(list, "TOKEN  ROLE    SCOPES\nadmin  admin   -\nanna   viewer  -\n");
+    let refused = krazy.run(["token", "revoke", "admin", "qemu"])?;
+    assert_eq!(refused.status.code(), Some(9));
+    assert!(stderr(&refused).contains("nobody should lock themselves out"), "{}", stderr(&refused));
+    krazy.succeed(["token", "revoke", "anna", "qemu"])?;
+    let refused = as_anna(&["ps", "qemu"])?;
+    assert_eq!(refused.status.code(), Some(9));
+    assert!(stderr(&refused).contains("does not know the credential"), "{}", stderr(&refused));
     Ok(())
 }
