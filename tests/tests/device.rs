@@ -64,6 +64,7 @@ fn a_device_shows_itself_takes_and_gives_files_and_obeys() -> Result<()> {
     assert_eq!(output.status.code(), Some(9), "credentials are not served: {}", stderr(&output));
 
     others_use_it_with_tokens_of_their_own(&krazy)?;
+    certificate_and_token_are_exchanged(&krazy)?;
 
     krazy.succeed(["poweroff", "qemu"])?;
     let (code, seen) = guest.wait(Duration::from_secs(120))?;
@@ -94,5 +95,34 @@ fn others_use_it_with_tokens_of_their_own(krazy: &Krazy) -> Result<()> {
     let refused = as_anna(&["ps", "qemu"])?;
     assert_eq!(refused.status.code(), Some(9));
     assert!(stderr(&refused).contains("does not know the credential"), "{}", stderr(&refused));
+    Ok(())
+}
+
+/// Exchanges both on the running device, and goes on with what an interrupted run left.
+fn certificate_and_token_are_exchanged(krazy: &Krazy) -> Result<()> {
+    let secrets = krazy.folder.path().join("state/hello/secrets");
+    let read = |name: &str| fs::read_to_string(secrets.join(name));
+    let (old_certificate, old_token) = (read("cert.pem")?, read("token")?);
+    let rotated = messages(krazy, &["certificate", "rotate", "qemu"])?.remove(0);
+    let shown = messages(krazy, &["certificate", "show", "qemu"])?.remove(0);
+    assert_eq!((&shown["sha256"], &shown["trial"]), (&rotated["sha256"], &Value::Null));
+    assert_ne!(read("cert.pem")?, old_certificate);
+
+    // As if the run had been cut between the two files.
+    let next = secrets.join("next-certificate");
+    fs::create_dir(&next)?;
+    fs::rename(secrets.join("cert.pem"), next.join("cert.pem"))?;
+    fs::write(secrets.join("cert.pem"), &old_certificate)?;
+    krazy.succeed(["status", "qemu"])?;
+    assert_ne!(read("cert.pem")?, old_certificate);
+    assert!(!next.exists());
+    assert_eq!(messages(krazy, &["certificate", "forget", "qemu"])?[0]["certificates"], 1);
+
+    let rotated = messages(krazy, &["token", "rotate", "qemu"])?.remove(0);
+    assert_eq!((&rotated["name"], &rotated["role"]), (&"admin-2".into(), &"admin".into()));
+    assert_ne!(read("token")?, old_token);
+    krazy.succeed(["status", "qemu"])?;
+    let refused = krazy.command(["status", "qemu"])?.env("KRAZY_TOKEN", old_token.trim()).output()?;
+    assert_eq!(refused.status.code(), Some(9));
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! One file per subcommand: its arguments, and an `exec` that calls one operation.
 
 pub mod bundle;
+pub mod certificate;
 pub mod confirm;
 pub mod doctor;
 pub mod floor;
@@ -64,8 +65,10 @@ pub enum Command {
     Switch(switch::Args),
     /// Shows and sets the lowest version that a device takes as an update
     Floor(floor::Args),
-    /// Adds, lists and revokes the tokens of a device
+    /// Adds, lists, exchanges and revokes the tokens of a device
     Token(token::Args),
+    /// Shows and exchanges the certificate of a device
+    Certificate(certificate::Args),
 }
 
 impl Command {
@@ -92,6 +95,7 @@ impl Command {
             Command::Switch(args) => args.exec(shell),
             Command::Floor(args) => args.exec(shell),
             Command::Token(args) => args.exec(shell),
+            Command::Certificate(args) => args.exec(shell),
         }
     }
 }

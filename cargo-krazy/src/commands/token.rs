@@ -1,15 +1,17 @@
 //! `cargo krazy token`.
 
-use krazy_boot::credentials::{self, CredentialError, Role, Scope};
+use krazy_boot::credentials::{CredentialError, Role, Scope, check_name};
 use serde::Serialize;
 
+use crate::device::credentials::{self, VARIABLE};
 use crate::device::tokens::{self, Entry};
-use crate::device::{DeviceArgs, DeviceError};
+use crate::device::{DeviceArgs, DeviceError, rotation};
 use crate::failure::{Exit, Failure};
+use crate::provision;
 use crate::shell::{MessageFormat, Shell};
 use crate::table::Table;
 
-/// Adds, lists and revokes the tokens of a device
+/// Adds, lists, exchanges and revokes the tokens of a device
 ///
 /// Whoever has a token may use the device without the secrets of its appliance: all that is needed on their machine is
 /// the certificate, `NAME/secrets/cert.pem` in the state directory, and the token in the environment variable
@@ -19,7 +21,8 @@ use crate::table::Table;
 Examples:
   cargo krazy token add anna kitchen
   KRAZY_TOKEN=krz_… cargo krazy status kitchen
-  cargo krazy token revoke anna kitchen")]
+  cargo krazy token revoke anna kitchen
+  cargo krazy token rotate kitchen")]
 pub struct Args {
     #[command(subcommand)]
     action: Action,
@@ -34,6 +37,11 @@ enum Action {
     Add(Add),
     /// Lists the tokens: names, roles and scopes
     List(List),
+    /// Gives a device a new admin token in the place of the appliance's own
+    ///
+    /// The new one is made here, and the old one is revoked once the new one has worked. Interrupted, it can be run
+    /// again. New images get the new token. Other devices of the appliance keep the old one until they are rotated, too.
+    Rotate(Rotate),
     /// Ends a token: who has it is refused from now on
     ///
     /// The device keeps the token in use, and the last one with the role admin.
@@ -59,6 +67,12 @@ struct Add {
 
 #[derive(Debug, clap::Args)]
 struct List {
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct Rotate {
     #[command(flatten)]
     device: DeviceArgs,
 }
@@ -107,6 +121,7 @@ impl Args {
         match self.action {
             Action::Add(args) => args.exec(shell),
             Action::List(args) => args.exec(shell),
+            Action::Rotate(args) => args.exec(shell),
             Action::Revoke(args) => args.exec(shell),
         }
     }
@@ -128,7 +143,7 @@ impl Add {
         };
         let client = self.device.client()?;
         let scopes = if self.whole_tree { vec![Scope::WholeTree] } else { Vec::new() };
-        let entry = Entry { name: self.name, role, scopes };
+        let entry = Entry { name: self.name, role, scopes, own: false };
         let token = tokens::add(&client, &entry)?.reveal();
         let host = client.device();
         shell.status("Added", format!("token `{}` ({}) to `{host}`", entry.name, word(entry.role)));
@@ -154,11 +169,32 @@ impl List {
             return entries.iter().try_for_each(|entry| shell.message(&message(entry)));
         }
         let mut table = Table::new(["TOKEN", "ROLE", "SCOPES"]);
-        for Entry { name, role, scopes } in &entries {
+        for Entry { name, role, scopes, .. } in &entries {
             let scopes = if scopes.contains(&Scope::WholeTree) { "whole-tree" } else { "-" };
             table.row([name.clone(), word(*role).to_owned(), scopes.to_owned()]);
         }
         shell.output(table.to_string())
+    }
+}
+
+impl Rotate {
+    fn exec(self, shell: Shell) -> anyhow::Result<()> {
+        if credentials::given() {
+            let text =
+                format!("{VARIABLE} holds another token than the appliance's own, which this would exchange");
+            return Err(Failure::new(Exit::Usage, text)
+                .help("unset it; or add a token and revoke the one in it")
+                .into());
+        }
+        let client = self.device.client()?;
+        let secrets = provision::load(client.appliance(), &provision::state_dir()?)?;
+        let entry = rotation::rotate_token(&client, &secrets)?;
+        let host = client.device();
+        shell.status(
+            "Rotated",
+            format!("token of `{}` on `{host}`, called `{}` there", client.appliance(), entry.name),
+        );
+        shell.message(&Message { reason: "token-rotated", host, entry: &entry, token: None })
     }
 }
 
@@ -180,5 +216,5 @@ fn word(role: Role) -> &'static str {
 }
 
 fn name(text: &str) -> Result<String, CredentialError> {
-    credentials::check_name(text).map(|()| text.to_owned())
+    check_name(text).map(|()| text.to_owned())
 }

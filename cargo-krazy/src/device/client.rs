@@ -1,8 +1,12 @@
 //! Requests to one device.
 
 use std::future::Future;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::slice;
 use std::time::{Duration, Instant};
 
+use krazy_boot::certificate::TRIAL_SERVER_NAME;
+use krazy_boot::credentials::Token;
 use krazy_boot::size::Bytes;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Body, Method, RequestBuilder, Response};
@@ -11,8 +15,10 @@ use serde::de::DeserializeOwned;
 
 use super::credentials::Credentials;
 use super::error::{DeviceError, Problem};
+use super::hosts::Address;
 use super::pinned::{self, Fingerprint, Stranger};
 use super::selection::Target;
+use super::status::API;
 use crate::digest::hex;
 use crate::failure::{Exit, Failure, chain};
 use crate::interrupt;
@@ -31,6 +37,8 @@ const LOOK: Duration = Duration::from_millis(200);
 
 /// The longest answer that is read into memory.
 pub const MAX_ANSWER: Bytes = Bytes::mib(8);
+
+const JSON: &str = "application/json";
 
 /// How long an upload may stand still.
 #[derive(Clone, Copy, Debug)]
@@ -52,33 +60,86 @@ pub struct Client {
     runtime: tokio::runtime::Runtime,
     http: reqwest::Client,
     base: String,
-    device: String,
+    target: Target,
     appliance: String,
+    token: Token,
     pinned: Fingerprint,
     stranger: Stranger,
 }
 
 impl Client {
-    /// A client for `target`, a device of `appliance`. Nothing is sent yet.
+    /// A client for `target`, a device of `appliance`. Nothing is sent yet, unless the appliance's token is being
+    /// exchanged: then the device is asked which one it knows.
     pub fn new(target: &Target, appliance: &str, credentials: &Credentials) -> anyhow::Result<Self> {
-        Self::with(target, appliance, &credentials.certificate, &credentials.token.reveal())
+        let Credentials { certificates, tokens } = credentials;
+        let [first, others @ ..] = &tokens[..] else {
+            return Err(Failure::new(Exit::Failed, "there is no token to send").into());
+        };
+        let client = |token| Self::with(target, appliance, certificates, token);
+        if others.is_empty() {
+            return client(first);
+        }
+        for token in tokens {
+            let client = client(token)?;
+            match client.get::<serde::de::IgnoredAny>(&format!("{API}/status")) {
+                Err(error) if error.is_unauthorized() => {}
+                // What else is wrong shows with the first request.
+                _ => return Ok(client),
+            }
+        }
+        client(first)
     }
 
-    pub(super) fn with(
+    /// A client for `target` that accepts one of `certificates` and sends `token`.
+    pub fn with(
+        target: &Target,
+        appliance: &str,
+        certificates: &[CertificateDer<'_>],
+        token: &Token,
+    ) -> anyhow::Result<Self> {
+        Self::build(target, appliance, certificates, token, None)
+    }
+
+    /// A client for `target` that asks for the certificate on trial, which must be `certificate`.
+    pub fn on_trial(
         target: &Target,
         appliance: &str,
         certificate: &CertificateDer<'_>,
-        token: &str,
+        token: &Token,
+    ) -> anyhow::Result<Self> {
+        let Address { host, port } = &target.address;
+        let addresses = (host.as_str(), *port).to_socket_addrs().map_err(|error| {
+            Failure::new(Exit::Device, format!("failed to find the address of `{}`: {error}", target.name))
+        })?;
+        Self::build(target, appliance, slice::from_ref(certificate), token, Some(addresses.collect()))
+    }
+
+    /// With `trial`, which are the target's addresses, the server name asks for the certificate on trial.
+    fn build(
+        target: &Target,
+        appliance: &str,
+        certificates: &[CertificateDer<'_>],
+        token: &Token,
+        trial: Option<Vec<SocketAddr>>,
     ) -> anyhow::Result<Self> {
         let failed = |error: &dyn std::error::Error| {
             Failure::new(Exit::Failed, format!("failed to set up networking: {}", chain(error)))
         };
-        let pinned = pinned::fingerprint(certificate);
+        let pins: Vec<_> = certificates.iter().map(pinned::fingerprint).collect();
+        let pinned =
+            *pins.first().ok_or_else(|| Failure::new(Exit::Failed, "there is no certificate to pin"))?;
         let stranger = Stranger::default();
-        let tls = pinned::config(pinned, stranger.clone()).map_err(|error| failed(&error))?;
-        let mut bearer = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|error| failed(&error))?;
+        let tls = pinned::config(pins, stranger.clone()).map_err(|error| failed(&error))?;
+        let mut bearer =
+            HeaderValue::from_str(&format!("Bearer {}", token.reveal())).map_err(|error| failed(&error))?;
         bearer.set_sensitive(true);
-        let http = reqwest::Client::builder()
+        let mut http = reqwest::Client::builder();
+        let mut base = format!("https://{}", target.address);
+        if let Some(addresses) = trial {
+            base = format!("https://{TRIAL_SERVER_NAME}:{}", target.address.port);
+            http = http.resolve_to_addrs(TRIAL_SERVER_NAME, &addresses);
+        }
+        let http = http
             .tls_backend_preconfigured(tls)
             .user_agent(concat!("cargo-krazy/", env!("CARGO_PKG_VERSION")))
             .default_headers(HeaderMap::from_iter([(AUTHORIZATION, bearer)]))
@@ -94,9 +155,10 @@ impl Client {
         Ok(Client {
             runtime: runtime.map_err(|error| failed(&error))?,
             http: http.map_err(|error| failed(&error))?,
-            base: format!("https://{}", target.address),
-            device: target.name.clone(),
+            base,
+            target: target.clone(),
             appliance: appliance.to_owned(),
+            token: token.clone(),
             pinned,
             stranger,
         })
@@ -104,7 +166,22 @@ impl Client {
 
     /// The device as the user calls it.
     pub fn device(&self) -> &str {
-        &self.device
+        &self.target.name
+    }
+
+    /// Where the device is.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// What it is sent.
+    pub fn token(&self) -> &Token {
+        &self.token
+    }
+
+    /// Whose certificate it must have.
+    pub fn appliance(&self) -> &str {
+        &self.appliance
     }
 
     /// The JSON at `path`, such as `/api/v1/status`.
@@ -132,19 +209,36 @@ impl Client {
         path: &str,
         body: Option<Vec<u8>>,
     ) -> Result<T, DeviceError> {
-        let bytes = self.exchange(method, path, body)?;
+        let bytes = self.exchange(method, path, body.map(|body| (JSON, body)))?;
         serde_json::from_slice(&bytes).map_err(|error| self.foreign(format!("{path}: {error}")))
     }
 
     /// A request whose success says it all.
     pub fn order(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<(), DeviceError> {
-        self.exchange(method, path, body).map(drop)
+        self.exchange(method, path, body.map(|body| (JSON, body))).map(drop)
     }
 
-    fn exchange(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Vec<u8>, DeviceError> {
+    /// The same with a body of another kind.
+    pub fn call_with<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        media_type: &'static str,
+        body: Vec<u8>,
+    ) -> Result<T, DeviceError> {
+        let bytes = self.exchange(method, path, Some((media_type, body)))?;
+        serde_json::from_slice(&bytes).map_err(|error| self.foreign(format!("{path}: {error}")))
+    }
+
+    fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<(&'static str, Vec<u8>)>,
+    ) -> Result<Vec<u8>, DeviceError> {
         let mut request = self.request(method, path);
-        if let Some(body) = body {
-            request = request.header(CONTENT_TYPE, "application/json").body(body);
+        if let Some((media_type, body)) = body {
+            request = request.header(CONTENT_TYPE, media_type).body(body);
         }
         self.run(async {
             let mut response = self.answer(request, ANSWER).await?;
@@ -270,7 +364,7 @@ impl Client {
         while let Some(piece) = self.chunk(response, ANSWER).await? {
             bytes.extend_from_slice(&piece);
             if bytes.len() as u64 > MAX_ANSWER.0 {
-                return Err(DeviceError::TooLong { device: self.device.clone(), limit: MAX_ANSWER });
+                return Err(DeviceError::TooLong { device: self.target.name.clone(), limit: MAX_ANSWER });
             }
         }
         Ok(bytes)
@@ -288,27 +382,27 @@ impl Client {
     }
 
     fn unsent(&self, error: &reqwest::Error) -> DeviceError {
-        let device = self.device.clone();
+        let device = self.target.name.clone();
         if let Some(found) = pinned::take(&self.stranger) {
             let (found, pinned) = (hex(&found), hex(&self.pinned));
             return DeviceError::Certificate { device, appliance: self.appliance.clone(), found, pinned };
         }
         let why = chain(error);
         if error.is_connect() || error.is_builder() {
-            let address = self.base.trim_start_matches("https://").to_owned();
+            let address = self.target.address.to_string();
             return DeviceError::Unreachable { device, address, why };
         }
         DeviceError::Broken { device, why }
     }
 
     fn broken(&self, why: String) -> DeviceError {
-        DeviceError::Broken { device: self.device.clone(), why }
+        DeviceError::Broken { device: self.target.name.clone(), why }
     }
 
     /// The error for a request that the device does not do.
     pub fn refused(&self, problem: Problem) -> DeviceError {
         DeviceError::Refused {
-            device: self.device.clone(),
+            device: self.target.name.clone(),
             appliance: self.appliance.clone(),
             problem: Box::new(problem),
         }
@@ -316,7 +410,7 @@ impl Client {
 
     /// The error for an answer that makes no sense.
     pub fn foreign(&self, why: String) -> DeviceError {
-        DeviceError::Foreign { device: self.device.clone(), why }
+        DeviceError::Foreign { device: self.target.name.clone(), why }
     }
 }
 

@@ -14,12 +14,17 @@ use crate::provision;
 /// There is no option for it: other users of a machine can read command lines.
 pub const VARIABLE: &str = "KRAZY_TOKEN";
 
+/// Whether [`VARIABLE`] holds something.
+pub fn given() -> bool {
+    std::env::var_os(VARIABLE).is_some_and(|text| !text.is_empty())
+}
+
 /// Certificate and token. Has no `Debug`, so that it cannot end up in a message.
 pub struct Credentials {
-    /// The certificate to pin.
-    pub(super) certificate: CertificateDer<'static>,
-    /// The token to send.
-    pub(super) token: Token,
+    /// The certificates to pin: one, and a few more while it is exchanged.
+    pub(super) certificates: Vec<CertificateDer<'static>>,
+    /// The tokens that the device may know: one, and a few more while it is exchanged.
+    pub(super) tokens: Vec<Token>,
 }
 
 impl Credentials {
@@ -31,11 +36,11 @@ impl Credentials {
 
     fn resolve(appliance: &str, state_dir: &Path, given: Option<OsString>) -> anyhow::Result<Self> {
         if let Some(text) = given.filter(|text| !text.is_empty()) {
-            let token = token(&text.to_string_lossy())?;
-            return Ok(Credentials { certificate: provision::certificate(appliance, state_dir)?, token });
+            let tokens = vec![token(&text.to_string_lossy())?];
+            return Ok(Credentials { certificates: provision::certificates(appliance, state_dir)?, tokens });
         }
-        let secrets = provision::load(appliance, state_dir)?;
-        Ok(Credentials { certificate: secrets.certificate()?, token: secrets.token().clone() })
+        let tokens = provision::load(appliance, state_dir)?.tokens()?;
+        Ok(Credentials { certificates: provision::certificates(appliance, state_dir)?, tokens })
     }
 }
 
@@ -69,8 +74,8 @@ mod tests {
         let secrets = provision::provision("weather", state.path()).unwrap();
         let find = |given: Option<&str>| {
             let found = Credentials::resolve("weather", state.path(), given.map(OsString::from)).unwrap();
-            assert_eq!(found.certificate, secrets.certificate().unwrap());
-            found.token.reveal()
+            assert_eq!(found.certificates, [secrets.certificate().unwrap()]);
+            found.tokens[0].reveal()
         };
         assert_eq!(find(None), secrets.token().reveal());
         assert_eq!(find(Some("")), secrets.token().reveal());
@@ -93,7 +98,7 @@ mod tests {
         fs::create_dir_all(&folder).unwrap();
         fs::copy(secrets.folder().join("cert.pem"), folder.join("cert.pem")).unwrap();
         let found = Credentials::resolve("weather", teammate.path(), Some(GIVEN.into())).unwrap();
-        assert_eq!(found.certificate, secrets.certificate().unwrap());
+        assert_eq!(found.certificates, [secrets.certificate().unwrap()]);
         fs::write(folder.join("cert.pem"), "no certificate").unwrap();
         assert!(refusal(teammate.path(), Some(GIVEN)).0.starts_with("failed to use "));
     }

@@ -105,6 +105,11 @@ impl DeviceError {
         }
     }
 
+    /// Whether the device does not know the token.
+    pub fn is_unauthorized(&self) -> bool {
+        self.problem().is_some_and(|problem| problem.slug() == "unauthorized")
+    }
+
     /// Whether the same request may succeed a little later: the device restarts, or the line is bad.
     pub fn is_transient(&self) -> bool {
         matches!(self, DeviceError::Unreachable { .. } | DeviceError::Broken { .. })

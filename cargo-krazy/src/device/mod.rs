@@ -11,6 +11,7 @@
 //! | [`paths`], [`status`], [`events`] | the API as this program uses it |
 //! | [`power`] | restarting and switching off |
 //! | [`tokens`] | who else may talk to a device |
+//! | [`rotation`] | new certificates and tokens in the place of old ones |
 //! | `message` | what orders without a result say to programs |
 //! | `pinned` | the check of the certificate, in place of any authority |
 //! | [`error`] | what can go wrong, and what to do then |
@@ -27,6 +28,7 @@ mod message;
 pub mod paths;
 mod pinned;
 pub mod power;
+pub mod rotation;
 pub mod selection;
 pub mod status;
 #[cfg(test)]

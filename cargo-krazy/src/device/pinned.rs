@@ -1,8 +1,8 @@
-//! TLS with the one certificate that the appliance was provisioned with.
+//! TLS with the one certificate that the appliance was provisioned with, or one of a few while it is exchanged.
 //!
-//! No authority is asked, and names and dates mean nothing: a device has whatever address it has, and its clock may be
-//! wrong. What counts is that the certificate is the one from the state directory, byte for byte, and that the device
-//! proves to have its key.
+//! No authority is asked, and names and dates mean nothing: a device has whatever address it has, its clock may be
+//! wrong, and one that lay in a drawer for years must be reached after them. What counts is that the certificate is the
+//! one from the state directory, byte for byte, and that the device proves to have its key.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -28,8 +28,8 @@ pub fn take(stranger: &Stranger) -> Option<Fingerprint> {
     stranger.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
-/// TLS that takes the certificate with the fingerprint `pinned` and no other, and tells `stranger` about others.
-pub fn config(pinned: Fingerprint, stranger: Stranger) -> Result<ClientConfig, rustls::Error> {
+/// TLS that takes certificates with the fingerprints `pinned` and no others, and tells `stranger` about those.
+pub fn config(pinned: Vec<Fingerprint>, stranger: Stranger) -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(ring::default_provider());
     let verifier = Pinned { pinned, stranger, provider: Arc::clone(&provider) };
     let mut config = ClientConfig::builder_with_provider(provider)
@@ -44,7 +44,7 @@ pub fn config(pinned: Fingerprint, stranger: Stranger) -> Result<ClientConfig, r
 
 #[derive(Debug)]
 struct Pinned {
-    pinned: Fingerprint,
+    pinned: Vec<Fingerprint>,
     stranger: Stranger,
     provider: Arc<CryptoProvider>,
 }
@@ -59,7 +59,7 @@ impl ServerCertVerifier for Pinned {
         _now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let found = fingerprint(end_entity);
-        if found == self.pinned {
+        if self.pinned.contains(&found) {
             return Ok(ServerCertVerified::assertion());
         }
         *self.stranger.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
@@ -86,5 +86,36 @@ impl ServerCertVerifier for Pinned {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+
+    use super::*;
+
+    #[test]
+    fn the_pin_decides_and_no_date() {
+        let certificate = |first, last| {
+            let mut params = CertificateParams::new(vec!["device".into()]).unwrap();
+            params.not_before = date_time_ymd(first, 1, 1);
+            params.not_after = date_time_ymd(last, 1, 1);
+            params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().clone()
+        };
+        let [expired, future, other] =
+            [certificate(1990, 1991), certificate(4000, 4001), certificate(1990, 4000)];
+        let verifier = Pinned {
+            pinned: vec![fingerprint(&expired), fingerprint(&future)],
+            stranger: Stranger::default(),
+            provider: Arc::new(ring::default_provider()),
+        };
+        let verify = |certificate| {
+            let name = ServerName::try_from("10.0.0.5").unwrap();
+            verifier.verify_server_cert(certificate, &[], &name, &[], UnixTime::now())
+        };
+        assert!(verify(&expired).is_ok() && verify(&future).is_ok());
+        assert!(verify(&other).is_err());
+        assert_eq!(take(&verifier.stranger), Some(fingerprint(&other)));
     }
 }

@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use krazy_boot::credentials::Token;
 use rcgen::{CertificateParams, KeyPair};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -14,6 +15,11 @@ use super::selection::Target;
 
 /// What the device does with a request's head and body: the bytes of its answer. Empty bytes hang up.
 pub type Answer = Box<dyn Fn(&str, &[u8]) -> Vec<u8> + Send>;
+
+/// The token that clients of these tests send.
+pub fn token() -> Token {
+    Token::from_random([0xab; 32])
+}
 
 /// A running device. Its thread ends with the test's process.
 pub struct Device {
@@ -59,7 +65,7 @@ impl Device {
     }
 
     pub fn client_with(&self, certificate: &CertificateDer<'_>) -> Client {
-        Client::with(&self.target, "weather", certificate, "krz_secret").unwrap()
+        Client::with(&self.target, "weather", std::slice::from_ref(certificate), &token()).unwrap()
     }
 }
 

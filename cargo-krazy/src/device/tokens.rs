@@ -22,6 +22,9 @@ pub struct Entry {
     /// What else it may do.
     #[serde(default)]
     pub scopes: Vec<Scope>,
+    /// Whether it is the one that asks.
+    #[serde(default)]
+    pub own: bool,
 }
 
 /// Every token of the device.
@@ -68,7 +71,7 @@ pub fn revoke(client: &Client, name: &str) -> Result<(), Failure> {
 }
 
 /// Names of tokens need no escapes.
-fn path(name: &str) -> String {
+pub(super) fn path(name: &str) -> String {
     format!("{API}/tokens/{name}")
 }
 
@@ -89,7 +92,7 @@ mod tests {
         {"name":"root","role":"admin","scopes":["whole-tree"]}]}"#;
 
     fn entry(name: &str, role: Role, scopes: Vec<Scope>) -> Entry {
-        Entry { name: name.to_owned(), role, scopes }
+        Entry { name: name.to_owned(), role, scopes, own: false }
     }
 
     fn told(error: impl Into<anyhow::Error>) -> (String, String) {

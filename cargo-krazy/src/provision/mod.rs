@@ -11,15 +11,20 @@
 //! | `tokens.json` | the same hashed, for the device; stored because its salt is random |
 //! | `update.key` | the Ed25519 key that signs updates, PKCS #8 PEM |
 //!
+//! While certificate or token are exchanged on running devices, the next ones stand beside them; see `exchange`.
+//!
 //! A set appears all at once: it is written and flushed in a temporary folder, which is then renamed. Renaming
 //! onto a folder that has files fails (POSIX `rename`), so of two runs at once one wins and the other takes
 //! the winner's set.
 
 mod certificate;
+mod exchange;
 mod identity;
+mod rotation;
 mod store;
 
 pub use identity::{ApplianceId, ParseApplianceIdError};
+pub use rotation::{Pair, stored_token};
 
 use std::path::{Path, PathBuf};
 
@@ -99,14 +104,19 @@ pub fn load(name: &str, state_dir: &Path) -> anyhow::Result<Secrets> {
     }
 }
 
-/// The certificate of the appliance `name`, in DER. Of its secrets no other file need be there: who has a token of
-/// their own needs no more.
-pub fn certificate(name: &str, state_dir: &Path) -> anyhow::Result<CertificateDer<'static>> {
+/// The certificates that devices of the appliance `name` may have, in DER: the present one, and while it is exchanged
+/// the next and earlier ones. Of its secrets no other file need be there: who has a token of their own needs no more.
+pub fn certificates(name: &str, state_dir: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     check_name(name)?;
     let folder = store::folder(state_dir, name);
     let path = folder.join(store::CERTIFICATE);
     match store::read_certificate(&folder)? {
-        Some(pem) => certificate::parse(&pem).with_context(|| format!("failed to use {}", path.display())),
+        Some(pem) => {
+            let using = || format!("failed to use {}", path.display());
+            let mut all = vec![certificate::parse(&pem).with_context(using)?];
+            all.extend(rotation::other_certificates(&folder)?);
+            Ok(all)
+        }
         None => Err(Failure::new(
             Exit::Device,
             format!("there is no certificate of the appliance `{name}`: {} is missing", path.display()),
@@ -223,6 +233,11 @@ impl Secrets {
     /// Where they are stored, for messages.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// The user's state directory, which they are in.
+    pub fn state_dir(&self) -> &Path {
+        self.folder.ancestors().nth(2).unwrap_or(&self.folder)
     }
 
     /// What goes onto `/data`, in [`krazy_boot::credentials`]' places; the same bytes at every call and every

@@ -7,7 +7,9 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use rustix::fs::FlockOperation;
 
+use super::exchange;
 use crate::failure::{Exit, Failure};
 
 pub(super) const ID: &str = "id";
@@ -50,6 +52,8 @@ pub(super) fn read(folder: &Path) -> anyhow::Result<Option<Files>> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).with_context(reading),
     }
+    exchange::recover(folder).with_context(reading)?;
+    let _shared = exchange::lock(folder, FlockOperation::LockShared).with_context(reading)?;
     let mut files = BTreeMap::new();
     let mut missing = Vec::new();
     for name in ALL {
@@ -78,7 +82,8 @@ pub(super) fn read(folder: &Path) -> anyhow::Result<Option<Files>> {
     Ok(Some(Files(files)))
 }
 
-fn read_file(path: &Path) -> anyhow::Result<String> {
+/// A file that nobody else may read.
+pub(super) fn read_file(path: &Path) -> anyhow::Result<String> {
     let file = File::open(path)?;
     check_private(path, &file.metadata()?)?;
     read_bounded(path, file)
@@ -117,6 +122,14 @@ fn check_private(path: &Path, metadata: &fs::Metadata) -> Result<(), Failure> {
 /// Stores a set as `folder`, unless one is there already: then that one stays, and nothing is said.
 /// Everything is on the disk when this returns.
 pub(super) fn write(folder: &Path, files: &Files) -> anyhow::Result<()> {
+    write_folder(folder, files.0.iter().map(|(name, text)| (*name, text.as_str())))
+}
+
+/// Stores `files` as `folder` in the same way.
+pub(super) fn write_folder<'a>(
+    folder: &Path,
+    files: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> anyhow::Result<()> {
     let writing = || format!("failed to store the appliance's secrets in {}", folder.display());
     let parent = folder.parent().with_context(writing)?;
     DirBuilder::new().recursive(true).mode(0o700).create(parent).with_context(writing)?;
@@ -126,7 +139,7 @@ pub(super) fn write(folder: &Path, files: &Files) -> anyhow::Result<()> {
         .permissions(fs::Permissions::from_mode(0o700))
         .tempdir_in(parent)
         .with_context(writing)?;
-    for (name, text) in &files.0 {
+    for (name, text) in files {
         let path = temporary.path().join(name);
         let mut file =
             OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).with_context(writing)?;
@@ -143,6 +156,6 @@ pub(super) fn write(folder: &Path, files: &Files) -> anyhow::Result<()> {
     sync_folder(parent).with_context(writing)
 }
 
-fn sync_folder(folder: &Path) -> io::Result<()> {
+pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }

@@ -176,7 +176,7 @@ async fn operate(
         Operation::FlashDisk => flash::flash(admin, None, call).await,
         Operation::FlashPartition => flash::flash(admin, Some(found.get("number")?), call).await,
         Operation::Metrics => metrics::metrics(admin).await,
-        Operation::Tokens => tokens::list(admin).await,
+        Operation::Tokens => tokens::list(admin, identity).await,
         Operation::PutToken => tokens::put(admin, found.get("name")?, call).await,
         Operation::RemoveToken => tokens::remove(admin, identity, found.get("name")?).await,
         Operation::Certificate => json(&admin.certificates.status()),

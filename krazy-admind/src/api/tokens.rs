@@ -17,7 +17,7 @@ use crate::tree::blocking;
 /// The longest stored token, with all its spaces.
 const MAX_TOKEN: usize = 4096;
 
-pub(super) async fn list(admin: &Admin) -> Result<Response, Problem> {
+pub(super) async fn list(admin: &Admin, identity: &Identity) -> Result<Response, Problem> {
     #[derive(Serialize)]
     struct Tokens {
         tokens: Vec<Token>,
@@ -28,11 +28,18 @@ pub(super) async fn list(admin: &Admin) -> Result<Response, Problem> {
         name: String,
         role: Role,
         scopes: Vec<Scope>,
+        /// Whether it is the one that asks.
+        own: bool,
     }
     let file = admin.auth.tokens();
     let tokens = file.tokens().iter().cloned();
     json(&Tokens {
-        tokens: tokens.map(|HashedToken { name, role, scopes, .. }| Token { name, role, scopes }).collect(),
+        tokens: tokens
+            .map(|HashedToken { name, role, scopes, .. }| {
+                let own = name == identity.name;
+                Token { name, role, scopes, own }
+            })
+            .collect(),
     })
 }
 

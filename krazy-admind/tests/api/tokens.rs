@@ -27,7 +27,8 @@ async fn tokens_come_and_go_without_a_restart() {
     assert_eq!(promoted.status(), StatusCode::NO_CONTENT);
     let list: Value =
         serde_json::from_slice(&device.get("ops", "/api/v1/tokens").await.bytes().await.unwrap()).unwrap();
-    assert_eq!(list["tokens"][3], json!({ "name": "ops", "role": "admin", "scopes": [] }));
+    assert_eq!(list["tokens"][3], json!({ "name": "ops", "role": "admin", "scopes": [], "own": true }));
+    assert_eq!(list["tokens"][0]["own"], false);
     let stored = std::fs::read_to_string(device.path("data/krazy/tokens.json")).unwrap();
     assert!(stored.contains("\"ops\"") && !stored.contains(&token("ops")));
 

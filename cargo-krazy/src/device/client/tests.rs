@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::Patience;
 use crate::device::DeviceError;
-use crate::device::testing::{Device, answer};
+use crate::device::testing::{Device, answer, token};
 use crate::failure::{Exit, Failure};
 
 fn help(error: DeviceError) -> String {
@@ -20,10 +20,7 @@ fn the_token_goes_to_the_pinned_certificate_only() {
     let value: Value = device.client().get("/x").unwrap();
     assert_eq!(value["a"], 1);
     let heads = device.heads.lock().unwrap().clone();
-    assert!(
-        heads[0].starts_with("GET /x HTTP/1.1\r\n") && heads[0].contains("Bearer krz_secret"),
-        "{heads:?}"
-    );
+    assert!(heads[0].starts_with("GET /x HTTP/1.1\r\n") && heads[0].contains("Bearer krz_abab"), "{heads:?}");
 
     let other = Device::start(Box::new(|_, _| answer("200 OK", "{}")));
     let error = other.client_with(&device.certificate).get::<Value>("/x").unwrap_err();
@@ -58,7 +55,8 @@ fn silence_and_broken_connections_are_told_apart() {
     let mut target = device.target.clone();
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     target.address = free.to_string().parse().unwrap();
-    let client = super::Client::with(&target, "weather", &device.certificate, "t").unwrap();
+    let client =
+        super::Client::with(&target, "weather", std::slice::from_ref(&device.certificate), &token()).unwrap();
     let error = client.get::<Value>("/x").unwrap_err();
     assert!(matches!(error, DeviceError::Unreachable { .. }) && error.is_transient(), "{error:?}");
     assert!(help(error).contains("switched on"));

@@ -1,0 +1,213 @@
+//! Secrets that are being exchanged on running devices: the next ones beside the present ones, until a device has
+//! shown that it works with them.
+//!
+//! | in the appliance's `secrets` | is |
+//! |---|---|
+//! | `next-certificate/key.pem`, `cert.pem` | a pair on its way to a device |
+//! | `former-certificates.pem` | certificates that other devices of the appliance may still have |
+//! | `next-token/tokens.json`, `token` | a token on its way to a device |
+//! | `former-tokens` | tokens, one a line, that other devices may still know |
+//!
+//! The next set appears at once. It takes the place of the present one by two renames; what lies between them is seen
+//! by the missing first file, and the next reader does the second. So whenever this is interrupted, the present and
+//! the next secrets are known, and devices are reached with one or the other.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use anyhow::Context;
+use rustix::fs::{FlockOperation, flock};
+
+use super::store::{self, CERTIFICATE, PRIVATE_KEY, TOKEN, TOKENS};
+
+/// The most former secrets of a kind that are kept: devices that lag further behind are the owner's to know.
+const MAX_FORMER: usize = 4;
+
+/// A kind of secret that can be exchanged.
+pub(super) struct Exchange {
+    /// The folder of the next set.
+    next: &'static str,
+    /// Its files. Whoever has the last one in place has the first one, too.
+    files: [&'static str; 2],
+    /// Where the second file's earlier content is kept.
+    former: &'static str,
+    /// What divides two of them.
+    end: &'static str,
+}
+
+/// Key and certificate.
+pub(super) const CERTIFICATES: Exchange = Exchange {
+    next: "next-certificate",
+    files: [PRIVATE_KEY, CERTIFICATE],
+    former: "former-certificates.pem",
+    end: "-----END CERTIFICATE-----\n",
+};
+
+/// The admin token, hashed and in clear.
+pub(super) const ADMIN_TOKENS: Exchange =
+    Exchange { next: "next-token", files: [TOKENS, TOKEN], former: "former-tokens", end: "\n" };
+
+/// Lets nobody exchange secrets while it is held; with `Exclusive`, lets nobody read them either.
+pub(super) fn lock(folder: &Path, operation: FlockOperation) -> io::Result<File> {
+    let handle = File::open(folder)?;
+    flock(&handle, operation)?;
+    Ok(handle)
+}
+
+/// Finishes what an interrupted run began, in `folder`.
+pub(super) fn recover(folder: &Path) -> anyhow::Result<()> {
+    for exchange in [CERTIFICATES, ADMIN_TOKENS] {
+        let [first, second] = exchange.files.map(|name| folder.join(exchange.next).join(name));
+        if second.exists() && !first.exists() {
+            let _exclusive = lock(folder, FlockOperation::LockExclusive)?;
+            exchange.put_in_place(folder)?;
+        }
+    }
+    Ok(())
+}
+
+impl Exchange {
+    /// The next set, in the order of its files.
+    pub(super) fn next(&self, folder: &Path) -> anyhow::Result<Option<[String; 2]>> {
+        let next = folder.join(self.next);
+        // One without files is what a finished exchange left behind.
+        if !next.join(self.files[1]).exists() {
+            return Ok(None);
+        }
+        let [first, second] = self.files.map(|name| store::read_file(&next.join(name)));
+        Ok(Some([first?, second?]))
+    }
+
+    /// Stores the next set, unless there is one already: then that one stays.
+    pub(super) fn begin(&self, folder: &Path, texts: [&str; 2]) -> anyhow::Result<()> {
+        let [first, second] = self.files;
+        store::write_folder(&folder.join(self.next), [(first, texts[0]), (second, texts[1])])
+    }
+
+    /// Puts the next set in the place of the present one, which is kept as a former one.
+    pub(super) fn finish(&self, folder: &Path) -> anyhow::Result<()> {
+        let finishing = || format!("failed to store the new secrets in {}", folder.display());
+        let _exclusive = lock(folder, FlockOperation::LockExclusive).with_context(finishing)?;
+        let present = store::read_file(&folder.join(self.files[1])).with_context(finishing)?;
+        let mut former = self.former(folder).with_context(finishing)?;
+        former.retain(|text| *text != present);
+        former.insert(0, present);
+        former.truncate(MAX_FORMER);
+        self.keep(folder, &former.concat()).with_context(finishing)?;
+        self.put_in_place(folder).with_context(finishing)
+    }
+
+    /// Earlier secrets, the newest first.
+    pub(super) fn former(&self, folder: &Path) -> anyhow::Result<Vec<String>> {
+        let path = folder.join(self.former);
+        if !path.exists() {
+            return Ok(Vec::new());
+        }
+        Ok(store::read_file(&path)?.split_inclusive(self.end).map(str::to_owned).collect())
+    }
+
+    /// Forgets earlier secrets. Returns how many there were.
+    pub(super) fn forget(&self, folder: &Path) -> anyhow::Result<usize> {
+        let _exclusive = lock(folder, FlockOperation::LockExclusive)?;
+        let count = self.former(folder)?.len();
+        if count > 0 {
+            fs::remove_file(folder.join(self.former))?;
+        }
+        Ok(count)
+    }
+
+    fn keep(&self, folder: &Path, text: &str) -> io::Result<()> {
+        let mut file =
+            tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o600)).tempfile_in(folder)?;
+        file.write_all(text.as_bytes())?;
+        file.as_file().sync_all()?;
+        file.persist(folder.join(self.former))?;
+        store::sync_folder(folder)
+    }
+
+    fn put_in_place(&self, folder: &Path) -> anyhow::Result<()> {
+        let next = folder.join(self.next);
+        for name in self.files {
+            match fs::rename(next.join(name), folder.join(name)) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+                _ => store::sync_folder(folder)?,
+            }
+        }
+        match fs::remove_dir(&next) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(store::sync_folder(folder)?),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use krazy_boot::credentials::TokenFile;
+
+    use super::*;
+    use crate::provision::{Secrets, certificates, load, provision};
+
+    fn made() -> (tempfile::TempDir, Secrets) {
+        let state = tempfile::tempdir().unwrap();
+        let secrets = provision("weather", state.path()).unwrap();
+        (state, secrets)
+    }
+
+    #[test]
+    fn both_certificates_are_known_until_the_old_one_is_forgotten() {
+        let (state, secrets) = made();
+        let known = || certificates("weather", state.path()).unwrap();
+        let old = secrets.certificate().unwrap();
+        assert_eq!(known(), std::slice::from_ref(&old));
+        let next = secrets.make_next_pair("weather").unwrap();
+        // An interrupted run goes on with the pair that a device may have already.
+        assert_eq!(secrets.make_next_pair("weather").unwrap().pem(), next.pem());
+        let new = next.certificate().unwrap();
+        assert_eq!(known(), [old.clone(), new.clone()]);
+        secrets.adopt_next_pair().unwrap();
+        assert_eq!(known(), [new.clone(), old]);
+        let secrets = load("weather", state.path()).unwrap();
+        assert_eq!(secrets.pair().pem(), next.pem());
+        assert_eq!(secrets.forget_former_certificates().unwrap(), 1);
+        assert_eq!(secrets.forget_former_certificates().unwrap(), 0);
+        assert_eq!(known(), [new]);
+    }
+
+    #[test]
+    fn an_exchange_that_is_cut_anywhere_is_finished_by_the_next_reader() {
+        let (state, secrets) = made();
+        let folder = secrets.folder().to_owned();
+        let (pair, token) = (secrets.make_next_pair("weather").unwrap(), secrets.make_next_token().unwrap());
+        for (next, first) in [("next-certificate", PRIVATE_KEY), ("next-token", TOKENS)] {
+            fs::rename(folder.join(next).join(first), folder.join(first)).unwrap();
+        }
+        let secrets = load("weather", state.path()).unwrap();
+        assert_eq!(secrets.pair().pem(), pair.pem());
+        assert_eq!(*secrets.token(), token);
+        // Only the removal of the empty folder is left.
+        fs::create_dir(folder.join("next-token")).unwrap();
+        assert_eq!(secrets.next_token().unwrap(), None);
+        let third = secrets.make_next_token().unwrap();
+        secrets.adopt_next_token().unwrap();
+        assert_eq!(*load("weather", state.path()).unwrap().token(), third);
+    }
+
+    #[test]
+    fn the_newest_token_is_the_first_and_few_earlier_ones_are_kept() {
+        let (state, secrets) = made();
+        let mut made = vec![secrets.token().clone()];
+        for _ in 0..6 {
+            made.insert(0, secrets.make_next_token().unwrap());
+            secrets.adopt_next_token().unwrap();
+        }
+        made.truncate(1 + MAX_FORMER);
+        let secrets = load("weather", state.path()).unwrap();
+        assert_eq!(secrets.tokens().unwrap(), made);
+        let former = secrets.folder().join("former-tokens");
+        assert_eq!(fs::metadata(former).unwrap().permissions().mode() & 0o777, 0o600);
+        let hashed = fs::read(secrets.folder().join(TOKENS)).unwrap();
+        assert!(TokenFile::from_json(&hashed).unwrap().find(secrets.token()).is_some());
+    }
+}

@@ -1,0 +1,114 @@
+//! New secrets in the place of old ones, as the commands that exchange them see it; see [`super::exchange`].
+
+use anyhow::Context;
+use krazy_boot::credentials::{HashedToken, Role, Scope, Token, TokenFile};
+use krazy_boot::hex::{Hex, Sha256Hash};
+use rustls_pki_types::CertificateDer;
+use sha2::{Digest, Sha256};
+
+use super::certificate::{self, TlsIdentity};
+use super::exchange::{ADMIN_TOKENS, CERTIFICATES};
+use super::{FIRST_TOKEN, Secrets, new_token, random};
+
+/// A key and its certificate for a device. Has no `Debug`, so that the key cannot end up in a message.
+#[derive(Clone)]
+pub struct Pair(TlsIdentity);
+
+impl Pair {
+    /// Both in PEM, as a device takes them.
+    pub fn pem(&self) -> String {
+        format!("{}{}", self.0.private_key, self.0.certificate)
+    }
+
+    /// The certificate, DER.
+    pub fn certificate(&self) -> anyhow::Result<CertificateDer<'static>> {
+        self.0.certificate_der()
+    }
+
+    /// The hash by which devices name it.
+    pub fn sha256(&self) -> anyhow::Result<Sha256Hash> {
+        Ok(Hex(Sha256::digest(self.certificate()?).into()))
+    }
+}
+
+/// The form to store of `token` under another name.
+pub fn stored_token(
+    name: &str,
+    role: Role,
+    scopes: Vec<Scope>,
+    token: &Token,
+) -> anyhow::Result<HashedToken> {
+    Ok(HashedToken::new(name, role, scopes, token, random()?))
+}
+
+impl Secrets {
+    /// The pair that devices have, or are to have.
+    pub fn pair(&self) -> Pair {
+        Pair(self.tls.clone())
+    }
+
+    /// The pair that an earlier run began to bring to a device.
+    pub fn next_pair(&self) -> anyhow::Result<Option<Pair>> {
+        let next = CERTIFICATES.next(&self.folder)?;
+        next.map(|[private_key, certificate]| {
+            let identity = TlsIdentity { certificate, private_key };
+            identity.check().context("the next certificate cannot be used")?;
+            Ok(Pair(identity))
+        })
+        .transpose()
+    }
+
+    /// Makes the next pair for the appliance `name`, and stores it before any device has it. One that is there
+    /// already stays.
+    pub fn make_next_pair(&self, name: &str) -> anyhow::Result<Pair> {
+        let made = TlsIdentity::generate(name)?;
+        CERTIFICATES.begin(&self.folder, [&made.private_key, &made.certificate])?;
+        self.next_pair()?.context("the next certificate has gone again")
+    }
+
+    /// The next pair is the present one from now on, also for new images.
+    pub fn adopt_next_pair(&self) -> anyhow::Result<()> {
+        CERTIFICATES.finish(&self.folder)
+    }
+
+    /// Certificates of earlier pairs are not accepted any more. Returns how many there were.
+    pub fn forget_former_certificates(&self) -> anyhow::Result<usize> {
+        CERTIFICATES.forget(&self.folder)
+    }
+
+    /// The token that an earlier run began to bring to a device.
+    pub fn next_token(&self) -> anyhow::Result<Option<Token>> {
+        let next = ADMIN_TOKENS.next(&self.folder)?;
+        Ok(next.map(|[_, token]| token.trim_end().parse()).transpose()?)
+    }
+
+    /// Makes the next token, and stores it before any device has it. One that is there already stays.
+    pub fn make_next_token(&self) -> anyhow::Result<Token> {
+        let (token, entry) = new_token(FIRST_TOKEN, Role::Admin, Vec::new())?;
+        let hashed = String::from_utf8(TokenFile::new(vec![entry])?.to_json()?)?;
+        ADMIN_TOKENS.begin(&self.folder, [&hashed, &format!("{}\n", token.reveal())])?;
+        self.next_token()?.context("the next token has gone again")
+    }
+
+    /// The next token is the present one from now on, also for new images.
+    pub fn adopt_next_token(&self) -> anyhow::Result<()> {
+        ADMIN_TOKENS.finish(&self.folder)
+    }
+
+    /// Every token that a device of the appliance may know: the present one, the next one, earlier ones.
+    pub fn tokens(&self) -> anyhow::Result<Vec<Token>> {
+        let mut tokens = vec![self.token.clone()];
+        tokens.extend(self.next_token()?);
+        for text in ADMIN_TOKENS.former(&self.folder)? {
+            tokens.push(text.trim_end().parse()?);
+        }
+        Ok(tokens)
+    }
+}
+
+/// Every certificate in `folder` that a device may have besides the present one: the next one, earlier ones.
+pub(super) fn other_certificates(folder: &std::path::Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    let next = CERTIFICATES.next(folder)?.map(|[_, certificate]| certificate);
+    let former = CERTIFICATES.former(folder)?;
+    next.iter().chain(&former).map(|pem| certificate::parse(pem)).collect()
+}
