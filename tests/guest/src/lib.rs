@@ -5,6 +5,7 @@
 //! | [`faults`] | services that do what services should not, and some that behave |
 //! | [`rights`] | services that try what they may and may not do, and tell |
 //! | [`judge`] | the service that watches init deal with them and prints a line a case |
+//! | [`kernel_log`] | what the kernel said |
 //! | [`probe`] | measures an init from within |
 //!
 //! A service that would disturb the boot waits for the judge's word, a file in `/tmp`.
@@ -13,6 +14,7 @@
 
 pub mod faults;
 pub mod judge;
+pub mod kernel_log;
 pub mod probe;
 pub mod rights;
 

@@ -5,10 +5,9 @@
 //! time until the service is there again.
 
 use std::fs;
-use std::io::Read;
 use std::time::Duration;
 
-use crate::rest;
+use crate::{kernel_log, rest};
 
 /// The names of supervising processes besides PID 1.
 const SUPERVISORS: [&str; 2] = ["runsvdir", "runsv"];
@@ -58,21 +57,9 @@ fn since_boot() -> Duration {
     Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32)
 }
 
-/// When the kernel ran `/init`. Source: Linux `Documentation/ABI/testing/dev-kmsg`: `PRIORITY,NUMBER,MICROSECONDS,…;TEXT`.
+/// When the kernel ran `/init`.
 fn first_stage() -> Option<Duration> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut kmsg = fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open("/dev/kmsg").ok()?;
-    let mut record = [0; 8192];
-    loop {
-        // The end of the log is an error here: nothing is to be waited for.
-        let length = kmsg.read(&mut record).ok()?;
-        let text = String::from_utf8_lossy(&record[..length]).into_owned();
-        if let Some((header, message)) = text.split_once(';')
-            && message.starts_with("Run /init as init process")
-        {
-            return Some(Duration::from_micros(header.split(',').nth(2)?.parse().ok()?));
-        }
-    }
+    kernel_log::find(|message| message.starts_with("Run /init as init process"))
 }
 
 fn processes() -> Vec<(i32, String)> {

@@ -2,15 +2,17 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
 
 use krazy_boot::ordered_write::write_in_order;
 use krazy_boot::slot::Slot;
 use krazy_boot::slot_area;
 use krazy_boot::update::history::{self, History, Outcome};
-use krazy_init::control::{Client, ClientError, Command, ErrorKind};
+use krazy_init::control::{Client, ClientError, Command, ErrorKind, ServiceState};
 
 use super::{Verdict, WAITING, ask, case, ensure, log, order, read, status};
+use crate::kernel_log;
 use crate::rights::{told, within};
 
 /// The disk.
@@ -18,6 +20,9 @@ const DISK: &str = "/dev/vda";
 
 /// What breaks the service that is needed.
 const BROKEN: &str = "/data/fragile/broken";
+
+/// The home of a service that behaves.
+const HOME: &str = "/data/steady";
 
 /// End of boot 1: slot B is made, armed, and the machine restarts.
 pub fn arm() {
@@ -55,6 +60,7 @@ pub fn arm() {
         order(Command::Arm { slot: Slot::B, build_id: build_id()? })?;
         last_attempt(Outcome::Pending, None)
     });
+    told(give_away(Path::new(HOME))).unwrap_or_else(|why| println!("{HOME} stays as it is: {why}"));
     restart();
 }
 
@@ -90,6 +96,21 @@ pub fn returned() {
     case("kept output outlives restarts", || {
         let lines = log("kept")?;
         ensure(lines.matches(" boot ").count() >= 3, &lines)
+    });
+    case("an orderly end leaves /data clean, although init keeps files open there", || {
+        let mounted = |message: &str| message.starts_with("EXT4-fs (vda4): mounted filesystem");
+        ensure(kernel_log::find(mounted).is_some(), "the kernel does not say that it mounted it")?;
+        let recovered = |message: &str| message.starts_with("EXT4-fs (vda4): recovery complete");
+        ensure(kernel_log::find(recovered).is_none(), "its journal had to be replayed")
+    });
+    case("a home that was another account's is the service's again, with what is in it", || {
+        let status = status("steady")?;
+        ensure(status.state == ServiceState::Running, &format!("{status:?}"))?;
+        for path in [HOME, "/data/steady/given"] {
+            let owner = told(fs::metadata(path))?.uid();
+            ensure(owner == status.uid, &format!("{path} is {owner}'s"))?;
+        }
+        Ok(())
     });
     case("the newest time is kept", || {
         let saved: u64 = read("/data/krazy/clock")?.trim().parse().map_err(|_| "no number")?;
@@ -189,6 +210,14 @@ fn refused(command: Command, wanted: ErrorKind) -> Verdict {
         Err(ClientError::Refused(error)) if error.kind == wanted => Ok(()),
         other => Err(format!("{command:?} gave {other:?}")),
     }
+}
+
+/// Makes a home look as if its service had run as another account.
+fn give_away(home: &Path) -> io::Result<()> {
+    let given = home.join("given");
+    fs::write(&given, "")?;
+    chown(&given, Some(4242), Some(4242))?;
+    chown(home, Some(4242), Some(4242))
 }
 
 fn last_attempt(outcome: Outcome, reason: Option<&str>) -> Verdict {
