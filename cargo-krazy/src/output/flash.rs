@@ -56,29 +56,41 @@ pub fn flash(system: &System, image: &Path, disk: &Disk, shell: Shell) -> Result
     };
     let regions = regions(&source).with_context(|| format!("failed to read `{}`", image.display()))?;
 
-    let bar = shell.bytes_bar("Writing", len);
-    target
-        .write(&source, &regions, &bar)
+    let begin = |name| shell.bytes_bar(name, len);
+    write_and_verify(&target, &source, &regions, begin)
         .inspect_err(|_| {
             shell.warn(format!("`{}` is incomplete; it does not boot", disk.path.display()));
         })
         .map_err(failed)?;
-    bar.finish_and_clear();
-    let bar = shell.bytes_bar("Verifying", len);
-    let difference = target.compare(&source, &regions, &bar).map_err(failed)?;
-    bar.finish_and_clear();
-    if let Some(sector) = difference {
-        let text =
-            format!("`{}` did not keep what was written: sector {sector} differs", disk.path.display());
-        let help = "the medium is worn out, or smaller than it claims; try another one";
-        return Err(Failure::new(Exit::Image, text).help(help).into());
-    }
     if let Err(error) = target.reread_partitions() {
         let name = disk.path.display();
         shell.warn(format!("`{name}` is written, but the kernel keeps its old partition table: {error}"));
         shell.note("unplug the disk and plug it in again before you mount it");
     }
     Ok(())
+}
+
+/// Makes the disk bootable only after everything else was read back. `begin` shows the progress of a step.
+fn write_and_verify(
+    target: &Target,
+    source: &File,
+    regions: &[Region],
+    begin: impl Fn(&'static str) -> ProgressBar,
+) -> Result<()> {
+    let bar = begin("Writing");
+    target.write(source, regions, &bar)?;
+    bar.finish_and_clear();
+    let bar = begin("Verifying");
+    let difference = target.compare(source, regions, &bar)?;
+    bar.finish_and_clear();
+    let difference = match difference {
+        None if target.complete(source)? => return Ok(()),
+        None => 0,
+        Some(sector) => sector,
+    };
+    let text = format!("the disk did not keep what was written: sector {difference} differs");
+    let help = "the medium is worn out, or smaller than it claims; try another one";
+    Err(Failure::new(Exit::Image, text).help(help).into())
 }
 
 /// A disk opened for itself alone.
@@ -114,7 +126,7 @@ impl Target {
         Ok(Target { device, direct, size, offloads_zeros: disk.offloads_zeros })
     }
 
-    /// Writes everything, the first sector last: a disk that was interrupted has no partitions and does not boot.
+    /// Writes everything but the first sector, which is zeroed: the disk has no partitions and does not boot.
     fn write(&self, source: &File, regions: &[Region], bar: &ProgressBar) -> Result<()> {
         self.device.write_all_at(&[0; SECTOR_SIZE as usize], 0)?;
         self.device.sync_data()?;
@@ -145,11 +157,24 @@ impl Target {
         if !backup.is_empty() {
             self.zero(backup, &mut buffer)?;
         }
-        self.device.sync_all()?;
+        Ok(self.device.sync_all()?)
+    }
+
+    /// Writes the first sector, and says whether the medium kept it; if not, it is zeroed again.
+    fn complete(&self, source: &File) -> io::Result<bool> {
         let mut first = [0; SECTOR_SIZE as usize];
         source.read_exact_at(&mut first, 0)?;
         self.device.write_all_at(&first, 0)?;
-        Ok(self.device.sync_all()?)
+        self.device.sync_all()?;
+        let mut buffer = AlignedBuffer::new();
+        let found = buffer.slice(ALIGNMENT as u64);
+        self.direct.read_exact_at(found, 0)?;
+        let kept = found[..first.len()] == first;
+        if !kept {
+            self.device.write_all_at(&[0; SECTOR_SIZE as usize], 0)?;
+            self.device.sync_all()?;
+        }
+        Ok(kept)
     }
 
     /// Makes `range`, at most [`CHUNK`] bytes, read as zeros. A medium that would have to be sent the zeros is
@@ -173,7 +198,7 @@ impl Target {
         }
     }
 
-    /// The first sector that the medium does not have as `source` has it.
+    /// The first sector that the medium does not have as `source` has it; sector 0 is to be zeroed.
     fn compare(&self, source: &File, regions: &[Region], bar: &ProgressBar) -> Result<Option<u64>> {
         let mut found = AlignedBuffer::new();
         let mut expected = vec![0; CHUNK];
@@ -187,6 +212,9 @@ impl Target {
                 self.direct.read_exact_at(found, chunk.start)?;
                 if region.data {
                     source.read_exact_at(expected, chunk.start)?;
+                }
+                if chunk.start == 0 {
+                    expected[..SECTOR_SIZE as usize].fill(0);
                 }
                 if let Some(at) = found.iter().zip(&*expected).position(|(a, b)| a != b) {
                     return Ok(Some((chunk.start + at as u64) / SECTOR_SIZE));
@@ -271,12 +299,11 @@ mod tests {
         let (_folder, target) = target(4 << 20, 0xee);
         let image = image();
         let regions = regions(&image).unwrap();
-        target.write(&image, &regions, &ProgressBar::hidden()).unwrap();
+        write_and_verify(&target, &image, &regions, |_| ProgressBar::hidden()).unwrap();
         let disk = bytes(&target.device);
         assert!(disk[..3 << 20] == bytes(&image)[..]);
         assert!(disk[3 << 20..(4 << 20) - 33 * 512].iter().all(|byte| *byte == 0xee));
         assert!(disk[(4 << 20) - 33 * 512..].iter().all(|byte| *byte == 0));
-        assert_eq!(target.compare(&image, &regions, &ProgressBar::hidden()).unwrap(), None);
     }
 
     #[test]
@@ -290,6 +317,22 @@ mod tests {
             let difference = target.compare(&image, &regions, &ProgressBar::hidden()).unwrap();
             assert_eq!(difference, Some(at / 512));
         }
+    }
+
+    #[test]
+    fn a_disk_that_fails_its_verification_does_not_boot() {
+        let (_folder, target) = target(3 << 20, 0xee);
+        let image = image();
+        let regions = regions(&image).unwrap();
+        let error = write_and_verify(&target, &image, &regions, |step| {
+            if step == "Verifying" {
+                target.device.write_all_at(b"x", 2 << 20).unwrap();
+            }
+            ProgressBar::hidden()
+        });
+        let text = "the disk did not keep what was written: sector 4096 differs";
+        assert_eq!(error.unwrap_err().to_string(), text);
+        assert_eq!(bytes(&target.device)[..512], [0; 512]);
     }
 
     #[test]
