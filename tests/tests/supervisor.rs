@@ -92,8 +92,8 @@ fn services_and_trials_in_a_real_machine() -> Result<()> {
         "service stubborn did not end in time and is killed",
         "lines are only in /tmp/flood.log",
         "slot B is on trial",
-        "restarting: service fragile keeps ending: exit status 7",
-        "slot B was tried and not confirmed: service fragile keeps ending: exit status 7",
+        "restarting: service fragile keeps ending: exit status 7; it wrote last: a part is missing",
+        "slot B was tried and not confirmed: service fragile keeps ending: exit status 7; it wrote last: a part is missing",
         "slot B is confirmed",
         "init was hit by a fatal signal, restarting the machine",
     ] {

@@ -11,6 +11,7 @@ use krazy_boot::update::history::{Attempt, Outcome};
 use super::attempts;
 use super::requests::error;
 use super::runtime::Runtime;
+use super::unit::Unit;
 use crate::control::{ErrorKind, FailedTrial, Reply, RequestError, Trial};
 use crate::linux::power::End;
 use crate::linux::{boot_mount, kernel_clock};
@@ -88,7 +89,11 @@ impl Runtime {
             }
         } else {
             match self.supervisor.hopeless() {
-                Some(why) => why,
+                // Its logs are in memory, and gone after the restart.
+                Some((id, why)) => match self.units.get(id).and_then(Unit::last_words) {
+                    Some(words) => format!("{why}; it wrote last: {words}"),
+                    None => why,
+                },
                 None => return,
             }
         };

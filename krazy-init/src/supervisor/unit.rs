@@ -20,6 +20,9 @@ use crate::output::{Lines, LogFile, Throttle};
 /// How large a log file on `/data` may be; each is kept twice.
 const KEPT_LIMIT: u64 = 1 << 20;
 
+/// How many lines of standard error tell why a service ended.
+const LAST_LINES: usize = 3;
+
 /// One service.
 #[derive(Debug)]
 pub struct Unit {
@@ -160,6 +163,18 @@ impl Unit {
     /// Takes what was written without a line end before the process ended.
     pub fn finish(&mut self, stream: LogStream, each: impl FnMut(&mut Throttle, &str, usize)) {
         self.take(stream, &[], true, each);
+    }
+
+    /// The last lines of its standard error in one, without their times: enough for where and why a Rust program
+    /// panicked. `None` if there are none, or they cannot be read.
+    pub fn last_words(&self) -> Option<String> {
+        let lines = self.tail(LogStream::Err, LAST_LINES).ok()?;
+        let words = lines.iter().map(|line| line.splitn(3, ' ').nth(2).unwrap_or_default().trim());
+        let mut words: Vec<&str> = words.filter(|line| !line.is_empty()).collect();
+        // A service that ends again and again says the same again and again.
+        words.dedup();
+        let text = words.join(" / ").replace(char::is_control, " ");
+        (!text.is_empty()).then_some(text)
     }
 
     /// The newest `count` lines of `stream`, those of earlier boots too if they are kept.

@@ -163,6 +163,7 @@ pub fn fragile() {
     let broken = Path::new(&home).join("broken");
     loop {
         if broken.exists() {
+            eprintln!("a part is missing");
             exit(7);
         }
         std::thread::sleep(Duration::from_millis(200));

@@ -19,10 +19,10 @@ impl Supervisor {
 
     /// Why the machine will not become stable by waiting: a required service has been ending again and again for as
     /// long as its pauses have grown.
-    pub fn hopeless(&self) -> Option<String> {
-        let is_hopeless =
-            |service: &&Service| service.rules.required && service.failures >= backoff::HOPELESS;
-        self.services.iter().find(is_hopeless).map(|service| self.obstacle(service))
+    pub fn hopeless(&self) -> Option<(usize, String)> {
+        let is_hopeless = |service: &Service| service.rules.required && service.failures >= backoff::HOPELESS;
+        let id = self.services.iter().position(is_hopeless)?;
+        Some((id, self.obstacle(&self.services[id])))
     }
 
     fn unstable(&self, now: Duration) -> impl Iterator<Item = &Service> {
