@@ -57,6 +57,15 @@ impl FromStr for Cidr {
     }
 }
 
+impl Cidr {
+    /// Whether `other` is in the same network.
+    pub fn contains(self, other: Ipv4Addr) -> bool {
+        // A prefix of 0 would shift by the whole width; there is none.
+        let mask = u32::MAX.checked_shl(32 - u32::from(self.1)).unwrap_or(0);
+        (self.0.to_bits() ^ other.to_bits()) & mask == 0
+    }
+}
+
 impl fmt::Display for Cidr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.0, self.1)

@@ -23,20 +23,23 @@ pub fn hostname(text: &str) -> Result<String, &'static str> {
     }
 }
 
-/// An appliance's name, which is also part of file names.
+/// An appliance's name, which is also a folder's and a DNS name.
 pub fn appliance(text: &str) -> Result<String, &'static str> {
     let first = text.starts_with(|c: char| c.is_ascii_alphanumeric());
-    if first && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
+    if first && text.len() <= 63 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)) {
         Ok(text.to_owned())
     } else {
-        Err("a name of at most 64 letters, digits, `-`, `_` and `.` that starts with a letter or digit")
+        Err("a name of at most 63 letters, digits, `-` and `_` that starts with a letter or digit")
     }
 }
+
+/// The longest name of a binary: `/tmp/NAME.log.1` is a file, too, and a file's name has at most 255 bytes.
+const MAX_BINARY: usize = 240;
 
 /// A binary's name: a file name in `/bin`.
 pub fn binary(text: &str) -> Result<String, &'static str> {
     let wrong = |c: char| c == '/' || c.is_whitespace() || c.is_control();
-    if text.is_empty() || text.starts_with('.') || text.len() > 255 || text.contains(wrong) {
+    if text.is_empty() || text.starts_with('.') || text.len() > MAX_BINARY || text.contains(wrong) {
         Err("the name of a binary")
     } else {
         Ok(text.to_owned())
@@ -129,7 +132,8 @@ mod tests {
 
     #[test]
     fn other_names() {
-        assert!(appliance("weather-2.0").is_ok() && appliance("../x").is_err() && appliance(".x").is_err());
+        assert!(appliance("weather-2_0").is_ok() && appliance("weather-2.0").is_err());
+        assert!(appliance("../x").is_err() && appliance(".x").is_err());
         assert!(binary("krazy-init").is_ok() && binary("a/b").is_err() && binary("").is_err());
         assert!(account("_web").is_ok() && account("Web").is_err() && account("").is_err());
         assert!(module("brcmfmac").is_ok() && module("net/ipv6.ko").is_err());

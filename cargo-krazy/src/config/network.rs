@@ -27,6 +27,9 @@ pub fn apply(table: &Table<'_>, settings: &mut NetworkSettings) -> Result<(), Fa
             };
             let ipv4 = |text: &str| text.parse::<Ipv4Addr>().map_err(|_| "an IPv4 address");
             let gateway = interface.parsed("gateway", ipv4)?;
+            if let Some(gateway) = gateway.filter(|gateway| !address.contains(*gateway)) {
+                return Err(interface.invalid("gateway", format!("is {gateway}, outside of {address}")));
+            }
             settings.interfaces.insert(name.to_owned(), StaticAddress { address, gateway });
         }
     }

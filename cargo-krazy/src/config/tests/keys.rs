@@ -145,7 +145,7 @@ fn wrong_types_and_values_are_told() {
             "init = {}",
             "the table [package.metadata.krazy.init] names no crate; it needs one of `path`, `git`, `package`",
         ),
-        ("name = \"a/b\"", "`name` in [package.metadata.krazy] must be a name of at most 64 letters"),
+        ("name = \"a/b\"", "`name` in [package.metadata.krazy] must be a name of at most 63 letters"),
         (
             "hostname = \"a_b\"",
             "`hostname` in [package.metadata.krazy] must be a host name of at most 64 letters, digits and inner hyphens (RFC 1123), not \"a_b\"",

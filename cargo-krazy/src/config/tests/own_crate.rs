@@ -69,7 +69,7 @@ fn a_binary_called_init_is_the_init_or_an_error() {
 }
 
 #[test]
-fn a_package_name_that_is_no_host_name_needs_one() {
+fn a_package_name_that_is_no_appliances_name_needs_one() {
     let manifest = |metadata: &str| {
         let name = "a".repeat(64);
         Project::with_manifest(&format!(
@@ -78,10 +78,10 @@ fn a_package_name_that_is_no_host_name_needs_one() {
     };
     let error = manifest("").error();
     assert!(
-        error.starts_with("DIR/Cargo.toml: [package.metadata.krazy] needs `hostname`, because `aaaa"),
+        error.starts_with("DIR/Cargo.toml: [package.metadata.krazy] needs `name`, because `aaaa"),
         "{error}"
     );
-    assert_eq!(manifest("hostname = \"a\"").load().hostname, "a");
+    assert_eq!(manifest("name = \"a_b\"").load().hostname, "a-b");
     let underscore = Project::with_manifest(
         "[package]\nname = \"My_App\"\nversion = \"1.0.0\"\nedition = \"2024\"\n[package.metadata.krazy]\n",
     );

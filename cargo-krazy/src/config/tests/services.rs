@@ -116,6 +116,10 @@ fn fixed_addresses_are_read() {
         ("interfaces.eth0.gateway = \"10.0.0.1\"", "needs `address`"),
         ("interfaces.eth0 = { address = \"10.0.0.5/24\", gateway = \"::1\" }", "must be an IPv4 address"),
         (
+            "interfaces.eth0 = { address = \"10.0.0.5/24\", gateway = \"10.0.1.1\" }",
+            "is 10.0.1.1, outside of 10.0.0.5/24",
+        ),
+        (
             "interfaces.\"a b\" = {}",
             "`a b` in [package.metadata.krazy.network.interfaces] cannot be the name",
         ),
