@@ -63,7 +63,13 @@ impl Args {
         }
         let url = paths::file(&path)?;
         let file = File::open(&self.file).with_context(reading)?;
-        let bytes = file.metadata().with_context(reading)?.len();
+        let metadata = file.metadata().with_context(reading)?;
+        if !metadata.is_file() {
+            // Its length says nothing: an empty file would be sent.
+            let failure = Failure::new(Exit::Usage, format!("`{}` is not a file", self.file.display()));
+            return Err(failure.help("write what is to be sent to a file first").into());
+        }
+        let bytes = metadata.len();
         let bar = shell.bytes_bar("Sending", bytes);
         let moved = Arc::new(AtomicU64::new(0));
         let body = body(vec![Piece { file: Arc::new(file), start: 0, len: bytes }], Arc::clone(&moved));
