@@ -1,6 +1,6 @@
 //! Ctrl-C: the program ends with [`Exit::Interrupted`], and leaves nothing half-made behind.
 //!
-//! A thread waits for SIGINT and SIGTERM. Work that is in a loop calls [`check`] and ends by itself; then
+//! A thread waits for SIGINT, SIGTERM, and SIGHUP unless `nohup` had it ignored. Work that is in a loop calls [`check`] and ends by itself; then
 //! destructors clean up. Work that is blocked (a download, a prompt) cannot, so after a grace period the thread runs
 //! the actions of all living [`Cleanup`]s and ends the program. A second Ctrl-C does that at once.
 //!
@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::failure::{Exit, Failure};
@@ -35,7 +35,9 @@ static ACTIONS: Mutex<BTreeMap<u64, Action>> = Mutex::new(BTreeMap::new());
 
 /// Starts to handle signals. Call once, before any work.
 pub fn install() -> Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM]).context("failed to handle signals")?;
+    let hangup = (!ignores_hangup()).then_some(SIGHUP);
+    let signals = [SIGINT, SIGTERM].into_iter().chain(hangup);
+    let mut signals = Signals::new(signals).context("failed to handle signals")?;
     thread::Builder::new()
         .name("interrupt".to_owned())
         .spawn(move || {
@@ -62,6 +64,14 @@ pub fn install() -> Result<()> {
         })
         .context("failed to start the thread that handles signals")?;
     Ok(())
+}
+
+/// Whether whoever started this program wants it to outlive its terminal. Source: proc_pid_status(5), `SigIgn`.
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask & (1 << (SIGHUP - 1)) != 0)
 }
 
 /// Fails if the program was interrupted. Cheap: for every turn of a long loop, and after every child process.

@@ -84,6 +84,11 @@ impl Shell {
         self.line(format_args!("{WARN}warning{WARN:#}: {}", text.as_ref()));
     }
 
+    /// Asks for a line on standard input, whatever else is said.
+    pub fn question(self, text: impl AsRef<str>) {
+        let _closed = write!(anstream::stderr(), "{}", text.as_ref());
+    }
+
     /// Something good to know that asks for nothing.
     pub fn note(self, text: impl AsRef<str>) {
         if self.verbosity >= Verbosity::Normal {

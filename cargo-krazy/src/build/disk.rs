@@ -20,12 +20,12 @@ use krazy_boot::selector::Selector;
 use krazy_boot::size::{Bytes, SECTOR_SIZE, Sectors};
 use krazy_boot::slot::{Slot, boot_file};
 use krazy_boot::slot_area;
-use tempfile::NamedTempFile;
 
 use super::composition::Composition;
 use super::pi::BoardFiles;
 use crate::board::Boot;
 use crate::failure::{Exit, Failure};
+use crate::output::Scratch;
 use crate::provision::Secrets;
 
 /// zstd level of the initramfs. It is read at every boot, and unpacks equally fast at every level.
@@ -126,8 +126,8 @@ fn write_boot(
     secrets: &Secrets,
     options: &DiskOptions<'_>,
 ) -> Result<()> {
-    let mut archive = tempfile_in(options.cache)?;
-    write_initramfs(BufWriter::new(archive.as_file_mut()), composition)?.flush()?;
+    let archive = Scratch::in_folder(options.cache)?;
+    write_initramfs(BufWriter::new(archive.as_file()), composition)?.flush()?;
     let boot = |name: &str, content| BootFile { name: Slot::A.boot_file(name), content };
     let mut files = vec![
         boot(boot_file::KERNEL, Content::File(composition.kernel.clone())),
@@ -178,8 +178,4 @@ fn copy_data(kept: &File, file: &File, options: &DiskOptions<'_>) -> Result<()> 
     let mut to = BufWriter::with_capacity(64 << 10, Window::of(file, options.layout.data));
     io::copy(&mut BufReader::with_capacity(64 << 10, &mut from), &mut to)?;
     Ok(to.flush()?)
-}
-
-fn tempfile_in(folder: &Path) -> Result<NamedTempFile> {
-    NamedTempFile::new_in(folder).with_context(|| format!("failed to make a file in {}", folder.display()))
 }

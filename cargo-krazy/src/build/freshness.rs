@@ -93,6 +93,19 @@ impl Stamp {
     }
 }
 
+/// Whether the image at `image` was written to since it was made, as a machine does that runs from it.
+pub fn was_written(stamps: &Path, image: &Path) -> bool {
+    let record =
+        || -> Option<Record> { serde_json::from_slice(&fs::read(file_for(stamps, image)).ok()?).ok() };
+    let changed = |record: &Record| {
+        fs::metadata(image).is_ok_and(|now| {
+            (now.ino(), now.len()) == (record.inode, record.len)
+                && (now.mtime(), now.mtime_nsec()) != record.changed
+        })
+    };
+    record().as_ref().is_some_and(changed)
+}
+
 /// One stamp per image file, whatever its name.
 fn file_for(stamps: &Path, image: &Path) -> PathBuf {
     let absolute = std::path::absolute(image).unwrap_or_else(|_| image.to_owned());

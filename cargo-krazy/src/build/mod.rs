@@ -27,7 +27,7 @@ use crate::failure::{Exit, Failure};
 use crate::install;
 use crate::interrupt;
 use crate::kernel;
-use crate::output::{Destination, deliver, write_failure};
+use crate::output::{self, Destination, Scratch, deliver, write_failure};
 use crate::plan::Plan;
 use crate::provision::{self, Secrets};
 use crate::shell::Shell;
@@ -88,6 +88,7 @@ pub fn prepare(plan: &Plan, shell: Shell) -> Result<Recipe> {
     let package = appliance.manifest_path.parent().unwrap_or(Path::new("."));
     let toolchain = Toolchain::ready(appliance.board, package, &folder, shell, appliance.offline)?;
     let held = install::hold(appliance, shell)?;
+    Scratch::sweep(&folder).with_context(|| format!("failed to tidy up {}", folder.display()))?;
     let installation = install::install_all(appliance, &toolchain, shell)?;
     config::check_services(appliance, &installation.bins.iter().map(|binary| binary.bin.clone()).collect())?;
     interrupt::check()?;
@@ -126,6 +127,15 @@ pub fn build(plan: &Plan, yes: bool, data: Data, shell: Shell) -> Result<Built> 
         return Ok(built(bytes, true));
     }
 
+    if let Destination::File(path) = destination {
+        output::refuse_if_running(path)?;
+        if data == Data::New && freshness::was_written(&stamps, path) {
+            shell.warn(format!(
+                "what a machine wrote to the /data of `{}` is lost: an image's /data is new (`run-qemu` keeps it)",
+                path.display()
+            ));
+        }
+    }
     let scratch = destination.scratch(folder)?;
     let spinner = shell.spinner("Writing", &destination.path().display().to_string());
     let options = recipe.options();

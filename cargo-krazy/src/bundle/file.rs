@@ -14,26 +14,24 @@ use super::store::Store;
 use super::travel::Packer;
 use super::{Bundle, Content};
 use crate::failure::{Exit, Failure, chain};
-use crate::{interrupt, output};
+use crate::interrupt;
+use crate::output::Scratch;
 
 /// Writes `bundle` to `path`, which appears complete or not at all. Returns its length.
 pub fn save(bundle: &Bundle, store: &Store, path: &Path) -> Result<Bytes> {
     let writing = || Failure::new(Exit::Image, format!("failed to write `{}`", path.display()));
     let shipment = Packer::new(bundle, store.clone()).pack(&[])?;
-    let folder = output::folder_of(path);
-    let mut out = tempfile::Builder::new()
-        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
-        .tempfile_in(folder)
-        .with_context(writing)?;
+    let scratch = Scratch::beside(path)?;
+    let mut out = scratch.as_file();
     out.write_all(&shipment.head).with_context(writing)?;
     for piece in &shipment.streams {
         interrupt::check()?;
         let mut stream = &*piece.file;
         stream.seek(SeekFrom::Start(0)).with_context(writing)?;
-        io::copy(&mut stream, out.as_file_mut()).with_context(writing)?;
+        io::copy(&mut stream, &mut out).with_context(writing)?;
     }
-    out.as_file().sync_all().with_context(writing)?;
-    out.persist(path).with_context(writing)?;
+    out.sync_all().with_context(writing)?;
+    scratch.persist(path).with_context(writing)?;
     Ok(shipment.bytes())
 }
 
@@ -41,7 +39,10 @@ pub fn save(bundle: &Bundle, store: &Store, path: &Path) -> Result<Bytes> {
 /// which alone knows the keys it trusts; whether the parts are those that were signed is checked here.
 pub fn open(path: &Path, store: &Store) -> Result<Bundle> {
     let shown = path.display();
-    let unusable = |why: String| Failure::new(Exit::Image, format!("`{shown}` cannot be pushed: {why}"));
+    let unusable = |why: String| {
+        Failure::new(Exit::Image, format!("`{shown}` cannot be pushed: {why}"))
+            .help("`cargo krazy bundle` makes the files that `--bundle` takes")
+    };
     let file = File::open(path).map_err(|error| unusable(error.to_string()))?;
     let mut reader = BufReader::with_capacity(256 << 10, file);
     let head = Head::read(&mut reader, |_, _| true).map_err(|error: BundleError| unusable(chain(&error)))?;

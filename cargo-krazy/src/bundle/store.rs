@@ -17,6 +17,7 @@ use krazy_boot::update::bundle::{Part, PartKind};
 use sha2::{Digest, Sha256};
 
 use super::Content;
+use crate::output::Scratch;
 use crate::user_folder;
 
 /// Room for parts; some twenty kernels and roots of appliances of usual size.
@@ -50,15 +51,14 @@ impl Store {
         fill: impl FnOnce(&mut File) -> anyhow::Result<()>,
     ) -> anyhow::Result<Content> {
         let writing = || format!("failed to write to {}", self.folder.display());
-        let mut scratch = tempfile::NamedTempFile::new_in(&self.folder).with_context(writing)?;
+        let mut scratch = Scratch::in_folder(&self.folder)?;
         fill(scratch.as_file_mut())?;
         let mut reader = File::open(scratch.path()).with_context(writing)?;
         let (sha256, size) = hash(&mut reader).with_context(writing)?;
         let path = self.folder.join(sha256.to_string());
-        let file = scratch.persist(&path).with_context(writing)?;
-        self.prune(&path).with_context(writing)?;
         // Opened for reading only: nobody changes it any more.
-        drop(file);
+        scratch.persist(&path).with_context(writing)?;
+        self.prune(&path).with_context(writing)?;
         Ok(Content { part: Part { kind, size, sha256 }, file: Arc::new(reader), path })
     }
 

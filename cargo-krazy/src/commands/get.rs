@@ -1,7 +1,6 @@
 //! `cargo krazy get`.
 
 use std::ffi::OsStr;
-use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -10,7 +9,7 @@ use serde::Serialize;
 
 use crate::device::{DeviceArgs, DeviceError, paths};
 use crate::failure::{Exit, Failure};
-use crate::output::{self, Destination};
+use crate::output::{Destination, Scratch};
 use crate::shell::{MessageFormat, Shell};
 
 /// Copies a file from a device
@@ -76,20 +75,12 @@ impl Args {
         let file = if self.to.is_dir() { self.to.join(name) } else { self.to.clone() };
         let file = Destination::file(&file)?;
         let writing = || Failure::new(Exit::Image, format!("failed to write `{}`", file.display()));
-        let mut scratch = tempfile::NamedTempFile::new_in(output::folder_of(&file)).with_context(writing)?;
-        receive(scratch.as_file_mut())?;
-        // A temporary file is private; one that is kept has the mode every new file has.
-        let permissions = fs::metadata(&file).map(|metadata| metadata.permissions());
+        let scratch = Scratch::beside(&file)?;
+        receive(&mut scratch.as_file())?;
         scratch.persist(&file).with_context(writing)?;
-        fs::set_permissions(&file, permissions.unwrap_or_else(|_| new_file_mode())).with_context(writing)?;
         bar.finish_and_clear();
         shell.status("Received", format!("{} ({count} bytes)", file.display()));
         let (host, path) = (client.device(), self.path.as_str());
         shell.message(&Message { reason: "file-received", host, path, file: &file, bytes: count })
     }
-}
-
-/// 0644: what most people's umask leaves of a new file's mode.
-fn new_file_mode() -> fs::Permissions {
-    std::os::unix::fs::PermissionsExt::from_mode(0o644)
 }

@@ -122,8 +122,8 @@ impl DeviceError {
         match self {
             DeviceError::Local(failure) => failure,
             DeviceError::Unreachable { .. } => failure.help(
-                "check that it is switched on and in the same network, its address, and that a firewall lets \
-                 TCP port 8443 through",
+                "check that it is switched on, has started, and is in the same network; its address; and that a \
+                 firewall lets its TCP port through (8443 unless the address says otherwise)",
             ),
             DeviceError::Certificate { appliance, .. } => failure.help(format!(
                 "it is another device than you think, or was provisioned on another machine, or someone is in \

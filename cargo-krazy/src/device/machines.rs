@@ -3,7 +3,7 @@
 //! The file holds the process that runs the machine. One whose process has gone is stale and counts for nothing, so a
 //! machine that was killed leaves nothing behind that matters.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::hosts::Host;
 use crate::interrupt::{self, Cleanup};
+use crate::output::Scratch;
 
 /// The folder in the state directory. The point in its name keeps it apart from the appliances' folders.
 const FOLDER: &str = "machines.d";
@@ -47,6 +48,8 @@ pub fn register(state_dir: &Path, host: Host) -> anyhow::Result<Registration> {
     fs::create_dir_all(&folder).with_context(failed)?;
     let pid = rustix::process::getpid().as_raw_nonzero().get();
     let text = toml::to_string(&Record { host, pid }).with_context(failed)?;
+    let scratch = Scratch::in_folder(&folder)?;
+    scratch.as_file().write_all(text.as_bytes()).with_context(failed)?;
     for number in 1..=MAX {
         let name = if number == 1 { NAME.to_owned() } else { format!("{NAME}-{number}") };
         let path = folder.join(format!("{name}.toml"));
@@ -56,9 +59,9 @@ pub fn register(state_dir: &Path, host: Host) -> anyhow::Result<Registration> {
                 _ => {}
             }
         }
-        match OpenOptions::new().write(true).create_new(true).open(&path) {
-            Ok(mut file) => {
-                file.write_all(text.as_bytes()).with_context(failed)?;
+        // It appears with its text, lest another `run-qemu` takes it for stale.
+        match fs::hard_link(scratch.path(), &path) {
+            Ok(()) => {
                 let doomed = path.clone();
                 let cleanup = interrupt::cleanup(move || drop(fs::remove_file(doomed)));
                 return Ok(Registration { name, path, _cleanup: cleanup });

@@ -5,6 +5,7 @@
 //! throughout the workspace. Tables of other owners in the file are kept.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{GitReference, Source};
 use crate::failure::{Exit, Failure};
 use crate::kernel::lock::{HEADER, VERSION};
+use crate::output::Scratch;
 
 /// One resolved requirement.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -115,16 +117,9 @@ impl InstallLock {
         document.insert("install".to_owned(), entries);
         document.entry("version").or_insert_with(|| i64::from(VERSION).into());
         let text = format!("{HEADER}{}", toml::to_string(&document).with_context(failed)?);
-        let folder = self.path.parent().unwrap_or(Path::new("."));
-        let mut file = tempfile::NamedTempFile::new_in(folder).with_context(failed)?;
-        std::io::Write::write_all(&mut file, text.as_bytes()).with_context(failed)?;
-        #[cfg(unix)]
-        {
-            // A lock file is shared with whoever shares the source, unlike a temporary file.
-            use std::os::unix::fs::PermissionsExt;
-            file.as_file().set_permissions(fs::Permissions::from_mode(0o644)).with_context(failed)?;
-        }
-        file.persist(&self.path).with_context(failed)?;
+        let scratch = Scratch::beside(&self.path)?;
+        scratch.as_file().write_all(text.as_bytes()).with_context(failed)?;
+        scratch.persist(&self.path).with_context(failed)?;
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ pub(crate) mod sparse;
 
 use std::fs::{self, File};
 use std::io::{self, IsTerminal};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -31,7 +31,7 @@ pub enum Destination {
     Device(Disk),
 }
 
-/// An image in the making.
+/// A file in the making, such as an image. It is removed when dropped or interrupted.
 #[derive(Debug)]
 pub struct Scratch {
     file: NamedTempFile,
@@ -39,6 +39,47 @@ pub struct Scratch {
 }
 
 impl Scratch {
+    /// What the names of all begin with.
+    const PREFIX: &'static str = ".krazy-";
+
+    /// An empty file in `folder`, for its owner only: an image holds the appliance's keys.
+    pub fn in_folder(folder: &Path) -> Result<Self> {
+        Self::make(folder, 0o600)
+    }
+
+    /// An empty file that is to replace `path`: with its permissions, or those that a new file gets.
+    pub fn beside(path: &Path) -> Result<Self> {
+        let folder = folder_of(path);
+        let Ok(existing) = fs::metadata(path) else { return Self::make(folder, 0o666) };
+        let scratch = Self::make(folder, 0o600)?;
+        fs::set_permissions(scratch.path(), existing.permissions())
+            .map_err(|error| write_failure(folder, &error))?;
+        Ok(scratch)
+    }
+
+    fn make(folder: &Path, mode: u32) -> Result<Self> {
+        let mut builder = tempfile::Builder::new();
+        // Less what the umask takes away.
+        builder.prefix(Self::PREFIX).suffix(".part").permissions(fs::Permissions::from_mode(mode));
+        let file = builder.tempfile_in(folder);
+        let file = file.map_err(|error| write_failure(folder, &error))?;
+        let path = file.path().to_owned();
+        // The program is ending; there is nobody left who could do something about an error.
+        let cleanup = interrupt::cleanup(move || drop(fs::remove_file(path)));
+        Ok(Scratch { file, _cleanup: cleanup })
+    }
+
+    /// Removes what programs that were killed left in `folder`, which nobody else may be using.
+    pub fn sweep(folder: &Path) -> io::Result<()> {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with(Self::PREFIX) && entry.file_type()?.is_file() {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         self.file.path()
@@ -47,6 +88,16 @@ impl Scratch {
     /// The file, open for reading and writing.
     pub fn as_file(&self) -> &File {
         self.file.as_file()
+    }
+
+    /// The same for writers that want to own it.
+    pub fn as_file_mut(&mut self) -> &mut File {
+        self.file.as_file_mut()
+    }
+
+    /// Renames it to `path`, in the same folder.
+    pub fn persist(self, path: &Path) -> io::Result<()> {
+        self.file.persist(path).map(drop).map_err(|error| error.error)
     }
 }
 
@@ -111,7 +162,7 @@ impl Destination {
         };
         let folder = folder_of(&resolved);
         // A mistyped device name would otherwise fill the memory behind /dev with a file.
-        if folder == Path::new("/dev") {
+        if is_of_devices(folder) {
             let failure = Failure::new(Exit::Image, format!("there is no device `{}`", path.display()));
             return Err(failure.help("`lsblk` lists the disks of this machine").into());
         }
@@ -138,7 +189,29 @@ impl Destination {
             Destination::File(path) => folder_of(path),
             Destination::Device(_) => folder,
         };
-        temporary(folder)
+        Scratch::in_folder(folder)
+    }
+}
+
+/// Whether files there would be in the memory behind `/dev`, wherever `folder` leads. `/dev/shm` is for files.
+fn is_of_devices(folder: &Path) -> bool {
+    let folder = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
+    folder.starts_with("/dev") && !folder.starts_with("/dev/shm")
+}
+
+/// Fails if a machine runs from the image at `path`: it would go on with a file that nobody sees any more, and what it
+/// writes to its `/data` would be lost. QEMU locks the images it uses; what cannot be opened for writing is not asked.
+pub fn refuse_if_running(path: &Path) -> Result<()> {
+    let Ok(file) = File::options().read(true).write(true).open(path) else { return Ok(()) };
+    match rustix::fs::fcntl_lock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::ACCESS) => {
+            let text = format!("a machine is running from `{}`", path.display());
+            let help = "end it first, choose another place with `--output`, or update the running machine: \
+                        `cargo krazy push qemu`";
+            Err(Failure::new(Exit::Image, text).help(help).into())
+        }
+        // Some file systems have no locks.
+        _ => Ok(()),
     }
 }
 
@@ -177,6 +250,7 @@ fn flash(_: &Path, disk: &Disk, _: Shell) -> Result<()> {
 
 /// Moves `image` over `path`: afterwards `path` is the old file or the whole new one, even after a power cut.
 fn replace(image: &Path, path: &Path) -> Result<()> {
+    refuse_if_running(path)?;
     let folder = folder_of(path);
     let failed = |error: io::Error| write_failure(path, &error);
     if let Ok(existing) = fs::metadata(path) {
@@ -186,27 +260,18 @@ fn replace(image: &Path, path: &Path) -> Result<()> {
     match fs::rename(image, path) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
-            let copy = temporary(folder)?;
+            let copy = Scratch::in_folder(folder)?;
             let source = File::open(image).map_err(failed)?;
             sparse::copy(&source, copy.as_file()).map_err(failed)?;
             let permissions = fs::metadata(image).map_err(failed)?.permissions();
             fs::set_permissions(copy.path(), permissions).map_err(failed)?;
             copy.as_file().sync_all().map_err(failed)?;
-            copy.file.persist(path).map_err(|error| failed(error.error))?;
+            copy.persist(path).map_err(failed)?;
         }
         Err(error) => return Err(failed(error).into()),
     }
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
     Ok(())
-}
-
-fn temporary(folder: &Path) -> Result<Scratch> {
-    let file = tempfile::Builder::new().prefix(".krazy-").suffix(".img.part").tempfile_in(folder);
-    let file = file.map_err(|error| write_failure(folder, &error))?;
-    let path = file.path().to_owned();
-    // The program is ending; there is nobody left who could do something about an error.
-    let cleanup = interrupt::cleanup(move || drop(fs::remove_file(path)));
-    Ok(Scratch { file, _cleanup: cleanup })
 }
 
 /// The folder a file is in; that of a bare name is the current one.
@@ -220,8 +285,9 @@ fn ask(disk: &Disk, shell: Shell) -> Result<()> {
         let text = format!("`{}` would be overwritten: {disk}", disk.path.display());
         return Err(Failure::new(Exit::Usage, text).help("add `--yes` if that is what you want").into());
     }
+    let name = &disk.name;
     shell.warn(format!("everything on `{}` will be lost: {disk}", disk.path.display()));
-    shell.status("Confirm", format!("type `{}` to go on, anything else to stop", disk.name));
+    shell.question(format!("type `{name}` to go on, anything else to stop: "));
     let mut answer = String::new();
     io::stdin().read_line(&mut answer).context("failed to read the answer")?;
     agreed(&answer, disk)
@@ -237,6 +303,7 @@ fn agreed(answer: &str, disk: &Disk) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use std::io::{Seek, SeekFrom, Write};
+    use std::os::fd::AsRawFd;
     use std::os::unix::fs::MetadataExt;
 
     use super::*;
@@ -265,6 +332,38 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "new");
         assert_eq!(fs::metadata(&path).unwrap().mode(), mode);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "nothing is left over");
+    }
+
+    #[test]
+    fn an_image_that_a_machine_runs_from_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, new) = (folder.path().join("a.img"), folder.path().join("new"));
+        fs::write(&path, "old").unwrap();
+        fs::write(&new, "new").unwrap();
+        // QEMU's locks belong to its open file, as these do, and are for some bytes only. Source: fcntl(2).
+        let running = File::options().read(true).write(true).open(&path).unwrap();
+        // SAFETY: plain data, valid when zeroed.
+        let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+        (lock.l_type, lock.l_start, lock.l_len) = (libc::F_RDLCK as _, 100, 1);
+        // SAFETY: the structure is valid for the call.
+        let locked = unsafe { libc::fcntl(running.as_raw_fd(), libc::F_OFD_SETLK, &lock) };
+        assert_eq!(locked, 0);
+        let error = replace(&new, &path).unwrap_err().to_string();
+        assert_eq!(error, format!("a machine is running from `{}`", path.display()));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+        drop(running);
+        replace(&new, &path).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+    }
+
+    #[test]
+    fn what_a_killed_program_left_is_swept() {
+        let folder = tempfile::tempdir().unwrap();
+        let left = Scratch::in_folder(folder.path()).unwrap();
+        fs::write(folder.path().join("a.img"), "").unwrap();
+        Scratch::sweep(folder.path()).unwrap();
+        assert!(!left.path().exists());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]
@@ -302,7 +401,10 @@ mod tests {
         let error = open(&missing).unwrap_err();
         assert_eq!(error.to_string(), format!("the folder of `{}` does not exist", missing.display()));
         assert!(Failure::help_of(&error).unwrap().starts_with("make it first: `mkdir -p"));
-        assert_eq!(message(Path::new("/dev/sdnone")), "there is no device `/dev/sdnone`");
+        for name in ["/dev/sdnone", "/dev/../dev/sdnone", "/dev/pts/sdnone"] {
+            assert_eq!(message(Path::new(name)), format!("there is no device `{name}`"));
+        }
+        assert!(matches!(open(Path::new("/dev/shm/krazy.img")).unwrap(), Destination::File(_)));
         assert_eq!(message(Path::new("/dev/null")), "`/dev/null` is neither a file nor a block device");
         assert_eq!(open(Path::new("bare.img")).unwrap(), Destination::File("bare.img".into()));
         let file = Destination::file(Path::new("/dev/null")).unwrap_err();

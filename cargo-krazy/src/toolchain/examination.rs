@@ -1,5 +1,6 @@
 //! What a board needs on this machine, found or missing, each with the next step. Nothing is changed.
 
+use std::fs;
 use std::path::Path;
 
 use serde::Serialize;
@@ -151,7 +152,14 @@ fn qemu(env: &Environment, board: &Board) -> Finding {
 
 fn kernels() -> Finding {
     match KernelCache::of_user() {
-        Ok(cache) => Finding::new("kernel cache", Status::Ok, cache.folder().display().to_string()),
+        Ok(cache) => {
+            let folder = cache.folder().display();
+            match fs::create_dir_all(cache.folder()).and_then(|()| tempfile::tempfile_in(cache.folder())) {
+                Ok(_) => Finding::new("kernel cache", Status::Ok, folder.to_string()),
+                Err(error) => Finding::new("kernel cache", Status::Missing, format!("{folder}: {error}"))
+                    .help("make it writable, or set KRAZY_CACHE_DIR to another folder"),
+            }
+        }
         Err(error) => Finding::failed("kernel cache", &error),
     }
 }
