@@ -89,6 +89,21 @@ impl CommandLine {
         self.get(SLOT_PARAMETER)?.parse().ok()
     }
 
+    /// The same line with the root and the name of `slot`, another one of the same disk: for a root that is tried with
+    /// this slot's kernel. `None` if the root is not given by its PARTUUID.
+    pub fn moved_to(&self, slot: Slot) -> Option<Self> {
+        let root = self.get(ROOT_PARAMETER)?;
+        let signature = root.strip_prefix("PARTUUID=")?.split_once('-')?.0;
+        let root = format!("{ROOT_PARAMETER}=PARTUUID={signature}-{:02x}", slot.root_partition());
+        let name = format!("{SLOT_PARAMETER}={}", slot.letter());
+        let moved = self.parameters().map(|parameter| match parameter.split('=').next() {
+            Some(ROOT_PARAMETER) => root.as_str(),
+            Some(SLOT_PARAMETER) => name.as_str(),
+            _ => parameter,
+        });
+        Some(CommandLine(moved.collect::<Vec<_>>().join(" ")))
+    }
+
     /// Whether the parameter `name` is present, with or without a value.
     pub fn has(&self, name: &str) -> bool {
         self.parameters().any(|parameter| parameter.split('=').next() == Some(name))
@@ -123,6 +138,16 @@ mod tests {
         assert_eq!(line.slot(), Some(Slot::B));
         assert_eq!(line.get("root"), Some("PARTUUID=0000beef-03"));
         assert!(line.has("quiet") && !line.has("qui"));
+    }
+
+    #[test]
+    fn another_slot_can_be_booted_with_the_same_parameters() {
+        let parameters = ["console=ttyS1,115200", "dyndbg=\"file x.c +p\"", "quiet"];
+        let line = |slot| CommandLine::for_slot(slot, DiskSignature(0xbeef), parameters).unwrap();
+        assert_eq!(line(Slot::A).moved_to(Slot::B), Some(line(Slot::B)));
+        for without in ["quiet", "root=/dev/sda2", "root=PARTUUID=1"] {
+            assert_eq!(CommandLine::parse(without).unwrap().moved_to(Slot::B), None);
+        }
     }
 
     #[test]

@@ -6,13 +6,17 @@
 //! which belongs to the slot. It is [`LEN`] bytes long, one sector at the start of a cluster, so that the switch to
 //! the other slot is one write of one sector, which a disk does whole or not at all. Nothing else of the file system
 //! changes with it: not the FAT, not the folder, not the file's length.
+//!
+//! The firmware is told of a slot only when that is confirmed. A trial stands in the [selector](crate::selector) alone:
+//! the kernel of the confirmed slot starts, and its first stage goes on with the other slot's root, once.
 
 use std::io::{Read, Seek};
 
 use crate::boot_fat::{BootFat, FatError};
 use crate::ordered_write::SectorWrite;
+use crate::selector::Selector;
 use crate::size::{Bytes, SECTOR_SIZE, Sectors};
-use crate::slot::Slot;
+use crate::slot::{Slot, boot_file};
 
 /// The file's name.
 pub const FILE: &str = "config.txt";
@@ -70,6 +74,22 @@ pub fn read<R: Read + Seek>(fat: &mut BootFat<R>) -> Result<Slot, ConfigTxtError
     decode(&fat.read(&file, Bytes(LEN as u64))?)
 }
 
+/// A file that the firmware needs to boot `slot` and that is not there, by its name without the slot's prefix.
+///
+/// An update that was cut off lacks the command line, which it removes first and writes last.
+pub fn missing<R: Read + Seek>(
+    fat: &mut BootFat<R>,
+    slot: Slot,
+) -> Result<Option<&'static str>, ConfigTxtError> {
+    let files = fat.files()?;
+    let is_there = |file: &str| {
+        let name = slot.boot_file(file);
+        files.iter().any(|found| found.name.eq_ignore_ascii_case(&name) && found.size > Bytes(0))
+    };
+    let needed = [boot_file::CMDLINE, boot_file::KERNEL, boot_file::INITRAMFS, SLOT_FILE];
+    Ok(needed.into_iter().find(|file| !is_there(file)))
+}
+
 /// The one write to the disk that makes the firmware load `slot` from now on; none if it does so already.
 pub fn switch<R: Read + Seek>(
     fat: &mut BootFat<R>,
@@ -85,6 +105,16 @@ pub fn switch<R: Read + Seek>(
         }
         _ => Err(ConfigTxtError::Foreign("it is not one sector")),
     }
+}
+
+/// What confirms `slot`, in order: the firmware is told, which decides, and then `selector` follows. After a power cut
+/// in between, [`Selector::following`] makes up for the rest.
+pub fn confirm<R: Read + Seek>(
+    fat: &mut BootFat<R>,
+    selector: &Selector,
+    slot: Slot,
+) -> Result<Vec<SectorWrite>, ConfigTxtError> {
+    Ok(switch(fat, slot)?.into_iter().chain(selector.confirm(slot).writes()).collect())
 }
 
 #[cfg(test)]

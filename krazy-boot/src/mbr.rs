@@ -35,6 +35,12 @@ pub struct Mbr {
     pub layout: DiskLayout,
 }
 
+/// Whether `sector`, a disk's LBA 0, has code to boot from: then a BIOS starts the disk, and its selector and load
+/// tables are for that code. A Raspberry Pi's firmware needs none.
+pub fn has_code(sector: &MbrSector) -> bool {
+    sector[..MAX_CODE_LEN].iter().any(|byte| *byte != 0)
+}
+
 /// Why there is no MBR.
 #[derive(Debug, thiserror::Error)]
 pub enum MbrError {
@@ -138,6 +144,7 @@ mod tests {
         expected[446..510].copy_from_slice(partitions.as_flattened());
         expected[510..].copy_from_slice(&[0x55, 0xaa]);
         assert!(sector == expected, "{:x?}", &sector[440..]);
+        assert!(has_code(&sector) && !has_code(&mbr(Bytes::gib(1)).encode(&[]).unwrap()));
     }
 
     /// sfdisk must read the same numbers, on a disk beyond 4 GiB too (32-bit byte counts ended there).

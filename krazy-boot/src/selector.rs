@@ -140,6 +140,20 @@ impl Selector {
         self.confirm(self.confirmed)
     }
 
+    /// What starts the pending trial, as a boot sector would: it is cleared on the disk, and must be before anything
+    /// of its slot runs. The first stage does that where a firmware that knows no trials starts the kernel.
+    pub fn start_trial(&self) -> Option<(Slot, SectorWrite)> {
+        let write = SectorWrite { at: PRIMARY, bytes: Selector { trial: None, ..*self }.encode().to_vec() };
+        self.trial.map(|slot| (slot, write))
+    }
+
+    /// This selector where `confirmed` is what a firmware has been told to boot ([`crate::config_txt`]). That is
+    /// written first, so a selector that names the other slot is one whose confirmation was cut off. In memory only.
+    #[must_use]
+    pub fn following(self, confirmed: Slot) -> Self {
+        if self.confirmed == confirmed { self } else { self.confirm(confirmed) }
+    }
+
     /// What this means to a system that runs from `running`.
     pub fn standing(&self, running: Slot) -> Standing {
         match (running == self.confirmed, self.candidate) {

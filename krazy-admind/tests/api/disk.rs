@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use krazy_boot::boot_sector;
 use krazy_boot::image::fat32::{self, BootFile, VolumeOptions};
 use krazy_boot::image::tree::Content;
 use krazy_boot::image::window::Window;
@@ -32,7 +33,7 @@ pub fn furnish(root: &Path) {
     let layout = layout();
     let disk = File::create(root.join("dev/vda")).unwrap();
     disk.set_len(layout.disk().bytes().0).unwrap();
-    let mbr = Mbr { signature: DiskSignature(0x1a2b_3c4d), layout }.encode(&[]).unwrap();
+    let mbr = Mbr { signature: DiskSignature(0x1a2b_3c4d), layout }.encode(boot_sector::CODE).unwrap();
     disk.write_all_at(&mbr, 0).unwrap();
     disk.write_all_at(&file_system(OLD_ROOT), layout.root_a.start.bytes().0).unwrap();
     fs::create_dir(root.join("boot")).unwrap();

@@ -37,6 +37,20 @@ fn the_boot_sector_may_clear_the_trial_without_a_checksum() {
 }
 
 #[test]
+fn a_first_stage_starts_a_trial_as_the_boot_sector_does() {
+    let armed = Selector::confirmed(Slot::A).arm(Slot::B);
+    let (slot, write) = armed.start_trial().unwrap();
+    let mut sector = armed.encode();
+    sector[TRIAL_OFFSET] = 0xff;
+    assert_eq!((slot, write), (Slot::B, SectorWrite { at: PRIMARY, bytes: sector.to_vec() }));
+    let started = Selector::decode(&sector, PRIMARY).unwrap();
+    assert_eq!(started.start_trial(), None);
+    assert_eq!(started.following(Slot::A).standing(Slot::B), Standing::OnTrial);
+    // The firmware has been told, the selector has not.
+    assert_eq!(started.following(Slot::B), started.confirm(Slot::B));
+}
+
+#[test]
 fn the_spare_copy_is_written_first_and_never_armed() {
     let [spare, primary] = Selector::confirmed(Slot::A).arm(Slot::B).writes();
     assert_eq!((spare.at, primary.at), (SPARE, PRIMARY));

@@ -10,8 +10,8 @@
 //! 4. command line and record are written, then the load table, its first sector last.
 //!
 //! Only then may the slot be armed, which is one sector of [`crate::selector`] and the business of init. So a slot
-//! that has a load table is complete, and until the arm nothing changes what boots. Disks without our selector
-//! (a Raspberry Pi's) have no load tables; there, the command line is what an incomplete slot lacks.
+//! that has a load table is complete, and until the arm nothing changes what boots. A disk that a firmware starts (a
+//! Raspberry Pi's) has no load tables; there, the command line is what an incomplete slot lacks.
 //!
 //! Parts are hashed once, when they are read back. What is written is followed by a CRC-32 only, which tells a
 //! bundle that does not keep its manifest's promise from a disk that does not return what was written.
@@ -24,8 +24,9 @@ use std::io::{self, Read, Seek, SeekFrom};
 use super::delta::DeltaError;
 use super::refusal::Refusal;
 use crate::boot_fat::{BootFat, FatError};
+use crate::config_txt::ConfigTxtError;
 use crate::layout::Extent;
-use crate::mbr::{Mbr, MbrError};
+use crate::mbr::{self, Mbr, MbrError};
 use crate::selector::{Selector, SelectorCopies, SelectorError};
 use crate::size::{Bytes, SECTOR_SIZE};
 use crate::slot_area::SlotAreaError;
@@ -108,6 +109,9 @@ pub enum EngineError {
     /// The file system of `/boot` cannot be read.
     #[error(transparent)]
     Fat(#[from] FatError),
+    /// A Raspberry Pi's `config.txt` is not ours.
+    #[error(transparent)]
+    ConfigTxt(#[from] ConfigTxtError),
     /// The boot selector cannot be read.
     #[error(transparent)]
     Selector(#[from] SelectorError),
@@ -136,22 +140,24 @@ fn refused<T>(refusal: Refusal, detail: impl Into<String>) -> Result<T, EngineEr
 /// LBA 0 and the boot selector.
 struct Sectors {
     mbr: Mbr,
-    /// `None` on disks that boot in another way.
+    /// `None` on a disk without one, whose slots cannot be armed.
     selector: Option<Selector>,
+    /// Whether our boot sector loads the slots, by load tables. Else a firmware does, from the slot in `config.txt`.
+    tables: bool,
 }
 
 impl Sectors {
     fn read(target: &impl Target) -> Result<Self, EngineError> {
         let mut sector = [0; SECTOR_SIZE as usize];
         target.read_back(Bytes(0), &mut sector).map_err(reading)?;
-        let mbr = Mbr::decode(&sector)?;
+        let (mbr, tables) = (Mbr::decode(&sector)?, mbr::has_code(&sector));
         let copies = SelectorCopies::read(&mut Reader::new(target));
         let selector = match (copies.primary, copies.spare) {
             (Ok(selector), _) | (Err(_), Ok(selector)) => Some(selector),
             (Err(SelectorError::Magic(_)), Err(SelectorError::Magic(_))) => None,
             (Err(error), Err(_)) => return Err(error.into()),
         };
-        Ok(Sectors { mbr, selector })
+        Ok(Sectors { mbr, selector, tables })
     }
 }
 

@@ -3,6 +3,7 @@
 use super::read_back::Placed;
 use super::{EngineError, Reader, Sectors, Target, on_boot, reading};
 use crate::boot_fat::FatError;
+use crate::config_txt;
 use crate::layout::Extent;
 use crate::size::Bytes;
 use crate::slot::{Slot, boot_file};
@@ -18,16 +19,12 @@ const SUPERBLOCK_LEN: usize = 96;
 /// Whether `slot` can be booted, as far as can be told without booting it: its files are on `/boot`, its root has a
 /// SquashFS image, and the load table, on a disk that has one, agrees with the files.
 pub fn complete(target: &impl Target, slot: Slot) -> Result<bool, EngineError> {
-    let Sectors { mbr, selector } = Sectors::read(target)?;
+    let Sectors { mbr, tables, .. } = Sectors::read(target)?;
     if root_len(target, mbr.layout.root(slot))?.is_none() {
         return Ok(false);
     }
-    if selector.is_none() {
-        let mut fat = Reader::fat(target, mbr.layout.boot)?;
-        let files = fat.files()?;
-        let has =
-            |file: &str| files.iter().any(|found| found.name.eq_ignore_ascii_case(&slot.boot_file(file)));
-        return Ok([boot_file::KERNEL, boot_file::INITRAMFS, boot_file::CMDLINE].into_iter().all(has));
+    if !tables {
+        return Ok(config_txt::missing(&mut Reader::fat(target, mbr.layout.boot)?, slot)?.is_none());
     }
     let files = match BootFiles::read(&mut Reader::fat(target, mbr.layout.boot)?, slot) {
         Ok(files) => files,

@@ -5,6 +5,7 @@ use std::io;
 use super::read_back::Placed;
 use super::{EngineError, Reader, Sectors, Target, on_boot, reading, refused, syncing, writing};
 use crate::cmdline::CommandLine;
+use crate::config_txt;
 use crate::mbr::Mbr;
 use crate::ordered_write::SectorWrite;
 use crate::size::{Bytes, SECTOR_SIZE};
@@ -58,11 +59,15 @@ impl Session {
     ///
     /// The caller knows that `slot` does not run; that it is neither confirmed nor armed is checked here once more.
     pub fn begin(target: &mut impl Target, slot: Slot, head: Head) -> Result<Self, EngineError> {
-        let Sectors { mbr, selector } = Sectors::read(target)?;
-        if let Some(selector) = selector
-            && (selector.confirmed == slot || selector.trial == Some(slot))
-        {
+        let Sectors { mbr, selector, tables } = Sectors::read(target)?;
+        let armed =
+            selector.is_some_and(|selector| selector.confirmed == slot || selector.trial == Some(slot));
+        if armed || (!tables && config_txt::read(&mut Reader::fat(target, mbr.layout.boot)?)? == slot) {
             return refused(Refusal::Armed, format!("slot {slot} is the one that boots next"));
+        }
+        let settings = PartKind::BootFile(config_txt::SLOT_FILE.to_owned());
+        if !tables && head.manifest.part(&settings).is_none() {
+            return refused(Refusal::Bundle, format!("the update has no {settings} for the firmware"));
         }
         let parameters = head.manifest.cmdline.iter().map(String::as_str);
         let command_line = CommandLine::for_slot(slot, mbr.signature, parameters).or_else(|error| {
@@ -75,7 +80,7 @@ impl Session {
             head,
             slot,
             mbr,
-            tables: selector.is_some(),
+            tables,
             command_line,
             bases,
             received: 0,

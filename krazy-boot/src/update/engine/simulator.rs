@@ -11,14 +11,16 @@ use std::rc::Rc;
 use fatfs::{FileSystem, FormatVolumeOptions, FsOptions};
 
 use super::Target;
+use crate::boot_fat::BootFat;
 use crate::bzimage::tests::kernel;
+use crate::config_txt;
 use crate::layout::{DiskLayout, DiskSignature, Extent, PartitionSizes};
 use crate::mbr::Mbr;
-use crate::ordered_write::write_in_order;
-use crate::selector::{PRIMARY, SPARE, Selector};
+use crate::ordered_write::{SectorWrite, write_in_order};
+use crate::selector::Selector;
 use crate::size::{Bytes, SECTOR_SIZE, Sectors};
 use crate::slot::Slot;
-use crate::slot_area;
+use crate::{boot_sector, slot_area};
 
 const SECTOR: usize = SECTOR_SIZE as usize;
 pub(super) const SIGNATURE: DiskSignature = DiskSignature(0x1a2b_3c4d);
@@ -92,24 +94,37 @@ struct State {
 impl Machine {
     /// A disk whose slot A was made from `kernel(3, 1600)` and `root`; slot B is empty.
     pub(super) fn new(root: &[u8]) -> Self {
+        let machine = Machine::with(boot_sector::CODE, root, &[]);
+        let writes = slot_area::refresh(&mut machine.whole(), Slot::A).unwrap();
+        write_in_order(&mut machine.whole(), &writes, |_| Ok(())).unwrap();
+        machine.restarted()
+    }
+
+    /// The same for a board whose firmware loads files.
+    pub(super) fn with_firmware(root: &[u8]) -> Self {
+        let selects = config_txt::encode(Slot::A);
+        let files =
+            [("config.txt", &selects[..]), ("a-config.txt", b"kernel=vmlinuz\n"), ("a-board.dtb", b"tree")];
+        Machine::with(&[], root, &files).restarted()
+    }
+
+    fn with(code: &[u8], root: &[u8], files: &[(&str, &[u8])]) -> Self {
         let layout = layout();
         let mut machine = Machine::on(Image::default());
-        let mbr = Mbr { signature: SIGNATURE, layout }.encode(&[]).unwrap();
+        let mbr = Mbr { signature: SIGNATURE, layout }.encode(code).unwrap();
         machine.write_at(Bytes(0), &mbr).unwrap();
         let mut boot = machine.partition();
         fatfs::format_volume(&mut boot, FormatVolumeOptions::new().bytes_per_cluster(512)).unwrap();
-        let line = b"root=PARTUUID=1a2b3c4d-02 krazy.slot=a quiet\n".to_vec();
-        for (name, content) in
-            [("a-vmlinuz", kernel(3, 1600)), ("a-initramfs", vec![7; 900]), ("a-cmdline.txt", line)]
-        {
-            machine.write_boot(name, true, &content).unwrap();
+        let line = b"root=PARTUUID=1a2b3c4d-02 krazy.slot=a quiet\n";
+        let (kernel, initramfs) = (kernel(3, 1600), [7; 900]);
+        let own = [("a-vmlinuz", &kernel[..]), ("a-initramfs", &initramfs), ("a-cmdline.txt", line)];
+        for (name, content) in own.iter().chain(files) {
+            machine.write_boot(name, true, content).unwrap();
         }
         machine.write_at(layout.root_a.start.bytes(), root).unwrap();
-        let writes = slot_area::refresh(&mut machine.whole(), Slot::A).unwrap();
-        write_in_order(&mut machine.whole(), &writes, |_| Ok(())).unwrap();
         let writes = Selector::confirmed(Slot::A).writes();
         write_in_order(&mut machine.whole(), &writes, |_| Ok(())).unwrap();
-        Machine::on(machine.image().freeze())
+        machine
     }
 
     /// Starts with `image`.
@@ -132,22 +147,23 @@ impl Machine {
         self.state.borrow().log.clone()
     }
 
-    /// Takes the selector away, as on a board with a firmware of its own.
-    pub(super) fn without_selector(mut self) -> Self {
-        for at in [PRIMARY, SPARE] {
-            self.write_at(at.bytes(), &[0; SECTOR]).unwrap();
-        }
-        self
-    }
-
     /// What init does to try `slot`.
     pub(super) fn arm(&mut self, slot: Slot) {
-        let writes = Selector::confirmed(!slot).arm(slot).writes();
-        write_in_order(&mut self.whole(), &writes, |disk| {
+        self.write_sectors(&Selector::confirmed(!slot).arm(slot).writes());
+    }
+
+    /// Each durable before the next begins.
+    pub(super) fn write_sectors(&mut self, writes: &[SectorWrite]) {
+        write_in_order(&mut self.whole(), writes, |disk| {
             disk.sync();
             Ok(())
         })
         .unwrap();
+    }
+
+    /// The file system of `/boot`, as readers of the disk see it.
+    pub(super) fn fat(&self) -> BootFat<Window> {
+        BootFat::open(self.whole(), self.boot.start.bytes(), self.boot).unwrap()
     }
 
     pub(super) fn boot_file(&self, name: &str) -> Option<Vec<u8>> {

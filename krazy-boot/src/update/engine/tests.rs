@@ -3,7 +3,6 @@ use sha2::{Digest, Sha256};
 
 use super::simulator::{Event, Image, Machine, SIGNATURE, layout};
 use super::*;
-use crate::boot_fat::BootFat;
 use crate::bzimage::tests::kernel;
 use crate::hex::Hex;
 use crate::load_table::LoadTable;
@@ -126,19 +125,6 @@ fn a_second_update_replaces_the_first_and_what_the_first_left_behind() {
     assert!(complete(&machine, Slot::B).unwrap());
     forget(&mut machine, Slot::B).unwrap();
     assert_eq!(record(&machine, Slot::B).unwrap(), None);
-}
-
-#[test]
-fn without_load_tables_the_command_line_is_what_an_incomplete_slot_lacks() {
-    let mut machine = Machine::new(&old_root()).without_selector();
-    assert!(complete(&machine, Slot::A).unwrap());
-    let (head, streams) = update(true);
-    let mut session = Session::begin(&mut machine, Slot::B, head).unwrap();
-    session.feed(&mut machine, &streams).unwrap();
-    assert!(!complete(&machine, Slot::B).unwrap());
-    session.finish(&mut machine).unwrap();
-    assert!(complete(&machine, Slot::B).unwrap());
-    assert_eq!(machine.image().bytes(slot_area::area(Slot::B)), vec![0; 960 * 512]);
 }
 
 #[test]
@@ -308,9 +294,7 @@ fn whenever_the_power_fails_the_old_slot_boots_or_the_new_one_as_a_whole() {
                     let before = booted(&start, Slot::B);
                     assert!(found == new || before == Some(found), "half of slot B {context}");
                 }
-                let mut fat = Machine::on(image.clone()).whole();
-                let mut fat = BootFat::open(&mut fat, layout.boot.start.bytes(), layout.boot).unwrap();
-                let files = BootFiles::read(&mut fat, Slot::A).unwrap();
+                let files = BootFiles::read(&mut Machine::on(image.clone()).fat(), Slot::A).unwrap();
                 let writes =
                     slot_area::refresh_from(&mut Machine::on(image.clone()).whole(), Slot::A, &files);
                 assert_eq!(writes.unwrap(), [], "slot A's files on /boot {context}");
@@ -364,3 +348,5 @@ proptest! {
         prop_assert_eq!(outcome.is_ok(), complete(&machine, Slot::B).unwrap());
     }
 }
+
+mod firmware;

@@ -1,0 +1,157 @@
+//! Updates of a board whose firmware loads files: from the slot that `config.txt` names, which a trial leaves alone.
+
+use super::*;
+use crate::config_txt::{self, SLOT_FILE};
+use crate::ordered_write::SectorWrite;
+use crate::selector::Standing;
+use crate::slot::boot_file;
+
+const SETTINGS: &[u8] = b"kernel=vmlinuz\ngpu_mem=16\n";
+
+/// [`update`] with the settings that the firmware wants.
+fn update_with_settings(delta: bool) -> (Head, Vec<u8>) {
+    let (mut head, mut streams) = update(delta);
+    let stored = encode(SETTINGS, &[], 1, &mut streams).unwrap().stored;
+    head.transport.parts.push(PartTransport { stored, base: None });
+    let kind = PartKind::BootFile(SLOT_FILE.to_owned());
+    head.manifest.parts.push(Part { kind, size: Bytes(SETTINGS.len() as u64), sha256: hash(SETTINGS) });
+    head.signed.json = head.manifest.to_json().unwrap();
+    (head, streams)
+}
+
+fn selector(machine: &Machine) -> Selector {
+    *SelectorCopies::read(&mut machine.whole()).selector().as_ref().unwrap()
+}
+
+/// What init does to keep `slot`.
+fn confirm(machine: &mut Machine, slot: Slot) {
+    let selector = selector(machine);
+    let writes = config_txt::confirm(&mut machine.fat(), &selector, slot).unwrap();
+    machine.write_sectors(&writes);
+}
+
+/// What runs after a start: the slot whose files the firmware has loaded, those files, and the root's slot and content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Running {
+    loaded: Slot,
+    files: Vec<Vec<u8>>,
+    root: (Slot, Vec<u8>),
+    standing: Standing,
+}
+
+/// Firmware and first stage, up to the mount of the root.
+fn boot(machine: &mut Machine) -> Running {
+    let loaded = config_txt::read(&mut machine.fat()).unwrap();
+    assert_eq!(
+        config_txt::missing(&mut machine.fat(), loaded).unwrap(),
+        None,
+        "slot {loaded} does not start"
+    );
+    let names = [boot_file::KERNEL, boot_file::INITRAMFS, boot_file::CMDLINE, SLOT_FILE, "board.dtb"];
+    let files = names.map(|name| machine.boot_file(&loaded.boot_file(name)).unwrap()).to_vec();
+    let mut running = loaded;
+    if let Some((slot, write)) = selector(machine).following(loaded).start_trial() {
+        machine.write_sectors(&[write]);
+        running = slot;
+    }
+    let len = if running == Slot::A { old_root().len() } else { new_root().len() };
+    let root = machine.image().start(layout().root(running), len);
+    let standing = selector(machine).following(loaded).standing(running);
+    Running { loaded, files, root: (running, root), standing }
+}
+
+#[test]
+fn the_command_line_is_what_an_incomplete_slot_lacks() {
+    let mut machine = Machine::with_firmware(&old_root());
+    assert!(complete(&machine, Slot::A).unwrap() && !complete(&machine, Slot::B).unwrap());
+    let (head, streams) = update_with_settings(true);
+    let mut session = Session::begin(&mut machine, Slot::B, head).unwrap();
+    session.feed(&mut machine, &streams).unwrap();
+    assert!(!complete(&machine, Slot::B).unwrap());
+    session.finish(&mut machine).unwrap();
+    assert!(complete(&machine, Slot::B).unwrap());
+    assert_eq!(machine.boot_file("b-config.txt").unwrap(), SETTINGS);
+    assert_eq!(machine.image().bytes(slot_area::area(Slot::B)), vec![0; 960 * 512]);
+}
+
+#[test]
+fn what_the_firmware_could_not_start_is_refused() {
+    let mut machine = Machine::with_firmware(&old_root());
+    let error = Session::begin(&mut machine, Slot::B, update(false).0).err().unwrap();
+    let refused = (error.refusal(), error.to_string());
+    assert_eq!(refused, (Some(Refusal::Bundle), "the update has no config.txt for the firmware".to_owned()));
+    // Confirmed behind the selector's back.
+    let write = config_txt::switch(&mut machine.fat(), Slot::B).unwrap().unwrap();
+    machine.write_sectors(&[write]);
+    let error = Session::begin(&mut machine, Slot::B, update_with_settings(false).0).err().unwrap();
+    assert_eq!(error.refusal(), Some(Refusal::Armed));
+    machine.write_boot("config.txt", true, b"kernel=kernel8.img\n").unwrap();
+    let error = Session::begin(&mut machine, Slot::B, update_with_settings(false).0).err().unwrap();
+    let text = "config.txt on the boot partition is not as cargo krazy made it: its length has changed";
+    assert_eq!((error.refusal(), error.to_string().as_str()), (None, text));
+}
+
+/// Update, arm, trial and confirmation, cut off after every sector and every sync.
+#[test]
+fn whenever_the_power_fails_a_slot_starts_as_a_whole() {
+    let start = Machine::with_firmware(&old_root()).image();
+    let mut machine = Machine::on(start.clone());
+    let (head, streams) = update_with_settings(true);
+    install(&mut machine, head, &streams, 4096).unwrap();
+    machine.arm(Slot::B);
+    let on_trial = boot(&mut machine);
+    let before_confirm = machine.log().len();
+    confirm(&mut machine, Slot::B);
+    let (log, confirmed) = (machine.log(), boot(&mut machine.restarted()));
+    assert_eq!((on_trial.standing, on_trial.loaded), (Standing::OnTrial, Slot::A));
+    assert_eq!(on_trial.root, (Slot::B, new_root()));
+    assert_eq!((confirmed.standing, confirmed.loaded), (Standing::Confirmed, Slot::B));
+    assert_eq!((&confirmed.files[3][..], &confirmed.root), (SETTINGS, &on_trial.root));
+    assert_eq!(log.len(), before_confirm + 6, "config.txt, the selector's spare copy, the selector");
+    let old = boot(&mut Machine::on(start.clone()));
+    for unsynced in [Unsynced::Lost, Unsynced::Kept, Unsynced::Torn(1), Unsynced::Torn(2)] {
+        let (mut tried, mut kept, mut reverted) = (0, 0, 0);
+        cut_everywhere(&start, &log, unsynced, |n, image| {
+            let context = format!("after event {n} of {}, unsynced writes {unsynced:?}", log.len());
+            let mut machine = Machine::on(image.clone());
+            match boot(&mut machine) {
+                running if running == on_trial => {
+                    tried += 1;
+                    // Cut off on trial, or not confirmed: back.
+                    let back = boot(&mut machine.restarted());
+                    assert_eq!(back, Running { standing: Standing::Reverted, ..old.clone() }, "{context}");
+                }
+                running if running == confirmed => kept += 1,
+                running => {
+                    reverted += usize::from(running.standing == Standing::Reverted);
+                    let standing = running.standing;
+                    assert_eq!(running, Running { standing, ..old.clone() }, "{context}");
+                    assert!([Standing::Confirmed, Standing::Reverted].contains(&standing), "{context}");
+                }
+            }
+        });
+        assert!((1..=3).contains(&tried), "{tried} cuts left slot B armed, {unsynced:?}");
+        assert!((5..=6).contains(&kept), "{kept} cuts left slot B confirmed, {unsynced:?}");
+        assert!(reverted >= 1, "{unsynced:?}");
+    }
+}
+
+/// A confirmation that was cut off behind `config.txt` is made up for by one write of the selector.
+#[test]
+fn the_selector_follows_config_txt() {
+    let mut machine = Machine::with_firmware(&old_root());
+    let (head, streams) = update_with_settings(false);
+    install(&mut machine, head, &streams, 1 << 20).unwrap();
+    machine.arm(Slot::B);
+    boot(&mut machine);
+    let writes = config_txt::confirm(&mut machine.fat(), &selector(&machine), Slot::B).unwrap();
+    machine.write_sectors(&writes[..1]);
+    assert_eq!(boot(&mut machine).standing, Standing::Confirmed);
+    assert_eq!(selector(&machine).standing(Slot::B), Standing::OnTrial, "without config.txt");
+    let followed = selector(&machine).following(Slot::B);
+    machine.write_sectors(&followed.writes());
+    assert_eq!(selector(&machine).standing(Slot::B), Standing::Confirmed);
+    let writes: Vec<SectorWrite> =
+        config_txt::confirm(&mut machine.fat(), &selector(&machine), Slot::B).unwrap();
+    assert_eq!(writes.len(), 2, "config.txt is as it should be");
+}
