@@ -7,7 +7,10 @@
 //! Whatever goes wrong is said on the console, and the machine restarts: a trial of a slot whose root does not
 //! start must end, and a machine that lost a disk for a moment deserves another try. A trial is told about in its
 //! note, so that the slot that runs next can say why.
+//!
+//! Where the firmware cannot start a trial, the first stage does, with the kernel that runs: see `other_root`.
 
+mod other_root;
 mod root;
 mod trial;
 
@@ -53,6 +56,9 @@ enum FirstStageError {
     /// It came up and is not a root.
     #[error("cannot mount the root {0}: {1}")]
     Root(PathBuf, String),
+    /// It is tried with another kernel than its own, and cannot be.
+    #[error("the root {0} cannot be tried with the kernel that runs: {1}")]
+    OtherRoot(PathBuf, String),
     /// The move failed.
     #[error("cannot switch to the root: {0}")]
     Switch(std::io::Error),
@@ -86,7 +92,8 @@ fn start(arguments: &[OsString], trial: &mut Option<Trial>) -> Result<Infallible
         row.apply().map_err(|error| FirstStageError::Mount(row.target, error))?;
     }
     let text = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
-    let line = CommandLine::parse(&text).map_err(|error| FirstStageError::CommandLine(error.to_string()))?;
+    let mut line =
+        CommandLine::parse(&text).map_err(|error| FirstStageError::CommandLine(error.to_string()))?;
     let mut console = Console::open();
     let quiet = line.has("quiet");
 
@@ -95,12 +102,27 @@ fn start(arguments: &[OsString], trial: &mut Option<Trial>) -> Result<Infallible
     let wanted = line.get(ROOT_PARAMETER).ok_or_else(|| {
         FirstStageError::CommandLine(format!("the kernel command line has no {ROOT_PARAMETER}= parameter"))
     })?;
-    let device = wait_for(wanted)?;
+    let mut device = wait_for(wanted)?;
+    let mut own = None;
+    if let Some(moved) = other_root::start_trial(&device, &line, &mut console) {
+        own = Some(device.clone());
+        line = moved;
+    }
     *trial = Trial::of(&device, &line);
     if let Some(trial) = trial {
         trial.reached(Stage::FirstStage, &mut console);
     }
-    root::mount(&device, line.get("rootfstype")).map_err(|why| FirstStageError::Root(device.clone(), why))?;
+    if own.is_some() {
+        device = wait_for(line.get(ROOT_PARAMETER).unwrap_or_default())?;
+        other_root::show(&line)
+            .map_err(|error| FirstStageError::OtherRoot(device.clone(), error.to_string()))?;
+    }
+    let kind = line.get("rootfstype");
+    root::mount(&device, kind).map_err(|why| FirstStageError::Root(device.clone(), why))?;
+    if let Some(own) = own {
+        other_root::lend_modules(&own, kind)
+            .map_err(|why| FirstStageError::OtherRoot(device.clone(), why))?;
+    }
     if let Some(trial) = trial {
         trial.reached(Stage::RootMounted, &mut console);
         if watchdog::is_wanted(&line) {

@@ -29,7 +29,12 @@ pub fn ensure_folder(path: &str) -> io::Result<()> {
 
 /// Mounts `device` read-only on [`SYSROOT`]. The error lists what each kind of file system said.
 pub fn mount(device: &Path, kind: Option<&str>) -> Result<(), String> {
-    ensure_folder(SYSROOT).map_err(|error| format!("{SYSROOT}: {error}"))?;
+    mount_at(device, SYSROOT, kind)
+}
+
+/// The same on `target`.
+pub fn mount_at(device: &Path, target: &str, kind: Option<&str>) -> Result<(), String> {
+    ensure_folder(target).map_err(|error| format!("{target}: {error}"))?;
     let source = device.to_string_lossy();
     let kinds: Vec<&str> = match kind {
         Some(kinds) => kinds.split(',').collect(),
@@ -37,7 +42,7 @@ pub fn mount(device: &Path, kind: Option<&str>) -> Result<(), String> {
     };
     let mut failures = Vec::new();
     for kind in kinds {
-        match mounts::mount_at(&source, SYSROOT, kind, MountFlags::RDONLY, "") {
+        match mounts::mount_at(&source, target, kind, MountFlags::RDONLY, "") {
             Ok(()) => return Ok(()),
             Err(error) => failures.push(format!("{kind}: {error}")),
         }

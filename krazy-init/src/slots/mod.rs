@@ -3,14 +3,21 @@
 //!
 //! | module | does |
 //! |---|---|
-//! | `selector` | the standing on disks with the boot selector (x86) |
-//! | `note` | the trial note, which every board has |
-//! | `tables` | the boot loader's tables, which follow the files on `/boot` |
+//! | `selector` | the boot selector, which keeps trials on every board |
+//! | `tables` | on a PC: the boot loader's tables, which follow the files on `/boot` |
+//! | `firmware` | on a Raspberry Pi: `config.txt`, which names the confirmed slot to the firmware |
+//! | `note` | the trial note |
 //! | `complete` | whether a slot could boot |
 //!
-//! What differs between boards is behind [`Boot`]: another board's firmware keeps the standing in another way.
+//! What differs between boards is behind [`Boot`]. On a PC our boot sector obeys the selector and starts trials, with
+//! their kernel. A Raspberry Pi's firmware knows its `config.txt` only: it starts the confirmed slot, whose first stage
+//! starts the trial ([`Slots::start_trial`]) and goes on with the other slot's root.
+//!
+//! Some of those firmwares could try a slot themselves (`tryboot.txt`), if they were asked through `/dev/vcio`. Debian's
+//! kernel has no such device, so nothing here does.
 
 mod complete;
+mod firmware;
 mod note;
 mod selector;
 mod tables;
@@ -20,7 +27,7 @@ use std::io;
 
 use krazy_boot::manifest::Manifest;
 use krazy_boot::ordered_write::{SectorWrite, write_in_order};
-use krazy_boot::selector::Standing;
+use krazy_boot::selector::{Selector, Standing};
 use krazy_boot::slot::Slot;
 use krazy_boot::trial_note::{Stage, TrialNote};
 
@@ -35,11 +42,13 @@ pub struct Slots {
     boot: Boot,
 }
 
-/// What keeps the standing of the slots.
+/// What starts the slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Boot {
-    /// The boot selector, which our own boot sector reads.
-    Selector,
+    /// Our own boot sector, which obeys the selector.
+    BootSector,
+    /// A firmware, which obeys `config.txt`.
+    Firmware,
 }
 
 /// The slots' standing at one moment.
@@ -70,21 +79,59 @@ pub enum SlotError {
 impl Slots {
     /// The slots of `disk`, from which `running` runs; `None` when nothing of ours keeps their standing.
     pub fn of(disk: &Disk, running: Slot) -> Result<Option<Self>, SlotError> {
-        let boot = selector::is_there(disk)?.then_some(Boot::Selector);
-        Ok(boot.map(|boot| Slots { disk: disk.clone(), running, boot }))
+        if !selector::is_there(disk)? {
+            return Ok(None);
+        }
+        let boot = if selector::is_for_boot_sector(disk)? { Boot::BootSector } else { Boot::Firmware };
+        Ok(Some(Slots { disk: disk.clone(), running, boot }))
     }
 
     /// Reads the standing.
     pub fn situation(&self) -> Result<Situation, SlotError> {
-        match self.boot {
-            Boot::Selector => selector::situation(&self.disk, self.running),
-        }
+        let selector = self.selector()?;
+        Ok(Situation {
+            standing: selector.standing(self.running),
+            confirmed: selector.confirmed,
+            generation: selector.generation,
+        })
     }
 
     /// Repairs what a power cut may have left half done; says whether there was anything.
     pub fn repair(&self) -> Result<bool, SlotError> {
+        let selector = self.selector()?;
+        if !selector::needs_repair(&self.disk)? && selector == selector::read(&self.disk)? {
+            return Ok(false);
+        }
+        write(&self.disk, &selector.writes()).map(|()| true)
+    }
+
+    /// Where no boot sector does it: starts the trial that is armed, which is over on the disk when this returns. The
+    /// slot to go on with, if there is one.
+    pub fn start_trial(&self) -> Result<Option<Slot>, SlotError> {
+        let Some((slot, cleared)) = self.selector()?.start_trial().filter(|_| self.boot == Boot::Firmware)
+        else {
+            return Ok(None);
+        };
+        write(&self.disk, &[cleared])?;
+        // A worn-out card may take writes and lose them: then the trial would have no end.
+        if selector::read_from(&self.disk, firmware::uncached(&self.disk)?)?.trial.is_some() {
+            let why = format!("{} does not keep what is written", self.disk.node().display());
+            return Err(SlotError::Damaged(why));
+        }
+        Ok(Some(slot).filter(|slot| *slot != self.running))
+    }
+
+    /// Whether what is confirmed was tried with another kernel than its own, which follows at the next start.
+    pub fn kernel_follows(&self) -> bool {
+        self.boot == Boot::Firmware
+    }
+
+    /// The selector in force.
+    fn selector(&self) -> Result<Selector, SlotError> {
+        let selector = selector::read(&self.disk)?;
         match self.boot {
-            Boot::Selector => selector::repair(&self.disk),
+            Boot::BootSector => Ok(selector),
+            Boot::Firmware => firmware::confirmed(&self.disk).map(|slot| selector.following(slot)),
         }
     }
 
@@ -92,15 +139,16 @@ impl Slots {
     /// What its root says it is.
     pub fn examine_other(&self) -> Result<Manifest, SlotError> {
         let slot = !self.running;
-        let tables = match self.boot {
-            Boot::Selector => tables::changes(&self.disk, slot),
-        };
-        match tables {
-            Ok(writes) if writes.is_empty() => {}
-            Ok(_) => {
+        let missing = match self.boot {
+            Boot::BootSector => tables::changes(&self.disk, slot).map(|writes| {
                 let why = "the boot loader's tables are not those of its files on /boot";
-                return Err(SlotError::Incomplete(slot, why.to_owned()));
-            }
+                (!writes.is_empty()).then(|| why.to_owned())
+            }),
+            Boot::Firmware => firmware::missing(&self.disk, slot),
+        };
+        match missing {
+            Ok(None) => {}
+            Ok(Some(why)) => return Err(SlotError::Incomplete(slot, why)),
             Err(error) => return Err(SlotError::Incomplete(slot, error.to_string())),
         }
         complete::manifest(&self.disk, slot).map_err(|why| SlotError::Incomplete(slot, why))
@@ -110,25 +158,24 @@ impl Slots {
     /// first: without the trial it says nothing.
     pub fn arm(&self, build_id: &str) -> Result<u32, SlotError> {
         let slot = !self.running;
-        match self.boot {
-            Boot::Selector => selector::arm(&self.disk, slot, |generation| {
-                self.write_note(&TrialNote::armed(slot, generation, build_id))
-            }),
-        }
+        let armed = self.selector()?.arm(slot);
+        self.write_note(&TrialNote::armed(slot, armed.generation, build_id))?;
+        write(&self.disk, &armed.writes())?;
+        Ok(armed.generation)
     }
 
     /// The running slot boots from now on.
     pub fn confirm(&self) -> Result<(), SlotError> {
+        let selector = self.selector()?;
         match self.boot {
-            Boot::Selector => selector::confirm(&self.disk, self.running),
+            Boot::BootSector => write(&self.disk, &selector.confirm(self.running).writes()),
+            Boot::Firmware => firmware::confirm(&self.disk, &selector, self.running),
         }
     }
 
     /// The confirmed slot stays, and a pending or failed trial is forgotten.
     pub fn disarm(&self) -> Result<(), SlotError> {
-        match self.boot {
-            Boot::Selector => selector::disarm(&self.disk),
-        }
+        write(&self.disk, &self.selector()?.disarm().writes())
     }
 
     /// The note about the trial of `slot` with this generation; `None` if there is none.
@@ -152,7 +199,8 @@ impl Slots {
     /// The sectors to write so that the boot loader's tables of `slot` follow its files on `/boot`.
     pub fn table_changes(&self, slot: Slot) -> Result<Vec<SectorWrite>, SlotError> {
         match self.boot {
-            Boot::Selector => tables::changes(&self.disk, slot),
+            Boot::BootSector => tables::changes(&self.disk, slot),
+            Boot::Firmware => Ok(Vec::new()),
         }
     }
 

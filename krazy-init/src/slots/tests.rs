@@ -1,7 +1,15 @@
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use krazy_boot::selector::{self, Selector};
+use krazy_boot::config_txt;
+use krazy_boot::image::fat32::{self, BootFile, VolumeOptions};
+use krazy_boot::image::tree::Content;
+use krazy_boot::image::window::Window;
+use krazy_boot::layout::{DiskLayout, DiskSignature, PartitionSizes};
+use krazy_boot::mbr::Mbr;
+use krazy_boot::selector::{PRIMARY, SPARE};
+use krazy_boot::size::Bytes;
 
 use super::*;
 
@@ -9,7 +17,10 @@ use super::*;
 fn disk(selector: Selector) -> (tempfile::TempDir, Disk, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("disk");
-    fs::write(&path, vec![0; 64 * 512]).unwrap();
+    let mut bytes = vec![0; 64 * 512];
+    // Code of a boot sector.
+    bytes[0] = 0xfa;
+    fs::write(&path, bytes).unwrap();
     let disk = Disk { name: format!("..{}", path.display()) };
     write(&disk, &selector.writes()).unwrap();
     (dir, disk, path)
@@ -85,9 +96,87 @@ fn copies_that_differ_are_made_equal() {
 fn a_disk_of_others_has_no_slots() {
     let (_dir, disk, path) = disk(Selector::confirmed(Slot::A));
     let mut bytes = fs::read(&path).unwrap();
-    for sector in [selector::PRIMARY, selector::SPARE] {
+    for sector in [PRIMARY, SPARE] {
         bytes[sector.bytes().0 as usize] = 0;
     }
     fs::write(&path, bytes).unwrap();
     assert!(Slots::of(&disk, Slot::A).unwrap().is_none());
+}
+
+/// A Raspberry Pi's disk: the files of slot A and, except for `missing`, of slot B.
+fn card(missing: &str) -> (tempfile::TempDir, Disk) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("card");
+    let sizes = PartitionSizes { boot: Bytes::mib(64), root: Bytes::mib(1), disk: Bytes::mib(128) };
+    let layout = DiskLayout::new(sizes).unwrap();
+    let file = fs::File::create_new(&path).unwrap();
+    file.set_len(layout.disk().bytes().0).unwrap();
+    let mbr = Mbr { signature: DiskSignature(1), layout }.encode(&[]).unwrap();
+    file.write_all_at(&mbr, 0).unwrap();
+    let content = |bytes: &[u8]| Content::Bytes(bytes.to_vec());
+    let mut files =
+        vec![BootFile { name: "config.txt".into(), content: content(&config_txt::encode(Slot::A)) }];
+    for slot in Slot::ALL {
+        for name in ["vmlinuz", "initramfs", "cmdline.txt", "config.txt"] {
+            let name = slot.boot_file(name);
+            if name != missing {
+                files.push(BootFile { name, content: content(b"x") });
+            }
+        }
+    }
+    let volume = VolumeOptions { volume_id: 1, label: *b"BOOT       ", mtime: 0 };
+    fat32::write(Window::of(&file, layout.boot), &volume, &files).unwrap();
+    let disk = Disk { name: format!("..{}", path.display()) };
+    write(&disk, &Selector::confirmed(Slot::A).writes()).unwrap();
+    (dir, disk)
+}
+
+#[test]
+fn a_firmware_boots_what_is_confirmed_and_the_first_stage_starts_trials() {
+    let (_dir, disk) = card("");
+    let slots = Slots::of(&disk, Slot::A).unwrap().unwrap();
+    assert!(slots.boot == Boot::Firmware && slots.kernel_follows());
+    assert_eq!(slots.start_trial().unwrap(), None);
+    slots.arm("cafe").unwrap();
+    assert_eq!(slots.situation().unwrap().standing, Standing::Armed);
+    assert_eq!((slots.start_trial().unwrap(), slots.start_trial().unwrap()), (Some(Slot::B), None));
+    assert_eq!(slots.situation().unwrap().standing, Standing::Reverted);
+
+    let tried = Slots::of(&disk, Slot::B).unwrap().unwrap();
+    assert_eq!(tried.situation().unwrap().standing, Standing::OnTrial);
+    assert_eq!(firmware::confirmed(&disk).unwrap(), Slot::A);
+    tried.confirm().unwrap();
+    assert_eq!(firmware::confirmed(&disk).unwrap(), Slot::B);
+    assert!(!tried.repair().unwrap());
+    assert_eq!(tried.situation().unwrap().standing, Standing::Confirmed);
+    assert_eq!(slots.situation().unwrap().standing, Standing::Unexpected);
+    assert_eq!(tried.table_changes(Slot::B).unwrap(), []);
+}
+
+#[test]
+fn the_selector_follows_what_the_firmware_was_told() {
+    let (_dir, disk) = card("");
+    let slots = Slots::of(&disk, Slot::A).unwrap().unwrap();
+    let generation = slots.arm("cafe").unwrap();
+    slots.start_trial().unwrap();
+    // Power was cut behind config.txt.
+    let selector = selector::read(&disk).unwrap();
+    let writes = config_txt::confirm(&mut firmware::boot(&disk).unwrap(), &selector, Slot::B).unwrap();
+    write(&disk, &writes[..1]).unwrap();
+    let tried = Slots::of(&disk, Slot::B).unwrap().unwrap();
+    let situation = tried.situation().unwrap();
+    assert_eq!((situation.standing, situation.generation), (Standing::Confirmed, generation + 1));
+    assert!(tried.repair().unwrap() && !tried.repair().unwrap());
+    assert_eq!(selector::read(&disk).unwrap().standing(Slot::B), Standing::Confirmed);
+}
+
+#[test]
+fn a_slot_that_the_firmware_could_not_boot_is_incomplete() {
+    for missing in ["b-cmdline.txt", "b-config.txt", "b-vmlinuz"] {
+        let (_dir, disk) = card(missing);
+        assert_eq!(firmware::missing(&disk, Slot::A).unwrap(), None);
+        let slots = Slots::of(&disk, Slot::A).unwrap().unwrap();
+        let error = slots.examine_other().unwrap_err().to_string();
+        assert_eq!(error, format!("slot B cannot be started: there is no {missing} on /boot"));
+    }
 }

@@ -197,6 +197,9 @@ impl Runtime {
         slots.confirm().map_err(failed)?;
         self.trial.deadline = None;
         self.console.say(&format!("slot {} is confirmed", slots.running));
+        if slots.kernel_follows() {
+            self.console.say("its kernel, device tree and command line are used from the next start on");
+        }
         let build_id = self.machine.manifest.build_id.clone();
         let attempt = self.attempt(&build_id, slots.running, situation.generation, Outcome::Confirmed, None);
         self.keep(|history| history.conclude(attempt));
