@@ -64,10 +64,9 @@ pub struct BuildArgs {
     manifest: clap_cargo::Manifest,
     #[command(flatten, next_help_heading = "Feature selection")]
     features: clap_cargo::Features,
-    /// The board the appliance is for
-    #[arg(long, value_name = "BOARD", default_value = BOARDS[0].name, value_parser = board_parser())]
-    #[arg(help_heading = "Build")]
-    target: &'static Board,
+    /// The board the appliance is for [default: x86_64; `push` builds for what each device is]
+    #[arg(long, value_name = "BOARD", value_parser = board_parser(), help_heading = "Build")]
+    target: Option<&'static Board>,
     /// Cargo profile of the own package [default: the metadata's, else release]
     #[arg(long, value_name = "NAME", help_heading = "Build")]
     profile: Option<String>,
@@ -83,12 +82,17 @@ pub struct BuildArgs {
 }
 
 impl BuildArgs {
+    /// The board, if one is asked for.
+    pub fn board(&self) -> Option<&'static Board> {
+        self.target
+    }
+
     /// The same as what to build.
     pub fn resolve(self) -> Request {
         Request {
             manifest_path: self.manifest.manifest_path,
             package: self.package,
-            board: self.target,
+            board: self.target.unwrap_or(&BOARDS[0]),
             features: OwnFeatures {
                 features: self
                     .features

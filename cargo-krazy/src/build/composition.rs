@@ -180,6 +180,10 @@ fn root(
     for mountpoint in MOUNTPOINTS {
         tree.add(mountpoint, Entry::directory(), "a mount point")?;
     }
+    if matches!(appliance.board.boot, Boot::RaspberryPi { .. }) {
+        // Where a trial with another kernel puts that one's modules.
+        tree.add("/lib/modules", Entry::directory(), "a mount point")?;
+    }
     let init = installation.init();
     tree.add("/bin/init", Entry::executable(Content::File(init.path.clone())), origin(init))?;
     for binary in services(installation) {

@@ -10,19 +10,19 @@ use serde::Serialize;
 use crate::build;
 use crate::bundle::{self, Bundle, store::Store};
 use crate::cli::BuildArgs;
-use crate::config;
+use crate::config::{self, Request};
 use crate::device::{Client, Credentials, Target};
 use crate::failure::{Exit, Failure};
 use crate::plan::Plan;
 use crate::provision;
 use crate::push::outcome::Report;
-use crate::push::{self, Options};
+use crate::push::{self, Options, Ready, boards};
 use crate::shell::{MessageFormat, Shell};
 use crate::table::Table;
 
 /// Updates running devices
 ///
-/// Builds the appliance, sends what differs from what each device runs into the slot that does not run, restarts the
+/// Builds the appliance for the boards that the devices are, sends what differs from what each device runs into the slot that does not run, restarts the
 /// device into it on trial, and confirms it when the required services are stable. A device that does not get there
 /// goes back to the build it ran, by itself, and tells why. /data is not touched.
 #[derive(Debug, clap::Args)]
@@ -78,14 +78,15 @@ impl Args {
     pub fn exec(self, shell: Shell) -> Result<()> {
         let state = provision::state_dir()?;
         let store = Store::of_user()?;
-        let (given, plan) = match &self.bundle {
-            Some(path) => (Some(bundle::open(path, &store)?), None),
-            None => (None, Some(Plan::new(config::load(&self.build.resolve())?, None)?)),
-        };
-        let own = match (&given, &plan) {
-            (Some(bundle), _) => bundle.manifest.appliance.clone(),
-            (None, Some(plan)) => plan.appliance.name.clone(),
-            (None, None) => String::new(),
+        let wanted = self.build.board();
+        let request = self.build.resolve();
+        let (given, own) = match &self.bundle {
+            Some(path) => {
+                let bundle = bundle::open(path, &store)?;
+                let appliance = bundle.manifest.appliance.clone();
+                (Some(bundle), appliance)
+            }
+            None => (None, config::load(&request)?.name),
         };
         let appliance = self.appliance.unwrap_or(own);
         let credentials = Credentials::find(&appliance, &state)?;
@@ -113,19 +114,27 @@ impl Args {
                     slot: !preflight.slot,
                 })?;
             }
-        } else if !ready.is_empty() {
-            let bundle = match (given, plan) {
-                (Some(bundle), _) => bundle,
-                (None, Some(plan)) => made(&plan, &store, shell)?,
-                (None, None) => return Err(Failure::new(Exit::Failed, "there is nothing to push").into()),
-            };
+        } else {
             let options = Options {
                 confirm: !self.no_confirm,
                 restart: !self.stage,
                 force: self.force,
                 limit: Duration::from_secs(self.timeout.get()),
             };
-            reports.extend(push::push(&ready, &bundle, &store, options, shell));
+            let push =
+                |ready: &[Ready<'_>], bundle: &Bundle| push::push(ready, bundle, &store, options, shell);
+            match given {
+                Some(bundle) => reports.extend(push(&ready, &bundle)),
+                None => {
+                    let (groups, others) = boards::by_board(ready, wanted);
+                    reports.extend(others);
+                    for (board, ready) in groups {
+                        let request = Request { board, ..request.clone() };
+                        let bundle = made(&Plan::new(config::load(&request)?, None)?, &store, shell)?;
+                        reports.extend(push(&ready, &bundle));
+                    }
+                }
+            }
         }
         for report in &reports {
             shell.message(&report.message())?;

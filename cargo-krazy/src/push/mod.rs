@@ -7,6 +7,7 @@
 //! | module | is |
 //! |---|---|
 //! | [`preflight`] | what a device runs, and whether it can take an update now |
+//! | [`boards`] | devices by the board they are, each of which gets a build of its own |
 //! | [`upload`] | a bundle into the slot that does not run, across broken connections |
 //! | [`trial`] | the restart, and what comes of it |
 //! | [`outcome`] | how it ended on one device, for people and programs |
@@ -14,6 +15,7 @@
 //! Nothing here can make a device unbootable: that is the device's side, which arms nothing that it has not read back,
 //! and goes back by itself unless it is confirmed.
 
+pub mod boards;
 pub mod outcome;
 pub mod preflight;
 pub mod trial;

@@ -20,6 +20,8 @@ pub struct Preflight {
     pub build_id: String,
     /// Its version.
     pub version: String,
+    /// The name of the board it is.
+    pub board: String,
     /// The slot it runs from.
     pub slot: Slot,
     /// Its parts, as far as the device knows them.
@@ -57,6 +59,6 @@ pub fn ask(client: &Client) -> Result<Preflight, Failure> {
         .help("install a newer cargo-krazy"));
     }
     let started = now.checked_sub(Duration::from_secs(status.uptime));
-    let (build_id, version, running) = (status.build_id, status.version, running.parts);
-    Ok(Preflight { build_id, version, slot, running, started })
+    let Status { build_id, version, board, .. } = status;
+    Ok(Preflight { build_id, version, board, slot, running: running.parts, started })
 }
