@@ -64,7 +64,7 @@ pub struct BuildArgs {
     manifest: clap_cargo::Manifest,
     #[command(flatten, next_help_heading = "Feature selection")]
     features: clap_cargo::Features,
-    /// The board the appliance is for [default: x86_64; `push` builds for what each device is]
+    /// The board the appliance is for [default: x86_64]
     #[arg(long, value_name = "BOARD", value_parser = board_parser(), help_heading = "Build")]
     target: Option<&'static Board>,
     /// Cargo profile of the own package [default: the metadata's, else release]

@@ -20,8 +20,9 @@
 //!
 //! All integers on disk are little-endian. A sector is 512 bytes ([`size::SECTOR_SIZE`]).
 //!
-//! A Raspberry Pi loads no sectors but files, and from the slot that `config.txt` names ([`config_txt`]): its disk has
-//! the selector, which the first stage obeys, and neither boot sector code nor slot areas.
+//! A Raspberry Pi loads no sectors but files, and from the slot that `config.txt` names ([`config_txt`]), which is the
+//! confirmed one: its disk has the selector, which keeps trials for the first stage to start, and neither boot sector
+//! code nor slot areas.
 //!
 //! # Names on `/boot`
 //!

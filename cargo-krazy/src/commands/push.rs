@@ -22,7 +22,7 @@ use crate::table::Table;
 
 /// Updates running devices
 ///
-/// Builds the appliance for the boards that the devices are, sends what differs from what each device runs into the slot that does not run, restarts the
+/// Builds the appliance for the board that each device is, sends what differs from what each device runs into the slot that does not run, restarts the
 /// device into it on trial, and confirms it when the required services are stable. A device that does not get there
 /// goes back to the build it ran, by itself, and tells why. /data is not touched.
 #[derive(Debug, clap::Args)]

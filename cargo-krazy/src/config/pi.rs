@@ -2,12 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
+use krazy_boot::update::bundle;
+
 use super::table::{Table, shown};
 use crate::failure::Failure;
 
 /// The longest line the firmware reads; it cuts what follows.
 /// Source: Raspberry Pi documentation, "config.txt", file format.
 pub const MAX_LINE: usize = 98;
+
+/// The longest name of a device tree or overlay: on `/boot` it gets a prefix and an ending, and update bundles take 64
+/// characters.
+const MAX_NAME: usize = bundle::MAX_NAME - "overlay-.dtbo".len();
 
 /// Settings that slots need as they are, and the key to use instead, if there is one.
 const RESERVED: &[(&str, Option<&str>)] = &[
@@ -109,7 +115,8 @@ fn source(table: &Table<'_>, key: &str, text: &str, ending: &str) -> Result<DtSo
     };
     let name = source.name();
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_+.".contains(c);
-    if name.is_empty() || !name.chars().all(plain) || Path::new(&name).file_name().is_none() {
+    let fits = (1..=MAX_NAME).contains(&name.len());
+    if !fits || !name.chars().all(plain) || Path::new(&name).file_name().is_none() {
         return Err(table.invalid(key, format!("has {text:?}, which is no name of a .{ending} file")));
     }
     Ok(source)

@@ -6,7 +6,7 @@
 //! | `config` | reads `config.txt` as the firmware would |
 //! | `reset` | tells a guest that restarts from one that powers off |
 //!
-//! Not played: `tryboot.txt` (nothing of ours arms it), overlays and `dtparam` (QEMU's machine has no pins to speak
+//! Not played: `tryboot.txt` (nothing of ours arms it; a trial is the first stage's business), overlays and `dtparam` (QEMU's machine has no pins to speak
 //! of), and the files of the firmware itself, which are only looked for.
 
 mod config;

@@ -380,6 +380,7 @@ fn what_a_raspberry_pi_cannot_do_is_told_with_its_place() {
         (r#"config-txt = ["os_prefix=b-"]"#, "sets `os_prefix`, which the slots need as it is"),
         (r#"config-txt = ["dtoverlay=x"]"#, "sets `dtoverlay`; use the key `dtoverlays` for that"),
         (r#"dtoverlays = ["dt/none.dtbo"]"#, "has \"dt/none.dtbo\", which leads to no file"),
+        (&format!("dtbs = [\"{}\"]", "x".repeat(52)), "which is no name of a .dtb file"),
         (r#"dtbs = ["a b"]"#, "has \"a b\", which is no name of a .dtb file"),
     ] {
         let project = Project::new(&format!("[package.metadata.krazy.board.aarch64-rpi]\n{line}\n"));
