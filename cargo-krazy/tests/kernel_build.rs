@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "all of this file is a test; clippy exempts only the test functions")]
 
+mod server;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -12,6 +14,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
+
+use self::server::serve;
 
 /// `allnoconfig` grants every wish, `olddefconfig` takes LOST back, and `bzImage` compiles three objects and links
 /// an image with the header that tells a bzImage. The second object waits for a file called `go` in the tree, if
@@ -239,6 +243,53 @@ fn releases_that_do_not_exist_are_told_apart_from_wrong_words() {
         &text,
         "error: Linux 6.12.48 is asked of kernel.org, and --offline forbids to use the network",
     );
+}
+
+#[test]
+fn what_a_mirror_has_is_believed_only_if_kernel_org_signed_it() {
+    let setup = Setup::new();
+    let strangers = "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\n12  linux-6.9.3.tar.xz\n\
+                     -----BEGIN PGP SIGNATURE-----\n\n-----END PGP SIGNATURE-----\n";
+    let mirror = serve(vec![("/v6.x/sha256sums.asc", strangers.into())]);
+    let refused = |version: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-krazy"));
+        let path = std::env::var("PATH").unwrap();
+        command.args(["krazy", "kernel", "build", "--version", version, "--mirror", &mirror]);
+        command.env("KRAZY_CACHE_DIR", setup.at("cache")).current_dir(setup.folder.path());
+        command.env("PATH", format!("{}:{path}", setup.at("bin").display()));
+        let output = command.output().unwrap();
+        setup.assert_nothing_packed();
+        (output.status.code(), setup.plain(&output.stderr).replace(&mirror, "MIRROR"))
+    };
+    let (code, text) = refused("6.9.3");
+    assert_eq!(code, Some(6), "{text}");
+    assert_contains(&text, "error: MIRROR/v6.x/sha256sums.asc was not signed by kernel.org: ");
+    let (code, text) = refused("7.1.x");
+    assert_eq!(code, Some(2), "{text}");
+    assert_contains(&text, "error: there is no Linux 7.1.x in MIRROR/v7.x");
+    assert_contains(&text, "help: https://www.kernel.org/ lists the releases");
+}
+
+#[test]
+fn places_that_are_none_are_refused_before_any_work() {
+    let setup = Setup::new();
+    fs::create_dir(setup.at("tree/notes")).unwrap();
+    fs::write(setup.at("tree/notes/a"), "mine").unwrap();
+    for (output, code, said) in [
+        ("own.config", 2, "error: own.config is a file, and its name does not end in .tar.zst"),
+        ("tree/notes", 2, "error: tree/notes is a folder with other things in it"),
+        ("nowhere/a.tar.zst", 7, "error: the folder of `nowhere/a.tar.zst` does not exist"),
+        ("/dev/nowhere.tar.zst", 7, "error: there is no device `/dev/nowhere.tar.zst`"),
+    ] {
+        let result = setup.command("CONFIG_SEEN=y\n").args(["-o", output]).output().unwrap();
+        let text = setup.plain(&result.stderr);
+        assert_eq!(result.status.code(), Some(code), "{text}");
+        assert_contains(&text, said);
+        setup.assert_nothing_packed();
+    }
+    assert!(!setup.at("cache/kernel/builds").exists(), "something was built");
+    assert_eq!(fs::read_to_string(setup.at("own.config")).unwrap(), "CONFIG_SEEN=y\n");
+    assert_eq!(fs::read_to_string(setup.at("tree/notes/a")).unwrap(), "mine");
 }
 
 #[test]

@@ -1,9 +1,10 @@
-//! `cargo krazy kernel` without a network.
+//! `cargo krazy kernel` without a network, or with a server of our own.
 
 use std::fs;
 
 use snapbox::str;
 
+use crate::server::serve;
 use crate::{MANIFEST, krazy, package};
 
 #[test]
@@ -62,4 +63,33 @@ error: no kernel is locked for board `x86_64` (linux-image-amd64 of Debian's `tr
     assert_eq!(locked["reason"], "kernel-locked");
     assert_eq!((&locked["board"], &locked["version"]), (&"x86_64".into(), &"6.1-1".into()));
     assert_eq!((&locked["size"], &locked["cached"]), (&1024.into(), &false.into()));
+}
+
+/// What Debian has signed once.
+const RELEASE: &str = include_str!("../../src/kernel/debian/testdata/trixie-InRelease");
+
+#[test]
+fn the_newest_kernel_is_asked_of_the_mirror_and_believed_only_if_debian_signed_it() {
+    let list = |release: &str| {
+        let mirror = serve(vec![("/dists/trixie/InRelease", release.into())]);
+        let folder = package(&format!(
+            "{MANIFEST}\n[package.metadata.krazy.kernel]\ndebian = \"linux-image-amd64\"\nmirror = \"{mirror}\"\n"
+        ));
+        let output = krazy(&folder, &["kernel", "list", "--newest"])
+            .env("KRAZY_CACHE_DIR", folder.path().join("cache"))
+            .output()
+            .unwrap();
+        assert!(!folder.path().join("Krazy.lock").exists());
+        assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stdout)), (Some(6), "".into()));
+        String::from_utf8(output.stderr).unwrap().replace(&mirror, "MIRROR")
+    };
+    // The signature is right, so the index is asked for, which this mirror has not got.
+    let said = list(RELEASE);
+    assert!(said.starts_with("error: MIRROR/dists/trixie/main/binary-amd64/by-hash/SHA256/"), "{said}");
+    assert!(said.contains(" does not exist (status 404)\n"), "{said}");
+    let said = list(&RELEASE.replacen("Suite: stable", "Suite: stabel", 1));
+    assert!(said.starts_with("error: refused MIRROR/dists/trixie/InRelease: the signature by "), "{said}");
+    assert!(said.contains("   help: the mirror is out of date or was tampered with"), "{said}");
+    let said = list("");
+    assert!(said.starts_with("error: refused MIRROR/dists/trixie/InRelease: "), "{said}");
 }

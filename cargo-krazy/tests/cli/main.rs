@@ -4,6 +4,8 @@
 
 mod help;
 mod kernel;
+#[path = "../server/mod.rs"]
+mod server;
 
 use std::fs;
 

@@ -39,12 +39,12 @@ pub fn configure(
     make.run("the configuration", &["olddefconfig"], &[], shell)?;
     let file = make.objects.join(".config");
     let config = std::fs::read_to_string(&file).map_err(io_failure("read", &file))?;
-    verify(&wishes, &config, known)?;
+    verify(&wishes, &config, known, &make.toolchain.program)?;
     Ok(())
 }
 
 /// Fails with the name of every option that `config` has not as `wishes` ask for.
-fn verify(wishes: &Wishes, config: &str, known: &KnownOptions) -> Result<(), Failure> {
+fn verify(wishes: &Wishes, config: &str, known: &KnownOptions, compiler: &str) -> Result<(), Failure> {
     let set: HashMap<_, _> = config.lines().filter_map(|line| parse(line).ok().flatten()).collect();
     let found = |name: &str| set.get(name).copied().unwrap_or("n");
     let lost: Vec<_> = wishes.iter().filter(|(name, wish)| found(name) != wish.value).collect();
@@ -70,9 +70,18 @@ fn verify(wishes: &Wishes, config: &str, known: &KnownOptions) -> Result<(), Fai
     if lost.len() > NAMED {
         let _infallible = write!(message, "\n  and {} more", lost.len() - NAMED);
     }
-    Err(Failure::new(Exit::Usage, message).help(
-        "ask for what they depend on as well, or take them out; what selects an option keeps it from being off",
-    ))
+    // Kconfig has asked the compiler; `CC_HAS_…` is what it can do.
+    let beyond =
+        lost.iter().any(|(name, _)| known.depends(name).is_some_and(|depends| depends.contains("CC_HAS_")));
+    let help = match beyond {
+        true => format!(
+            "this {compiler} is too old for what depends on CC_HAS_…: take a newer one, or another `--compiler`, or \
+             switch these options off in a fragment for `--config`"
+        ),
+        false => "ask for what they depend on as well, or take them out; what selects an option keeps it from being off"
+            .to_owned(),
+    };
+    Err(Failure::new(Exit::Usage, message).help(help))
 }
 
 #[cfg(test)]
@@ -82,7 +91,21 @@ mod tests {
     fn verified(asked: &str, config: &str) -> Result<(), Failure> {
         let mut wishes = Wishes::default();
         wishes.add("own", asked).unwrap();
-        verify(&wishes, config, &KnownOptions::default())
+        verify(&wishes, config, &KnownOptions::default(), "gcc")
+    }
+
+    #[test]
+    fn a_compiler_that_is_too_old_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let kconfig = "config SLS\n\tbool \"s\"\n\tdepends on CC_HAS_SLS && X86_64\n";
+        std::fs::write(folder.path().join("Kconfig"), kconfig).unwrap();
+        let known = KnownOptions::of_tree(folder.path()).unwrap();
+        let mut wishes = Wishes::default();
+        wishes.add("own", "CONFIG_SLS=y\n").unwrap();
+        let error = anyhow::Error::from(verify(&wishes, "", &known, "clang").unwrap_err());
+        assert!(error.to_string().ends_with("it depends on CC_HAS_SLS && X86_64"), "{error}");
+        let help = Failure::help_of(&error).unwrap();
+        assert!(help.starts_with("this clang is too old for what depends on CC_HAS_…: "), "{help}");
     }
 
     #[test]

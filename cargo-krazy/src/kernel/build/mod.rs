@@ -96,6 +96,11 @@ pub fn build(request: &BuildRequest, cache: &KernelCache, shell: Shell) -> anyho
     let toolchain = Toolchain::find(target, request.compiler, &wishes)?;
     let origin_compiler = toolchain.version()?;
     let tree = request.source.obtain(cache, shell)?;
+    let output = match &request.output {
+        Some(output) => output.clone(),
+        None => PathBuf::from(format!("linux-{}-{}.tar.zst", tree.version, target.board)),
+    };
+    pack::check(&output)?;
 
     let name = format!("{}-{}-{}", tree.key, target.board, toolchain.program);
     let folder = cache.builds().join(name);
@@ -117,17 +122,12 @@ pub fn build(request: &BuildRequest, cache: &KernelCache, shell: Shell) -> anyho
     let objects = compile(&make, &tree.version.to_string(), &origin_compiler, shell)?;
     let time = begin.elapsed();
 
-    let output = match &request.output {
-        Some(output) => output.clone(),
-        None => PathBuf::from(format!("linux-{}-{}.tar.zst", tree.version, target.board)),
-    };
     shell.status("Packing", output.display().to_string());
-    let unfinished = Unfinished::new(&output)?;
-    let bundle = unfinished.bundle()?;
+    let unfinished = Unfinished::new(&pack::check(&output)?)?;
     let origin =
         Origin { source: format!("Linux {}, {}", tree.version, tree.origin), compiler: origin_compiler };
-    let release = pack::gather(&make, &origin, &bundle, shell)?;
-    let (image_bytes, image_sha256) = measure(&bundle.join("vmlinuz"))?;
+    let release = pack::gather(&make, &origin, &unfinished, shell)?;
+    let (image_bytes, image_sha256) = measure(&unfinished.bundle().join("vmlinuz"))?;
     unfinished.finish()?;
     Ok(BuiltKernel { bundle: output, release, image_bytes, image_sha256, objects, time, log: make.log })
 }

@@ -4,7 +4,7 @@
 //! files give the same archive.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::super::archive::sorted_entries;
@@ -12,10 +12,14 @@ use super::super::{image, io_failure};
 use super::make::Make;
 use crate::failure::{Exit, Failure};
 use crate::interrupt;
+use crate::output::{Destination, write_failure};
 use crate::shell::Shell;
 
 /// zstd's level. The image is compressed already; only modules and device trees shrink.
 const LEVEL: i32 = 19;
+/// Help about places for a bundle.
+const TAKES: &str =
+    "`-o` takes the name of a new folder, of a bundle to replace, or of a file ending in .tar.zst";
 
 /// What is packed besides the build folder's files.
 #[derive(Clone, Debug)]
@@ -26,34 +30,31 @@ pub struct Origin {
     pub compiler: String,
 }
 
-/// Gathers the bundle of a finished build into the existing, empty `folder`. Returns the kernel's release.
-pub fn gather(make: &Make<'_>, origin: &Origin, folder: &Path, shell: Shell) -> anyhow::Result<String> {
+/// Gathers the bundle of a finished build. Returns the kernel's release.
+pub fn gather(make: &Make<'_>, origin: &Origin, bundle: &Unfinished, shell: Shell) -> anyhow::Result<String> {
     let built = make.objects.join(make.target.image);
     let bytes = std::fs::read(&built).map_err(io_failure("read", &built))?;
     let release = image::release(&bytes).ok_or_else(|| {
         Failure::new(Exit::Build, format!("{} does not tell its kernel's release", built.display()))
     })?;
-    write(&folder.join("vmlinuz"), &bytes)?;
-    copy(&make.objects.join(".config"), &folder.join("config"))?;
-    let modules = folder.join("lib/modules").join(&release);
-    std::fs::create_dir_all(&modules).map_err(io_failure("create", &modules))?;
-    copy(&make.objects.join("modules.builtin"), &modules.join("modules.builtin"))?;
+    bundle.write(Path::new("vmlinuz"), &bytes)?;
+    bundle.copy(&make.objects.join(".config"), Path::new("config"))?;
+    let modules = Path::new("lib/modules").join(&release);
+    bundle.copy(&make.objects.join("modules.builtin"), &modules.join("modules.builtin"))?;
     if has_modules(&make.objects)? {
-        install_modules(make, &modules, shell)?;
+        install_modules(make, bundle, &modules, shell)?;
     }
     for dtbs in make.target.dtbs {
         let from = make.objects.join(dtbs);
-        let vendor = from.file_name().unwrap_or_default();
-        let to = folder.join("dtbs").join(vendor);
-        std::fs::create_dir_all(&to).map_err(io_failure("create", &to))?;
+        let to = Path::new("dtbs").join(from.file_name().unwrap_or_default());
         for (name, path, _) in sorted_entries(&from)? {
             if name.ends_with(".dtb") {
-                copy(&path, &to.join(name))?;
+                bundle.copy(&path, &to.join(name))?;
             }
         }
     }
     let text = format!("source: {}\ncompiler: {}\n", origin.source, origin.compiler);
-    write(&folder.join("origin"), text.as_bytes())?;
+    bundle.write(Path::new("origin"), text.as_bytes())?;
     Ok(release)
 }
 
@@ -64,38 +65,33 @@ pub fn has_modules(objects: &Path) -> anyhow::Result<bool> {
     Ok(config.lines().any(|line| line == "CONFIG_MODULES=y"))
 }
 
-fn install_modules(make: &Make<'_>, into: &Path, shell: Shell) -> anyhow::Result<()> {
+fn install_modules(make: &Make<'_>, bundle: &Unfinished, into: &Path, shell: Shell) -> anyhow::Result<()> {
     let staging = tempfile::tempdir_in(&make.objects).map_err(io_failure("write", &make.objects))?;
     let to = format!("INSTALL_MOD_PATH={}", staging.path().display());
     // The image writer makes the tables of the modules it takes.
     make.run("the modules", &["modules_install"], &[to, "DEPMOD=true".to_owned()], shell)?;
     for (_, release, _) in sorted_entries(&staging.path().join("lib/modules"))? {
-        copy_folder(&release.join("kernel"), &into.join("kernel"))?;
+        bundle.copy_folder(&release.join("kernel"), &into.join("kernel"))?;
     }
     Ok(())
 }
 
-fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
-    if !from.exists() {
-        return Ok(());
-    }
-    std::fs::create_dir_all(to).map_err(io_failure("create", to))?;
-    for (name, path, metadata) in sorted_entries(from)? {
-        match metadata.is_dir() {
-            true => copy_folder(&path, &to.join(name))?,
-            false => copy(&path, &to.join(name))?,
+/// Checks that a bundle can come to `output`, so that nobody compiles for nothing. Links are resolved; nothing is
+/// written.
+pub fn check(output: &Path) -> anyhow::Result<PathBuf> {
+    if !output.is_dir() {
+        let resolved = Destination::file(output)?;
+        if !is_archive(output) && resolved.exists() {
+            let message = format!("{} is a file, and its name does not end in .tar.zst", output.display());
+            return Err(Failure::new(Exit::Usage, message).help(TAKES).into());
         }
+        return Ok(resolved);
     }
-    Ok(())
-}
-
-fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
-    let bytes = std::fs::read(from).map_err(io_failure("read", from))?;
-    write(to, &bytes)
-}
-
-fn write(to: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    Ok(std::fs::write(to, bytes).map_err(io_failure("write", to))?)
+    if is_archive(output) || !replaceable(output)? {
+        let message = format!("{} is a folder with other things in it", output.display());
+        return Err(Failure::new(Exit::Usage, message).help(TAKES).into());
+    }
+    Ok(std::fs::canonicalize(output).map_err(io_failure("read", output))?)
 }
 
 /// A place for a bundle that is not complete yet, beside where it will be, so that a rename completes it.
@@ -106,52 +102,105 @@ pub struct Unfinished {
 }
 
 impl Unfinished {
-    /// Checks that a bundle can come to `output`, and makes room for it.
+    /// Makes room beside `output`, which [`check`] has checked.
     pub fn new(output: &Path) -> anyhow::Result<Self> {
-        if output.is_dir() && !is_archive(output) && !replaceable(output)? {
-            let message = format!("{} is a folder with other things in it", output.display());
-            return Err(Failure::new(Exit::Usage, message)
-                .help("`-o` takes the name of a new folder, of a bundle to replace, or of a file ending in .tar.zst")
-                .into());
-        }
         let parent = match output.parent() {
             Some(parent) if parent != Path::new("") => parent,
             _ => Path::new("."),
         };
-        std::fs::create_dir_all(parent).map_err(io_failure("create", parent))?;
         let folder = tempfile::Builder::new()
             .prefix(".unfinished-kernel-")
             .tempdir_in(parent)
-            .map_err(io_failure("write", parent))?;
+            .map_err(|error| write_failure(output, &error))?;
         let remove = folder.path().to_owned();
         // If it cannot be removed, there is nobody left to tell.
         let cleanup = interrupt::cleanup(move || drop(std::fs::remove_dir_all(remove)));
         Ok(Unfinished { folder, output: output.to_owned(), _cleanup: cleanup })
     }
 
-    /// The existing, empty folder of the bundle's files.
-    pub fn bundle(&self) -> anyhow::Result<PathBuf> {
-        let bundle = self.folder.path().join("bundle");
-        std::fs::create_dir_all(&bundle).map_err(io_failure("create", &bundle))?;
-        Ok(bundle)
+    /// The folder of the bundle's files; it is there since the first of them.
+    pub fn bundle(&self) -> PathBuf {
+        self.folder.path().join("bundle")
+    }
+
+    /// Adds a file; `to` is its path in the bundle.
+    fn write(&self, to: &Path, bytes: &[u8]) -> Result<(), Failure> {
+        let file = self.bundle().join(to);
+        let folder = file.parent().map_or(Ok(()), std::fs::create_dir_all);
+        folder.and_then(|()| std::fs::write(&file, bytes)).map_err(|error| self.failure(error))
+    }
+
+    fn copy(&self, from: &Path, to: &Path) -> anyhow::Result<()> {
+        let bytes = std::fs::read(from).map_err(io_failure("read", from))?;
+        Ok(self.write(to, &bytes)?)
+    }
+
+    fn copy_folder(&self, from: &Path, to: &Path) -> anyhow::Result<()> {
+        if !from.exists() {
+            return Ok(());
+        }
+        for (name, path, metadata) in sorted_entries(from)? {
+            match metadata.is_dir() {
+                true => self.copy_folder(&path, &to.join(name))?,
+                false => self.copy(&path, &to.join(name))?,
+            }
+        }
+        Ok(())
     }
 
     /// Gives the bundle its name.
     pub fn finish(self) -> anyhow::Result<()> {
-        let bundle = self.bundle()?;
         if is_archive(&self.output) {
-            let file = self.folder.path().join("bundle.tar.zst");
-            archive(&bundle, &file)?;
-            std::fs::rename(&file, &self.output).map_err(io_failure("write", &self.output))?;
+            let file = self.archive()?;
+            std::fs::rename(&file, &self.output).map_err(|error| self.failure(error))?;
             return Ok(());
         }
         if self.output.exists() {
             // Set aside rather than removed, so that a bundle is there at nearly every moment.
             let old = self.folder.path().join("old");
-            std::fs::rename(&self.output, &old).map_err(io_failure("replace", &self.output))?;
+            std::fs::rename(&self.output, &old).map_err(|error| self.failure(error))?;
         }
-        std::fs::rename(&bundle, &self.output).map_err(io_failure("write", &self.output))?;
+        std::fs::rename(self.bundle(), &self.output).map_err(|error| self.failure(error))?;
         Ok(())
+    }
+
+    /// Packs the bundle's files into an archive, which is on stable storage then.
+    fn archive(&self) -> anyhow::Result<PathBuf> {
+        let failed = |error| self.failure(error);
+        let file = self.folder.path().join("bundle.tar.zst");
+        let output = File::create(&file).map_err(failed)?;
+        let mut builder = tar::Builder::new(zstd::Encoder::new(output, LEVEL).map_err(failed)?);
+        self.append(&mut builder, &self.bundle(), "")?;
+        let output = builder.into_inner().and_then(zstd::Encoder::finish).map_err(failed)?;
+        output.sync_all().map_err(failed)?;
+        Ok(file)
+    }
+
+    fn append(
+        &self,
+        builder: &mut tar::Builder<impl Write>,
+        folder: &Path,
+        below: &str,
+    ) -> anyhow::Result<()> {
+        for (name, path, metadata) in sorted_entries(folder)? {
+            interrupt::check()?;
+            let inner = format!("{below}{name}");
+            if metadata.is_dir() {
+                self.append(builder, &path, &format!("{inner}/"))?;
+                continue;
+            }
+            let mut header = tar::Header::new_ustar();
+            header.set_size(metadata.len());
+            header.set_mode(0o644);
+            header.set_mtime(0);
+            let content = File::open(&path).map_err(io_failure("read", &path))?;
+            builder.append_data(&mut header, &inner, content).map_err(|error| self.failure(error))?;
+        }
+        Ok(())
+    }
+
+    fn failure(&self, error: io::Error) -> Failure {
+        write_failure(&self.output, &error)
     }
 }
 
@@ -162,38 +211,6 @@ fn is_archive(output: &Path) -> bool {
 /// Whether a folder is empty or a bundle.
 fn replaceable(folder: &Path) -> anyhow::Result<bool> {
     Ok(folder.join("vmlinuz").is_file() || sorted_entries(folder)?.is_empty())
-}
-
-fn archive(folder: &Path, file: &Path) -> anyhow::Result<()> {
-    let failed = |error| anyhow::Error::from(io_failure("write", file)(error));
-    let output = File::create(file).map_err(failed)?;
-    let mut builder = tar::Builder::new(zstd::Encoder::new(output, LEVEL).map_err(failed)?);
-    append(&mut builder, folder, "", file)?;
-    let output = builder.into_inner().and_then(zstd::Encoder::finish).map_err(failed)?;
-    output.sync_all().map_err(failed)
-}
-
-fn append(
-    builder: &mut tar::Builder<impl Write>,
-    folder: &Path,
-    below: &str,
-    file: &Path,
-) -> anyhow::Result<()> {
-    for (name, path, metadata) in sorted_entries(folder)? {
-        interrupt::check()?;
-        let inner = format!("{below}{name}");
-        if metadata.is_dir() {
-            append(builder, &path, &format!("{inner}/"), file)?;
-            continue;
-        }
-        let mut header = tar::Header::new_ustar();
-        header.set_size(metadata.len());
-        header.set_mode(0o644);
-        header.set_mtime(0);
-        let content = File::open(&path).map_err(io_failure("read", &path))?;
-        builder.append_data(&mut header, &inner, content).map_err(io_failure("write", file))?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -223,8 +240,8 @@ mod tests {
         std::fs::write(make.objects.join("modules.builtin"), "kernel/fs/ext4/ext4.ko\n").unwrap();
         std::fs::write(make.objects.join(".config"), config).unwrap();
         let origin = Origin { source: "linux.tar.xz".to_owned(), compiler: "gcc 12".to_owned() };
-        let unfinished = Unfinished::new(output)?;
-        let release = gather(&make, &origin, &unfinished.bundle()?, Shell::default())?;
+        let unfinished = Unfinished::new(&check(output)?)?;
+        let release = gather(&make, &origin, &unfinished, Shell::default())?;
         unfinished.finish()?;
         Ok(release)
     }
@@ -237,6 +254,7 @@ mod tests {
     fn a_bundle_is_what_kernel_path_takes() {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("out");
+        std::fs::create_dir(&out).unwrap();
         for name in ["a.tar.zst", "b.tar.zst", "bundle"] {
             assert_eq!(pack(folder.path(), "CONFIG_A=y\n", &out.join(name)).unwrap(), "6.9.3-krazy");
         }
@@ -263,6 +281,14 @@ mod tests {
         let error = pack(folder.path(), "", folder.path()).unwrap_err();
         assert!(error.to_string().ends_with("is a folder with other things in it"), "{error}");
         assert_eq!(Failure::exit_of(&error), Exit::Usage);
+        let file = folder.path().join("notes.txt");
+        std::fs::write(&file, "mine").unwrap();
+        let error = pack(folder.path(), "", &file).unwrap_err();
+        assert!(error.to_string().ends_with("notes.txt is a file, and its name does not end in .tar.zst"));
+        assert_eq!(std::fs::read(&file).unwrap(), b"mine");
+        let error = pack(folder.path(), "", &folder.path().join("nowhere/a.tar.zst")).unwrap_err();
+        assert!(error.to_string().ends_with("does not exist"), "{error}");
+        assert_eq!(Failure::exit_of(&error), Exit::Image);
     }
 
     #[test]
