@@ -3,7 +3,7 @@
 //!
 //! What an earlier build compiled is used again; with `KRAZY_CACHE_DIR` set to an empty folder all of it is built.
 
-use std::io::{Read, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -17,11 +17,13 @@ use super::build::median;
 use crate::disk::succeed;
 use crate::guest::free_port;
 use crate::judges;
-use crate::krazy::Krazy;
+use crate::krazy::{Krazy, workspace};
 use crate::own_kernel::{self, Hardware, OwnKernel, machine, pc};
 
 /// Rounds; each boots every machine once, so that a noisy host disturbs all.
 const ROUNDS: usize = 5;
+/// How often a machine that ends before it answers is started.
+const STARTS: usize = 5;
 /// How long a machine may take to answer.
 const LIMIT: Duration = Duration::from_secs(120);
 /// A new attempt to connect is made this often: an emulator's forwarded port accepts before the guest listens.
@@ -91,8 +93,7 @@ pub fn print() -> Result<()> {
     let mut times = [const { Vec::new() }; 3];
     for _ in 0..ROUNDS {
         for ((_, machine), times) in machines.iter().zip(&mut times) {
-            let port = free_port()?;
-            times.push(first_byte(machine(port)?, port)?);
+            times.push(first_answer(machine)?);
         }
     }
     println!("QEMU's start to the first HTTP byte, {ROUNDS} rounds   median    minimum");
@@ -118,7 +119,8 @@ fn size_and_time(kernel: &OwnKernel) -> Result<()> {
     Ok(())
 }
 
-/// The counts of `kernel-hardening-checker`, where it is installed.
+/// The counts of `kernel-hardening-checker`, where it is installed. What it finds missing must have its reason in our
+/// fragments.
 fn hardening(kernel: &OwnKernel) -> Result<()> {
     let Some(checker) = judges::find("kernel-hardening-checker") else {
         println!("  hardening  kernel-hardening-checker is not installed: it is at github.com/a13xp0p0v");
@@ -127,13 +129,26 @@ fn hardening(kernel: &OwnKernel) -> Result<()> {
     let folder = kernel.bundle.with_extension("unpacked");
     std::fs::create_dir_all(&folder)?;
     succeed(judges::command("tar")?.args(["--zstd", "-xf"]).arg(&kernel.bundle).arg("-C").arg(&folder))?;
-    let output = succeed(Command::new(checker).arg("-c").arg(folder.join("config")))?;
+    let mut command = Command::new(checker);
+    let output = succeed(command.args(["-m", "show_fail", "-c"]).arg(folder.join("config")))?;
     let text = String::from_utf8(output.stdout)?;
     let counts = text
         .lines()
         .find(|line| line.contains("Check is finished"))
         .context("the checker counted nothing")?;
     println!("  hardening  {}", counts.trim_start_matches("[+] "));
+    let mut fragments = String::new();
+    for entry in std::fs::read_dir(workspace().join("cargo-krazy/src/kernel/build/config"))? {
+        fragments += &std::fs::read_to_string(entry?.path())?;
+    }
+    let reasons: Vec<_> = fragments
+        .split(|c: char| c != '_' && !c.is_ascii_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .collect();
+    for line in text.lines().filter(|line| line.contains("FAIL: ")) {
+        let option = line.split('|').next().unwrap_or_default().trim();
+        ensure!(reasons.contains(&option), "the fragments have no reason for {line}");
+    }
     Ok(())
 }
 
@@ -188,9 +203,24 @@ impl Drop for Running {
     }
 }
 
-/// Starts a machine, and waits for the first byte that port 80 of it sends.
-fn first_byte(mut command: Command, port: u16) -> Result<Duration> {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+/// Starts a machine until it answers. While a kernel tests its timer, the emulator of a busy host may lose too many
+/// ticks: the kernel panics, which ends the machine, and it is started anew.
+fn first_answer(machine: &Start<'_>) -> Result<Duration> {
+    for _ in 0..STARTS {
+        let port = free_port()?;
+        match first_byte(machine(port)?, port)? {
+            Ok(time) => return Ok(time),
+            Err(console) => eprintln!("a machine ended before it answered, and is started anew: {console}"),
+        }
+    }
+    bail!("a machine ended {STARTS} times before it answered")
+}
+
+/// Starts a machine, and waits for the first byte that port 80 of it sends. Of one that ends before that, the last
+/// complaint of its kernel is returned.
+fn first_byte(mut command: Command, port: u16) -> Result<Result<Duration, String>> {
+    let mut console = tempfile::tempfile()?;
+    command.stdin(Stdio::null()).stdout(console.try_clone()?).stderr(console.try_clone()?);
     let begin = Instant::now();
     let mut running = Running(command.spawn().with_context(|| format!("failed to start {command:?}"))?);
     let (sender, receiver) = channel();
@@ -204,10 +234,15 @@ fn first_byte(mut command: Command, port: u16) -> Result<Duration> {
             }
         });
         if let Ok(time) = receiver.recv_timeout(ATTEMPTS) {
-            return Ok(time);
+            return Ok(Ok(time));
         }
         if let Some(status) = running.0.try_wait()? {
-            bail!("{command:?} ended with {status}");
+            let mut bytes = Vec::new();
+            console.seek(SeekFrom::Start(0))?;
+            console.read_to_end(&mut bytes)?;
+            let text = String::from_utf8_lossy(&bytes);
+            let complaint = text.lines().rfind(|line| line.contains("panic")).or(text.lines().last());
+            return Ok(Err(format!("{status}, {}", complaint.unwrap_or("without a word"))));
         }
     }
     bail!("{command:?} did not answer within {LIMIT:?}")
