@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -94,13 +94,26 @@ impl Device {
 
     /// Gives the next build these kernel parameters of its own.
     pub fn set_cmdline(&self, cmdline: &str) -> Result<()> {
+        self.set("cmdline", &format!("{cmdline:?}"))
+    }
+
+    /// Gives the next build the kernel of this bundle, or else Debian's.
+    pub fn set_kernel(&self, bundle: Option<&Path>) -> Result<()> {
+        match bundle {
+            Some(path) => self.set("kernel", &format!("{{ path = {path:?} }}")),
+            None => self.set("kernel", "\"debian\""),
+        }
+    }
+
+    /// Sets a key of `[package.metadata.krazy]`.
+    fn set(&self, key: &str, value: &str) -> Result<()> {
         let manifest = fs::read_to_string(self.package.manifest())?;
-        let lines = manifest.lines().filter(|line| !line.starts_with("cmdline = "));
+        let old = format!("{key} = ");
         let mut text = String::new();
-        for line in lines {
+        for line in manifest.lines().filter(|line| !line.starts_with(&old)) {
             text.push_str(&format!("{line}\n"));
             if line == "[package.metadata.krazy]" {
-                text.push_str(&format!("cmdline = \"{cmdline}\"\n"));
+                text.push_str(&format!("{key} = {value}\n"));
             }
         }
         Ok(fs::write(self.package.manifest(), text)?)

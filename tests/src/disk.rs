@@ -77,3 +77,27 @@ pub fn succeed(command: &mut Command) -> Result<Output> {
     );
     Ok(output)
 }
+
+/// A file system in memory. It is unmounted when this value is dropped.
+#[derive(Debug)]
+pub struct SmallDisk(pub PathBuf);
+
+impl SmallDisk {
+    /// Makes one of `size` and mounts it on the new `folder`.
+    pub fn mount(folder: PathBuf, size: &str) -> Result<Self> {
+        std::fs::create_dir(&folder)?;
+        let options = format!("size={size}");
+        succeed(Command::new("mount").args(["-t", "tmpfs", "-o", &options, "small"]).arg(&folder))?;
+        Ok(SmallDisk(folder))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg(&self.0).status();
+        // While a test already fails, a second panic would hide why.
+        if !std::thread::panicking() {
+            assert!(unmounted.is_ok_and(|status| status.success()));
+        }
+    }
+}

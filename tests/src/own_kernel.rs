@@ -32,11 +32,17 @@ pub struct OwnKernel {
 pub fn build(krazy: &Krazy) -> Result<OwnKernel> {
     let bundle = krazy.folder.path().join("kernel.tar.zst");
     let _one = BUILDING.lock().map_err(|_| anyhow::anyhow!("another build of the kernel failed"))?;
-    let mut command =
-        krazy.command(["kernel", "build", "--message-format", "json", "--source", SOURCE, "-o"])?;
-    let output = String::from_utf8(succeed(command.arg(&bundle))?.stdout)?;
+    let output = String::from_utf8(succeed(&mut build_command(krazy, &bundle)?)?.stdout)?;
     let message = output.lines().last().context("the program printed no message")?;
     Ok(OwnKernel { bundle, message: serde_json::from_str(message)? })
+}
+
+/// `cargo krazy kernel build` of that kernel to `output`, with JSON messages.
+pub fn build_command(krazy: &Krazy, output: &Path) -> Result<Command> {
+    let mut command =
+        krazy.command(["kernel", "build", "--message-format", "json", "--source", SOURCE, "-o"])?;
+    command.arg(output);
+    Ok(command)
 }
 
 /// What the appliance of [`example`] says about its kernel once it runs, on one line after `features:`.

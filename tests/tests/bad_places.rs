@@ -2,10 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use krazy_tests::disk::succeed;
+use krazy_tests::disk::{SmallDisk, succeed};
 use krazy_tests::fixture::Package;
 use krazy_tests::krazy::Krazy;
 use serde_json::Value;
@@ -108,32 +107,11 @@ fn boot_files_that_do_not_fit_are_named() -> Result<()> {
     assert_untouched(&output)
 }
 
-/// A file system of a few MiB. It is unmounted when this value is dropped.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn mount(folder: PathBuf) -> Result<Self> {
-        fs::create_dir(&folder)?;
-        succeed(Command::new("mount").args(["-t", "tmpfs", "-o", "size=6m", "small"]).arg(&folder))?;
-        Ok(SmallDisk(folder))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let unmounted = Command::new("umount").arg(&self.0).status();
-        // While a test already fails, a second panic would hide why.
-        if !std::thread::panicking() {
-            assert!(unmounted.is_ok_and(|status| status.success()));
-        }
-    }
-}
-
 #[test]
 fn a_full_disk_is_said_and_keeps_what_it_has() -> Result<()> {
     let krazy = Krazy::new()?;
     let package = package(&krazy, "")?;
-    let disk = SmallDisk::mount(krazy.folder.path().join("small"))?;
+    let disk = SmallDisk::mount(krazy.folder.path().join("small"), "6m")?;
     let output = occupied(disk.0.clone())?;
     let expected = format!(
         "error: no space is left for `{}`\n   help: free some space, or choose another place with `--output`\n",

@@ -1,8 +1,11 @@
 //! A kernel of our own: built from source, small, and started from every kind of disk through every kind of card.
 
+use std::fs;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use krazy_tests::device::Device;
+use krazy_tests::disk::SmallDisk;
 use krazy_tests::guest::{BOOT_LIMIT, Guest, free_port, http_get};
 use krazy_tests::krazy::Krazy;
 use krazy_tests::own_kernel::{self, Hardware, machine};
@@ -55,6 +58,8 @@ fn it_is_built_from_source_and_starts_from_every_disk() -> Result<()> {
     let bytes = kernel.message["image_bytes"].as_u64().unwrap_or(u64::MAX);
     ensure!(bytes <= LARGEST, "the image has {bytes} bytes");
 
+    no_room_for_the_bundle(&krazy)?;
+
     let package = own_kernel::example(&krazy, "features", Some(&kernel.bundle))?;
     let image = own_kernel::image(&krazy, &package.manifest(), "own-kernel.img")?;
     for hardware in HARDWARE {
@@ -72,5 +77,53 @@ fn it_is_built_from_source_and_starts_from_every_disk() -> Result<()> {
         let (head, page) = http_get(port, "/", Duration::from_secs(60))?;
         ensure!(head.contains(" 200 ") && !page.is_empty(), "{hardware:?}: {head}");
     }
+    Ok(())
+}
+
+/// What was compiled does not fit where the bundle shall go, be it the files or the archive of them: what was there
+/// stays, and nothing else.
+fn no_room_for_the_bundle(krazy: &Krazy) -> Result<()> {
+    for (name, size) in [("kernel.tar.zst", "8m"), ("kernel", "3m")] {
+        let disk = SmallDisk::mount(krazy.folder.path().join("small"), size)?;
+        let (output, old) = (disk.0.join(name), disk.0.join("kernel.tar.zst"));
+        fs::write(&old, "an older bundle")?;
+        let result = own_kernel::build_command(krazy, &output)?.arg("--quiet").output()?;
+        let said = String::from_utf8(result.stderr)?;
+        ensure!(result.status.code() == Some(7), "{}\n{said}", result.status);
+        let expected = format!("error: no space is left for `{}`\n   help: ", output.display());
+        ensure!(said.starts_with(&expected), "{said}");
+        ensure!(fs::read(&old)? == b"an older bundle", "the older bundle was changed");
+        ensure!(fs::read_dir(&disk.0)?.count() == 1, "something was left behind in {}", disk.0.display());
+        drop(disk);
+        fs::remove_dir(krazy.folder.path().join("small"))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn push_moves_a_device_to_it_and_back() -> Result<()> {
+    let device = Device::start("")?;
+    let debians = device.check("a", "good 1")?["status"]["kernel"].clone();
+    let kernel = own_kernel::build(&device.krazy)?;
+    let ours = kernel.message["release"].clone();
+    ensure!(ours.is_string() && ours != debians, "{ours} is not a kernel of our own");
+
+    device.set_kernel(Some(&kernel.bundle))?;
+    device.change("good 2", &[])?;
+    device.push(&["qemu"])?.expect(0, "updated")?;
+    let status = device.check("b", "good 2")?;
+    ensure!(status["status"]["kernel"] == ours, "{status:#}");
+    ensure!(status["slots"]["standing"] == "confirmed", "{status:#}");
+
+    device.set_kernel(None)?;
+    device.change("good 3", &[])?;
+    device.push(&["qemu"])?.expect(0, "updated")?;
+    let status = device.check("a", "good 3")?;
+    ensure!(status["status"]["kernel"] == debians, "{status:#}");
+
+    // The slot that was left behind still has its kernel.
+    ensure!(device.krazy(&["switch", "qemu", "b"])?.code == Some(0), "switch was refused");
+    let status = device.wait_for_slot("b")?;
+    ensure!(status["status"]["kernel"] == ours, "{status:#}");
     Ok(())
 }
