@@ -40,6 +40,13 @@ impl<K: Eq + Hash + Clone> Seats<K> {
     }
 }
 
+impl<K: Eq + Hash + Copy> Seat<K> {
+    /// Whose it is.
+    pub(crate) fn holder(&self) -> K {
+        self.holder
+    }
+}
+
 impl<K: Eq + Hash> Drop for Seat<K> {
     fn drop(&mut self) {
         let mut taken = self.seats.taken.lock().unwrap_or_else(PoisonError::into_inner);

@@ -5,7 +5,7 @@
 //! | connections | [`Limits::connections`], and of one client; further ones are closed at once |
 //! | TLS handshake | [`Limits::handshake`] |
 //! | header of a request | 16 KiB, 64 fields, [`Limits::header`] |
-//! | upload | [`Limits::idle`] between two pieces; of an update, [`Limits::update_idle`] between two requests |
+//! | upload | unread, by the windows of HTTP/2; [`Limits::idle`] between two pieces; of an update, [`Limits::update_idle`] between two requests |
 //! | download | the kernel, when the client acknowledges nothing for [`Limits::idle`] (`TCP_USER_TIMEOUT`) |
 //! | between requests | [`Limits::idle`] |
 
@@ -52,8 +52,11 @@ const MAX_HEADER: usize = 16 * 1024;
 const MAX_FIELDS: usize = 64;
 /// Requests at a time on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 16;
-/// Bytes that an HTTP/2 client may send ahead, per stream and in all. 1 MiB keeps a 100 Mbit/s link of 80 ms busy.
+/// Bytes that an HTTP/2 client may send ahead, per stream and in all, if a right credential has come from its address.
+/// 1 MiB keeps a 100 Mbit/s link of 80 ms busy.
 const WINDOW: u32 = 1 << 20;
+/// The same for strangers, who have it in memory before they are asked who they are.
+const STRANGERS_WINDOW: u32 = 256 << 10;
 
 /// Why the server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -173,7 +176,7 @@ async fn listen(addresses: &[SocketAddr]) -> Result<(TcpListener, SocketAddr), S
 }
 
 /// Serves one connection. Whatever its client does wrong ends it and concerns nobody else.
-async fn serve(stream: TcpStream, peer: SocketAddr, admin: Arc<Admin>, limits: Limits, _seat: Seat<Client>) {
+async fn serve(stream: TcpStream, peer: SocketAddr, admin: Arc<Admin>, limits: Limits, seat: Seat<Client>) {
     let patience = limits.idle.as_millis().try_into().unwrap_or(u32::MAX);
     if sockopt::set_tcp_user_timeout(&stream, patience).is_err() || stream.set_nodelay(true).is_err() {
         return;
@@ -185,7 +188,7 @@ async fn serve(stream: TcpStream, peer: SocketAddr, admin: Arc<Admin>, limits: L
         inner: service(admin, peer, certificate),
         activity: Arc::clone(&activity),
     });
-    let builder = protocol(&limits);
+    let builder = protocol(&limits, seat.holder());
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     while let Some(pause) = activity.idle_until(Instant::now(), &limits) {
         match select(connection.as_mut(), pin!(sleep(pause))).await {
@@ -206,7 +209,12 @@ async fn handshake(
     Ok((start.into_stream(Arc::clone(&pair.tls)).await?, pair.sha256))
 }
 
-fn protocol(limits: &Limits) -> auto::Builder<TokioExecutor> {
+/// The windows stay what they are in the beginning: hyper only changes them by what the line can take, up to 16 MiB.
+fn protocol(limits: &Limits, client: Client) -> auto::Builder<TokioExecutor> {
+    let window = match client {
+        Client::Familiar(_) => WINDOW,
+        Client::Strangers(_) => STRANGERS_WINDOW,
+    };
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -218,8 +226,8 @@ fn protocol(limits: &Limits) -> auto::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .max_header_list_size(MAX_HEADER as u32)
         .max_concurrent_streams(MAX_STREAMS)
-        .initial_stream_window_size(WINDOW)
-        .initial_connection_window_size(WINDOW)
+        .initial_stream_window_size(window)
+        .initial_connection_window_size(window)
         .max_send_buf_size(128 * 1024)
         .keep_alive_interval(limits.idle / 2)
         .keep_alive_timeout(limits.idle / 2);

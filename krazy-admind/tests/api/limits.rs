@@ -7,6 +7,7 @@ use reqwest::{Method, StatusCode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use warp::http::Request;
 
 use crate::device::{Device, problem, token};
 
@@ -166,4 +167,31 @@ async fn live_logs_are_bounded_per_token_and_in_all() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     panic!("the seats of logs that nobody follows any more are not given back");
+}
+
+/// How much an HTTP/2 client can send of a body that nobody reads.
+async fn unread(device: &Device) -> usize {
+    let mut builder = h2::client::Builder::new();
+    let builder = builder.max_send_buffer_size(16 << 20);
+    let handshake = builder.handshake::<_, bytes::Bytes>(device.connect_with(b"h2").await);
+    let (client, connection) = handshake.await.unwrap();
+    let mut client = client.ready().await.unwrap();
+    let driver = tokio::spawn(connection);
+    // The server's windows come with its first answer at the latest.
+    let probe = Request::get(device.url("/api/v1/health")).body(()).unwrap();
+    client.send_request(probe, true).unwrap().0.await.unwrap();
+    let put = Request::put(device.url("/api/v1/files/data/x")).body(()).unwrap();
+    let (_answer, mut body) = client.ready().await.unwrap().send_request(put, false).unwrap();
+    body.reserve_capacity(16 << 20);
+    let capacity = std::future::poll_fn(|context| body.poll_capacity(context)).await.unwrap().unwrap();
+    driver.abort();
+    capacity
+}
+
+#[tokio::test]
+async fn strangers_cannot_send_much_ahead() {
+    let device = Device::start().await;
+    assert_eq!(unread(&device).await, 256 << 10);
+    assert_eq!(device.get("viewer", "/api/v1/status").await.status(), StatusCode::OK);
+    assert_eq!(unread(&device).await, 1 << 20);
 }
