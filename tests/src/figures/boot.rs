@@ -1,10 +1,12 @@
 //! Init beside busybox's and runit, with the same kernel, first stage, root and ten services: only `/bin/init` and what
-//! belongs to it differ. Times are the guest's, so the emulator's start does not count.
+//! belongs to it differ. Times are the guest's, so the emulator's start does not count. What else the host does would: an
+//! emulated processor that has to wait looks slow from within. So the machines run before everything else, where the
+//! host allows it (root may have it).
 
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -77,6 +79,9 @@ pub fn print() -> Result<()> {
             ]
         })
         .collect();
+    if !may_go_first() {
+        println!("beside whatever else this host does: only root may have that wait");
+    }
     println!("ten services, medians of {ROUNDS} boots   first service   memory        restart");
     for ((name, _, _), [started, memory, restart]) in peers.iter().zip(&figures) {
         println!("  {name:<30} {started:>10.1} ms   {memory:>6.0} KiB   {restart:>8.1} ms");
@@ -189,9 +194,28 @@ fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
     Ok(text.lines().filter_map(path).collect())
 }
 
+/// What makes a program run before all that have no real-time priority.
+const FIRST: [&str; 3] = ["chrt", "--rr", "1"];
+
+fn may_go_first() -> bool {
+    let [chrt, options @ ..] = FIRST;
+    Command::new(chrt).args(options).arg("true").stderr(Stdio::null()).status().is_ok_and(|end| end.success())
+}
+
+/// `command` before everything else on this host, if that is allowed.
+fn go_first(command: Command) -> Command {
+    if !may_go_first() {
+        return command;
+    }
+    let [chrt, options @ ..] = FIRST;
+    let mut first = Command::new(chrt);
+    first.args(options).arg(command.get_program()).args(command.get_args());
+    first
+}
+
 /// Boots `image` and reads what the probe says.
 fn boot(image: &Path) -> Result<Boot> {
-    let mut command = emulator(image)?;
+    let mut command = go_first(emulator(image)?);
     command.arg("-snapshot");
     let mut guest = Guest::start(command)?;
     let mut number = |what: &str| -> Result<f64> {
