@@ -20,8 +20,8 @@ const MAX_TASKS: u64 = 4096;
 /// A service's cgroup.
 #[derive(Debug)]
 pub struct Cgroup {
-    folder: PathBuf,
-    procs: File,
+    path: PathBuf,
+    folder: File,
 }
 
 /// Makes the parent of all services and hands the controllers down. A kernel without cgroups, or without some
@@ -57,13 +57,13 @@ pub struct Limits {
 impl Cgroup {
     /// Makes the cgroup of service `name`. A limit whose controller the kernel lacks does not hold.
     pub fn create(name: &str, limits: Limits) -> io::Result<Self> {
-        let folder = Path::new(SERVICES).join(name);
-        match fs::create_dir(&folder) {
+        let path = Path::new(SERVICES).join(name);
+        match fs::create_dir(&path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
-        let procs = OpenOptions::new().write(true).open(folder.join("cgroup.procs"))?;
-        let group = Cgroup { folder, procs };
+        let folder = File::open(&path)?;
+        let group = Cgroup { path, folder };
         group.set_if_there("pids.max", &limits.tasks.map_or_else(max_tasks, u64::from).to_string())?;
         if let Some(memory) = limits.memory {
             group.set_if_there("memory.max", &memory.to_string())?;
@@ -76,29 +76,29 @@ impl Cgroup {
         Ok(group)
     }
 
-    /// `cgroup.procs`, for a child to write itself into.
-    pub fn procs(&self) -> &File {
-        &self.procs
+    /// Its folder, for a child to be made in.
+    pub fn folder(&self) -> &File {
+        &self.folder
     }
 
     /// Kills every process in it, also those that fork meanwhile (Linux 5.14).
     pub fn kill(&self) -> io::Result<()> {
-        fs::write(self.folder.join("cgroup.kill"), "1")
+        fs::write(self.path.join("cgroup.kill"), "1")
     }
 
     /// Whether any process is left in it.
     pub fn is_populated(&self) -> bool {
-        fs::read_to_string(self.folder.join("cgroup.events"))
+        fs::read_to_string(self.path.join("cgroup.events"))
             .is_ok_and(|text| text.lines().any(|line| line == "populated 1"))
     }
 
     /// Memory of all its processes and its page cache in bytes, if the kernel counts it.
     pub fn memory(&self) -> Option<u64> {
-        fs::read_to_string(self.folder.join("memory.current")).ok()?.trim().parse().ok()
+        fs::read_to_string(self.path.join("memory.current")).ok()?.trim().parse().ok()
     }
 
     fn set_if_there(&self, file: &str, value: &str) -> io::Result<()> {
-        match OpenOptions::new().write(true).open(self.folder.join(file)) {
+        match OpenOptions::new().write(true).open(self.path.join(file)) {
             Ok(mut file) => io::Write::write_all(&mut file, value.as_bytes()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),

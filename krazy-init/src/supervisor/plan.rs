@@ -15,7 +15,7 @@ use super::device_groups::DeviceGroups;
 use super::state::{After, Milestone, Rules};
 use crate::linux::capabilities::Capabilities;
 use crate::linux::cgroup::Limits;
-use crate::linux::process::Rights;
+use crate::linux::launch::Rights;
 use crate::linux::{data, ready, signals};
 
 /// Where programs are.

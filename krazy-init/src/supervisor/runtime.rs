@@ -64,7 +64,7 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// Prepares everything but the first service.
+    /// Prepares everything that the first service needs.
     pub fn new(machine: Machine, console: Console) -> io::Result<Self> {
         let signals = Signals::open()?;
         let poller = Poller::new()?;
@@ -114,7 +114,6 @@ impl Runtime {
         runtime.prepare_units(plan.specs, now);
         runtime.hand_over_devices();
         runtime.open_control();
-        runtime.start_network();
         Ok(runtime)
     }
 
@@ -122,6 +121,8 @@ impl Runtime {
     pub fn run(mut self) -> ! {
         self.feed(Event::Reached(Milestone::Data));
         self.feed(Event::Begin);
+        // What it hears is only seen in the loop.
+        self.start_network();
         // Only now: the threads would compete with the services' first moments.
         self.start_devices(self.reporter.clone());
         let mut ready = Vec::new();

@@ -35,12 +35,10 @@ const READ: usize = 16 << 10;
 impl Runtime {
     pub(super) fn prepare_units(&mut self, specs: Vec<Spec>, now: Duration) {
         let limit = unit::log_limit(specs.len());
-        let mut cgroup_problem = None;
         for (id, spec) in specs.into_iter().enumerate() {
             let name = spec.name.clone();
-            let prepared = Unit::prepare(spec, limit, now);
-            match prepared {
-                Ok((mut unit, problem)) => {
+            match Unit::prepare(spec, limit, now) {
+                Ok(mut unit) => {
                     if unit.spec.persistent_log
                         && let Err(error) = self.keep_output(&mut unit)
                     {
@@ -54,16 +52,12 @@ impl Runtime {
                         }
                     }
                     self.units.push(unit);
-                    cgroup_problem = cgroup_problem.or(problem);
                 }
                 Err(error) => {
                     self.degrade(format!("service {name} cannot be prepared: {error}"));
                     break;
                 }
             }
-        }
-        if let Some(error) = cgroup_problem {
-            self.degrade(format!("what services fork away cannot be ended: {error}"));
         }
     }
 
@@ -86,6 +80,14 @@ impl Runtime {
                 let Some(unit) = self.units.get_mut(id) else {
                     return Some(Event::StartFailed(id, "it could not be prepared".to_owned()));
                 };
+                if let Err(error) = unit.make_cgroup() {
+                    let text = format!("what services fork away cannot be ended: {error}");
+                    // Once is enough.
+                    if !self.machine.degraded.contains(&text) {
+                        self.degrade(text);
+                    }
+                }
+                let unit = self.units.get_mut(id)?;
                 match unit.start() {
                     Ok(Home::Ready) => {
                         self.pids.extend(unit.pid.map(|pid| (pid, id)));

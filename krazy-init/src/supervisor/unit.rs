@@ -13,7 +13,8 @@ use crate::control::LogStream;
 use crate::linux::cgroup::Cgroup;
 use crate::linux::data::{self, Home};
 use crate::linux::kernel_clock;
-use crate::linux::process::{self, Launch, Rights};
+use crate::linux::launch::{self, Launch, Rights};
+use crate::linux::process;
 use crate::linux::sandbox::Sandbox;
 use crate::output::{Lines, LogFile, Throttle};
 
@@ -33,6 +34,7 @@ pub struct Unit {
     /// How much of it the console shows.
     pub throttle: Throttle,
     cgroup: Option<Cgroup>,
+    has_tried_cgroup: bool,
     sandbox: Option<Sandbox>,
     streams: [Stream; 2],
     home_is_ready: bool,
@@ -51,20 +53,30 @@ pub struct Stream {
 }
 
 impl Unit {
-    /// Prepares everything but the process. A missing cgroup is returned as the second value: the service runs
-    /// all the same, but what it forks away cannot be ended.
-    pub fn prepare(spec: Spec, log_limit: u64, now: Duration) -> io::Result<(Self, Option<io::Error>)> {
+    /// Prepares what is to be there before any service runs: the log files, whose names others could take.
+    pub fn prepare(spec: Spec, log_limit: u64, now: Duration) -> io::Result<Self> {
         let open = |kind| Stream::open(&format!("/tmp/{}.{kind}", spec.name), log_limit, spec.rights.uid);
         let streams = [open("log")?, open("err")?];
-        let (cgroup, problem) = match Cgroup::create(&spec.name, spec.limits) {
-            Ok(cgroup) => (Some(cgroup), None),
-            Err(error) => (None, Some(error)),
-        };
         let throttle = Throttle::new(now);
-        Ok((
-            Unit { spec, pid: None, throttle, cgroup, sandbox: None, streams, home_is_ready: false },
-            problem,
-        ))
+        Ok(Unit {
+            spec,
+            pid: None,
+            throttle,
+            cgroup: None,
+            has_tried_cgroup: false,
+            sandbox: None,
+            streams,
+            home_is_ready: false,
+        })
+    }
+
+    /// Makes its cgroup, unless that was tried before: at the first start, because the kernel takes milliseconds for
+    /// each. Without one the service runs all the same, but what it forks away cannot be ended.
+    pub fn make_cgroup(&mut self) -> io::Result<()> {
+        if !std::mem::replace(&mut self.has_tried_cgroup, true) {
+            self.cgroup = Some(Cgroup::create(&self.spec.name, self.spec.limits)?);
+        }
+        Ok(())
     }
 
     /// Keeps its output in `folder` too, which services cannot write.
@@ -104,7 +116,7 @@ impl Unit {
             folder: &self.spec.folder,
             groups: &self.spec.groups,
             rights: Rights { sandbox: self.sandbox.as_ref().map(Sandbox::descriptor), ..self.spec.rights },
-            cgroup: self.cgroup.as_ref().map(Cgroup::procs),
+            cgroup: self.cgroup.as_ref().map(Cgroup::folder),
             stdout: out,
             stderr: err,
         };
@@ -112,7 +124,7 @@ impl Unit {
         if !self.spec.folder.is_dir() {
             return Err(in_context(io::ErrorKind::NotFound.into(), &self.spec.folder));
         }
-        let pid = process::spawn(launch).map_err(|error| in_context(error, &self.spec.program))?;
+        let pid = launch::spawn(launch).map_err(|error| in_context(error, &self.spec.program))?;
         self.pid = Some(pid);
         Ok(Home::Ready)
     }

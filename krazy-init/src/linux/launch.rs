@@ -1,0 +1,323 @@
+//! Starting a service's main process with exactly the rights it is to have, in its own cgroup from its first moment.
+//!
+//! The child is made by clone3 with `CLONE_INTO_CGROUP` (Linux 5.7): a process that moves itself into a cgroup makes
+//! the kernel wait until no other can be forking, tens of milliseconds for the first service of a boot. Source:
+//! clone(2), and Linux `kernel/cgroup/cgroup.c`, `cgroup_attach_lock`.
+
+use std::convert::Infallible;
+use std::ffi::{CString, c_char};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::process::{Pid, WaitOptions};
+
+use super::capabilities::Capabilities;
+use super::sandbox;
+
+/// Descriptors a service may open unless it raises the limit itself, and how far it may raise it.
+pub(super) const NOFILE: (u64, u64) = (1024, 524_288);
+
+/// Everything about a process to be started.
+#[derive(Debug)]
+pub struct Launch<'a> {
+    /// The file to execute; also its `argv[0]`.
+    pub program: &'a Path,
+    /// Arguments after the program's name.
+    pub arguments: &'a [String],
+    /// The whole environment.
+    pub environment: &'a [(String, String)],
+    /// Where it starts.
+    pub folder: &'a Path,
+    /// What it may do.
+    pub rights: Rights,
+    /// Further groups, for another user than root.
+    pub groups: &'a [u32],
+    /// The folder of its cgroup.
+    pub cgroup: Option<&'a File>,
+    /// Its standard output.
+    pub stdout: OwnedFd,
+    /// Its standard error.
+    pub stderr: OwnedFd,
+}
+
+/// What a process may do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rights {
+    /// User and group; 0 keeps all rights.
+    pub uid: u32,
+    /// Capabilities that another user than root keeps.
+    pub capabilities: Capabilities,
+    /// A [`Sandbox`](super::sandbox::Sandbox)'s descriptor, for another user than root.
+    pub sandbox: Option<i32>,
+    /// The limit of open files, instead of one that the process may raise itself.
+    pub open_files: Option<u32>,
+}
+
+/// Starts it: a new session and process group, no input, its own account, no way to gain rights. Waits until the
+/// program is executed, so that what keeps it from that is the error.
+pub fn spawn(launch: Launch<'_>) -> io::Result<Pid> {
+    let program = CString::new(launch.program.as_os_str().as_bytes())?;
+    let folder = CString::new(launch.folder.as_os_str().as_bytes())?;
+    let arguments = launch.arguments.iter().map(|text| CString::new(text.as_bytes()));
+    let arguments: Vec<CString> =
+        std::iter::once(Ok(program.clone())).chain(arguments).collect::<Result<_, _>>()?;
+    let variables = launch.environment.iter().map(|(key, value)| CString::new(format!("{key}={value}")));
+    let variables: Vec<CString> = variables.collect::<Result<_, _>>()?;
+    let (arguments, variables) = (pointers(&arguments), pointers(&variables));
+    let (mut outcome, writer) = io::pipe()?;
+    let cgroup = launch.cgroup.map(AsRawFd::as_raw_fd);
+    let (child, to_join) = match clone(cgroup) {
+        Ok(child) => (child, None),
+        // A limit of the cgroup holds for clones and not for those who move in: what a service left behind may not
+        // be gone yet.
+        Err(_) => (clone(None)?, cgroup),
+    };
+    let Some(child) = child else {
+        let error = match become_service(&launch, to_join, &program, &folder, &arguments, &variables) {
+            Ok(never) => match never {},
+            Err(error) => error.raw_os_error().unwrap_or(libc::EIO),
+        };
+        let bytes = error.to_ne_bytes();
+        // SAFETY: plain system calls; what the parent cannot be told it learns from the end of the child.
+        unsafe {
+            libc::write(writer.as_raw_fd(), bytes.as_ptr().cast(), bytes.len());
+            libc::_exit(127)
+        }
+    };
+    drop(writer);
+    let mut error = [0; 4];
+    match outcome.read_exact(&mut error) {
+        // Executing the program has closed it.
+        Err(_) => Ok(child),
+        Ok(()) => {
+            // Ended already, and nobody else may take it for a service.
+            let _reaped = rustix::process::waitpid(Some(child), WaitOptions::empty());
+            Err(io::Error::from_raw_os_error(i32::from_ne_bytes(error)))
+        }
+    }
+}
+
+/// As execve wants them: ended by a null pointer.
+fn pointers(texts: &[CString]) -> Vec<*const c_char> {
+    texts.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect()
+}
+
+/// Makes a copy of this process, in the cgroup with this folder; `None` in the copy.
+fn clone(cgroup: Option<RawFd>) -> io::Result<Option<Pid>> {
+    const INTO_CGROUP: u64 = 0x2_0000_0000;
+    // SAFETY: zero is a valid value of every field.
+    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
+    arguments.exit_signal = libc::SIGCHLD as u64;
+    if let Some(folder) = cgroup {
+        arguments.flags = INTO_CGROUP;
+        arguments.cgroup = folder as u64;
+    }
+    // SAFETY: without CLONE_VM it is a fork: the copy has its own memory. It has only this thread, so it must not
+    // wait for what others hold, as the allocator's lock: it makes system calls only, until it executes or exits.
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &arguments, size_of_val(&arguments)) };
+    match i32::try_from(pid) {
+        Ok(0) => Ok(None),
+        Ok(pid @ 1..) => Ok(Pid::from_raw(pid)),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// What the copy does: everything by system calls.
+fn become_service(
+    launch: &Launch<'_>,
+    to_join: Option<RawFd>,
+    program: &CString,
+    folder: &CString,
+    arguments: &[*const c_char],
+    variables: &[*const c_char],
+) -> io::Result<Infallible> {
+    // SAFETY: plain system calls on descriptors and on texts that outlive them.
+    unsafe {
+        if let Some(folder) = to_join {
+            let procs = libc::openat(folder, c"cgroup.procs".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+            check(procs)?;
+            // "0" is the writer itself.
+            check(libc::write(procs, b"0".as_ptr().cast(), 1).try_into().unwrap_or(-1))?;
+        }
+        let input = libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
+        check(input)?;
+        for (descriptor, stream) in
+            [(input, 0), (launch.stdout.as_raw_fd(), 1), (launch.stderr.as_raw_fd(), 2)]
+        {
+            check(libc::dup2(descriptor, stream))?;
+        }
+        check(libc::chdir(folder.as_ptr()))?;
+    }
+    confine(launch.rights, launch.groups)?;
+    // SAFETY: both lists end with a null pointer.
+    unsafe { libc::execve(program.as_ptr(), arguments.as_ptr(), variables.as_ptr()) };
+    Err(io::Error::last_os_error())
+}
+
+/// Runs in the child before it executes its program. Source: credentials(7), capabilities(7).
+fn confine(rights: Rights, groups: &[u32]) -> io::Result<()> {
+    let Rights { uid, capabilities, sandbox, open_files } = rights;
+    // SAFETY: plain system calls on integers and on a buffer that outlives them.
+    unsafe {
+        check(libc::setsid())?;
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&mut none);
+        check(libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut()))?;
+        // Handlers go with exec; ignored signals would stay ignored.
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        check(libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit))?;
+        if let Some(files) = open_files {
+            limit.rlim_max = limit.rlim_max.min(files.into());
+        }
+        limit.rlim_cur = limit.rlim_max.min(open_files.map_or(NOFILE.0, u64::from));
+        check(libc::setrlimit(libc::RLIMIT_NOFILE, &limit))?;
+        if uid == 0 {
+            return Ok(());
+        }
+        capabilities.keep()?;
+        // musl's wrappers synchronise threads, which a child of fork does not have: the system calls themselves.
+        check(libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()).try_into().unwrap_or(-1))?;
+        check(libc::syscall(libc::SYS_setresgid, uid, uid, uid).try_into().unwrap_or(-1))?;
+        // From root to another user the kernel clears the effective and ambient capabilities, and, unless told
+        // otherwise, the permitted ones.
+        check(libc::syscall(libc::SYS_setresuid, uid, uid, uid).try_into().unwrap_or(-1))?;
+        capabilities.take()?;
+        check(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))?;
+    }
+    match sandbox {
+        Some(descriptor) => sandbox::enter(descriptor),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn check(result: i32) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::super::sandbox::Sandbox;
+    use super::*;
+
+    const STRANGER: Rights =
+        Rights { uid: 12_345, capabilities: Capabilities(0), sandbox: None, open_files: None };
+
+    fn run(program: &str, arguments: &[&str], rights: Rights) -> (String, String) {
+        let (mut out, stdout) = io::pipe().unwrap();
+        let (mut err, stderr) = io::pipe().unwrap();
+        let arguments: Vec<String> = arguments.iter().map(|text| (*text).to_owned()).collect();
+        let environment = [("PATH".to_owned(), "/bin:/usr/bin".to_owned())];
+        let launch = Launch {
+            program: Path::new(program),
+            arguments: &arguments,
+            environment: &environment,
+            folder: Path::new("/"),
+            rights,
+            groups: &[7, 8],
+            cgroup: None,
+            stdout: stdout.into(),
+            stderr: stderr.into(),
+        };
+        let pid = spawn(launch).unwrap();
+        let (mut text, mut errors) = (String::new(), String::new());
+        out.read_to_string(&mut text).unwrap();
+        err.read_to_string(&mut errors).unwrap();
+        rustix::process::waitpid(Some(pid), WaitOptions::empty()).unwrap();
+        (text, errors)
+    }
+
+    #[test]
+    fn a_service_has_its_own_session_and_a_clean_environment() {
+        let script = "echo $PPID; ps -o pid=,pgid=,sid= -p $$; env; exec cat /proc/self/status >&2";
+        let (out, status) = run("/bin/sh", &["-c", script], Rights::default());
+        let ids: Vec<&str> = out.lines().nth(1).unwrap().split_ascii_whitespace().collect();
+        assert!(ids[0] == ids[1] && ids[1] == ids[2], "{out}");
+        assert!(out.contains("PATH=/bin:/usr/bin") && !out.contains("CARGO"), "{out}");
+        assert!(status.contains("SigBlk:\t0000000000000000"), "{status}");
+    }
+
+    #[test]
+    fn a_program_that_cannot_run_is_named_by_the_kernel() {
+        let launch = Launch {
+            program: Path::new("/nowhere/program"),
+            arguments: &[],
+            environment: &[],
+            folder: Path::new("/"),
+            rights: Rights::default(),
+            groups: &[],
+            cgroup: None,
+            stdout: io::pipe().unwrap().1.into(),
+            stderr: io::pipe().unwrap().1.into(),
+        };
+        assert_eq!(spawn(launch).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn another_account_has_no_rights_left() {
+        // Only root can become someone else; as another user the kernel's refusal is what is to be seen.
+        if rustix::process::geteuid().is_root() {
+            let (status, _) = run("/bin/cat", &["/proc/self/status"], STRANGER);
+            for line in [
+                "Uid:\t12345\t12345\t12345\t12345",
+                "Gid:\t12345\t12345\t12345\t12345",
+                "NoNewPrivs:\t1",
+                "Groups:\t7 8 \n",
+            ] {
+                assert!(status.contains(line), "{line} not in {status}");
+            }
+            for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+                assert!(status.contains(&format!("{set}:\t0000000000000000")), "{set} in {status}");
+            }
+        } else {
+            assert!(confine(Rights::default(), &[]).is_ok());
+        }
+    }
+
+    #[test]
+    fn single_rights_and_limits_are_kept() {
+        if rustix::process::geteuid().is_root() {
+            let rights = Rights { capabilities: Capabilities(1 << 12), open_files: Some(77), ..STRANGER };
+            let script = "ulimit -Hn; cat /proc/self/status";
+            let (status, errors) = run("/bin/sh", &["-c", script], rights);
+            assert!(status.starts_with("77\n"), "{status}{errors}");
+            for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+                assert!(status.contains(&format!("{set}:\t0000000000001000")), "{set} in {status}");
+            }
+        } else {
+            assert_eq!(Capabilities(1 << 12).take().unwrap_err().raw_os_error(), Some(libc::EPERM));
+        }
+    }
+
+    #[test]
+    fn a_sandbox_confines_writing_to_its_folders() {
+        let dir = tempfile::tempdir().unwrap();
+        let (inside, outside) = (dir.path().join("in"), dir.path().join("out"));
+        for folder in [&inside, &outside] {
+            std::fs::create_dir(folder).unwrap();
+            std::os::unix::fs::chown(folder, Some(me().uid), Some(me().uid)).unwrap();
+        }
+        std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let sandbox = Sandbox::new(&[&inside], &[Path::new("/dev")]).unwrap();
+        let expected =
+            if sandbox.is_some() { "in: 0 0\nout: 2\nnull: 0\n" } else { "in: 0 0\nout: 0\nnull: 0\n" };
+        let rights = Rights { sandbox: sandbox.as_ref().map(Sandbox::descriptor), ..me() };
+        let script = "cd \"$1\"; (mkdir -p a b; echo x > a/f) 2>/dev/null; r=$?; mv a/f b/f; echo in: $r $?;\n\
+            (echo x > ../out/f) 2>/dev/null; echo out: $?; (echo x > /dev/null); echo null: $?";
+        let (out, errors) = run("/bin/sh", &["-c", script, "sh", &inside.to_string_lossy()], rights);
+        assert_eq!(out, expected, "{errors}");
+    }
+
+    /// An account that the tests can become: another one for root, the same for everyone else.
+    fn me() -> Rights {
+        match rustix::process::geteuid() {
+            uid if uid.is_root() => STRANGER,
+            uid => Rights { uid: uid.as_raw(), ..STRANGER },
+        }
+    }
+}
