@@ -5,7 +5,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use krazy_boot::update::refusal::Refusal;
 use krazy_init::control::{
@@ -18,9 +17,6 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::problem::{Kind, Problem};
-
-/// How long init may take for an answer.
-const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Questions at the same time; further ones wait. Init turns away whoever comes when it has too many connections.
 const MAX_QUESTIONS: usize = 16;
@@ -125,12 +121,13 @@ impl Control {
 
 impl Conversation {
     async fn ask(&mut self, command: Command) -> Result<Reply, Problem> {
+        let limit = command.time_limit();
         let exchange = async {
             let line = Request { version: VERSION, command }.to_line();
             self.stream.get_mut().write_all(&line).await.map_err(|error| broken(&error))?;
             self.answer().await?.ok_or_else(|| broken("it hung up"))
         };
-        timeout(TIMEOUT, exchange).await.unwrap_or_else(|_| Err(broken("it takes too long")))
+        timeout(limit, exchange).await.unwrap_or_else(|_| Err(broken("it takes too long")))
     }
 
     /// The next answer; `None` when init hung up.

@@ -10,7 +10,7 @@ use super::{
     ServiceStatus, VERSION,
 };
 
-/// How long a request may take before the client gives up on init.
+/// How long init may take to accept a request; for the answer, see [`Command::time_limit`].
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The longest answer accepted, in bytes: a thousand log lines fit several times.
@@ -51,13 +51,13 @@ impl Client {
     /// Connects to another socket, such as a test's.
     pub fn connect_to(socket: &Path) -> Result<Self, ClientError> {
         let stream = UnixStream::connect(socket)?;
-        stream.set_read_timeout(Some(TIMEOUT))?;
         stream.set_write_timeout(Some(TIMEOUT))?;
         Ok(Client { stream: BufReader::new(stream) })
     }
 
     /// Sends one command and waits for its answer.
     pub fn request(&mut self, command: Command) -> Result<Reply, ClientError> {
+        self.stream.get_ref().set_read_timeout(Some(command.time_limit()))?;
         self.stream.get_mut().write_all(&Request { version: VERSION, command }.to_line())?;
         self.answer()
     }
@@ -198,6 +198,16 @@ mod tests {
         assert!(matches!(client.boot(), Err(ClientError::Answer(_))));
         let requests = handle.join().unwrap();
         assert_eq!(requests[2].command, Command::Boot);
+    }
+
+    #[test]
+    fn what_waits_for_a_disk_may_take_longer() {
+        let (dir, _handle) = server(vec![Response::ok(Reply::Done), Response::ok(Reply::Done)]);
+        let mut client = Client::connect_to(&dir.path().join("s")).unwrap();
+        client.order(Command::Confirm).unwrap();
+        let slow = client.stream.get_ref().read_timeout().unwrap().unwrap();
+        client.order(Command::Start { service: "x".into() }).unwrap();
+        assert!(slow > client.stream.get_ref().read_timeout().unwrap().unwrap());
     }
 
     #[test]

@@ -12,6 +12,8 @@
 mod client;
 mod status;
 
+use std::time::Duration;
+
 use krazy_boot::slot::Slot;
 use serde::{Deserialize, Serialize};
 
@@ -191,6 +193,37 @@ pub enum ErrorKind {
     SlotIncomplete,
     /// The kernel refused.
     Failed,
+}
+
+/// How long an answer is waited for that init has in its memory.
+const PROMPT: Duration = Duration::from_secs(10);
+
+/// The same where init has to wait for a disk: old cards take tens of seconds for what they had put off.
+const SLOW: Duration = Duration::from_secs(60);
+
+impl Command {
+    /// How long a client waits for the answer before it gives up on init.
+    pub fn time_limit(&self) -> Duration {
+        match self {
+            Command::RemountBoot { .. }
+            | Command::Confirm
+            | Command::Arm { .. }
+            | Command::Switch { .. }
+            | Command::Disarm
+            | Command::Rollback
+            | Command::Reboot
+            | Command::Poweroff
+            | Command::Halt => SLOW,
+            Command::Boot
+            | Command::List
+            | Command::Status { .. }
+            | Command::Start { .. }
+            | Command::Stop { .. }
+            | Command::Restart { .. }
+            | Command::Signal { .. }
+            | Command::Logs { .. } => PROMPT,
+        }
+    }
 }
 
 impl Response {
