@@ -37,6 +37,7 @@ impl Trial {
     /// Notes that the boot came this far.
     pub fn reached(&mut self, stage: Stage, console: &mut Console) {
         self.stage = stage;
+        self.slots.tell_panics(stage);
         self.tell(None, console);
     }
 

@@ -1,9 +1,11 @@
 //! PID 1 must not die: the kernel would stop with "attempted to kill init". A panic or a fatal signal says what it
-//! was, writes the disks and restarts the machine, which also ends a trial boot.
+//! was, writes the disks and restarts the machine, which also ends a trial boot. A panic's words are kept in the
+//! trial's note; a signal's handler can make system calls only, and leaves none.
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::power::{self, End};
@@ -17,10 +19,36 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Signals that a fault of init itself raises.
 const FATAL: [libc::c_int; 5] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGABRT];
 
+/// Keeps a panic's words.
+type Keeper = Box<dyn Fn(&str) + Send + Sync>;
+
+/// For the boot that is a trial.
+static KEEPER: Mutex<Option<Keeper>> = Mutex::new(None);
+
+/// From now on `keep` is given the words of a panic, before the machine restarts; `None` ends that.
+pub fn keep_words(keep: Option<Keeper>) {
+    // Poisoned only by a panic, after which nothing is asked any more.
+    if let Ok(mut keeper) = KEEPER.lock() {
+        *keeper = keep;
+    }
+}
+
+/// Hands over the words of a panic, on one line. A panic in the middle of [`keep_words`] is not kept: waiting for it
+/// would never end.
+pub(crate) fn keep(words: &str) {
+    if let Ok(keeper) = KEEPER.try_lock()
+        && let Some(keep) = &*keeper
+    {
+        keep(&words.split_whitespace().collect::<Vec<_>>().join(" "));
+    }
+}
+
 /// Installs the panic hook and the handlers of fatal signals. For PID 1 only.
 pub fn guard() {
     std::panic::set_hook(Box::new(|info| {
-        last_words(&format!("init failed: {info}"));
+        let words = info.to_string();
+        last_words(&format!("init failed: {words}"));
+        keep(&words);
         std::thread::sleep(PAUSE);
         power::end(End::Reboot)
     }));

@@ -32,6 +32,7 @@ use krazy_boot::slot::Slot;
 use krazy_boot::trial_note::{Stage, TrialNote};
 
 use crate::linux::block::Disk;
+use crate::linux::crash;
 
 /// The slots of the disk the root is on.
 #[derive(Clone, Debug)]
@@ -194,6 +195,16 @@ impl Slots {
             text.clone_into(&mut note.text);
         }
         self.write_note(&note)
+    }
+
+    /// From now on a panic is told in the note of the running slot's trial, as what ended `stage`.
+    pub fn tell_panics(&self, stage: Stage) {
+        let slots = self.clone();
+        crash::keep_words(Some(Box::new(move |words| {
+            if let Err(why) = slots.tell(stage, Some(words)) {
+                crash::last_words(&format!("the trial's note cannot be written: {why}"));
+            }
+        })));
     }
 
     /// The sectors to write so that the boot loader's tables of `slot` follow its files on `/boot`.

@@ -59,6 +59,25 @@ fn a_trial_that_fails_can_be_explained() {
 }
 
 #[test]
+fn a_panic_is_told_until_the_trial_is_over() {
+    let (_dir, disk, path) = disk(Selector::confirmed(Slot::A));
+    let slots = Slots::of(&disk, Slot::A).unwrap().unwrap();
+    let generation = slots.arm("cafe").unwrap();
+    boot_trial(&path);
+    let tried = Slots::of(&disk, Slot::B).unwrap().unwrap();
+    let reason = || slots.note(Slot::B, generation).unwrap().reason();
+    tried.tell_panics(Stage::RootMounted);
+    crash::keep("panicked at mounts.rs:1:2:\nno tea");
+    assert_eq!(reason(), "the first stage failed: panicked at mounts.rs:1:2: no tea");
+    tried.tell_panics(Stage::Init);
+    crash::keep("panicked at plan.rs:3:4:\nno tea");
+    assert_eq!(reason(), "init failed: panicked at plan.rs:3:4: no tea");
+    crash::keep_words(None);
+    crash::keep("panicked too late");
+    assert_eq!(reason(), "init failed: panicked at plan.rs:3:4: no tea");
+}
+
+#[test]
 fn a_trial_that_is_confirmed_stays() {
     let (_dir, disk, path) = disk(Selector::confirmed(Slot::A));
     Slots::of(&disk, Slot::A).unwrap().unwrap().arm("cafe").unwrap();

@@ -14,7 +14,7 @@ use super::runtime::Runtime;
 use super::unit::Unit;
 use crate::control::{ErrorKind, FailedTrial, Reply, RequestError, Trial};
 use crate::linux::power::End;
-use crate::linux::{boot_mount, kernel_clock};
+use crate::linux::{boot_mount, crash, kernel_clock};
 use crate::slots::{SlotError, Slots};
 
 /// How long a trial may take until someone confirms it. Within it the required services must have become stable
@@ -62,6 +62,7 @@ impl Runtime {
                 self.trial.deadline = Some(limit);
                 // Before anything else can hang; a driver that is a module comes later.
                 self.arm_watchdog();
+                slots.tell_panics(Stage::Init);
                 self.tell_trial(Stage::Init, None);
                 self.console.say(&format!(
                     "slot {slot} is on trial: without a confirmation the machine returns to slot {} in {} s",
@@ -103,6 +104,8 @@ impl Runtime {
     /// The machine is about to end: if this boot is a trial, that is its end.
     pub(super) fn end_trial(&mut self, why: &str) {
         if self.trial.deadline.take().is_some() {
+            // What happens from here on does not change why it ended.
+            crash::keep_words(None);
             self.tell_trial(Stage::Ended, Some(why));
         }
     }
@@ -196,6 +199,7 @@ impl Runtime {
         }
         slots.confirm().map_err(failed)?;
         self.trial.deadline = None;
+        crash::keep_words(None);
         self.console.say(&format!("slot {} is confirmed", slots.running));
         if slots.kernel_follows() {
             self.console.say("its kernel, device tree and command line are used from the next start on");
