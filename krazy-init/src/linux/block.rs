@@ -59,6 +59,13 @@ impl Disk {
         read_number(&Path::new(CLASS).join(&self.name).join("size"))
     }
 
+    /// The signature in its first sector; `None` without an MBR.
+    pub fn signature(&self) -> io::Result<Option<DiskSignature>> {
+        let mut sector = [0u8; 512];
+        File::open(self.node())?.read_exact(&mut sector)?;
+        Ok(signature_of(&sector))
+    }
+
     /// The disk that holds the file system mounted at `path`.
     pub fn of_mount(path: &str) -> Option<Self> {
         let device = fs::metadata(path).ok()?.dev();
@@ -94,7 +101,7 @@ impl Disk {
         names
             .into_iter()
             .map(|name| Disk { name })
-            .find(|disk| read_signature(&disk.node()).is_ok_and(|found| found == Some(signature)))
+            .find(|disk| disk.signature().is_ok_and(|found| found == Some(signature)))
     }
 }
 
@@ -107,13 +114,6 @@ pub fn partition_sectors(node: &Path) -> io::Result<u64> {
 fn read_number(path: &Path) -> io::Result<u64> {
     let text = fs::read_to_string(path)?;
     text.trim().parse().map_err(|_| io::Error::other(format!("{} holds no number", path.display())))
-}
-
-/// The MBR signature of a disk; `None` without an MBR.
-fn read_signature(node: &Path) -> io::Result<Option<DiskSignature>> {
-    let mut sector = [0u8; 512];
-    File::open(node)?.read_exact(&mut sector)?;
-    Ok(signature_of(&sector))
 }
 
 /// Source: the MBR's classical layout: signature at 440, boot mark at 510.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::mount::MountFlags;
 
 use super::block::Disk;
-use super::mounts;
+use super::{make, mounts};
 
 /// Where it is mounted.
 pub const DATA: &str = "/data";
@@ -35,37 +35,46 @@ pub enum DataMount {
     Temporary(String),
 }
 
-/// Mounts `/data` from `disk`; if that fails, a tmpfs. The partition is never written to make it fit.
+/// Mounts `/data` from `disk`; if that fails, a tmpfs. A partition with nothing on it gets a file system first, which
+/// the second value tells; any other is never written to make it fit.
 ///
 /// Fails only if not even a tmpfs can be mounted, for want of a mount point.
-pub fn mount(disk: Option<&Disk>) -> io::Result<DataMount> {
-    let outcome = match disk {
-        None => Err("the root is on no disk with partitions".to_owned()),
-        Some(disk) => match disk.partition(PARTITION) {
-            None => Err(format!("{} has no partition {PARTITION}", disk.node().display())),
-            Some(node) => {
-                let source = node.to_string_lossy();
-                match mounts::mount_at(&source, DATA, "ext4", FLAGS, OPTIONS) {
-                    Ok(()) => Ok(node.clone()),
-                    // The kernel's words for it are "invalid argument" and "structure needs cleaning".
-                    Err(error)
-                        if [Some(libc::EINVAL), Some(libc::EUCLEAN)].contains(&error.raw_os_error()) =>
-                    {
-                        Err(format!("{source} holds no intact ext4 file system"))
-                    }
-                    Err(error) => Err(format!("{source} cannot be mounted: {error}")),
-                }
-            }
-        },
-    };
-    let mount = match outcome {
-        Ok(node) => DataMount::Disk(node),
+pub fn mount(disk: Option<&Disk>) -> io::Result<(DataMount, bool)> {
+    match from_disk(disk) {
+        Ok((node, is_new)) => Ok((DataMount::Disk(node), is_new)),
         Err(why) => {
             mounts::mount_at("tmpfs", DATA, "tmpfs", FLAGS, "mode=0755,size=50%")?;
-            DataMount::Temporary(why)
+            Ok((DataMount::Temporary(why), false))
         }
+    }
+}
+
+fn from_disk(disk: Option<&Disk>) -> Result<(PathBuf, bool), String> {
+    let disk = disk.ok_or("the root is on no disk with partitions")?;
+    let node = disk
+        .partition(PARTITION)
+        .ok_or_else(|| format!("{} has no partition {PARTITION}", disk.node().display()))?;
+    let source = node.to_string_lossy();
+    let mount = || mounts::mount_at(&source, DATA, "ext4", FLAGS, OPTIONS);
+    let failed = |error: io::Error| format!("{source} cannot be mounted: {error}");
+    match mount() {
+        Ok(()) => return Ok((node, false)),
+        // The kernel's words for what is no ext4, or none intact, are "invalid argument" and "structure needs cleaning".
+        Err(error) if [Some(libc::EINVAL), Some(libc::EUCLEAN)].contains(&error.raw_os_error()) => {}
+        Err(error) => return Err(failed(error)),
+    }
+    let made = match disk.signature() {
+        Ok(Some(signature)) => make::file_system(&node, signature),
+        Ok(None) => Ok(false),
+        Err(error) => Err(error),
     };
-    Ok(mount)
+    match made {
+        Ok(true) => mount().map(|()| (node.clone(), true)).map_err(failed),
+        Ok(false) => Err(format!("{source} holds no intact ext4 file system, and is not blank")),
+        Err(error) => {
+            Err(format!("{source} holds no intact ext4 file system, and none can be made: {error}"))
+        }
+    }
 }
 
 /// Makes the machine's own folder, closed to services.

@@ -11,6 +11,7 @@ pub mod entropy;
 pub mod grow;
 pub mod kernel_clock;
 pub mod launch;
+pub mod make;
 pub mod modules;
 pub mod mounts;
 pub mod power;

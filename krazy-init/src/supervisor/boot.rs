@@ -105,7 +105,16 @@ pub fn start(console: &mut Console) -> Machine {
             Err(error) => problem(console, format!("/data's partition does not grow: {error}")),
         }
     }
-    let data = data::mount(disk.as_ref()).unwrap_or_else(|error| DataMount::Temporary(error.to_string()));
+    let (data, is_new) =
+        data::mount(disk.as_ref()).unwrap_or_else(|error| (DataMount::Temporary(error.to_string()), false));
+    if is_new {
+        problem(
+            console,
+            "/data was blank and has been made: it holds no credentials, so nobody can manage this device; \
+             write an image to the disk to have some"
+                .to_owned(),
+        );
+    }
     if let DataMount::Temporary(why) = &data {
         problem(console, format!("/data is temporary and will be lost: {why}"));
     }
