@@ -33,6 +33,12 @@ impl Args {
             power::order(&client, Power::Reboot).map_err(DeviceError::into_failure)?;
         }
         shell.status("Ordered", format!("`{}` goes back", client.device()));
+        if status.trial.is_none() {
+            shell.note(format!(
+                "it runs its other build on trial: `cargo krazy confirm {}` keeps that, or it returns by itself",
+                client.device()
+            ));
+        }
         shell.message(&Done::new("device-rollback", &client))
     }
 }
