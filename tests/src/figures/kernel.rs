@@ -136,7 +136,7 @@ fn hardening(kernel: &OwnKernel) -> Result<()> {
         .lines()
         .find(|line| line.contains("Check is finished"))
         .context("the checker counted nothing")?;
-    println!("  hardening  {}", counts.trim_start_matches("[+] "));
+    println!("  hardening  {}", counts.trim_start_matches("[+] ").replace(" (suppressed in output)", ""));
     let mut fragments = String::new();
     for entry in std::fs::read_dir(workspace().join("cargo-krazy/src/kernel/build/config"))? {
         fragments += &std::fs::read_to_string(entry?.path())?;
@@ -241,7 +241,7 @@ fn first_byte(mut command: Command, port: u16) -> Result<Result<Duration, String
             console.seek(SeekFrom::Start(0))?;
             console.read_to_end(&mut bytes)?;
             let text = String::from_utf8_lossy(&bytes);
-            let complaint = text.lines().rfind(|line| line.contains("panic")).or(text.lines().last());
+            let complaint = text.lines().find(|line| line.contains("Kernel panic")).or(text.lines().last());
             return Ok(Err(format!("{status}, {}", complaint.unwrap_or("without a word"))));
         }
     }
