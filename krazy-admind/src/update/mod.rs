@@ -164,7 +164,12 @@ impl Updates {
             return refuse(Refusal::NotVerified, "the update has not been received and verified as a whole");
         }
         let build_id = session.build_id().to_owned();
-        self.control.order(Command::Arm { slot: session.slot(), build_id }).await?;
+        self.control.order(Command::Arm { slot: session.slot(), build_id }).await.inspect_err(|problem| {
+            // It will not get better by waiting, and must not keep a better one away.
+            if problem.kind() == Kind::Update(Refusal::SlotIncomplete) {
+                session.failed(problem);
+            }
+        })?;
         session.armed();
         Ok(session.status())
     }
@@ -194,12 +199,7 @@ impl Updates {
     }
 
     async fn make_room(&self, boot: &BootInfo, replace: bool) -> Result<(), Problem> {
-        if let Some(session) = self.current()
-            && matches!(
-                session.state(),
-                SessionState::Receiving | SessionState::Verifying | SessionState::Verified
-            )
-        {
+        if let Some(session) = self.current().filter(|session| session.is_under_way()) {
             let wire::Session { by, version, idle, .. } = session.status();
             if !replace {
                 let text = format!("{by} is updating to {version}; the last data came {idle} s ago");

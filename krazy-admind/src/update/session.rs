@@ -34,6 +34,9 @@ const GATHER: usize = 256 * 1024;
 /// How long a request waits for an older one to let go: as long as a slow disk may take to write and sync.
 const HANDOVER: Duration = Duration::from_secs(60);
 
+/// How long after it was verified a client may be about to arm it.
+const TO_ARM: Duration = Duration::from_secs(30);
+
 /// An update under way.
 pub(crate) struct Session {
     id: String,
@@ -125,8 +128,30 @@ impl Session {
         matches!(self.state(), SessionState::Receiving | SessionState::Verifying)
     }
 
+    /// Whether somebody is at it, who would be disturbed by another update. A slot that was filled for later is
+    /// nobody's.
+    pub(super) fn is_under_way(&self) -> bool {
+        let progress = self.progress();
+        match progress.state {
+            SessionState::Receiving | SessionState::Verifying => true,
+            SessionState::Verified => progress.last.elapsed() < TO_ARM,
+            SessionState::Armed | SessionState::Failed => false,
+        }
+    }
+
     pub(super) fn armed(&self) {
         self.progress().state = SessionState::Armed;
+    }
+
+    /// It is over, for this reason.
+    pub(super) fn failed(&self, problem: &Problem) {
+        crate::log(&format!("the update to {} failed: {}", self.version, problem.detail()));
+        let mut progress = self.progress();
+        progress.state = SessionState::Failed;
+        progress.problem = Some(SessionProblem {
+            kind: format!("{TYPE_PREFIX}{}", problem.kind().row().1),
+            detail: problem.detail().to_owned(),
+        });
     }
 
     pub(super) fn status(&self) -> wire::Session {
@@ -301,13 +326,7 @@ impl Session {
     fn checked(&self, work: &mut Option<Work>, outcome: Result<(), Problem>) -> Result<(), Problem> {
         outcome.inspect_err(|problem| {
             *work = None;
-            crate::log(&format!("the update to {} failed: {}", self.version, problem.detail()));
-            let mut progress = self.progress();
-            progress.state = SessionState::Failed;
-            progress.problem = Some(SessionProblem {
-                kind: format!("{TYPE_PREFIX}{}", problem.kind().row().1),
-                detail: problem.detail().to_owned(),
-            });
+            self.failed(problem);
         })
     }
 

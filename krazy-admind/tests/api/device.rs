@@ -40,6 +40,8 @@ pub struct Init {
     pub lines: broadcast::Sender<LogLine>,
     /// What it says was booted.
     pub boot: Mutex<BootInfo>,
+    /// Why it does not arm the other slot, if it does not.
+    pub incomplete: Mutex<Option<String>>,
     root: PathBuf,
 }
 
@@ -219,6 +221,7 @@ impl Init {
             asked: Mutex::default(),
             lines: broadcast::channel(16).0,
             boot: Mutex::new(boot()),
+            incomplete: Mutex::default(),
             root: root.to_owned(),
         })
     }
@@ -274,6 +277,9 @@ impl Init {
                 Response::ok(Reply::Done)
             }
             Command::Arm { slot, .. } | Command::Switch { slot } => {
+                if let Some(why) = self.incomplete.lock().unwrap().as_ref() {
+                    return Response::error(ErrorKind::SlotIncomplete, why);
+                }
                 self.boot.lock().unwrap().armed = Some(*slot);
                 Response::ok(Reply::Done)
             }

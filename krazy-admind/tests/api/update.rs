@@ -254,6 +254,23 @@ async fn there_is_one_update_at_a_time() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_armed_keeps_no_other_update_away() {
+    let device = Device::start().await;
+    let bundle = Bundle::new(false);
+    let id = begin(&device, &bundle, "").await.id;
+    assert!(send(&device, &id, 0, &bundle.streams).await.status().is_success());
+    // Complete, and maybe about to be armed.
+    assert_eq!(refused(post(&device, &bundle.head(), "").await).await, Refusal::SessionActive);
+    *device.init.incomplete.lock().unwrap() = Some("it holds no root".into());
+    let arm = device.request("admin", Method::POST, &format!("/api/v1/update/{id}/arm")).send().await;
+    assert_eq!(refused(arm.unwrap()).await, Refusal::SlotIncomplete);
+    let session = status(&device, "").await.session.unwrap();
+    assert_eq!(session.state, SessionState::Failed);
+    assert_eq!(session.problem.unwrap().detail, "it holds no root");
+    begin(&device, &bundle, "").await;
+}
+
+#[tokio::test]
 async fn an_update_without_data_is_dropped() {
     let limits = Limits { update_idle: Duration::from_millis(200), ..Limits::default() };
     let device = Device::with(limits).await;
