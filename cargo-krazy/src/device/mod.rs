@@ -32,7 +32,7 @@ pub mod rotation;
 pub mod selection;
 pub mod status;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod tokens;
 pub mod upload;
 

@@ -109,7 +109,10 @@ fn one(
         Err(error) => return Outcome::failed("upload", error),
     };
     if !options.restart {
-        return Outcome::Staged { slot: !preflight.slot, sent };
+        return match upload::leave(client) {
+            Ok(()) => Outcome::Staged { slot: !preflight.slot, sent },
+            Err(error) => Outcome::failed("upload", error.into()),
+        };
     }
     match trial::run(client, preflight, bundle, options, shell) {
         Ok(end) => end.into_outcome(sent),

@@ -4,6 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use krazy_boot::slot::Slot;
+use krazy_boot::update::refusal::Refusal;
 use reqwest::Method;
 
 use super::Options;
@@ -67,12 +68,22 @@ pub fn run(
         client.get(&format!("{API}/update")).map_err(DeviceError::into_failure)?;
     let id = session.session.map(|session| session.id).unwrap_or_default();
     let arm = format!("{API}/update/{id}/arm");
-    client.order(Method::POST, &arm, None).map_err(|error| explain(error, client.device()))?;
+    client.order(Method::POST, &arm, None).map_err(|error| not_armed(error, client.device()))?;
     power::order(client, Power::Reboot).map_err(DeviceError::into_failure)?;
     shell.status("Restarting", client.device());
     let begin = Instant::now();
     let status = wait_for_restart(client, before.started, begin, options.limit)?;
     settle(client, status, bundle, options, begin)
+}
+
+/// A device looks at the new slot before it arms it.
+fn not_armed(error: DeviceError, device: &str) -> Failure {
+    match error.problem().and_then(|problem| Refusal::from_type(&problem.kind)) {
+        Some(Refusal::SlotIncomplete) => Failure::new(Exit::Device, error.to_string()).help(
+            "nothing was armed, and the device runs what it ran; the build itself is damaged: make it again",
+        ),
+        _ => explain(error, device),
+    }
 }
 
 /// Waits until the device answers after a restart, and returns what it says then.

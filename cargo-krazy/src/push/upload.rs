@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use indicatif::MultiProgress;
 use krazy_boot::size::Bytes;
 use krazy_boot::update::refusal::Refusal;
-use krazy_boot::update::wire::{Session, SessionState, UpdateStatus};
+use krazy_boot::update::wire::{Session, SessionProblem, SessionState, UpdateStatus};
 use reqwest::Method;
 
 use crate::bundle::Bundle;
@@ -85,6 +85,7 @@ pub fn upload(
     let bar = bars.add(shell.bytes_bar("Pushing", total.0));
     bar.set_message(client.device().to_owned());
     let (mut breaks, mut fruitless) = (0, 0);
+    let mut begun_anew = false;
     while session.state == SessionState::Receiving {
         interrupt::check()?;
         let before = session.received;
@@ -100,7 +101,16 @@ pub fn upload(
             Err(error) => return Err(refused(error)),
         };
         breaks += 1;
-        session = reconnect(client, &session, &error).map_err(refused)?;
+        session = match reconnect(client, &session, &error) {
+            // The device, or the program that receives, has restarted and forgotten what came before.
+            Err(lost) if !begun_anew && refusal(&lost) == Some(Refusal::NoSession) => {
+                begun_anew = true;
+                shell.verbose("Restarting", format!("the upload to `{}`: {lost}", client.device()));
+                open(client, shipment, force)
+            }
+            found => found,
+        }
+        .map_err(refused)?;
         fruitless = if session.received > before { 0 } else { fruitless + 1 };
         if fruitless == FRUITLESS_ATTEMPTS {
             return Err(error.into_failure());
@@ -111,6 +121,11 @@ pub fn upload(
     verified(client, session).map_err(refused)?;
     bar.finish_and_clear();
     Ok(Sent { bytes: shipment.bytes(), copied: shipment.copied, breaks, time: begin.elapsed() })
+}
+
+/// Ends the session of a slot that is filled for later, so that it keeps no other update away. The slot stays complete.
+pub fn leave(client: &Client) -> Result<(), Failure> {
+    client.order(Method::DELETE, &format!("{API}/update"), None).map_err(DeviceError::into_failure)
 }
 
 /// The session of an earlier push of the same bytes that was interrupted.
@@ -195,9 +210,14 @@ fn verified(client: &Client, mut session: Session) -> Result<(), DeviceError> {
         let broken = client.foreign("it takes too long to read back what it wrote".to_owned());
         session = reconnect(client, &session, &broken)?;
     }
-    match session.state {
-        SessionState::Verified | SessionState::Armed => Ok(()),
-        state => Err(client.foreign(format!("the update is {state:?} instead of verified"))),
+    match (session.state, session.problem) {
+        (SessionState::Verified | SessionState::Armed, _) => Ok(()),
+        // The answer that told it was lost with its connection.
+        (_, Some(SessionProblem { kind, detail })) => {
+            let title = Refusal::from_type(&kind).map_or(String::new(), |refusal| refusal.title().to_owned());
+            Err(client.refused(Problem { kind, title, status: 422, detail }))
+        }
+        (state, None) => Err(client.foreign(format!("the update is {state:?} instead of verified"))),
     }
 }
 
@@ -211,8 +231,9 @@ pub fn explain(error: DeviceError, device: &str) -> Failure {
     let failure = Failure::new(Exit::Device, error.to_string());
     let help = match refusal {
         Refusal::Signature => {
-            "the device trusts another key: push from the machine that made its image, or with a copy of the \
-             appliance's folder from that machine's state directory"
+            "the bundle was changed on its way, or the device trusts another key: make the bundle again, on the \
+             machine that made the device's image or with a copy of the appliance's folder from that machine's state \
+             directory"
         }
         Refusal::Board => "give `--target` the device's board; `cargo krazy status` tells it",
         Refusal::Appliance | Refusal::RejectedBefore => {
@@ -237,3 +258,6 @@ pub fn explain(error: DeviceError, device: &str) -> Failure {
     };
     failure.help(help)
 }
+
+#[cfg(test)]
+mod tests;
