@@ -335,6 +335,8 @@ fn a_new_image_has_an_empty_second_slot() {
     assert_eq!(SIGNATURE.partuuid(3), "1a2b3c4d-03");
 }
 
+mod flips;
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
