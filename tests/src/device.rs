@@ -3,19 +3,20 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::disk::succeed;
+use crate::ended::{Ended, Pushing};
 use crate::fixture::Package;
 use crate::guest::{BOOT_LIMIT, Guest};
 use crate::krazy::Krazy;
 
-/// What the appliance runs: it counts its starts on `/data`, says
-/// what `/etc/mode` says, and ends at once if that begins with `crash`.
+/// What the appliance runs: it counts its starts on `/data`, says what `/etc/mode` says, and ends at once if that begins
+/// with `crash`. If its folder has a file `fill`, it fills `/data` to the last byte.
 const MAIN: &str = r#"
 fn main() {
     let mode = std::fs::read_to_string("/etc/mode").unwrap_or_default();
@@ -23,6 +24,12 @@ fn main() {
     let starts: u64 = std::fs::read_to_string(&count).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
     if let Err(error) = std::fs::write(&count, (starts + 1).to_string()) {
         println!("cannot count: {error}");
+    }
+    let home = std::env::var("HOME").unwrap_or_default();
+    if std::fs::exists(format!("{home}/fill")).unwrap_or_default() {
+        let mut file = std::fs::File::create(format!("{home}/filled")).expect("no file");
+        while std::io::Write::write(&mut file, &[0; 4096]).is_ok() {}
+        println!("/data is full");
     }
     println!("mode {}", mode.trim());
     if mode.starts_with("crash") {
@@ -34,20 +41,6 @@ fn main() {
 
 /// The name of the appliance and its service.
 pub const NAME: &str = "unit";
-
-/// How long a push may take: an update and a boot or two under emulation on a busy machine.
-pub const PUSH_LIMIT: Duration = Duration::from_secs(600);
-
-/// How a `cargo krazy` ended.
-#[derive(Clone, Debug)]
-pub struct Ended {
-    /// Its exit code.
-    pub code: Option<i32>,
-    /// What it said.
-    pub stderr: String,
-    /// Its messages.
-    pub messages: Vec<Value>,
-}
 
 /// The appliance and its machine.
 #[derive(Debug)]
@@ -62,9 +55,16 @@ pub struct Device {
 }
 
 impl Device {
-    /// Makes the appliance with the mode `good 1`, boots it, and puts a file on its `/data` that must survive
-    /// everything. `metadata` is added to `[package.metadata.krazy]`.
+    /// Makes the appliance with the mode `good 1` and switches it on. `metadata` is added to
+    /// `[package.metadata.krazy]`.
     pub fn start(metadata: &str) -> Result<Self> {
+        let mut device = Self::new(metadata)?;
+        device.switch_on()?;
+        Ok(device)
+    }
+
+    /// Makes the appliance with the mode `good 1`, and does not boot it yet.
+    pub fn new(metadata: &str) -> Result<Self> {
         let krazy = Krazy::new()?;
         let folder = krazy.folder.path();
         let metadata = format!(
@@ -74,16 +74,32 @@ impl Device {
         fs::write(package.folder.join("mode"), "good 1")?;
         fs::write(package.folder.join("ballast"), "")?;
         let image = folder.join("unit.img");
-        let mut command = krazy.command(["image", "--manifest-path"])?;
-        succeed(command.arg(package.manifest()).arg("-o").arg(&image))?;
-        let mut device = Device { krazy, image, package, guest: None, precious: noise(7, 100_000) };
-        device.boot()?;
-        let file = device.krazy.folder.path().join("precious");
-        fs::write(&file, &device.precious)?;
-        let file = file.to_str().context("not UTF-8")?.to_owned();
-        let put = device.krazy(&["put", "qemu", &file, "/data/precious"])?;
-        ensure!(put.code == Some(0), "{}", put.stderr);
+        let device = Device { krazy, image, package, guest: None, precious: noise(7, 100_000) };
+        device.make_image()?;
         Ok(device)
+    }
+
+    /// Makes the image, with whatever the appliance and its secrets are now.
+    pub fn make_image(&self) -> Result<()> {
+        let mut command = self.krazy.command(["image", "--manifest-path"])?;
+        succeed(command.arg(self.package.manifest()).arg("-o").arg(&self.image))?;
+        Ok(())
+    }
+
+    /// Boots it for the first time, and puts a file on its `/data` that must survive everything.
+    pub fn switch_on(&mut self) -> Result<()> {
+        self.boot()?;
+        self.put("precious", &self.precious.clone())
+    }
+
+    /// Writes `content` to `/data/PATH`.
+    pub fn put(&self, path: &str, content: &[u8]) -> Result<()> {
+        let file = self.krazy.folder.path().join("put");
+        fs::write(&file, content)?;
+        let put =
+            self.krazy(&["put", "qemu", file.to_str().context("not UTF-8")?, &format!("/data/{path}")])?;
+        ensure!(put.code == Some(0), "{}", put.stderr);
+        Ok(())
     }
 
     /// What the next build is: the content of `/etc/mode`, and bytes that make it large.
@@ -133,6 +149,40 @@ impl Device {
         self.guest.take().context("the machine is off")?.kill_emulator()
     }
 
+    /// What the machine says on its console.
+    pub fn console(&mut self) -> Result<&mut Guest> {
+        self.guest.as_mut().context("the machine is off")
+    }
+
+    /// The host's side of the appliance's secrets.
+    pub fn secrets(&self) -> PathBuf {
+        self.krazy.folder.path().join("state").join(NAME).join("secrets")
+    }
+
+    /// `cargo krazy bundle` of the present build.
+    pub fn bundle(&self, name: &str) -> Result<PathBuf> {
+        let path = self.krazy.folder.path().join(name);
+        let mut command = self.krazy.command(["bundle", "--manifest-path"])?;
+        succeed(command.arg(self.package.manifest()).arg("-o").arg(&path))?;
+        Ok(path)
+    }
+
+    /// `cargo krazy push --bundle` of a file, with further arguments.
+    pub fn push_bundle(&self, bundle: &Path, arguments: &[&str]) -> Result<Ended> {
+        Ended::of(self.bundle_command(bundle, arguments)?.output()?)
+    }
+
+    /// The same, begun and left to itself.
+    pub fn begin_push_bundle(&self, bundle: &Path, arguments: &[&str]) -> Result<Pushing> {
+        Pushing::begin(self.bundle_command(bundle, arguments)?)
+    }
+
+    fn bundle_command(&self, bundle: &Path, arguments: &[&str]) -> Result<Command> {
+        let mut command = self.krazy.command(["push", "--message-format", "json", "--bundle"])?;
+        command.arg(bundle).args(arguments);
+        Ok(command)
+    }
+
     /// Where its API is on loopback.
     pub fn address(&self) -> Result<SocketAddr> {
         let path = self.krazy.folder.path().join("state/machines.d/qemu.toml");
@@ -150,25 +200,32 @@ impl Device {
     /// Runs `cargo krazy ARGUMENTS` with JSON messages.
     pub fn krazy(&self, arguments: &[&str]) -> Result<Ended> {
         let mut command = self.krazy.command(arguments.iter().chain(&["--message-format", "json"]))?;
-        ended(command.output()?)
+        Ended::of(command.output()?)
     }
 
     /// `cargo krazy push` of the present build, with these arguments.
     pub fn push(&self, arguments: &[&str]) -> Result<Ended> {
-        ended(self.push_command(arguments)?.output()?)
+        Ended::of(self.push_command(arguments)?.output()?)
     }
 
     /// The same, begun and left to itself.
     pub fn begin_push(&self, arguments: &[&str]) -> Result<Pushing> {
-        let mut command = self.push_command(arguments)?;
-        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::null()).spawn()?;
-        Ok(Pushing(child))
+        Pushing::begin(self.push_command(arguments)?)
     }
 
     fn push_command(&self, arguments: &[&str]) -> Result<Command> {
         let mut command = self.krazy.command(["push", "--message-format", "json", "--manifest-path"])?;
         command.arg(self.package.manifest()).args(arguments);
         Ok(command)
+    }
+
+    /// Kills the program that serves the API, which init starts again.
+    pub fn kill_admind(&mut self) -> Result<()> {
+        let signal = "services/krazy-admind/signal?signal=KILL";
+        // Whether its answer comes through is a matter of luck.
+        let answer = self.curl("POST", signal, None);
+        let again = self.console()?.wait_for("serving https", BOOT_LIMIT);
+        again.map(drop).with_context(|| format!("{answer:?}"))
     }
 
     /// What the device says about itself.
@@ -224,58 +281,6 @@ impl Device {
         let intact = got.code == Some(0) && fs::read(&back)? == self.precious;
         ensure!(intact, "/data is not intact: {}", got.stderr);
         Ok(status)
-    }
-}
-
-/// A push under way. Dropped, it goes on.
-#[derive(Debug)]
-pub struct Pushing(std::process::Child);
-
-impl Pushing {
-    /// Waits for its end.
-    pub fn wait(mut self) -> Result<Ended> {
-        let end = Instant::now() + PUSH_LIMIT;
-        while self.0.try_wait()?.is_none() {
-            if Instant::now() > end {
-                self.0.kill()?;
-                bail!("the push goes on and on: {:?}", ended(self.0.wait_with_output()?)?);
-            }
-            std::thread::sleep(Duration::from_millis(200));
-        }
-        ended(self.0.wait_with_output()?)
-    }
-
-    /// Takes the host away.
-    pub fn kill(mut self) -> Result<()> {
-        self.0.kill()?;
-        self.0.wait()?;
-        Ok(())
-    }
-}
-
-fn ended(output: Output) -> Result<Ended> {
-    let messages = String::from_utf8(output.stdout)?;
-    let messages = messages.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
-    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    Ok(Ended { code: output.status.code(), stderr, messages })
-}
-
-impl Ended {
-    /// The field `name` of the last message.
-    pub fn last(&self, name: &str) -> Value {
-        self.messages.last().map_or(Value::Null, |message| message[name].clone())
-    }
-
-    /// Checks how a push ended.
-    pub fn expect(&self, code: i32, outcome: &str) -> Result<()> {
-        ensure!(self.code == Some(code) && self.last("outcome") == outcome, "not {outcome}: {self:#?}");
-        Ok(())
-    }
-
-    /// Checks that the program failed with exit code 9 and these words.
-    pub fn refused(&self, words: &str) -> Result<()> {
-        ensure!(self.code == Some(9) && self.stderr.contains(words), "no `{words}`: {self:#?}");
-        Ok(())
     }
 }
 

@@ -32,6 +32,7 @@ pub const JUDGES: &[Judge] = &[
     judge("make", "make"),
     judge("busybox", "busybox-static"),
     judge("cpio", "cpio"),
+    judge("curl", "curl"),
     judge("debugfs", "e2fsprogs"),
     judge("dumpe2fs", "e2fsprogs"),
     judge("e2fsck", "e2fsprogs"),

@@ -7,9 +7,11 @@
 #![allow(clippy::print_stderr, clippy::print_stdout, reason = "the suite speaks to a terminal or a log")]
 
 pub mod cross;
+pub mod curl;
 pub mod debian;
 pub mod device;
 pub mod disk;
+pub mod ended;
 pub mod figures;
 pub mod fixture;
 pub mod guest;
@@ -22,4 +24,5 @@ pub mod qmp;
 pub mod root;
 pub mod signal;
 pub mod suite;
+pub mod surgery;
 pub mod terminal;

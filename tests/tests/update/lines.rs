@@ -1,16 +1,15 @@
-//! Updates with the real `cargo krazy push` onto a machine that boots from the real image.
+//! Good updates across good and broken lines, and strangers who get none through.
 
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
 use krazy_boot::credentials::{HashedToken, Role, Token, TokenFile};
-use krazy_tests::device::{Device, NAME, PUSH_LIMIT, noise};
+use krazy_tests::device::{Device, noise};
 use krazy_tests::disk::succeed;
 use krazy_tests::judges;
 use krazy_tests::proxy::Proxy;
 
-/// So many bytes of the new root cannot be taken from the old one: enough for a line to break while they travel.
-const NEW: usize = 16 << 20;
+use crate::NEW;
 
 #[test]
 fn updates_come_through_broken_lines_and_strangers_do_not() -> Result<()> {
@@ -54,7 +53,7 @@ fn updates_come_through_broken_lines_and_strangers_do_not() -> Result<()> {
 
 /// A wrong token and a wrong certificate, each of which is put right again.
 fn strangers_are_refused(device: &Device) -> Result<()> {
-    let secrets = device.krazy.folder.path().join("state").join(NAME).join("secrets");
+    let secrets = device.secrets();
     let files = ["token", "tokens.json", "cert.pem", "key.pem"].map(|name| secrets.join(name));
     let right: Vec<_> = files.iter().map(fs::read).collect::<Result<_, _>>()?;
     let restore = || files.iter().zip(&right).try_for_each(|(path, content)| fs::write(path, content));
@@ -73,67 +72,4 @@ fn strangers_are_refused(device: &Device) -> Result<()> {
     succeed(&mut openssl)?;
     device.push(&["qemu"])?.refused("does not have the certificate")?;
     Ok(restore()?)
-}
-
-#[test]
-fn power_cuts_and_builds_that_do_not_hold_leave_the_old_build() -> Result<()> {
-    let mut device = Device::start("")?;
-
-    // In the middle of the write.
-    device.change("good 2", &noise(2, NEW / 4))?;
-    let line = Proxy::start(device.address()?)?;
-    device.name("line", line.port)?;
-    line.hold_after(NEW as u64 / 8);
-    let push = device.begin_push(&["line"])?;
-    line.wait_until_held(PUSH_LIMIT)?;
-    device.cut_power()?;
-    push.kill()?;
-    device.boot()?;
-    device.check("a", "good 1")?;
-    device.krazy(&["switch", "qemu", "b"])?.refused("push an update into that slot first")?;
-
-    // When the slot is armed, and again while it is tried.
-    device.push(&["qemu", "--stage"])?.expect(0, "staged")?;
-    ensure!(device.krazy(&["switch", "qemu", "b", "--no-reboot"])?.code == Some(0), "switch was refused");
-    device.cut_power()?;
-    device.boot()?;
-    let status = device.check("b", "good 2")?;
-    ensure!(status["slots"]["standing"] == "on-trial", "{status:#}");
-    device.cut_power()?;
-    device.boot()?;
-    let reason = device.wait_for_failed_trial("a", "")?;
-    ensure!(!reason.is_empty(), "the cause of the failed trial is not told");
-    device.check("a", "good 1")?;
-
-    // The kernel panics: its first program cannot be run.
-    device.change("good 3", &[])?;
-    device.set_cmdline("rdinit=/dev/console")?;
-    reverts(&device, "the kernel did not reach its first stage")?;
-
-    device.set_cmdline("")?;
-    device.change("crash", &[])?;
-    reverts(&device, NAME)?;
-    device.push(&["qemu"])?.refused("this build was tried and did not hold")?;
-
-    // Nobody is there to confirm.
-    device.change("good 4", &[])?;
-    device.set_cmdline("krazy.trial=30")?;
-    device.push(&["qemu", "--stage"])?.expect(0, "staged")?;
-    ensure!(device.krazy(&["switch", "qemu", "b"])?.code == Some(0), "switch was refused");
-    let reason = device.wait_for_failed_trial("a", "time")?;
-    // On a machine so slow that the service is not stable by then, it says that instead.
-    ensure!(reason.contains("in time") || reason.contains("time was up"), "{reason}");
-    device.check("a", "good 1")?;
-    Ok(())
-}
-
-/// The push of the present build ends back in slot A, for a reason with these words, which `status` tells as well.
-fn reverts(device: &Device, words: &str) -> Result<()> {
-    let push = device.push(&["qemu"])?;
-    push.expect(9, "reverted")?;
-    let cause = push.last("cause");
-    ensure!(cause.as_str().is_some_and(|cause| cause.contains(words)), "no `{words}`: {push:#?}");
-    device.wait_for_failed_trial("a", words)?;
-    device.check("a", "good 1")?;
-    Ok(())
 }

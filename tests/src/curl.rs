@@ -1,0 +1,68 @@
+//! curl: a client of the API that is not ours, and may do what `cargo krazy` would not.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::device::Device;
+use crate::disk::succeed;
+use crate::judges;
+
+/// What the API answered.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body, if there was one.
+    pub json: Value,
+}
+
+impl Answer {
+    /// Checks that it is the problem of this kind.
+    pub fn is_problem(&self, slug: &str) -> Result<()> {
+        ensure!(
+            self.status >= 400 && self.json["type"] == format!("urn:krazy:{slug}"),
+            "no {slug}: {self:?}"
+        );
+        Ok(())
+    }
+}
+
+impl Device {
+    /// Sends a request with the admin's token; `path` is below `/api/v1`.
+    pub fn curl(&self, method: &str, path: &str, body: Option<&[u8]>) -> Result<Answer> {
+        let folder = self.krazy.folder.path();
+        let (answer, sent) = (folder.join("answer"), folder.join("sent"));
+        fs::write(&answer, "")?;
+        let token = fs::read_to_string(self.secrets().join("token"))?;
+        let mut curl = judges::command("curl")?;
+        // The certificate is for no name; who is pinned to it is tested elsewhere.
+        curl.args([
+            "--silent",
+            "--show-error",
+            "--insecure",
+            "--http1.1",
+            "--max-time",
+            "600",
+            "--request",
+            method,
+        ]);
+        curl.args(["--oauth2-bearer", token.trim(), "--write-out", "%{http_code}", "--output"]).arg(&answer);
+        if let Some(body) = body {
+            fs::write(&sent, body)?;
+            curl.arg("--data-binary").arg(at(&sent)?);
+        }
+        curl.arg(format!("https://{}/api/v1/{path}", self.address()?));
+        let status = String::from_utf8(succeed(&mut curl)?.stdout)?.parse()?;
+        let body = fs::read(&answer)?;
+        let json = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body)? };
+        Ok(Answer { status, json })
+    }
+}
+
+/// curl's word for the content of a file.
+fn at(path: &Path) -> Result<String> {
+    Ok(format!("@{}", path.to_str().context("not UTF-8")?))
+}

@@ -1,0 +1,31 @@
+//! Updates with the real `cargo krazy push` onto a machine that boots from the real image, and everything that can go
+//! wrong with them. Whatever does: the device answers, runs a complete old or new build, has its `/data`, and tells why.
+//!
+//! A machine serves many faults one after another, because every boot costs seconds.
+//!
+//! | module | is about |
+//! |---|---|
+//! | `lines` | good updates, broken lines, strangers |
+//! | `refusals` | bundles that no device may take, and two pushes at once |
+//! | `power` | power that is cut, and builds that do not hold |
+
+mod lines;
+mod power;
+mod refusals;
+
+use anyhow::{Result, ensure};
+use krazy_tests::device::Device;
+use krazy_tests::ended::Ended;
+
+/// So many bytes of the new root cannot be taken from the old one: enough for a line to break while they travel.
+const NEW: usize = 16 << 20;
+
+/// The push ended back in slot A, where `mode` runs, for a reason with these words, which `status` tells as well.
+fn is_reverted(device: &Device, push: &Ended, mode: &str, words: &str) -> Result<()> {
+    push.expect(9, "reverted")?;
+    let cause = push.last("cause");
+    ensure!(cause.as_str().is_some_and(|cause| cause.contains(words)), "no `{words}`: {push:#?}");
+    device.wait_for_failed_trial("a", words)?;
+    device.check("a", mode)?;
+    Ok(())
+}
