@@ -7,18 +7,24 @@
 use std::convert::Infallible;
 use std::ffi::{CString, c_char};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, PipeReader, Read};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, WaitOptions};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, WaitOptions};
 
 use super::capabilities::Capabilities;
 use super::sandbox;
 
 /// Descriptors a service may open unless it raises the limit itself, and how far it may raise it.
 pub(super) const NOFILE: (u64, u64) = (1024, 524_288);
+
+/// How long a process may take to execute its program. Before that it has its service's account already, and what runs
+/// under the same one can stop it; init must not wait for that for ever.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Everything about a process to be started.
 #[derive(Debug)]
@@ -67,7 +73,7 @@ pub fn spawn(launch: Launch<'_>) -> io::Result<Pid> {
     let variables = launch.environment.iter().map(|(key, value)| CString::new(format!("{key}={value}")));
     let variables: Vec<CString> = variables.collect::<Result<_, _>>()?;
     let (arguments, variables) = (pointers(&arguments), pointers(&variables));
-    let (mut outcome, writer) = io::pipe()?;
+    let (outcome, writer) = io::pipe()?;
     let cgroup = launch.cgroup.map(AsRawFd::as_raw_fd);
     let (child, to_join) = match clone(cgroup) {
         Ok(child) => (child, None),
@@ -88,10 +94,30 @@ pub fn spawn(launch: Launch<'_>) -> io::Result<Pid> {
         }
     };
     drop(writer);
+    await_execution(child, outcome, PATIENCE).map(|()| child)
+}
+
+/// Waits until `child` has executed its program, which closes the other end of `outcome`, or tells there why not. One
+/// that does neither within `limit` is killed; like everything else it is reaped when it has ended.
+fn await_execution(child: Pid, mut outcome: PipeReader, limit: Duration) -> io::Result<()> {
+    let end = Instant::now() + limit;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let left = Timespec::try_from(left).map_err(io::Error::other)?;
+        match poll(&mut [PollFd::new(&outcome, PollFlags::IN)], Some(&left)) {
+            Ok(0) => {
+                rustix::process::kill_process(child, Signal::KILL)?;
+                let text = format!("it did not begin within {} s", limit.as_secs());
+                return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+            }
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+            Ok(_) => break,
+        }
+    }
     let mut error = [0; 4];
     match outcome.read_exact(&mut error) {
-        // Executing the program has closed it.
-        Err(_) => Ok(child),
+        Err(_) => Ok(()),
         Ok(()) => {
             // Ended already, and nobody else may take it for a service.
             let _reaped = rustix::process::waitpid(Some(child), WaitOptions::empty());
@@ -201,6 +227,7 @@ pub(super) fn check(result: i32) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::io::Read;
+    use std::os::unix::process::ExitStatusExt;
 
     use super::super::sandbox::Sandbox;
     use super::*;
@@ -240,6 +267,17 @@ mod tests {
         assert!(ids[0] == ids[1] && ids[1] == ids[2], "{out}");
         assert!(out.contains("PATH=/bin:/usr/bin") && !out.contains("CARGO"), "{out}");
         assert!(status.contains("SigBlk:\t0000000000000000"), "{status}");
+    }
+
+    #[test]
+    fn a_process_that_is_stopped_before_its_program_begins_is_not_waited_for() {
+        // Stands for one that something of the same account has stopped.
+        let mut stuck = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+        let (outcome, _open) = io::pipe().unwrap();
+        let child = Pid::from_raw(stuck.id().cast_signed()).unwrap();
+        let error = await_execution(child, outcome, Duration::from_millis(20)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(stuck.wait().unwrap().signal(), Some(libc::SIGKILL));
     }
 
     #[test]
