@@ -1,10 +1,13 @@
 //! The example on a Raspberry Pi: what is on its card, its programs on another processor, and the emulated machine.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use krazy_tests::disk::{extract, partitions, succeed};
+use krazy_tests::fixture::Package;
 use krazy_tests::guest::{BOOT_LIMIT, Guest, free_port, http_get};
 use krazy_tests::judges;
 use krazy_tests::krazy::Krazy;
@@ -47,6 +50,50 @@ fn the_example_runs_on_a_raspberry_pi() -> Result<()> {
     let page: Value = serde_json::from_slice(&body)?;
     assert_eq!((page["hostname"].as_str(), page["slot"].as_str()), (Some("hello"), Some("A")));
     Ok(())
+}
+
+/// At image time, in words.
+#[test]
+fn what_firmware_or_processor_could_not_take_is_refused() -> Result<()> {
+    let krazy = Krazy::new()?;
+    let folder = krazy.folder.path();
+    let refused = |name: &str, line: &str, code: i32, words: &[&str]| -> Result<()> {
+        let metadata = format!("[package.metadata.krazy.board.aarch64-rpi]\n{line}");
+        let package = Package::new(folder, name, "fn main() {}", &metadata)?;
+        if name == "foreign" {
+            pretend_to_link(&package)?;
+        }
+        let mut command = krazy.command(["image", "--target", "aarch64-rpi", "--manifest-path"])?;
+        let output = command.arg(package.manifest()).arg("-o").arg(folder.join("wrong.img")).output()?;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.code() == Some(code), "{line}: {}\n{stderr}", output.status);
+        for words in words {
+            ensure!(stderr.contains(words), "no `{words}`:\n{stderr}");
+        }
+        ensure!(!folder.join("wrong.img").exists(), "{line}: an image was made");
+        Ok(())
+    };
+    let words = ["`config-txt`", "sets `kernel`, which the slots need as it is"];
+    refused("kernel", r#"config-txt = ["kernel=mine.img"]"#, 3, &words)?;
+    let words = ["is built for x86_64, not for aarch64-unknown-linux-musl", "help: look for a `linker`"];
+    refused("foreign", "", 4, &words)?;
+    let words =
+        ["neither the kernel nor the firmware has an overlay `pi4-spidve`", "did you mean `pi4-spidev`?"];
+    refused("overlay", r#"dtoverlays = ["pi4-spidve,speed=1"]"#, 3, &words)
+}
+
+/// Gives `package` a linker that always makes the same program, one of this machine.
+fn pretend_to_link(package: &Package) -> Result<()> {
+    let (folder, linker) = (package.folder.join(".cargo"), package.folder.join("linker"));
+    let script = format!(
+        "#!/bin/sh\nwhile [ \"$1\" != -o ]; do shift; done\ncp {} \"$2\"\n",
+        std::env::current_exe()?.display()
+    );
+    fs::write(&linker, script)?;
+    fs::set_permissions(&linker, fs::Permissions::from_mode(0o755))?;
+    fs::create_dir(&folder)?;
+    let config = format!("[target.aarch64-unknown-linux-musl]\nlinker = \"{}\"\n", linker.display());
+    Ok(fs::write(folder.join("config.toml"), config)?)
 }
 
 /// The FAT file system, by dosfstools and mtools.
