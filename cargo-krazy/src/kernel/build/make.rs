@@ -156,7 +156,8 @@ impl Make<'_> {
         if full {
             let message = format!("there is no room to build {what} in {}", self.objects.display());
             return Failure::new(Exit::Build, message).help(
-                "make room, or set KRAZY_CACHE_DIR to a folder on a larger disk; the next run resumes",
+                "make room, or set KRAZY_CACHE_DIR to a folder on a larger disk, and TMPDIR for what compilers write \
+                 meanwhile; the next run resumes",
             );
         }
         let shown: String = lines.iter().map(|line| format!("\n  | {line}")).collect();
