@@ -12,7 +12,7 @@ use krazy_tests::proxy::Proxy;
 use krazy_tests::surgery::{Surgery, head_len};
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, date_time_ymd};
 
-use crate::{NEW, is_reverted};
+use crate::{NEW, reverts};
 
 #[test]
 fn what_must_not_run_is_refused_and_told() -> Result<()> {
@@ -160,5 +160,5 @@ fn data_is_full(device: &mut Device) -> Result<()> {
     let status = device.check("a", "good 4")?;
     ensure!(status["slots"]["standing"] == "confirmed", "{status:#}");
     device.change("crash", &[])?;
-    is_reverted(device, &device.push(&["qemu"])?, "good 4", NAME)
+    reverts(device, || device.push(&["qemu", "--force"]), "good 4", NAME)
 }
