@@ -10,11 +10,12 @@ use crate::config::Config;
 const HELP: &str = "\
 HTTPS management API of a cargo krazy appliance
 
-Usage: krazy-admind [--listen ADDRESS:PORT] [--tls-1.2] [--root DIRECTORY]
+Usage: krazy-admind [--listen ADDRESS:PORT] [--tls-1.2] [--no-mdns] [--root DIRECTORY]
 
 Options:
       --listen ADDRESS:PORT  where to listen; default: port 8443 of every address
       --tls-1.2              take clients that do not speak TLS 1.3
+      --no-mdns              do not tell the local network where this device is
       --root DIRECTORY       take DIRECTORY for /, to try it out elsewhere than on a device
   -h, --help                 this text
   -V, --version              the version
@@ -38,6 +39,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
         match arg {
             Arg::Long("listen") => config.listen = vec![parser.value()?.parse::<SocketAddr>()?],
             Arg::Long("tls-1.2") => config.tls12 = true,
+            Arg::Long("no-mdns") => config.announce = false,
             Arg::Long("root") => config = Config { root: parser.value()?.into(), ..config },
             Arg::Short('h') | Arg::Long("help") => return Ok(Invocation::Print(HELP.to_owned())),
             Arg::Short('V') | Arg::Long("version") => {
@@ -60,13 +62,14 @@ mod tests {
 
     #[test]
     fn options_set_what_they_name() {
-        let Ok(Invocation::Serve(config)) = parsed(&["--listen", "10.0.0.1:444", "--tls-1.2"]) else {
+        let Ok(Invocation::Serve(config)) = parsed(&["--listen", "10.0.0.1:444", "--tls-1.2", "--no-mdns"])
+        else {
             panic!("not taken")
         };
         assert_eq!(config.listen, ["10.0.0.1:444".parse().unwrap()]);
-        assert!(config.tls12);
+        assert!(config.tls12 && !config.announce);
         let Ok(Invocation::Serve(config)) = parsed(&[]) else { panic!("not taken") };
-        assert!(!config.tls12);
+        assert!(!config.tls12 && config.announce);
         assert!(config.listen.iter().all(|address| address.port() == 8443));
     }
 

@@ -19,6 +19,8 @@ pub struct Config {
     pub root: PathBuf,
     /// Whether clients may speak TLS 1.2.
     pub tls12: bool,
+    /// Whether the local network is told where the device is.
+    pub announce: bool,
     /// What connections may use.
     pub limits: Limits,
 }
@@ -74,6 +76,7 @@ impl Config {
             listen: every.map(|address| SocketAddr::new(address, PORT)).into(),
             root: PathBuf::from("/"),
             tls12: false,
+            announce: true,
             limits: Limits::default(),
         }
     }

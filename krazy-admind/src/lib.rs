@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`config`] | where everything is; a test puts it below a folder of its own |
 //! | [`credentials`] | what the host provisioned on `/data/krazy` |
+//! | `announcement` | where the device is, told to its local network |
 //! | `certificate` | the key and certificate in use, and those on trial |
 //! | [`server`] | sockets, TLS, and the limits that keep strangers from using the device up |
 //! | `seats`, `connections` | how many connections and live logs there are, and whose |
@@ -26,6 +27,7 @@
 //! plain data, because a tree of `or`-ed filters can be neither listed, nor documented, nor tested for a
 //! forgotten access check. Connections are accepted here, because warp has no TLS.
 
+mod announcement;
 mod api;
 mod args;
 mod auth;
@@ -51,6 +53,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use announcement::Announcement;
 use args::Invocation;
 use server::Server;
 
@@ -89,8 +92,16 @@ fn run(config: config::Config) -> Result<std::convert::Infallible, server::Start
         .build()
         .map_err(server::StartError::Runtime)?;
     runtime.block_on(async {
+        let announced = config.announce.then(|| config.root.clone());
         let server = Server::bind(config).await?;
         log(&format!("serving https on {}", server.local_addr()));
+        // Without it the device is as useful to all who know its address.
+        let _announced = announced.and_then(|root| {
+            let announced = Announcement::begin(&root, server.local_addr().port());
+            announced
+                .inspect_err(|error| log(&format!("the network is not told where this is: {error}")))
+                .ok()
+        });
         Ok(server.run().await)
     })
 }

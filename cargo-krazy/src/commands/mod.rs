@@ -3,6 +3,7 @@
 pub mod bundle;
 pub mod certificate;
 pub mod confirm;
+pub mod discover;
 pub mod doctor;
 pub mod floor;
 pub mod get;
@@ -41,6 +42,8 @@ pub enum Command {
     Push(push::Args),
     /// Makes a signed update bundle of an appliance
     Bundle(bundle::Args),
+    /// Lists the devices that announce themselves in the local network
+    Discover(discover::Args),
     /// Shows what a device runs, and in what condition it is
     Status(status::Args),
     /// Lists the services of a device
@@ -82,6 +85,7 @@ impl Command {
             Command::RunQemu(args) => args.exec(shell),
             Command::Push(args) => args.exec(shell),
             Command::Bundle(args) => args.exec(shell),
+            Command::Discover(args) => args.exec(shell),
             Command::Status(args) => args.exec(shell),
             Command::Ps(args) => args.exec(shell),
             Command::Logs(args) => args.exec(shell),

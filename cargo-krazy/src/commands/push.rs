@@ -90,8 +90,10 @@ impl Args {
         };
         let appliance = self.appliance.unwrap_or(own);
         let credentials = Credentials::find(&appliance, &state)?;
-        let clients =
-            self.hosts.iter().map(|host| Client::new(&Target::find(host, &state)?, &appliance, &credentials));
+        let clients = self
+            .hosts
+            .iter()
+            .map(|host| Client::new(&Target::find(host, &state)?.located()?, &appliance, &credentials));
         let clients: Vec<_> = clients.collect::<Result<_>>()?;
         // Before anything is built: who cannot be updated should say so at once.
         let (ready, mut reports) = push::survey(&clients);

@@ -9,6 +9,7 @@
 //! | [`client`] | requests: the certificate pinned, the token sent, problems told |
 //! | [`upload`] | bodies read from files while they are sent |
 //! | [`paths`], [`status`], [`events`] | the API as this program uses it |
+//! | [`discovery`] | devices that announce themselves, and names in `.local` |
 //! | [`power`] | restarting and switching off |
 //! | [`tokens`] | who else may talk to a device |
 //! | [`rotation`] | new certificates and tokens in the place of old ones |
@@ -20,6 +21,7 @@
 
 pub mod client;
 pub mod credentials;
+pub mod discovery;
 pub mod error;
 pub mod events;
 pub mod hosts;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::client::Client;
 use super::credentials::Credentials;
+use super::discovery;
 use super::hosts::{self, Address};
 use super::machines;
 use crate::board::BOARDS;
@@ -53,7 +54,7 @@ impl DeviceArgs {
     /// A client for the device. Nothing is sent yet.
     pub fn client(&self) -> anyhow::Result<Client> {
         let state = provision::state_dir()?;
-        let target = Target::find(&self.host, &state)?;
+        let target = Target::find(&self.host, &state)?.located()?;
         let appliance = self.credentials.appliance(&target, &state)?;
         Client::new(&target, &appliance, &Credentials::find(&appliance, &state)?)
     }
@@ -140,6 +141,11 @@ impl Target {
             Failure::new(Exit::Usage, error).help(format!("names of devices stand in {}", file.display()))
         })?;
         Ok(target(address, None))
+    }
+
+    /// The same with an IP address in the place of a name in `.local`.
+    pub fn located(self) -> anyhow::Result<Self> {
+        Ok(Target { address: discovery::resolve(self.address)?, ..self })
     }
 }
 

@@ -176,7 +176,7 @@ impl Device {
 /// Serves what is in `root`, as after a restart.
 pub async fn serve(root: &Path, limits: Limits) -> SocketAddr {
     let listen = vec!["127.0.0.1:0".parse().unwrap()];
-    let config = Config { listen, root: root.to_owned(), tls12: false, limits };
+    let config = Config { listen, root: root.to_owned(), tls12: false, announce: false, limits };
     let server = Server::bind(config).await.unwrap();
     let address = server.local_addr();
     tokio::spawn(server.run());

@@ -82,7 +82,7 @@ impl Process {
     /// The server of the device in `root`.
     fn serve(root: &Path) -> (Self, SocketAddr) {
         let mut child = Command::new(BINARY)
-            .args(["--listen", "127.0.0.1:0", "--root"])
+            .args(["--listen", "127.0.0.1:0", "--no-mdns", "--root"])
             .arg(root)
             .stderr(Stdio::piped())
             .spawn()
