@@ -13,6 +13,7 @@ use krazy_boot::network::NetworkSettings;
 use krazy_boot::size::Bytes;
 use serde_json::Value;
 
+use super::admind::Admind;
 use super::pi::PiSettings;
 use super::table::Table;
 use super::{Install, KernelSource, OWN_INIT, crate_spec, files, kernel, names, network, schema, service};
@@ -41,7 +42,7 @@ pub struct Settings {
     /// `init`.
     pub init: Init,
     /// `admind`.
-    pub admind: bool,
+    pub admind: Admind,
     /// `install`.
     pub installs: BTreeMap<String, Install>,
     /// `bins`, empty for all.
@@ -85,7 +86,7 @@ impl Settings {
             name: None,
             hostname: None,
             init: Init { binary: OWN_INIT.to_owned(), install: None },
-            admind: true,
+            admind: Admind::default(),
             installs: BTreeMap::new(),
             bins: Vec::new(),
             features: Vec::new(),
@@ -135,7 +136,7 @@ impl Settings {
         set_some(&mut self.name, table.parsed("name", names::appliance)?);
         set_some(&mut self.hostname, table.parsed("hostname", names::hostname)?);
         set(&mut self.init, init(table)?);
-        set(&mut self.admind, table.boolean("admind")?);
+        self.admind.apply(table)?;
         if let Some(install) = table.table("install")? {
             for name in install.names() {
                 self.installs.insert(name.to_owned(), crate_spec::read(&install, name)?);

@@ -4,6 +4,7 @@
 //! `board.NAME` changes what the table says for that board. Tables merge by key; of everything else, the later
 //! value counts. The keys stand in `schema`, the only list of them.
 
+mod admind;
 mod appliance;
 mod crate_spec;
 mod files;

@@ -94,10 +94,12 @@ fn resolve(metadata: &Metadata, package: &Package, request: &Request) -> Result<
         return Err(service::init_conflict(&|message| layers.error(&message), &init));
     }
     let mut services = settings.services;
-    if settings.admind {
+    if settings.admind.installed {
         installs.push(own_programs::install(OWN_ADMIND));
         // It writes partitions and mounts; an own account could not.
-        services.entry(OWN_ADMIND.to_owned()).or_default().user.get_or_insert_with(|| "root".to_owned());
+        let service = services.entry(OWN_ADMIND.to_owned()).or_default();
+        service.user.get_or_insert_with(|| "root".to_owned());
+        service.args.splice(..0, settings.admind.arguments());
     }
     if let Some(duplicate) = duplicate(&installs) {
         return Err(layers.invalid(&["install", duplicate], "is installed already: names must differ"));

@@ -26,7 +26,7 @@ pub static APPLIANCE: &[Key] = &[
         "BINARY or TABLE",
         "what becomes /bin/init; a table is like one of `install` [default: krazy-init]",
     ),
-    key("admind", "BOOL", "install krazy-admind, the API that updates need [default: true]"),
+    key("admind", "BOOL or TABLE", "install krazy-admind, the API that updates need [default: true]"),
     key("install", "TABLE", "further crates whose binaries go to /bin: NAME = VERSION or a table"),
     key("bins", "[STRING]", "only these binaries of the own package [default: all]"),
     key("features", "[STRING]", "features of the own package"),
@@ -114,6 +114,12 @@ pub static SERVICE: &[Key] = &[
     key("cpu-weight", "1..10000", "its share of a busy CPU [default: 100]"),
 ];
 
+/// Keys of `admind` as a table.
+pub static ADMIND: &[Key] = &[
+    key("tls12", "BOOL", "take clients that do not speak TLS 1.3 [default: false]"),
+    key("mdns", "BOOL", "tell the local network where the device is [default: true]"),
+];
+
 /// Keys of `network`.
 pub static NETWORK: &[Key] = &[
     key(
@@ -148,6 +154,7 @@ pub fn reference() -> String {
         ("[package.metadata.krazy]", APPLIANCE),
         ("[package.metadata.krazy.install.NAME]", INSTALL),
         ("[package.metadata.krazy.service.NAME]", SERVICE),
+        ("[package.metadata.krazy.admind]", ADMIND),
         ("[package.metadata.krazy.network]", NETWORK),
         ("[package.metadata.krazy.network.interfaces.NAME]", INTERFACE),
         ("[package.metadata.krazy.kernel]", KERNEL),
@@ -168,7 +175,7 @@ mod tests {
     #[test]
     fn no_key_stands_twice_and_all_are_in_the_reference() {
         let reference = reference();
-        for keys in [APPLIANCE, INSTALL, SERVICE, NETWORK, INTERFACE, KERNEL] {
+        for keys in [APPLIANCE, INSTALL, SERVICE, ADMIND, NETWORK, INTERFACE, KERNEL] {
             for (index, key) in keys.iter().enumerate() {
                 assert!(keys[..index].iter().all(|other| other.name != key.name), "{}", key.name);
                 assert!(reference.contains(&format!("    {} = {}", key.name, key.value)), "{}", key.name);

@@ -68,7 +68,7 @@ Metadata, in the Cargo.toml of the package; [workspace.metadata.krazy] gives def
         host name of the device [default: the name]
     init = BINARY or TABLE
         what becomes /bin/init; a table is like one of `install` [default: krazy-init]
-    admind = BOOL
+    admind = BOOL or TABLE
         install krazy-admind, the API that updates need [default: true]
     install = TABLE
         further crates whose binaries go to /bin: NAME = VERSION or a table
@@ -185,6 +185,11 @@ Metadata, in the Cargo.toml of the package; [workspace.metadata.krazy] gives def
         the most open files [default: 1024, which it may raise]
     cpu-weight = 1..10000
         its share of a busy CPU [default: 100]
+  [package.metadata.krazy.admind]
+    tls12 = BOOL
+        take clients that do not speak TLS 1.3 [default: false]
+    mdns = BOOL
+        tell the local network where the device is [default: true]
   [package.metadata.krazy.network]
     interfaces = TABLE
         NAME = { address = "10.0.0.5/24", gateway = "10.0.0.1" }; others have DHCP

@@ -113,6 +113,15 @@ fn an_unknown_key_is_told_with_file_line_table_and_suggestion() {
 }
 
 #[test]
+fn the_settings_of_admind_are_its_arguments() {
+    let arguments = |text: &str| load_text(text).services[OWN_ADMIND].args.clone();
+    assert!(arguments("").is_empty() && arguments("admind = { tls12 = false, mdns = true }").is_empty());
+    assert_eq!(arguments("admind = { tls12 = true, mdns = false }"), ["--tls-1.2", "--no-mdns"]);
+    let own = "admind.mdns = false\nservice.krazy-admind.args = [\"--listen\", \"10.0.0.5:443\"]";
+    assert_eq!(arguments(own), ["--no-mdns", "--listen", "10.0.0.5:443"]);
+}
+
+#[test]
 fn wrong_types_and_values_are_told() {
     let krazy = "[package.metadata.krazy]";
     for (text, expected) in [
@@ -126,7 +135,15 @@ fn wrong_types_and_values_are_told() {
             "modules = [\"a/b.ko\"]",
             "`modules` in [package.metadata.krazy] has \"a/b.ko\" where it needs a kernel module's name",
         ),
-        ("admind = \"no\"", "`admind` in [package.metadata.krazy] must be true or false, not a string"),
+        (
+            "admind = \"no\"",
+            "`admind` in [package.metadata.krazy] must be true or false or a table, not a string",
+        ),
+        (
+            "admind.mdns = 0",
+            "`mdns` in [package.metadata.krazy.admind] must be true or false, not an integer",
+        ),
+        ("admind.tls = true", "unknown key `tls` in [package.metadata.krazy.admind]"),
         ("install = [\"dufs\"]", "`install` in [package.metadata.krazy] must be a table, not a list"),
         (
             "install.dufs = 1",
