@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use krazy_tests::device::{Device, NAME};
 use krazy_tests::disk::{extract, partitions, succeed};
 use krazy_tests::fixture::Package;
 use krazy_tests::guest::{BOOT_LIMIT, Guest, free_port, http_get};
@@ -52,6 +53,46 @@ fn the_example_runs_on_a_raspberry_pi() -> Result<()> {
     Ok(())
 }
 
+/// The firmware cannot try a slot, so the first stage does, with the kernel that was confirmed.
+#[test]
+fn a_raspberry_pi_is_updated_and_goes_back() -> Result<()> {
+    let mut device = Device::start_board("aarch64-rpi", "config-txt = [\"gpu_mem=16\"]\n")?;
+    device.check("a", "good 1")?;
+    device.krazy(&["switch", "qemu", "b"])?.refused("push an update into that slot first")?;
+
+    // Without `--target`: the device says what it is. What the firmware reads belongs to the slot, too.
+    device.change("good 2", &[])?;
+    let push = device.push(&["qemu"])?;
+    push.expect(0, "updated")?;
+    let status = device.check("b", "good 2")?;
+    ensure!(
+        status["slots"]["standing"] == "confirmed" && status["status"]["board"] == "aarch64-rpi",
+        "{status:#}"
+    );
+    device
+        .push(&["qemu", "--target", "x86_64"])?
+        .refused("is aarch64-rpi, and `--target x86_64` was given")?;
+
+    // From slot B now, with its own kernel and boot files.
+    device.change("crash", &[])?;
+    let push = device.push(&["qemu"])?;
+    push.expect(9, "reverted")?;
+    ensure!(push.last("cause").as_str().is_some_and(|cause| cause.contains(NAME)), "{push:#?}");
+    device.wait_for_failed_trial("b", NAME)?;
+    device.check("b", "good 2")?;
+
+    device.change("good 3", &[])?;
+    device.push(&["qemu", "--no-confirm"])?.expect(0, "on-trial")?;
+    let status = device.check("a", "good 3")?;
+    ensure!(status["slots"]["standing"] == "on-trial", "{status:#}");
+    device.cut_power()?;
+    firmware_boots(&device.image, device.krazy.folder.path(), "b")?;
+    device.boot()?;
+    device.wait_for_failed_trial("b", "without notice")?;
+    device.check("b", "good 2")?;
+    Ok(())
+}
+
 /// At image time, in words.
 #[test]
 fn what_firmware_or_processor_could_not_take_is_refused() -> Result<()> {
@@ -94,6 +135,24 @@ fn pretend_to_link(package: &Package) -> Result<()> {
     fs::create_dir(&folder)?;
     let config = format!("[target.aarch64-unknown-linux-musl]\nlinker = \"{}\"\n", linker.display());
     Ok(fs::write(folder.join("config.toml"), config)?)
+}
+
+/// What the card of a machine that is off makes the firmware boot, by mtools, and whether all of it is there.
+fn firmware_boots(image: &Path, folder: &Path, slot: &str) -> Result<()> {
+    let (_, table) = partitions(image)?;
+    let boot = extract(image, table[0], folder, "boot")?;
+    let read = |name: &str| succeed(judges::command("mtype")?.arg("-i").arg(&boot).arg(format!("::{name}")));
+    let config = String::from_utf8(read("config.txt")?.stdout)?;
+    ensure!(
+        config.trim_end().ends_with(&format!("os_prefix={slot}-\ninclude {slot}-config.txt")),
+        "{config}"
+    );
+    let settings = String::from_utf8(read(&format!("{slot}-config.txt"))?.stdout)?;
+    ensure!(settings.ends_with("\ngpu_mem=16\n[all]\n"), "{settings}");
+    for name in ["cmdline.txt", "vmlinuz", "initramfs", "bcm2837-rpi-3-b.dtb", "slot.json"] {
+        ensure!(!read(&format!("{slot}-{name}"))?.stdout.is_empty(), "{slot}-{name} is empty");
+    }
+    Ok(())
 }
 
 /// The FAT file system, by dosfstools and mtools.
