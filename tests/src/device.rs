@@ -14,6 +14,7 @@ use crate::ended::{Ended, Pushing};
 use crate::fixture::Package;
 use crate::guest::{BOOT_LIMIT, Guest};
 use crate::krazy::Krazy;
+use crate::qmp::Qmp;
 
 /// What the appliance runs: it counts its starts on `/data`, says what `/etc/mode` says, and ends at once if that begins
 /// with `crash`. If its folder has a file `fill`, it fills `/data` to the last byte.
@@ -149,7 +150,8 @@ impl Device {
     pub fn boot(&mut self) -> Result<()> {
         let mut command =
             self.krazy.command(["run-qemu", "--target", self.board, "--timeout", "3600", "--image"])?;
-        command.arg(&self.image);
+        command.arg(&self.image).args(["--", "-qmp"]);
+        command.arg(format!("unix:{},server=on,wait=off", self.monitor().display()));
         let limit = self.boot_limit();
         let guest = self.guest.insert(Guest::start(command)?);
         guest.wait_for("serving https", limit)?;
@@ -167,9 +169,18 @@ impl Device {
         self.guest.take().context("the machine is off")?.kill_emulator()
     }
 
+    /// Presses the reset button: the machine starts anew from its firmware, whatever it was doing.
+    pub fn reset(&self) -> Result<()> {
+        Qmp::connect(&self.monitor())?.reset()
+    }
+
     /// What the machine says on its console.
     pub fn console(&mut self) -> Result<&mut Guest> {
         self.guest.as_mut().context("the machine is off")
+    }
+
+    fn monitor(&self) -> PathBuf {
+        self.krazy.folder.path().join("qmp")
     }
 
     /// The host's side of the appliance's secrets.
@@ -244,6 +255,19 @@ impl Device {
         let answer = self.curl("POST", signal, None);
         let again = self.console()?.wait_for("serving https", BOOT_LIMIT);
         again.map(drop).with_context(|| format!("{answer:?}"))
+    }
+
+    /// `cargo krazy confirm`, as soon as the device is stable.
+    pub fn confirm(&self) -> Result<()> {
+        let end = Instant::now() + BOOT_LIMIT;
+        loop {
+            let ended = self.krazy(&["confirm", "qemu"])?;
+            match ended.code {
+                Some(0) => return Ok(()),
+                _ if Instant::now() < end => std::thread::sleep(Duration::from_secs(1)),
+                _ => bail!("it is not confirmed: {ended:#?}"),
+            }
+        }
     }
 
     /// What the device says about itself.

@@ -54,6 +54,11 @@ impl Qmp {
         self.execute("system_powerdown", json!({}))
     }
 
+    /// Presses the reset button.
+    pub fn reset(&mut self) -> Result<()> {
+        self.execute("system_reset", json!({}))
+    }
+
     /// Presses keys at the same time, by QEMU's names for them.
     pub fn press(&mut self, keys: &[&str]) -> Result<()> {
         let keys: Vec<Value> = keys.iter().map(|key| json!({ "type": "qcode", "data": key })).collect();

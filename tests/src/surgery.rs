@@ -12,12 +12,23 @@ use krazy_boot::update::delta::{Decoder, Step, encode};
 use rcgen::{KeyPair, PKCS_ED25519, SigningKey};
 use sha2::{Digest, Sha256};
 
+use crate::disk::succeed;
+use crate::judges;
+
 /// A bundle taken apart.
 #[derive(Clone, Debug)]
 pub struct Surgery {
     /// What it says about itself.
     pub manifest: BundleManifest,
     parts: Vec<Vec<u8>>,
+}
+
+/// Makes `script` the program `name` below `tree`, with busybox to run it.
+pub fn install_script(tree: &Path, name: &str, script: &str) -> Result<()> {
+    fs::copy(judges::find("busybox").context("no busybox")?, tree.join("bin/busybox"))?;
+    let path = tree.join(name);
+    fs::write(&path, format!("#!/bin/busybox sh\n{script}"))?;
+    Ok(fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755))?)
 }
 
 /// The length of the head of `bundle`: everything before the streams.
@@ -57,6 +68,50 @@ impl Surgery {
     pub fn part(&mut self, kind: &PartKind) -> Result<&mut Vec<u8>> {
         let found = self.manifest.parts.iter().position(|part| part.kind == *kind);
         found.and_then(|at| self.parts.get_mut(at)).with_context(|| format!("there is no {kind}"))
+    }
+
+    /// Damages what the root's files hold: the beginning of the first one, `/bin/init`, cannot be unpacked any more.
+    /// Superblock, folders and the last blocks, which small files share, stay as they are.
+    pub fn damage_root(&mut self) -> Result<()> {
+        let root = self.part(&PartKind::Root)?;
+        // Behind superblock and compression options, within the first block.
+        root.get_mut(4096..8192).context("a small root")?.fill(0xa5);
+        Ok(())
+    }
+
+    /// Replaces the initramfs by busybox with a script as `/init`, packed by `cpio`.
+    pub fn replace_first_stage(&mut self, folder: &Path, script: &str) -> Result<()> {
+        let tree = folder.join("initramfs");
+        for name in ["bin", "dev"] {
+            fs::create_dir_all(tree.join(name))?;
+        }
+        install_script(&tree, "init", script)?;
+        let archive = folder.join("initramfs.cpio");
+        let list = folder.join("initramfs.list");
+        fs::write(&list, ".\n./bin\n./bin/busybox\n./dev\n./init\n")?;
+        let mut cpio = judges::command("cpio")?;
+        cpio.args(["--create", "--quiet", "--format=newc", "--owner=0:0", "--file"]).arg(&archive);
+        succeed(cpio.current_dir(&tree).stdin(fs::File::open(&list)?))?;
+        *self.part(&PartKind::Initramfs)? = fs::read(&archive)?;
+        Ok(())
+    }
+
+    /// Unpacks the root, lets `change` have it, and packs it again with foreign tools.
+    pub fn change_root(&mut self, folder: &Path, change: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        let (image, tree) = (folder.join("surgery.squashfs"), folder.join("surgery"));
+        fs::write(&image, self.part(&PartKind::Root)?)?;
+        succeed(judges::command("unsquashfs")?.args(["-no-progress", "-d"]).arg(&tree).arg(&image))?;
+        change(&tree)?;
+        let options = ["-noappend", "-no-progress", "-quiet", "-all-root", "-comp", "zstd"];
+        let mut pack = judges::command("mksquashfs")?;
+        succeed(pack.arg(&tree).arg(&image).args(options).args(["-Xcompression-level", "1"]))?;
+        let mut bytes = fs::read(&image)?;
+        // What the superblock says is in use, without the padding.
+        let used: [u8; 8] = bytes.get(40..48).context("no superblock")?.try_into()?;
+        bytes.truncate(usize::try_from(u64::from_le_bytes(used))?);
+        *self.part(&PartKind::Root)? = bytes;
+        fs::remove_dir_all(&tree)?;
+        Ok(fs::remove_file(&image)?)
     }
 
     /// Puts it together again as `name` in `folder`, signed with `key`, a PEM file.

@@ -7,11 +7,13 @@
 //! |---|---|
 //! | `lines` | good updates, broken lines, strangers |
 //! | `refusals` | bundles that no device may take, and two pushes at once |
+//! | `trials` | builds that do not start, and the ways back |
 //! | `power` | power that is cut, and builds that do not hold |
 
 mod lines;
 mod power;
 mod refusals;
+mod trials;
 
 use anyhow::{Result, ensure};
 use krazy_tests::device::Device;

@@ -24,8 +24,14 @@ fn power_cuts_and_builds_that_do_not_hold_leave_the_old_build() -> Result<()> {
     device.check("a", "good 1")?;
     device.krazy(&["switch", "qemu", "b"])?.refused("push an update into that slot first")?;
 
-    // When the slot is armed, and again while it is tried.
+    // When the slot is complete and not armed.
     device.push(&["qemu", "--stage"])?.expect(0, "staged")?;
+    device.cut_power()?;
+    device.boot()?;
+    let status = device.check("a", "good 1")?;
+    ensure!(status["slots"]["standing"] == "confirmed", "{status:#}");
+
+    // When it is armed, and again while it is tried.
     ensure!(device.krazy(&["switch", "qemu", "b", "--no-reboot"])?.code == Some(0), "switch was refused");
     device.cut_power()?;
     device.boot()?;
