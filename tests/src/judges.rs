@@ -38,6 +38,7 @@ pub const JUDGES: &[Judge] = &[
     judge("e2fsck", "e2fsprogs"),
     judge("fsck.fat", "dosfstools"),
     judge("git", "git"),
+    judge("ip", "iproute2"),
     judge("losetup", "mount"),
     judge("mdir", "mtools"),
     judge("mtype", "mtools"),

@@ -18,6 +18,7 @@ pub mod guest;
 pub mod judges;
 pub mod krazy;
 pub mod lan;
+pub mod network;
 pub mod own_kernel;
 pub mod proxy;
 pub mod qmp;

@@ -1,0 +1,67 @@
+//! Two network stacks of their own with a cable between them, for programs that speak to a local network.
+
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::Result;
+
+use crate::disk::succeed;
+use crate::judges;
+
+/// The addresses of the two ends.
+pub const ADDRESSES: [&str; 2] = ["10.77.0.1", "10.77.0.5"];
+
+/// Two network namespaces (network_namespaces(7)), which go when this is dropped.
+#[derive(Debug)]
+pub struct Network {
+    names: [String; 2],
+}
+
+impl Network {
+    /// Makes both, with [`ADDRESSES`].
+    pub fn new() -> Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let names = ["a", "b"].map(|end| format!("krazy-{}-{number}{end}", std::process::id()));
+        let network = Network { names };
+        for name in &network.names {
+            ip(&["netns", "add", name])?;
+        }
+        let [first, second] = &network.names;
+        ip(&["-n", first, "link", "add", "lan0", "type", "veth", "peer", "name", "lan0", "netns", second])?;
+        for (name, address) in network.names.iter().zip(ADDRESSES) {
+            ip(&["-n", name, "address", "add", &format!("{address}/24"), "dev", "lan0"])?;
+            ip(&["-n", name, "link", "set", "lan0", "up"])?;
+        }
+        Ok(network)
+    }
+
+    /// A command that runs `command` at one end; `Command::env` and the like are to be set on the result.
+    pub fn at(&self, end: usize, command: &Command) -> Result<Command> {
+        let mut wrapped = judges::command("ip")?;
+        wrapped.args(["netns", "exec", &self.names[end]]).arg(command.get_program()).args(command.get_args());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => wrapped.env(name, value),
+                None => wrapped.env_remove(name),
+            };
+        }
+        if let Some(folder) = command.get_current_dir() {
+            wrapped.current_dir(folder);
+        }
+        Ok(wrapped)
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        for name in &self.names {
+            // One that was not made cannot go.
+            let _gone = ip(&["netns", "delete", name]);
+        }
+    }
+}
+
+fn ip(arguments: &[&str]) -> Result<()> {
+    succeed(judges::command("ip")?.args(arguments)).map(drop)
+}

@@ -1,0 +1,88 @@
+//! Devices are found in a local network, by the program that is in their images.
+
+use std::fs;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+use krazy_tests::disk::succeed;
+use krazy_tests::guest::{BOOT_LIMIT, Guest};
+use krazy_tests::krazy::Krazy;
+use krazy_tests::network::{ADDRESSES, Network};
+use krazy_tests::root::Root;
+use serde_json::{Value, json};
+
+/// Which end of the cable is what.
+const HOST: usize = 0;
+const DEVICE: usize = 1;
+
+#[test]
+fn a_device_is_found_and_reached_by_its_name() -> Result<()> {
+    let krazy = Krazy::new()?;
+    let folder = krazy.folder.path();
+    let image = folder.join("hello.img");
+    succeed(krazy.command(["image", "-p", "hello", "-o"])?.arg(&image))?;
+    let root = Root::unpack(&image, &folder.join("device"))?;
+    let secrets = folder.join("state/hello/secrets");
+    let data = root.folder.join("data/krazy");
+    fs::create_dir_all(data.join("tls"))?;
+    for (from, to) in
+        [("cert.pem", "tls/cert.pem"), ("key.pem", "tls/key.pem"), ("tokens.json", "tokens.json")]
+    {
+        fs::copy(secrets.join(from), data.join(to))?;
+    }
+    let network = Network::new()?;
+    let admind = |name: &str, arguments: &[&str]| -> Result<Guest> {
+        let mut command = Command::new("unshare");
+        let named = "echo \"$0\" > /proc/sys/kernel/hostname && exec \"$@\"";
+        command.args(["--uts", "sh", "-c", named, name]).arg(root.folder.join("bin/krazy-admind"));
+        command.arg("--root").arg(&root.folder).args(arguments);
+        let mut admind = Guest::start(network.at(DEVICE, &command)?)?;
+        admind.wait_for("serving https", BOOT_LIMIT)?;
+        Ok(admind)
+    };
+    let discover = || -> Result<Vec<Value>> {
+        let command = krazy.command(["discover", "--message-format", "json"])?;
+        let output = succeed(&mut network.at(HOST, &command)?)?;
+        String::from_utf8(output.stdout)?
+            .lines()
+            .map(|line| serde_json::from_str(line).context("not JSON"))
+            .collect()
+    };
+
+    let running = admind("kitchen", &[])?;
+    let version = root.manifest()?["version"].clone();
+    let expected = json!({
+        "reason": "device-found",
+        "host": "kitchen.local",
+        "addresses": [ADDRESSES[DEVICE]],
+        "port": 8443,
+        "appliance": "hello",
+        "version": version,
+    });
+    // A name is announced when nobody has contradicted for a while.
+    let end = Instant::now() + BOOT_LIMIT;
+    loop {
+        let found = discover()?;
+        match &found[..] {
+            [found] if *found == expected => break,
+            [] if Instant::now() < end => {}
+            _ => bail!("not the device: {found:#?}"),
+        }
+    }
+    let ask = |host: &str| -> Result<_> {
+        let command = krazy.command(["token", "list", host, "--appliance", "hello"])?;
+        Ok(network.at(HOST, &command)?.output()?)
+    };
+    let tokens = ask("kitchen.local")?;
+    let said = String::from_utf8_lossy(&tokens.stderr);
+    ensure!(tokens.status.success() && tokens.stdout.starts_with(b"TOKEN"), "{said}");
+    let nobody = ask("cellar.local")?;
+    ensure!(nobody.status.code() == Some(9), "{}", String::from_utf8_lossy(&nobody.stderr));
+    drop(running);
+
+    let _silent = admind("kitchen", &["--no-mdns"])?;
+    let found = discover()?;
+    ensure!(found.is_empty(), "it was to be silent: {found:#?}");
+    Ok(())
+}
