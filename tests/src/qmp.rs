@@ -59,6 +59,11 @@ impl Qmp {
         self.execute("system_reset", json!({}))
     }
 
+    /// Plugs the cable of a network adapter, by its backend's name, in or out.
+    pub fn set_link(&mut self, name: &str, up: bool) -> Result<()> {
+        self.execute("set_link", json!({ "name": name, "up": up }))
+    }
+
     /// Presses keys at the same time, by QEMU's names for them.
     pub fn press(&mut self, keys: &[&str]) -> Result<()> {
         let keys: Vec<Value> = keys.iter().map(|key| json!({ "type": "qcode", "data": key })).collect();

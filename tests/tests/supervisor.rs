@@ -144,6 +144,11 @@ fn rogue_servers_a_lease_that_ends_and_a_lying_clock() -> Result<()> {
     manifest["services"] = json!([judge]);
     root.set_manifest(&manifest)?;
     root.pack(&image)?;
+    // On a larger disk, and with nothing on it, /data is made and grows while the network is tried.
+    let (_, table) = partitions(&image)?;
+    let disk = OpenOptions::new().write(true).open(&image)?;
+    disk.set_len(table[3].start)?;
+    disk.set_len(448 << 20)?;
 
     let (mut lan, netdev) = Lan::new()?;
     let mut command = machine(&image, folder)?;
@@ -171,7 +176,56 @@ fn rogue_servers_a_lease_that_ends_and_a_lying_clock() -> Result<()> {
     let step = line.rsplit_once(" by ").and_then(|(_, step)| step.trim().strip_suffix(" ms"));
     let step: u32 = step.with_context(|| line.clone())?.parse()?;
     assert!((60_000..120_000).contains(&step), "{line}");
+
+    // A machine may miss that its cable was out for a moment: until it notices and asks for its address again.
+    let mut qmp = Qmp::connect(&folder.join("qmp"))?;
+    let end = Instant::now() + LIMIT;
+    let mut asked = false;
+    while !asked {
+        ensure!(Instant::now() < end, "a cable that is plugged in again is not noticed");
+        qmp.set_link("net", false)?;
+        std::thread::sleep(Duration::from_secs(1));
+        qmp.set_link("net", true)?;
+        let soon = Instant::now() + Duration::from_secs(5);
+        while !asked && Instant::now() < soon {
+            asked = matches!(lan.serve()?, Some(Asked::Request | Asked::Discover));
+        }
+    }
+
+    assert!(guest.seen().contains("/data was blank and has been made"), "{}", guest.seen());
+    if !guest.seen().contains("/data has grown to ") {
+        guest.wait_for("/data has grown to ", LIMIT)?;
+    }
+    drop(guest);
+    // The power was cut: what the journal holds is brought in first.
+    let data = extract(&image, partitions(&image)?.1[3], folder, "data")?;
+    let output = judges::command("e2fsck")?.arg("-fp").arg(&data).output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(matches!(output.status.code(), Some(0 | 1)), "{text}");
     Ok(())
+}
+
+#[test]
+fn a_fixed_address_a_disk_that_cannot_be_written_and_a_halt() -> Result<()> {
+    let krazy = Krazy::new()?;
+    let folder = krazy.folder.path();
+    let image = image(&krazy)?;
+    let root = Root::unpack(&image, &folder.join("fixed"))?;
+    let mut manifest = root.manifest()?;
+    let mut judge = service(&manifest, "judge")?;
+    judge["settings"]["args"] = json!(["--fixed"]);
+    manifest["services"] = json!([judge]);
+    let interface = json!({ "address": "10.0.2.77/24", "gateway": "10.0.2.2" });
+    manifest["network"] = json!({ "interfaces": { "eth0": interface } });
+    root.set_manifest(&manifest)?;
+    root.pack(&image)?;
+
+    let mut command = machine(&image, folder)?;
+    command.args(["-set", "drive.disk.read-only=on"]);
+    command.args(["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile="]);
+    let mut guest = Guest::start(command)?;
+    guest.wait_for("reboot: System halted", 2 * LIMIT)?;
+    check(guest.seen(), include_str!("supervisor/fixed.txt"))
 }
 
 /// Answers a machine until it has asked for this so often.

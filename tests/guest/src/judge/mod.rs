@@ -55,6 +55,7 @@ pub fn ensure(holds: bool, why: &str) -> Verdict {
 pub fn run() {
     match std::env::args().nth(1).as_deref() {
         Some("--strange") => return strange::judge(),
+        Some("--fixed") => return strange::judge_fixed(),
         Some("--link") => return strange::judge_link(),
         _ => {}
     }

@@ -1,9 +1,9 @@
 //! A machine nobody would make: its root holds programs that cannot run and three hundred that can, its `/data` is
 //! damaged, and it has no network card.
 
-use krazy_init::control::{ExitReason, ServiceState};
+use krazy_init::control::{Command, ExitReason, ServiceState};
 
-use super::{WAITING, ask, case, ensure, status};
+use super::{WAITING, ask, case, ensure, order, read, status};
 use crate::rest;
 use crate::rights::within;
 
@@ -27,6 +27,29 @@ pub fn judge_link() {
             ensure(wanted.iter().all(|server| servers.contains(server)), &servers)
         })
     });
+    rest();
+}
+
+/// A machine with a fixed address, whose disk nobody can write.
+pub fn judge_fixed() {
+    case("a fixed address needs no address server", || {
+        within(120, || {
+            let addresses = read("/proc/net/fib_trie")?;
+            ensure(addresses.contains("10.0.2.77") && !addresses.contains("10.0.2.15"), &addresses)?;
+            let routes = read("/proc/net/route")?;
+            ensure(routes.lines().any(|line| line.contains("\t00000000\t0202000A\t")), &routes)?;
+            ensure(ask(|client| client.boot())?.milestones.network, "it does not count as a network")
+        })
+    });
+    case("a disk that cannot be written is said, and services run", || {
+        let info = ask(|client| client.boot())?;
+        let told = info.degraded.iter().any(|text| text.contains("/data is temporary"));
+        ensure(told && !info.milestones.data, &info.degraded.join("; "))?;
+        ensure(std::fs::write("/data/judge/x", "x").is_ok(), "/data cannot be written")
+    });
+    if let Err(why) = order(Command::Halt) {
+        println!("case the machine halts: FAILED {why}");
+    }
     rest();
 }
 
