@@ -84,9 +84,9 @@ impl Shell {
         self.line(format_args!("{WARN}warning{WARN:#}: {}", text.as_ref()));
     }
 
-    /// Asks for a line on standard input, whatever else is said.
+    /// Asks for a line on standard input, however little else is said.
     pub fn question(self, text: impl AsRef<str>) {
-        let _closed = write!(anstream::stderr(), "{}", text.as_ref());
+        self.line(format_args!("{GOOD}{:>12}{GOOD:#} {}", "Confirm", text.as_ref()));
     }
 
     /// Something good to know that asks for nothing.

@@ -287,7 +287,7 @@ fn ask(disk: &Disk, shell: Shell) -> Result<()> {
     }
     let name = &disk.name;
     shell.warn(format!("everything on `{}` will be lost: {disk}", disk.path.display()));
-    shell.question(format!("type `{name}` to go on, anything else to stop: "));
+    shell.question(format!("type `{name}` to go on, anything else to stop"));
     let mut answer = String::new();
     io::stdin().read_line(&mut answer).context("failed to read the answer")?;
     agreed(&answer, disk)
