@@ -27,21 +27,15 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Action {
     /// Shows the fingerprint and the end of the certificate's validity
-    Show(DeviceOnly),
+    Show(DeviceArgs),
     /// Brings a new certificate and key to a device
     ///
     /// The pair is made here and tried beside the old one, which counts until this program was answered with the new
     /// one. Interrupted, it can be run again; both are accepted until it is finished. New images get the new pair. A
     /// device that has an earlier pair of its appliance gets the present one.
-    Rotate(DeviceOnly),
+    Rotate(DeviceArgs),
     /// Stops accepting earlier certificates of the appliance, after the device has shown the present one
-    Forget(DeviceOnly),
-}
-
-#[derive(Debug, clap::Args)]
-struct DeviceOnly {
-    #[command(flatten)]
-    device: DeviceArgs,
+    Forget(DeviceArgs),
 }
 
 #[derive(Serialize)]
@@ -70,9 +64,9 @@ impl Args {
     /// Runs the command.
     pub fn exec(self, shell: Shell) -> anyhow::Result<()> {
         match self.action {
-            Action::Show(args) => show(&args.device.client()?, shell),
-            Action::Rotate(args) => rotate(&args.device.client()?, shell),
-            Action::Forget(args) => forget(&args.device.client()?, shell),
+            Action::Show(device) => show(&device.client()?, shell),
+            Action::Rotate(device) => rotate(&device.client()?, shell),
+            Action::Forget(device) => forget(&device.client()?, shell),
         }
     }
 }

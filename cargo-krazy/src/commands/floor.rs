@@ -26,17 +26,11 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Action {
     /// Shows it
-    Show(DeviceOnly),
+    Show(DeviceArgs),
     /// Sets it
     Set(Set),
     /// Takes it away: every version is taken
-    Clear(DeviceOnly),
-}
-
-#[derive(Debug, clap::Args)]
-struct DeviceOnly {
-    #[command(flatten)]
-    device: DeviceArgs,
+    Clear(DeviceArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -59,9 +53,9 @@ impl Args {
     /// Runs the command.
     pub fn exec(self, shell: Shell) -> anyhow::Result<()> {
         match self.action {
-            Action::Show(args) => show(&args.device.client()?, shell),
+            Action::Show(device) => show(&device.client()?, shell),
             Action::Set(args) => set(&args.device.client()?, Some(args.version.to_string()), shell),
-            Action::Clear(args) => set(&args.device.client()?, None, shell),
+            Action::Clear(device) => set(&device.client()?, None, shell),
         }
     }
 }

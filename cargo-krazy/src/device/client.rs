@@ -1,26 +1,21 @@
 //! Requests to one device.
 
+mod opening;
+
 use std::future::Future;
-use std::net::{SocketAddr, ToSocketAddrs};
-use std::slice;
 use std::time::{Duration, Instant};
 
-use krazy_boot::certificate::TRIAL_SERVER_NAME;
 use krazy_boot::credentials::Token;
 use krazy_boot::size::Bytes;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::CONTENT_TYPE;
 use reqwest::{Body, Method, RequestBuilder, Response};
-use rustls_pki_types::CertificateDer;
 use serde::de::DeserializeOwned;
 
-use super::credentials::Credentials;
 use super::error::{DeviceError, Problem};
-use super::hosts::Address;
 use super::pinned::{self, Fingerprint, Stranger};
 use super::selection::Target;
-use super::status::API;
 use crate::digest::hex;
-use crate::failure::{Exit, Failure, chain};
+use crate::failure::{Failure, chain};
 use crate::interrupt;
 
 /// Time to a connection.
@@ -28,9 +23,6 @@ const CONNECT: Duration = Duration::from_secs(10);
 
 /// Time between two pieces of an answer. A device may be busy reading back what it was sent.
 const ANSWER: Duration = Duration::from_secs(30);
-
-/// How long a connection that is not used is kept.
-const IDLE: Duration = Duration::from_secs(5);
 
 /// How often blocked requests look whether the program was interrupted.
 const LOOK: Duration = Duration::from_millis(200);
@@ -68,102 +60,6 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client for `target`, a device of `appliance`. Nothing is sent yet, unless the appliance's token is being
-    /// exchanged: then the device is asked which one it knows.
-    pub fn new(target: &Target, appliance: &str, credentials: &Credentials) -> anyhow::Result<Self> {
-        let Credentials { certificates, tokens } = credentials;
-        let [first, others @ ..] = &tokens[..] else {
-            return Err(Failure::new(Exit::Failed, "there is no token to send").into());
-        };
-        let client = |token| Self::with(target, appliance, certificates, token);
-        if others.is_empty() {
-            return client(first);
-        }
-        for token in tokens {
-            let client = client(token)?;
-            match client.get::<serde::de::IgnoredAny>(&format!("{API}/status")) {
-                Err(error) if error.is_unauthorized() => {}
-                // What else is wrong shows with the first request.
-                _ => return Ok(client),
-            }
-        }
-        client(first)
-    }
-
-    /// A client for `target` that accepts one of `certificates` and sends `token`.
-    pub fn with(
-        target: &Target,
-        appliance: &str,
-        certificates: &[CertificateDer<'_>],
-        token: &Token,
-    ) -> anyhow::Result<Self> {
-        Self::build(target, appliance, certificates, token, None)
-    }
-
-    /// A client for `target` that asks for the certificate on trial, which must be `certificate`.
-    pub fn on_trial(
-        target: &Target,
-        appliance: &str,
-        certificate: &CertificateDer<'_>,
-        token: &Token,
-    ) -> anyhow::Result<Self> {
-        let Address { host, port } = &target.address;
-        let addresses = (host.as_str(), *port).to_socket_addrs().map_err(|error| {
-            Failure::new(Exit::Device, format!("failed to find the address of `{}`: {error}", target.name))
-        })?;
-        Self::build(target, appliance, slice::from_ref(certificate), token, Some(addresses.collect()))
-    }
-
-    /// With `trial`, which are the target's addresses, the server name asks for the certificate on trial.
-    fn build(
-        target: &Target,
-        appliance: &str,
-        certificates: &[CertificateDer<'_>],
-        token: &Token,
-        trial: Option<Vec<SocketAddr>>,
-    ) -> anyhow::Result<Self> {
-        let failed = |error: &dyn std::error::Error| {
-            Failure::new(Exit::Failed, format!("failed to set up networking: {}", chain(error)))
-        };
-        let pins: Vec<_> = certificates.iter().map(pinned::fingerprint).collect();
-        let pinned =
-            *pins.first().ok_or_else(|| Failure::new(Exit::Failed, "there is no certificate to pin"))?;
-        let stranger = Stranger::default();
-        let tls = pinned::config(pins, stranger.clone()).map_err(|error| failed(&error))?;
-        let mut bearer =
-            HeaderValue::from_str(&format!("Bearer {}", token.reveal())).map_err(|error| failed(&error))?;
-        bearer.set_sensitive(true);
-        let mut http = reqwest::Client::builder();
-        let mut base = format!("https://{}", target.address);
-        if let Some(addresses) = trial {
-            base = format!("https://{TRIAL_SERVER_NAME}:{}", target.address.port);
-            http = http.resolve_to_addrs(TRIAL_SERVER_NAME, &addresses);
-        }
-        let http = http
-            .tls_backend_preconfigured(tls)
-            .user_agent(concat!("cargo-krazy/", env!("CARGO_PKG_VERSION")))
-            .default_headers(HeaderMap::from_iter([(AUTHORIZATION, bearer)]))
-            .connect_timeout(CONNECT)
-            // Between requests nobody here notices that a device hangs up, as it does after a minute: a build may
-            // lie between two of them.
-            .pool_idle_timeout(IDLE)
-            // A device is in the same network, and a proxy must not see what is meant for it.
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .build();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        Ok(Client {
-            runtime: runtime.map_err(|error| failed(&error))?,
-            http: http.map_err(|error| failed(&error))?,
-            base,
-            target: target.clone(),
-            appliance: appliance.to_owned(),
-            token: token.clone(),
-            pinned,
-            stranger,
-        })
-    }
-
     /// The device as the user calls it.
     pub fn device(&self) -> &str {
         &self.target.name
@@ -199,7 +95,7 @@ impl Client {
             let mut response = self.answer(self.request(Method::GET, path), patience).await?;
             self.whole(&mut response).await
         })?;
-        serde_json::from_slice(&bytes).map_err(|error| self.foreign(format!("{path}: {error}")))
+        self.json(path, &bytes)
     }
 
     /// A request with a JSON answer. `body` is JSON, too, if it is there.
@@ -210,7 +106,7 @@ impl Client {
         body: Option<Vec<u8>>,
     ) -> Result<T, DeviceError> {
         let bytes = self.exchange(method, path, body.map(|body| (JSON, body)))?;
-        serde_json::from_slice(&bytes).map_err(|error| self.foreign(format!("{path}: {error}")))
+        self.json(path, &bytes)
     }
 
     /// A request whose success says it all.
@@ -227,7 +123,11 @@ impl Client {
         body: Vec<u8>,
     ) -> Result<T, DeviceError> {
         let bytes = self.exchange(method, path, Some((media_type, body)))?;
-        serde_json::from_slice(&bytes).map_err(|error| self.foreign(format!("{path}: {error}")))
+        self.json(path, &bytes)
+    }
+
+    fn json<T: DeserializeOwned>(&self, path: &str, bytes: &[u8]) -> Result<T, DeviceError> {
+        serde_json::from_slice(bytes).map_err(|error| self.foreign(format!("{path}: {error}")))
     }
 
     fn exchange(

@@ -6,20 +6,23 @@
 mod disk;
 #[cfg(target_os = "linux")]
 mod flash;
+mod replacement;
+mod scratch;
 pub(crate) mod sparse;
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, IsTerminal};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use krazy_boot::size::Bytes;
-use tempfile::NamedTempFile;
 
 pub use self::disk::{Disk, System};
+pub use self::replacement::refuse_if_running;
+use self::replacement::replace;
+pub use self::scratch::Scratch;
 use crate::failure::{Exit, Failure};
-use crate::interrupt::{self, Cleanup};
 use crate::shell::Shell;
 
 /// A checked place for an image.
@@ -29,76 +32,6 @@ pub enum Destination {
     File(PathBuf),
     /// A disk whose owner agreed to lose what is on it.
     Device(Disk),
-}
-
-/// A file in the making, such as an image. It is removed when dropped or interrupted.
-#[derive(Debug)]
-pub struct Scratch {
-    file: NamedTempFile,
-    _cleanup: Cleanup,
-}
-
-impl Scratch {
-    /// What the names of all begin with.
-    const PREFIX: &'static str = ".krazy-";
-
-    /// An empty file in `folder`, for its owner only: an image holds the appliance's keys.
-    pub fn in_folder(folder: &Path) -> Result<Self> {
-        Self::make(folder, 0o600)
-    }
-
-    /// An empty file that is to replace `path`: with its permissions, or those that a new file gets.
-    pub fn beside(path: &Path) -> Result<Self> {
-        let folder = folder_of(path);
-        let Ok(existing) = fs::metadata(path) else { return Self::make(folder, 0o666) };
-        let scratch = Self::make(folder, 0o600)?;
-        fs::set_permissions(scratch.path(), existing.permissions())
-            .map_err(|error| write_failure(folder, &error))?;
-        Ok(scratch)
-    }
-
-    fn make(folder: &Path, mode: u32) -> Result<Self> {
-        let mut builder = tempfile::Builder::new();
-        // Less what the umask takes away.
-        builder.prefix(Self::PREFIX).suffix(".part").permissions(fs::Permissions::from_mode(mode));
-        let file = builder.tempfile_in(folder);
-        let file = file.map_err(|error| write_failure(folder, &error))?;
-        let path = file.path().to_owned();
-        // The program is ending; there is nobody left who could do something about an error.
-        let cleanup = interrupt::cleanup(move || drop(fs::remove_file(path)));
-        Ok(Scratch { file, _cleanup: cleanup })
-    }
-
-    /// Removes what programs that were killed left in `folder`, which nobody else may be using.
-    pub fn sweep(folder: &Path) -> io::Result<()> {
-        for entry in fs::read_dir(folder)? {
-            let entry = entry?;
-            if entry.file_name().to_string_lossy().starts_with(Self::PREFIX) && entry.file_type()?.is_file() {
-                fs::remove_file(entry.path())?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        self.file.path()
-    }
-
-    /// The file, open for reading and writing.
-    pub fn as_file(&self) -> &File {
-        self.file.as_file()
-    }
-
-    /// The same for writers that want to own it.
-    pub fn as_file_mut(&mut self) -> &mut File {
-        self.file.as_file_mut()
-    }
-
-    /// Renames it to `path`, in the same folder.
-    pub fn persist(self, path: &Path) -> io::Result<()> {
-        self.file.persist(path).map(drop).map_err(|error| error.error)
-    }
 }
 
 /// What became of an image.
@@ -199,22 +132,6 @@ fn is_of_devices(folder: &Path) -> bool {
     folder.starts_with("/dev") && !folder.starts_with("/dev/shm")
 }
 
-/// Fails if a machine runs from the image at `path`: it would go on with a file that nobody sees any more, and what it
-/// writes to its `/data` would be lost. QEMU locks the images it uses; what cannot be opened for writing is not asked.
-pub fn refuse_if_running(path: &Path) -> Result<()> {
-    let Ok(file) = File::options().read(true).write(true).open(path) else { return Ok(()) };
-    match rustix::fs::fcntl_lock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::ACCESS) => {
-            let text = format!("a machine is running from `{}`", path.display());
-            let help = "end it first, choose another place with `--output`, or update the running machine: \
-                        `cargo krazy push qemu`";
-            Err(Failure::new(Exit::Image, text).help(help).into())
-        }
-        // Some file systems have no locks.
-        _ => Ok(()),
-    }
-}
-
 /// Puts the finished image at `image` where it was meant to go, and on stable storage. The file at `image` is
 /// moved or may be removed afterwards.
 pub fn deliver(image: &Path, destination: &Destination, shell: Shell) -> Result<Delivered> {
@@ -248,32 +165,6 @@ fn flash(_: &Path, disk: &Disk, _: Shell) -> Result<()> {
     Err(Failure::new(Exit::Image, text).help("write a file, and copy it with `dd`").into())
 }
 
-/// Moves `image` over `path`: afterwards `path` is the old file or the whole new one, even after a power cut.
-fn replace(image: &Path, path: &Path) -> Result<()> {
-    refuse_if_running(path)?;
-    let folder = folder_of(path);
-    let failed = |error: io::Error| write_failure(path, &error);
-    if let Ok(existing) = fs::metadata(path) {
-        fs::set_permissions(image, existing.permissions()).map_err(failed)?;
-    }
-    File::open(image).and_then(|file| file.sync_all()).map_err(failed)?;
-    match fs::rename(image, path) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
-            let copy = Scratch::in_folder(folder)?;
-            let source = File::open(image).map_err(failed)?;
-            sparse::copy(&source, copy.as_file()).map_err(failed)?;
-            let permissions = fs::metadata(image).map_err(failed)?.permissions();
-            fs::set_permissions(copy.path(), permissions).map_err(failed)?;
-            copy.as_file().sync_all().map_err(failed)?;
-            copy.persist(path).map_err(failed)?;
-        }
-        Err(error) => return Err(failed(error).into()),
-    }
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
-    Ok(())
-}
-
 /// The folder a file is in; that of a bare name is the current one.
 pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
@@ -302,8 +193,8 @@ fn agreed(answer: &str, disk: &Disk) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Seek, SeekFrom, Write};
-    use std::os::fd::AsRawFd;
+    use std::fs::File;
+    use std::io::Write;
     use std::os::unix::fs::MetadataExt;
 
     use super::*;
@@ -335,38 +226,6 @@ mod tests {
     }
 
     #[test]
-    fn an_image_that_a_machine_runs_from_stays() {
-        let folder = tempfile::tempdir().unwrap();
-        let (path, new) = (folder.path().join("a.img"), folder.path().join("new"));
-        fs::write(&path, "old").unwrap();
-        fs::write(&new, "new").unwrap();
-        // QEMU's locks belong to its open file, as these do, and are for some bytes only. Source: fcntl(2).
-        let running = File::options().read(true).write(true).open(&path).unwrap();
-        // SAFETY: plain data, valid when zeroed.
-        let mut lock: libc::flock = unsafe { std::mem::zeroed() };
-        (lock.l_type, lock.l_start, lock.l_len) = (libc::F_RDLCK as _, 100, 1);
-        // SAFETY: the structure is valid for the call.
-        let locked = unsafe { libc::fcntl(running.as_raw_fd(), libc::F_OFD_SETLK, &lock) };
-        assert_eq!(locked, 0);
-        let error = replace(&new, &path).unwrap_err().to_string();
-        assert_eq!(error, format!("a machine is running from `{}`", path.display()));
-        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
-        drop(running);
-        replace(&new, &path).unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
-    }
-
-    #[test]
-    fn what_a_killed_program_left_is_swept() {
-        let folder = tempfile::tempdir().unwrap();
-        let left = Scratch::in_folder(folder.path()).unwrap();
-        fs::write(folder.path().join("a.img"), "").unwrap();
-        Scratch::sweep(folder.path()).unwrap();
-        assert!(!left.path().exists());
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-    }
-
-    #[test]
     fn an_abandoned_image_leaves_the_old_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.img");
@@ -374,22 +233,6 @@ mod tests {
         drop(open(&path).unwrap().scratch(folder.path()).unwrap());
         assert_eq!(fs::read_to_string(&path).unwrap(), "old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn another_file_system_gets_a_sparse_copy() {
-        let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir_in("/dev/shm").unwrap());
-        assert_ne!(fs::metadata(here.path()).unwrap().dev(), fs::metadata(there.path()).unwrap().dev());
-        let image = here.path().join("image");
-        let mut file = File::create(&image).unwrap();
-        file.seek(SeekFrom::Start(8 << 20)).unwrap();
-        file.write_all(b"end").unwrap();
-        let path = there.path().join("a.img");
-        deliver(&image, &open(&path).unwrap(), Shell::default()).unwrap();
-        let metadata = fs::metadata(&path).unwrap();
-        assert_eq!(metadata.len(), (8 << 20) + 3);
-        assert!(metadata.blocks() * 512 < 1 << 20, "{} blocks", metadata.blocks());
-        assert!(fs::read(&path).unwrap().ends_with(b"end"));
     }
 
     #[test]
