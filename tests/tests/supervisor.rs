@@ -17,7 +17,7 @@ use krazy_tests::krazy::Krazy;
 use krazy_tests::lan::{Asked, Dhcp, Lan};
 use krazy_tests::qmp::Qmp;
 use krazy_tests::root::{Root, service};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// From one event of a machine to the next, on a machine with other work to do.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -100,13 +100,8 @@ fn services_and_trials_in_a_real_machine() -> Result<()> {
         assert!(console.contains(said), "nobody said `{said}`:\n{console}");
     }
     assert!(!console.contains("Attempted to kill init"), "{console}");
-    let (_, table) = partitions(&image)?;
-    let data = extract(&image, table[3], folder, "data")?;
     // The error that the judge reported to the kernel is noted in the file system; nothing else is wrong with it.
-    let output = judges::command("e2fsck")?.arg("-fp").arg(&data).output()?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(matches!(output.status.code(), Some(0 | 1)), "{text}");
-    Ok(())
+    check_data(&image, folder)
 }
 
 #[test]
@@ -137,18 +132,9 @@ fn rogue_servers_a_lease_that_ends_and_a_lying_clock() -> Result<()> {
     let krazy = Krazy::new()?;
     let folder = krazy.folder.path();
     let image = image(&krazy)?;
-    let root = Root::unpack(&image, &folder.join("quiet"))?;
-    let mut manifest = root.manifest()?;
-    let mut judge = service(&manifest, "judge")?;
-    judge["settings"]["args"] = json!(["--link"]);
-    manifest["services"] = json!([judge]);
-    root.set_manifest(&manifest)?;
-    root.pack(&image)?;
-    // On a larger disk, and with nothing on it, /data is made and grows while the network is tried.
-    let (_, table) = partitions(&image)?;
-    let disk = OpenOptions::new().write(true).open(&image)?;
-    disk.set_len(table[3].start)?;
-    disk.set_len(448 << 20)?;
+    leave_only_the_judge(&image, folder, "--link", |_| {})?;
+    // It is made and grows while the network is tried.
+    blank_data(&image)?;
 
     let (mut lan, netdev) = Lan::new()?;
     let mut command = machine(&image, folder)?;
@@ -197,12 +183,7 @@ fn rogue_servers_a_lease_that_ends_and_a_lying_clock() -> Result<()> {
         guest.wait_for("/data has grown to ", LIMIT)?;
     }
     drop(guest);
-    // The power was cut: what the journal holds is brought in first.
-    let data = extract(&image, partitions(&image)?.1[3], folder, "data")?;
-    let output = judges::command("e2fsck")?.arg("-fp").arg(&data).output()?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(matches!(output.status.code(), Some(0 | 1)), "{text}");
-    Ok(())
+    check_data(&image, folder)
 }
 
 #[test]
@@ -210,15 +191,10 @@ fn a_fixed_address_a_disk_that_cannot_be_written_and_a_halt() -> Result<()> {
     let krazy = Krazy::new()?;
     let folder = krazy.folder.path();
     let image = image(&krazy)?;
-    let root = Root::unpack(&image, &folder.join("fixed"))?;
-    let mut manifest = root.manifest()?;
-    let mut judge = service(&manifest, "judge")?;
-    judge["settings"]["args"] = json!(["--fixed"]);
-    manifest["services"] = json!([judge]);
     let interface = json!({ "address": "10.0.2.77/24", "gateway": "10.0.2.2" });
-    manifest["network"] = json!({ "interfaces": { "eth0": interface } });
-    root.set_manifest(&manifest)?;
-    root.pack(&image)?;
+    leave_only_the_judge(&image, folder, "--fixed", |manifest| {
+        manifest["network"] = json!({ "interfaces": { "eth0": interface } });
+    })?;
 
     let mut command = machine(&image, folder)?;
     command.args(["-set", "drive.disk.read-only=on"]);
@@ -226,6 +202,75 @@ fn a_fixed_address_a_disk_that_cannot_be_written_and_a_halt() -> Result<()> {
     let mut guest = Guest::start(command)?;
     guest.wait_for("reboot: System halted", 2 * LIMIT)?;
     check(guest.seen(), include_str!("supervisor/fixed.txt"))
+}
+
+#[test]
+fn power_cuts_while_data_is_made_and_grows() -> Result<()> {
+    let krazy = Krazy::new()?;
+    let folder = krazy.folder.path();
+    let image = image(&krazy)?;
+    leave_only_the_judge(&image, folder, "--link", |_| {})?;
+    blank_data(&image)?;
+    // Wherever the machine is when the power goes, somewhere between the BIOS's word and a grown /data: what it has
+    // written is no file system yet, or one whose journal tells the rest.
+    for milliseconds in [1000, 1500, 2000, 2300, 2600, 3000, 3500, 4000] {
+        let mut guest = Guest::start(machine(&image, folder)?)?;
+        guest.wait_for("Booting from Hard Disk", LIMIT)?;
+        std::thread::sleep(Duration::from_millis(milliseconds));
+        drop(guest);
+        if size_of_data(&image)? > 0 {
+            check_data(&image, folder)?;
+        }
+    }
+    let _guest = Guest::start(machine(&image, folder)?)?;
+    let end = Instant::now() + LIMIT;
+    while size_of_data(&image)? < partitions(&image)?.1[3].len * 9 / 10 {
+        ensure!(Instant::now() < end, "/data does not grow");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    Ok(())
+}
+
+/// Makes the judge with this argument the image's only service, and what else `change` changes.
+fn leave_only_the_judge(
+    image: &Path,
+    folder: &Path,
+    argument: &str,
+    change: impl FnOnce(&mut Value),
+) -> Result<()> {
+    let root = Root::unpack(image, &folder.join("root"))?;
+    let mut manifest = root.manifest()?;
+    let mut judge = service(&manifest, "judge")?;
+    judge["settings"]["args"] = json!([argument]);
+    manifest["services"] = json!([judge]);
+    change(&mut manifest);
+    root.set_manifest(&manifest)?;
+    root.pack(image)
+}
+
+/// Leaves nothing on `/data`, which is to become larger.
+fn blank_data(image: &Path) -> Result<()> {
+    let (_, table) = partitions(image)?;
+    let disk = OpenOptions::new().write(true).open(image)?;
+    disk.set_len(table[3].start)?;
+    Ok(disk.set_len(448 << 20)?)
+}
+
+/// How large the file system on `/data` says it is; 0 without one. Source: Linux `fs/ext4/ext4.h`, `ext4_super_block`.
+fn size_of_data(image: &Path) -> Result<u64> {
+    let start = start_of(image, partitions(image)?.1[3])?;
+    let number = |at: usize| u32::from_le_bytes([start[at], start[at + 1], start[at + 2], start[at + 3]]);
+    let has_magic = start[1024 + 56..1024 + 58] == [0x53, 0xef];
+    Ok(if has_magic { u64::from(number(1024 + 4)) << (10 + number(1024 + 24)) } else { 0 })
+}
+
+/// Brings in what the journal of `/data` holds, in a copy, and checks that it is whole then.
+fn check_data(image: &Path, folder: &Path) -> Result<()> {
+    let data = extract(image, partitions(image)?.1[3], folder, "data")?;
+    let output = judges::command("e2fsck")?.arg("-fp").arg(&data).output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure!(matches!(output.status.code(), Some(0 | 1)), "{text}");
+    Ok(())
 }
 
 /// Answers a machine until it has asked for this so often.

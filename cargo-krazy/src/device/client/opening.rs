@@ -1,0 +1,119 @@
+//! How a client comes to be: which certificates it accepts, which token it sends.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::slice;
+use std::time::Duration;
+
+use krazy_boot::certificate::TRIAL_SERVER_NAME;
+use krazy_boot::credentials::Token;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use rustls_pki_types::CertificateDer;
+
+use super::{CONNECT, Client};
+use crate::device::credentials::Credentials;
+use crate::device::hosts::Address;
+use crate::device::pinned::{self, Stranger};
+use crate::device::selection::Target;
+use crate::device::status::API;
+use crate::failure::{Exit, Failure, chain};
+
+/// How long a connection that is not used is kept.
+const IDLE: Duration = Duration::from_secs(5);
+
+impl Client {
+    /// A client for `target`, a device of `appliance`. Nothing is sent yet, unless the appliance's token is being
+    /// exchanged: then the device is asked which one it knows.
+    pub fn new(target: &Target, appliance: &str, credentials: &Credentials) -> anyhow::Result<Self> {
+        let Credentials { certificates, tokens } = credentials;
+        let [first, others @ ..] = &tokens[..] else {
+            return Err(Failure::new(Exit::Failed, "there is no token to send").into());
+        };
+        let client = |token| Self::with(target, appliance, certificates, token);
+        if others.is_empty() {
+            return client(first);
+        }
+        for token in tokens {
+            let client = client(token)?;
+            match client.get::<serde::de::IgnoredAny>(&format!("{API}/status")) {
+                Err(error) if error.is_unauthorized() => {}
+                // What else is wrong shows with the first request.
+                _ => return Ok(client),
+            }
+        }
+        client(first)
+    }
+
+    /// A client for `target` that accepts one of `certificates` and sends `token`.
+    pub fn with(
+        target: &Target,
+        appliance: &str,
+        certificates: &[CertificateDer<'_>],
+        token: &Token,
+    ) -> anyhow::Result<Self> {
+        Self::build(target, appliance, certificates, token, None)
+    }
+
+    /// A client for `target` that asks for the certificate on trial, which must be `certificate`.
+    pub fn on_trial(
+        target: &Target,
+        appliance: &str,
+        certificate: &CertificateDer<'_>,
+        token: &Token,
+    ) -> anyhow::Result<Self> {
+        let Address { host, port } = &target.address;
+        let addresses = (host.as_str(), *port).to_socket_addrs().map_err(|error| {
+            Failure::new(Exit::Device, format!("failed to find the address of `{}`: {error}", target.name))
+        })?;
+        Self::build(target, appliance, slice::from_ref(certificate), token, Some(addresses.collect()))
+    }
+
+    /// With `trial`, which are the target's addresses, the server name asks for the certificate on trial.
+    fn build(
+        target: &Target,
+        appliance: &str,
+        certificates: &[CertificateDer<'_>],
+        token: &Token,
+        trial: Option<Vec<SocketAddr>>,
+    ) -> anyhow::Result<Self> {
+        let failed = |error: &dyn std::error::Error| {
+            Failure::new(Exit::Failed, format!("failed to set up networking: {}", chain(error)))
+        };
+        let pins: Vec<_> = certificates.iter().map(pinned::fingerprint).collect();
+        let pinned =
+            *pins.first().ok_or_else(|| Failure::new(Exit::Failed, "there is no certificate to pin"))?;
+        let stranger = Stranger::default();
+        let tls = pinned::config(pins, stranger.clone()).map_err(|error| failed(&error))?;
+        let mut bearer =
+            HeaderValue::from_str(&format!("Bearer {}", token.reveal())).map_err(|error| failed(&error))?;
+        bearer.set_sensitive(true);
+        let mut http = reqwest::Client::builder();
+        let mut base = format!("https://{}", target.address);
+        if let Some(addresses) = trial {
+            base = format!("https://{TRIAL_SERVER_NAME}:{}", target.address.port);
+            http = http.resolve_to_addrs(TRIAL_SERVER_NAME, &addresses);
+        }
+        let http = http
+            .tls_backend_preconfigured(tls)
+            .user_agent(concat!("cargo-krazy/", env!("CARGO_PKG_VERSION")))
+            .default_headers(HeaderMap::from_iter([(AUTHORIZATION, bearer)]))
+            .connect_timeout(CONNECT)
+            // Between requests nobody here notices that a device hangs up, as it does after a minute: a build may
+            // lie between two of them.
+            .pool_idle_timeout(IDLE)
+            // A device is in the same network, and a proxy must not see what is meant for it.
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .build();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        Ok(Client {
+            runtime: runtime.map_err(|error| failed(&error))?,
+            http: http.map_err(|error| failed(&error))?,
+            base,
+            target: target.clone(),
+            appliance: appliance.to_owned(),
+            token: token.clone(),
+            pinned,
+            stranger,
+        })
+    }
+}
