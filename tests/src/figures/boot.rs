@@ -175,7 +175,7 @@ fn runit(root: &Root) -> Result<()> {
 }
 
 /// A peer's program; the suite does without it, so it is not installed by itself.
-fn peer(program: &str, package: &str) -> Result<PathBuf> {
+pub(super) fn peer(program: &str, package: &str) -> Result<PathBuf> {
     judges::find(program).with_context(|| {
         format!("{program} is not installed; install the Debian package {package} and run this again")
     })
@@ -186,7 +186,7 @@ fn command(name: &str) -> String {
 }
 
 /// The files a program is linked with at run time; none for a static one.
-fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
     let output = Command::new("ldd").arg(program).output().context("failed to run ldd")?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let path =
@@ -231,7 +231,7 @@ fn boot(image: &Path) -> Result<Boot> {
 }
 
 /// The middle one.
-fn median(mut values: Vec<f64>) -> f64 {
+pub(super) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
