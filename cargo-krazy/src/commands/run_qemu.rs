@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use krazy_boot::size::Bytes;
 
+use crate::board::Boot;
 use crate::build::{self, Data};
 use crate::cli::BuildArgs;
 use crate::config;
@@ -14,7 +15,7 @@ use crate::failure::{Exit, Failure};
 use crate::inspect;
 use crate::interrupt;
 use crate::plan::Plan;
-use crate::qemu::{self, Accelerate, Machine, Publish, Watch};
+use crate::qemu::{self, Accelerate, Machine, Model, Publish, Watch};
 use crate::shell::Shell;
 
 /// The least memory that holds kernel, initramfs and a few services.
@@ -35,6 +36,7 @@ Examples:
   cargo krazy run-qemu --publish 8080:80                  the guest's port 80 on http://127.0.0.1:8080/
   cargo krazy run-qemu --image a.img --snapshot           a given image, which is left as it is
   cargo krazy run-qemu --image a.img --expect ready --timeout 60
+  cargo krazy run-qemu --target aarch64-rpi --machine raspi4b
   cargo krazy run-qemu --image a.img -- -device e1000     arguments after -- go to QEMU")]
 pub struct Args {
     /// Boot this image instead of the package's
@@ -67,6 +69,9 @@ pub struct Args {
     /// What to build.
     #[command(flatten)]
     build: BuildArgs,
+    /// Which Raspberry Pi QEMU is to be
+    #[arg(long, value_name = "MODEL", value_enum, help_heading = "Machine")]
+    machine: Option<Model>,
     /// Further arguments for QEMU
     #[arg(last = true, value_name = "QEMU_ARGS")]
     extra: Vec<OsString>,
@@ -83,6 +88,10 @@ impl Args {
         }
         let request = self.build.resolve();
         let board = request.board;
+        if self.machine.is_some() && !matches!(board.boot, Boot::RaspberryPi { .. }) {
+            let text = format!("`--machine` chooses a Raspberry Pi, and the board is {}", board.name);
+            return Err(Failure::new(Exit::Usage, text).help("add `--target aarch64-rpi`").into());
+        }
         let (image, appliance) = match self.image {
             Some(image) => (image, None),
             None => {
@@ -103,6 +112,7 @@ impl Args {
         };
         let machine = Machine {
             board,
+            model: self.machine.unwrap_or_default(),
             image,
             memory: self.memory,
             cpus: self.cpus.get(),

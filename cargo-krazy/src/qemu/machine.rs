@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use krazy_boot::size::Bytes;
 
 use super::accelerator::Accelerator;
-use super::pi;
+use super::pi::{self, Model};
 use super::publish::Publish;
 use crate::board::Board;
 
@@ -15,6 +15,8 @@ use crate::board::Board;
 pub struct Machine {
     /// The board the image is made for.
     pub board: &'static Board,
+    /// Which one of them QEMU is to be, if the board is a Raspberry Pi.
+    pub model: Model,
     /// The disk image.
     pub image: PathBuf,
     /// The guest's memory.
@@ -67,11 +69,14 @@ impl Machine {
         watch: &pi::ResetWatch,
     ) -> Vec<OsString> {
         let mut line = CommandLine::default();
-        line.option("-machine", pi::MACHINE).option("-accel", "tcg").flag("-no-reboot");
+        let facts = self.model.facts();
+        line.option("-machine", facts.machine).option("-accel", "tcg").flag("-no-reboot");
         line.option("-qmp", watch.argument());
         line.plain();
-        // The first serial line is the Bluetooth chip's, the second is on the pins.
-        line.option("-serial", "null").option("-serial", "chardev:console");
+        for _other in 0..facts.serial {
+            line.option("-serial", "null");
+        }
+        line.option("-serial", "chardev:console");
         line.option("-kernel", &loaded.kernel).option("-dtb", &loaded.dtb);
         if let Some(initramfs) = &loaded.initramfs {
             line.option("-initrd", initramfs);
@@ -152,6 +157,7 @@ mod tests {
     fn machine() -> Machine {
         Machine {
             board: Board::named("x86_64").unwrap(),
+            model: Model::default(),
             image: "target/a,b.img".into(),
             memory: Bytes::mib(512),
             cpus: 2,

@@ -24,6 +24,7 @@ use serde::Serialize;
 pub use self::accelerator::{Accelerate, Accelerator};
 use self::end::End;
 pub use self::machine::Machine;
+pub use self::pi::Model;
 pub use self::process::install_hint;
 pub use self::publish::{Protocol, Publish};
 use self::session::Session;
@@ -83,6 +84,9 @@ pub fn run(
     interrupted: &dyn Fn() -> bool,
     shell: Shell,
 ) -> Result<Outcome> {
+    if let Boot::RaspberryPi { .. } = machine.board.boot {
+        check_pi(&machine, accelerate)?;
+    }
     let managed = machine.managed.take();
     if managed.is_some() {
         publish::ensure(&mut machine.publish, hosts::PORT);
@@ -101,7 +105,7 @@ pub fn run(
     let mut session = Session::new(watch, interrupted, &mut *output, terminal.is_some());
     let (end, accelerator) = match machine.board.boot {
         Boot::Bios => boot_pc(&machine, accelerate, &mut session, shell)?,
-        Boot::RaspberryPi { .. } => (boot_pi(&machine, accelerate, &mut session, shell)?, Accelerator::Tcg),
+        Boot::RaspberryPi { .. } => (boot_pi(&machine, &mut session, shell)?, Accelerator::Tcg),
     };
     drop(session);
     drop(terminal);
@@ -131,20 +135,20 @@ fn boot_pc(
     }
 }
 
-/// A Raspberry Pi, started anew after every reset, as its firmware would.
-fn boot_pi(
-    machine: &Machine,
-    accelerate: Accelerate,
-    session: &mut Session<'_>,
-    shell: Shell,
-) -> Result<End> {
+/// Whether QEMU can be the Raspberry Pi that is asked for.
+fn check_pi(machine: &Machine, accelerate: Accelerate) -> Result<()> {
     if accelerate == Accelerate::Kvm {
         let failure = Failure::new(Exit::Usage, "QEMU only emulates a Raspberry Pi");
         return Err(failure.help("leave `--accel kvm` out").into());
     }
+    machine.model.check(machine.board.qemu)
+}
+
+/// A Raspberry Pi, started anew after every reset, as its firmware would.
+fn boot_pi(machine: &Machine, session: &mut Session<'_>, shell: Shell) -> Result<End> {
     let card = pi::Card::of(&machine.image, machine.snapshot, shell)?;
     loop {
-        let loaded = pi::load(card.path())?;
+        let loaded = pi::load(card.path(), machine.model)?;
         let watch = pi::ResetWatch::new()?;
         let arguments = machine.pi_command_line(card.path(), &loaded, &watch);
         let end = session.run(machine.board.qemu, &arguments, None, shell)?;

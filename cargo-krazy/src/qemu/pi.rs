@@ -4,12 +4,16 @@
 //! | module | does |
 //! |---|---|
 //! | `config` | reads `config.txt` as the firmware would |
+//! | `device_tree` | changes the device tree where QEMU's machine is not the board |
+//! | `model` | which Raspberry Pis there are |
 //! | `reset` | tells a guest that restarts from one that powers off |
 //!
 //! Not played: `tryboot.txt` (nothing of ours arms it; a trial is the first stage's business), overlays and `dtparam` (QEMU's machine has no pins to speak
 //! of), and the files of the firmware itself, which are only looked for.
 
 mod config;
+mod device_tree;
+mod model;
 mod reset;
 
 use std::fs::File;
@@ -24,25 +28,15 @@ use krazy_boot::size::{Bytes, SECTOR_SIZE};
 use tempfile::{NamedTempFile, TempDir};
 
 use self::config::Config;
+use self::model::Facts;
+pub use self::model::Model;
 pub(super) use self::reset::ResetWatch;
 use crate::failure::{Exit, Failure};
 use crate::output::sparse;
 use crate::shell::Shell;
 
-/// QEMU's name of the machine.
-pub(super) const MACHINE: &str = "raspi3b";
-/// The filters of `config.txt` that are true for it.
-const FILTERS: [&str; 2] = ["all", "pi3"];
-/// The device tree the firmware chooses for it under `upstream_kernel=1`.
-const DTB: &str = "bcm2837-rpi-3-b.dtb";
-/// Its memory, which cannot be chosen.
-const MEMORY: Bytes = Bytes::gib(1);
-
 /// Added to the command line, for the emulator only: QEMU takes the start of the watchdog for a request to reset.
 const PARAMETER: &str = "krazy.watchdog=off";
-
-/// The most that is read of a file of a kind.
-const MAX_FILE: Bytes = MEMORY;
 
 /// What the firmware has loaded.
 #[derive(Debug)]
@@ -59,8 +53,8 @@ pub(super) struct Loaded {
     _folder: TempDir,
 }
 
-/// Reads the card as the firmware would after a reset.
-pub(super) fn load(card: &Path) -> Result<Loaded> {
+/// Reads the card as the firmware of `model` would after a reset.
+pub(super) fn load(card: &Path, model: Model) -> Result<Loaded> {
     let mut disk =
         File::open(card).with_context(|| format!("failed to open the image {}", card.display()))?;
     let mut sector = [0; SECTOR_SIZE as usize];
@@ -72,43 +66,63 @@ pub(super) fn load(card: &Path) -> Result<Loaded> {
     let extent = Mbr::decode(&sector).map_err(|error| would_not_start(error.to_string()))?.layout.boot;
     let mut fat = BootFat::open(disk, extent.start.bytes(), extent)
         .map_err(|error| would_not_start(error.to_string()))?;
-    load_from(&mut fat).map_err(|error| match error.downcast_ref::<FatError>() {
+    load_from(&mut fat, model.facts()).map_err(|error| match error.downcast_ref::<FatError>() {
         Some(fat) => would_not_start(fat.to_string()).into(),
         None => error,
     })
 }
 
-fn load_from<R: Read + std::io::Seek>(fat: &mut BootFat<R>) -> Result<Loaded> {
-    for name in ["bootcode.bin", "start.elf", "fixup.dat"] {
+fn load_from<R: Read + std::io::Seek>(fat: &mut BootFat<R>, facts: &Facts) -> Result<Loaded> {
+    for name in facts.firmware {
         fat.find(name)?;
     }
-    let config = Config::read(config_txt::FILE, &FILTERS, &mut |name| {
+    let config = Config::read(config_txt::FILE, facts.filters, &mut |name| {
         let file = fat.find(name)?;
         fat.read(&file, Bytes::kib(64))
     })?;
     let kernel = config.get("kernel").unwrap_or("kernel8.img");
     // A prefix that does not lead to a kernel and a device tree is ignored, as the firmware's documentation says.
     let prefix = config.get("os_prefix").unwrap_or_default();
-    let leads = [kernel, DTB].iter().all(|name| fat.find(&format!("{prefix}{name}")).is_ok());
+    let leads = [kernel, facts.dtb].iter().all(|name| fat.find(&format!("{prefix}{name}")).is_ok());
     let prefix = if leads { prefix } else { "" };
 
     let folder = tempfile::tempdir().context("failed to make a folder for the kernel")?;
-    let mut extract = |name: &str| -> Result<PathBuf> {
+    let mut read = |name: &str| {
         let file = fat.find(&format!("{prefix}{name}"))?;
-        let content = fat.read(&file, MAX_FILE)?;
+        fat.read(&file, facts.memory)
+    };
+    let write = |name: &str, content: Vec<u8>| -> Result<PathBuf> {
         let path = folder.path().join(name.replace('/', "-"));
         std::fs::write(&path, content).with_context(|| format!("failed to write {}", path.display()))?;
         Ok(path)
     };
-    let cmdline = extract(config.get("cmdline").unwrap_or("cmdline.txt"))?;
-    let cmdline = format!("{} {PARAMETER}", String::from_utf8_lossy(&std::fs::read(cmdline)?).trim());
+    let cmdline = read(config.get("cmdline").unwrap_or("cmdline.txt"))?;
+    let cmdline = for_the_machine(String::from_utf8_lossy(&cmdline).trim(), facts);
+    let mut dtb = read(facts.dtb)?;
+    device_tree::edit(&mut dtb, facts.edits)
+        .with_context(|| format!("failed to use the device tree {}", facts.dtb))?;
+    let initramfs = config.initramfs().map(|name| write(name, read(name)?)).transpose()?;
     Ok(Loaded {
-        kernel: extract(kernel)?,
-        dtb: extract(DTB)?,
-        initramfs: config.initramfs().map(extract).transpose()?,
+        kernel: write(kernel, read(kernel)?)?,
+        dtb: write(facts.dtb, dtb)?,
+        initramfs,
         cmdline,
         _folder: folder,
     })
+}
+
+/// The command line of the card, for the machine of `facts`.
+fn for_the_machine(cmdline: &str, facts: &Facts) -> String {
+    let mut line = String::new();
+    for parameter in cmdline.split_whitespace() {
+        let rest = facts.console.and_then(|(from, to)| Some((parameter.strip_prefix(from)?, to)));
+        match rest {
+            Some((rest, to)) => line.extend([to, rest]),
+            None => line.push_str(parameter),
+        }
+        line.push(' ');
+    }
+    line + PARAMETER
 }
 
 /// The card in the machine's slot: the image, or a copy of it.
@@ -152,5 +166,20 @@ impl Card {
             Card::Image(path) => path,
             Card::Copy(file) => file.path(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_console_is_the_serial_line_that_the_machine_has() {
+        let line = "krazy.slot=a console=tty0 console=ttyS1,115200 quiet";
+        assert_eq!(for_the_machine(line, Model::Raspi3b.facts()), format!("{line} {PARAMETER}"));
+        assert_eq!(
+            for_the_machine(line, Model::Raspi4b.facts()),
+            "krazy.slot=a console=tty0 console=ttyAMA0,115200 quiet krazy.watchdog=off"
+        );
     }
 }
