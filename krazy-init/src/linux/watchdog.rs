@@ -12,8 +12,12 @@ use std::time::{Duration, Instant};
 
 use krazy_boot::cmdline::CommandLine;
 
-/// Asked of the hardware, which may choose otherwise.
+/// Asked of the kernel, which feeds hardware that cannot count as far meanwhile.
 pub const TIMEOUT: Duration = Duration::from_secs(60);
+
+// A Raspberry Pi's counts to 16 s. The kernel feeds it every 8 s, but what its driver (`bcm2835_wdt`, as of Linux 6.12)
+// loads is the remainder of the whole timeout: 12 s of 60 s, while 50 s would leave 2 s and the machine would restart.
+const _: () = assert!(TIMEOUT.as_secs() % 16 > 10);
 
 /// How often the loop feeds it.
 pub const INTERVAL: Duration = Duration::from_secs(10);
