@@ -25,7 +25,7 @@ pub struct Config {
     pub limits: Limits,
 }
 
-/// What connections may use. The product of the first and the size of a TLS connection, some 60 KiB, bounds
+/// What connections may use. The product of the first and the size of a TLS connection, some 90 KiB, bounds
 /// the memory that strangers can take.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {

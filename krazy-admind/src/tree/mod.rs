@@ -24,11 +24,15 @@ pub(crate) use write::{Upload, remove_file};
 
 use crate::problem::{Kind, Problem};
 
-/// Runs `work`, which waits for the disk, beside the thread that serves.
-pub(crate) async fn blocking<T: Send + 'static>(
+/// Runs `work`, which waits for the disk, beside the thread that serves. It begins at once, whether or not anybody
+/// waits for its outcome.
+pub(crate) fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
-) -> Result<T, Problem> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
-        Err(Problem::new(Kind::Internal, format!("a file operation ended early: {error}")))
-    })
+) -> impl Future<Output = Result<T, Problem>> + Send {
+    let task = tokio::task::spawn_blocking(work);
+    async {
+        task.await.unwrap_or_else(|error| {
+            Err(Problem::new(Kind::Internal, format!("a file operation ended early: {error}")))
+        })
+    }
 }

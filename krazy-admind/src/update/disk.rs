@@ -1,8 +1,9 @@
 //! The device's disk and `/boot`, as the update engine works on them.
 //!
-//! The disk is written through its own node at the places of partitions that nothing has mounted. What is read
-//! back comes past the page cache (`O_DIRECT`), or, where a file system cannot do that, after the cache was told
-//! to forget what it has.
+//! The disk is written through its own node at the places of partitions that nothing has mounted. What is written in
+//! aligned pieces goes past the page cache (`O_DIRECT`), for the processor's sake; the rest waits there for a sync.
+//! What is read back comes past the page cache, or, where a file system cannot do that, after the cache was told to
+//! forget what it has.
 //!
 //! `/boot` is written through its file system. It is read-only most of the time: init makes it writable for the
 //! first write and read-only again at each sync.
@@ -13,14 +14,11 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use krazy_boot::size::Bytes;
-use krazy_boot::update::engine::Target;
+use krazy_boot::update::engine::{ALIGNMENT, Aligned, Target};
 use krazy_init::control::{Client, Command, SOCKET};
 use rustix::fs::{Advice, OFlags, fadvise, syncfs};
 
 use crate::system::read_manifest;
-
-/// What addresses and lengths are multiples of when the page cache is left out. Enough for every disk.
-const ALIGNMENT: usize = 4096;
 
 /// The disk the device runs from.
 #[derive(Debug)]
@@ -57,10 +55,13 @@ impl Disk {
     /// says, not how it is mounted now: somebody else may be about to change that back.
     pub(crate) fn open(root: &Path, node: &str, purpose: Purpose) -> io::Result<Self> {
         let path = root.join(node.trim_start_matches('/'));
-        let direct = OpenOptions::new().read(true).custom_flags(OFlags::DIRECT.bits() as i32).open(&path);
+        let writes = purpose == Purpose::Write;
+        let mut options = OpenOptions::new();
+        options.read(true).write(writes);
+        // Some file systems that a disk image may be on do not know the flag.
+        let direct = options.clone().custom_flags(OFlags::DIRECT.bits() as i32).open(&path).ok();
         // One that cannot be read must not keep a device from being repaired.
-        let always =
-            purpose == Purpose::Write && read_manifest(root).is_ok_and(|manifest| manifest.boot_writable);
+        let always = writes && read_manifest(root).is_ok_and(|manifest| manifest.boot_writable);
         let boot = Boot {
             folder: root.join("boot"),
             socket: root.join(SOCKET.trim_start_matches('/')),
@@ -68,9 +69,7 @@ impl Disk {
             writable: always,
             file: None,
         };
-        let node = OpenOptions::new().read(true).write(purpose == Purpose::Write).open(&path)?;
-        // Some file systems that a disk image may be on do not know the flag.
-        Ok(Disk { node, direct: direct.ok(), boot })
+        Ok(Disk { node: options.open(&path)?, direct, boot })
     }
 
     /// The size of the disk.
@@ -90,7 +89,11 @@ impl Target for Disk {
 
     fn read_back(&self, offset: Bytes, buffer: &mut [u8]) -> io::Result<()> {
         if let Some(direct) = &self.direct {
-            match read_aligned(direct, offset.0, buffer) {
+            let read = match is_aligned(offset, buffer) && buffer.len().is_multiple_of(ALIGNMENT) {
+                true => direct.read_exact_at(buffer, offset.0),
+                false => read_around(direct, offset.0, buffer),
+            };
+            match read {
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
                 done => return done,
             }
@@ -100,7 +103,17 @@ impl Target for Disk {
     }
 
     fn write_at(&mut self, offset: Bytes, bytes: &[u8]) -> io::Result<()> {
-        self.node.write_all_at(bytes, offset.0)
+        let (whole, rest) = match &self.direct {
+            Some(direct) if is_aligned(offset, bytes) => {
+                let (whole, rest) = bytes.split_at(bytes.len() - bytes.len() % ALIGNMENT);
+                match direct.write_all_at(whole, offset.0) {
+                    Err(error) if error.kind() == io::ErrorKind::InvalidInput => (0, bytes),
+                    written => written.map(|()| (whole.len() as u64, rest))?,
+                }
+            }
+            _ => (0, bytes),
+        };
+        self.node.write_all_at(rest, offset.0 + whole)
     }
 
     fn sync(&mut self) -> io::Result<()> {
@@ -193,13 +206,16 @@ impl Drop for Boot {
     }
 }
 
-/// Reads through `direct`, which takes aligned places, lengths and memory only.
-fn read_aligned(direct: &File, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+/// Whether place and memory are such that the page cache can be left out.
+fn is_aligned(offset: Bytes, memory: &[u8]) -> bool {
+    offset.0.is_multiple_of(ALIGNMENT as u64) && memory.as_ptr().addr().is_multiple_of(ALIGNMENT)
+}
+
+/// Reads through `direct` what is not aligned, with what is around it.
+fn read_around(direct: &File, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
     let skip = (offset % ALIGNMENT as u64) as usize;
     let len = (skip + buffer.len()).next_multiple_of(ALIGNMENT);
-    let mut memory = vec![0; len + ALIGNMENT];
-    let start = memory.as_ptr().align_offset(ALIGNMENT);
-    let aligned = memory.get_mut(start..start + len).ok_or(io::ErrorKind::InvalidInput)?;
+    let mut aligned = Aligned::new(len);
     let (from, mut read) = (offset - skip as u64, 0);
     // The last piece of a disk may be shorter.
     while read < skip + buffer.len() {
@@ -264,5 +280,25 @@ mod tests {
         let mut buffer = [0; 3];
         without.read_back(Bytes(10), &mut buffer).unwrap();
         assert_eq!(&buffer, b"new");
+    }
+
+    #[test]
+    fn what_is_written_past_the_cache_and_what_is_not_lie_beside_each_other() {
+        let root = tempfile::tempdir().unwrap();
+        let mut expected = vec![1; 8 * ALIGNMENT];
+        std::fs::write(root.path().join("disk"), &expected).unwrap();
+        let mut disk = Disk::open(root.path(), "/disk", Purpose::Write).unwrap();
+        let mut memory = Aligned::new(3 * ALIGNMENT);
+        let places =
+            [(ALIGNMENT, 0..3 * ALIGNMENT), (4 * ALIGNMENT, 0..ALIGNMENT + 700), (700, 0..8192), (512, 3..9)];
+        for (value, (offset, range)) in (2..).zip(places) {
+            memory.fill(value);
+            disk.write_at(Bytes(offset as u64), &memory[range.clone()]).unwrap();
+            expected[offset..offset + range.len()].fill(value);
+        }
+        disk.sync().unwrap();
+        let mut found = Aligned::new(expected.len());
+        disk.read_back(Bytes(0), &mut found).unwrap();
+        assert!(*found == *expected);
     }
 }

@@ -4,7 +4,8 @@
 //! without anybody having noticed. The disk is written on other threads; what was begun there is finished and
 //! counted whether or not the client is still there.
 
-use std::pin::pin;
+use std::future::ready;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -64,6 +65,10 @@ struct Progress {
     last: Instant,
     problem: Option<SessionProblem>,
 }
+
+/// The session's work, and memory to gather the next piece in, once the last one has been applied.
+type Applied =
+    Pin<Box<dyn Future<Output = Result<(OwnedMutexGuard<Option<Work>>, Vec<u8>), Problem>> + Send>>;
 
 /// What comes in a request.
 #[derive(Clone, Copy, Debug)]
@@ -198,7 +203,7 @@ impl Session {
         arrival: Arrival,
         body: Body,
     ) -> Result<wire::Session, Problem> {
-        let mut work = self.take_over().await?;
+        let work = self.take_over().await?;
         let sender = self.senders.load(Ordering::SeqCst);
         let received = self.expected(arrival)?;
         if received.is_none() {
@@ -206,6 +211,8 @@ impl Session {
         }
         let mut body = body;
         let mut gathered = Vec::with_capacity(GATHER);
+        // One piece is applied while the next one is received.
+        let mut applied: Applied = Box::pin(ready(Ok((work, Vec::with_capacity(GATHER)))));
         loop {
             let piece = self.next_piece(&mut body, arrival.pause, sender).await;
             let ended = matches!(piece, Ok(None));
@@ -214,21 +221,24 @@ impl Session {
             }
             let broken = piece.err();
             if ended || broken.is_some() || gathered.len() >= GATHER {
+                let (mut work, mut bytes) = applied.await?;
+                std::mem::swap(&mut bytes, &mut gathered);
                 let session = Arc::clone(&self);
-                (work, gathered) = blocking(move || {
-                    session.apply(&mut work, &gathered)?;
+                applied = Box::pin(blocking(move || {
+                    session.apply(&mut work, &bytes)?;
                     if ended {
                         session.conclude(&mut work)?;
                     }
-                    gathered.clear();
-                    Ok((work, gathered))
-                })
-                .await?;
+                    bytes.clear();
+                    Ok((work, bytes))
+                }));
             }
             if let Some(problem) = broken {
+                applied.await?;
                 return Err(problem);
             }
             if ended {
+                applied.await?;
                 return Ok(self.status());
             }
         }
@@ -308,13 +318,15 @@ impl Session {
             return Ok(());
         }
         self.progress().state = SessionState::Verifying;
+        let begin = Instant::now();
         let finished = engine.finish(disk);
         self.checked(work, finished.map_err(Problem::from_engine))?;
         *work = None;
         let mut progress = self.progress();
         progress.state = SessionState::Verified;
         progress.last = Instant::now();
-        crate::log(&format!("slot {} holds {} and is verified", self.slot, self.version));
+        let seconds = begin.elapsed().as_secs_f64();
+        crate::log(&format!("slot {} holds {}, read back in {seconds:.2} s", self.slot, self.version));
         Ok(())
     }
 

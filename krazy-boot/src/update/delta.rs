@@ -46,7 +46,7 @@ const ZERO: u8 = 3;
 /// What is to be done next, at the end of what was done before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step<'a> {
-    /// Append these bytes; at most a zstd block, 128 KiB.
+    /// Append these bytes; at most the window and a zstd block.
     Data(&'a [u8]),
     /// Append `len` bytes of the base from `offset` on; they are within it.
     Copy {

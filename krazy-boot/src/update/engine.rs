@@ -14,7 +14,8 @@
 //! Raspberry Pi's) has no load tables; there, the command line is what an incomplete slot lacks.
 //!
 //! Parts are hashed once, when they are read back. What is written is followed by a CRC-32 only, which tells a
-//! bundle that does not keep its manifest's promise from a disk that does not return what was written.
+//! bundle that does not keep its manifest's promise from a disk that does not return what was written; the disk is
+//! asked for it when a hash is wrong.
 //!
 //! The engine does not know files and sockets: it works on a [`Target`], which in the tests is a disk whose power
 //! can be cut after every sector.
@@ -31,15 +32,18 @@ use crate::selector::{Selector, SelectorCopies, SelectorError};
 use crate::size::{Bytes, SECTOR_SIZE};
 use crate::slot_area::SlotAreaError;
 
+mod aligned;
 mod content;
+mod output;
 mod read_back;
 mod session;
 
+pub use aligned::{ALIGNMENT, Aligned};
 pub use content::{complete, forget, measure, record};
 pub use session::Session;
 
-/// Bytes read at a time.
-const PIECE: usize = 128 << 10;
+/// Bytes read and written at a time.
+const PIECE: usize = 256 << 10;
 
 /// What the engine works on: a disk, and the file system on its first partition.
 pub trait Target {

@@ -3,6 +3,8 @@
 //! ruzstd reads from a source that has everything it asks for. Here the lengths of header and blocks are found
 //! first, so that it is asked only when that much is there.
 
+use std::io::{self, Write};
+
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
 use super::{DeltaError, MAX_WINDOW};
@@ -84,13 +86,38 @@ impl Frame {
                 if last {
                     self.next = Unit::Ended;
                 }
-                if let Some(bytes) = self.decoder.collect() {
-                    decoded(&bytes)?;
+                let mut sink = Sink { decoded, error: None };
+                let collected = self.decoder.collect_to_writer(&mut sink);
+                if let Some(error) = sink.error {
+                    return Err(error);
                 }
+                collected.map_err(|error| damaged(&error))?;
             }
             Unit::Ended => {}
         }
         self.pending.clear();
+        Ok(())
+    }
+}
+
+/// What was decoded, straight from the window.
+struct Sink<'a> {
+    decoded: &'a mut dyn FnMut(&[u8]) -> Result<(), DeltaError>,
+    error: Option<DeltaError>,
+}
+
+impl Write for Sink<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match (self.decoded)(bytes) {
+            Ok(()) => Ok(bytes.len()),
+            Err(error) => {
+                self.error = Some(error);
+                Err(io::ErrorKind::Other.into())
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }

@@ -67,7 +67,7 @@ pub fn measure(target: &impl Target, slot: Slot) -> Result<Vec<Part>, EngineErro
                 Placed::in_partition(partition, len)
             }
         };
-        let (sha256, _) = placed.hashes(target)?;
+        let sha256 = placed.sha256(target)?;
         parts.push(Part { kind, size: placed.len, sha256 });
     }
     Ok(parts)

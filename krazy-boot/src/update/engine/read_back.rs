@@ -4,7 +4,7 @@ use std::io;
 
 use sha2::{Digest, Sha256};
 
-use super::{EngineError, PIECE, Reader, Target, reading};
+use super::{Aligned, EngineError, PIECE, Reader, Target, reading};
 use crate::hex::{Hex, Sha256Hash};
 use crate::layout::Extent;
 use crate::size::Bytes;
@@ -28,11 +28,26 @@ impl Placed {
         Ok(Placed { extents: fat.extents(&file)?, len: file.size })
     }
 
+    /// SHA-256 of what is on the disk, past every cache.
+    pub(super) fn sha256(&self, target: &impl Target) -> Result<Sha256Hash, EngineError> {
+        let mut sha256 = Sha256::new();
+        self.read_all(target, |content| sha256.update(content))?;
+        Ok(Hex(sha256.finalize().into()))
+    }
+
     /// SHA-256 and CRC-32 of what is on the disk, past every cache.
     pub(super) fn hashes(&self, target: &impl Target) -> Result<(Sha256Hash, u32), EngineError> {
         let (mut sha256, mut crc) = (Sha256::new(), crc32fast::Hasher::new());
+        self.read_all(target, |content| {
+            sha256.update(content);
+            crc.update(content);
+        })?;
+        Ok((Hex(sha256.finalize().into()), crc.finalize()))
+    }
+
+    fn read_all(&self, target: &impl Target, mut take: impl FnMut(&[u8])) -> Result<(), EngineError> {
         let mut left = self.len.0;
-        let mut piece = vec![0; PIECE];
+        let mut piece = Aligned::new(PIECE);
         for extent in &self.extents {
             let (mut at, end) = (extent.start.bytes().0, extent.end().bytes().0);
             while at < end && left > 0 {
@@ -40,8 +55,7 @@ impl Placed {
                 let piece = &mut piece[..len as usize];
                 target.read_back(Bytes(at), piece).map_err(reading)?;
                 let content = &piece[..len.min(left) as usize];
-                sha256.update(content);
-                crc.update(content);
+                take(content);
                 left -= content.len() as u64;
                 at += len;
             }
@@ -50,7 +64,7 @@ impl Placed {
             let short = io::Error::new(io::ErrorKind::UnexpectedEof, "a file is longer than its sectors");
             return Err(reading(short));
         }
-        Ok((Hex(sha256.finalize().into()), crc.finalize()))
+        Ok(())
     }
 
     /// Reads from `offset` on, which with the buffer's length is within [`Placed::len`].
