@@ -1,4 +1,4 @@
-//! Whether a guest asked to be restarted. Source: QEMU's QMP reference, the event `SHUTDOWN`.
+//! Whether a guest asked to be restarted, or somebody at QEMU's monitor pressed its reset button. Source: QEMU's QMP reference, the event `SHUTDOWN`.
 //!
 //! With `-no-reboot` QEMU ends in both cases with the same exit code, but says why on its control connection. That
 //! is a socket in a folder of our own, which QEMU connects to.
@@ -12,6 +12,9 @@ use std::thread::JoinHandle;
 use anyhow::{Context, Result};
 use serde_json::Value;
 use tempfile::TempDir;
+
+/// Reasons for an end that is a reset.
+const RESETS: [&str; 2] = ["guest-reset", "host-qmp-system-reset"];
 
 /// Bytes of QEMU's messages that are read at most; a run has a few hundred.
 const MAX_TALK: u64 = 16 << 20;
@@ -30,7 +33,7 @@ impl ResetWatch {
         let path = folder.path().join("qmp");
         let listener = UnixListener::bind(&path).context("failed to listen for QEMU")?;
         let listener =
-            std::thread::spawn(move || listener.accept().is_ok_and(|(stream, _)| asked_for_reset(stream)));
+            std::thread::spawn(move || listener.accept().is_ok_and(|(stream, _)| ends_in_reset(stream)));
         Ok(ResetWatch { path, listener, _folder: folder })
     }
 
@@ -41,7 +44,7 @@ impl ResetWatch {
         argument
     }
 
-    /// Whether the QEMU that has just ended did so because its guest asked for a reset.
+    /// Whether the QEMU that has just ended did so because of a reset.
     pub fn was_reset(self) -> bool {
         // A QEMU that never connected leaves the listener waiting; this connection ends at once.
         drop(UnixStream::connect(&self.path));
@@ -50,7 +53,7 @@ impl ResetWatch {
 }
 
 /// Follows QEMU's events to the end.
-fn asked_for_reset(stream: UnixStream) -> bool {
+fn ends_in_reset(stream: UnixStream) -> bool {
     let Ok(mut writer) = stream.try_clone() else { return false };
     let mut reset = false;
     for line in BufReader::new(stream.take(MAX_TALK)).lines() {
@@ -59,7 +62,8 @@ fn asked_for_reset(stream: UnixStream) -> bool {
         if message.get("QMP").is_some() && writeln!(writer, r#"{{"execute":"qmp_capabilities"}}"#).is_err() {
             break;
         }
-        reset |= message["event"] == "SHUTDOWN" && message["data"]["reason"] == "guest-reset";
+        let reason = message["data"]["reason"].as_str().unwrap_or_default();
+        reset |= message["event"] == "SHUTDOWN" && RESETS.contains(&reason);
     }
     reset
 }
@@ -85,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_reset_is_told_from_a_power_off() {
-        assert!(talk("guest-reset"));
+        assert!(talk("guest-reset") && talk("host-qmp-system-reset"));
         assert!(!talk("guest-shutdown"));
         assert!(!ResetWatch::new().unwrap().was_reset(), "nobody connected");
     }
