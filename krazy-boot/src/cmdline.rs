@@ -15,6 +15,16 @@ pub const SLOT_PARAMETER: &str = "krazy.slot";
 /// Parameter that names the root partition: `root=PARTUUID=1a2b3c4d-02`.
 pub const ROOT_PARAMETER: &str = "root";
 
+/// Parameter of a kernel that is to start the other slot's kernel and nothing else.
+pub const LAUNCH_PARAMETER: &str = "krazy.launch";
+
+/// Parameter of a kernel that was started by such a one.
+pub const LAUNCHED_PARAMETER: &str = "krazy.launched";
+
+/// Parameter that keeps a slot from being tried with its own kernel where a launcher would start that:
+/// `krazy.kexec=off`.
+pub const KEXEC_PARAMETER: &str = "krazy.kexec";
+
 /// A checked command line: one line of printable ASCII of at most [`MAX_LEN`] bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandLine(String);
@@ -49,7 +59,7 @@ impl CommandLine {
         );
         for parameter in parameters {
             let name = parameter.split('=').next().unwrap_or(parameter);
-            if [ROOT_PARAMETER, SLOT_PARAMETER].contains(&name) {
+            if [ROOT_PARAMETER, SLOT_PARAMETER, LAUNCH_PARAMETER, LAUNCHED_PARAMETER].contains(&name) {
                 return Err(CommandLineError::Reserved(name.to_owned()));
             }
             line.push(' ');
@@ -104,6 +114,22 @@ impl CommandLine {
         Some(CommandLine(moved.collect::<Vec<_>>().join(" ")))
     }
 
+    /// The same line for a kernel that is to start the other slot's: with one processor, for a Raspberry Pi's others
+    /// cannot be handed over once they run (Linux, `arch/arm64/kernel/smp.c`, `cpus_are_stuck_in_kernel`); and with a
+    /// watchdog that goes on counting, so that it ends the trial of a kernel that hangs
+    /// (`drivers/watchdog/watchdog_core.c`, `stop_on_reboot`).
+    pub fn launcher(&self) -> Result<Self, CommandLineError> {
+        Self::parse(&format!("{LAUNCH_PARAMETER} nr_cpus=1 watchdog.stop_on_reboot=0 {self}"))
+    }
+
+    /// The line of the kernel that a launcher starts, whose slot has the line `own`. `self` is what the launcher was
+    /// started with, and `launcher` its part without what a firmware added, which goes on.
+    pub fn launched(&self, launcher: &Self, own: &Self) -> Result<Self, CommandLineError> {
+        let added = self.0.split_once(&launcher.0);
+        let (before, after) = added.unwrap_or_default();
+        Self::parse(&format!("{before}{LAUNCHED_PARAMETER} {own}{after}"))
+    }
+
     /// Whether the parameter `name` is present, with or without a value.
     pub fn has(&self, name: &str) -> bool {
         self.parameters().any(|parameter| parameter.split('=').next() == Some(name))
@@ -138,6 +164,20 @@ mod tests {
         assert_eq!(line.slot(), Some(Slot::B));
         assert_eq!(line.get("root"), Some("PARTUUID=0000beef-03"));
         assert!(line.has("quiet") && !line.has("qui"));
+    }
+
+    #[test]
+    fn a_launcher_hands_on_what_the_firmware_added() {
+        let line = |slot| CommandLine::for_slot(slot, DiskSignature(0xbeef), ["quiet"]).unwrap();
+        let launcher = line(Slot::A).launcher().unwrap();
+        let own = "krazy.launch nr_cpus=1 watchdog.stop_on_reboot=0";
+        assert_eq!(launcher.as_str(), format!("{own} {}", line(Slot::A)));
+        let firmware = CommandLine::parse(&format!("x=1 {launcher} y=2")).unwrap();
+        let launched = firmware.launched(&launcher, &line(Slot::B)).unwrap();
+        assert_eq!(launched.as_str(), "x=1 krazy.launched root=PARTUUID=0000beef-03 krazy.slot=b quiet y=2");
+        let unknown = line(Slot::A).launched(&launcher, &line(Slot::B)).unwrap();
+        assert_eq!(unknown.as_str(), format!("krazy.launched {}", line(Slot::B)));
+        assert!(CommandLine::for_slot(Slot::A, DiskSignature(1), ["krazy.launched"]).is_err());
     }
 
     #[test]

@@ -7,12 +7,25 @@
 //! the other slot is one write of one sector, which a disk does whole or not at all. Nothing else of the file system
 //! changes with it: not the FAT, not the folder, not the file's length.
 //!
-//! The firmware is told of a slot only when that is confirmed. A trial stands in the [selector](crate::selector) alone:
-//! the kernel of the confirmed slot starts, and its first stage goes on with the other slot's root, once.
+//! The firmware is told of a slot only when that is confirmed. A trial stands in the [selector](crate::selector): the
+//! confirmed slot starts, and its first stage starts the other one, once. With its kernel, if `config.txt` makes the
+//! confirmed slot a **launcher**: the line `cmdline=launch.txt` chooses a command line
+//! ([`CommandLine::launcher`](crate::cmdline::CommandLine::launcher)) with which a kernel can start another. Without,
+//! the kernel that runs goes on with the other slot's root.
+//!
+//! | step | writes, in order |
+//! |---|---|
+//! | [`arm`] | launcher, selector |
+//! | [`start_trial`] | selector without the trial, no launcher |
+//! | [`disarm`] | selector without the trial, no launcher |
+//! | [`confirm`] | the other slot, selector |
+//!
+//! So a launcher without a trial is what a power cut may leave, and no launcher starts anything a second time.
 
 use std::io::{Read, Seek};
 
 use crate::boot_fat::{BootFat, FatError};
+use crate::cmdline::{self, CommandLine};
 use crate::ordered_write::SectorWrite;
 use crate::selector::Selector;
 use crate::size::{Bytes, SECTOR_SIZE, Sectors};
@@ -30,6 +43,18 @@ pub const SLOT_FILE: &str = "config.txt";
 /// The setting that names the slot.
 const PREFIX: &str = "os_prefix=";
 
+/// The setting that makes the slot a launcher; behind the slot's own settings, which it overrides.
+const LAUNCH: &str = "cmdline=";
+
+/// What a `config.txt` makes the firmware start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// Whose files are loaded.
+    pub slot: Slot,
+    /// Whether as a launcher of the other slot.
+    pub launcher: bool,
+}
+
 /// Why `config.txt` cannot be switched.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigTxtError {
@@ -41,14 +66,24 @@ pub enum ConfigTxtError {
     Foreign(&'static str),
 }
 
-/// The whole file that makes the firmware load `slot`.
-pub fn encode(slot: Slot) -> [u8; LEN] {
-    let text = format!(
+impl From<Slot> for Choice {
+    fn from(slot: Slot) -> Self {
+        Choice { slot, launcher: false }
+    }
+}
+
+/// The whole file that makes the firmware start `choice`.
+pub fn encode(choice: Choice) -> [u8; LEN] {
+    let slot = choice.slot;
+    let mut text = format!(
         "# The slot the firmware loads. krazy-init switches it in place: one sector, {LEN} bytes.\n\
          # Settings are in the included file.\n{PREFIX}{}\ninclude {}\n",
         slot.boot_prefix(),
         slot.boot_file(SLOT_FILE)
     );
+    if choice.launcher {
+        text.push_str(&format!("# It starts the other slot, once.\n{LAUNCH}{}\n", boot_file::LAUNCH));
+    }
     let mut sector = [b'\n'; LEN];
     for (to, from) in sector.iter_mut().zip(text.bytes()) {
         *to = from;
@@ -56,22 +91,44 @@ pub fn encode(slot: Slot) -> [u8; LEN] {
     sector
 }
 
-/// The slot that a `config.txt` names. A later setting overrides an earlier one, as in the firmware.
-pub fn decode(content: &[u8]) -> Result<Slot, ConfigTxtError> {
+/// What a `config.txt` chooses. A later setting overrides an earlier one, as in the firmware.
+pub fn decode(content: &[u8]) -> Result<Choice, ConfigTxtError> {
     let foreign = ConfigTxtError::Foreign;
     if content.len() != LEN {
         return Err(foreign("its length has changed"));
     }
     let text = str::from_utf8(content).map_err(|_| foreign("it is not text"))?;
-    let prefix = text.lines().rev().find_map(|line| line.trim().strip_prefix(PREFIX));
-    let slot = Slot::ALL.into_iter().find(|slot| Some(slot.boot_prefix()) == prefix);
-    slot.ok_or(foreign("it names no slot"))
+    let last = |key| text.lines().rev().find_map(|line| line.trim().strip_prefix(key));
+    let slot = Slot::ALL.into_iter().find(|slot| Some(slot.boot_prefix()) == last(PREFIX));
+    let launcher = last(LAUNCH) == Some(boot_file::LAUNCH);
+    slot.map(|slot| Choice { slot, launcher }).ok_or(foreign("it names no slot"))
 }
 
-/// The slot that the `config.txt` of `fat` names.
-pub fn read<R: Read + Seek>(fat: &mut BootFat<R>) -> Result<Slot, ConfigTxtError> {
+/// What the `config.txt` of `fat` chooses.
+pub fn read<R: Read + Seek>(fat: &mut BootFat<R>) -> Result<Choice, ConfigTxtError> {
     let file = fat.find(FILE)?;
     decode(&fat.read(&file, Bytes(LEN as u64))?)
+}
+
+/// The command lines of `slot`: its own, and as a launcher. The second is missing in a slot that was written by an
+/// earlier version, and what does not agree with the first counts as missing: nothing must start with it.
+pub fn command_lines<R: Read + Seek>(
+    fat: &mut BootFat<R>,
+    slot: Slot,
+) -> Result<(CommandLine, Option<CommandLine>), ConfigTxtError> {
+    let mut read = |name| {
+        let file = fat.find(&slot.boot_file(name))?;
+        let text = fat.read(&file, Bytes(2 * cmdline::MAX_LEN as u64))?;
+        Ok(CommandLine::parse(&String::from_utf8_lossy(&text)))
+    };
+    let foreign = |_| ConfigTxtError::Foreign("a command line beside it cannot be used");
+    let own = read(boot_file::CMDLINE)?.map_err(foreign)?;
+    let launcher = match read(boot_file::LAUNCH) {
+        Ok(line) => line.ok().filter(|line| Ok(line) == own.launcher().as_ref()),
+        Err(FatError::NotFound(_)) => None,
+        Err(error) => return Err(error.into()),
+    };
+    Ok((own, launcher))
 }
 
 /// A file that the firmware needs to boot `slot` and that is not there, by its name without the slot's prefix.
@@ -90,18 +147,18 @@ pub fn missing<R: Read + Seek>(
     Ok(needed.into_iter().find(|file| !is_there(file)))
 }
 
-/// The one write to the disk that makes the firmware load `slot` from now on; none if it does so already.
+/// The one write to the disk that makes the firmware start `choice` from now on; none if it does so already.
 pub fn switch<R: Read + Seek>(
     fat: &mut BootFat<R>,
-    slot: Slot,
+    choice: Choice,
 ) -> Result<Option<SectorWrite>, ConfigTxtError> {
     let file = fat.find(FILE)?;
-    if decode(&fat.read(&file, Bytes(LEN as u64))?)? == slot {
+    if decode(&fat.read(&file, Bytes(LEN as u64))?)? == choice {
         return Ok(None);
     }
     match fat.extents(&file)?[..] {
         [extent] if extent.len == Sectors(1) => {
-            Ok(Some(SectorWrite { at: extent.start, bytes: encode(slot).to_vec() }))
+            Ok(Some(SectorWrite { at: extent.start, bytes: encode(choice).to_vec() }))
         }
         _ => Err(ConfigTxtError::Foreign("it is not one sector")),
     }
@@ -114,7 +171,35 @@ pub fn confirm<R: Read + Seek>(
     selector: &Selector,
     slot: Slot,
 ) -> Result<Vec<SectorWrite>, ConfigTxtError> {
-    Ok(switch(fat, slot)?.into_iter().chain(selector.confirm(slot).writes()).collect())
+    Ok(switch(fat, slot.into())?.into_iter().chain(selector.confirm(slot).writes()).collect())
+}
+
+/// What makes the other slot than the confirmed one start once, in order; `launcher` says whether with its own kernel.
+pub fn arm<R: Read + Seek>(
+    fat: &mut BootFat<R>,
+    selector: &Selector,
+    launcher: bool,
+) -> Result<Vec<SectorWrite>, ConfigTxtError> {
+    let slot = selector.confirmed;
+    Ok(switch(fat, Choice { slot, launcher })?.into_iter().chain(selector.arm(!slot).writes()).collect())
+}
+
+/// What forgets a trial that is armed or over, in order.
+pub fn disarm<R: Read + Seek>(
+    fat: &mut BootFat<R>,
+    selector: &Selector,
+) -> Result<Vec<SectorWrite>, ConfigTxtError> {
+    Ok(selector.disarm().writes().into_iter().chain(switch(fat, selector.confirmed.into())?).collect())
+}
+
+/// What must be written, in order, before anything of a trial is started: after it the trial is over on the disk. The
+/// slot that is tried, if one was armed.
+pub fn start_trial<R: Read + Seek>(
+    fat: &mut BootFat<R>,
+    selector: &Selector,
+) -> Result<(Option<Slot>, Vec<SectorWrite>), ConfigTxtError> {
+    let (slot, cleared) = selector.start_trial().unzip();
+    Ok((slot, cleared.into_iter().chain(switch(fat, selector.confirmed.into())?).collect()))
 }
 
 #[cfg(test)]
@@ -125,25 +210,30 @@ mod tests {
 
     #[test]
     fn golden_text() {
-        let sector = encode(Slot::B);
-        let text = str::from_utf8(&sector).unwrap();
-        assert_eq!(
-            text.trim_end(),
-            "# The slot the firmware loads. krazy-init switches it in place: one sector, 512 bytes.\n\
-             # Settings are in the included file.\nos_prefix=b-\ninclude b-config.txt"
-        );
-        // The firmware reads lines of at most 98 characters.
-        assert!(text.lines().all(|line| line.len() <= 98), "{text}");
+        let head = "# The slot the firmware loads. krazy-init switches it in place: one sector, 512 bytes.\n\
+                    # Settings are in the included file.\nos_prefix=b-\ninclude b-config.txt";
+        let launcher = Choice { slot: Slot::B, launcher: true };
+        let tail = "\n# It starts the other slot, once.\ncmdline=launch.txt";
+        for (choice, expected) in [(Slot::B.into(), head.to_owned()), (launcher, format!("{head}{tail}"))] {
+            let sector = encode(choice);
+            let text = str::from_utf8(&sector).unwrap();
+            assert_eq!(text.trim_end(), expected);
+            // The firmware reads lines of at most 98 characters.
+            assert!(text.lines().all(|line| line.len() <= 98), "{text}");
+        }
     }
 
     #[test]
     fn what_was_written_is_read() {
         for slot in Slot::ALL {
-            assert_eq!(decode(&encode(slot)).unwrap(), slot);
+            for launcher in [false, true] {
+                let choice = Choice { slot, launcher };
+                assert_eq!(decode(&encode(choice)).unwrap(), choice);
+            }
         }
-        let mut edited = encode(Slot::A);
+        let mut edited = encode(Slot::A.into());
         edited[500..].copy_from_slice(b"os_prefix=b-");
-        assert_eq!(decode(&edited).unwrap(), Slot::B);
+        assert_eq!(decode(&edited).unwrap(), Slot::B.into());
         assert!(matches!(decode(b"os_prefix=a-\n"), Err(ConfigTxtError::Foreign("its length has changed"))));
         assert!(matches!(decode(&[b'x'; LEN]), Err(ConfigTxtError::Foreign("it names no slot"))));
     }

@@ -176,6 +176,7 @@ impl TrialNote {
             "without notice: power was cut, or the kernel or the watchdog restarted the machine";
         match (self.stage, self.text.as_str()) {
             (Stage::Ended, text) if !text.is_empty() => text.to_owned(),
+            (Stage::Armed, text) if !text.is_empty() => format!("its kernel could not be started: {text}"),
             (Stage::Armed, _) => {
                 "the kernel did not reach its first stage: it crashed or hung, or did not find the disk"
                     .to_owned()

@@ -15,7 +15,7 @@ use krazy_tests::krazy::Krazy;
 use serde_json::Value;
 
 /// Everything on `/boot` but the firmware's own files.
-const BOOT_FILES: [&str; 13] = [
+const BOOT_FILES: [&str; 14] = [
     "a-bcm2711-rpi-4-b.dtb",
     "a-bcm2711-rpi-400.dtb",
     "a-bcm2711-rpi-cm4-io.dtb",
@@ -27,6 +27,7 @@ const BOOT_FILES: [&str; 13] = [
     "a-cmdline.txt",
     "a-config.txt",
     "a-initramfs",
+    "a-launch.txt",
     "a-vmlinuz",
     "config.txt",
 ];
@@ -53,7 +54,7 @@ fn the_example_runs_on_a_raspberry_pi() -> Result<()> {
     Ok(())
 }
 
-/// The firmware cannot try a slot, so the first stage does, with the kernel that was confirmed.
+/// The firmware cannot try a slot, so the confirmed slot's first stage starts the other one's kernel.
 #[test]
 fn a_raspberry_pi_is_updated_and_goes_back() -> Result<()> {
     let mut device = Device::start_board("aarch64-rpi", "config-txt = [\"gpu_mem=16\"]\n")?;
@@ -64,6 +65,7 @@ fn a_raspberry_pi_is_updated_and_goes_back() -> Result<()> {
     device.change("good 2", &[])?;
     let push = device.push(&["qemu"])?;
     push.expect(0, "updated")?;
+    device.console()?.wait_for("slot B is tried: its kernel is started", BOOT_LIMIT)?;
     let status = device.check("b", "good 2")?;
     ensure!(
         status["slots"]["standing"] == "confirmed" && status["status"]["board"] == "aarch64-rpi",
@@ -73,17 +75,33 @@ fn a_raspberry_pi_is_updated_and_goes_back() -> Result<()> {
         .push(&["qemu", "--target", "x86_64"])?
         .refused("is aarch64-rpi, and `--target x86_64` was given")?;
 
-    // From slot B now, with its own kernel and boot files.
+    // From slot B now. Its own kernel panics, before there is a driver that could restart the machine: the reset button
+    // does, and the old slot is what starts.
+    device.change("good 3", &[])?;
+    device.set_cmdline("rdinit=/dev/console")?;
+    let push = device.begin_push(&["qemu"])?;
+    device.console()?.wait_for("Kernel panic", 4 * BOOT_LIMIT)?;
+    device.reset()?;
+    let push = push.wait()?;
+    push.expect(9, "reverted")?;
+    let cause = "the kernel did not reach its first stage";
+    ensure!(push.last("cause").as_str().is_some_and(|told| told.contains(cause)), "{push:#?}");
+    device.check("b", "good 2")?;
+
+    // With the kernel that runs.
     device.change("crash", &[])?;
+    device.set_cmdline("krazy.kexec=off")?;
     let push = device.push(&["qemu"])?;
     push.expect(9, "reverted")?;
+    device.console()?.wait_for("slot A is tried with the kernel of slot B", BOOT_LIMIT)?;
     ensure!(push.last("cause").as_str().is_some_and(|cause| cause.contains(NAME)), "{push:#?}");
     device.wait_for_failed_trial("b", NAME)?;
     device.check("b", "good 2")?;
 
-    device.change("good 3", &[])?;
+    device.change("good 4", &[])?;
+    device.set_cmdline("")?;
     device.push(&["qemu", "--no-confirm"])?.expect(0, "on-trial")?;
-    let status = device.check("a", "good 3")?;
+    let status = device.check("a", "good 4")?;
     ensure!(status["slots"]["standing"] == "on-trial", "{status:#}");
     device.cut_power()?;
     firmware_boots(&device.image, device.krazy.folder.path(), "b")?;
@@ -149,7 +167,7 @@ fn firmware_boots(image: &Path, folder: &Path, slot: &str) -> Result<()> {
     );
     let settings = String::from_utf8(read(&format!("{slot}-config.txt"))?.stdout)?;
     ensure!(settings.ends_with("\ngpu_mem=16\n[all]\n"), "{settings}");
-    for name in ["cmdline.txt", "vmlinuz", "initramfs", "bcm2837-rpi-3-b.dtb", "slot.json"] {
+    for name in ["cmdline.txt", "launch.txt", "vmlinuz", "initramfs", "bcm2837-rpi-3-b.dtb", "slot.json"] {
         ensure!(!read(&format!("{slot}-{name}"))?.stdout.is_empty(), "{slot}-{name} is empty");
     }
     Ok(())

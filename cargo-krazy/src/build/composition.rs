@@ -35,6 +35,8 @@ pub struct Composition {
     pub kernel: PathBuf,
     /// Slot A's command line.
     pub cmdline: CommandLine,
+    /// The same as a launcher of the other slot, where a firmware starts the slots.
+    pub launcher: Option<CommandLine>,
     /// The parameters in it that do not depend on slot and disk.
     pub parameters: Vec<String>,
     /// Files of `/boot` that depend on the board.
@@ -63,10 +65,15 @@ impl Composition {
         let manifest = manifest(appliance, installation, kernel, &carried, &board_files)?;
         let parameters: Vec<_> = appliance.kernel_parameters().map(str::to_owned).collect();
         let texts = parameters.iter().map(String::as_str);
-        let cmdline = CommandLine::for_slot(Slot::A, secrets.disk_signature(), texts).map_err(|error| {
+        let unusable = |error| {
             let file = appliance.manifest_path.display();
             Failure::new(Exit::Config, format!("the key `cmdline` in {file} cannot be used: {error}"))
-        })?;
+        };
+        let cmdline = CommandLine::for_slot(Slot::A, secrets.disk_signature(), texts).map_err(unusable)?;
+        let launcher = match board.boot {
+            Boot::RaspberryPi { .. } => Some(cmdline.launcher().map_err(unusable)?),
+            Boot::Bios => None,
+        };
         Ok(Composition {
             root: root(appliance, installation, kernel, &carried, &manifest)?,
             initramfs: initramfs(&installation.first_stage, kernel, &path)?,
@@ -76,6 +83,7 @@ impl Composition {
             boot: board.boot,
             manifest,
             cmdline,
+            launcher,
             parameters,
         })
     }

@@ -134,6 +134,9 @@ fn write_boot(
         boot(boot_file::INITRAMFS, Content::File(archive.path().to_owned())),
         boot(boot_file::CMDLINE, Content::Bytes(format!("{}\n", composition.cmdline).into_bytes())),
     ];
+    if let Some(launcher) = &composition.launcher {
+        files.push(boot(boot_file::LAUNCH, Content::Bytes(format!("{launcher}\n").into_bytes())));
+    }
     let BoardFiles { of_slot, shared } = &composition.board_files;
     files.extend(of_slot.iter().map(|file| boot(&file.name, file.content.clone())));
     files.extend(shared.iter().cloned());

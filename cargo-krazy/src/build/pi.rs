@@ -75,7 +75,7 @@ pub fn board_files(
         }
     }
 
-    let mut shared = vec![text(config_txt::FILE, config_txt::encode(slot).to_vec())];
+    let mut shared = vec![text(config_txt::FILE, config_txt::encode(slot.into()).to_vec())];
     shared.extend(firmware.files()?.into_iter().map(|(name, path)| file(name, path)));
     Ok(BoardFiles { of_slot, shared })
 }

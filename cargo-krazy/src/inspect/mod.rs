@@ -76,7 +76,10 @@ fn examine(disk: &mut (impl Read + Seek), path: &Path, bytes: Bytes) -> Result<R
     if has_firmware {
         let fat = BootFat::open(&mut *disk, mbr.layout.boot.start.bytes(), mbr.layout.boot);
         match fat.map_err(Into::into).and_then(|mut fat| config_txt::read(&mut fat)) {
-            Ok(slot) => selector.config_txt = Some(slot),
+            Ok(choice) => {
+                selector.config_txt = Some(choice.slot);
+                selector.launcher = choice.launcher;
+            }
             Err(error) => selector.problem = Some(chain(&error)),
         }
     }
@@ -110,6 +113,7 @@ fn selector(copies: &SelectorCopies) -> SelectorReport {
             trial: selector.trial,
             candidate: selector.candidate,
             config_txt: None,
+            launcher: false,
             generation: Some(selector.generation),
             problem: copies
                 .needs_repair()
@@ -120,6 +124,7 @@ fn selector(copies: &SelectorCopies) -> SelectorReport {
             trial: None,
             candidate: None,
             config_txt: None,
+            launcher: false,
             generation: None,
             problem: Some(error.to_string()),
         },

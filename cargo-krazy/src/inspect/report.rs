@@ -57,6 +57,8 @@ pub struct SelectorReport {
     pub candidate: Option<Slot>,
     /// The slot whose kernel the firmware of a Raspberry Pi loads, as `config.txt` says.
     pub config_txt: Option<Slot>,
+    /// Whether that kernel starts the other slot's, once.
+    pub launcher: bool,
     /// Counted up at every change.
     pub generation: Option<u32>,
     /// What is wrong with it.
@@ -147,6 +149,9 @@ impl fmt::Display for SelectorReport {
         }
         if let Some(slot) = self.config_txt {
             write!(f, "; config.txt loads the kernel of slot {slot}")?;
+            if self.launcher {
+                write!(f, ", which starts that of slot {}", !slot)?;
+            }
         }
         match &self.problem {
             Some(problem) => write!(f, "\n  problem: {problem}"),

@@ -265,7 +265,8 @@ impl BundleManifest {
 /// A name that stays in its folder, and is none of those the device writes itself.
 fn check_boot_name(name: &str) -> Result<(), BundleError> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
-    let reserved = [boot_file::CMDLINE, boot_file::RECORD].iter().any(|own| own.eq_ignore_ascii_case(name));
+    let own = [boot_file::CMDLINE, boot_file::LAUNCH, boot_file::RECORD];
+    let reserved = own.iter().any(|own| own.eq_ignore_ascii_case(name));
     if name.is_empty() || name.len() > MAX_NAME || name.ends_with('.') || !name.chars().all(plain) || reserved
     {
         return Err(BundleError::Content(format!("{name:?} is not the name of a boot file")));

@@ -8,8 +8,11 @@
 //! start must end, and a machine that lost a disk for a moment deserves another try. A trial is told about in its
 //! note, so that the slot that runs next can say why.
 //!
-//! Where the firmware cannot start a trial, the first stage does, with the kernel that runs: see `other_root`.
+//! Where the firmware cannot start a trial, the first stage does: see `launcher` and, for a trial with the kernel that
+//! runs, `other_root`.
 
+mod drivers;
+mod launcher;
 mod other_root;
 mod root;
 mod trial;
@@ -21,22 +24,23 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use krazy_boot::cmdline::{CommandLine, ROOT_PARAMETER};
+use krazy_boot::cmdline::{CommandLine, LAUNCH_PARAMETER, ROOT_PARAMETER};
 use krazy_boot::trial_note::Stage;
 
+use self::drivers::Drivers;
 use self::trial::Trial;
 use crate::console::Console;
 use crate::linux::block::{Disk, PartUuid};
-use crate::linux::modules::{self, ModuleError, Parameters};
+use crate::linux::modules::Parameters;
 use crate::linux::power::{self, End};
 use crate::linux::uevent::Uevents;
 use crate::linux::{crash, mounts, watchdog};
 
-/// The list of modules to load, one absolute path a line, in order.
-const MODULE_LIST: &str = "/etc/krazy/modules";
-
 /// How long the root's disk may take to appear: USB disks behind hubs need seconds.
 const DISK_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a launcher waits for a card before it starts USB.
+const OWN_DISK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long the reason of a failure stays on the screen.
 const FAILURE_PAUSE: Duration = Duration::from_secs(10);
@@ -56,6 +60,9 @@ enum FirstStageError {
     /// It came up and is not a root.
     #[error("cannot mount the root {0}: {1}")]
     Root(PathBuf, String),
+    /// It was to start another kernel.
+    #[error(transparent)]
+    Launch(#[from] launcher::LaunchError),
     /// It is tried with another kernel than its own, and cannot be.
     #[error("the root {0} cannot be tried with the kernel that runs: {1}")]
     OtherRoot(PathBuf, String),
@@ -98,11 +105,20 @@ fn start(arguments: &[OsString], trial: &mut Option<Trial>) -> Result<Infallible
     let quiet = line.has("quiet");
 
     let parameters = Parameters::from_command_line(line.as_str());
-    load_modules(&mut console, &parameters);
     let wanted = line.get(ROOT_PARAMETER).ok_or_else(|| {
         FirstStageError::CommandLine(format!("the kernel command line has no {ROOT_PARAMETER}= parameter"))
     })?;
-    let mut device = wait_for(wanted)?;
+    let mut device = if line.has(LAUNCH_PARAMETER) {
+        drivers::load(Drivers::OwnDisks, &mut console, &parameters);
+        wait_for(wanted, OWN_DISK_TIMEOUT).or_else(|_| {
+            drivers::load(Drivers::Buses, &mut console, &parameters);
+            wait_for(wanted, DISK_TIMEOUT)
+        })?
+    } else {
+        drivers::load(Drivers::All, &mut console, &parameters);
+        wait_for(wanted, DISK_TIMEOUT)?
+    };
+    launcher::run(&device, &line, &mut console)?;
     let mut own = None;
     if let Some(moved) = other_root::start_trial(&device, &line, &mut console) {
         own = Some(device.clone());
@@ -113,7 +129,7 @@ fn start(arguments: &[OsString], trial: &mut Option<Trial>) -> Result<Infallible
         trial.reached(Stage::FirstStage, &mut console);
     }
     if own.is_some() {
-        device = wait_for(line.get(ROOT_PARAMETER).unwrap_or_default())?;
+        device = wait_for(line.get(ROOT_PARAMETER).unwrap_or_default(), DISK_TIMEOUT)?;
         other_root::show(&line)
             .map_err(|error| FirstStageError::OtherRoot(device.clone(), error.to_string()))?;
     }
@@ -139,31 +155,8 @@ fn start(arguments: &[OsString], trial: &mut Option<Trial>) -> Result<Infallible
     Err(FirstStageError::Execute(error))
 }
 
-/// Loads what the image lists. A module that does not load is said and passed over: the disk may well be driven
-/// by another.
-fn load_modules(console: &mut Console, parameters: &Parameters) {
-    let list = match std::fs::read_to_string(MODULE_LIST) {
-        Ok(list) => list,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
-        Err(error) => {
-            console.say(&format!("cannot read {MODULE_LIST}: {error}"));
-            return;
-        }
-    };
-    let mut absent = false;
-    for path in list.lines().map(str::trim).filter(|path| !path.is_empty()) {
-        match modules::insert(Path::new(path), parameters) {
-            Ok(()) => {}
-            Err(ModuleError::Absent) => absent = true,
-            // Built on a module that left because its hardware is not there.
-            Err(ModuleError::Symbols) if absent => {}
-            Err(error) => console.say(&format!("cannot load module {path}: {error}")),
-        }
-    }
-}
-
 /// The device node of the root, as soon as the kernel shows it.
-fn wait_for(wanted: &str) -> Result<PathBuf, FirstStageError> {
+fn wait_for(wanted: &str, limit: Duration) -> Result<PathBuf, FirstStageError> {
     let find: Box<dyn Fn() -> Option<PathBuf>> = match wanted.strip_prefix("PARTUUID=") {
         Some(text) => {
             let id = PartUuid::parse(&text.to_ascii_lowercase()).ok_or_else(|| {
@@ -191,7 +184,7 @@ fn wait_for(wanted: &str) -> Result<PathBuf, FirstStageError> {
         if let Some(device) = find() {
             return Ok(device);
         }
-        let Some(left) = DISK_TIMEOUT.checked_sub(start.elapsed()) else {
+        let Some(left) = limit.checked_sub(start.elapsed()) else {
             return Err(FirstStageError::NoRoot(wanted.to_owned(), root::disks()));
         };
         root::wait_for_change(uevents.as_ref(), left);

@@ -10,6 +10,7 @@ pub mod data;
 pub mod entropy;
 pub mod grow;
 pub mod kernel_clock;
+pub mod kexec;
 pub mod launch;
 pub mod make;
 pub mod modules;

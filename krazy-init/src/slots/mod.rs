@@ -11,10 +11,10 @@
 //!
 //! What differs between boards is behind [`Boot`]. On a PC our boot sector obeys the selector and starts trials, with
 //! their kernel. A Raspberry Pi's firmware knows its `config.txt` only: it starts the confirmed slot, whose first stage
-//! starts the trial ([`Slots::start_trial`]) and goes on with the other slot's root.
+//! starts the trial ([`Slots::start_trial`]): the other slot's kernel, or if it cannot, only its root.
 //!
-//! Some of those firmwares could try a slot themselves (`tryboot.txt`), if they were asked through `/dev/vcio`. Debian's
-//! kernel has no such device, so nothing here does.
+//! Some of those firmwares could try a slot themselves (`tryboot.txt`), if they were asked through `/dev/vcio`. Upstream
+//! kernels have no such device, so nothing here does.
 
 mod complete;
 mod firmware;
@@ -25,6 +25,7 @@ mod tables;
 use std::fs::{File, OpenOptions};
 use std::io;
 
+use krazy_boot::cmdline::CommandLine;
 use krazy_boot::manifest::Manifest;
 use krazy_boot::ordered_write::{SectorWrite, write_in_order};
 use krazy_boot::selector::{Selector, Standing};
@@ -33,6 +34,7 @@ use krazy_boot::trial_note::{Stage, TrialNote};
 
 use crate::linux::block::Disk;
 use crate::linux::crash;
+use crate::linux::kexec::{self, NextKernel};
 
 /// The slots of the disk the root is on.
 #[derive(Clone, Debug)]
@@ -50,6 +52,15 @@ enum Boot {
     BootSector,
     /// A firmware, which obeys `config.txt`.
     Firmware,
+}
+
+/// The kernel that a slot is tried with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrialKernel {
+    /// Its own.
+    Own,
+    /// The one that runs when the trial is armed; the slot's own follows, untried, at the start after the confirmation.
+    Running,
 }
 
 /// The slots' standing at one moment.
@@ -100,7 +111,10 @@ impl Slots {
     /// Repairs what a power cut may have left half done; says whether there was anything.
     pub fn repair(&self) -> Result<bool, SlotError> {
         let selector = self.selector()?;
-        if !selector::needs_repair(&self.disk)? && selector == selector::read(&self.disk)? {
+        let launcher = self.boot == Boot::Firmware && firmware::choice(&self.disk)?.launcher;
+        if launcher && selector.trial.is_none() {
+            firmware::start_trial(&self.disk, &selector)?;
+        } else if !selector::needs_repair(&self.disk)? && selector == selector::read(&self.disk)? {
             return Ok(false);
         }
         write(&self.disk, &selector.writes()).map(|()| true)
@@ -109,21 +123,30 @@ impl Slots {
     /// Where no boot sector does it: starts the trial that is armed, which is over on the disk when this returns. The
     /// slot to go on with, if there is one.
     pub fn start_trial(&self) -> Result<Option<Slot>, SlotError> {
-        let Some((slot, cleared)) = self.selector()?.start_trial().filter(|_| self.boot == Boot::Firmware)
-        else {
+        if self.boot == Boot::BootSector {
             return Ok(None);
-        };
-        write(&self.disk, &[cleared])?;
-        // A worn-out card may take writes and lose them: then the trial would have no end.
-        if selector::read_from(&self.disk, firmware::uncached(&self.disk)?)?.trial.is_some() {
-            let why = format!("{} does not keep what is written", self.disk.node().display());
-            return Err(SlotError::Damaged(why));
         }
-        Ok(Some(slot).filter(|slot| *slot != self.running))
+        let slot = firmware::start_trial(&self.disk, &self.selector()?)?;
+        Ok(slot.filter(|slot| *slot != self.running))
     }
 
-    /// Whether what is confirmed was tried with another kernel than its own, which follows at the next start.
-    pub fn kernel_follows(&self) -> bool {
+    /// Where no boot sector does it: what starts the kernel of the slot that does not run, for a launcher with the
+    /// command line `line`.
+    pub fn next_kernel(&self, line: &CommandLine) -> Result<NextKernel, SlotError> {
+        firmware::next_kernel(&self.disk, !self.running, line)
+    }
+
+    /// Which kernel the slot that does not run would be tried with.
+    pub fn trial_kernel(&self) -> Result<TrialKernel, SlotError> {
+        let own = match self.boot {
+            Boot::BootSector => true,
+            Boot::Firmware => kexec::is_possible() && firmware::can_launch(&self.disk, self.running)?,
+        };
+        Ok(if own { TrialKernel::Own } else { TrialKernel::Running })
+    }
+
+    /// Whether the firmware has settings of its own for each slot, which no trial covers.
+    pub fn has_firmware(&self) -> bool {
         self.boot == Boot::Firmware
     }
 
@@ -157,11 +180,15 @@ impl Slots {
 
     /// The slot that does not run boots once, at the next start. Returns the trial's generation. The note comes
     /// first: without the trial it says nothing.
-    pub fn arm(&self, build_id: &str) -> Result<u32, SlotError> {
+    pub fn arm(&self, build_id: &str, kernel: TrialKernel) -> Result<u32, SlotError> {
         let slot = !self.running;
-        let armed = self.selector()?.arm(slot);
+        let selector = self.selector()?;
+        let armed = selector.arm(slot);
         self.write_note(&TrialNote::armed(slot, armed.generation, build_id))?;
-        write(&self.disk, &armed.writes())?;
+        match self.boot {
+            Boot::BootSector => write(&self.disk, &armed.writes())?,
+            Boot::Firmware => firmware::arm(&self.disk, &selector, kernel == TrialKernel::Own)?,
+        }
         Ok(armed.generation)
     }
 
@@ -176,12 +203,21 @@ impl Slots {
 
     /// The confirmed slot stays, and a pending or failed trial is forgotten.
     pub fn disarm(&self) -> Result<(), SlotError> {
-        write(&self.disk, &self.selector()?.disarm().writes())
+        let selector = self.selector()?;
+        match self.boot {
+            Boot::BootSector => write(&self.disk, &selector.disarm().writes()),
+            Boot::Firmware => firmware::disarm(&self.disk, &selector),
+        }
     }
 
     /// The note about the trial of `slot` with this generation; `None` if there is none.
     pub fn note(&self, slot: Slot, generation: u32) -> Option<TrialNote> {
         note::read(&self.disk).filter(|note| note.slot == slot && note.generation == generation)
+    }
+
+    /// The same slots as the one sees them that does not run.
+    pub fn other(&self) -> Self {
+        Slots { running: !self.running, ..self.clone() }
     }
 
     /// Notes how far the trial of the running slot came, and why it ended if it did. `None` keeps what was said.

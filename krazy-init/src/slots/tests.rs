@@ -2,6 +2,7 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
+use krazy_boot::cmdline::CommandLine;
 use krazy_boot::config_txt;
 use krazy_boot::image::fat32::{self, BootFile, VolumeOptions};
 use krazy_boot::image::tree::Content;
@@ -38,7 +39,7 @@ fn a_trial_that_fails_can_be_explained() {
     let (_dir, disk, path) = disk(Selector::confirmed(Slot::A));
     let slots = Slots::of(&disk, Slot::A).unwrap().unwrap();
     assert_eq!(slots.situation().unwrap().standing, Standing::Confirmed);
-    let generation = slots.arm("cafe").unwrap();
+    let generation = slots.arm("cafe", TrialKernel::Own).unwrap();
     assert_eq!(slots.situation().unwrap().standing, Standing::Armed);
     assert_eq!(slots.note(Slot::B, generation), Some(TrialNote::armed(Slot::B, generation, "cafe")));
 
@@ -62,7 +63,7 @@ fn a_trial_that_fails_can_be_explained() {
 fn a_panic_is_told_until_the_trial_is_over() {
     let (_dir, disk, path) = disk(Selector::confirmed(Slot::A));
     let slots = Slots::of(&disk, Slot::A).unwrap().unwrap();
-    let generation = slots.arm("cafe").unwrap();
+    let generation = slots.arm("cafe", TrialKernel::Own).unwrap();
     boot_trial(&path);
     let tried = Slots::of(&disk, Slot::B).unwrap().unwrap();
     let reason = || slots.note(Slot::B, generation).unwrap().reason();
@@ -80,7 +81,7 @@ fn a_panic_is_told_until_the_trial_is_over() {
 #[test]
 fn a_trial_that_is_confirmed_stays() {
     let (_dir, disk, path) = disk(Selector::confirmed(Slot::A));
-    Slots::of(&disk, Slot::A).unwrap().unwrap().arm("cafe").unwrap();
+    Slots::of(&disk, Slot::A).unwrap().unwrap().arm("cafe", TrialKernel::Own).unwrap();
     boot_trial(&path);
     let tried = Slots::of(&disk, Slot::B).unwrap().unwrap();
     tried.confirm().unwrap();
@@ -134,12 +135,16 @@ fn card(missing: &str) -> (tempfile::TempDir, Disk) {
     file.write_all_at(&mbr, 0).unwrap();
     let content = |bytes: &[u8]| Content::Bytes(bytes.to_vec());
     let mut files =
-        vec![BootFile { name: "config.txt".into(), content: content(&config_txt::encode(Slot::A)) }];
+        vec![BootFile { name: "config.txt".into(), content: content(&config_txt::encode(Slot::A.into())) }];
     for slot in Slot::ALL {
-        for name in ["vmlinuz", "initramfs", "cmdline.txt", "config.txt"] {
+        let line = CommandLine::for_slot(slot, DiskSignature(1), ["quiet"]).unwrap();
+        let launcher = line.launcher().unwrap();
+        let texts = [("cmdline.txt", line.as_str()), ("launch.txt", launcher.as_str())];
+        let others = [("vmlinuz", "kernel"), ("initramfs", "stage"), ("config.txt", "x")];
+        for (name, text) in texts.into_iter().chain(others) {
             let name = slot.boot_file(name);
             if name != missing {
-                files.push(BootFile { name, content: content(b"x") });
+                files.push(BootFile { name, content: content(text.as_bytes()) });
             }
         }
     }
@@ -154,16 +159,16 @@ fn card(missing: &str) -> (tempfile::TempDir, Disk) {
 fn a_firmware_boots_what_is_confirmed_and_the_first_stage_starts_trials() {
     let (_dir, disk) = card("");
     let slots = Slots::of(&disk, Slot::A).unwrap().unwrap();
-    assert!(slots.boot == Boot::Firmware && slots.kernel_follows());
+    assert!(slots.boot == Boot::Firmware && slots.has_firmware());
     assert_eq!(slots.start_trial().unwrap(), None);
-    slots.arm("cafe").unwrap();
+    slots.arm("cafe", TrialKernel::Running).unwrap();
     assert_eq!(slots.situation().unwrap().standing, Standing::Armed);
     assert_eq!((slots.start_trial().unwrap(), slots.start_trial().unwrap()), (Some(Slot::B), None));
     assert_eq!(slots.situation().unwrap().standing, Standing::Reverted);
 
     let tried = Slots::of(&disk, Slot::B).unwrap().unwrap();
     assert_eq!(tried.situation().unwrap().standing, Standing::OnTrial);
-    assert_eq!(firmware::confirmed(&disk).unwrap(), Slot::A);
+    assert_eq!(firmware::choice(&disk).unwrap(), Slot::A.into());
     tried.confirm().unwrap();
     assert_eq!(firmware::confirmed(&disk).unwrap(), Slot::B);
     assert!(!tried.repair().unwrap());
@@ -173,10 +178,67 @@ fn a_firmware_boots_what_is_confirmed_and_the_first_stage_starts_trials() {
 }
 
 #[test]
+fn a_launcher_is_for_one_trial() {
+    let (_dir, disk) = card("");
+    let slots = Slots::of(&disk, Slot::A).unwrap().unwrap();
+    let launcher = || firmware::choice(&disk).unwrap().launcher;
+    slots.arm("cafe", TrialKernel::Own).unwrap();
+    assert!(launcher() && !slots.repair().unwrap());
+    slots.disarm().unwrap();
+    assert!(!launcher());
+    slots.arm("cafe", TrialKernel::Own).unwrap();
+    assert_eq!((slots.start_trial().unwrap(), launcher()), (Some(Slot::B), false));
+    assert_eq!(slots.situation().unwrap().standing, Standing::Reverted);
+
+    // Power was cut before the selector, and behind it.
+    for writes in [1, 3] {
+        let selector = Selector::confirmed(Slot::A);
+        write(&disk, &selector.writes()).unwrap();
+        let armed = config_txt::arm(&mut firmware::boot(&disk).unwrap(), &selector, true).unwrap();
+        write(&disk, &armed[..writes]).unwrap();
+        assert!(launcher());
+        if writes == 3 {
+            let started =
+                config_txt::start_trial(&mut firmware::boot(&disk).unwrap(), &selector.arm(Slot::B));
+            write(&disk, &started.unwrap().1[..1]).unwrap();
+        }
+        assert_eq!((slots.start_trial().unwrap(), launcher()), (None, false));
+    }
+    // A launcher that could not undo itself: init does.
+    let armed =
+        config_txt::arm(&mut firmware::boot(&disk).unwrap(), &slots.selector().unwrap(), true).unwrap();
+    write(&disk, &armed[..1]).unwrap();
+    assert!(slots.repair().unwrap() && !launcher());
+}
+
+#[test]
+fn a_kernel_is_started_with_what_the_firmware_added() {
+    let (_dir, disk) = card("");
+    let slots = Slots::of(&disk, Slot::A).unwrap().unwrap();
+    let own = CommandLine::for_slot(Slot::A, DiskSignature(1), ["quiet"]).unwrap();
+    let line = CommandLine::parse(&format!("board=4b {} mac=1", own.launcher().unwrap())).unwrap();
+    let next = slots.next_kernel(&line).unwrap();
+    assert_eq!((&next.kernel[..], &next.initramfs[..]), (&b"kernel"[..], &b"stage"[..]));
+    let expected = "board=4b krazy.launched root=PARTUUID=00000001-03 krazy.slot=b quiet mac=1";
+    assert_eq!(next.command_line.as_str(), expected);
+}
+
+#[test]
+fn a_slot_launches_another_only_with_a_command_line_for_it() {
+    let can_launch = |disk: &Disk| firmware::can_launch(disk, Slot::A).unwrap();
+    assert!(can_launch(&card("").1) && !can_launch(&card("a-launch.txt").1));
+    assert!(can_launch(&card("b-launch.txt").1));
+    // Not on the processor of a test.
+    let (_dir, disk) = card("");
+    let slots = Slots::of(&disk, Slot::A).unwrap().unwrap();
+    assert_eq!(slots.trial_kernel().unwrap() == TrialKernel::Own, cfg!(target_arch = "aarch64"));
+}
+
+#[test]
 fn the_selector_follows_what_the_firmware_was_told() {
     let (_dir, disk) = card("");
     let slots = Slots::of(&disk, Slot::A).unwrap().unwrap();
-    let generation = slots.arm("cafe").unwrap();
+    let generation = slots.arm("cafe", TrialKernel::Own).unwrap();
     slots.start_trial().unwrap();
     // Power was cut behind config.txt.
     let selector = selector::read(&disk).unwrap();

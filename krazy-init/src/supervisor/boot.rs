@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use krazy_boot::cmdline::CommandLine;
+use krazy_boot::cmdline::{CommandLine, LAUNCHED_PARAMETER};
 use krazy_boot::manifest::{self, Manifest};
 use krazy_boot::slot::Slot;
 
@@ -31,6 +31,8 @@ pub struct Machine {
     pub hostname: String,
     /// How long a trial boot may take; `krazy.trial=SECONDS` on the command line.
     pub trial_limit: Option<Duration>,
+    /// Whether another kernel started this one, and not the firmware.
+    pub launched: bool,
     /// Whether the hardware watchdog is used.
     pub use_watchdog: bool,
     /// Whether only what matters is to be said.
@@ -75,6 +77,7 @@ pub fn start(console: &mut Console) -> Machine {
     let quiet = parsed.as_ref().is_some_and(|line| line.has("quiet"));
     let use_watchdog = parsed.as_ref().is_none_or(watchdog::is_wanted);
     let trial_limit = parsed.as_ref().and_then(|line| line.get(TRIAL_PARAMETER)?.parse().ok());
+    let launched = parsed.as_ref().is_some_and(|line| line.has(LAUNCHED_PARAMETER));
     let slot = parsed.as_ref().and_then(CommandLine::slot);
     if let Err(error) = power::take_ctrl_alt_del() {
         problem(console, format!("Ctrl-Alt-Del restarts without stopping services: {error}"));
@@ -133,6 +136,7 @@ pub fn start(console: &mut Console) -> Machine {
         data,
         hostname,
         trial_limit: trial_limit.map(Duration::from_secs),
+        launched,
         use_watchdog,
         quiet,
         parameters,

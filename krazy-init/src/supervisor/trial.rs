@@ -15,7 +15,7 @@ use super::unit::Unit;
 use crate::control::{ErrorKind, FailedTrial, Reply, RequestError, Trial};
 use crate::linux::power::End;
 use crate::linux::{boot_mount, crash, kernel_clock};
-use crate::slots::{SlotError, Slots};
+use crate::slots::{SlotError, Slots, TrialKernel};
 
 /// How long a trial may take until someone confirms it. Within it the required services must have become stable
 /// and the host must have come back to look.
@@ -47,8 +47,8 @@ impl Runtime {
         self.trial.slots = Some(slots.clone());
         match slots.repair() {
             Ok(false) => {}
-            Ok(true) => self.console.say("the copies of the boot selector differed and were made equal"),
-            Err(why) => self.degrade(format!("the boot selector's copies cannot be made equal: {why}")),
+            Ok(true) => self.console.say("what a power cut had left half done about the slots was completed"),
+            Err(why) => self.degrade(format!("the boot selector cannot be repaired: {why}")),
         }
         let situation = match slots.situation() {
             Ok(situation) => situation,
@@ -201,8 +201,15 @@ impl Runtime {
         self.trial.deadline = None;
         crash::keep_words(None);
         self.console.say(&format!("slot {} is confirmed", slots.running));
-        if slots.kernel_follows() {
-            self.console.say("its kernel, device tree and command line are used from the next start on");
+        match (slots.has_firmware(), self.machine.launched) {
+            (false, _) => {}
+            (true, true) => {
+                self.console
+                    .say("its device tree and the firmware's settings are used from the next start on");
+            }
+            (true, false) => {
+                self.console.say("its kernel, device tree and command line are used from the next start on");
+            }
         }
         let build_id = self.machine.manifest.build_id.clone();
         let attempt = self.attempt(&build_id, slots.running, situation.generation, Outcome::Confirmed, None);
@@ -233,8 +240,13 @@ impl Runtime {
             let message = format!("slot {slot} holds the build {found}");
             return Err(error(ErrorKind::SlotIncomplete, message));
         }
-        let generation = slots.arm(&found).map_err(failed)?;
-        self.console.say(&format!("slot {slot} is armed: the next start tries it"));
+        let kernel = slots.trial_kernel().map_err(failed)?;
+        let generation = slots.arm(&found, kernel).map_err(failed)?;
+        let with = match kernel {
+            TrialKernel::Own => "",
+            TrialKernel::Running => ", with the kernel that runs",
+        };
+        self.console.say(&format!("slot {slot} is armed: the next start tries it{with}"));
         let attempt = self.attempt(&found, slot, generation, Outcome::Pending, None);
         self.keep(|history| history.begin(attempt));
         Ok(Reply::Done)

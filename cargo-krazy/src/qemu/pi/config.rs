@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn a_slots_settings_come_from_its_own_file() {
-        let selector = config_txt::encode(Slot::B);
+        let selector = config_txt::encode(Slot::B.into());
         let slot =
             b"arm_64bit=1\ninitramfs initramfs followkernel\nkernel=vmlinuz\n[pi4]\nkernel=other\n[all]\n";
         let config = read(&[("config.txt", &selector), ("b-config.txt", slot)]).unwrap();

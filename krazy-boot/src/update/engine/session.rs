@@ -35,6 +35,8 @@ pub struct Session {
     /// Whether the disk has load tables.
     tables: bool,
     command_line: CommandLine,
+    /// Its command line as a launcher, where a firmware starts the slots.
+    launcher: Option<CommandLine>,
     /// What the streams copy from, per part.
     bases: Vec<Option<Placed>>,
     received: u64,
@@ -62,7 +64,7 @@ impl Session {
         let Sectors { mbr, selector, tables } = Sectors::read(target)?;
         let armed =
             selector.is_some_and(|selector| selector.confirmed == slot || selector.trial == Some(slot));
-        if armed || (!tables && config_txt::read(&mut Reader::fat(target, mbr.layout.boot)?)? == slot) {
+        if armed || (!tables && config_txt::read(&mut Reader::fat(target, mbr.layout.boot)?)?.slot == slot) {
             return refused(Refusal::Armed, format!("slot {slot} is the one that boots next"));
         }
         let settings = PartKind::BootFile(config_txt::SLOT_FILE.to_owned());
@@ -70,7 +72,9 @@ impl Session {
             return refused(Refusal::Bundle, format!("the update has no {settings} for the firmware"));
         }
         let parameters = head.manifest.cmdline.iter().map(String::as_str);
-        let command_line = CommandLine::for_slot(slot, mbr.signature, parameters).or_else(|error| {
+        let lines = CommandLine::for_slot(slot, mbr.signature, parameters)
+            .and_then(|line| Ok(((!tables).then(|| line.launcher()).transpose()?, line)));
+        let (launcher, command_line) = lines.or_else(|error| {
             refused(Refusal::Bundle, format!("the command line of the update cannot be used: {error}"))
         })?;
         check_fit(target, &mbr, slot, &head)?;
@@ -83,6 +87,7 @@ impl Session {
             mbr,
             tables,
             command_line,
+            launcher,
             bases,
             received: 0,
             stream,
@@ -239,6 +244,9 @@ impl Session {
             Target::write_boot(target, &name, true, content).map_err(on_boot(format!("write {name}")))?;
             Target::sync_boot(target).map_err(on_boot("sync"))
         };
+        if let Some(launcher) = &self.launcher {
+            write(target, boot_file::LAUNCH, format!("{launcher}\n").as_bytes())?;
+        }
         let line = format!("{}\n", self.command_line);
         write(target, boot_file::CMDLINE, line.as_bytes())?;
         // Before the record, so that a kernel which cannot be booted has none.

@@ -102,7 +102,7 @@ impl Machine {
 
     /// The same for a board whose firmware loads files.
     pub(super) fn with_firmware(root: &[u8]) -> Self {
-        let selects = config_txt::encode(Slot::A);
+        let selects = config_txt::encode(Slot::A.into());
         let files =
             [("config.txt", &selects[..]), ("a-config.txt", b"kernel=vmlinuz\n"), ("a-board.dtb", b"tree")];
         Machine::with(&[], root, &files).restarted()

@@ -23,6 +23,13 @@ fn selector(machine: &Machine) -> Selector {
     *SelectorCopies::read(&mut machine.whole()).selector().as_ref().unwrap()
 }
 
+/// What init does to try slot B.
+fn arm(machine: &mut Machine, launcher: bool) {
+    let selector = selector(machine);
+    let writes = config_txt::arm(&mut machine.fat(), &selector, launcher).unwrap();
+    machine.write_sectors(&writes);
+}
+
 /// What init does to keep `slot`.
 fn confirm(machine: &mut Machine, slot: Slot) {
     let selector = selector(machine);
@@ -41,7 +48,17 @@ struct Running {
 
 /// Firmware and first stage, up to the mount of the root.
 fn boot(machine: &mut Machine) -> Running {
-    let loaded = config_txt::read(&mut machine.fat()).unwrap();
+    let choice = config_txt::read(&mut machine.fat()).unwrap();
+    let mut loaded = choice.slot;
+    let selector_then = selector(machine).following(loaded);
+    let (slot, writes) = config_txt::start_trial(&mut machine.fat(), &selector_then).unwrap();
+    machine.write_sectors(&writes);
+    match (choice.launcher, slot) {
+        // It restarts.
+        (true, None) => return boot(machine),
+        (true, Some(slot)) => loaded = slot,
+        (false, _) => {}
+    }
     assert_eq!(
         config_txt::missing(&mut machine.fat(), loaded).unwrap(),
         None,
@@ -49,14 +66,10 @@ fn boot(machine: &mut Machine) -> Running {
     );
     let names = [boot_file::KERNEL, boot_file::INITRAMFS, boot_file::CMDLINE, SLOT_FILE, "board.dtb"];
     let files = names.map(|name| machine.boot_file(&loaded.boot_file(name)).unwrap()).to_vec();
-    let mut running = loaded;
-    if let Some((slot, write)) = selector(machine).following(loaded).start_trial() {
-        machine.write_sectors(&[write]);
-        running = slot;
-    }
+    let running = slot.unwrap_or(loaded);
     let len = if running == Slot::A { old_root().len() } else { new_root().len() };
     let root = machine.image().start(layout().root(running), len);
-    let standing = selector(machine).following(loaded).standing(running);
+    let standing = selector(machine).following(choice.slot).standing(running);
     Running { loaded, files, root: (running, root), standing }
 }
 
@@ -71,6 +84,11 @@ fn the_command_line_is_what_an_incomplete_slot_lacks() {
     session.finish(&mut machine).unwrap();
     assert!(complete(&machine, Slot::B).unwrap());
     assert_eq!(machine.boot_file("b-config.txt").unwrap(), SETTINGS);
+    let (own, launcher) = config_txt::command_lines(&mut machine.fat(), Slot::B).unwrap();
+    assert_eq!(launcher, Some(own.launcher().unwrap()));
+    assert_eq!(config_txt::command_lines(&mut machine.fat(), Slot::A).unwrap().1, None, "written without");
+    machine.write_boot("b-launch.txt", true, b"krazy.launch").unwrap();
+    assert_eq!(config_txt::command_lines(&mut machine.fat(), Slot::B).unwrap().1, None, "another line");
     assert_eq!(machine.image().bytes(slot_area::area(Slot::B)), vec![0; 960 * 512]);
 }
 
@@ -81,7 +99,7 @@ fn what_the_firmware_could_not_start_is_refused() {
     let refused = (error.refusal(), error.to_string());
     assert_eq!(refused, (Some(Refusal::Bundle), "the update has no config.txt for the firmware".to_owned()));
     // Confirmed behind the selector's back.
-    let write = config_txt::switch(&mut machine.fat(), Slot::B).unwrap().unwrap();
+    let write = config_txt::switch(&mut machine.fat(), Slot::B.into()).unwrap().unwrap();
     machine.write_sectors(&[write]);
     let error = Session::begin(&mut machine, Slot::B, update_with_settings(false).0).err().unwrap();
     assert_eq!(error.refusal(), Some(Refusal::Armed));
@@ -91,19 +109,27 @@ fn what_the_firmware_could_not_start_is_refused() {
     assert_eq!((error.refusal(), error.to_string().as_str()), (None, text));
 }
 
-/// Update, arm, trial and confirmation, cut off after every sector and every sync.
+/// Update, arm, trial and confirmation, cut off after every sector and every sync: with the slot's own kernel, and with
+/// the one that ran.
 #[test]
 fn whenever_the_power_fails_a_slot_starts_as_a_whole() {
+    for launcher in [true, false] {
+        cut_off_everywhere(launcher);
+    }
+}
+
+fn cut_off_everywhere(launcher: bool) {
     let start = Machine::with_firmware(&old_root()).image();
     let mut machine = Machine::on(start.clone());
     let (head, streams) = update_with_settings(true);
     install(&mut machine, head, &streams, 4096).unwrap();
-    machine.arm(Slot::B);
+    arm(&mut machine, launcher);
     let on_trial = boot(&mut machine);
     let before_confirm = machine.log().len();
     confirm(&mut machine, Slot::B);
     let (log, confirmed) = (machine.log(), boot(&mut machine.restarted()));
-    assert_eq!((on_trial.standing, on_trial.loaded), (Standing::OnTrial, Slot::A));
+    let kernel = if launcher { Slot::B } else { Slot::A };
+    assert_eq!((on_trial.standing, on_trial.loaded), (Standing::OnTrial, kernel));
     assert_eq!(on_trial.root, (Slot::B, new_root()));
     assert_eq!((confirmed.standing, confirmed.loaded), (Standing::Confirmed, Slot::B));
     assert_eq!((&confirmed.files[3][..], &confirmed.root), (SETTINGS, &on_trial.root));
@@ -142,7 +168,7 @@ fn the_selector_follows_config_txt() {
     let mut machine = Machine::with_firmware(&old_root());
     let (head, streams) = update_with_settings(false);
     install(&mut machine, head, &streams, 1 << 20).unwrap();
-    machine.arm(Slot::B);
+    arm(&mut machine, true);
     boot(&mut machine);
     let writes = config_txt::confirm(&mut machine.fat(), &selector(&machine), Slot::B).unwrap();
     machine.write_sectors(&writes[..1]);

@@ -1,0 +1,70 @@
+use krazy_boot::layout::DiskSignature;
+use krazy_boot::slot::Slot;
+
+use super::*;
+
+/// The first 64 bytes of a kernel, and 36 of the rest.
+fn kernel(offset: u64, size: u64) -> Vec<u8> {
+    let mut kernel = vec![0; 100];
+    kernel[8..16].copy_from_slice(&offset.to_le_bytes());
+    kernel[16..24].copy_from_slice(&size.to_le_bytes());
+    kernel[56..60].copy_from_slice(b"ARM\x64");
+    kernel
+}
+
+fn next(kernel: Vec<u8>) -> NextKernel {
+    let command_line = CommandLine::for_slot(Slot::B, DiskSignature(1), []).unwrap();
+    NextKernel { kernel, initramfs: vec![7; 70 << 10], command_line }
+}
+
+fn rooms(end: u64) -> Rooms {
+    Rooms::parse(&format!("00000000-{end:08x} : System RAM\n  00000000-001fffff : reserved\n"))
+}
+
+#[test]
+fn every_part_has_its_own_memory() {
+    let tree = device_tree::tests::tree();
+    let (entry, segments) = lay_out(next(kernel(0, 40 << 20)), &tree, rooms(0x3fff_ffff)).unwrap();
+    let at: Vec<_> = segments.iter().map(|segment| (segment.at, segment.len)).collect();
+    let mib = 1 << 20;
+    assert_eq!(at[..3], [(2 * mib, 40 * mib), (42 * mib, 128 << 10), (44 * mib, PAGE)]);
+    assert_eq!((entry, segments.len()), (segments[3].at, 4));
+    assert_eq!(segments[3].content, trampoline(2 * mib, 44 * mib));
+    let text = String::from_utf8_lossy(&segments[2].content).into_owned();
+    assert!(text.contains("root=PARTUUID=00000001-03 krazy.slot=b\0"), "{text}");
+    assert!(segments.iter().all(|segment| segment.content.len() as u64 <= segment.len));
+}
+
+#[test]
+fn what_cannot_be_started_is_refused() {
+    let tree = device_tree::tests::tree();
+    let refused =
+        |kernel, tree: &[u8], end| lay_out(next(kernel), tree, rooms(end)).err().unwrap().to_string();
+    let compressed = b"\x1f\x8b".repeat(50);
+    let (end, size) = (0x3fff_ffff, 40 << 20);
+    for kernel in [compressed, Vec::new(), kernel(0, 99), kernel(1, size), kernel(0, 1 << 33)] {
+        assert_eq!(refused(kernel, &tree, end), "it is not an uncompressed arm64 kernel");
+    }
+    assert_eq!(refused(kernel(0, size), &tree, 0x1ff_ffff), "there is no room in memory for 41943040 bytes");
+    let error = refused(kernel(0, size), b"", end);
+    assert_eq!(error, "the device tree cannot be changed: it does not begin as one");
+}
+
+/// The encodings, by the fields of the Arm Architecture Reference Manual, C6.2: LDR (literal), ORR (shifted register), BR.
+#[test]
+fn the_first_instructions_load_what_follows_them() {
+    let bytes = trampoline(0x1122_3344_5566_7788, 0x99aa_bbcc_ddee_ff00);
+    let word = |n: usize| u32::from_le_bytes(*bytes[4 * n..].first_chunk().unwrap());
+    let literal = |n: usize| {
+        let (opcode, distance, register) = (word(n) >> 24, word(n) >> 5 & 0x7_ffff, word(n) & 0x1f);
+        assert_eq!(opcode, 0x58);
+        let at = 4 * n + 4 * distance as usize;
+        (register, u64::from_le_bytes(*bytes[at..].first_chunk().unwrap()))
+    };
+    assert_eq!(literal(0), (0, 0x99aa_bbcc_ddee_ff00));
+    assert_eq!(literal(1), (17, 0x1122_3344_5566_7788));
+    for register in 1..4 {
+        assert_eq!(word(1 + register as usize), 0xaa00_0000 | 31 << 16 | 31 << 5 | register);
+    }
+    assert_eq!(word(5), 0xd61f_0000 | 17 << 5);
+}
