@@ -37,6 +37,7 @@ pub mod certificate;
 pub mod cmdline;
 pub mod config_txt;
 pub mod credentials;
+pub mod device_tree;
 pub mod discovery;
 pub mod hex;
 #[cfg(feature = "ext4")]

@@ -4,7 +4,6 @@
 //! | module | does |
 //! |---|---|
 //! | `config` | reads `config.txt` as the firmware would |
-//! | `device_tree` | changes the device tree where QEMU's machine is not the board |
 //! | `model` | which Raspberry Pis there are |
 //! | `reset` | tells a guest that restarts from one that powers off |
 //!
@@ -12,7 +11,6 @@
 //! of), and the files of the firmware itself, which are only looked for.
 
 mod config;
-mod device_tree;
 mod model;
 mod reset;
 
@@ -23,6 +21,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use krazy_boot::boot_fat::{BootFat, FatError};
 use krazy_boot::config_txt;
+use krazy_boot::device_tree;
 use krazy_boot::mbr::Mbr;
 use krazy_boot::size::{Bytes, SECTOR_SIZE};
 use tempfile::{NamedTempFile, TempDir};

@@ -1,21 +1,20 @@
 //! Starting a kernel from a kernel: kexec_load(2) on arm64.
 //!
-//! | module | does |
-//! |---|---|
-//! | `device_tree` | the tree the firmware made, with another command line and initramfs |
-//! | `memory` | where there is room for the parts of the next kernel |
+//! `memory` says where there is room for the parts of the next kernel. Its device tree is the one that the firmware made,
+//! with another command line and initramfs.
 //!
 //! kexec_file_load(2) would do most of this, and Debian's arm64 kernel does not have it.
 //! Source: Linux, `Documentation/arch/arm64/booting.rst`.
 
-mod device_tree;
 mod memory;
 
 use std::fs;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 
 use krazy_boot::cmdline::CommandLine;
+use krazy_boot::device_tree::{self, Edit, TreeError};
 
 use self::memory::Rooms;
 
@@ -53,7 +52,7 @@ pub enum KexecError {
     Kernel,
     /// The device tree is not as the specification has it.
     #[error("the device tree cannot be changed: {0}")]
-    DeviceTree(&'static str),
+    DeviceTree(#[from] TreeError),
     /// There is no place for a part.
     #[error("there is no room in memory for {0} bytes")]
     Memory(u64),
@@ -112,7 +111,7 @@ fn lay_out(
     let initramfs_len = next.initramfs.len() as u64;
     let (initramfs, initramfs_room) = take(initramfs_len, PAGE, 0)?;
     let line = next.command_line.as_str();
-    let device_tree = device_tree::with(device_tree, line, initramfs..initramfs + initramfs_len)?;
+    let device_tree = device_tree_with(device_tree, line, initramfs..initramfs + initramfs_len)?;
     // A tree must not cross a border of 2 MiB twice: it is mapped in one piece of that size.
     let (tree, tree_len) = take(device_tree.len() as u64, KERNEL_ALIGNMENT, 0)?;
     let (entry, entry_len) = take(PAGE, PAGE, 0)?;
@@ -124,6 +123,19 @@ fn lay_out(
         segment(trampoline(kernel, tree).to_vec(), entry, entry_len),
     ];
     Ok((entry, segments))
+}
+
+/// `tree` with this command line, and the initramfs at these addresses. Source: Devicetree Specification 0.4, section
+/// 3.6; the names of the initramfs are Linux's.
+fn device_tree_with(tree: &[u8], line: &str, initramfs: Range<u64>) -> Result<Vec<u8>, TreeError> {
+    const NODE: &str = "/chosen";
+    let line = [line.as_bytes(), &[0]].concat();
+    let [start, end] = [initramfs.start, initramfs.end].map(u64::to_be_bytes);
+    let properties: [(&'static str, &[u8]); 3] =
+        [("bootargs", &line), ("linux,initrd-start", &start), ("linux,initrd-end", &end)];
+    let mut tree = tree.to_vec();
+    device_tree::edit(&mut tree, &properties.map(|(name, _)| Edit::RemoveProperty(NODE, name)))?;
+    device_tree::insert(&tree, NODE, &properties)
 }
 
 /// What an arm64 kernel says about itself in its first 64 bytes.

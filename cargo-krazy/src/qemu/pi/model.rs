@@ -5,8 +5,8 @@ use std::process::Command;
 use anyhow::Result;
 use krazy_boot::size::Bytes;
 
-use super::device_tree::Edit;
 use crate::failure::{Exit, Failure};
+use krazy_boot::device_tree::Edit;
 
 /// `--machine`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]

@@ -17,13 +17,24 @@ fn next(kernel: Vec<u8>) -> NextKernel {
     NextKernel { kernel, initramfs: vec![7; 70 << 10], command_line }
 }
 
+/// A device tree of `/chosen` alone, with a command line.
+fn tree() -> Vec<u8> {
+    let chosen =
+        [&[0, 0, 0, 1][..], b"chosen\0\0", &[0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0, 0][..], b"old\0"].concat();
+    let structure =
+        [&[0, 0, 0, 1, 0, 0, 0, 0][..], &chosen[..], &[0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 9]].concat();
+    let (len, names) = (structure.len() as u32, b"bootargs\0");
+    let header = [0xd00d_feed, 56 + len + 9, 56, 56 + len, 40, 17, 16, 0, 9, len];
+    [&header.map(u32::to_be_bytes).concat(), &[0; 16][..], &structure, names].concat()
+}
+
 fn rooms(end: u64) -> Rooms {
     Rooms::parse(&format!("00000000-{end:08x} : System RAM\n  00000000-001fffff : reserved\n"))
 }
 
 #[test]
 fn every_part_has_its_own_memory() {
-    let tree = device_tree::tests::tree();
+    let tree = tree();
     let (entry, segments) = lay_out(next(kernel(0, 40 << 20)), &tree, rooms(0x3fff_ffff)).unwrap();
     let at: Vec<_> = segments.iter().map(|segment| (segment.at, segment.len)).collect();
     let mib = 1 << 20;
@@ -31,13 +42,17 @@ fn every_part_has_its_own_memory() {
     assert_eq!((entry, segments.len()), (segments[3].at, 4));
     assert_eq!(segments[3].content, trampoline(2 * mib, 44 * mib));
     let text = String::from_utf8_lossy(&segments[2].content).into_owned();
-    assert!(text.contains("root=PARTUUID=00000001-03 krazy.slot=b\0"), "{text}");
+    assert!(text.contains("root=PARTUUID=00000001-03 krazy.slot=b\0") && !text.contains("old"), "{text}");
+    let addresses = [(42 * mib).to_be_bytes(), (42 * mib + (70 << 10)).to_be_bytes()];
+    for address in addresses {
+        assert!(segments[2].content.windows(8).any(|bytes| bytes == address), "{address:?}");
+    }
     assert!(segments.iter().all(|segment| segment.content.len() as u64 <= segment.len));
 }
 
 #[test]
 fn what_cannot_be_started_is_refused() {
-    let tree = device_tree::tests::tree();
+    let tree = tree();
     let refused =
         |kernel, tree: &[u8], end| lay_out(next(kernel), tree, rooms(end)).err().unwrap().to_string();
     let compressed = b"\x1f\x8b".repeat(50);
@@ -47,7 +62,7 @@ fn what_cannot_be_started_is_refused() {
     }
     assert_eq!(refused(kernel(0, size), &tree, 0x1ff_ffff), "there is no room in memory for 41943040 bytes");
     let error = refused(kernel(0, size), b"", end);
-    assert_eq!(error, "the device tree cannot be changed: it does not begin as one");
+    assert_eq!(error, "the device tree cannot be changed: it is no flattened device tree");
 }
 
 /// The encodings, by the fields of the Arm Architecture Reference Manual, C6.2: LDR (literal), ORR (shifted register), BR.

@@ -1,5 +1,8 @@
-//! A flattened device tree, edited in place: as the firmware changes what it hands to the kernel, so does this program
-//! for a machine that is not quite the board. Nothing grows or moves; what goes away becomes empty tokens.
+//! A flattened device tree, changed as a firmware changes what it hands to the kernel: for a machine that is not quite
+//! the board, and for a kernel that another one starts.
+//!
+//! An [`Edit`] is made in place: nothing grows or moves, and what goes away becomes empty tokens. [`insert`] makes a new
+//! tree.
 //!
 //! Source: Devicetree Specification 0.4, chapter 5, "Flattened Devicetree (DTB) Format".
 
@@ -13,6 +16,10 @@ const END_NODE: u32 = 2;
 const PROPERTY: u32 = 3;
 const NOP: u32 = 4;
 const END: u32 = 9;
+
+const HEADER_LEN: usize = 40;
+/// The version that is written, and the oldest that can read it.
+const VERSIONS: [u32; 2] = [17, 16];
 
 /// One change. A node is named by its path. What a tree does not have needs no change.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +44,9 @@ pub enum TreeError {
     /// A value is longer than the one it replaces.
     #[error("`{0}` is too long for its place")]
     TooLong(&'static str),
+    /// Nothing can be put into a node that is not there.
+    #[error("it has no node {0}")]
+    NoNode(String),
 }
 
 /// Makes all of `edits` to `tree`.
@@ -62,6 +72,51 @@ pub fn edit(tree: &mut [u8], edits: &[Edit]) -> Result<(), TreeError> {
         }
     }
     Ok(())
+}
+
+/// The tree with `properties`, names and values, in the node at `path`, which has none of those names.
+pub fn insert(tree: &[u8], path: &str, properties: &[(&str, &[u8])]) -> Result<Vec<u8>, TreeError> {
+    let Range { start, .. } = find(tree, path, None)?.ok_or_else(|| TreeError::NoNode(path.to_owned()))?;
+    let mut tokens = Tokens { at: start, ..Tokens::of(tree)? };
+    tokens.next()?;
+    let part = |offset: usize, len: usize| {
+        let start = header(tree, offset)? as usize;
+        tree.get(start..start.checked_add(len)?)
+    };
+    let field = |index: usize| header(tree, index).map(|value| value as usize).ok_or(TreeError::Damaged);
+    let structure = part(2, field(9)?).ok_or(TreeError::Damaged)?;
+    let mut strings = part(3, field(8)?).ok_or(TreeError::Damaged)?.to_vec();
+    // Pairs of address and length of memory that is kept, the last of zeros.
+    let reserved = tree.get(field(4)?..).ok_or(TreeError::Damaged)?;
+    let pairs = reserved.chunks_exact(16).position(|pair| pair == [0; 16]).ok_or(TreeError::Damaged)? + 1;
+    let reserved = &reserved[..16 * pairs];
+
+    let inserted_at = tokens.at.checked_sub(field(2)?).ok_or(TreeError::Damaged)?;
+    let (before, after) = structure.split_at_checked(inserted_at).ok_or(TreeError::Damaged)?;
+    let mut changed = before.to_vec();
+    for (name, value) in properties {
+        for number in [PROPERTY, value.len() as u32, strings.len() as u32] {
+            changed.extend(number.to_be_bytes());
+        }
+        changed.extend(*value);
+        changed.resize(changed.len().next_multiple_of(4), 0);
+        strings.extend([name.as_bytes(), &[0]].concat());
+    }
+    changed.extend(after);
+
+    let structure_at = HEADER_LEN + reserved.len();
+    let strings_at = structure_at + changed.len();
+    let places = [strings_at + strings.len(), structure_at, strings_at, HEADER_LEN].map(|place| place as u32);
+    let processor = header(tree, 7).ok_or(TreeError::Damaged)?;
+    let sizes = [strings.len() as u32, changed.len() as u32];
+    let words = [&[MAGIC], &places[..], &VERSIONS, &[processor], &sizes].concat();
+    let header: Vec<u8> = words.into_iter().flat_map(u32::to_be_bytes).collect();
+    Ok([&header, reserved, &changed, &strings].concat())
+}
+
+/// A field of the header, by its number.
+fn header(tree: &[u8], index: usize) -> Option<u32> {
+    word(tree, 4 * index)
 }
 
 /// Where the tokens are of the node at `path`, or of one of its properties.
@@ -123,12 +178,12 @@ struct Tokens<'a> {
 
 impl<'a> Tokens<'a> {
     fn of(tree: &'a [u8]) -> Result<Self, TreeError> {
-        let header = |index: usize| word(tree, 4 * index).ok_or(TreeError::NotATree);
-        if header(0)? != MAGIC {
+        let field = |index: usize| header(tree, index).ok_or(TreeError::NotATree);
+        if field(0)? != MAGIC {
             return Err(TreeError::NotATree);
         }
-        let structure = header(2)? as usize;
-        let strings = tree.get(header(3)? as usize..).ok_or(TreeError::Damaged)?;
+        let structure = field(2)? as usize;
+        let strings = tree.get(field(3)? as usize..).ok_or(TreeError::Damaged)?;
         Ok(Tokens { tree, strings, at: structure })
     }
 
@@ -175,116 +230,4 @@ fn until_zero(bytes: &[u8]) -> Option<&[u8]> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const STRINGS: &[u8] = b"dr_mode\0status\0";
-
-    fn text(bytes: &[u8]) -> Vec<u8> {
-        let mut bytes = [bytes, b"\0"].concat();
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        bytes
-    }
-
-    fn begin(name: &str) -> Vec<u8> {
-        [&BEGIN_NODE.to_be_bytes()[..], &text(name.as_bytes())].concat()
-    }
-
-    fn property(name: u32, value: &str) -> Vec<u8> {
-        let words = [PROPERTY, value.len() as u32 + 1, name];
-        [words.map(u32::to_be_bytes).concat(), text(value.as_bytes())].concat()
-    }
-
-    fn nops(count: usize) -> Vec<u8> {
-        NOP.to_be_bytes().repeat(count)
-    }
-
-    fn tree(parts: &[Vec<u8>]) -> Vec<u8> {
-        let structure = [parts.concat(), END.to_be_bytes().to_vec()].concat();
-        let sizes = [
-            MAGIC,
-            (40 + structure.len() + STRINGS.len()) as u32,
-            40,
-            (40 + structure.len()) as u32,
-            40,
-            17,
-            16,
-            0,
-            STRINGS.len() as u32,
-            structure.len() as u32,
-        ];
-        [sizes.map(u32::to_be_bytes).concat(), structure, STRINGS.to_vec()].concat()
-    }
-
-    fn end() -> Vec<u8> {
-        END_NODE.to_be_bytes().to_vec()
-    }
-
-    /// Two nodes of one name in different places, each with a child.
-    fn example(usb: Vec<u8>, of_usb: Vec<u8>, child: Vec<u8>) -> Vec<u8> {
-        let other = [begin("scb"), begin("usb@7e98"), property(0, "peripheral"), end(), end()].concat();
-        tree(&[begin(""), other, begin("soc"), usb, of_usb, child, end(), end(), end()])
-    }
-
-    fn original() -> Vec<u8> {
-        let child = [begin("hub@1"), property(8, "okay"), end()].concat();
-        example(begin("usb@7e98"), property(0, "peripheral"), child)
-    }
-
-    #[test]
-    fn what_goes_away_leaves_empty_tokens() {
-        let mut edited = original();
-        edit(&mut edited, &[Edit::RemoveNode("/soc/usb@7e98/hub@1")]).unwrap();
-        assert_eq!(edited, example(begin("usb@7e98"), property(0, "peripheral"), nops(9)));
-        edit(&mut edited, &[Edit::RemoveProperty("/soc/usb@7e98", "dr_mode")]).unwrap();
-        assert_eq!(edited, example(begin("usb@7e98"), nops(6), nops(9)));
-        edit(&mut edited, &[Edit::RemoveNode("/soc")]).unwrap();
-        assert_eq!(find(&edited, "/soc", None).unwrap(), None);
-        assert!(find(&edited, "/scb/usb@7e98", Some("dr_mode")).unwrap().is_some());
-    }
-
-    #[test]
-    fn a_shorter_string_takes_the_place_of_a_longer_one() {
-        let child = [begin("hub@1"), property(8, "okay"), end()].concat();
-        let shorter = [property(0, "host"), nops(1)].concat();
-        let mut edited = original();
-        edit(&mut edited, &[Edit::SetString("/soc/usb@7e98", "dr_mode", "host")]).unwrap();
-        assert_eq!(edited, example(begin("usb@7e98"), shorter, child));
-        let long = Edit::SetString("/soc/usb@7e98", "dr_mode", "something else");
-        assert_eq!(edit(&mut edited, &[long]), Err(TreeError::TooLong("something else")));
-    }
-
-    #[test]
-    fn what_is_not_there_stays_away() {
-        let mut edited = original();
-        let edits = [
-            Edit::RemoveNode("/soc/hub@1"),
-            Edit::RemoveNode("/usb@7e98"),
-            Edit::RemoveProperty("/soc", "dr_mode"),
-            Edit::SetString("/soc/usb@7e98", "status", "okay"),
-        ];
-        edit(&mut edited, &edits).unwrap();
-        assert_eq!(edited, original());
-        assert_eq!(edit(&mut [0; 64], &edits), Err(TreeError::NotATree));
-        let mut cut = original();
-        cut.truncate(100);
-        assert_eq!(edit(&mut cut, &edits), Err(TreeError::Damaged));
-    }
-
-    proptest! {
-        #[test]
-        fn a_damaged_tree_is_refused_or_edited(at in 0usize..200, byte: u8, len in 0usize..300) {
-            let mut tree = original();
-            if let Some(place) = tree.get_mut(at) {
-                *place = byte;
-            }
-            tree.truncate(len);
-            let _any = edit(&mut tree, &[
-                Edit::RemoveNode("/soc/usb@7e98/hub@1"),
-                Edit::SetString("/soc/usb@7e98", "dr_mode", "host"),
-            ]);
-        }
-    }
-}
+mod tests;
