@@ -7,8 +7,8 @@
 //! | `model` | which Raspberry Pis there are |
 //! | `reset` | tells a guest that restarts from one that powers off |
 //!
-//! Not played: `tryboot.txt` (nothing of ours arms it; a trial is the first stage's business), overlays and `dtparam` (QEMU's machine has no pins to speak
-//! of), and the files of the firmware itself, which are only looked for.
+//! Not played: `tryboot.txt` (nothing of ours arms it; a trial is the first stage's business), overlays and `dtparam`
+//! (QEMU's machine has no pins to speak of), and the files of the firmware itself, which are only looked for.
 
 mod config;
 mod model;
@@ -33,9 +33,6 @@ pub(super) use self::reset::ResetWatch;
 use crate::failure::{Exit, Failure};
 use crate::output::sparse;
 use crate::shell::Shell;
-
-/// Added to the command line, for the emulator only: QEMU takes the start of the watchdog for a request to reset.
-const PARAMETER: &str = "krazy.watchdog=off";
 
 /// What the firmware has loaded.
 #[derive(Debug)]
@@ -96,7 +93,7 @@ fn load_from<R: Read + std::io::Seek>(fat: &mut BootFat<R>, facts: &Facts) -> Re
         Ok(path)
     };
     let cmdline = read(config.get("cmdline").unwrap_or("cmdline.txt"))?;
-    let cmdline = for_the_machine(String::from_utf8_lossy(&cmdline).trim(), facts);
+    let cmdline = format!("{} {}", String::from_utf8_lossy(&cmdline).trim(), facts.parameters);
     let mut dtb = read(facts.dtb)?;
     device_tree::edit(&mut dtb, facts.edits)
         .with_context(|| format!("failed to use the device tree {}", facts.dtb))?;
@@ -108,20 +105,6 @@ fn load_from<R: Read + std::io::Seek>(fat: &mut BootFat<R>, facts: &Facts) -> Re
         cmdline,
         _folder: folder,
     })
-}
-
-/// The command line of the card, for the machine of `facts`.
-fn for_the_machine(cmdline: &str, facts: &Facts) -> String {
-    let mut line = String::new();
-    for parameter in cmdline.split_whitespace() {
-        let rest = facts.console.and_then(|(from, to)| Some((parameter.strip_prefix(from)?, to)));
-        match rest {
-            Some((rest, to)) => line.extend([to, rest]),
-            None => line.push_str(parameter),
-        }
-        line.push(' ');
-    }
-    line + PARAMETER
 }
 
 /// The card in the machine's slot: the image, or a copy of it.
@@ -165,20 +148,5 @@ impl Card {
             Card::Image(path) => path,
             Card::Copy(file) => file.path(),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_console_is_the_serial_line_that_the_machine_has() {
-        let line = "krazy.slot=a console=tty0 console=ttyS1,115200 quiet";
-        assert_eq!(for_the_machine(line, Model::Raspi3b.facts()), format!("{line} {PARAMETER}"));
-        assert_eq!(
-            for_the_machine(line, Model::Raspi4b.facts()),
-            "krazy.slot=a console=tty0 console=ttyAMA0,115200 quiet krazy.watchdog=off"
-        );
     }
 }

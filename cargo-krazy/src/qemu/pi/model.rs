@@ -3,10 +3,10 @@
 use std::process::Command;
 
 use anyhow::Result;
+use krazy_boot::device_tree::Edit;
 use krazy_boot::size::Bytes;
 
 use crate::failure::{Exit, Failure};
-use krazy_boot::device_tree::Edit;
 
 /// `--machine`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -35,9 +35,12 @@ pub struct Facts {
     pub edits: &'static [Edit],
     /// The serial line that works, counted as QEMU does: 0 is the large UART, 1 the small one.
     pub serial: usize,
-    /// A kernel parameter's beginning, and what it is to begin with instead.
-    pub console: Option<(&'static str, &'static str)>,
+    /// Added to the kernel's command line, behind what is on the card: a launcher hands it on to the next kernel.
+    pub parameters: &'static str,
 }
+
+/// QEMU takes the start of the watchdog for a request to reset.
+const UNWATCHED: &str = "krazy.watchdog=off";
 
 static RASPI3B: Facts = Facts {
     machine: "raspi3b",
@@ -47,7 +50,7 @@ static RASPI3B: Facts = Facts {
     memory: Bytes::gib(1),
     edits: &[],
     serial: 1,
-    console: None,
+    parameters: UNWATCHED,
 };
 
 /// As seen in QEMU 10.0: Linux 6.12 dies of an access to the HDMI block's registers, the card's slot is at the other
@@ -71,13 +74,14 @@ static RASPI4B: Facts = Facts {
         Edit::RemoveProperty("/soc/mmc@7e300000", "mmc-pwrseq"),
         Edit::SetString("/soc/usb@7e980000", "dr_mode", "host"),
         Edit::RemoveNode("/soc/serial@7e201000/bluetooth"),
+        Edit::RemoveNode("/soc/serial@7e215040"),
         Edit::RemoveNode("/soc/avs-monitor@7d5d2000/thermal"),
         Edit::RemoveNode("/soc/rng@7e104000"),
         Edit::RemoveNode("/scb/pcie@7d500000"),
         Edit::RemoveNode("/scb/ethernet@7d580000"),
     ],
     serial: 0,
-    console: Some(("console=ttyS1", "console=ttyAMA0")),
+    parameters: "console=ttyAMA0,115200 krazy.watchdog=off",
 };
 
 impl Model {
