@@ -25,7 +25,7 @@
 use std::io::{Read, Seek};
 
 use crate::boot_fat::{BootFat, FatError};
-use crate::cmdline::{self, CommandLine};
+use crate::cmdline::CommandLine;
 use crate::ordered_write::SectorWrite;
 use crate::selector::Selector;
 use crate::size::{Bytes, SECTOR_SIZE, Sectors};
@@ -116,11 +116,7 @@ pub fn command_lines<R: Read + Seek>(
     fat: &mut BootFat<R>,
     slot: Slot,
 ) -> Result<(CommandLine, Option<CommandLine>), ConfigTxtError> {
-    let mut read = |name| {
-        let file = fat.find(&slot.boot_file(name))?;
-        let text = fat.read(&file, Bytes(2 * cmdline::MAX_LEN as u64))?;
-        Ok(CommandLine::parse(&String::from_utf8_lossy(&text)))
-    };
+    let mut read = |name| fat.read_command_line(&slot.boot_file(name)).map(|text| CommandLine::parse(&text));
     let foreign = |_| ConfigTxtError::Foreign("a command line beside it cannot be used");
     let own = read(boot_file::CMDLINE)?.map_err(foreign)?;
     let launcher = match read(boot_file::LAUNCH) {

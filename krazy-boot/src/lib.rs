@@ -18,6 +18,8 @@
 //!
 //! What travels to a device, and how it gets into the slot that does not run, is in [`update`].
 //!
+//! What a firmware hands to a kernel besides is in [`device_tree`].
+//!
 //! All integers on disk are little-endian. A sector is 512 bytes ([`size::SECTOR_SIZE`]).
 //!
 //! A Raspberry Pi loads no sectors but files, and from the slot that `config.txt` names ([`config_txt`]), which is the

@@ -30,7 +30,7 @@ use std::io::{Read, Seek, SeekFrom};
 
 use crate::boot_fat::BootFat;
 use crate::bzimage::{self, BzImage, LoaderFields, MAX_SETUP_LEN, PROTECTED_MODE_ADDRESS};
-use crate::cmdline::{CommandLine, MAX_LEN};
+use crate::cmdline::CommandLine;
 use crate::layout::Extent;
 use crate::load_table::{
     FarPointer, Load, LoadTable, LoadTableError, TABLE_LEN, TABLE_SECTORS, file_part, place,
@@ -135,10 +135,8 @@ impl BootFiles {
     pub fn read<R: Read + Seek>(fat: &mut BootFat<R>, slot: Slot) -> Result<Self, SlotAreaError> {
         let kernel = fat.find(&slot.boot_file(boot_file::KERNEL))?;
         let initramfs = fat.find(&slot.boot_file(boot_file::INITRAMFS))?;
-        let cmdline = fat.find(&slot.boot_file(boot_file::CMDLINE))?;
-        // White space around the line is allowed, within reason.
-        let cmdline = fat.read(&cmdline, Bytes(2 * MAX_LEN as u64))?;
-        let command_line = CommandLine::parse(&String::from_utf8_lossy(&cmdline))
+        let command_line = fat.read_command_line(&slot.boot_file(boot_file::CMDLINE))?;
+        let command_line = CommandLine::parse(&command_line)
             .map_err(|source| SlotAreaError::CommandLine { slot, source })?;
         Ok(BootFiles {
             kernel_start: fat.read_start(&kernel, Bytes(MAX_SETUP_LEN as u64))?,

@@ -20,7 +20,7 @@ use krazy_boot::mbr::Mbr;
 use krazy_boot::selector::SelectorCopies;
 use krazy_boot::size::{Bytes, SECTOR_SIZE};
 use krazy_boot::slot::{Slot, boot_file};
-use krazy_boot::{cmdline, config_txt, slot_area};
+use krazy_boot::{config_txt, slot_area};
 
 pub use self::report::{KernelReport, LoadTableState, Partition, Report, SelectorReport, SlotReport};
 use self::squashfs::{Squashfs, SquashfsError};
@@ -216,10 +216,8 @@ fn examine_slot(
             }
             Err(error) => report.problems.push(chain(&error)),
         }
-        let line =
-            named(boot_file::CMDLINE).and_then(|file| fat.read(file, Bytes(2 * cmdline::MAX_LEN as u64)));
-        match line {
-            Ok(line) => report.cmdline = Some(String::from_utf8_lossy(&line).trim().to_owned()),
+        match fat.read_command_line(&slot.boot_file(boot_file::CMDLINE)) {
+            Ok(line) => report.cmdline = Some(line),
             Err(error) => report.problems.push(chain(&error)),
         }
     }

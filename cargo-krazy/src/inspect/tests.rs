@@ -11,7 +11,7 @@ use krazy_boot::image::tree::{Content, Entry, Tree};
 use krazy_boot::image::window::Window;
 use krazy_boot::layout::{DiskLayout, DiskSignature, PartitionSizes};
 use krazy_boot::manifest::{FORMAT, Kernel, Program, Service, ServiceSettings};
-use krazy_boot::selector::{self, Selector};
+use krazy_boot::selector::{PRIMARY, SPARE, Selector};
 use proptest::prelude::*;
 
 use super::*;
@@ -154,10 +154,10 @@ fn trials_and_damage_are_told() {
         file.write_all_at(&write.bytes, write.at.bytes().0).unwrap();
     }
     assert!(report(&file).to_string().contains("slot B is tried at the next start"));
-    file.write_all_at(&[0; 512], selector::SPARE.bytes().0).unwrap();
+    file.write_all_at(&[0; 512], SPARE.bytes().0).unwrap();
     let text = report(&file).to_string();
     assert!(text.contains("problem: one of its two copies is damaged"), "{text}");
-    file.write_all_at(&[0; 512], selector::PRIMARY.bytes().0).unwrap();
+    file.write_all_at(&[0; 512], PRIMARY.bytes().0).unwrap();
     assert!(report(&file).to_string().contains("selector: unreadable ("));
 
     // The bank after the table: the kernel's real-mode part as it would be loaded.
@@ -234,6 +234,18 @@ fn place() -> impl Strategy<Value = u64> {
         near(layout.root_a, 8192),
         near(layout.data, 2048),
     ]
+}
+
+#[test]
+fn a_trial_that_a_launcher_starts_is_told() {
+    let armed = Selector::confirmed(Slot::A).arm(Slot::B);
+    let copies = SelectorCopies { primary: Ok(armed), spare: Ok(Selector { trial: None, ..armed }) };
+    let mut report = selector(&copies);
+    report.config_txt = Some(Slot::A);
+    let plain = "selector: slot A is confirmed, slot B is tried at the next start; config.txt loads the kernel of slot A";
+    assert_eq!(report.to_string(), plain);
+    report.launcher = true;
+    assert_eq!(report.to_string(), format!("{plain}, which starts that of slot B"));
 }
 
 proptest! {
