@@ -3,6 +3,7 @@
 mod keys;
 mod never_panics;
 mod own_crate;
+mod pi;
 mod selection;
 mod services;
 
