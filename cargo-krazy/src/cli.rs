@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
-use krazy_boot::size::Bytes;
+use krazy_boot::disk::size::Bytes;
 
 use crate::board::{BOARDS, Board};
 use crate::commands::Command;

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use krazy_boot::layout::DiskLayout;
+use krazy_boot::disk::layout::DiskLayout;
+use krazy_boot::disk::size::Bytes;
+use krazy_boot::manifest::network::NetworkSettings;
 use krazy_boot::manifest::{Restart, ServiceSettings};
-use krazy_boot::network::NetworkSettings;
-use krazy_boot::size::Bytes;
 use serde::Serialize;
 
 use crate::config::{Appliance, Install, KernelSource, OWN_INIT};
@@ -72,7 +72,7 @@ impl Plan {
 
     fn partitions(&self) -> [Partition; 4] {
         let [boot, root_a, root_b, data] = self.layout.partitions();
-        let partition = |number, name, file_system, extent: krazy_boot::layout::Extent| Partition {
+        let partition = |number, name, file_system, extent: krazy_boot::disk::layout::Extent| Partition {
             number,
             name,
             file_system,

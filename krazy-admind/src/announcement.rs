@@ -1,4 +1,4 @@
-//! Tells the local network where the device is: [`krazy_boot::discovery`] says what, and why it is no secret.
+//! Tells the local network where the device is: [`krazy_boot::api::discovery`] says what, and why it is no secret.
 //!
 //! A thread of mdns-sd answers questions. It looks every few seconds for addresses that came or went, takes another
 //! name when somebody has its own already (RFC 6762, section 9), and answers each question at most once a second
@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use krazy_boot::discovery::{APPLIANCE, DOMAIN, SERVICE_TYPE, VERSION, is_plain};
+use krazy_boot::api::discovery::{APPLIANCE, DOMAIN, SERVICE_TYPE, VERSION, is_plain};
 use mdns_sd::{IfKind, ServiceDaemon, ServiceInfo};
 
 use crate::problem::Problem;

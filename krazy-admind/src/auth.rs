@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use headers::authorization::{Authorization, Basic, Bearer, Credentials};
 use headers::{HeaderMap, HeaderValue};
-use krazy_boot::credentials::{Role, Scope, Token, TokenFile};
+use krazy_boot::api::credentials::{Role, Scope, Token, TokenFile};
 use tokio::time::{Instant, sleep};
 use warp::http::{Uri, header};
 
@@ -157,7 +157,7 @@ pub(crate) fn refuse_cross_site(headers: &HeaderMap, uri_host: Option<&str>) -> 
 
 #[cfg(test)]
 mod tests {
-    use krazy_boot::credentials::HashedToken;
+    use krazy_boot::api::credentials::HashedToken;
 
     use super::*;
 

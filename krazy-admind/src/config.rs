@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use krazy_boot::certificate::TRIAL;
+use krazy_boot::api::certificate::TRIAL;
 
 /// The port unless the command line names another.
 pub const PORT: u16 = 8443;

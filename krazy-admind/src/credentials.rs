@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use krazy_boot::credentials::{CERTIFICATE, CredentialError, MAX_FILE, PRIVATE_KEY, TOKENS, TokenFile};
+use krazy_boot::api::credentials::{CERTIFICATE, CredentialError, MAX_FILE, PRIVATE_KEY, TOKENS, TokenFile};
 
 use crate::certificate::{self, Pair, PairError};
 

@@ -24,7 +24,7 @@ use http_body_util::BodyExt;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
-use krazy_boot::hex::Sha256Hash;
+use krazy_boot::digest::Sha256Hash;
 use krazy_init::control::SOCKET;
 use rustix::net::sockopt;
 use rustls::server::Acceptor;

@@ -17,15 +17,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use krazy_boot::disk::layout::{DiskLayout, DiskSignature, PartitionSizes};
+use krazy_boot::disk::mbr::Mbr;
+use krazy_boot::disk::size::Bytes;
 use krazy_boot::image::block_cache::BlockCache;
 use krazy_boot::image::ext4::{self, Ext4Options};
 use krazy_boot::image::fat32::{self, BootFile, VolumeOptions};
 use krazy_boot::image::squashfs::{self, SquashfsOptions};
 use krazy_boot::image::tree::{Content, Entry, Tree};
 use krazy_boot::image::window::Window;
-use krazy_boot::layout::{DiskLayout, DiskSignature, PartitionSizes};
-use krazy_boot::mbr::Mbr;
-use krazy_boot::size::Bytes;
 use tempfile::TempDir;
 
 const PROGRAMS: usize = 10;
@@ -72,7 +72,7 @@ fn write_image(args: &[String]) {
         cache.finalize().unwrap();
     });
     let mbr = Mbr { signature: DiskSignature(1), layout };
-    (&file).write_all(&mbr.encode(krazy_boot::boot_sector::CODE).unwrap()).unwrap();
+    (&file).write_all(&mbr.encode(krazy_boot::boot::boot_sector::CODE).unwrap()).unwrap();
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     println!("{}", peak.trim().trim_end_matches(" kB"));
@@ -218,7 +218,7 @@ fn root_bytes(image: &Path) -> u64 {
 /// The same disk by the usual tools.
 fn tools(input: &Path, image: &Path, level: i32) {
     let layout = DiskLayout::new(PartitionSizes::default()).unwrap();
-    let offset = |sectors: krazy_boot::size::Sectors| sectors.bytes().0.to_string();
+    let offset = |sectors: krazy_boot::disk::size::Sectors| sectors.bytes().0.to_string();
     let text = |path: PathBuf| path.to_str().unwrap().to_owned();
     let image_text = text(image.to_owned());
     let file = File::create(image).unwrap();

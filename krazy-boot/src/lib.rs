@@ -1,58 +1,45 @@
-//! What a cargo krazy disk is made of.
+//! The vocabulary that the host tool and the device share: the disk, the way a kernel starts, updates, and the device's
+//! API.
 //!
-//! Every program that touches such a disk speaks this vocabulary: the host tool that writes the image, the
-//! init that finds its root on it, the update engine that fills the inactive slot.
+//! | room | is | used by |
+//! |---|---|---|
+//! | [`disk`] | layout, partition table, boot selector, trial note, FAT32 reader | everything that touches a disk |
+//! | [`boot`] | boot sector and load tables, kernel headers, command line, `config.txt`, device trees | image writer, init, update engine |
+//! | [`image`] | writers of FAT32, SquashFS, ext4 and initramfs (features `image`, `ext4`) | cargo-krazy; init, for `/data` |
+//! | [`update`] | bundle, delta and the engine that writes them to the inactive slot (feature `update`) | cargo-krazy, krazy-admind |
+//! | [`api`] | contract of the device's HTTPS API | cargo-krazy, krazy-admind |
+//! | [`manifest`] | description of a root: its services, their limits and the network | all |
+//! | [`digest`] | SHA-256 and hexadecimal text | all |
 //!
 //! # The disk
 //!
 //! | where | what | module |
 //! |---|---|---|
-//! | LBA 0 | boot sector code (at most 440 bytes), disk signature, partition table | [`mbr`], [`boot_sector`] |
-//! | LBA 1, 2 | boot selector and its spare copy | [`selector`] |
-//! | LBA 3 | trial note: how far a trial came, and why it failed | [`trial_note`] |
-//! | LBA 64 … 1023 | slot A's load table and what it loads into low memory | [`slot_area`], [`load_table`] |
-//! | LBA 1024 … 1983 | the same for slot B | [`slot_area`] |
-//! | partition 1 | FAT32, `/boot`: per slot a kernel, an initramfs and a command line | [`slot`] |
-//! | partitions 2, 3 | SquashFS, root A and root B | [`layout`] |
-//! | partition 4 | ext4, `/data` | [`layout`] |
+//! | LBA 0 | boot sector code (at most 440 bytes), disk signature, partition table | [`disk::mbr`], [`boot::boot_sector`] |
+//! | LBA 1, 2 | boot selector and its spare copy | [`disk::selector`] |
+//! | LBA 3 | trial note: the progress of a trial, and the reason it failed | [`disk::trial_note`] |
+//! | LBA 64 … 1023 | slot A's load table and the data that it loads into low memory | [`boot::slot_area`], [`boot::load_table`] |
+//! | LBA 1024 … 1983 | the same for slot B | [`boot::slot_area`] |
+//! | partition 1 | FAT32, `/boot`: per slot a kernel, an initramfs and a command line | [`disk::slot`] |
+//! | partitions 2, 3 | SquashFS, root A and root B | [`disk::layout`] |
+//! | partition 4 | ext4, `/data` | [`disk::layout`] |
 //!
-//! What travels to a device, and how it gets into the slot that does not run, is in [`update`].
+//! All integers on disk are little-endian. A sector is 512 bytes ([`disk::size::SECTOR_SIZE`]).
 //!
-//! What a firmware hands to a kernel besides is in [`device_tree`].
-//!
-//! All integers on disk are little-endian. A sector is 512 bytes ([`size::SECTOR_SIZE`]).
-//!
-//! A Raspberry Pi loads no sectors but files, and from the slot that `config.txt` names ([`config_txt`]), which is the
-//! confirmed one: its disk has the selector, which keeps trials for the first stage to start, and neither boot sector
-//! code nor slot areas.
+//! A Raspberry Pi's firmware loads files instead of sectors, from the slot that `config.txt` names
+//! ([`boot::config_txt`]), which is the confirmed one. Its disk has the selector, because the first stage starts
+//! trials, but neither boot sector code nor slot areas.
 //!
 //! # Names on `/boot`
 //!
-//! Files of one slot share a prefix (`a-`, `b-`) instead of a folder. The Raspberry Pi firmware accepts any
-//! string as `os_prefix`, and fatfs 0.3.6 writes folders that `fsck.fat` complains about.
+//! Files of one slot share a prefix (`a-`, `b-`) instead of a directory. The Raspberry Pi firmware accepts any
+//! string as `os_prefix`, and `fsck.fat` rejects the directories that fatfs 0.3.6 writes.
 
-pub mod boot_fat;
-pub mod boot_sector;
-pub mod bzimage;
-pub mod capability;
-pub mod certificate;
-pub mod cmdline;
-pub mod config_txt;
-pub mod credentials;
-pub mod device_tree;
-pub mod discovery;
-pub mod hex;
+pub mod api;
+pub mod boot;
+pub mod digest;
+pub mod disk;
 #[cfg(feature = "ext4")]
 pub mod image;
-pub mod layout;
-pub mod load_table;
 pub mod manifest;
-pub mod mbr;
-pub mod network;
-pub mod ordered_write;
-pub mod selector;
-pub mod size;
-pub mod slot;
-pub mod slot_area;
-pub mod trial_note;
 pub mod update;

@@ -9,6 +9,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use krazy_boot::disk::layout::Extent;
+use krazy_boot::disk::size::{Bytes, Sectors};
 use krazy_boot::image::block_cache::BlockCache;
 use krazy_boot::image::ext4::{self, Ext4Options};
 use krazy_boot::image::fat32::{self, BootFile, VolumeOptions};
@@ -16,8 +18,6 @@ use krazy_boot::image::initramfs;
 use krazy_boot::image::squashfs::{self, SquashfsOptions};
 use krazy_boot::image::tree::{Content, Entry, Node, Tree};
 use krazy_boot::image::window::Window;
-use krazy_boot::layout::Extent;
-use krazy_boot::size::{Bytes, Sectors};
 use tempfile::TempDir;
 
 const MTIME: u64 = 1_700_000_000;

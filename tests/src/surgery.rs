@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
-use krazy_boot::hex::Hex;
-use krazy_boot::size::Bytes;
+use krazy_boot::digest::Hex;
+use krazy_boot::disk::size::Bytes;
 use krazy_boot::update::bundle::{BundleManifest, Head, PartKind, PartTransport, Signed, Transport};
 use krazy_boot::update::delta::{Decoder, Step, encode};
 use rcgen::{KeyPair, PKCS_ED25519, SigningKey};

@@ -5,10 +5,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use krazy_boot::cmdline::CommandLine;
+use krazy_boot::boot::cmdline::CommandLine;
+use krazy_boot::disk::slot::Slot;
 use krazy_boot::image::tree::{Content, Entry, Tree};
 use krazy_boot::manifest::{self, Manifest, Program, Service};
-use krazy_boot::slot::Slot;
 use sha2::{Digest, Sha256};
 
 use super::pi::{BoardFiles, board_files};

@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use krazy_boot::disk::layout::DiskLayout;
+use krazy_boot::disk::size::Bytes;
+use krazy_boot::disk::slot::Slot;
 use krazy_boot::image::squashfs::SquashfsStats;
-use krazy_boot::layout::DiskLayout;
 use krazy_boot::manifest::Manifest;
-use krazy_boot::size::Bytes;
-use krazy_boot::slot::Slot;
 
 pub use self::composition::Composition;
 use self::disk::DiskOptions;

@@ -6,10 +6,10 @@
 
 use std::path::{Path, PathBuf};
 
-use krazy_boot::config_txt;
+use krazy_boot::boot::config_txt;
+use krazy_boot::disk::slot::{Slot, boot_file};
 use krazy_boot::image::fat32::BootFile;
 use krazy_boot::image::tree::Content;
-use krazy_boot::slot::{Slot, boot_file};
 
 use crate::board::Boot;
 use crate::config::{Appliance, DtSource, MAX_LINE, Overlay, PiSettings, did_you_mean};

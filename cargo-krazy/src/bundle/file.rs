@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use krazy_boot::size::Bytes;
+use krazy_boot::disk::size::Bytes;
 use krazy_boot::update::bundle::{BundleError, Head};
 use krazy_boot::update::delta::{Decoder, Step};
 

@@ -5,9 +5,9 @@ use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::FileExt;
 
 use anyhow::{Context, Result};
+use krazy_boot::disk::layout::Extent;
+use krazy_boot::disk::size::Bytes;
 use krazy_boot::image::window::Window;
-use krazy_boot::layout::Extent;
-use krazy_boot::size::Bytes;
 use krazy_boot::update::bundle::{BundleManifest, FORMAT, PROTOCOL, PartKind, SIGNATURE_LEN, Signed};
 
 use super::store::Store;

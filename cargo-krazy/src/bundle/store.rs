@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::Context;
-use krazy_boot::hex::{Hex, Sha256Hash};
-use krazy_boot::size::Bytes;
+use krazy_boot::digest::{Hex, Sha256Hash};
+use krazy_boot::disk::size::Bytes;
 use krazy_boot::update::bundle::{Part, PartKind};
 use sha2::{Digest, Sha256};
 

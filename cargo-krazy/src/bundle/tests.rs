@@ -1,8 +1,8 @@
 use std::io::Write;
 use std::path::Path;
 
-use krazy_boot::hex::Sha256Hash;
-use krazy_boot::size::Bytes;
+use krazy_boot::digest::Sha256Hash;
+use krazy_boot::disk::size::Bytes;
 use krazy_boot::update::bundle::{BundleManifest, FORMAT, Head, PROTOCOL, PartKind, Signed};
 
 use super::store::Store;
@@ -128,7 +128,7 @@ fn what_a_device_runs_is_not_sent_again() {
         .parts
         .iter()
         .map(|part| krazy_boot::update::bundle::Part {
-            sha256: krazy_boot::hex::Hex([9; 32]),
+            sha256: krazy_boot::digest::Hex([9; 32]),
             ..part.clone()
         })
         .collect();

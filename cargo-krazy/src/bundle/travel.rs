@@ -8,8 +8,8 @@ use std::io::BufWriter;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
-use krazy_boot::hex::Sha256Hash;
-use krazy_boot::size::Bytes;
+use krazy_boot::digest::Sha256Hash;
+use krazy_boot::disk::size::Bytes;
 use krazy_boot::update::bundle::{Head, Part, PartTransport, Transport};
 use krazy_boot::update::delta;
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use krazy_boot::size::Bytes;
+use krazy_boot::disk::size::Bytes;
 use serde::Serialize;
 
 use crate::build;

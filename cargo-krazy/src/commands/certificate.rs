@@ -1,7 +1,7 @@
 //! `cargo krazy certificate`.
 
-use krazy_boot::certificate::CertificateStatus;
-use krazy_boot::hex::Sha256Hash;
+use krazy_boot::api::certificate::CertificateStatus;
+use krazy_boot::digest::Sha256Hash;
 use serde::Serialize;
 
 use crate::device::{Client, DeviceArgs, DeviceError, rotation};

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use krazy_boot::size::Bytes;
+use krazy_boot::disk::size::Bytes;
 use serde::Serialize;
 
 use crate::build::{self, Built, Data};

@@ -7,7 +7,7 @@ use crate::device::status::{API, Service, span};
 use crate::device::{DeviceArgs, DeviceError};
 use crate::shell::{MessageFormat, Shell};
 use crate::table::Table;
-use krazy_boot::size::Bytes;
+use krazy_boot::disk::size::Bytes;
 
 /// Lists the services of a device
 #[derive(Debug, clap::Args)]

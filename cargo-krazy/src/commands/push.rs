@@ -70,7 +70,7 @@ struct Planned<'a> {
     host: &'a str,
     version: &'a str,
     build_id: &'a str,
-    slot: krazy_boot::slot::Slot,
+    slot: krazy_boot::disk::slot::Slot,
 }
 
 impl Args {

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use krazy_boot::size::Bytes;
+use krazy_boot::disk::size::Bytes;
 
 use crate::board::Boot;
 use crate::build::{self, Data};

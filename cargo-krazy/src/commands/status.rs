@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::device::status::{API, FailedTrial, Service, Slots, Status, span};
 use crate::device::{Client, DeviceArgs, DeviceError};
 use crate::shell::{MessageFormat, Shell};
-use krazy_boot::size::Bytes;
+use krazy_boot::disk::size::Bytes;
 
 /// Shows what a device runs, and in what condition it is
 ///

@@ -1,6 +1,6 @@
 //! `cargo krazy switch`.
 
-use krazy_boot::slot::Slot;
+use krazy_boot::disk::slot::Slot;
 use reqwest::Method;
 use serde::Serialize;
 

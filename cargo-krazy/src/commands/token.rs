@@ -1,6 +1,6 @@
 //! `cargo krazy token`.
 
-use krazy_boot::credentials::{CredentialError, Role, Scope, check_name};
+use krazy_boot::api::credentials::{CredentialError, Role, Scope, check_name};
 use serde::Serialize;
 
 use crate::device::credentials::{self, VARIABLE};

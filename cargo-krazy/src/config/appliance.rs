@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use krazy_boot::layout::PartitionSizes;
+use krazy_boot::disk::layout::PartitionSizes;
 use krazy_boot::manifest::ServiceSettings;
-use krazy_boot::network::NetworkSettings;
+use krazy_boot::manifest::network::NetworkSettings;
 use serde::Serialize;
 
 use super::pi::PiSettings;

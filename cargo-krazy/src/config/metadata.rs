@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use krazy_boot::layout::PartitionSizes;
+use krazy_boot::disk::layout::PartitionSizes;
+use krazy_boot::disk::size::Bytes;
 use krazy_boot::manifest::ServiceSettings;
-use krazy_boot::network::NetworkSettings;
-use krazy_boot::size::Bytes;
+use krazy_boot::manifest::network::NetworkSettings;
 use serde_json::Value;
 
 use super::admind::Admind;

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use krazy_boot::network::{Cidr, NetworkSettings, StaticAddress};
+use krazy_boot::manifest::network::{Cidr, NetworkSettings, StaticAddress};
 
 use super::schema;
 use super::table::Table;

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use cargo_metadata::{Metadata, Package};
-use krazy_boot::cmdline::CommandLine;
-use krazy_boot::layout::DiskSignature;
-use krazy_boot::size::Bytes;
-use krazy_boot::slot::Slot;
+use krazy_boot::boot::cmdline::CommandLine;
+use krazy_boot::disk::layout::DiskSignature;
+use krazy_boot::disk::size::Bytes;
+use krazy_boot::disk::slot::Slot;
 
 use super::layers::Layers;
 use super::metadata::Settings;

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use krazy_boot::capability;
+use krazy_boot::disk::size::Bytes;
+use krazy_boot::manifest::capability;
 use krazy_boot::manifest::{MILESTONES, Ready, Restart, ServiceSettings};
-use krazy_boot::size::Bytes;
 
 use super::suggestion::did_you_mean;
 use super::table::Table;

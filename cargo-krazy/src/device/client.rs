@@ -5,8 +5,8 @@ mod opening;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use krazy_boot::credentials::Token;
-use krazy_boot::size::Bytes;
+use krazy_boot::api::credentials::Token;
+use krazy_boot::disk::size::Bytes;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Body, Method, RequestBuilder, Response};
 use serde::de::DeserializeOwned;

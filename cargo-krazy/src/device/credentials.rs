@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use krazy_boot::credentials::Token;
+use krazy_boot::api::credentials::Token;
 use rustls_pki_types::CertificateDer;
 
 use crate::failure::{Exit, Failure};

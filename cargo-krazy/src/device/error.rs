@@ -1,6 +1,6 @@
 //! What can go wrong with a device, and what to do then.
 
-use krazy_boot::size::Bytes;
+use krazy_boot::disk::size::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::credentials::VARIABLE;

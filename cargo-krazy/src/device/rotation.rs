@@ -4,9 +4,9 @@
 //! The secrets of an appliance are those of all its devices. The first device gets new ones. Every further device
 //! still has the earlier ones, which are kept and accepted, and gets what the first one got.
 
-use krazy_boot::certificate::CertificateStatus;
-use krazy_boot::credentials::{Role, Token};
-use krazy_boot::hex::Sha256Hash;
+use krazy_boot::api::certificate::CertificateStatus;
+use krazy_boot::api::credentials::{Role, Token};
+use krazy_boot::digest::Sha256Hash;
 use reqwest::Method;
 
 use super::status::API;

@@ -3,7 +3,7 @@
 //! Fields a device does not send are absent, fields that are not known here are ignored: devices are older or newer
 //! than this program.
 
-use krazy_boot::slot::Slot;
+use krazy_boot::disk::slot::Slot;
 use krazy_boot::update::history::Attempt;
 use serde::Deserialize;
 

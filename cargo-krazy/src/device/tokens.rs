@@ -3,7 +3,7 @@
 //! A new token is made here, and the device gets what it stores of it, a salted hash. So it is told once, by this
 //! program, and nobody can read it again.
 
-use krazy_boot::credentials::{Role, Scope, Token};
+use krazy_boot::api::credentials::{Role, Scope, Token};
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 
@@ -83,7 +83,7 @@ fn slug(error: &DeviceError) -> &str {
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use krazy_boot::credentials::HashedToken;
+    use krazy_boot::api::credentials::HashedToken;
 
     use super::*;
     use crate::device::testing::{Device, answer};

@@ -11,16 +11,16 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use krazy_boot::boot_fat::{BootFat, FatError, FatFile};
-use krazy_boot::bzimage::{BzImage, MAX_SETUP_LEN};
-use krazy_boot::layout::Extent;
-use krazy_boot::load_table::{LoadTable, TABLE_LEN};
+use krazy_boot::boot::bzimage::{BzImage, MAX_SETUP_LEN};
+use krazy_boot::boot::load_table::{LoadTable, TABLE_LEN};
+use krazy_boot::boot::{config_txt, slot_area};
+use krazy_boot::disk::boot_fat::{BootFat, FatError, FatFile};
+use krazy_boot::disk::layout::Extent;
+use krazy_boot::disk::mbr::Mbr;
+use krazy_boot::disk::selector::SelectorCopies;
+use krazy_boot::disk::size::{Bytes, SECTOR_SIZE};
+use krazy_boot::disk::slot::{Slot, boot_file};
 use krazy_boot::manifest::{self, Manifest};
-use krazy_boot::mbr::Mbr;
-use krazy_boot::selector::SelectorCopies;
-use krazy_boot::size::{Bytes, SECTOR_SIZE};
-use krazy_boot::slot::{Slot, boot_file};
-use krazy_boot::{config_txt, slot_area};
 
 pub use self::report::{KernelReport, LoadTableState, Partition, Report, SelectorReport, SlotReport};
 use self::squashfs::{Squashfs, SquashfsError};

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use krazy_boot::disk::size::Bytes;
+use krazy_boot::disk::slot::Slot;
 use krazy_boot::manifest::Manifest;
-use krazy_boot::size::Bytes;
-use krazy_boot::slot::Slot;
 use serde::Serialize;
 
 /// A disk.

@@ -3,15 +3,15 @@ use std::io::Cursor;
 use std::os::unix::fs::FileExt;
 use std::sync::LazyLock;
 
-use krazy_boot::cmdline::CommandLine;
+use krazy_boot::boot::cmdline::CommandLine;
+use krazy_boot::disk::layout::{DiskLayout, DiskSignature, PartitionSizes};
+use krazy_boot::disk::selector::{PRIMARY, SPARE, Selector};
 use krazy_boot::image::ext4::{self, Ext4Options};
 use krazy_boot::image::fat32::{self, BootFile, VolumeOptions};
 use krazy_boot::image::squashfs::{self as writer, SquashfsOptions};
 use krazy_boot::image::tree::{Content, Entry, Tree};
 use krazy_boot::image::window::Window;
-use krazy_boot::layout::{DiskLayout, DiskSignature, PartitionSizes};
 use krazy_boot::manifest::{FORMAT, Kernel, Program, Service, ServiceSettings};
-use krazy_boot::selector::{PRIMARY, SPARE, Selector};
 use proptest::prelude::*;
 
 use super::*;

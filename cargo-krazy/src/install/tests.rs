@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
 
-use krazy_boot::layout::PartitionSizes;
+use krazy_boot::disk::layout::PartitionSizes;
 
 use super::*;
 use crate::board::Board;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use krazy_boot::size::Bytes;
+use krazy_boot::disk::size::Bytes;
 use serde::Serialize;
 
 use super::archive::sorted_entries;

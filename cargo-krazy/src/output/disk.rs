@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use krazy_boot::size::{Bytes, SECTOR_SIZE};
+use krazy_boot::disk::size::{Bytes, SECTOR_SIZE};
 
 use crate::failure::{Exit, Failure};
 

@@ -13,7 +13,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use indicatif::ProgressBar;
-use krazy_boot::size::{Bytes, SECTOR_SIZE};
+use krazy_boot::disk::size::{Bytes, SECTOR_SIZE};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::ioctl;

@@ -16,7 +16,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use krazy_boot::size::Bytes;
+use krazy_boot::disk::size::Bytes;
 
 pub use self::disk::{Disk, System};
 pub use self::replacement::refuse_if_running;

@@ -144,7 +144,7 @@ impl Exchange {
 
 #[cfg(test)]
 mod tests {
-    use krazy_boot::credentials::TokenFile;
+    use krazy_boot::api::credentials::TokenFile;
 
     use super::*;
     use crate::provision::{Secrets, certificates, load, provision};

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use krazy_boot::layout::DiskSignature;
+use krazy_boot::disk::layout::DiskSignature;
 use sha2::{Digest, Sha256};
 
 /// An appliance's identity: 16 random bytes. Prints as 32 lower-case hexadecimal digits.

@@ -29,8 +29,8 @@ pub use rotation::{Pair, stored_token};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use krazy_boot::credentials::{self, HashedToken, Role, Scope, Token, TokenFile, UpdateKey};
-use krazy_boot::layout::DiskSignature;
+use krazy_boot::api::credentials::{self, HashedToken, Role, Scope, Token, TokenFile, UpdateKey};
+use krazy_boot::disk::layout::DiskSignature;
 use rcgen::{KeyPair, PKCS_ED25519, SigningKey};
 use rustls_pki_types::CertificateDer;
 
@@ -240,7 +240,7 @@ impl Secrets {
         self.folder.ancestors().nth(2).unwrap_or(&self.folder)
     }
 
-    /// What goes onto `/data`, in [`krazy_boot::credentials`]' places; the same bytes at every call and every
+    /// What goes onto `/data`, in [`krazy_boot::api::credentials`]' places; the same bytes at every call and every
     /// build. The folders above these files are for root alone, mode 0700.
     pub fn data_files(&self) -> anyhow::Result<Vec<DataFile>> {
         let file = |path, bytes, mode| DataFile { path, bytes, mode };

@@ -1,8 +1,8 @@
 //! New secrets in the place of old ones, as the commands that exchange them see it; see [`super::exchange`].
 
 use anyhow::Context;
-use krazy_boot::credentials::{HashedToken, Role, Scope, Token, TokenFile};
-use krazy_boot::hex::{Hex, Sha256Hash};
+use krazy_boot::api::credentials::{HashedToken, Role, Scope, Token, TokenFile};
+use krazy_boot::digest::{Hex, Sha256Hash};
 use rustls_pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
 

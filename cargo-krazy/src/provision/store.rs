@@ -22,7 +22,7 @@ pub(super) const UPDATE_KEY: &str = "update.key";
 const ALL: [&str; 6] = [ID, CERTIFICATE, PRIVATE_KEY, TOKEN, TOKENS, UPDATE_KEY];
 
 /// The most that is read of one file; all of ours are far below.
-const MAX_FILE: u64 = krazy_boot::credentials::MAX_FILE as u64;
+const MAX_FILE: u64 = krazy_boot::api::credentials::MAX_FILE as u64;
 
 /// The texts of a complete set.
 #[derive(PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! How a push ended on one device.
 
-use krazy_boot::slot::Slot;
+use krazy_boot::disk::slot::Slot;
 use serde::Serialize;
 
 use super::upload::Sent;

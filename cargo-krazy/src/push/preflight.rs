@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use krazy_boot::slot::Slot;
+use krazy_boot::disk::slot::Slot;
 use krazy_boot::update::bundle::{PROTOCOL, Part};
 use krazy_boot::update::wire::UpdateStatus;
 

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use krazy_boot::slot::Slot;
+use krazy_boot::disk::slot::Slot;
 use krazy_boot::update::refusal::Refusal;
 use reqwest::Method;
 

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use indicatif::MultiProgress;
-use krazy_boot::size::Bytes;
+use krazy_boot::disk::size::Bytes;
 use krazy_boot::update::refusal::Refusal;
 use krazy_boot::update::wire::{Session, SessionProblem, SessionState, UpdateStatus};
 use reqwest::Method;

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use krazy_boot::size::Bytes;
+use krazy_boot::disk::size::Bytes;
 
 use super::accelerator::Accelerator;
 use super::pi::{self, Model};

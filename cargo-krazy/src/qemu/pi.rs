@@ -19,11 +19,11 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use krazy_boot::boot_fat::{BootFat, FatError};
-use krazy_boot::config_txt;
-use krazy_boot::device_tree;
-use krazy_boot::mbr::Mbr;
-use krazy_boot::size::{Bytes, SECTOR_SIZE};
+use krazy_boot::boot::config_txt;
+use krazy_boot::boot::device_tree;
+use krazy_boot::disk::boot_fat::{BootFat, FatError};
+use krazy_boot::disk::mbr::Mbr;
+use krazy_boot::disk::size::{Bytes, SECTOR_SIZE};
 use tempfile::{NamedTempFile, TempDir};
 
 use self::config::Config;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use krazy_boot::credentials::MAX_FILE;
-use krazy_boot::hex::Sha256Hash;
+use krazy_boot::api::credentials::MAX_FILE;
+use krazy_boot::digest::Sha256Hash;
 use warp::http::StatusCode;
 use warp::reply::Response;
 

@@ -5,10 +5,10 @@
 use std::sync::Arc;
 
 use futures_util::StreamExt;
-use krazy_boot::layout::Extent;
-use krazy_boot::mbr::Mbr;
-use krazy_boot::size::{Bytes, SECTOR_SIZE, Sectors};
-use krazy_boot::slot::Slot;
+use krazy_boot::disk::layout::Extent;
+use krazy_boot::disk::mbr::Mbr;
+use krazy_boot::disk::size::{Bytes, SECTOR_SIZE, Sectors};
+use krazy_boot::disk::slot::Slot;
 use krazy_boot::update::engine::{self, Target};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};

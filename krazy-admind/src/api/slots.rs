@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use krazy_boot::selector::{SelectorCopies, Standing};
-use krazy_boot::slot::Slot;
+use krazy_boot::disk::selector::{SelectorCopies, Standing};
+use krazy_boot::disk::slot::Slot;
 use krazy_init::control::Trial;
 use serde::Serialize;
 

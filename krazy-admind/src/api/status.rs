@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use krazy_boot::cmdline::CommandLine;
-use krazy_boot::slot::Slot;
+use krazy_boot::boot::cmdline::CommandLine;
+use krazy_boot::disk::slot::Slot;
 use krazy_boot::update::history::Attempt;
 use krazy_init::control::{FailedTrial, Milestones, Trial};
 use serde::Serialize;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use krazy_boot::credentials::{CredentialError, HashedToken, Role, Scope, TOKENS, TokenFile};
+use krazy_boot::api::credentials::{CredentialError, HashedToken, Role, Scope, TOKENS, TokenFile};
 use serde::Serialize;
 use warp::http::StatusCode;
 use warp::reply::Response;

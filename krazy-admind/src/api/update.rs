@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use krazy_boot::slot::Slot;
+use krazy_boot::disk::slot::Slot;
 use krazy_boot::update::bundle::MAX_HEAD;
 use krazy_boot::update::refusal::Refusal;
 use krazy_init::control::Command;

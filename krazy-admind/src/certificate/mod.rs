@@ -1,7 +1,7 @@
 //! The certificates a device presents: the one in use, and beside it one on trial.
 //!
 //! What is presented is decided per connection, by the server name in the client's first message; see
-//! [`krazy_boot::certificate`]. So a wrong pair on trial is seen by nobody who has not asked for it.
+//! [`krazy_boot::api::certificate`]. So a wrong pair on trial is seen by nobody who has not asked for it.
 //!
 //! # On the disk
 //!
@@ -23,9 +23,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use krazy_boot::certificate::{CertificateStatus, CertificateTrial, TRIAL_SERVER_NAME};
-use krazy_boot::credentials::{CERTIFICATE, MAX_FILE, PRIVATE_KEY};
-use krazy_boot::hex::Sha256Hash;
+use krazy_boot::api::certificate::{CertificateStatus, CertificateTrial, TRIAL_SERVER_NAME};
+use krazy_boot::api::credentials::{CERTIFICATE, MAX_FILE, PRIVATE_KEY};
+use krazy_boot::digest::Sha256Hash;
 use krazy_init::linux::kernel_clock;
 
 pub(crate) use pair::Pair;

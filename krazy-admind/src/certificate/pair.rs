@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use krazy_boot::hex::{Hex, Sha256Hash};
+use krazy_boot::digest::{Hex, Sha256Hash};
 use rustls::crypto::ring::default_provider;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConfig, SupportedProtocolVersion};

@@ -73,9 +73,9 @@ pub(super) fn refuse<T>(refusal: Refusal, detail: impl Into<String>) -> Result<T
 
 #[cfg(test)]
 mod tests {
-    use krazy_boot::hex::Hex;
-    use krazy_boot::size::Bytes;
-    use krazy_boot::slot::Slot;
+    use krazy_boot::digest::Hex;
+    use krazy_boot::disk::size::Bytes;
+    use krazy_boot::disk::slot::Slot;
     use krazy_boot::update::bundle::{FORMAT, PartKind, PartTransport, Signed, Transport};
     use krazy_boot::update::history::{Attempt, Outcome};
 

@@ -13,7 +13,7 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use krazy_boot::size::Bytes;
+use krazy_boot::disk::size::Bytes;
 use krazy_boot::update::engine::{ALIGNMENT, Aligned, Target};
 use krazy_init::control::{Client, Command, SOCKET};
 use rustix::fs::{Advice, OFlags, fadvise, syncfs};

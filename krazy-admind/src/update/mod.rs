@@ -13,8 +13,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use krazy_boot::credentials::{UPDATE_KEYS, UpdateKey};
-use krazy_boot::slot::Slot;
+use krazy_boot::api::credentials::{UPDATE_KEYS, UpdateKey};
+use krazy_boot::disk::slot::Slot;
 use krazy_boot::update::bundle::{Head, PROTOCOL, Part};
 use krazy_boot::update::engine;
 use krazy_boot::update::history::{self, Attempt, History};
@@ -35,7 +35,7 @@ pub(crate) use session::Arrival;
 use session::Session;
 
 /// The longest key file.
-const MAX_KEYS: u64 = krazy_boot::credentials::MAX_FILE as u64;
+const MAX_KEYS: u64 = krazy_boot::api::credentials::MAX_FILE as u64;
 
 /// The device's updates.
 pub(crate) struct Updates {

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::future::{Either, select};
-use krazy_boot::hex::Hex;
-use krazy_boot::size::Bytes;
-use krazy_boot::slot::Slot;
+use krazy_boot::digest::Hex;
+use krazy_boot::disk::size::Bytes;
+use krazy_boot::disk::slot::Slot;
 use krazy_boot::update::bundle::Head;
 use krazy_boot::update::engine;
 use krazy_boot::update::refusal::{Refusal, TYPE_PREFIX};

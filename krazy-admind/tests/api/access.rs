@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use krazy_admind::routes::{Access, Operation, ROUTES, Route};
-use krazy_boot::credentials::Role;
+use krazy_boot::api::credentials::Role;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 

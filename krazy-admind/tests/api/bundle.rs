@@ -1,8 +1,8 @@
 //! Update bundles for the device of the tests.
 
-use krazy_boot::credentials::UpdateKey;
-use krazy_boot::hex::Hex;
-use krazy_boot::size::Bytes;
+use krazy_boot::api::credentials::UpdateKey;
+use krazy_boot::digest::Hex;
+use krazy_boot::disk::size::Bytes;
 use krazy_boot::update::bundle::{
     BundleManifest, FORMAT, Head, PROTOCOL, Part, PartKind, PartTransport, Signed, Transport,
 };

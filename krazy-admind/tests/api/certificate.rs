@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use krazy_admind::config::Limits;
-use krazy_boot::certificate::{CertificateStatus, TRIAL_SERVER_NAME};
+use krazy_boot::api::certificate::{CertificateStatus, TRIAL_SERVER_NAME};
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use rustls_pki_types::CertificateDer;
@@ -95,9 +95,9 @@ async fn a_new_certificate_is_tried_beside_the_old_one_and_then_takes_its_place(
     assert_eq!(status(again, &new.certificate).await.unwrap().sha256, hash(&new));
 }
 
-fn hash(pair: &Pair) -> krazy_boot::hex::Sha256Hash {
+fn hash(pair: &Pair) -> krazy_boot::digest::Sha256Hash {
     use sha2::Digest;
-    krazy_boot::hex::Hex(sha2::Sha256::digest(&pair.certificate).into())
+    krazy_boot::digest::Hex(sha2::Sha256::digest(&pair.certificate).into())
 }
 
 #[tokio::test]

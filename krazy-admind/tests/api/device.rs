@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use krazy_admind::config::{Config, Limits};
 use krazy_admind::problem::{Details, MEDIA_TYPE};
 use krazy_admind::server::Server;
-use krazy_boot::certificate::TRIAL_SERVER_NAME;
-use krazy_boot::credentials::{HashedToken, Role, Scope, Token, TokenFile};
+use krazy_boot::api::certificate::TRIAL_SERVER_NAME;
+use krazy_boot::api::credentials::{HashedToken, Role, Scope, Token, TokenFile};
 use krazy_boot::manifest::{FORMAT, Kernel, Manifest, Program};
 use krazy_init::control::{
     BootInfo, Command, ErrorKind, LogLine, LogStream, Reply, Request, Response, SOCKET, ServiceStatus,

@@ -4,17 +4,17 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use krazy_boot::boot_sector;
+use krazy_boot::boot::boot_sector;
+use krazy_boot::boot::slot_area;
+use krazy_boot::disk::layout::{DiskLayout, DiskSignature, Extent, PartitionSizes};
+use krazy_boot::disk::mbr::Mbr;
+use krazy_boot::disk::ordered_write::write_in_order;
+use krazy_boot::disk::selector::Selector;
+use krazy_boot::disk::size::Bytes;
+use krazy_boot::disk::slot::Slot;
 use krazy_boot::image::fat32::{self, BootFile, VolumeOptions};
 use krazy_boot::image::tree::Content;
 use krazy_boot::image::window::Window;
-use krazy_boot::layout::{DiskLayout, DiskSignature, Extent, PartitionSizes};
-use krazy_boot::mbr::Mbr;
-use krazy_boot::ordered_write::write_in_order;
-use krazy_boot::selector::Selector;
-use krazy_boot::size::Bytes;
-use krazy_boot::slot::Slot;
-use krazy_boot::slot_area;
 
 /// Size of each root.
 pub const ROOT: Bytes = Bytes::mib(260);

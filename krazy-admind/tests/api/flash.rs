@@ -1,6 +1,6 @@
 //! Writing partitions and the disk by hand.
 
-use krazy_boot::slot::Slot;
+use krazy_boot::disk::slot::Slot;
 use reqwest::{Method, StatusCode};
 
 use crate::bundle::Bundle;
@@ -53,6 +53,6 @@ async fn what_is_in_use_is_written_by_force_only() {
     let answer = put(&device, "/api/v1/disk?force=true", vec![6; 600]).await;
     assert_eq!(answer.status(), StatusCode::NO_CONTENT);
     let mut start = layout().boot;
-    start.start = krazy_boot::size::Sectors(0);
+    start.start = krazy_boot::disk::size::Sectors(0);
     assert_eq!(disk::start(device.root.path(), start, 600), [6; 600]);
 }

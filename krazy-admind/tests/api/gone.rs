@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use krazy_boot::credentials::{Role, TokenFile};
+use krazy_boot::api::credentials::{Role, TokenFile};
 use krazy_boot::update::wire::UpdateStatus;
 use reqwest::StatusCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

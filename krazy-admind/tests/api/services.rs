@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use krazy_admind::config::Limits;
-use krazy_boot::selector::Selector;
-use krazy_boot::slot::Slot;
+use krazy_boot::disk::selector::Selector;
+use krazy_boot::disk::slot::Slot;
 use krazy_init::control::{Command, LogLine, LogStream};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};

@@ -1,6 +1,6 @@
 //! Tokens on a running device.
 
-use krazy_boot::credentials::{Role, Scope};
+use krazy_boot::api::credentials::{Role, Scope};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 

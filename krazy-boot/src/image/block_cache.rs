@@ -24,7 +24,7 @@ use std::time::{Duration, SystemTime};
 
 use tempfile::NamedTempFile;
 
-use crate::size::Bytes;
+use crate::disk::size::Bytes;
 
 const MAGIC: [u8; 8] = *b"KRAZYPK1";
 const END: [u8; 8] = *b"KRAZYEND";

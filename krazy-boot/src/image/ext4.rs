@@ -23,8 +23,8 @@ use rsext4::{
 use super::paged::Paged;
 use super::tree::{Content, Entry, Node, Tree, TreePath};
 use super::window::Window;
-use crate::layout::MINIMUM_DATA;
-use crate::size::Bytes;
+use crate::disk::layout::MINIMUM_DATA;
+use crate::disk::size::Bytes;
 
 const BLOCK: u64 = 4096;
 const SUPERBLOCK: u64 = 1024;

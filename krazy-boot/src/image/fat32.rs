@@ -11,7 +11,7 @@ use fatfs::{Date, DateTime, FileSystem, FormatVolumeOptions, FsOptions, Time};
 use super::paged::Paged;
 use super::tree::Content;
 use super::window::Window;
-use crate::size::Bytes;
+use crate::disk::size::Bytes;
 
 /// Identity and time of a volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +70,7 @@ pub enum Fat32Error {
     Write(#[from] io::Error),
 }
 
-/// Formats `window` and writes `files` into it, in order and each in one piece: [`BootFat`](crate::boot_fat::BootFat)
+/// Formats `window` and writes `files` into it, in order and each in one piece: [`BootFat`](crate::disk::boot_fat::BootFat)
 /// tells where.
 pub fn write(window: Window<'_>, options: &VolumeOptions, files: &[BootFile]) -> Result<(), Fat32Error> {
     let size = window.len();
@@ -217,9 +217,9 @@ fn civil_date(day: u64) -> (u16, u16, u16) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::boot_fat::BootFat;
-    use crate::layout::Extent;
-    use crate::size::Sectors;
+    use crate::disk::boot_fat::BootFat;
+    use crate::disk::layout::Extent;
+    use crate::disk::size::Sectors;
 
     const OPTIONS: VolumeOptions =
         VolumeOptions { volume_id: 0x1234_abcd, label: *b"BOOT       ", mtime: 1_700_000_000 };

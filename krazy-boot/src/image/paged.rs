@@ -145,7 +145,7 @@ impl Seek for Paged<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::size::Bytes;
+    use crate::disk::size::Bytes;
 
     #[test]
     fn what_was_written_is_read_back_before_and_after_eviction() {

@@ -1,7 +1,7 @@
 //! SquashFS 4.0 with zstd, for the root partitions.
 //!
 //! backhand lays the file system out and decides what is a hole, a block or a fragment; the blocks
-//! are read and compressed ahead of it by all cores ([`block_pipeline`](super::block_pipeline)). The bytes do not depend on
+//! are read and compressed ahead of it by all cores ([`block_pipeline`]). The bytes do not depend on
 //! the number of cores, nor on what a cache already holds.
 //!
 //! Source: Linux `fs/squashfs/squashfs_fs.h`. Not written: extended attributes, hard links, export table.
@@ -16,7 +16,7 @@ use backhand::{BackhandError, FilesystemCompressor, FilesystemWriter, NodeHeader
 use super::block_cache::BlockCache;
 use super::block_pipeline::{self, Pipelined};
 use super::tree::{Entry, Node, Tree};
-use crate::size::Bytes;
+use crate::disk::size::Bytes;
 
 /// Bytes of a file that are compressed together. Programs get 2 to 3 % smaller than with the 128 KiB of mksquashfs;
 /// 512 KiB would save less than 1 % more, and a page fault on the device unpacks a whole block.

@@ -5,8 +5,8 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-use crate::layout::Extent;
-use crate::size::Bytes;
+use crate::disk::layout::Extent;
+use crate::disk::size::Bytes;
 
 /// What stays a hole if it is zero: a block of ext4, tmpfs, XFS and Btrfs, and a page.
 const BLOCK: usize = 4096;
@@ -213,7 +213,7 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
 
     use super::*;
-    use crate::size::Sectors;
+    use crate::disk::size::Sectors;
 
     fn sparse(len: u64) -> File {
         let file = tempfile::tempfile().unwrap();

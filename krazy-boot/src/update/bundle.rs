@@ -18,15 +18,15 @@
 //! every part's hash is compared with the manifest when it is on the disk.
 //!
 //! Nothing in a bundle belongs to one device or one slot, so one bundle serves a fleet: the command line is
-//! given by its parameters, and the device adds its slot and its disk's PARTUUID ([`crate::cmdline`]).
+//! given by its parameters, and the device adds its slot and its disk's PARTUUID ([`crate::boot::cmdline`]).
 
 use std::io::{self, Read};
 
 use serde::{Deserialize, Serialize};
 
-use crate::hex::Sha256Hash;
-use crate::size::Bytes;
-use crate::slot::boot_file;
+use crate::digest::Sha256Hash;
+use crate::disk::size::Bytes;
+use crate::disk::slot::boot_file;
 
 /// The first four bytes.
 pub const MAGIC: [u8; 4] = *b"KZUB";

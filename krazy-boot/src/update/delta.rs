@@ -19,7 +19,7 @@
 
 use std::io;
 
-use crate::size::Bytes;
+use crate::disk::size::Bytes;
 
 #[cfg(feature = "bundle")]
 mod encoder;

@@ -2,14 +2,14 @@
 //!
 //! The order on disk is what keeps a device from becoming unbootable. Each line is durable before the next begins:
 //!
-//! 1. the slot is made unbootable: the first sector of its load table becomes zero ([`crate::slot_area`]), its
+//! 1. the slot is made unbootable: the first sector of its load table becomes zero ([`crate::boot::slot_area`]), its
 //!    record and its command line are removed from `/boot`, and then its other files;
 //! 2. the parts are written as they arrive, the root to its partition, the others as files on `/boot`;
 //! 3. everything is read back past all caches and compared with the manifest's hashes, files from the very
 //!    sectors that a boot sector would load;
 //! 4. command line and record are written, then the load table, its first sector last.
 //!
-//! Only then may the slot be armed, which is one sector of [`crate::selector`] and the business of init. So a slot
+//! Only then may the slot be armed, which is one sector of [`crate::disk::selector`] and the business of init. So a slot
 //! that has a load table is complete, and until the arm nothing changes what boots. A disk that a firmware starts (a
 //! Raspberry Pi's) has no load tables; there, the command line is what an incomplete slot lacks.
 //!
@@ -24,13 +24,13 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use super::delta::DeltaError;
 use super::refusal::Refusal;
-use crate::boot_fat::{BootFat, FatError};
-use crate::config_txt::ConfigTxtError;
-use crate::layout::Extent;
-use crate::mbr::{self, Mbr, MbrError};
-use crate::selector::{Selector, SelectorCopies, SelectorError};
-use crate::size::{Bytes, SECTOR_SIZE};
-use crate::slot_area::SlotAreaError;
+use crate::boot::config_txt::ConfigTxtError;
+use crate::boot::slot_area::SlotAreaError;
+use crate::disk::boot_fat::{BootFat, FatError};
+use crate::disk::layout::Extent;
+use crate::disk::mbr::{self, Mbr, MbrError};
+use crate::disk::selector::{Selector, SelectorCopies, SelectorError};
+use crate::disk::size::{Bytes, SECTOR_SIZE};
 
 mod aligned;
 mod content;

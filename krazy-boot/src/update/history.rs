@@ -11,7 +11,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::slot::Slot;
+use crate::disk::slot::Slot;
 
 /// The file, relative to `/data`.
 pub const PATH: &str = "krazy/updates.json";

@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use super::bundle::Part;
 use super::history::Attempt;
-use crate::size::Bytes;
-use crate::slot::Slot;
+use crate::disk::size::Bytes;
+use crate::disk::slot::Slot;
 
 /// What goes on with updates.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,14 +4,14 @@ use std::fs::{File, OpenOptions};
 use std::io::{Cursor, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use krazy_boot::boot_sector;
-use krazy_boot::layout::{DiskLayout, DiskSignature, PartitionSizes};
-use krazy_boot::mbr::Mbr;
-use krazy_boot::ordered_write::write_in_order;
-use krazy_boot::selector::{Selector, SelectorCopies};
-use krazy_boot::size::{Bytes, Sectors};
-use krazy_boot::slot::{Slot, boot_file};
-use krazy_boot::slot_area::refresh;
+use krazy_boot::boot::boot_sector;
+use krazy_boot::boot::slot_area::refresh;
+use krazy_boot::disk::layout::{DiskLayout, DiskSignature, PartitionSizes};
+use krazy_boot::disk::mbr::Mbr;
+use krazy_boot::disk::ordered_write::write_in_order;
+use krazy_boot::disk::selector::{Selector, SelectorCopies};
+use krazy_boot::disk::size::{Bytes, Sectors};
+use krazy_boot::disk::slot::{Slot, boot_file};
 use tempfile::TempDir;
 
 use crate::payload;

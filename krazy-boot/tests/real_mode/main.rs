@@ -9,12 +9,12 @@ mod payload;
 use std::time::{Duration, Instant};
 
 use disk::{Disk, content};
-use krazy_boot::layout::Extent;
-use krazy_boot::load_table::{FIRST_SECTOR_ENTRIES, LoadTable};
-use krazy_boot::selector::{PRIMARY, SPARE, Selector, Standing};
-use krazy_boot::size::Sectors;
-use krazy_boot::slot::Slot;
-use krazy_boot::slot_area::area;
+use krazy_boot::boot::load_table::{FIRST_SECTOR_ENTRIES, LoadTable};
+use krazy_boot::boot::slot_area::area;
+use krazy_boot::disk::layout::Extent;
+use krazy_boot::disk::selector::{PRIMARY, SPARE, Selector, Standing};
+use krazy_boot::disk::size::Sectors;
+use krazy_boot::disk::slot::Slot;
 use machine::{Attached, Machine, boot};
 
 #[test]
@@ -97,7 +97,7 @@ fn a_slot_without_a_table_says_t_and_the_machine_tries_again() {
 
 /// The first sector of the table that belongs to slot A, whatever the disk has there.
 fn table_sector(disk: &Disk) -> Vec<u8> {
-    let writes = krazy_boot::slot_area::refresh(&mut disk.open(), Slot::A).unwrap();
+    let writes = krazy_boot::boot::slot_area::refresh(&mut disk.open(), Slot::A).unwrap();
     writes.last().unwrap().bytes.clone()
 }
 

@@ -14,7 +14,7 @@ mod status;
 
 use std::time::Duration;
 
-use krazy_boot::slot::Slot;
+use krazy_boot::disk::slot::Slot;
 use serde::{Deserialize, Serialize};
 
 pub use client::{Client, ClientError, LogFollower};

@@ -1,6 +1,6 @@
 //! What init tells about itself and its services.
 
-use krazy_boot::slot::Slot;
+use krazy_boot::disk::slot::Slot;
 use serde::{Deserialize, Serialize};
 
 /// What was booted and in what condition it is.

@@ -2,14 +2,14 @@
 //! kernel, once. It mounts no root and starts nothing else.
 //!
 //! Before anything of the trial runs, the disk says that it is over: whatever happens, the next start is the confirmed
-//! slot's own. See [`krazy_boot::config_txt`].
+//! slot's own. See [`krazy_boot::boot::config_txt`].
 
 use std::path::Path;
 use std::time::Duration;
 
-use krazy_boot::cmdline::{CommandLine, LAUNCH_PARAMETER};
-use krazy_boot::slot::Slot;
-use krazy_boot::trial_note::Stage;
+use krazy_boot::boot::cmdline::{CommandLine, LAUNCH_PARAMETER};
+use krazy_boot::disk::slot::Slot;
+use krazy_boot::disk::trial_note::Stage;
 
 use crate::console::Console;
 use crate::linux::block::Disk;

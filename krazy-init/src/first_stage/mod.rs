@@ -24,8 +24,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use krazy_boot::cmdline::{CommandLine, LAUNCH_PARAMETER, ROOT_PARAMETER};
-use krazy_boot::trial_note::Stage;
+use krazy_boot::boot::cmdline::{CommandLine, LAUNCH_PARAMETER, ROOT_PARAMETER};
+use krazy_boot::disk::trial_note::Stage;
 
 use self::drivers::Drivers;
 use self::trial::Trial;

@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use krazy_boot::cmdline::{CommandLine, ROOT_PARAMETER, SLOT_PARAMETER};
+use krazy_boot::boot::cmdline::{CommandLine, ROOT_PARAMETER, SLOT_PARAMETER};
 use krazy_boot::manifest::{self, Manifest};
 use rustix::mount::{MountFlags, UnmountFlags};
 

@@ -5,9 +5,9 @@
 
 use std::path::Path;
 
-use krazy_boot::cmdline::CommandLine;
-use krazy_boot::selector::Standing;
-use krazy_boot::trial_note::Stage;
+use krazy_boot::boot::cmdline::CommandLine;
+use krazy_boot::disk::selector::Standing;
+use krazy_boot::disk::trial_note::Stage;
 
 use crate::console::Console;
 use crate::linux::block::Disk;

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use krazy_boot::layout::DiskSignature;
+use krazy_boot::disk::layout::DiskSignature;
 
 /// Where the kernel lists block devices.
 const CLASS: &str = "/sys/class/block";

@@ -28,7 +28,7 @@ impl Capabilities {
     pub fn named(names: &[String]) -> Result<Self, &str> {
         let mut set = 0;
         for name in names {
-            set |= 1u64 << krazy_boot::capability::number(name).ok_or(name.as_str())?;
+            set |= 1u64 << krazy_boot::manifest::capability::number(name).ok_or(name.as_str())?;
         }
         Ok(Capabilities(set))
     }

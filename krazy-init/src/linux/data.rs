@@ -17,7 +17,7 @@ pub const DATA: &str = "/data";
 pub const PARTITION: u8 = 4;
 
 /// What belongs to the machine: provisioning, seed, time. Relative to [`DATA`].
-pub const MACHINE_FOLDER: &str = krazy_boot::credentials::DIRECTORY;
+pub const MACHINE_FOLDER: &str = krazy_boot::api::credentials::DIRECTORY;
 
 /// Mount flags of `/data` from the disk: programs run from the verified root, not from here, but a service may
 /// keep tools of its own, so `noexec` is not set.

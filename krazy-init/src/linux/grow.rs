@@ -9,9 +9,9 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
-use krazy_boot::layout::Extent;
-use krazy_boot::mbr::{Mbr, MbrSector};
-use krazy_boot::size::{Bytes, SECTOR_SIZE, Sectors};
+use krazy_boot::disk::layout::Extent;
+use krazy_boot::disk::mbr::{Mbr, MbrSector};
+use krazy_boot::disk::size::{Bytes, SECTOR_SIZE, Sectors};
 
 use super::block::{self, Disk};
 use super::data::{DATA, PARTITION};
@@ -142,7 +142,7 @@ fn ext4_size(superblock: &[u8; 1024]) -> Option<(u64, u64)> {
 
 #[cfg(test)]
 mod tests {
-    use krazy_boot::layout::{DiskLayout, DiskSignature, PartitionSizes};
+    use krazy_boot::disk::layout::{DiskLayout, DiskSignature, PartitionSizes};
     use proptest::prelude::*;
 
     use super::*;

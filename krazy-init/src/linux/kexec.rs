@@ -13,8 +13,8 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 
-use krazy_boot::cmdline::CommandLine;
-use krazy_boot::device_tree::{self, Edit, TreeError};
+use krazy_boot::boot::cmdline::CommandLine;
+use krazy_boot::boot::device_tree::{self, Edit, TreeError};
 
 use self::memory::Rooms;
 

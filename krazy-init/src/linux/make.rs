@@ -12,8 +12,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use krazy_boot::layout::{DiskSignature, MINIMUM_DATA};
-use krazy_boot::size::{Bytes, SECTOR_SIZE};
+use krazy_boot::disk::layout::{DiskSignature, MINIMUM_DATA};
+use krazy_boot::disk::size::{Bytes, SECTOR_SIZE};
 
 use super::block;
 

@@ -10,7 +10,7 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use krazy_boot::cmdline::CommandLine;
+use krazy_boot::boot::cmdline::CommandLine;
 
 /// Asked of the kernel, which feeds hardware that cannot count as far meanwhile.
 pub const TIMEOUT: Duration = Duration::from_secs(60);

@@ -7,7 +7,7 @@ use std::net::{IpAddr, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
 
-use krazy_boot::network::{NetworkSettings, StaticAddress};
+use krazy_boot::manifest::network::{NetworkSettings, StaticAddress};
 
 use super::dhcp::{self, Client, Lease, Output};
 use super::netlink::{Link, Netlink, Notice, name_server};

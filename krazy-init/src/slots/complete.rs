@@ -4,8 +4,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use krazy_boot::disk::slot::Slot;
 use krazy_boot::manifest::{self, Manifest};
-use krazy_boot::slot::Slot;
 use rustix::mount::{MountFlags, UnmountFlags};
 
 use crate::linux::block::Disk;

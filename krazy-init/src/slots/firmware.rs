@@ -1,15 +1,15 @@
-//! What a Raspberry Pi's firmware boots: [`krazy_boot::config_txt`].
+//! What a Raspberry Pi's firmware boots: [`krazy_boot::boot::config_txt`].
 
 use std::fs::File;
 use std::io::Read;
 
-use krazy_boot::boot_fat::BootFat;
-use krazy_boot::cmdline::{CommandLine, KEXEC_PARAMETER};
-use krazy_boot::config_txt::{self, Choice, ConfigTxtError};
-use krazy_boot::mbr::Mbr;
-use krazy_boot::selector::Selector;
-use krazy_boot::size::{Bytes, SECTOR_SIZE};
-use krazy_boot::slot::{Slot, boot_file};
+use krazy_boot::boot::cmdline::{CommandLine, KEXEC_PARAMETER};
+use krazy_boot::boot::config_txt::{self, Choice, ConfigTxtError};
+use krazy_boot::disk::boot_fat::BootFat;
+use krazy_boot::disk::mbr::Mbr;
+use krazy_boot::disk::selector::Selector;
+use krazy_boot::disk::size::{Bytes, SECTOR_SIZE};
+use krazy_boot::disk::slot::{Slot, boot_file};
 
 use rustix::fs::Advice;
 

@@ -25,12 +25,12 @@ mod tables;
 use std::fs::{File, OpenOptions};
 use std::io;
 
-use krazy_boot::cmdline::CommandLine;
+use krazy_boot::boot::cmdline::CommandLine;
+use krazy_boot::disk::ordered_write::{SectorWrite, write_in_order};
+use krazy_boot::disk::selector::{Selector, Standing};
+use krazy_boot::disk::slot::Slot;
+use krazy_boot::disk::trial_note::{Stage, TrialNote};
 use krazy_boot::manifest::Manifest;
-use krazy_boot::ordered_write::{SectorWrite, write_in_order};
-use krazy_boot::selector::{Selector, Standing};
-use krazy_boot::slot::Slot;
-use krazy_boot::trial_note::{Stage, TrialNote};
 
 use crate::linux::block::Disk;
 use crate::linux::crash;

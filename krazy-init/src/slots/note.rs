@@ -1,8 +1,8 @@
-//! The trial note: [`krazy_boot::trial_note`].
+//! The trial note: [`krazy_boot::disk::trial_note`].
 
 use std::fs::File;
 
-use krazy_boot::trial_note::TrialNote;
+use krazy_boot::disk::trial_note::TrialNote;
 
 use crate::linux::block::Disk;
 

@@ -1,11 +1,11 @@
-//! The boot selector of a disk: [`krazy_boot::selector`].
+//! The boot selector of a disk: [`krazy_boot::disk::selector`].
 
 use std::fs::File;
 use std::io::Read;
 
-use krazy_boot::mbr;
-use krazy_boot::selector::{Selector, SelectorCopies, SelectorError};
-use krazy_boot::size::SECTOR_SIZE;
+use krazy_boot::disk::mbr;
+use krazy_boot::disk::selector::{Selector, SelectorCopies, SelectorError};
+use krazy_boot::disk::size::SECTOR_SIZE;
 
 use super::{SlotError, chain, failed};
 use crate::linux::block::Disk;

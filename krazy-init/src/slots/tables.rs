@@ -1,14 +1,14 @@
-//! The boot loader's tables of a slot: [`krazy_boot::slot_area`]. The BIOS loads sectors, not files.
+//! The boot loader's tables of a slot: [`krazy_boot::boot::slot_area`]. The BIOS loads sectors, not files.
 
 use std::fs::File;
 use std::io::Read;
 
-use krazy_boot::boot_fat::BootFat;
-use krazy_boot::mbr::Mbr;
-use krazy_boot::ordered_write::SectorWrite;
-use krazy_boot::size::Bytes;
-use krazy_boot::slot::Slot;
-use krazy_boot::slot_area::{self, BootFiles};
+use krazy_boot::boot::slot_area::{self, BootFiles};
+use krazy_boot::disk::boot_fat::BootFat;
+use krazy_boot::disk::mbr::Mbr;
+use krazy_boot::disk::ordered_write::SectorWrite;
+use krazy_boot::disk::size::Bytes;
+use krazy_boot::disk::slot::Slot;
 use rustix::fs::Advice;
 
 use super::{SlotError, chain, failed};

@@ -2,15 +2,15 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use krazy_boot::cmdline::CommandLine;
-use krazy_boot::config_txt;
+use krazy_boot::boot::cmdline::CommandLine;
+use krazy_boot::boot::config_txt;
+use krazy_boot::disk::layout::{DiskLayout, DiskSignature, PartitionSizes};
+use krazy_boot::disk::mbr::Mbr;
+use krazy_boot::disk::selector::{PRIMARY, SPARE};
+use krazy_boot::disk::size::Bytes;
 use krazy_boot::image::fat32::{self, BootFile, VolumeOptions};
 use krazy_boot::image::tree::Content;
 use krazy_boot::image::window::Window;
-use krazy_boot::layout::{DiskLayout, DiskSignature, PartitionSizes};
-use krazy_boot::mbr::Mbr;
-use krazy_boot::selector::{PRIMARY, SPARE};
-use krazy_boot::size::Bytes;
 
 use super::*;
 

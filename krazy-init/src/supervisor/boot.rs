@@ -5,9 +5,9 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use krazy_boot::cmdline::{CommandLine, LAUNCHED_PARAMETER};
+use krazy_boot::boot::cmdline::{CommandLine, LAUNCHED_PARAMETER};
+use krazy_boot::disk::slot::Slot;
 use krazy_boot::manifest::{self, Manifest};
-use krazy_boot::slot::Slot;
 
 use super::plan;
 use crate::console::Console;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use krazy_boot::network::{self, NetworkSettings};
+use krazy_boot::manifest::network::{self, NetworkSettings};
 
 use super::boot;
 use super::clock::{self, Correction};

@@ -5,10 +5,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use krazy_boot::manifest::network::NetworkSettings;
 use krazy_boot::manifest::{
     CONTROL_GROUP, FORMAT, Kernel, Manifest, Program, Ready, Service, ServiceSettings,
 };
-use krazy_boot::network::NetworkSettings;
 
 use super::accounts;
 use super::device_groups::DeviceGroups;

@@ -3,9 +3,9 @@
 use std::fs::File;
 use std::time::Duration;
 
-use krazy_boot::selector::Standing;
-use krazy_boot::slot::Slot;
-use krazy_boot::trial_note::Stage;
+use krazy_boot::disk::selector::Standing;
+use krazy_boot::disk::slot::Slot;
+use krazy_boot::disk::trial_note::Stage;
 use krazy_boot::update::history::{Attempt, Outcome};
 
 use super::attempts;

@@ -3,7 +3,7 @@
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
-use krazy_boot::credentials::{HashedToken, Role, Token, TokenFile};
+use krazy_boot::api::credentials::{HashedToken, Role, Token, TokenFile};
 use krazy_tests::device::{Device, noise};
 use krazy_tests::disk::succeed;
 use krazy_tests::judges;

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use krazy_boot::size::Bytes;
+use krazy_boot::disk::size::Bytes;
 use serde::Serialize;
 
 use crate::board::{BOARDS, Board};

@@ -1,6 +1,6 @@
 //! Every key: what it is read as, and what is said about wrong values.
 
-use krazy_boot::size::Bytes;
+use krazy_boot::disk::size::Bytes;
 
 use super::*;
 use crate::config::{GitReference, KernelSource, OWN_ADMIND, OWN_INIT, Source};

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use krazy_boot::disk::size::Bytes;
 use krazy_boot::manifest::{Ready, Restart, ServiceSettings};
-use krazy_boot::size::Bytes;
 
 use super::*;
 use crate::config::check_services;

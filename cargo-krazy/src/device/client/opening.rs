@@ -4,8 +4,8 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::slice;
 use std::time::Duration;
 
-use krazy_boot::certificate::TRIAL_SERVER_NAME;
-use krazy_boot::credentials::Token;
+use krazy_boot::api::certificate::TRIAL_SERVER_NAME;
+use krazy_boot::api::credentials::Token;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use rustls_pki_types::CertificateDer;
 

@@ -2,9 +2,9 @@
 
 use std::io::Cursor;
 
+use krazy_boot::disk::size::Bytes;
 use krazy_boot::image::squashfs::{SquashfsOptions, write};
 use krazy_boot::image::tree::{Content, Entry, Tree};
-use krazy_boot::size::Bytes;
 use proptest::prelude::*;
 
 use super::*;

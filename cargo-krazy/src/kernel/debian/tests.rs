@@ -328,7 +328,7 @@ fn the_list_tells_what_is_locked_cached_and_unused() {
     assert_eq!(used.bytes.0, bytes);
     let lines: Vec<_> =
         text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
-    let size = krazy_boot::size::Bytes(setup.lock().kernels()[0].size);
+    let size = krazy_boot::disk::size::Bytes(setup.lock().kernels()[0].size);
     for expected in [
         "BOARD ORIGIN VERSION RELEASE DOWNLOAD CACHED".to_owned(),
         format!("x86_64 linux-image-amd64 of Debian trixie 6.10-1 6.10-x {size} yes"),

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use krazy_boot::boot_fat::FatError;
+use krazy_boot::disk::boot_fat::FatError;
 
 /// How deep files may include one another.
 const MAX_DEPTH: usize = 4;
@@ -70,8 +70,8 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
-    use krazy_boot::config_txt;
-    use krazy_boot::slot::Slot;
+    use krazy_boot::boot::config_txt;
+    use krazy_boot::disk::slot::Slot;
     use proptest::prelude::*;
 
     use super::*;

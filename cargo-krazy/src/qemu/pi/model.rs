@@ -3,8 +3,8 @@
 use std::process::Command;
 
 use anyhow::Result;
-use krazy_boot::device_tree::Edit;
-use krazy_boot::size::Bytes;
+use krazy_boot::boot::device_tree::Edit;
+use krazy_boot::disk::size::Bytes;
 
 use crate::failure::{Exit, Failure};
 

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::hex::Hex;
+use crate::digest::Hex;
 
 fn part(kind: PartKind, size: u64) -> Part {
     Part { kind, size: Bytes(size), sha256: Hex([size as u8; 32]) }

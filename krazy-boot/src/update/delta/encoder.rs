@@ -7,7 +7,7 @@
 use std::io::{self, Write};
 
 use super::{COPY, DATA, END, MAX_WINDOW, ZERO};
-use crate::size::Bytes;
+use crate::disk::size::Bytes;
 
 /// Length of a block that is looked up; shorter common runs are not found.
 const BLOCK: usize = 32;

@@ -2,12 +2,12 @@
 
 use super::read_back::Placed;
 use super::{EngineError, Reader, Sectors, Target, on_boot, reading};
-use crate::boot_fat::FatError;
-use crate::config_txt;
-use crate::layout::Extent;
-use crate::size::Bytes;
-use crate::slot::{Slot, boot_file};
-use crate::slot_area::{self, BootFiles};
+use crate::boot::config_txt;
+use crate::boot::slot_area::{self, BootFiles};
+use crate::disk::boot_fat::FatError;
+use crate::disk::layout::Extent;
+use crate::disk::size::Bytes;
+use crate::disk::slot::{Slot, boot_file};
 use crate::update::bundle::{BundleManifest, MAX_JSON, Part, PartKind};
 
 /// The first bytes of a SquashFS image, and where it says how long it is. Source: Linux `squashfs_fs.h`,

@@ -3,9 +3,9 @@
 use std::io;
 
 use super::{Aligned, PIECE, Target};
-use crate::mbr::Mbr;
-use crate::size::Bytes;
-use crate::slot::Slot;
+use crate::disk::mbr::Mbr;
+use crate::disk::size::Bytes;
+use crate::disk::slot::Slot;
 use crate::update::bundle::Part;
 
 /// Where a part is written.

@@ -5,9 +5,9 @@ use std::io;
 use sha2::{Digest, Sha256};
 
 use super::{Aligned, EngineError, PIECE, Reader, Target, reading};
-use crate::hex::{Hex, Sha256Hash};
-use crate::layout::Extent;
-use crate::size::Bytes;
+use crate::digest::{Hex, Sha256Hash};
+use crate::disk::layout::Extent;
+use crate::disk::size::Bytes;
 
 /// A file or a file system, as sectors of the disk in order.
 pub(super) struct Placed {

@@ -11,16 +11,16 @@ use std::rc::Rc;
 use fatfs::{FileSystem, FormatVolumeOptions, FsOptions};
 
 use super::Target;
-use crate::boot_fat::BootFat;
-use crate::bzimage::tests::kernel;
-use crate::config_txt;
-use crate::layout::{DiskLayout, DiskSignature, Extent, PartitionSizes};
-use crate::mbr::Mbr;
-use crate::ordered_write::{SectorWrite, write_in_order};
-use crate::selector::Selector;
-use crate::size::{Bytes, SECTOR_SIZE, Sectors};
-use crate::slot::Slot;
-use crate::{boot_sector, slot_area};
+use crate::boot::bzimage::tests::kernel;
+use crate::boot::config_txt;
+use crate::boot::{boot_sector, slot_area};
+use crate::disk::boot_fat::BootFat;
+use crate::disk::layout::{DiskLayout, DiskSignature, Extent, PartitionSizes};
+use crate::disk::mbr::Mbr;
+use crate::disk::ordered_write::{SectorWrite, write_in_order};
+use crate::disk::selector::Selector;
+use crate::disk::size::{Bytes, SECTOR_SIZE, Sectors};
+use crate::disk::slot::Slot;
 
 const SECTOR: usize = SECTOR_SIZE as usize;
 pub(super) const SIGNATURE: DiskSignature = DiskSignature(0x1a2b_3c4d);

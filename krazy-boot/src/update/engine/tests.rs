@@ -3,11 +3,11 @@ use sha2::{Digest, Sha256};
 
 use super::simulator::{Event, Image, Machine, SIGNATURE, layout};
 use super::*;
-use crate::bzimage::tests::kernel;
-use crate::hex::Hex;
-use crate::load_table::LoadTable;
-use crate::slot::Slot;
-use crate::slot_area::{self, BootFiles};
+use crate::boot::bzimage::tests::kernel;
+use crate::boot::load_table::LoadTable;
+use crate::boot::slot_area::{self, BootFiles};
+use crate::digest::Hex;
+use crate::disk::slot::Slot;
 use crate::update::bundle::{BundleManifest, FORMAT, Head, Part, PartKind, PartTransport, Signed, Transport};
 use crate::update::delta::encode;
 

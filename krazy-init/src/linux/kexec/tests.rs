@@ -1,5 +1,5 @@
-use krazy_boot::layout::DiskSignature;
-use krazy_boot::slot::Slot;
+use krazy_boot::disk::layout::DiskSignature;
+use krazy_boot::disk::slot::Slot;
 
 use super::*;
 

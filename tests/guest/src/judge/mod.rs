@@ -23,7 +23,7 @@ mod system;
 
 use std::fs;
 
-use krazy_boot::slot::Slot;
+use krazy_boot::disk::slot::Slot;
 use krazy_init::control::{Client, Command, ExitReason, LogStream, ServiceStatus};
 
 use crate::rest;

@@ -5,9 +5,9 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
 
-use krazy_boot::ordered_write::write_in_order;
-use krazy_boot::slot::Slot;
-use krazy_boot::slot_area;
+use krazy_boot::boot::slot_area;
+use krazy_boot::disk::ordered_write::write_in_order;
+use krazy_boot::disk::slot::Slot;
 use krazy_boot::update::history::{self, History, Outcome};
 use krazy_init::control::{Client, ClientError, Command, ErrorKind, ServiceState};
 

@@ -4,7 +4,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use krazy_boot::slot::Slot;
+use krazy_boot::disk::slot::Slot;
 
 use super::{ask, case, ensure, processes, read};
 use crate::faults::BRIEF;

@@ -1,10 +1,10 @@
 //! Updates of a board whose firmware loads files: from the slot that `config.txt` names, which a trial leaves alone.
 
 use super::*;
-use crate::config_txt::{self, SLOT_FILE};
-use crate::ordered_write::SectorWrite;
-use crate::selector::Standing;
-use crate::slot::boot_file;
+use crate::boot::config_txt::{self, SLOT_FILE};
+use crate::disk::ordered_write::SectorWrite;
+use crate::disk::selector::Standing;
+use crate::disk::slot::boot_file;
 
 const SETTINGS: &[u8] = b"kernel=vmlinuz\ngpu_mem=16\n";
 

@@ -74,7 +74,7 @@ pub mod boot_file {
     pub const INITRAMFS: &str = "initramfs";
     /// The kernel command line: one line of text.
     pub const CMDLINE: &str = "cmdline.txt";
-    /// Where a firmware starts the slots: the command line of the slot as a launcher ([`crate::config_txt`]).
+    /// Where a firmware starts the slots: the command line of the slot as a launcher ([`crate::boot::config_txt`]).
     pub const LAUNCH: &str = "launch.txt";
     /// What the slot holds: the manifest of the bundle it came from ([`crate::update::bundle`]). It is removed before
     /// anything of the slot is changed, and written last.

@@ -4,9 +4,11 @@ use iced_x86::code_asm::*;
 use iced_x86::{Code, IcedError, Instruction, MemoryOperand};
 
 use super::CHUNK_SECTORS;
-use crate::load_table::{self, COUNT_OFFSET, ENTRIES_OFFSET, STACK_OFFSET, START_OFFSET, TABLE_SECTORS};
-use crate::selector::{self, CONFIRMED_OFFSET, TRIAL_OFFSET};
-use crate::slot_area::{AREA_SECTORS, FIRST_AREA, SECOND_AREA};
+use crate::boot::load_table::{
+    self, COUNT_OFFSET, ENTRIES_OFFSET, STACK_OFFSET, START_OFFSET, TABLE_SECTORS,
+};
+use crate::boot::slot_area::{AREA_SECTORS, FIRST_AREA, SECOND_AREA};
+use crate::disk::selector::{self, CONFIRMED_OFFSET, TRIAL_OFFSET};
 
 const ORIGIN: u64 = 0x7c00;
 const TABLE: u64 = 0x600;

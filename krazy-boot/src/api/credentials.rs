@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::hex::Hex;
+use crate::digest::Hex;
 
 /// The folder on `/data` of everything below, mode 0700: services have accounts of their own.
 pub const DIRECTORY: &str = "krazy";

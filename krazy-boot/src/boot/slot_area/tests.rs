@@ -1,9 +1,9 @@
 use std::io::{Cursor, Write};
 
 use super::*;
-use crate::bzimage::tests::kernel;
-use crate::layout::{DiskLayout, DiskSignature, PartitionSizes};
-use crate::ordered_write::write_in_order;
+use crate::boot::bzimage::tests::kernel;
+use crate::disk::layout::{DiskLayout, DiskSignature, PartitionSizes};
+use crate::disk::ordered_write::write_in_order;
 
 fn extent(start: u32, len: u32) -> Extent {
     Extent { start: Sectors(start), len: Sectors(len) }

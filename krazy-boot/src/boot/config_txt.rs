@@ -7,10 +7,10 @@
 //! the other slot is one write of one sector, which a disk does whole or not at all. Nothing else of the file system
 //! changes with it: not the FAT, not the folder, not the file's length.
 //!
-//! The firmware is told of a slot only when that is confirmed. A trial stands in the [selector](crate::selector): the
+//! The firmware is told of a slot only when that is confirmed. A trial stands in the [selector](crate::disk::selector): the
 //! confirmed slot starts, and its first stage starts the other one, once. With its kernel, if `config.txt` makes the
 //! confirmed slot a **launcher**: the line `cmdline=launch.txt` chooses a command line
-//! ([`CommandLine::launcher`](crate::cmdline::CommandLine::launcher)) with which a kernel can start another. Without,
+//! ([`CommandLine::launcher`](crate::boot::cmdline::CommandLine::launcher)) with which a kernel can start another. Without,
 //! the kernel that runs goes on with the other slot's root.
 //!
 //! | step | writes, in order |
@@ -24,12 +24,12 @@
 
 use std::io::{Read, Seek};
 
-use crate::boot_fat::{BootFat, FatError};
-use crate::cmdline::CommandLine;
-use crate::ordered_write::SectorWrite;
-use crate::selector::Selector;
-use crate::size::{Bytes, SECTOR_SIZE, Sectors};
-use crate::slot::{Slot, boot_file};
+use crate::boot::cmdline::CommandLine;
+use crate::disk::boot_fat::{BootFat, FatError};
+use crate::disk::ordered_write::SectorWrite;
+use crate::disk::selector::Selector;
+use crate::disk::size::{Bytes, SECTOR_SIZE, Sectors};
+use crate::disk::slot::{Slot, boot_file};
 
 /// The file's name.
 pub const FILE: &str = "config.txt";

@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::size::{Bytes, Sectors};
-use crate::slot::Slot;
+use crate::disk::size::{Bytes, Sectors};
+use crate::disk::slot::Slot;
 
 /// First sector of partition 1; the MiB before it holds the boot sector, the selector and the load tables.
 pub const FIRST_PARTITION: Sectors = Sectors(2048);

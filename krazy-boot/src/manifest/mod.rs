@@ -3,14 +3,17 @@
 //! Written by the host when it makes the root, read by init (which services, how), by admind (what is running)
 //! and by `cargo krazy inspect`. It holds no secrets and nothing about one device: the same root serves a fleet.
 
+pub mod capability;
+pub mod network;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::network::NetworkSettings;
-use crate::size::Bytes;
+use crate::disk::size::Bytes;
+use crate::manifest::network::NetworkSettings;
 
 /// Where the manifest is in the root, without the leading slash.
 pub const PATH: &str = "etc/krazy/manifest.json";
@@ -113,7 +116,7 @@ pub struct ServiceSettings {
     pub ready: Ready,
     /// Whether what it may write is confined to its HOME, `/tmp` and devices. Means nothing for root.
     pub sandbox: bool,
-    /// Capabilities it keeps although it is not root: `net-admin`, `sys-time`; see [`crate::capability`].
+    /// Capabilities it keeps although it is not root: `net-admin`, `sys-time`; see [`crate::manifest::capability`].
     pub capabilities: Vec<String>,
     /// Further groups: names of accounts, whose logs it may then read, or [`CONTROL_GROUP`].
     pub groups: Vec<String>,

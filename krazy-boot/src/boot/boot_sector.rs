@@ -1,5 +1,5 @@
-//! The x86 boot sector: reads the [selector](crate::selector), picks a slot, copies what its
-//! [load table](crate::load_table) lists, and jumps.
+//! The x86 boot sector: reads the [selector](crate::disk::selector), picks a slot, copies what its
+//! [load table](crate::boot::load_table) lists, and jumps.
 //!
 //! Written from the Linux x86 boot protocol (`Documentation/arch/x86/boot.rst`), the "Enhanced Disk Drive
 //! Specification" for INT 13h functions 41h to 43h, and Ralf Brown's Interrupt List for INT 10h, 14h and 15h.
@@ -44,7 +44,7 @@
 //! So a table may load to 0x10000 and above, but not below. Not supported: firmware without EDD, sectors other
 //! than 512 bytes, and UEFI without CSM.
 
-/// The code, at most 440 bytes, to be given to [`Mbr::encode`](crate::mbr::Mbr::encode).
+/// The code, at most 440 bytes, to be given to [`Mbr::encode`](crate::disk::mbr::Mbr::encode).
 pub static CODE: &[u8] = include_bytes!("boot_sector/boot_sector.bin");
 
 /// Sectors per read: 32 KiB, the largest power of two that stays below the 127 that some firmware stops at.
@@ -57,14 +57,14 @@ mod assembler;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mbr::MAX_CODE_LEN;
+    use crate::disk::mbr::MAX_CODE_LEN;
 
     #[test]
     fn the_committed_bytes_are_the_assembled_ones() {
         let assembled = assembler::assemble().unwrap();
         assert!(assembled.len() <= MAX_CODE_LEN, "{} bytes", assembled.len());
         if std::env::var_os("KRAZY_BLESS").is_some() {
-            let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/boot_sector/boot_sector.bin");
+            let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/boot/boot_sector/boot_sector.bin");
             std::fs::write(path, &assembled).unwrap();
             println!("{path}: {} bytes", assembled.len());
         } else {

@@ -14,8 +14,8 @@
 //! The rest is zero. A table of at most [`FIRST_SECTOR_ENTRIES`] entries fits in one sector, which disks write
 //! as a whole. The boot sector checks the magic only; the CRC is for the programs that write and compare.
 
-use crate::layout::Extent;
-use crate::size::{SECTOR_SIZE, Sectors};
+use crate::disk::layout::Extent;
+use crate::disk::size::{SECTOR_SIZE, Sectors};
 
 /// The first four bytes.
 pub const MAGIC: [u8; 4] = *b"KZLT";

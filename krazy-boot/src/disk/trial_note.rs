@@ -3,7 +3,7 @@
 //!
 //! Init writes it when it arms a trial, the first stage and init of the tried slot bring it up to date, and the
 //! confirmed slot reads it after the way back. It is on no partition, so it works before anything is mounted, and
-//! with `/data` lost. It decides nothing: which slot boots is the [selector](crate::selector)'s business alone, and
+//! with `/data` lost. It decides nothing: which slot boots is the [selector](crate::disk::selector)'s business alone, and
 //! a note that is damaged or missing costs the explanation only.
 //!
 //! | bytes | content |
@@ -23,9 +23,9 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 
-use crate::ordered_write::SectorWrite;
-use crate::size::{SECTOR_SIZE, Sectors};
-use crate::slot::Slot;
+use crate::disk::ordered_write::SectorWrite;
+use crate::disk::size::{SECTOR_SIZE, Sectors};
+use crate::disk::slot::Slot;
 
 /// Where the note is.
 pub const SECTOR: Sectors = Sectors(3);
@@ -66,7 +66,7 @@ pub enum Stage {
 pub struct TrialNote {
     /// The slot on trial.
     pub slot: Slot,
-    /// [`Selector::generation`](crate::selector::Selector::generation) of the selector that armed it. A note whose
+    /// [`Selector::generation`](crate::disk::selector::Selector::generation) of the selector that armed it. A note whose
     /// generation is not the selector's is about another trial.
     pub generation: u32,
     /// How far it came.

@@ -8,8 +8,8 @@ use std::io::Cursor;
 
 use mbrman::{BOOT_ACTIVE, BOOT_INACTIVE, CHS, MBRHeader, MBRPartitionEntry};
 
-use crate::layout::{DiskLayout, DiskSignature, Extent};
-use crate::size::{SECTOR_SIZE, Sectors};
+use crate::disk::layout::{DiskLayout, DiskSignature, Extent};
+use crate::disk::size::{SECTOR_SIZE, Sectors};
 
 /// Partition type of `/boot`: FAT32 with LBA.
 pub const TYPE_FAT32_LBA: u8 = 0x0c;
@@ -93,7 +93,7 @@ impl Mbr {
     /// may be any.
     pub fn decode(sector: &MbrSector) -> Result<Self, MbrError> {
         let header = MBRHeader::read_from(&mut Cursor::new(&sector[..])).map_err(MbrError::NoTable)?;
-        let mut free = crate::slot_area::AREAS_END.0;
+        let mut free = crate::boot::slot_area::AREAS_END.0;
         let mut extents = [Extent { start: Sectors(0), len: Sectors(0) }; 4];
         for (((number, entry), extent), expected) in header.iter().zip(&mut extents).zip(TYPES) {
             if entry.sys != expected {
@@ -121,8 +121,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::layout::PartitionSizes;
-    use crate::size::Bytes;
+    use crate::disk::layout::PartitionSizes;
+    use crate::disk::size::Bytes;
 
     fn mbr(disk: Bytes) -> Mbr {
         let layout = DiskLayout::new(PartitionSizes { disk, ..PartitionSizes::default() }).unwrap();

@@ -4,7 +4,7 @@
 //! 2.10 (Linux 2.6.31, 2009), the first that says how much memory the kernel needs to unpack itself. Not
 //! supported: zImage (loaded low), EFI entry, the 64-bit entry point.
 
-use crate::size::{Bytes, SECTOR_SIZE, Sectors};
+use crate::disk::size::{Bytes, SECTOR_SIZE, Sectors};
 
 /// Where the boot sector puts the protected-mode part. The protocol fixes this for a real-mode boot.
 pub const PROTECTED_MODE_ADDRESS: u32 = 0x10_0000;

@@ -3,7 +3,7 @@ use std::io::Cursor;
 use proptest::prelude::*;
 
 use super::*;
-use crate::ordered_write::write_in_order;
+use crate::disk::ordered_write::write_in_order;
 
 fn note(stage: Stage, text: &str) -> TrialNote {
     TrialNote { stage, text: text.to_owned(), ..TrialNote::armed(Slot::B, 7, &"ab".repeat(32)) }

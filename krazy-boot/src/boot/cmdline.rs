@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use crate::layout::DiskSignature;
-use crate::slot::Slot;
+use crate::disk::layout::DiskSignature;
+use crate::disk::slot::Slot;
 
 /// The longest command line x86 and arm64 kernels take, without the terminating NUL.
 /// Source: Linux `COMMAND_LINE_SIZE`, 2048 on both.

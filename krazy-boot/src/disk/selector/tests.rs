@@ -3,7 +3,7 @@ use std::io::Cursor;
 use proptest::prelude::*;
 
 use super::*;
-use crate::ordered_write::write_in_order;
+use crate::disk::ordered_write::write_in_order;
 
 fn disk(selector: Selector) -> Cursor<Vec<u8>> {
     let mut disk = Cursor::new(vec![0; 3 * 512]);

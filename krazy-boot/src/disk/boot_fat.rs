@@ -9,9 +9,9 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 
-use crate::cmdline;
-use crate::layout::Extent;
-use crate::size::{Bytes, SECTOR_SIZE, Sectors};
+use crate::boot::cmdline;
+use crate::disk::layout::Extent;
+use crate::disk::size::{Bytes, SECTOR_SIZE, Sectors};
 
 mod directory;
 

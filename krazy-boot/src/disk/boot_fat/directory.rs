@@ -1,7 +1,7 @@
 //! Folder entries: 32 bytes each, long names in the entries before the one they belong to.
 
 use super::{CLUSTER_MASK, FatFile};
-use crate::size::Bytes;
+use crate::disk::size::Bytes;
 
 const ENTRY_LEN: usize = 32;
 const DELETED: u8 = 0xe5;

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::hex::Sha256Hash;
+use crate::digest::Sha256Hash;
 
 /// How long a pair is on trial.
 pub const TRIAL: Duration = Duration::from_secs(600);

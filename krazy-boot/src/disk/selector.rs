@@ -26,9 +26,9 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 
-use crate::ordered_write::SectorWrite;
-use crate::size::{SECTOR_SIZE, Sectors};
-use crate::slot::Slot;
+use crate::disk::ordered_write::SectorWrite;
+use crate::disk::size::{SECTOR_SIZE, Sectors};
+use crate::disk::slot::Slot;
 
 /// Where the primary copy is.
 pub const PRIMARY: Sectors = Sectors(1);
@@ -147,7 +147,7 @@ impl Selector {
         self.trial.map(|slot| (slot, write))
     }
 
-    /// This selector where `confirmed` is what a firmware has been told to boot ([`crate::config_txt`]). That is
+    /// This selector where `confirmed` is what a firmware has been told to boot ([`crate::boot::config_txt`]). That is
     /// written first, so a selector that names the other slot is one whose confirmation was cut off. In memory only.
     #[must_use]
     pub fn following(self, confirmed: Slot) -> Self {
@@ -211,7 +211,7 @@ impl Selector {
     }
 
     /// What makes this the disk's selector: the spare copy without the trial, then the primary one. The first
-    /// must be durable before the second begins; see [`crate::ordered_write::write_in_order`].
+    /// must be durable before the second begins; see [`crate::disk::ordered_write::write_in_order`].
     pub fn writes(&self) -> [SectorWrite; 2] {
         let spare = Selector { trial: None, ..*self };
         [(SPARE, spare), (PRIMARY, *self)]

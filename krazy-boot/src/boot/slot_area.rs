@@ -2,7 +2,7 @@
 //!
 //! | sectors of the area | content |
 //! |---|---|
-//! | 0 … 3 | the [load table](crate::load_table) |
+//! | 0 … 3 | the [load table](crate::boot::load_table) |
 //! | 4 … 481 | low memory, bank 0 |
 //! | 482 … 959 | low memory, bank 1 |
 //!
@@ -28,17 +28,17 @@
 
 use std::io::{Read, Seek, SeekFrom};
 
-use crate::boot_fat::BootFat;
-use crate::bzimage::{self, BzImage, LoaderFields, MAX_SETUP_LEN, PROTECTED_MODE_ADDRESS};
-use crate::cmdline::CommandLine;
-use crate::layout::Extent;
-use crate::load_table::{
+use crate::boot::bzimage::{self, BzImage, LoaderFields, MAX_SETUP_LEN, PROTECTED_MODE_ADDRESS};
+use crate::boot::cmdline::CommandLine;
+use crate::boot::load_table::{
     FarPointer, Load, LoadTable, LoadTableError, TABLE_LEN, TABLE_SECTORS, file_part, place,
 };
-use crate::mbr::Mbr;
-use crate::ordered_write::SectorWrite;
-use crate::size::{Bytes, SECTOR_SIZE, Sectors};
-use crate::slot::{Slot, boot_file};
+use crate::disk::boot_fat::BootFat;
+use crate::disk::layout::Extent;
+use crate::disk::mbr::Mbr;
+use crate::disk::ordered_write::SectorWrite;
+use crate::disk::size::{Bytes, SECTOR_SIZE, Sectors};
+use crate::disk::slot::{Slot, boot_file};
 
 mod error;
 pub use error::SlotAreaError;

@@ -2,13 +2,13 @@
 
 use std::io;
 
-use crate::boot_fat::FatError;
-use crate::bzimage::BzImageError;
-use crate::cmdline::CommandLineError;
-use crate::load_table::LoadTableError;
-use crate::mbr::MbrError;
-use crate::size::Bytes;
-use crate::slot::Slot;
+use crate::boot::bzimage::BzImageError;
+use crate::boot::cmdline::CommandLineError;
+use crate::boot::load_table::LoadTableError;
+use crate::disk::boot_fat::FatError;
+use crate::disk::mbr::MbrError;
+use crate::disk::size::Bytes;
+use crate::disk::slot::Slot;
 
 /// Why a slot's files cannot be booted.
 #[derive(Debug, thiserror::Error)]

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::io::{self, Seek, SeekFrom, Write};
 
-use crate::size::{SECTOR_SIZE, Sectors};
+use crate::disk::size::{SECTOR_SIZE, Sectors};
 
 /// Whole sectors at a fixed place of the disk.
 #[derive(Clone, PartialEq, Eq)]

@@ -1,0 +1,20 @@
+//! Starting a kernel: the boot sector with its tables, the kernel's headers and command line, and the files that a
+//! Raspberry Pi's firmware reads instead.
+//!
+//! | module | is |
+//! |---|---|
+//! | [`boot_sector`] | the machine code at LBA 0 |
+//! | [`load_table`] | the sectors that the boot sector loads, and their destinations in memory |
+//! | [`slot_area`] | a slot's load table together with the data that it loads into low memory |
+//! | [`bzimage`] | the header of an x86 kernel |
+//! | [`cmdline`] | the kernel command line |
+//! | [`config_txt`] | the Raspberry Pi firmware's `config.txt`, which names the confirmed slot |
+//! | [`device_tree`] | edits of a flattened device tree |
+
+pub mod boot_sector;
+pub mod bzimage;
+pub mod cmdline;
+pub mod config_txt;
+pub mod device_tree;
+pub mod load_table;
+pub mod slot_area;
