@@ -1,9 +1,11 @@
-//! Bytes that text carries as lower-case hexadecimal digits: hashes, salts, keys.
+//! SHA-256, and bytes written as lower-case hexadecimal digits: hashes, salts, keys.
 
-use std::fmt;
+use std::fmt::{self, Write};
+use std::io::{self, Read};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 /// `N` bytes, written as `2 * N` lower-case digits. Each value has one spelling, so upper case is refused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -13,10 +15,44 @@ pub struct Hex<const N: usize>(pub [u8; N]);
 /// A SHA-256 hash.
 pub type Sha256Hash = Hex<32>;
 
-/// Why a text is not hexadecimal.
+/// A text that is not hexadecimal, or not of the expected length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected {0} hexadecimal digits in lower case")]
 pub struct ParseHexError(usize);
+
+/// Returns the lower-case hexadecimal digits of `bytes`, for those whose number is not known to the compiler.
+pub fn hex(bytes: &[u8]) -> String {
+    let mut digits = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        // Writing to a String cannot fail.
+        let _ = write!(digits, "{byte:02x}");
+    }
+    digits
+}
+
+/// Returns the SHA-256 of `bytes`.
+pub fn sha256(bytes: &[u8]) -> Sha256Hash {
+    Hex(Sha256::digest(bytes).into())
+}
+
+/// Returns the SHA-256 of everything that is left in `reader`.
+pub fn sha256_of(reader: &mut impl Read) -> io::Result<Sha256Hash> {
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) => return Ok(Hex(hasher.finalize().into())),
+            Ok(count) => hasher.update(&buffer[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Returns true if `text` is a SHA-256 as [`Sha256Hash`] is written.
+pub fn is_sha256(text: &str) -> bool {
+    text.parse::<Sha256Hash>().is_ok()
+}
 
 impl<const N: usize> fmt::Display for Hex<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -71,6 +107,22 @@ impl<const N: usize> TryFrom<String> for Hex<N> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_lower_case_hex_of_full_length_is_a_digest() {
+        assert!(is_sha256(&hex(&[0xab; 32])));
+        for wrong in ["".to_owned(), "ab".repeat(31), "AB".repeat(32), "é".repeat(32)] {
+            assert!(!is_sha256(&wrong), "{wrong}");
+        }
+    }
+
+    /// FIPS 180-4's example, as published by NIST.
+    #[test]
+    fn sha256_matches_the_published_example() {
+        let published = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(sha256(b"abc").to_string(), published);
+        assert_eq!(sha256_of(&mut b"abc".as_slice()).unwrap().to_string(), published);
+    }
 
     #[test]
     fn every_value_has_one_spelling() {
