@@ -101,7 +101,7 @@ impl Auth {
                 .header(header::RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1));
             return Err(Denial { problem, after: Duration::ZERO });
         }
-        crate::log(&format!("a wrong credential came from {address}"));
+        crate::log::write(format_args!("a wrong credential came from {address}"));
         let after = self.throttle(|throttle| throttle.failed(client, now()));
         Err(Denial { problem: unauthorized("this device does not know the credential"), after })
     }

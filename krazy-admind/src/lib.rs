@@ -13,6 +13,7 @@
 //! | `api` | what the operations do |
 //! | `tree` | paths, and files that do not lead out of where they may be |
 //! | `update` | sessions that fill the slot that does not run, through [`krazy_boot::update::engine`] |
+//! | `log` | the log of this service |
 //! | [`problem`] | errors as clients see them, RFC 9457 |
 //!
 //! # Order of a request
@@ -39,6 +40,7 @@ mod connections;
 mod control;
 pub mod credentials;
 mod durable_file;
+mod log;
 pub mod problem;
 pub mod routes;
 mod seats;
@@ -69,14 +71,14 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             };
         }
         Err(error) => {
-            log(&format!("{error}\nhelp: run `krazy-admind --help`"));
+            log::write(format_args!("{error}\nhelp: run `krazy-admind --help`"));
             return ExitCode::from(2);
         }
     };
     match run(config) {
         Ok(never) => match never {},
         Err(error) => {
-            log(&format!("failed to start: {error}"));
+            log::write(format_args!("failed to start: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -94,19 +96,16 @@ fn run(config: config::Config) -> Result<std::convert::Infallible, server::Start
     runtime.block_on(async {
         let announced = config.announce.then(|| config.root.clone());
         let server = Server::bind(config).await?;
-        log(&format!("serving https on {}", server.local_addr()));
+        log::write(format_args!("serving https on {}", server.local_addr()));
         // Without it the device is as useful to all who know its address.
         let _announced = announced.and_then(|root| {
             let announced = Announcement::begin(&root, server.local_addr().port());
             announced
-                .inspect_err(|error| log(&format!("the network is not told where this is: {error}")))
+                .inspect_err(|error| {
+                    log::write(format_args!("the network is not told where this is: {error}"))
+                })
                 .ok()
         });
         Ok(server.run().await)
     })
-}
-
-/// A line for this service's log. If standard error is closed, there is nobody to tell.
-fn log(text: &str) {
-    let _closed = writeln!(std::io::stderr(), "{text}");
 }

@@ -154,7 +154,7 @@ impl Server {
                 Err(error) => {
                     // A client that has gone already is nothing; out of descriptors or memory takes a while.
                     if error.kind() != io::ErrorKind::ConnectionAborted {
-                        crate::log(&format!("failed to accept a connection: {error}"));
+                        crate::log::write(format_args!("failed to accept a connection: {error}"));
                         sleep(Duration::from_millis(200)).await;
                     }
                 }

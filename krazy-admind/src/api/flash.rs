@@ -174,7 +174,7 @@ impl Flash {
             let text = format!("{} does not return what was written to it", self.what);
             return Err(Problem::new(Kind::Internal, text));
         }
-        crate::log(&format!("{} was written by hand, {}", self.what, Bytes(self.written)));
+        crate::log::write(format_args!("{} was written by hand, {}", self.what, Bytes(self.written)));
         Ok(())
     }
 

@@ -116,7 +116,7 @@ async fn serve(admin: &Arc<Admin>, call: Call) -> Result<Response, Problem> {
         return operate(admin, &identity, &found, call).await;
     }
     refuse_cross_site(&call.headers, call.host.as_deref())?;
-    crate::log(&format!("{} from {}: {} {}", identity.name, call.peer, call.method, call.path));
+    crate::log::write(format_args!("{} from {}: {} {}", identity.name, call.peer, call.method, call.path));
     let admin = Arc::clone(admin);
     run_to_completion(async move { operate(&admin, &identity, &found, call).await }).await
 }

@@ -142,7 +142,7 @@ pub(crate) fn finish_confirmation(data: &Path, tls12: bool) -> Option<Pair> {
         Ok(pem) => pem,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
         Err(error) => {
-            crate::log(&format!(
+            crate::log::write(format_args!(
                 "failed to read {}: {error}; the certificate before it is used",
                 path.display()
             ));
@@ -155,7 +155,7 @@ pub(crate) fn finish_confirmation(data: &Path, tls12: bool) -> Option<Pair> {
             Some(pair)
         }
         Err(error) => {
-            crate::log(&format!(
+            crate::log::write(format_args!(
                 "{} is not usable: {error}; the certificate before it is used",
                 path.display()
             ));
@@ -173,7 +173,9 @@ fn put_in_place(data: &Path, pem: &[u8]) {
         .and_then(|()| fs::remove_file(&confirmed))
         .and_then(|()| confirmed.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all()));
     if let Err(error) = stored {
-        crate::log(&format!("failed to store the new certificate: {error}; the next start tries again"));
+        crate::log::write(format_args!(
+            "failed to store the new certificate: {error}; the next start tries again"
+        ));
     }
 }
 

@@ -201,7 +201,7 @@ impl Drop for Boot {
     fn drop(&mut self) {
         self.file = None;
         if let Err(error) = self.close() {
-            crate::log(&format!("/boot stays writable: {error}"));
+            crate::log::write(format_args!("/boot stays writable: {error}"));
         }
     }
 }

@@ -141,7 +141,11 @@ impl Updates {
         .await?;
         let session = Arc::new(session);
         *self.lock() = Some(Arc::clone(&session));
-        crate::log(&format!("an update to {} begins in slot {}", session.version(), session.slot()));
+        crate::log::write(format_args!(
+            "an update to {} begins in slot {}",
+            session.version(),
+            session.slot()
+        ));
         tokio::spawn(Arc::clone(self).watch(Arc::clone(&session)));
         Ok(session.status())
     }
@@ -231,9 +235,12 @@ impl Updates {
             if left.is_zero() {
                 let _changing = self.changing.lock().await;
                 if self.current().is_some_and(|current| Arc::ptr_eq(&current, &session)) {
-                    crate::log(&format!("the update to {} got no data any more", session.version()));
+                    crate::log::write(format_args!(
+                        "the update to {} got no data any more",
+                        session.version()
+                    ));
                     if let Err(problem) = self.end_session().await {
-                        crate::log(problem.detail());
+                        crate::log::write(problem.detail());
                     }
                 }
                 return;
@@ -348,7 +355,7 @@ pub(crate) fn last_attempt(root: &std::path::Path) -> Option<Attempt> {
 /// A history that cannot be read must not keep a device from being repaired.
 fn read_history(root: &std::path::Path) -> History {
     History::read(&root.join("data").join(history::PATH)).unwrap_or_else(|error| {
-        crate::log(&error.to_string());
+        crate::log::write(error);
         History::default()
     })
 }

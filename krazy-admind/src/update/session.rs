@@ -150,7 +150,7 @@ impl Session {
 
     /// It is over, for this reason.
     pub(super) fn failed(&self, problem: &Problem) {
-        crate::log(&format!("the update to {} failed: {}", self.version, problem.detail()));
+        crate::log::write(format_args!("the update to {} failed: {}", self.version, problem.detail()));
         let mut progress = self.progress();
         progress.state = SessionState::Failed;
         progress.problem = Some(SessionProblem {
@@ -326,7 +326,10 @@ impl Session {
         progress.state = SessionState::Verified;
         progress.last = Instant::now();
         let seconds = begin.elapsed().as_secs_f64();
-        crate::log(&format!("slot {} holds {}, read back in {seconds:.2} s", self.slot, self.version));
+        crate::log::write(format_args!(
+            "slot {} holds {}, read back in {seconds:.2} s",
+            self.slot, self.version
+        ));
         Ok(())
     }
 
