@@ -7,22 +7,20 @@
 //! ```
 
 pub mod board;
-pub mod build;
 pub mod bundle;
 pub mod cli;
-pub mod commands;
 pub mod config;
 pub mod device;
 pub mod digest;
 pub mod failure;
-pub mod inspect;
+pub mod image;
 pub mod install;
 pub mod interrupt;
 pub mod kernel;
+pub mod ops;
 pub mod output;
 pub mod plan;
 pub mod provision;
-pub mod push;
 pub mod qemu;
 pub mod shell;
 pub mod table;

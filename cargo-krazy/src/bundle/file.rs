@@ -11,7 +11,7 @@ use krazy_boot::update::bundle::{BundleError, Head};
 use krazy_boot::update::delta::{Decoder, Step};
 
 use super::store::Store;
-use super::travel::Packer;
+use super::transfer::Packer;
 use super::{Bundle, Content};
 use crate::failure::{Exit, Failure, chain};
 use crate::interrupt;

@@ -1,22 +1,23 @@
-//! Update bundles on the host: made from a [`Composition`](crate::build), read from a file, and put into the form in
-//! which they travel.
+//! Update bundles on the host: signed, saved to a file, read from one, and encoded for transfer to a device.
 //!
-//! A bundle in use is a signed manifest and its parts as files of the [`store`], named by their hashes. The store is
-//! also where [`travel`] finds what a device runs already, so that only differences are sent.
+//! A bundle in use is a signed manifest and its parts as files of the [`store`], named by their hashes. [`transfer`]
+//! finds the parts that a device runs already in the store, too, so that only differences are sent.
 
 mod file;
-mod make;
 pub mod store;
-pub mod travel;
+pub mod transfer;
 
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use krazy_boot::update::bundle::{BundleManifest, Part, Signed};
+use anyhow::{Context, Result};
+use krazy_boot::disk::size::Bytes;
+use krazy_boot::update::bundle::{BundleManifest, Part, SIGNATURE_LEN, Signed};
 
 pub use file::{open, save};
-pub use make::{keep_root, make};
+
+use crate::provision::Secrets;
 
 /// A signed description of a slot's content, and that content.
 #[derive(Debug)]
@@ -38,6 +39,23 @@ pub struct Content {
     pub file: Arc<File>,
     /// Where they are, for messages.
     pub path: PathBuf,
+}
+
+impl Bundle {
+    /// Bytes of all parts together.
+    pub fn size(&self) -> Bytes {
+        Bytes(self.parts.iter().map(|content| content.part.size.0).sum())
+    }
+}
+
+/// A bundle of `parts`, which `manifest` describes, signed with the update key of `secrets`. The same inputs give the
+/// same bytes.
+pub fn sign(manifest: BundleManifest, parts: Vec<Content>, secrets: &Secrets) -> Result<Bundle> {
+    let json = manifest.to_json()?;
+    let signature = secrets.sign_update(&Signed::message(&json))?;
+    let signature: [u8; SIGNATURE_LEN] =
+        signature.try_into().ok().context("an Ed25519 signature has 64 bytes")?;
+    Ok(Bundle { manifest, signed: Signed { json, signature }, parts })
 }
 
 #[cfg(test)]

@@ -6,13 +6,16 @@
 
 use std::fs::{self, File, FileTimes};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::Context;
 use krazy_boot::digest::{Hex, Sha256Hash};
+use krazy_boot::disk::layout::Extent;
 use krazy_boot::disk::size::Bytes;
+use krazy_boot::image::window::Window;
 use krazy_boot::update::bundle::{Part, PartKind};
 use sha2::{Digest, Sha256};
 
@@ -22,6 +25,9 @@ use crate::user_folder;
 
 /// Room for parts; some twenty kernels and roots of appliances of usual size.
 const LIMIT: Bytes = Bytes::gib(1);
+
+/// Offset of `bytes_used`, a little-endian u64, in a SquashFS superblock.
+const BYTES_USED: u64 = 40;
 
 /// The folder of parts.
 #[derive(Clone, Debug)]
@@ -73,6 +79,15 @@ impl Store {
         })
     }
 
+    /// Keeps the root in the partition `root` of the disk `image`: devices that run it can copy from it.
+    pub fn add_root(&self, image: &File, root: Extent) -> anyhow::Result<Content> {
+        self.add(PartKind::Root, |out| {
+            let mut part = Window::of(image, root).take(squashfs_len(image, root.start.bytes())?);
+            io::copy(&mut part, out).context("failed to copy the root")?;
+            Ok(())
+        })
+    }
+
     /// What has this hash and length, if it is still there and intact. Counts as use.
     pub fn find(&self, sha256: &Sha256Hash, size: Bytes) -> Option<File> {
         let path = self.folder.join(sha256.to_string());
@@ -116,6 +131,13 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// The length of the SquashFS at `start` of `file`.
+pub fn squashfs_len(file: &File, start: Bytes) -> io::Result<u64> {
+    let mut used = [0; 8];
+    file.read_exact_at(&mut used, start.0 + BYTES_USED)?;
+    Ok(u64::from_le_bytes(used))
 }
 
 /// SHA-256 and length of the rest of `reader`.

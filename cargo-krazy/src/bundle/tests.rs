@@ -6,7 +6,7 @@ use krazy_boot::disk::size::Bytes;
 use krazy_boot::update::bundle::{BundleManifest, FORMAT, Head, PROTOCOL, PartKind, Signed};
 
 use super::store::Store;
-use super::travel::Packer;
+use super::transfer::Packer;
 use super::*;
 use crate::provision::{Secrets, provision};
 
@@ -37,7 +37,7 @@ fn bundle(store: &Store, secrets: &Secrets, root: &[u8]) -> Bundle {
         cmdline: vec!["quiet".into()],
         parts: parts.iter().map(|content| content.part.clone()).collect(),
     };
-    make::sign(manifest, parts, secrets).unwrap()
+    sign(manifest, parts, secrets).unwrap()
 }
 
 struct Place {

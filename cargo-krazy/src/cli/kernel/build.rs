@@ -8,7 +8,7 @@ use krazy_boot::disk::size::Bytes;
 use serde::Serialize;
 
 use crate::board::{BOARDS, Board};
-use crate::cli::board_parser;
+use crate::cli::build_args::board_parser;
 use crate::kernel::KernelCache;
 use crate::kernel::build::{
     BuildRequest, BuiltKernel, Compiler, DEFAULT_RELEASE, KERNEL_ORG, Release, Source, build,

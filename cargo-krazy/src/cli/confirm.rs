@@ -4,7 +4,7 @@ use reqwest::Method;
 
 use crate::device::status::API;
 use crate::device::{DeviceArgs, Done};
-use crate::push::upload::explain;
+use crate::ops::push::upload::explain;
 use crate::shell::Shell;
 
 /// Keeps the build a device has on trial

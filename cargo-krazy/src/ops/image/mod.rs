@@ -1,9 +1,6 @@
 //! From a [`Plan`] to a delivered image: the stages in order, each with the value of the one before.
 
-mod composition;
-mod disk;
 mod freshness;
-mod pi;
 
 use std::fs::{self, File};
 use std::io::{self, Seek, Write};
@@ -17,13 +14,13 @@ use krazy_boot::disk::slot::Slot;
 use krazy_boot::image::squashfs::SquashfsStats;
 use krazy_boot::manifest::Manifest;
 
-pub use self::composition::Composition;
-use self::disk::DiskOptions;
 pub use self::freshness::Data;
 use self::freshness::Stamp;
-use crate::bundle;
+use crate::bundle::store::Store;
 use crate::config;
 use crate::failure::{Exit, Failure};
+use crate::image::Composition;
+use crate::image::disk::{self, DiskOptions};
 use crate::install;
 use crate::interrupt;
 use crate::kernel;
@@ -148,7 +145,7 @@ pub fn build(plan: &Plan, yes: bool, data: Data, shell: Shell) -> Result<Built> 
     spinner.finish_and_clear();
     interrupt::check()?;
     // The first update of this image's devices need not send what they have.
-    if let Err(error) = bundle::keep_root(scratch.as_file(), plan.layout.root(Slot::A)) {
+    if let Err(error) = keep_root(scratch.as_file(), &plan.layout) {
         shell.warn(format!("the first push to a device of this image will be a whole one: {error:#}"));
     }
     let delivered = deliver(scratch.path(), destination, shell)?;
@@ -166,6 +163,10 @@ pub fn build(plan: &Plan, yes: bool, data: Data, shell: Shell) -> Result<Built> 
         ),
     );
     Ok(built(delivered.bytes, false))
+}
+
+fn keep_root(image: &File, layout: &DiskLayout) -> Result<()> {
+    Store::of_user()?.add_root(image, layout.root(Slot::A)).map(drop)
 }
 
 /// `SOURCE_DATE_EPOCH` as reproducible-builds.org specifies it, or the default.

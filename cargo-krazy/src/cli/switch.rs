@@ -8,7 +8,7 @@ use crate::device::DeviceArgs;
 use crate::device::DeviceError;
 use crate::device::power::{self, Power};
 use crate::device::status::API;
-use crate::push::upload::explain;
+use crate::ops::push::upload::explain;
 use crate::shell::Shell;
 
 /// Makes a device try what its other slot holds

@@ -6,10 +6,10 @@ use anyhow::Result;
 use krazy_boot::disk::size::Bytes;
 use serde::Serialize;
 
-use crate::build;
 use crate::bundle::{self, store::Store};
-use crate::cli::BuildArgs;
+use crate::cli::build_args::BuildArgs;
 use crate::config;
+use crate::ops::{self, image};
 use crate::output::Destination;
 use crate::plan::Plan;
 use crate::shell::Shell;
@@ -52,7 +52,7 @@ impl Args {
         // Before anything is built.
         let output = self.output.as_deref().map(Destination::file).transpose()?;
         let store = Store::of_user()?;
-        let made = bundle::make(&build::prepare(&plan, shell)?, &store)?;
+        let made = ops::bundle::make(&image::prepare(&plan, shell)?, &store)?;
         let manifest = &made.manifest;
         // The build has made the folder.
         let output = output.unwrap_or_else(|| {

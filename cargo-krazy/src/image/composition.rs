@@ -11,7 +11,7 @@ use krazy_boot::image::tree::{Content, Entry, Tree};
 use krazy_boot::manifest::{self, Manifest, Program, Service};
 use sha2::{Digest, Sha256};
 
-use super::pi::{BoardFiles, board_files};
+use super::board_files::{BoardFiles, board_files};
 use crate::board::Boot;
 use crate::config::{Appliance, OWN_INIT};
 use crate::digest::hex;

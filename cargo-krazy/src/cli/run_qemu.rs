@@ -8,12 +8,12 @@ use std::time::Duration;
 use krazy_boot::disk::size::Bytes;
 
 use crate::board::Boot;
-use crate::build::{self, Data};
-use crate::cli::BuildArgs;
+use crate::cli::build_args::BuildArgs;
 use crate::config;
 use crate::failure::{Exit, Failure};
-use crate::inspect;
 use crate::interrupt;
+use crate::ops::image::{self, Data};
+use crate::ops::inspect;
 use crate::plan::Plan;
 use crate::qemu::{self, Accelerate, Machine, Model, Publish, Watch};
 use crate::shell::Shell;
@@ -97,7 +97,7 @@ impl Args {
             None => {
                 let plan = Plan::new(config::load(&request)?, None)?;
                 if !self.no_build {
-                    build::build(&plan, false, Data::Kept, shell)?;
+                    image::build(&plan, false, Data::Kept, shell)?;
                 }
                 (plan.output, Some(plan.appliance))
             }

@@ -21,8 +21,8 @@ use krazy_boot::image::squashfs::{self, SquashfsError, SquashfsOptions, Squashfs
 use krazy_boot::image::tree::Content;
 use krazy_boot::image::window::Window;
 
+use super::board_files::BoardFiles;
 use super::composition::Composition;
-use super::pi::BoardFiles;
 use crate::board::Boot;
 use crate::failure::{Exit, Failure};
 use crate::output::Scratch;

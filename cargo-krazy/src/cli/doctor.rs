@@ -6,7 +6,7 @@ use anyhow::Context;
 use serde::Serialize;
 
 use crate::board::{BOARDS, Board};
-use crate::cli::board_parser;
+use crate::cli::build_args::board_parser;
 use crate::failure::{Exit, Failure};
 use crate::shell::{MessageFormat, Shell};
 use crate::toolchain::Environment;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::inspect;
+use crate::ops::inspect;
 use crate::shell::{MessageFormat, Shell};
 
 /// Shows what is on an image or a disk

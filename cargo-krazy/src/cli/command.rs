@@ -1,28 +1,9 @@
-//! One file per subcommand: its arguments, and an `exec` that calls one operation.
+//! The subcommands.
 
-pub mod bundle;
-pub mod certificate;
-pub mod confirm;
-pub mod discover;
-pub mod doctor;
-pub mod floor;
-pub mod get;
-pub mod image;
-pub mod inspect;
-pub mod kernel;
-pub mod logs;
-pub mod poweroff;
-pub mod ps;
-pub mod push;
-pub mod put;
-pub mod reboot;
-pub mod rollback;
-pub mod run_qemu;
-pub mod service;
-pub mod status;
-pub mod switch;
-pub mod token;
-
+use super::{
+    bundle, certificate, confirm, discover, doctor, floor, get, image, inspect, kernel, logs, poweroff, ps,
+    push, put, reboot, rollback, run_qemu, service, status, switch, token,
+};
 use crate::shell::Shell;
 
 /// The subcommands.

@@ -1,17 +1,40 @@
-//! The command line: options of every command, and the group of those that build.
+//! The command line: one file a command, with its arguments, its help, and an `exec` that calls one operation of
+//! [`ops`](crate::ops).
 //!
-//! Arguments exist twice: as parsed here, then resolved ([`Shell`], [`Request`]), so that nothing downstream asks
-//! whether an option was given.
+//! Arguments exist twice: as parsed here, then resolved ([`Shell`], [`Request`](crate::config::Request)), so that
+//! nothing below asks whether an option was given.
+
+mod build_args;
+mod bundle;
+mod certificate;
+mod command;
+mod confirm;
+mod discover;
+mod doctor;
+mod floor;
+mod get;
+mod image;
+mod inspect;
+mod kernel;
+mod logs;
+mod poweroff;
+mod ps;
+mod push;
+mod put;
+mod reboot;
+mod rollback;
+mod run_qemu;
+mod service;
+mod status;
+mod switch;
+mod token;
 
 use std::fmt::Write;
 
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
-use krazy_boot::disk::size::Bytes;
 
-use crate::board::{BOARDS, Board};
-use crate::commands::Command;
-use crate::config::{OwnFeatures, Request, schema};
+use self::command::Command;
+use crate::config::schema;
 use crate::failure::Exit;
 use crate::shell::{MessageFormat, Shell, Verbosity};
 
@@ -54,65 +77,6 @@ struct GlobalArgs {
     message_format: MessageFormat,
 }
 
-/// Options of every command that builds an appliance.
-#[derive(Debug, Args)]
-pub struct BuildArgs {
-    /// The package with the metadata [default: that of the working directory, or the only one with a table]
-    #[arg(short, long, value_name = "SPEC", help_heading = "Package selection")]
-    package: Option<String>,
-    #[command(flatten, next_help_heading = "Package selection")]
-    manifest: clap_cargo::Manifest,
-    #[command(flatten, next_help_heading = "Feature selection")]
-    features: clap_cargo::Features,
-    /// The board the appliance is for [default: x86_64]
-    #[arg(long, value_name = "BOARD", value_parser = board_parser(), help_heading = "Build")]
-    target: Option<&'static Board>,
-    /// Cargo profile of the own package [default: the metadata's, else release]
-    #[arg(long, value_name = "NAME", help_heading = "Build")]
-    profile: Option<String>,
-    /// Size of the disk, such as `4GiB` [default: the metadata's, else 1 GiB]
-    #[arg(long, value_name = "SIZE", help_heading = "Build")]
-    size: Option<Bytes>,
-    /// Fail if the workspace's Cargo.lock is missing or out of date
-    #[arg(long, help_heading = "Build")]
-    locked: bool,
-    /// Do not use the network
-    #[arg(long, help_heading = "Build")]
-    offline: bool,
-}
-
-impl BuildArgs {
-    /// The board, if one is asked for.
-    pub fn board(&self) -> Option<&'static Board> {
-        self.target
-    }
-
-    /// The same as what to build.
-    pub fn resolve(self) -> Request {
-        Request {
-            manifest_path: self.manifest.manifest_path,
-            package: self.package,
-            board: self.target.unwrap_or(&BOARDS[0]),
-            features: OwnFeatures {
-                features: self
-                    .features
-                    .features
-                    .iter()
-                    .flat_map(|list| list.split(','))
-                    .filter(|feature| !feature.is_empty())
-                    .map(str::to_owned)
-                    .collect(),
-                all_features: self.features.all_features,
-                no_default_features: self.features.no_default_features,
-            },
-            profile: self.profile,
-            disk: self.size,
-            locked: self.locked,
-            offline: self.offline,
-        }
-    }
-}
-
 impl Cli {
     /// Parses `args`, with the program's name. The `krazy` that cargo puts before a subcommand's arguments is dropped.
     pub fn parse_args(args: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Self, clap::Error> {
@@ -148,12 +112,6 @@ impl Cli {
         };
         Shell::new(verbosity, self.global.message_format)
     }
-}
-
-/// Takes a board's name; clap lists the boards and suggests the nearest.
-pub fn board_parser() -> impl TypedValueParser<Value = &'static Board> {
-    let values = BOARDS.iter().map(|board| PossibleValue::new(board.name).help(board.description));
-    PossibleValuesParser::new(values).try_map(|name| Board::named(&name))
 }
 
 /// The exit codes of [`Exit`], for the help.
@@ -219,17 +177,6 @@ mod tests {
         assert!(text.contains("invalid value 'x86-64' for '--target <BOARD>'"), "{text}");
         assert!(text.contains("[possible values: x86_64"), "{text}");
         assert!(text.contains("a similar value exists: 'x86_64'"), "{text}");
-    }
-
-    #[test]
-    fn features_may_be_separated_by_commas_and_spaces() {
-        #[derive(Parser)]
-        struct Build {
-            #[command(flatten)]
-            args: BuildArgs,
-        }
-        let build = Build::try_parse_from(["build", "-F", "a,b c", "--features", "d"]).unwrap();
-        assert_eq!(build.args.resolve().features.features, ["a", "b", "c", "d"]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use krazy_boot::update::wire::{Session, SessionProblem, SessionState, UpdateStat
 use reqwest::Method;
 
 use crate::bundle::Bundle;
-use crate::bundle::travel::Shipment;
+use crate::bundle::transfer::Shipment;
 use crate::device::client::Patience;
 use crate::device::error::Problem;
 use crate::device::status::API;

@@ -4,7 +4,8 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::BufWriter;
+use std::io::{self, BufWriter};
+use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
@@ -14,7 +15,7 @@ use krazy_boot::update::bundle::{Head, Part, PartTransport, Transport};
 use krazy_boot::update::delta;
 
 use super::store::Store;
-use super::{Bundle, Content, make};
+use super::{Bundle, Content};
 use crate::device::upload::Piece;
 
 /// zstd level of streams. Roots and kernels are compressed already; the first level finds what there is.
@@ -92,8 +93,8 @@ impl<'a> Packer<'a> {
             None => None,
         };
         let reading = || format!("failed to read {}", content.path.display());
-        let new = make::read(&content.file).with_context(reading)?;
-        let base = base.map_or(Ok(Vec::new()), |file| make::read(&file)).with_context(reading)?;
+        let new = read(&content.file).with_context(reading)?;
+        let base = base.map_or(Ok(Vec::new()), |file| read(&file)).with_context(reading)?;
         let file = tempfile::tempfile().context("failed to make a temporary file")?;
         let encoded = delta::encode(&new, &base, LEVEL, BufWriter::with_capacity(1 << 20, &file))?;
         let stream = Stream { file: Arc::new(file), stored: encoded.stored, copied: encoded.copied };
@@ -101,4 +102,11 @@ impl<'a> Packer<'a> {
         let base = key.1.filter(|_| stream.copied > Bytes(0));
         Ok((stream, base))
     }
+}
+
+/// All bytes of `file`.
+fn read(file: &File) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX)];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(bytes)
 }

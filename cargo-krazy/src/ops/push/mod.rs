@@ -30,7 +30,7 @@ use self::outcome::{Outcome, Report};
 use self::preflight::Preflight;
 use crate::bundle::Bundle;
 use crate::bundle::store::Store;
-use crate::bundle::travel::Packer;
+use crate::bundle::transfer::Packer;
 use crate::device::Client;
 use crate::shell::Shell;
 

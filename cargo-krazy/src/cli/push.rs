@@ -7,16 +7,16 @@ use std::time::Duration;
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::build;
 use crate::bundle::{self, Bundle, store::Store};
-use crate::cli::BuildArgs;
+use crate::cli::build_args::BuildArgs;
 use crate::config::{self, Request};
 use crate::device::{Client, Credentials, Target};
 use crate::failure::{Exit, Failure};
+use crate::ops::push::outcome::Report;
+use crate::ops::push::{self, Options, Ready, boards};
+use crate::ops::{self, image};
 use crate::plan::Plan;
 use crate::provision;
-use crate::push::outcome::Report;
-use crate::push::{self, Options, Ready, boards};
 use crate::shell::{MessageFormat, Shell};
 use crate::table::Table;
 
@@ -146,7 +146,7 @@ impl Args {
 }
 
 fn made(plan: &Plan, store: &Store, shell: Shell) -> Result<Bundle> {
-    let bundle = bundle::make(&build::prepare(plan, shell)?, store)?;
+    let bundle = ops::bundle::make(&image::prepare(plan, shell)?, store)?;
     let manifest = &bundle.manifest;
     let text =
         format!("{} v{} for {} ({})", manifest.appliance, manifest.version, manifest.board, bundle.size());

@@ -10,7 +10,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use self::build::KernelBuildArgs;
-use crate::cli::BuildArgs;
+use crate::cli::build_args::BuildArgs;
 use crate::config::{self, Appliance, KernelSource};
 use crate::failure::{Exit, Failure};
 use crate::kernel::{

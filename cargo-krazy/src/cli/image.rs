@@ -8,10 +8,10 @@ use anyhow::{Context, Result};
 use krazy_boot::disk::size::Bytes;
 use serde::Serialize;
 
-use crate::build::{self, Built, Data};
-use crate::cli::BuildArgs;
+use crate::cli::build_args::BuildArgs;
 use crate::config;
 use crate::digest::sha256_of;
+use crate::ops::image::{self, Built, Data};
 use crate::plan::Plan;
 use crate::shell::{MessageFormat, Shell};
 
@@ -52,7 +52,7 @@ impl Args {
                 MessageFormat::Json => shell.message(&plan.message()),
             };
         }
-        let built = build::build(&plan, self.yes, Data::New, shell)?;
+        let built = image::build(&plan, self.yes, Data::New, shell)?;
         // Reading the whole image back takes longer than making it; only scripts ask for its hash.
         if shell.format() == MessageFormat::Json {
             shell.message(&Finished::of(&built)?)?;

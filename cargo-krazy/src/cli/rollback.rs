@@ -5,7 +5,7 @@ use reqwest::Method;
 use crate::device::power::{self, Power};
 use crate::device::status::{API, Status};
 use crate::device::{DeviceArgs, DeviceError, Done};
-use crate::push::upload::explain;
+use crate::ops::push::upload::explain;
 use crate::shell::Shell;
 
 /// Goes back to the build in a device's other slot

@@ -12,8 +12,8 @@ use krazy_boot::image::tree::{Content, Node, Tree};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::composition::Composition;
 use crate::digest::hex;
+use crate::image::Composition;
 use crate::plan::Plan;
 
 /// What becomes of `/data` when there is an image of the same appliance already.
