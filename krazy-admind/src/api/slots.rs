@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use krazy_boot::disk::selector::{SelectorCopies, Standing};
+use krazy_boot::disk::selector::{SelectorCopies, SlotState};
 use krazy_boot::disk::slot::Slot;
 use krazy_init::control::Trial;
 use serde::Serialize;
@@ -49,12 +49,12 @@ pub(super) async fn slots(admin: &Arc<Admin>) -> Result<Slots, Problem> {
         confirmed: selector.confirmed,
         armed: selector.trial,
         candidate: selector.candidate,
-        standing: boot.slot.map(|running| match selector.standing(running) {
-            Standing::Confirmed => "confirmed",
-            Standing::Armed => "armed",
-            Standing::OnTrial => "on-trial",
-            Standing::Reverted => "reverted",
-            Standing::Unexpected => "unexpected",
+        standing: boot.slot.map(|running| match selector.slot_state(running) {
+            SlotState::Confirmed => "confirmed",
+            SlotState::Armed => "armed",
+            SlotState::OnTrial => "on-trial",
+            SlotState::Reverted => "reverted",
+            SlotState::Unexpected => "unexpected",
         }),
         trial: boot.trial,
         needs_repair: copies.needs_repair(),

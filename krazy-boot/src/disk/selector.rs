@@ -66,9 +66,9 @@ pub struct Selector {
     pub generation: u32,
 }
 
-/// What a selector means to the system that runs.
+/// State of the running slot, as the selector gives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum SlotState {
     /// The confirmed slot runs and nothing is pending.
     Confirmed,
     /// The confirmed slot runs; the next start tries the other one.
@@ -147,22 +147,22 @@ impl Selector {
         self.trial.map(|slot| (slot, write))
     }
 
-    /// This selector where `confirmed` is what a firmware has been told to boot ([`crate::boot::config_txt`]). That is
-    /// written first, so a selector that names the other slot is one whose confirmation was cut off. In memory only.
+    /// Adopts the slot that a firmware's own settings name, as `config.txt` does. A confirmation writes those first, so a
+    /// selector that names the other slot is one whose confirmation was interrupted. In memory only.
     #[must_use]
-    pub fn following(self, confirmed: Slot) -> Self {
+    pub fn adopt_confirmed(self, confirmed: Slot) -> Self {
         if self.confirmed == confirmed { self } else { self.confirm(confirmed) }
     }
 
-    /// What this means to a system that runs from `running`.
-    pub fn standing(&self, running: Slot) -> Standing {
+    /// Returns the state of the slot `running`, from which the system runs.
+    pub fn slot_state(&self, running: Slot) -> SlotState {
         match (running == self.confirmed, self.candidate) {
-            (true, None) => Standing::Confirmed,
-            (true, Some(_)) if self.trial.is_some() => Standing::Armed,
-            (true, Some(candidate)) if candidate != running => Standing::Reverted,
-            (true, Some(_)) => Standing::Confirmed,
-            (false, Some(candidate)) if candidate == running && self.trial.is_none() => Standing::OnTrial,
-            (false, _) => Standing::Unexpected,
+            (true, None) => SlotState::Confirmed,
+            (true, Some(_)) if self.trial.is_some() => SlotState::Armed,
+            (true, Some(candidate)) if candidate != running => SlotState::Reverted,
+            (true, Some(_)) => SlotState::Confirmed,
+            (false, Some(candidate)) if candidate == running && self.trial.is_none() => SlotState::OnTrial,
+            (false, _) => SlotState::Unexpected,
         }
     }
 

@@ -12,7 +12,7 @@ use disk::{Disk, content};
 use krazy_boot::boot::load_table::{FIRST_SECTOR_ENTRIES, LoadTable};
 use krazy_boot::boot::slot_area::area;
 use krazy_boot::disk::layout::Extent;
-use krazy_boot::disk::selector::{PRIMARY, SPARE, Selector, Standing};
+use krazy_boot::disk::selector::{PRIMARY, SPARE, Selector, SlotState};
 use krazy_boot::disk::size::Sectors;
 use krazy_boot::disk::slot::Slot;
 use machine::{Attached, Machine, boot};
@@ -40,7 +40,7 @@ fn a_trial_boots_once_and_any_reset_ends_it() {
     let copies = disk.selectors();
     let selector = copies.selector().unwrap();
     assert_eq!(selector, Selector { trial: None, ..armed });
-    assert_eq!(selector.standing(Slot::A), Standing::Reverted);
+    assert_eq!(selector.slot_state(Slot::A), SlotState::Reverted);
     assert!(!copies.needs_repair(), "clearing the trial keeps the checksum valid");
 }
 

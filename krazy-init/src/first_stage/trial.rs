@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use krazy_boot::boot::cmdline::CommandLine;
-use krazy_boot::disk::selector::Standing;
+use krazy_boot::disk::selector::SlotState;
 use krazy_boot::disk::trial_note::Stage;
 
 use crate::console::Console;
@@ -30,8 +30,8 @@ impl Trial {
     /// itself does not depend on what is told about it.
     pub fn of(root: &Path, line: &CommandLine) -> Option<Self> {
         let slots = Slots::of(&Disk::of_partition(root)?, line.slot()?).ok()??;
-        let standing = slots.situation().ok()?.standing;
-        (standing == Standing::OnTrial).then_some(Trial { slots, stage: Stage::FirstStage })
+        let slot_state = slots.boot_status().ok()?.slot_state;
+        (slot_state == SlotState::OnTrial).then_some(Trial { slots, stage: Stage::FirstStage })
     }
 
     /// Notes that the boot came this far.

@@ -27,7 +27,7 @@ use std::io;
 
 use krazy_boot::boot::cmdline::CommandLine;
 use krazy_boot::disk::ordered_write::{SectorWrite, write_in_order};
-use krazy_boot::disk::selector::{Selector, Standing};
+use krazy_boot::disk::selector::{Selector, SlotState};
 use krazy_boot::disk::slot::Slot;
 use krazy_boot::disk::trial_note::{Stage, TrialNote};
 use krazy_boot::manifest::Manifest;
@@ -63,11 +63,11 @@ pub enum TrialKernel {
     Running,
 }
 
-/// The slots' standing at one moment.
+/// State of the slots at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Situation {
-    /// What the running slot is.
-    pub standing: Standing,
+pub struct BootStatus {
+    /// State of the running slot.
+    pub slot_state: SlotState,
     /// The slot that boots when no trial is armed.
     pub confirmed: Slot,
     /// Tells trials apart: a note with another generation is about another one.
@@ -89,7 +89,7 @@ pub enum SlotError {
 }
 
 impl Slots {
-    /// The slots of `disk`, from which `running` runs; `None` when nothing of ours keeps their standing.
+    /// The slots of `disk`, from which `running` runs; `None` if the disk has no boot selector.
     pub fn of(disk: &Disk, running: Slot) -> Result<Option<Self>, SlotError> {
         if !selector::is_there(disk)? {
             return Ok(None);
@@ -98,11 +98,11 @@ impl Slots {
         Ok(Some(Slots { disk: disk.clone(), running, boot }))
     }
 
-    /// Reads the standing.
-    pub fn situation(&self) -> Result<Situation, SlotError> {
+    /// Reads the state of the slots.
+    pub fn boot_status(&self) -> Result<BootStatus, SlotError> {
         let selector = self.selector()?;
-        Ok(Situation {
-            standing: selector.standing(self.running),
+        Ok(BootStatus {
+            slot_state: selector.slot_state(self.running),
             confirmed: selector.confirmed,
             generation: selector.generation,
         })
@@ -155,7 +155,7 @@ impl Slots {
         let selector = selector::read(&self.disk)?;
         match self.boot {
             Boot::BootSector => Ok(selector),
-            Boot::Firmware => firmware::confirmed(&self.disk).map(|slot| selector.following(slot)),
+            Boot::Firmware => firmware::confirmed(&self.disk).map(|slot| selector.adopt_confirmed(slot)),
         }
     }
 
@@ -222,7 +222,7 @@ impl Slots {
 
     /// Notes how far the trial of the running slot came, and why it ended if it did. `None` keeps what was said.
     pub fn tell(&self, stage: Stage, text: Option<&str>) -> Result<(), SlotError> {
-        let generation = self.situation()?.generation;
+        let generation = self.boot_status()?.generation;
         let known = self.note(self.running, generation);
         // One that was lost or damaged begins anew, without the build's id.
         let mut note = known.unwrap_or_else(|| TrialNote::armed(self.running, generation, ""));

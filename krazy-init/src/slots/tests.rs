@@ -38,25 +38,25 @@ fn boot_trial(path: &PathBuf) {
 fn a_trial_that_fails_can_be_explained() {
     let (_dir, disk, path) = disk(Selector::confirmed(Slot::A));
     let slots = Slots::of(&disk, Slot::A).unwrap().unwrap();
-    assert_eq!(slots.situation().unwrap().standing, Standing::Confirmed);
+    assert_eq!(slots.boot_status().unwrap().slot_state, SlotState::Confirmed);
     let generation = slots.arm("cafe", TrialKernel::Own).unwrap();
-    assert_eq!(slots.situation().unwrap().standing, Standing::Armed);
+    assert_eq!(slots.boot_status().unwrap().slot_state, SlotState::Armed);
     assert_eq!(slots.note(Slot::B, generation), Some(TrialNote::armed(Slot::B, generation, "cafe")));
 
     boot_trial(&path);
     let tried = Slots::of(&disk, Slot::B).unwrap().unwrap();
-    assert_eq!(tried.situation().unwrap().standing, Standing::OnTrial);
+    assert_eq!(tried.boot_status().unwrap().slot_state, SlotState::OnTrial);
     tried.tell(Stage::Init, None).unwrap();
     tried.tell(Stage::Ended, Some("nobody came")).unwrap();
 
-    let situation = slots.situation().unwrap();
-    assert_eq!((situation.standing, situation.generation), (Standing::Reverted, generation));
+    let status = slots.boot_status().unwrap();
+    assert_eq!((status.slot_state, status.generation), (SlotState::Reverted, generation));
     let note = slots.note(Slot::B, generation).unwrap();
     assert_eq!((note.reason().as_str(), note.build_id.as_str()), ("nobody came", "cafe"));
     slots.disarm().unwrap();
-    let situation = slots.situation().unwrap();
-    assert_eq!(situation.standing, Standing::Confirmed);
-    assert_eq!(slots.note(Slot::B, situation.generation), None, "a note is about one trial");
+    let status = slots.boot_status().unwrap();
+    assert_eq!(status.slot_state, SlotState::Confirmed);
+    assert_eq!(slots.note(Slot::B, status.generation), None, "a note is about one trial");
 }
 
 #[test]
@@ -85,8 +85,8 @@ fn a_trial_that_is_confirmed_stays() {
     boot_trial(&path);
     let tried = Slots::of(&disk, Slot::B).unwrap().unwrap();
     tried.confirm().unwrap();
-    let situation = tried.situation().unwrap();
-    assert_eq!((situation.standing, situation.confirmed), (Standing::Confirmed, Slot::B));
+    let status = tried.boot_status().unwrap();
+    assert_eq!((status.slot_state, status.confirmed), (SlotState::Confirmed, Slot::B));
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn a_lost_note_costs_the_explanation_only() {
     boot_trial(&path);
     let tried = Slots::of(&disk, Slot::B).unwrap().unwrap();
     tried.tell(Stage::RootMounted, None).unwrap();
-    let generation = tried.situation().unwrap().generation;
+    let generation = tried.boot_status().unwrap().generation;
     let note = tried.note(Slot::B, generation).unwrap();
     assert_eq!((note.stage, note.build_id.as_str()), (Stage::RootMounted, ""));
 }
@@ -109,7 +109,7 @@ fn copies_that_differ_are_made_equal() {
     let confirmed = Selector::confirmed(Slot::B).writes();
     write(&disk, &confirmed[..1]).unwrap();
     assert!(slots.repair().unwrap() && !slots.repair().unwrap());
-    assert_eq!(slots.situation().unwrap().confirmed, Slot::A);
+    assert_eq!(slots.boot_status().unwrap().confirmed, Slot::A);
 }
 
 #[test]
@@ -162,18 +162,18 @@ fn a_firmware_boots_what_is_confirmed_and_the_first_stage_starts_trials() {
     assert!(slots.boot == Boot::Firmware && slots.has_firmware());
     assert_eq!(slots.start_trial().unwrap(), None);
     slots.arm("cafe", TrialKernel::Running).unwrap();
-    assert_eq!(slots.situation().unwrap().standing, Standing::Armed);
+    assert_eq!(slots.boot_status().unwrap().slot_state, SlotState::Armed);
     assert_eq!((slots.start_trial().unwrap(), slots.start_trial().unwrap()), (Some(Slot::B), None));
-    assert_eq!(slots.situation().unwrap().standing, Standing::Reverted);
+    assert_eq!(slots.boot_status().unwrap().slot_state, SlotState::Reverted);
 
     let tried = Slots::of(&disk, Slot::B).unwrap().unwrap();
-    assert_eq!(tried.situation().unwrap().standing, Standing::OnTrial);
+    assert_eq!(tried.boot_status().unwrap().slot_state, SlotState::OnTrial);
     assert_eq!(firmware::choice(&disk).unwrap(), Slot::A.into());
     tried.confirm().unwrap();
     assert_eq!(firmware::confirmed(&disk).unwrap(), Slot::B);
     assert!(!tried.repair().unwrap());
-    assert_eq!(tried.situation().unwrap().standing, Standing::Confirmed);
-    assert_eq!(slots.situation().unwrap().standing, Standing::Unexpected);
+    assert_eq!(tried.boot_status().unwrap().slot_state, SlotState::Confirmed);
+    assert_eq!(slots.boot_status().unwrap().slot_state, SlotState::Unexpected);
     assert_eq!(tried.table_changes(Slot::B).unwrap(), []);
 }
 
@@ -188,7 +188,7 @@ fn a_launcher_is_for_one_trial() {
     assert!(!launcher());
     slots.arm("cafe", TrialKernel::Own).unwrap();
     assert_eq!((slots.start_trial().unwrap(), launcher()), (Some(Slot::B), false));
-    assert_eq!(slots.situation().unwrap().standing, Standing::Reverted);
+    assert_eq!(slots.boot_status().unwrap().slot_state, SlotState::Reverted);
 
     // Power was cut before the selector, and behind it.
     for writes in [1, 3] {
@@ -245,10 +245,10 @@ fn the_selector_follows_what_the_firmware_was_told() {
     let writes = config_txt::confirm(&mut firmware::boot(&disk).unwrap(), &selector, Slot::B).unwrap();
     write(&disk, &writes[..1]).unwrap();
     let tried = Slots::of(&disk, Slot::B).unwrap().unwrap();
-    let situation = tried.situation().unwrap();
-    assert_eq!((situation.standing, situation.generation), (Standing::Confirmed, generation + 1));
+    let status = tried.boot_status().unwrap();
+    assert_eq!((status.slot_state, status.generation), (SlotState::Confirmed, generation + 1));
     assert!(tried.repair().unwrap() && !tried.repair().unwrap());
-    assert_eq!(selector::read(&disk).unwrap().standing(Slot::B), Standing::Confirmed);
+    assert_eq!(selector::read(&disk).unwrap().slot_state(Slot::B), SlotState::Confirmed);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::time::Duration;
 
-use krazy_boot::disk::selector::Standing;
+use krazy_boot::disk::selector::SlotState;
 use krazy_boot::disk::slot::Slot;
 use krazy_boot::disk::trial_note::Stage;
 use krazy_boot::update::history::{Attempt, Outcome};
@@ -50,14 +50,14 @@ impl Runtime {
             Ok(true) => self.console.say("what a power cut had left half done about the slots was completed"),
             Err(why) => self.degrade(format!("the boot selector cannot be repaired: {why}")),
         }
-        let situation = match slots.situation() {
-            Ok(situation) => situation,
+        let status = match slots.boot_status() {
+            Ok(status) => status,
             Err(why) => return self.degrade(why.to_string()),
         };
-        match situation.standing {
-            Standing::Confirmed => self.settle_attempt(situation.generation),
-            Standing::Armed => {}
-            Standing::OnTrial => {
+        match status.slot_state {
+            SlotState::Confirmed => self.settle_attempt(status.generation),
+            SlotState::Armed => {}
+            SlotState::OnTrial => {
                 let limit = self.machine.trial_limit.unwrap_or(DEADLINE);
                 self.trial.deadline = Some(limit);
                 // Before anything else can hang; a driver that is a module comes later.
@@ -66,15 +66,15 @@ impl Runtime {
                 self.tell_trial(Stage::Init, None);
                 self.console.say(&format!(
                     "slot {slot} is on trial: without a confirmation the machine returns to slot {} in {} s",
-                    situation.confirmed,
+                    status.confirmed,
                     limit.as_secs()
                 ));
             }
-            Standing::Reverted => self.explain(&slots, situation.generation),
-            Standing::Unexpected => {
+            SlotState::Reverted => self.explain(&slots, status.generation),
+            SlotState::Unexpected => {
                 self.degrade(format!(
                     "slot {slot} runs although the boot selector names {}",
-                    situation.confirmed
+                    status.confirmed
                 ));
             }
         }
@@ -125,7 +125,7 @@ impl Runtime {
     /// The slot that is armed. A selector that cannot be read arms none that anybody could rely on.
     pub(super) fn armed_slot(&self) -> Option<Slot> {
         let slots = self.trial.slots.as_ref()?;
-        let armed = slots.situation().is_ok_and(|situation| situation.standing == Standing::Armed);
+        let armed = slots.boot_status().is_ok_and(|status| status.slot_state == SlotState::Armed);
         armed.then_some(!slots.running)
     }
 
@@ -187,10 +187,10 @@ impl Runtime {
     /// Makes the running slot the confirmed one. A slot that is confirmed already stays so.
     pub(super) fn confirm(&mut self, now: Duration) -> Result<Reply, RequestError> {
         let slots = self.slots()?;
-        let situation = slots.situation().map_err(failed)?;
-        match situation.standing {
-            Standing::Confirmed | Standing::Armed | Standing::Reverted => return Ok(Reply::Done),
-            Standing::OnTrial | Standing::Unexpected => {}
+        let status = slots.boot_status().map_err(failed)?;
+        match status.slot_state {
+            SlotState::Confirmed | SlotState::Armed | SlotState::Reverted => return Ok(Reply::Done),
+            SlotState::OnTrial | SlotState::Unexpected => {}
         }
         self.not_ending()?;
         if !self.supervisor.is_stable(now) {
@@ -212,7 +212,7 @@ impl Runtime {
             }
         }
         let build_id = self.machine.manifest.build_id.clone();
-        let attempt = self.attempt(&build_id, slots.running, situation.generation, Outcome::Confirmed, None);
+        let attempt = self.attempt(&build_id, slots.running, status.generation, Outcome::Confirmed, None);
         self.keep(|history| history.conclude(attempt));
         Ok(Reply::Done)
     }
@@ -225,14 +225,14 @@ impl Runtime {
         if slot == slots.running {
             return not_now(format!("slot {slot} is the one that runs"));
         }
-        match slots.situation().map_err(failed)?.standing {
-            Standing::OnTrial => {
+        match slots.boot_status().map_err(failed)?.slot_state {
+            SlotState::OnTrial => {
                 return not_now(format!("slot {} runs on trial; confirm it or roll it back first", !slot));
             }
-            Standing::Unexpected => {
+            SlotState::Unexpected => {
                 return not_now(format!("slot {} runs unconfirmed; confirm it first", !slot));
             }
-            Standing::Confirmed | Standing::Armed | Standing::Reverted => {}
+            SlotState::Confirmed | SlotState::Armed | SlotState::Reverted => {}
         }
         self.sync_boot().map_err(|why| error(ErrorKind::Failed, why))?;
         let found = slots.examine_other().map_err(failed)?.build_id;
@@ -256,11 +256,11 @@ impl Runtime {
     pub(super) fn disarm(&mut self) -> Result<Reply, RequestError> {
         self.not_ending()?;
         let slots = self.slots()?;
-        let situation = slots.situation().map_err(failed)?;
-        match situation.standing {
-            Standing::Armed => {}
-            Standing::Confirmed | Standing::Reverted => return Ok(Reply::Done),
-            Standing::OnTrial | Standing::Unexpected => {
+        let status = slots.boot_status().map_err(failed)?;
+        match status.slot_state {
+            SlotState::Armed => {}
+            SlotState::Confirmed | SlotState::Reverted => return Ok(Reply::Done),
+            SlotState::OnTrial | SlotState::Unexpected => {
                 let message = format!("slot {} runs already", slots.running);
                 return Err(error(ErrorKind::NotNow, message));
             }
@@ -268,8 +268,8 @@ impl Runtime {
         slots.disarm().map_err(failed)?;
         let slot = !slots.running;
         self.console.say(&format!("slot {slot} is not armed any more"));
-        let build_id = slots.note(slot, situation.generation).map(|note| note.build_id).unwrap_or_default();
-        let attempt = self.attempt(&build_id, slot, situation.generation, Outcome::Withdrawn, None);
+        let build_id = slots.note(slot, status.generation).map(|note| note.build_id).unwrap_or_default();
+        let attempt = self.attempt(&build_id, slot, status.generation, Outcome::Withdrawn, None);
         self.keep(|history| history.conclude(attempt));
         Ok(Reply::Done)
     }
@@ -277,7 +277,7 @@ impl Runtime {
     /// On trial: back to the confirmed slot now. Else: the other slot is armed.
     pub(super) fn roll_back(&mut self) -> Result<Reply, RequestError> {
         let slots = self.slots()?;
-        if slots.situation().map_err(failed)?.standing == Standing::OnTrial {
+        if slots.boot_status().map_err(failed)?.slot_state == SlotState::OnTrial {
             self.not_ending()?;
             self.shut_down(End::Reboot, "someone asked to go back to the confirmed slot");
             return Ok(Reply::Done);

@@ -28,12 +28,12 @@ fn the_boot_sector_may_clear_the_trial_without_a_checksum() {
     sector[TRIAL_OFFSET] = 0xff;
     let booted = Selector::decode(&sector, PRIMARY).unwrap();
     assert_eq!(booted, Selector { trial: None, ..armed });
-    assert_eq!(booted.standing(Slot::B), Standing::OnTrial);
-    assert_eq!(booted.standing(Slot::A), Standing::Reverted);
-    assert_eq!(armed.standing(Slot::A), Standing::Armed);
-    assert_eq!(booted.confirm(Slot::B).standing(Slot::B), Standing::Confirmed);
-    assert_eq!(booted.confirm(Slot::B).standing(Slot::A), Standing::Unexpected);
-    assert_eq!(booted.disarm().standing(Slot::A), Standing::Confirmed);
+    assert_eq!(booted.slot_state(Slot::B), SlotState::OnTrial);
+    assert_eq!(booted.slot_state(Slot::A), SlotState::Reverted);
+    assert_eq!(armed.slot_state(Slot::A), SlotState::Armed);
+    assert_eq!(booted.confirm(Slot::B).slot_state(Slot::B), SlotState::Confirmed);
+    assert_eq!(booted.confirm(Slot::B).slot_state(Slot::A), SlotState::Unexpected);
+    assert_eq!(booted.disarm().slot_state(Slot::A), SlotState::Confirmed);
 }
 
 #[test]
@@ -45,9 +45,9 @@ fn a_first_stage_starts_a_trial_as_the_boot_sector_does() {
     assert_eq!((slot, write), (Slot::B, SectorWrite { at: PRIMARY, bytes: sector.to_vec() }));
     let started = Selector::decode(&sector, PRIMARY).unwrap();
     assert_eq!(started.start_trial(), None);
-    assert_eq!(started.following(Slot::A).standing(Slot::B), Standing::OnTrial);
+    assert_eq!(started.adopt_confirmed(Slot::A).slot_state(Slot::B), SlotState::OnTrial);
     // The firmware has been told, the selector has not.
-    assert_eq!(started.following(Slot::B), started.confirm(Slot::B));
+    assert_eq!(started.adopt_confirmed(Slot::B), started.confirm(Slot::B));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::*;
 use crate::boot::config_txt::{self, SLOT_FILE};
 use crate::disk::ordered_write::SectorWrite;
-use crate::disk::selector::Standing;
+use crate::disk::selector::SlotState;
 use crate::disk::slot::boot_file;
 
 const SETTINGS: &[u8] = b"kernel=vmlinuz\ngpu_mem=16\n";
@@ -43,14 +43,14 @@ struct Running {
     loaded: Slot,
     files: Vec<Vec<u8>>,
     root: (Slot, Vec<u8>),
-    standing: Standing,
+    slot_state: SlotState,
 }
 
 /// Firmware and first stage, up to the mount of the root.
 fn boot(machine: &mut Machine) -> Running {
     let choice = config_txt::read(&mut machine.fat()).unwrap();
     let mut loaded = choice.slot;
-    let selector_then = selector(machine).following(loaded);
+    let selector_then = selector(machine).adopt_confirmed(loaded);
     let (slot, writes) = config_txt::start_trial(&mut machine.fat(), &selector_then).unwrap();
     machine.write_sectors(&writes);
     match (choice.launcher, slot) {
@@ -69,8 +69,8 @@ fn boot(machine: &mut Machine) -> Running {
     let running = slot.unwrap_or(loaded);
     let len = if running == Slot::A { old_root().len() } else { new_root().len() };
     let root = machine.image().start(layout().root(running), len);
-    let standing = selector(machine).following(choice.slot).standing(running);
-    Running { loaded, files, root: (running, root), standing }
+    let slot_state = selector(machine).adopt_confirmed(choice.slot).slot_state(running);
+    Running { loaded, files, root: (running, root), slot_state }
 }
 
 #[test]
@@ -129,9 +129,9 @@ fn cut_off_everywhere(launcher: bool) {
     confirm(&mut machine, Slot::B);
     let (log, confirmed) = (machine.log(), boot(&mut machine.restarted()));
     let kernel = if launcher { Slot::B } else { Slot::A };
-    assert_eq!((on_trial.standing, on_trial.loaded), (Standing::OnTrial, kernel));
+    assert_eq!((on_trial.slot_state, on_trial.loaded), (SlotState::OnTrial, kernel));
     assert_eq!(on_trial.root, (Slot::B, new_root()));
-    assert_eq!((confirmed.standing, confirmed.loaded), (Standing::Confirmed, Slot::B));
+    assert_eq!((confirmed.slot_state, confirmed.loaded), (SlotState::Confirmed, Slot::B));
     assert_eq!((&confirmed.files[3][..], &confirmed.root), (SETTINGS, &on_trial.root));
     assert_eq!(log.len(), before_confirm + 6, "config.txt, the selector's spare copy, the selector");
     let old = boot(&mut Machine::on(start.clone()));
@@ -145,14 +145,14 @@ fn cut_off_everywhere(launcher: bool) {
                     tried += 1;
                     // Cut off on trial, or not confirmed: back.
                     let back = boot(&mut machine.restarted());
-                    assert_eq!(back, Running { standing: Standing::Reverted, ..old.clone() }, "{context}");
+                    assert_eq!(back, Running { slot_state: SlotState::Reverted, ..old.clone() }, "{context}");
                 }
                 running if running == confirmed => kept += 1,
                 running => {
-                    reverted += usize::from(running.standing == Standing::Reverted);
-                    let standing = running.standing;
-                    assert_eq!(running, Running { standing, ..old.clone() }, "{context}");
-                    assert!([Standing::Confirmed, Standing::Reverted].contains(&standing), "{context}");
+                    reverted += usize::from(running.slot_state == SlotState::Reverted);
+                    let slot_state = running.slot_state;
+                    assert_eq!(running, Running { slot_state, ..old.clone() }, "{context}");
+                    assert!([SlotState::Confirmed, SlotState::Reverted].contains(&slot_state), "{context}");
                 }
             }
         });
@@ -172,11 +172,11 @@ fn the_selector_follows_config_txt() {
     boot(&mut machine);
     let writes = config_txt::confirm(&mut machine.fat(), &selector(&machine), Slot::B).unwrap();
     machine.write_sectors(&writes[..1]);
-    assert_eq!(boot(&mut machine).standing, Standing::Confirmed);
-    assert_eq!(selector(&machine).standing(Slot::B), Standing::OnTrial, "without config.txt");
-    let followed = selector(&machine).following(Slot::B);
+    assert_eq!(boot(&mut machine).slot_state, SlotState::Confirmed);
+    assert_eq!(selector(&machine).slot_state(Slot::B), SlotState::OnTrial, "without config.txt");
+    let followed = selector(&machine).adopt_confirmed(Slot::B);
     machine.write_sectors(&followed.writes());
-    assert_eq!(selector(&machine).standing(Slot::B), Standing::Confirmed);
+    assert_eq!(selector(&machine).slot_state(Slot::B), SlotState::Confirmed);
     let writes: Vec<SectorWrite> =
         config_txt::confirm(&mut machine.fat(), &selector(&machine), Slot::B).unwrap();
     assert_eq!(writes.len(), 2, "config.txt is as it should be");
