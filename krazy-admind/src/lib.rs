@@ -11,6 +11,7 @@
 //! | `auth`, `clients`, `throttle` | who asks, from where, and how often a wrong answer may be tried |
 //! | [`routes`] | every operation with its access: the one table behind server, tests and OpenAPI document |
 //! | `api` | what the operations do |
+//! | `body` | the content of a request |
 //! | `tree` | paths, and files that do not lead out of where they may be |
 //! | `update` | sessions that fill the slot that does not run, through [`krazy_boot::update::engine`] |
 //! | `log` | the log of this service |
@@ -32,6 +33,7 @@ mod announcement;
 mod api;
 mod args;
 mod auth;
+mod body;
 mod certificate;
 mod clients;
 mod completion;

@@ -36,8 +36,9 @@ use tokio_rustls::server::TlsStream;
 use warp::Filter;
 use warp::http::{Request, Response};
 
-use crate::api::{self, Admin, Body, Call, LiveLogs};
+use crate::api::{self, Admin, Call, LiveLogs};
 use crate::auth::Auth;
+use crate::body::Body;
 use crate::certificate::Certificates;
 use crate::clients::Client;
 use crate::config::{Config, Limits};

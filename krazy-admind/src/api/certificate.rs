@@ -7,13 +7,14 @@ use krazy_boot::digest::Sha256Hash;
 use warp::http::StatusCode;
 use warp::reply::Response;
 
-use crate::api::{Admin, Call, empty, json, update};
+use crate::api::{Admin, Call, empty, json};
+use crate::body;
 use crate::problem::Problem;
 use crate::tree::blocking;
 
 /// Puts the key and certificate in the body on trial.
 pub(super) async fn put(admin: &Admin, call: Call) -> Result<Response, Problem> {
-    let pem = update::small_body(call.body, MAX_FILE, admin.upload_pause).await?;
+    let pem = body::read(call.body, MAX_FILE, admin.upload_pause).await?;
     admin.certificates.try_out(pem)?;
     json(&admin.certificates.status())
 }

@@ -12,8 +12,9 @@ use warp::http::{StatusCode, header};
 use warp::reply::Response;
 
 use crate::api::range::{Wanted, wanted};
-use crate::api::{Admin, Body, Call, empty, json};
+use crate::api::{Admin, Call, empty, json};
 use crate::auth::Identity;
+use crate::body::Body;
 use crate::problem::{Kind, Problem};
 use crate::routes::Found;
 use crate::tree::{self, Place, TreePath, Upload, blocking};

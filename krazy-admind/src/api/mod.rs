@@ -18,12 +18,10 @@ pub(crate) use logs::LiveLogs;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::Stream;
 use headers::{HeaderMap, HeaderName, HeaderValue};
 use krazy_boot::api::credentials::Role;
 use krazy_boot::digest::Sha256Hash;
@@ -35,6 +33,7 @@ use warp::http::{Method, StatusCode, header};
 use warp::reply::Response;
 
 use crate::auth::{Auth, Denial, Identity, refuse_cross_site};
+use crate::body::Body;
 use crate::certificate::Certificates;
 use crate::completion::run_to_completion;
 use crate::control::Control;
@@ -54,9 +53,6 @@ pub(crate) struct Admin {
     /// The longest pause in an upload.
     pub(crate) upload_pause: Duration,
 }
-
-/// The content of a request, in the pieces it arrives in.
-pub(crate) type Body = Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send>>;
 
 /// A request.
 pub(crate) struct Call {

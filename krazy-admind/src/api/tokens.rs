@@ -8,8 +8,9 @@ use serde::Serialize;
 use warp::http::StatusCode;
 use warp::reply::Response;
 
-use crate::api::{Admin, Call, empty, json, update};
+use crate::api::{Admin, Call, empty, json};
 use crate::auth::Identity;
+use crate::body;
 use crate::durable_file;
 use crate::problem::{Kind, Problem};
 use crate::tree::blocking;
@@ -48,7 +49,7 @@ pub(super) async fn list(admin: &Admin, identity: &Identity) -> Result<Response,
 /// Any admin may give the scope whole-tree: one who can write the whole disk is kept from nothing by its lack. It keeps
 /// mistakes small, and has to be asked for.
 pub(super) async fn put(admin: &Arc<Admin>, name: &str, call: Call) -> Result<Response, Problem> {
-    let body = update::small_body(call.body, MAX_TOKEN, admin.upload_pause).await?;
+    let body = body::read(call.body, MAX_TOKEN, admin.upload_pause).await?;
     let token: HashedToken = serde_json::from_slice(&body)
         .map_err(|error| Problem::new(Kind::BadRequest, format!("not a stored token: {error}")))?;
     if token.name != name {

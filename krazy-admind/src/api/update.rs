@@ -1,20 +1,18 @@
 //! Updates over HTTP; see [`crate::update`].
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures_util::StreamExt;
 use krazy_boot::disk::slot::Slot;
 use krazy_boot::update::bundle::MAX_HEAD;
 use krazy_boot::update::refusal::Refusal;
 use krazy_init::control::Command;
 use serde::Deserialize;
-use tokio::time::timeout;
 use warp::http::{StatusCode, header};
 use warp::reply::Response;
 
-use crate::api::{Admin, Body, Call, empty, json, query};
+use crate::api::{Admin, Call, empty, json, query};
 use crate::auth::Identity;
+use crate::body;
 use crate::problem::{Kind, Problem};
 use crate::update::{Arrival, Insistence};
 
@@ -56,7 +54,7 @@ pub(super) async fn status(admin: &Admin, text: &str) -> Result<Response, Proble
 
 pub(super) async fn begin(admin: &Admin, identity: &Identity, call: Call) -> Result<Response, Problem> {
     let BeginQuery { force, replace } = query(&call.query)?;
-    let head = small_body(call.body, MAX_HEAD, admin.upload_pause).await.map_err(|problem| {
+    let head = body::read(call.body, MAX_HEAD, admin.upload_pause).await.map_err(|problem| {
         if problem.kind() == Kind::BodyTooLarge {
             Problem::new(Kind::Update(Refusal::Bundle), problem.detail())
         } else {
@@ -85,7 +83,7 @@ pub(super) async fn cancel(admin: &Admin) -> Result<Response, Problem> {
 }
 
 pub(super) async fn set_floor(admin: &Admin, call: Call) -> Result<Response, Problem> {
-    let floor = small_body(call.body, MAX_FLOOR, admin.upload_pause).await?;
+    let floor = body::read(call.body, MAX_FLOOR, admin.upload_pause).await?;
     admin.updates.set_floor(floor).await.map(|()| empty(StatusCode::NO_CONTENT))
 }
 
@@ -103,21 +101,4 @@ pub(super) async fn switch(admin: &Arc<Admin>, text: &str) -> Result<Response, P
         }
     };
     admin.control.order(Command::Switch { slot }).await.map(|()| empty(StatusCode::ACCEPTED))
-}
-
-/// A body that is kept in memory, of at most `limit` bytes.
-pub(super) async fn small_body(mut body: Body, limit: usize, pause: Duration) -> Result<Vec<u8>, Problem> {
-    let mut bytes = Vec::new();
-    loop {
-        let piece = timeout(pause, body.next())
-            .await
-            .map_err(|_| Problem::new(Kind::Timeout, format!("nothing came for {} s", pause.as_secs())))?;
-        let Some(piece) = piece else { return Ok(bytes) };
-        let piece = piece
-            .map_err(|error| Problem::new(Kind::BadRequest, format!("the upload broke off: {error}")))?;
-        if bytes.len() + piece.len() > limit {
-            return Err(Problem::new(Kind::BodyTooLarge, format!("at most {limit} bytes are expected")));
-        }
-        bytes.extend_from_slice(&piece);
-    }
 }

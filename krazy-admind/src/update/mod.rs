@@ -24,7 +24,7 @@ use krazy_init::control::{BootInfo, Command};
 use ring::signature::{ED25519, UnparsedPublicKey};
 use tokio::time::sleep;
 
-use crate::api::Body;
+use crate::body::Body;
 use crate::control::Control;
 use crate::durable_file;
 use crate::problem::{Kind, Problem};

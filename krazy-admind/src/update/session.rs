@@ -25,7 +25,7 @@ use tokio::time::timeout;
 
 use super::Disk;
 use super::admission::refuse;
-use crate::api::Body;
+use crate::body::Body;
 use crate::problem::{Kind, Problem};
 use crate::tree::blocking;
 
