@@ -7,8 +7,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::device::Device;
-use crate::disk::succeed;
-use crate::judges;
+use crate::process::succeed;
+use crate::setup::judges;
 
 /// What the API answered.
 #[derive(Clone, Debug)]
@@ -33,7 +33,7 @@ impl Answer {
 impl Device {
     /// Sends a request with the admin's token; `path` is below `/api/v1`.
     pub fn curl(&self, method: &str, path: &str, body: Option<&[u8]>) -> Result<Answer> {
-        let folder = self.krazy.folder.path();
+        let folder = self.krazy.directory.path();
         let (answer, sent) = (folder.join("answer"), folder.join("sent"));
         fs::write(&answer, "")?;
         let token = fs::read_to_string(self.secrets().join("token"))?;

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use crate::disk::succeed;
 use crate::ended::{Ended, Pushing};
 use crate::fixture::Package;
 use crate::guest::{BOOT_LIMIT, Guest};
 use crate::krazy::Krazy;
+use crate::process::succeed;
 use crate::qmp::Qmp;
 
 /// What the appliance runs: it counts its starts on `/data`, says what `/etc/mode` says, and ends at once if that begins
@@ -77,7 +77,7 @@ impl Device {
 
     fn new_board(board: &'static str, metadata: &str) -> Result<Self> {
         let krazy = Krazy::new()?;
-        let folder = krazy.folder.path();
+        let folder = krazy.directory.path();
         let metadata = format!(
             "[package.metadata.krazy]\n{metadata}\n[package.metadata.krazy.files]\n\"/etc/mode\" = \"mode\"\n\"/etc/ballast\" = \"ballast\""
         );
@@ -105,7 +105,7 @@ impl Device {
 
     /// Writes `content` to `/data/PATH`.
     pub fn put(&self, path: &str, content: &[u8]) -> Result<()> {
-        let file = self.krazy.folder.path().join("put");
+        let file = self.krazy.directory.path().join("put");
         fs::write(&file, content)?;
         let put =
             self.krazy(&["put", "qemu", file.to_str().context("not UTF-8")?, &format!("/data/{path}")])?;
@@ -180,17 +180,17 @@ impl Device {
     }
 
     fn monitor(&self) -> PathBuf {
-        self.krazy.folder.path().join("qmp")
+        self.krazy.directory.path().join("qmp")
     }
 
     /// The host's side of the appliance's secrets.
     pub fn secrets(&self) -> PathBuf {
-        self.krazy.folder.path().join("state").join(NAME).join("secrets")
+        self.krazy.directory.path().join("state").join(NAME).join("secrets")
     }
 
     /// `cargo krazy bundle` of the present build.
     pub fn bundle(&self, name: &str) -> Result<PathBuf> {
-        let path = self.krazy.folder.path().join(name);
+        let path = self.krazy.directory.path().join(name);
         let mut command = self.krazy.command(["bundle", "--manifest-path"])?;
         succeed(command.arg(self.package.manifest()).arg("-o").arg(&path))?;
         Ok(path)
@@ -214,7 +214,7 @@ impl Device {
 
     /// Where its API is on loopback.
     pub fn address(&self) -> Result<SocketAddr> {
-        let path = self.krazy.folder.path().join("state/machines.d/qemu.toml");
+        let path = self.krazy.directory.path().join("state/machines.d/qemu.toml");
         let text = fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
         let line = text.lines().find_map(|line| line.strip_prefix("address = "));
         Ok(line.context("no address")?.trim_matches('"').parse()?)
@@ -223,7 +223,7 @@ impl Device {
     /// Gives `port` on loopback the name `name`.
     pub fn name(&self, name: &str, port: u16) -> Result<()> {
         let text = format!("[{name}]\naddress = \"127.0.0.1:{port}\"\nappliance = \"{NAME}\"\n");
-        Ok(fs::write(self.krazy.folder.path().join("state/hosts.toml"), text)?)
+        Ok(fs::write(self.krazy.directory.path().join("state/hosts.toml"), text)?)
     }
 
     /// Runs `cargo krazy ARGUMENTS` with JSON messages.
@@ -318,7 +318,7 @@ impl Device {
                 false => bail!("`{mode}` does not run: {log:?}"),
             }
         }
-        let back = self.krazy.folder.path().join("back");
+        let back = self.krazy.directory.path().join("back");
         let got = self.krazy(&["get", "qemu", "/data/precious", back.to_str().context("not UTF-8")?])?;
         let intact = got.code == Some(0) && fs::read(&back)? == self.precious;
         ensure!(intact, "/data is not intact: {}", got.stderr);

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::judges;
+use crate::setup::judges;
 
 /// A partition as `sfdisk` sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::judges;
+use crate::setup::judges;
 
 /// How long a boot may take before it counts as failed; emulation on a busy machine is slow.
 pub const BOOT_LIMIT: Duration = Duration::from_secs(180);

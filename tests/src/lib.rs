@@ -1,28 +1,37 @@
 //! The test suite of cargo krazy.
 //!
-//! `cargo suite` installs the foreign judges and the parts of a cross toolchain that are missing and runs every test of the workspace. The system
-//! tests in `tests/` use the real program: they make images with it, hand them to the judges, and boot them in
-//! QEMU from the disk. Nothing is skipped: without a judge there is no verdict, so a missing one is a failure.
+//! `cargo suite` installs the missing judges and toolchains and runs every check of the workspace ([`suite`],
+//! [`setup`]). The system tests in `tests/` use the real program: they make images with it, hand them to foreign
+//! judges, and boot them in QEMU from the disk. Nothing is skipped: a missing judge is a failure.
+//!
+//! | module | is |
+//! |---|---|
+//! | [`krazy`], [`fixture`] | `cargo krazy` as a user runs it, and packages for it |
+//! | [`disk`], [`root`], [`surgery`] | images and bundles, taken apart and damaged with tools of others |
+//! | [`guest`], [`qmp`], [`terminal`], [`signal`] | running machines and programs, and what a person does to them |
+//! | [`device`], [`ended`], [`curl`] | a device that is pushed to, its outcome, and a foreign client of its API |
+//! | [`lan`], [`network`], [`proxy`] | networks that behave as told |
+//! | [`own_kernel`] | a kernel of our own and hardware to start it on |
+//! | [`figures`] | `cargo figures` |
 
-#![allow(clippy::print_stderr, clippy::print_stdout, reason = "the suite speaks to a terminal or a log")]
+#![allow(clippy::print_stderr, clippy::print_stdout, reason = "the suite writes to a terminal or a log")]
 
-pub mod cross;
 pub mod curl;
-pub mod debian;
 pub mod device;
 pub mod disk;
 pub mod ended;
 pub mod figures;
 pub mod fixture;
 pub mod guest;
-pub mod judges;
 pub mod krazy;
 pub mod lan;
 pub mod network;
 pub mod own_kernel;
+pub mod process;
 pub mod proxy;
 pub mod qmp;
 pub mod root;
+pub mod setup;
 pub mod signal;
 pub mod suite;
 pub mod surgery;

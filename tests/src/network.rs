@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::Result;
 
-use crate::disk::succeed;
-use crate::judges;
+use crate::process::succeed;
+use crate::setup::judges;
 
 /// The addresses of the two ends.
 pub const ADDRESSES: [&str; 2] = ["10.77.0.1", "10.77.0.5"];

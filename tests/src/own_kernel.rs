@@ -1,23 +1,18 @@
 //! A kernel of our own from Debian's source package, and machines to start it on.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::disk::succeed;
 use crate::fixture::Package;
-use crate::judges;
-use crate::krazy::{Krazy, workspace};
-
-/// The source, as Debian's package linux-source-6.12 installs it.
-pub const SOURCE: &str = "/usr/src/linux-source-6.12.tar.xz";
-
-/// Two tests that want the kernel at the same time build it once.
-static BUILDING: Mutex<()> = Mutex::new(());
+use crate::krazy::Krazy;
+use crate::process::succeed;
+use crate::setup::judges::{self, KERNEL_SOURCE};
+use crate::setup::{target_directory, workspace};
 
 /// A kernel that `cargo krazy kernel build` made.
 #[derive(Clone, Debug)]
@@ -30,8 +25,10 @@ pub struct OwnKernel {
 
 /// Builds the kernel of the x86_64 board with our fragments alone; what was compiled before is used again.
 pub fn build(krazy: &Krazy) -> Result<OwnKernel> {
-    let bundle = krazy.folder.path().join("kernel.tar.zst");
-    let _one = BUILDING.lock().map_err(|_| anyhow::anyhow!("another build of the kernel failed"))?;
+    let bundle = krazy.directory.path().join("kernel.tar.zst");
+    // Tests that need the kernel at the same time, in processes of their own, build it once.
+    let lock = File::create(target_directory().join("own-kernel.lock"))?;
+    lock.lock()?;
     let output = String::from_utf8(succeed(&mut build_command(krazy, &bundle)?)?.stdout)?;
     let message = output.lines().last().context("the program printed no message")?;
     Ok(OwnKernel { bundle, message: serde_json::from_str(message)? })
@@ -40,7 +37,7 @@ pub fn build(krazy: &Krazy) -> Result<OwnKernel> {
 /// `cargo krazy kernel build` of that kernel to `output`, with JSON messages.
 pub fn build_command(krazy: &Krazy, output: &Path) -> Result<Command> {
     let mut command =
-        krazy.command(["kernel", "build", "--message-format", "json", "--source", SOURCE, "-o"])?;
+        krazy.command(["kernel", "build", "--message-format", "json", "--source", KERNEL_SOURCE, "-o"])?;
     command.arg(output);
     Ok(command)
 }
@@ -101,12 +98,12 @@ pub fn example(krazy: &Krazy, name: &str, kernel: Option<&Path>) -> Result<Packa
          [package.metadata.krazy.service.{name}]\nuser = \"root\"",
         workspace().join("examples/hello")
     );
-    Package::new(krazy.folder.path(), name, MAIN, &metadata)
+    Package::new(krazy.directory.path(), name, MAIN, &metadata)
 }
 
 /// Makes the image of the package with this manifest.
 pub fn image(krazy: &Krazy, manifest: &Path, name: &str) -> Result<PathBuf> {
-    let image = krazy.folder.path().join(name);
+    let image = krazy.directory.path().join(name);
     let mut command = krazy.command(["image", "--manifest-path"])?;
     succeed(command.arg(manifest).arg("-o").arg(&image))?;
     Ok(image)

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::disk::{extract, partitions, succeed};
-use crate::judges;
+use crate::disk::{extract, partitions};
+use crate::process::succeed;
+use crate::setup::judges;
 
 /// Where the manifest is in the root.
 const MANIFEST: &str = "etc/krazy/manifest.json";

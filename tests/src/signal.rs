@@ -5,7 +5,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use anyhow::{Context, Result};
 
-use crate::disk::succeed;
+use crate::process::succeed;
 
 /// A program in a process group of its own, which is killed when this value is dropped.
 #[derive(Debug)]

@@ -12,8 +12,8 @@ use krazy_boot::update::delta::{Decoder, Step, encode};
 use rcgen::{KeyPair, PKCS_ED25519, SigningKey};
 use sha2::{Digest, Sha256};
 
-use crate::disk::succeed;
-use crate::judges;
+use crate::process::{self, succeed};
+use crate::setup::judges;
 
 /// A bundle taken apart.
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ pub struct Surgery {
 
 /// Makes `script` the program `name` below `tree`, with busybox to run it.
 pub fn install_script(tree: &Path, name: &str, script: &str) -> Result<()> {
-    fs::copy(judges::find("busybox").context("no busybox")?, tree.join("bin/busybox"))?;
+    fs::copy(process::find("busybox").context("no busybox")?, tree.join("bin/busybox"))?;
     let path = tree.join(name);
     fs::write(&path, format!("#!/bin/busybox sh\n{script}"))?;
     Ok(fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755))?)

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::guest::Guest;
-use crate::judges;
+use crate::setup::judges;
 
 /// What Ctrl-C sends.
 pub const CTRL_C: &str = "\x03";

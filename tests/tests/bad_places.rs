@@ -4,9 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use krazy_tests::disk::{SmallDisk, succeed};
+use krazy_tests::disk::SmallDisk;
 use krazy_tests::fixture::Package;
 use krazy_tests::krazy::Krazy;
+use krazy_tests::process::succeed;
 use serde_json::Value;
 
 const MAIN: &str = "fn main() { loop { std::thread::park(); } }";
@@ -17,7 +18,7 @@ const FOREIGN: &str = "somebody's only copy\n";
 /// A package with this metadata, in a place of its own.
 fn package(krazy: &Krazy, metadata: &str) -> Result<Package> {
     let metadata = format!("[package.metadata.krazy]\nadmind = false\n{metadata}");
-    Package::new(krazy.folder.path(), "tiny", MAIN, &metadata)
+    Package::new(krazy.directory.path(), "tiny", MAIN, &metadata)
 }
 
 /// `cargo krazy image` of `package` to `output`, which has to fail with exit code 7. Returns what it said.
@@ -53,7 +54,7 @@ fn a_root_that_does_not_fit_says_by_how_much() -> Result<()> {
         package(&krazy, "root-size = \"2 MiB\"\n\n[package.metadata.krazy.files]\n\"/big\" = \"big\"")?;
     // Does not compress, so that the root is a little larger than it.
     fs::write(package.folder.join("big"), noise(5 << 20))?;
-    let output = occupied(krazy.folder.path().join("out"))?;
+    let output = occupied(krazy.directory.path().join("out"))?;
     let said = refusal(&krazy, &package, &output)?;
     let numbers: Vec<f64> = said
         .split_whitespace()
@@ -92,10 +93,10 @@ fn boot_files_that_do_not_fit_are_named() -> Result<()> {
     image[0x300..0x306].copy_from_slice(b"6.1-x ");
     fs::write(kernel.join("vmlinuz"), image)?;
     fs::File::options().write(true).open(kernel.join("vmlinuz"))?.set_len(70 << 20)?;
-    let output = occupied(krazy.folder.path().join("out"))?;
+    let output = occupied(krazy.directory.path().join("out"))?;
     let mut command = krazy.command(["image", "--quiet", "--manifest-path"])?;
     // This kernel is of no use to anybody else.
-    command.env("KRAZY_CACHE_DIR", krazy.folder.path().join("cache"));
+    command.env("KRAZY_CACHE_DIR", krazy.directory.path().join("cache"));
     let result = command.arg(package.manifest()).arg("-o").arg(&output).output()?;
     let said = String::from_utf8(result.stderr)?;
     assert_eq!(result.status.code(), Some(7), "{said}");
@@ -111,7 +112,7 @@ fn boot_files_that_do_not_fit_are_named() -> Result<()> {
 fn a_full_disk_is_said_and_keeps_what_it_has() -> Result<()> {
     let krazy = Krazy::new()?;
     let package = package(&krazy, "")?;
-    let disk = SmallDisk::mount(krazy.folder.path().join("small"), "6m")?;
+    let disk = SmallDisk::mount(krazy.directory.path().join("small"), "6m")?;
     let output = occupied(disk.0.clone())?;
     let expected = format!(
         "error: no space is left for `{}`\n   help: free some space, or choose another place with `--output`\n",
@@ -125,15 +126,15 @@ fn a_full_disk_is_said_and_keeps_what_it_has() -> Result<()> {
 fn places_that_are_none_are_refused_before_any_work() -> Result<()> {
     let krazy = Krazy::new()?;
     let package = package(&krazy, "")?;
-    let missing = krazy.folder.path().join("nowhere/a.img");
-    let folder = krazy.folder.path().join("nowhere");
+    let missing = krazy.directory.path().join("nowhere/a.img");
+    let folder = krazy.directory.path().join("nowhere");
     let expected = format!(
         "error: the folder of `{}` does not exist\n   help: make it first: `mkdir -p '{}'`\n",
         missing.display(),
         folder.display()
     );
     assert_eq!(refusal(&krazy, &package, &missing)?, expected);
-    assert!(refusal(&krazy, &package, krazy.folder.path())?.contains("is a folder\n"));
+    assert!(refusal(&krazy, &package, krazy.directory.path())?.contains("is a folder\n"));
     assert!(!package.folder.join("Cargo.lock").exists(), "cargo has run");
     Ok(())
 }
@@ -142,7 +143,7 @@ fn places_that_are_none_are_refused_before_any_work() -> Result<()> {
 fn a_foreign_file_is_replaced_as_a_whole() -> Result<()> {
     let krazy = Krazy::new()?;
     let package = package(&krazy, "")?;
-    let output = occupied(krazy.folder.path().join("out"))?;
+    let output = occupied(krazy.directory.path().join("out"))?;
     let before = fs::File::open(&output)?;
     let mut command = krazy.command(["image", "--message-format", "json", "--manifest-path"])?;
     let result = succeed(command.arg(package.manifest()).arg("-o").arg(&output))?;

@@ -5,9 +5,9 @@ use std::process::Output;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use krazy_tests::disk::succeed;
 use krazy_tests::guest::{BOOT_LIMIT, Guest};
 use krazy_tests::krazy::Krazy;
+use krazy_tests::process::succeed;
 use serde_json::Value;
 
 fn stderr(output: &Output) -> String {
@@ -24,7 +24,7 @@ fn messages(krazy: &Krazy, arguments: &[&str]) -> Result<Vec<Value>> {
 #[test]
 fn a_device_shows_itself_takes_and_gives_files_and_obeys() -> Result<()> {
     let krazy = Krazy::new()?;
-    let folder = krazy.folder.path();
+    let folder = krazy.directory.path();
     let image = folder.join("hello.img");
     let mut command = krazy.command(["image", "-p", "hello", "-o"])?;
     succeed(command.arg(&image))?;
@@ -100,7 +100,7 @@ fn others_use_it_with_tokens_of_their_own(krazy: &Krazy) -> Result<()> {
 
 /// Exchanges both on the running device, and goes on with what an interrupted run left.
 fn certificate_and_token_are_exchanged(krazy: &Krazy) -> Result<()> {
-    let secrets = krazy.folder.path().join("state/hello/secrets");
+    let secrets = krazy.directory.path().join("state/hello/secrets");
     let read = |name: &str| fs::read_to_string(secrets.join(name));
     let (old_certificate, old_token) = (read("cert.pem")?, read("token")?);
     let rotated = messages(krazy, &["certificate", "rotate", "qemu"])?.remove(0);

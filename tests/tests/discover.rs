@@ -5,10 +5,10 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
-use krazy_tests::disk::succeed;
 use krazy_tests::guest::{BOOT_LIMIT, Guest};
 use krazy_tests::krazy::Krazy;
 use krazy_tests::network::{ADDRESSES, Network};
+use krazy_tests::process::succeed;
 use krazy_tests::root::Root;
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ const DEVICE: usize = 1;
 #[test]
 fn a_device_is_found_and_reached_by_its_name() -> Result<()> {
     let krazy = Krazy::new()?;
-    let folder = krazy.folder.path();
+    let folder = krazy.directory.path();
     let image = folder.join("hello.img");
     succeed(krazy.command(["image", "-p", "hello", "-o"])?.arg(&image))?;
     let root = Root::unpack(&image, &folder.join("device"))?;

@@ -6,17 +6,18 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use krazy_tests::disk::{Partition, extract, partitions, succeed};
+use krazy_tests::disk::{Partition, extract, partitions};
 use krazy_tests::guest::{BOOT_LIMIT, Guest, free_port, http_get};
-use krazy_tests::judges;
 use krazy_tests::krazy::Krazy;
+use krazy_tests::process::succeed;
+use krazy_tests::setup::judges;
 use serde_json::Value;
 
 const MIB: u64 = 1 << 20;
 
 /// Makes the example's image and returns it with the last message of the program.
 fn image(krazy: &Krazy) -> Result<(PathBuf, Value)> {
-    let image = krazy.folder.path().join("hello.img");
+    let image = krazy.directory.path().join("hello.img");
     let mut command = krazy.command(["image", "-p", "hello", "--message-format", "json", "-o"])?;
     let output = succeed(command.arg(&image))?;
     let said = String::from_utf8_lossy(&output.stderr);
@@ -41,7 +42,7 @@ fn expect(krazy: &Krazy, image: &Path, text: &str, seconds: &str) -> Result<Outp
 #[test]
 fn foreign_tools_accept_every_part_of_the_image() -> Result<()> {
     let krazy = Krazy::new()?;
-    let folder = krazy.folder.path();
+    let folder = krazy.directory.path();
     let (image, message) = image(&krazy)?;
     assert_eq!(message["reason"], "image-finished");
     assert_eq!(message["bytes"], 1024 * MIB);

@@ -34,7 +34,7 @@ fn interrupt(mut program: Foreground, ready: impl Fn() -> Result<bool>) -> Resul
 fn while_a_crate_builds() -> Result<()> {
     let krazy = Krazy::new()?;
     let package =
-        Package::new(krazy.folder.path(), "slow", MAIN, "[package.metadata.krazy]\nadmind = false")?;
+        Package::new(krazy.directory.path(), "slow", MAIN, "[package.metadata.krazy]\nadmind = false")?;
     let (script, started) = (package.folder.join("build.rs"), package.folder.join("started"));
     let text = format!(
         "fn main() {{ std::fs::write({started:?}, std::process::id().to_string()).unwrap(); \
@@ -64,9 +64,9 @@ fn while_a_kernel_downloads() -> Result<()> {
     let metadata = format!(
         "[package.metadata.krazy]\nkernel = {{ debian = \"linux-image-amd64\", mirror = \"{url}\" }}"
     );
-    let package = Package::new(krazy.folder.path(), "patient", MAIN, &metadata)?;
+    let package = Package::new(krazy.directory.path(), "patient", MAIN, &metadata)?;
     let mut command = krazy.command(["kernel", "fetch", "--manifest-path"])?;
-    command.arg(package.manifest()).env("KRAZY_CACHE_DIR", krazy.folder.path().join("cache"));
+    command.arg(package.manifest()).env("KRAZY_CACHE_DIR", krazy.directory.path().join("cache"));
     let calls = std::cell::RefCell::new(Vec::new());
     interrupt(Foreground::start(&mut command)?, || {
         match mirror.accept() {
@@ -93,11 +93,11 @@ fn while_the_image_is_written() -> Result<()> {
     let krazy = Krazy::new()?;
     let metadata = "[package.metadata.krazy]\nadmind = false\ncompression-level = 22\n\n\
                     [package.metadata.krazy.files]\n\"/big\" = \"big\"";
-    let package = Package::new(krazy.folder.path(), "large", MAIN, metadata)?;
+    let package = Package::new(krazy.directory.path(), "large", MAIN, metadata)?;
     // Text that takes long to compress well.
     let text: String = (0_u64..6_000_000).map(|n| format!("{:x}\n", n.wrapping_mul(0x9e37_79b9))).collect();
     fs::write(package.folder.join("big"), text)?;
-    let folder = krazy.folder.path().join("out");
+    let folder = krazy.directory.path().join("out");
     let output = folder.join("a.img");
     fs::create_dir(&folder)?;
     fs::write(&output, "the old one")?;

@@ -10,7 +10,7 @@ fn the_newest_kernel_of_debian_is_told_and_nothing_is_written() -> Result<()> {
     let krazy = Krazy::new()?;
     let main = "fn main() {}";
     let package =
-        Package::new(krazy.folder.path(), "lister", main, "[package.metadata.krazy]\nadmind = false")?;
+        Package::new(krazy.directory.path(), "lister", main, "[package.metadata.krazy]\nadmind = false")?;
     let manifest = package.manifest();
     let manifest = manifest.to_str().context("not UTF-8")?;
     let arguments = ["kernel", "list", "--newest", "--message-format", "json", "--manifest-path", manifest];

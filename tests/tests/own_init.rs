@@ -1,9 +1,9 @@
 //! Any program may be `/bin/init`: here it is the user's own, and the only one in the image.
 
 use anyhow::Result;
-use krazy_tests::disk::succeed;
 use krazy_tests::fixture::Package;
 use krazy_tests::krazy::Krazy;
+use krazy_tests::process::succeed;
 
 /// Says who it is and what the first stage left it with. A PID 1 must not end, so it waits.
 const MAIN: &str = r#"
@@ -18,7 +18,7 @@ fn main() {
 #[test]
 fn the_users_program_is_the_init() -> Result<()> {
     let krazy = Krazy::new()?;
-    let folder = krazy.folder.path();
+    let folder = krazy.directory.path();
     let package =
         Package::new(folder, "alone", MAIN, "[package.metadata.krazy]\ninit = \"alone\"\nadmind = false")?;
     let image = folder.join("alone.img");

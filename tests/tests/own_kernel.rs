@@ -84,7 +84,7 @@ fn it_is_built_from_source_and_starts_from_every_disk() -> Result<()> {
 /// stays, and nothing else.
 fn no_room_for_the_bundle(krazy: &Krazy) -> Result<()> {
     for (name, size) in [("kernel.tar.zst", "8m"), ("kernel", "3m")] {
-        let disk = SmallDisk::mount(krazy.folder.path().join("small"), size)?;
+        let disk = SmallDisk::mount(krazy.directory.path().join("small"), size)?;
         let (output, old) = (disk.0.join(name), disk.0.join("kernel.tar.zst"));
         fs::write(&old, "an older bundle")?;
         let result = own_kernel::build_command(krazy, &output)?.arg("--quiet").output()?;
@@ -95,7 +95,7 @@ fn no_room_for_the_bundle(krazy: &Krazy) -> Result<()> {
         ensure!(fs::read(&old)? == b"an older bundle", "the older bundle was changed");
         ensure!(fs::read_dir(&disk.0)?.count() == 1, "something was left behind in {}", disk.0.display());
         drop(disk);
-        fs::remove_dir(krazy.folder.path().join("small"))?;
+        fs::remove_dir(krazy.directory.path().join("small"))?;
     }
     Ok(())
 }

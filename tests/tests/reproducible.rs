@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
-use krazy_tests::disk::succeed;
 use krazy_tests::fixture::Package;
 use krazy_tests::krazy::Krazy;
+use krazy_tests::process::succeed;
 
 fn image(krazy: &Krazy, folder: &Path) -> Result<PathBuf> {
     let metadata = "[package.metadata.krazy]\nadmind = false\n\n[package.metadata.krazy.files]\n\"/etc/motto\" = \"motto\"";
@@ -24,9 +24,9 @@ fn image(krazy: &Krazy, folder: &Path) -> Result<PathBuf> {
 fn images_made_elsewhere_and_later_are_equal() -> Result<()> {
     // One appliance, so one set of secrets: they are inputs, too.
     let krazy = Krazy::new()?;
-    let first = image(&krazy, &krazy.folder.path().join("here"))?;
+    let first = image(&krazy, &krazy.directory.path().join("here"))?;
     std::thread::sleep(Duration::from_millis(1100));
-    let second = image(&krazy, &krazy.folder.path().join("somewhere/else"))?;
+    let second = image(&krazy, &krazy.directory.path().join("somewhere/else"))?;
     let compared = std::process::Command::new("cmp").arg(&first).arg(&second).output()?;
     assert!(compared.status.success(), "{}", String::from_utf8_lossy(&compared.stdout));
     Ok(())

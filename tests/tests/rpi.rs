@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use krazy_tests::device::{Device, NAME};
-use krazy_tests::disk::{extract, partitions, succeed};
+use krazy_tests::disk::{extract, partitions};
 use krazy_tests::fixture::Package;
 use krazy_tests::guest::{BOOT_LIMIT, Guest, free_port, http_get};
-use krazy_tests::judges;
 use krazy_tests::krazy::Krazy;
+use krazy_tests::process::succeed;
+use krazy_tests::setup::judges;
 use serde_json::Value;
 
 /// Everything on `/boot` but the firmware's own files.
@@ -35,7 +36,7 @@ const BOOT_FILES: [&str; 14] = [
 #[test]
 fn the_example_runs_on_a_raspberry_pi() -> Result<()> {
     let krazy = Krazy::new()?;
-    let folder = krazy.folder.path();
+    let folder = krazy.directory.path();
     let image = folder.join("pi.img");
     let mut command = krazy.command(["image", "-p", "hello", "--target", "aarch64-rpi", "-o"])?;
     succeed(command.arg(&image))?;
@@ -104,7 +105,7 @@ fn a_raspberry_pi_is_updated_and_goes_back() -> Result<()> {
     let status = device.check("a", "good 4")?;
     ensure!(status["slots"]["standing"] == "on-trial", "{status:#}");
     device.cut_power()?;
-    firmware_boots(&device.image, device.krazy.folder.path(), "b")?;
+    firmware_boots(&device.image, device.krazy.directory.path(), "b")?;
     device.boot()?;
     device.wait_for_failed_trial("b", "without notice")?;
     device.check("b", "good 2")?;
@@ -115,7 +116,7 @@ fn a_raspberry_pi_is_updated_and_goes_back() -> Result<()> {
 #[test]
 fn what_firmware_or_processor_could_not_take_is_refused() -> Result<()> {
     let krazy = Krazy::new()?;
-    let folder = krazy.folder.path();
+    let folder = krazy.directory.path();
     let refused = |name: &str, line: &str, code: i32, words: &[&str]| -> Result<()> {
         let metadata = format!("[package.metadata.krazy.board.aarch64-rpi]\n{line}");
         let package = Package::new(folder, name, "fn main() {}", &metadata)?;

@@ -6,10 +6,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Result;
-use krazy_tests::disk::succeed;
 use krazy_tests::fixture::Package;
 use krazy_tests::guest::{BOOT_LIMIT, Guest, exchange, free_port, http_get};
 use krazy_tests::krazy::Krazy;
+use krazy_tests::process::succeed;
 
 /// A git repository with one crate, whose name is not the repository's.
 fn repository(folder: &Path) -> Result<String> {
@@ -31,7 +31,7 @@ fn repository(folder: &Path) -> Result<String> {
 #[test]
 fn a_file_server_a_tunnel_and_a_git_crate_run_together() -> Result<()> {
     let krazy = Krazy::new()?;
-    let folder = krazy.folder.path();
+    let folder = krazy.directory.path();
     let url = repository(folder)?;
     // dufs serves files over HTTP and links ring, which is C and assembly; bore is a TCP tunnel.
     let metadata = format!(

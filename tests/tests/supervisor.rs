@@ -10,13 +10,14 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use krazy_tests::disk::{Partition, extract, partitions, succeed};
+use krazy_tests::disk::{Partition, extract, partitions};
 use krazy_tests::guest::{Guest, emulator};
-use krazy_tests::judges;
 use krazy_tests::krazy::Krazy;
 use krazy_tests::lan::{Asked, Dhcp, Lan};
+use krazy_tests::process::succeed;
 use krazy_tests::qmp::Qmp;
 use krazy_tests::root::{Root, service};
+use krazy_tests::setup::judges;
 use serde_json::{Value, json};
 
 /// From one event of a machine to the next, on a machine with other work to do.
@@ -27,7 +28,7 @@ const COPIES: usize = 300;
 
 /// Makes the image of `krazy-guest`.
 fn image(krazy: &Krazy) -> Result<PathBuf> {
-    let image = krazy.folder.path().join("guest.img");
+    let image = krazy.directory.path().join("guest.img");
     let mut command = krazy.command(["image", "-p", "krazy-guest", "-o"])?;
     succeed(command.arg(&image))?;
     Ok(image)
@@ -59,7 +60,7 @@ fn ensure(holds: bool, why: impl FnOnce() -> String, console: &str) -> Result<()
 #[test]
 fn services_and_trials_in_a_real_machine() -> Result<()> {
     let krazy = Krazy::new()?;
-    let folder = krazy.folder.path();
+    let folder = krazy.directory.path();
     let image = image(&krazy)?;
     // The disk is larger than the image, as an SD card is: the first boot makes /data reach to its end.
     OpenOptions::new().write(true).open(&image)?.set_len(448 << 20)?;
@@ -107,7 +108,7 @@ fn services_and_trials_in_a_real_machine() -> Result<()> {
 #[test]
 fn a_strange_root_a_damaged_data_and_no_network() -> Result<()> {
     let krazy = Krazy::new()?;
-    let folder = krazy.folder.path();
+    let folder = krazy.directory.path();
     let image = image(&krazy)?;
     let (_, table) = partitions(&image)?;
     replace_root(&image, folder)?;
@@ -130,7 +131,7 @@ fn a_strange_root_a_damaged_data_and_no_network() -> Result<()> {
 #[test]
 fn rogue_servers_a_lease_that_ends_and_a_lying_clock() -> Result<()> {
     let krazy = Krazy::new()?;
-    let folder = krazy.folder.path();
+    let folder = krazy.directory.path();
     let image = image(&krazy)?;
     leave_only_the_judge(&image, folder, "--link", |_| {})?;
     // It is made and grows while the network is tried.
@@ -189,7 +190,7 @@ fn rogue_servers_a_lease_that_ends_and_a_lying_clock() -> Result<()> {
 #[test]
 fn a_fixed_address_a_disk_that_cannot_be_written_and_a_halt() -> Result<()> {
     let krazy = Krazy::new()?;
-    let folder = krazy.folder.path();
+    let folder = krazy.directory.path();
     let image = image(&krazy)?;
     let interface = json!({ "address": "10.0.2.77/24", "gateway": "10.0.2.2" });
     leave_only_the_judge(&image, folder, "--fixed", |manifest| {
@@ -207,7 +208,7 @@ fn a_fixed_address_a_disk_that_cannot_be_written_and_a_halt() -> Result<()> {
 #[test]
 fn power_cuts_while_data_is_made_and_grows() -> Result<()> {
     let krazy = Krazy::new()?;
-    let folder = krazy.folder.path();
+    let folder = krazy.directory.path();
     let image = image(&krazy)?;
     leave_only_the_judge(&image, folder, "--link", |_| {})?;
     blank_data(&image)?;

@@ -6,10 +6,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use krazy_tests::disk::succeed;
 use krazy_tests::fixture::Package;
-use krazy_tests::judges;
 use krazy_tests::krazy::Krazy;
+use krazy_tests::process::succeed;
+use krazy_tests::setup::judges;
 use krazy_tests::terminal::{Aftermath, CTRL_C, Terminal};
 
 const LIMIT: Duration = Duration::from_secs(180);
@@ -17,7 +17,7 @@ const LIMIT: Duration = Duration::from_secs(180);
 #[test]
 fn ctrl_c_stops_the_machine_and_leaves_a_usable_terminal() -> Result<()> {
     let krazy = Krazy::new()?;
-    let disk = sparse(&krazy.folder.path().join("empty.img"), 1 << 20)?;
+    let disk = sparse(&krazy.directory.path().join("empty.img"), 1 << 20)?;
     let mut command = krazy.command(["run-qemu", "--accel", "tcg", "--image"])?;
     let mut terminal = Terminal::start(command.arg(&disk))?;
     terminal.wait_for("Booting from Hard Disk", LIMIT)?;
@@ -64,7 +64,7 @@ fn sparse(path: &Path, len: u64) -> Result<PathBuf> {
 #[test]
 fn a_disk_is_overwritten_only_when_its_owner_agrees() -> Result<()> {
     let krazy = Krazy::new()?;
-    let folder = krazy.folder.path();
+    let folder = krazy.directory.path();
     let main = "fn main() { loop { std::thread::park(); } }";
     let package = Package::new(folder, "tiny", main, "[package.metadata.krazy]\nadmind = false")?;
     let disk = LoopDevice::attach(&sparse(&folder.join("disk"), 2 << 30)?)?;

@@ -12,10 +12,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
-use crate::disk::succeed;
 use crate::guest::{Guest, emulator};
-use crate::judges;
 use crate::krazy::Krazy;
+use crate::process;
+use crate::process::succeed;
 use crate::root::{Root, service};
 
 /// Boots of each; they take turns, so that a noisy machine disturbs all.
@@ -46,7 +46,7 @@ struct Boot {
 /// Prints the figures.
 pub fn print() -> Result<()> {
     let krazy = Krazy::new()?;
-    let folder = krazy.folder.path();
+    let folder = krazy.directory.path();
     let image = folder.join("guest.img");
     let mut command = krazy.command(["image", "-p", "krazy-guest", "-q", "-o"])?;
     succeed(command.arg(&image))?;
@@ -176,7 +176,7 @@ fn runit(root: &Root) -> Result<()> {
 
 /// A peer's program; the suite does without it, so it is not installed by itself.
 pub(super) fn peer(program: &str, package: &str) -> Result<PathBuf> {
-    judges::find(program).with_context(|| {
+    process::find(program).with_context(|| {
         format!("{program} is not installed; install the Debian package {package} and run this again")
     })
 }

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::krazy::{Krazy, workspace};
+use crate::krazy::Krazy;
+use crate::setup::workspace;
 
 /// Rounds; each runs both commands, so that a noisy machine disturbs both.
 const ROUNDS: usize = 15;

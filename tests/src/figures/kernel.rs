@@ -14,11 +14,13 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use super::build::median;
-use crate::disk::succeed;
 use crate::guest::free_port;
-use crate::judges;
-use crate::krazy::{Krazy, workspace};
+use crate::krazy::Krazy;
 use crate::own_kernel::{self, Hardware, OwnKernel, machine, pc};
+use crate::process;
+use crate::process::succeed;
+use crate::setup::judges;
+use crate::setup::workspace;
 
 /// Rounds; each boots every machine once, so that a noisy host disturbs all.
 const ROUNDS: usize = 5;
@@ -76,7 +78,7 @@ pub fn print() -> Result<()> {
         own_kernel::image(&krazy, &package.manifest(), &format!("{name}.img"))
     };
     let (ours, theirs) = (image("ours", Some(&kernel.bundle))?, image("theirs", None)?);
-    let busybox = busybox(&debian, krazy.folder.path())?;
+    let busybox = busybox(&debian, krazy.directory.path())?;
     let machines: [(&str, Start<'_>); 3] = [
         ("our kernel, from the disk", Box::new(|port| machine(&ours, VIRTIO, port))),
         ("Debian's kernel, from the disk", Box::new(|port| machine(&theirs, VIRTIO, port))),
@@ -125,7 +127,7 @@ fn size_and_time(kernel: &OwnKernel) -> Result<()> {
 /// The counts of `kernel-hardening-checker`, where it is installed. What it finds missing must have its reason in our
 /// fragments.
 fn hardening(kernel: &OwnKernel) -> Result<()> {
-    let Some(checker) = judges::find("kernel-hardening-checker") else {
+    let Some(checker) = process::find("kernel-hardening-checker") else {
         println!("  hardening  kernel-hardening-checker is not installed: it is at github.com/a13xp0p0v");
         return Ok(());
     };
@@ -171,7 +173,7 @@ fn busybox(kernel: &Path, folder: &Path) -> Result<PathBuf> {
         std::fs::create_dir_all(root.join(name))?;
     }
     let program =
-        judges::find("busybox").context("busybox is not installed; install the package busybox-static")?;
+        process::find("busybox").context("busybox is not installed; install the package busybox-static")?;
     std::fs::copy(program, root.join("bin/busybox"))?;
     std::fs::write(root.join("www/index.html"), "busybox\n")?;
     let modules = kernel.parent().context("the kernel is in no folder")?.join("lib/modules");

@@ -12,10 +12,10 @@ use serde_json::Value;
 
 use super::boot::{libraries, median, peer};
 use crate::device::noise;
-use crate::disk::succeed;
 use crate::fixture::Package;
 use crate::guest::{BOOT_LIMIT, Guest, exchange, free_port};
 use crate::krazy::Krazy;
+use crate::process::succeed;
 
 /// Full pushes and PUTs; they take turns, so that a noisy machine disturbs both.
 const ROUNDS: usize = 3;
@@ -76,7 +76,7 @@ http {
 /// Prints the figures.
 pub fn print() -> Result<()> {
     let krazy = Krazy::new()?;
-    let folder = krazy.folder.path();
+    let folder = krazy.directory.path();
     let package = package(folder)?;
     let image = folder.join("unit.img");
     succeed(
@@ -180,7 +180,7 @@ struct Sent {
 /// A bundle of the appliance with other ballast.
 fn bundle(krazy: &Krazy, package: &Package, seed: u64) -> Result<PathBuf> {
     fs::write(package.folder.join("ballast"), noise(seed, BALLAST))?;
-    let bundle = krazy.folder.path().join("unit.krazy");
+    let bundle = krazy.directory.path().join("unit.krazy");
     let mut command = krazy.command(["bundle", "-q", "--manifest-path"])?;
     succeed(command.arg(package.manifest()).arg("-o").arg(&bundle))?;
     Ok(bundle)
@@ -193,7 +193,7 @@ fn push(krazy: &Krazy, package: &Package) -> Result<Sent> {
 
 /// The same by a host that does not know what is on the device: the root is sent as a whole.
 fn push_whole(krazy: &Krazy, bundle: &Path) -> Result<Sent> {
-    let nothing = krazy.folder.path().join("nothing");
+    let nothing = krazy.directory.path().join("nothing");
     let sent = sent(staging(krazy)?.env("KRAZY_CACHE_DIR", &nothing).arg("--bundle").arg(bundle))?;
     ensure!(sent.bytes > BALLAST as u64, "only {} bytes were sent", sent.bytes);
     fs::remove_dir_all(nothing)?;

@@ -5,9 +5,9 @@ use std::fs;
 use anyhow::{Context, Result, ensure};
 use krazy_boot::api::credentials::{HashedToken, Role, Token, TokenFile};
 use krazy_tests::device::{Device, noise};
-use krazy_tests::disk::succeed;
-use krazy_tests::judges;
+use krazy_tests::process::succeed;
 use krazy_tests::proxy::Proxy;
+use krazy_tests::setup::judges;
 
 use crate::NEW;
 

@@ -52,7 +52,7 @@ fn give_an_expired_certificate(device: &Device) -> Result<()> {
 fn damaged_bundles(device: &Device, bundle: &Path) -> Result<()> {
     let good = fs::read(bundle)?;
     let head = head_len(&good)?;
-    let folder = device.krazy.folder.path();
+    let folder = device.krazy.directory.path();
     let write = |name: &str, bytes: &[u8]| {
         let path = folder.join(name);
         fs::write(&path, bytes).map(|()| path)
@@ -93,7 +93,7 @@ fn damaged_bundles(device: &Device, bundle: &Path) -> Result<()> {
 
 /// Bundles with a good signature that are for others, too old, or hold no root.
 fn signed_mistakes(device: &Device, bundle: &Path) -> Result<()> {
-    let folder = device.krazy.folder.path();
+    let folder = device.krazy.directory.path();
     let key = device.secrets().join("update.key");
     let good = Surgery::open(bundle)?;
     let refused = |wrong: Surgery, words: &str| {
@@ -127,7 +127,7 @@ fn two_at_once(device: &Device, bundle: &Path) -> Result<()> {
     let mut other = Surgery::open(bundle)?;
     other.manifest.build_id = "0".repeat(64);
     let other =
-        other.save(device.krazy.folder.path(), "other.krazy", &device.secrets().join("update.key"))?;
+        other.save(device.krazy.directory.path(), "other.krazy", &device.secrets().join("update.key"))?;
     device.push_bundle(&other, &["qemu"])?.refused("admin is updating to 0.1.0")?;
     line.release();
     first.wait()?.expect(0, "staged")

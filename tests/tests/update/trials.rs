@@ -18,7 +18,7 @@ fn builds_that_do_not_start_lead_back_and_tell_why() -> Result<()> {
     let mut device = Device::start("")?;
     device.change("good 2", &noise(2, NEW / 4))?;
     let good = Surgery::open(&device.bundle("good.krazy")?)?;
-    let folder = device.krazy.folder.path().to_owned();
+    let folder = device.krazy.directory.path().to_owned();
     let key = device.secrets().join("update.key");
     // They are one build to the device, so all but the first have to be insisted on.
     let push = ["qemu", "--force"];

@@ -1,14 +1,13 @@
-//! Debian packages: installed on the machine, or only downloaded, from whatever mirror its apt uses.
+//! Debian packages: installed on the machine, or only downloaded, from the mirror that its apt uses.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::disk::succeed;
-use crate::judges::{find, is_root};
+use crate::process::{find, is_root, succeed};
 
-/// The keys of the archive, as Debian's own systems have them.
+/// The keys of the archive on a Debian system.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// Installs `packages` with apt-get, as root or through sudo.
@@ -16,7 +15,7 @@ pub fn install(packages: &[&str]) -> Result<()> {
     let list = packages.join(" ");
     let advice = format!("install these packages and run this command again: {list}");
     let Some(apt) = find("apt-get") else { bail!("this is not a Debian system; {advice}") };
-    eprintln!("installing {list}");
+    eprintln!("suite: installing Debian packages: {list}");
     let root = is_root()?;
     let command = || {
         let mut command = if root { Command::new(&apt) } else { Command::new("sudo") };
@@ -28,7 +27,7 @@ pub fn install(packages: &[&str]) -> Result<()> {
     };
     let run = |mut command: Command| -> Result<()> {
         let status = command.status().with_context(|| format!("failed to run {command:?}; {advice}"))?;
-        ensure!(status.success(), "{command:?} ended with {status}; {advice}");
+        ensure!(status.success(), "{command:?} failed with {status}; {advice}");
         Ok(())
     };
     let mut update = command();
@@ -39,42 +38,41 @@ pub fn install(packages: &[&str]) -> Result<()> {
     run(install)
 }
 
-/// Downloads `package` of exactly `version` (with apt's `*`) from `suite` into `folder` and returns the `.deb`.
+/// Downloads `package` of exactly `version` (with apt's `*`) from `suite` into `directory` and returns the `.deb`.
 ///
-/// The suite need not be one of the machine's: apt gets a list of sources of its own, with the machine's mirror,
-/// and leaves the machine's as they are.
-pub fn download(suite: &str, package: &str, version: &str, folder: &Path) -> Result<PathBuf> {
+/// The suite need not be one of the machine's: apt gets a separate list of sources, with the machine's mirror.
+pub fn download(suite: &str, package: &str, version: &str, directory: &Path) -> Result<PathBuf> {
     let apt = find("apt-get").context("this is not a Debian system")?;
     for name in ["lists/partial", "cache/archives/partial"] {
-        std::fs::create_dir_all(folder.join(name))?;
+        std::fs::create_dir_all(directory.join(name))?;
     }
-    let sources = folder.join("sources.list");
+    let sources = directory.join("sources.list");
     std::fs::write(&sources, format!("deb [signed-by={KEYRING}] {} {suite} main\n", mirror(&apt)?))?;
     let command = || {
         let mut command = Command::new(&apt);
-        command.current_dir(folder);
+        command.current_dir(directory);
         for (name, value) in [
             ("Dir::Etc::sourcelist", sources.clone()),
             ("Dir::Etc::sourceparts", "/dev/null".into()),
-            ("Dir::State::lists", folder.join("lists")),
-            ("Dir::Cache", folder.join("cache")),
+            ("Dir::State::lists", directory.join("lists")),
+            ("Dir::Cache", directory.join("cache")),
         ] {
             command.arg("-o").arg(format!("{name}={}", value.display()));
         }
-        // The folder is the caller's own, where apt's user may not write.
+        // apt's own user may not write into the caller's directory.
         command.args(["-q", "-o", "APT::Sandbox::User=root"]);
         command
     };
     succeed(command().arg("update"))?;
     succeed(command().arg("download").arg(format!("{package}={version}")))?;
     let start = format!("{package}_");
-    let mut entries = std::fs::read_dir(folder)?.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut entries = std::fs::read_dir(directory)?.filter_map(|entry| Some(entry.ok()?.path()));
     entries
         .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&start)))
         .with_context(|| format!("apt-get downloaded no {package}"))
 }
 
-/// The address apt fetches Debian itself from, as apt tells it.
+/// Returns the address of the mirror that apt fetches Debian from.
 fn mirror(apt: &Path) -> Result<String> {
     let mut command = Command::new(apt);
     command.args(["indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"]);

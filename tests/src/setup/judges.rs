@@ -1,12 +1,15 @@
-//! The foreign programs that judge our images, and how to get them.
+//! The foreign programs that judge our images, and the Debian packages that hold them.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
-use crate::debian;
-use crate::own_kernel::SOURCE;
+use super::debian;
+use crate::process::find;
+
+/// The source of a kernel, as the package linux-source-6.12 installs it.
+pub const KERNEL_SOURCE: &str = "/usr/src/linux-source-6.12.tar.xz";
 
 /// A program the tests run and the Debian package that has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,8 +26,8 @@ const fn judge(program: &'static str, package: &'static str) -> Judge {
 
 /// Every program the tests need besides Rust and a C compiler.
 pub const JUDGES: &[Judge] = &[
-    // The source of the kernel that is built, and what builds it.
-    judge(SOURCE, "linux-source-6.12"),
+    // The source of the kernel that is built, and the tools that build it.
+    judge(KERNEL_SOURCE, "linux-source-6.12"),
     judge("/usr/include/libelf.h", "libelf-dev"),
     judge("bc", "bc"),
     judge("bison", "bison"),
@@ -54,19 +57,7 @@ pub const JUDGES: &[Judge] = &[
     judge("zstd", "zstd"),
 ];
 
-/// Folders of administrators' programs, which a user's PATH often lacks.
-pub const ADMINISTRATORS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
-
-/// Where `program` is, on PATH or in the folders of [`ADMINISTRATORS`].
-pub fn find(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .chain(ADMINISTRATORS.map(PathBuf::from))
-        .map(|folder| folder.join(program))
-        .find(|candidate| candidate.is_file())
-}
-
-/// A command for `program`; the error of a missing one names its package.
+/// Returns a command for `program`; the error of a missing one names its package.
 pub fn command(program: &str) -> Result<Command> {
     let Some(path) = find(program) else {
         let package =
@@ -78,16 +69,10 @@ pub fn command(program: &str) -> Result<Command> {
     Ok(Command::new(path))
 }
 
-/// Whether this process runs as root.
-pub fn is_root() -> Result<bool> {
-    Ok(Command::new("id").arg("-u").output().context("failed to run id")?.stdout == b"0\n")
-}
-
 /// Installs what is missing; a program that is still missing then is an error that names its package.
-pub fn install_missing() -> Result<()> {
-    let mut packages: Vec<_> =
-        JUDGES.iter().filter(|judge| find(judge.program).is_none()).map(|judge| judge.package).collect();
-    packages.dedup();
+pub(crate) fn install_missing() -> Result<()> {
+    let missing = JUDGES.iter().filter(|judge| find(judge.program).is_none());
+    let packages: Vec<_> = missing.map(|judge| judge.package).collect::<BTreeSet<_>>().into_iter().collect();
     if packages.is_empty() {
         return Ok(());
     }
