@@ -33,8 +33,8 @@ impl Answer {
 impl Device {
     /// Sends a request with the admin's token; `path` is below `/api/v1`.
     pub fn curl(&self, method: &str, path: &str, body: Option<&[u8]>) -> Result<Answer> {
-        let folder = self.krazy.directory.path();
-        let (answer, sent) = (folder.join("answer"), folder.join("sent"));
+        let directory = self.krazy.directory.path();
+        let (answer, sent) = (directory.join("answer"), directory.join("sent"));
         fs::write(&answer, "")?;
         let token = fs::read_to_string(self.secrets().join("token"))?;
         let mut curl = judges::command("curl")?;

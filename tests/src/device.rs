@@ -17,7 +17,7 @@ use crate::process::succeed;
 use crate::qmp::Qmp;
 
 /// What the appliance runs: it counts its starts on `/data`, says what `/etc/mode` says, and ends at once if that begins
-/// with `crash`. If its folder has a file `fill`, it fills `/data` to the last byte.
+/// with `crash`. If its directory has a file `fill`, it fills `/data` to the last byte.
 const MAIN: &str = r#"
 fn main() {
     let mode = std::fs::read_to_string("/etc/mode").unwrap_or_default();
@@ -77,14 +77,14 @@ impl Device {
 
     fn new_board(board: &'static str, metadata: &str) -> Result<Self> {
         let krazy = Krazy::new()?;
-        let folder = krazy.directory.path();
+        let directory = krazy.directory.path();
         let metadata = format!(
             "[package.metadata.krazy]\n{metadata}\n[package.metadata.krazy.files]\n\"/etc/mode\" = \"mode\"\n\"/etc/ballast\" = \"ballast\""
         );
-        let package = Package::new(folder, NAME, MAIN, &metadata)?;
-        fs::write(package.folder.join("mode"), "good 1")?;
-        fs::write(package.folder.join("ballast"), "")?;
-        let image = folder.join("unit.img");
+        let package = Package::new(directory, NAME, MAIN, &metadata)?;
+        fs::write(package.directory.join("mode"), "good 1")?;
+        fs::write(package.directory.join("ballast"), "")?;
+        let image = directory.join("unit.img");
         let device = Device { krazy, image, board, package, guest: None, precious: noise(7, 100_000) };
         device.make_image()?;
         Ok(device)
@@ -115,8 +115,8 @@ impl Device {
 
     /// What the next build is: the content of `/etc/mode`, and bytes that make it large.
     pub fn change(&self, mode: &str, ballast: &[u8]) -> Result<()> {
-        fs::write(self.package.folder.join("ballast"), ballast)?;
-        Ok(fs::write(self.package.folder.join("mode"), mode)?)
+        fs::write(self.package.directory.join("ballast"), ballast)?;
+        Ok(fs::write(self.package.directory.join("mode"), mode)?)
     }
 
     /// Gives the next build these kernel parameters of its own.

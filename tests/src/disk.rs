@@ -40,9 +40,9 @@ pub fn partitions(image: &Path) -> Result<(String, Vec<Partition>)> {
     Ok((id, partitions.collect::<Result<_>>()?))
 }
 
-/// Copies a partition into a sparse file of its own in `folder`.
-pub fn extract(image: &Path, partition: Partition, folder: &Path, name: &str) -> Result<PathBuf> {
-    let path = folder.join(name);
+/// Copies a partition into a sparse file of its own in `directory`.
+pub fn extract(image: &Path, partition: Partition, directory: &Path, name: &str) -> Result<PathBuf> {
+    let path = directory.join(name);
     let mut source = File::open(image)?;
     source.seek(SeekFrom::Start(partition.start))?;
     let mut source = source.take(partition.len);
@@ -83,12 +83,12 @@ pub fn succeed(command: &mut Command) -> Result<Output> {
 pub struct SmallDisk(pub PathBuf);
 
 impl SmallDisk {
-    /// Makes one of `size` and mounts it on the new `folder`.
-    pub fn mount(folder: PathBuf, size: &str) -> Result<Self> {
-        std::fs::create_dir(&folder)?;
+    /// Makes one of `size` and mounts it on the new `directory`.
+    pub fn mount(directory: PathBuf, size: &str) -> Result<Self> {
+        std::fs::create_dir(&directory)?;
         let options = format!("size={size}");
-        succeed(Command::new("mount").args(["-t", "tmpfs", "-o", &options, "small"]).arg(&folder))?;
-        Ok(SmallDisk(folder))
+        succeed(Command::new("mount").args(["-t", "tmpfs", "-o", &options, "small"]).arg(&directory))?;
+        Ok(SmallDisk(directory))
     }
 }
 

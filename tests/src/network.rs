@@ -46,8 +46,8 @@ impl Network {
                 None => wrapped.env_remove(name),
             };
         }
-        if let Some(folder) = command.get_current_dir() {
-            wrapped.current_dir(folder);
+        if let Some(directory) = command.get_current_dir() {
+            wrapped.current_dir(directory);
         }
         Ok(wrapped)
     }

@@ -14,31 +14,31 @@ use crate::setup::judges;
 /// Where the manifest is in the root.
 const MANIFEST: &str = "etc/krazy/manifest.json";
 
-/// Slot A's root as a folder.
+/// Slot A's root as a directory.
 #[derive(Debug)]
 pub struct Root {
-    /// The folder.
-    pub folder: PathBuf,
+    /// The directory.
+    pub directory: PathBuf,
 }
 
 impl Root {
-    /// Takes the root of `image` apart, into `folder`, which is made.
-    pub fn unpack(image: &Path, folder: &Path) -> Result<Self> {
-        fs::create_dir_all(folder)?;
+    /// Takes the root of `image` apart, into `directory`, which is made.
+    pub fn unpack(image: &Path, directory: &Path) -> Result<Self> {
+        fs::create_dir_all(directory)?;
         let (_, table) = partitions(image)?;
-        let file = extract(image, table[1], folder, "old.squashfs")?;
-        let root = folder.join("root");
+        let file = extract(image, table[1], directory, "old.squashfs")?;
+        let root = directory.join("root");
         succeed(judges::command("unsquashfs")?.args(["-no-progress", "-d"]).arg(&root).arg(&file))?;
         fs::remove_file(file)?;
-        Ok(Root { folder: root })
+        Ok(Root { directory: root })
     }
 
     /// Makes it the root of `image`.
     pub fn pack(&self, image: &Path) -> Result<()> {
-        let file = self.folder.with_extension("squashfs");
+        let file = self.directory.with_extension("squashfs");
         let options =
             ["-noappend", "-no-progress", "-quiet", "-all-root", "-comp", "zstd", "-Xcompression-level", "1"];
-        succeed(judges::command("mksquashfs")?.arg(&self.folder).arg(&file).args(options))?;
+        succeed(judges::command("mksquashfs")?.arg(&self.directory).arg(&file).args(options))?;
         let partition = partitions(image)?.1[1];
         ensure!(fs::metadata(&file)?.len() <= partition.len, "the new root is too large");
         let mut disk = OpenOptions::new().write(true).open(image)?;
@@ -49,12 +49,12 @@ impl Root {
 
     /// Its manifest.
     pub fn manifest(&self) -> Result<Value> {
-        Ok(serde_json::from_slice(&fs::read(self.folder.join(MANIFEST))?)?)
+        Ok(serde_json::from_slice(&fs::read(self.directory.join(MANIFEST))?)?)
     }
 
     /// Replaces the manifest.
     pub fn set_manifest(&self, manifest: &Value) -> Result<()> {
-        Ok(fs::write(self.folder.join(MANIFEST), serde_json::to_vec(manifest)?)?)
+        Ok(fs::write(self.directory.join(MANIFEST), serde_json::to_vec(manifest)?)?)
     }
 }
 

@@ -71,7 +71,7 @@ impl Surgery {
     }
 
     /// Damages what the root's files hold: the beginning of the first one, `/bin/init`, cannot be unpacked any more.
-    /// Superblock, folders and the last blocks, which small files share, stay as they are.
+    /// Superblock, directories and the last blocks, which small files share, stay as they are.
     pub fn damage_root(&mut self) -> Result<()> {
         let root = self.part(&PartKind::Root)?;
         // Behind superblock and compression options, within the first block.
@@ -80,14 +80,14 @@ impl Surgery {
     }
 
     /// Replaces the initramfs by busybox with a script as `/init`, packed by `cpio`.
-    pub fn replace_first_stage(&mut self, folder: &Path, script: &str) -> Result<()> {
-        let tree = folder.join("initramfs");
+    pub fn replace_first_stage(&mut self, directory: &Path, script: &str) -> Result<()> {
+        let tree = directory.join("initramfs");
         for name in ["bin", "dev"] {
             fs::create_dir_all(tree.join(name))?;
         }
         install_script(&tree, "init", script)?;
-        let archive = folder.join("initramfs.cpio");
-        let list = folder.join("initramfs.list");
+        let archive = directory.join("initramfs.cpio");
+        let list = directory.join("initramfs.list");
         fs::write(&list, ".\n./bin\n./bin/busybox\n./dev\n./init\n")?;
         let mut cpio = judges::command("cpio")?;
         cpio.args(["--create", "--quiet", "--format=newc", "--owner=0:0", "--file"]).arg(&archive);
@@ -97,8 +97,8 @@ impl Surgery {
     }
 
     /// Unpacks the root, lets `change` have it, and packs it again with foreign tools.
-    pub fn change_root(&mut self, folder: &Path, change: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-        let (image, tree) = (folder.join("surgery.squashfs"), folder.join("surgery"));
+    pub fn change_root(&mut self, directory: &Path, change: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        let (image, tree) = (directory.join("surgery.squashfs"), directory.join("surgery"));
         fs::write(&image, self.part(&PartKind::Root)?)?;
         succeed(judges::command("unsquashfs")?.args(["-no-progress", "-d"]).arg(&tree).arg(&image))?;
         change(&tree)?;
@@ -114,8 +114,8 @@ impl Surgery {
         Ok(fs::remove_file(&image)?)
     }
 
-    /// Puts it together again as `name` in `folder`, signed with `key`, a PEM file.
-    pub fn save(mut self, folder: &Path, name: &str, key: &Path) -> Result<PathBuf> {
+    /// Puts it together again as `name` in `directory`, signed with `key`, a PEM file.
+    pub fn save(mut self, directory: &Path, name: &str, key: &Path) -> Result<PathBuf> {
         for (part, content) in self.manifest.parts.iter_mut().zip(&self.parts) {
             part.size = Bytes(content.len() as u64);
             part.sha256 = Hex(Sha256::digest(content).into());
@@ -132,7 +132,7 @@ impl Surgery {
         }
         let mut bytes = Head::to_bytes(&Signed { json, signature }, &transport)?;
         bytes.extend(streams);
-        let path = folder.join(name);
+        let path = directory.join(name);
         fs::write(&path, bytes)?;
         Ok(path)
     }

@@ -32,7 +32,7 @@ pub struct Aftermath {
 }
 
 impl Terminal {
-    /// Starts `command` with its arguments, folder and environment.
+    /// Starts `command` with its arguments, directory and environment.
     pub fn start(command: &Command) -> Result<Self> {
         let words: Vec<_> = std::iter::once(command.get_program()).chain(command.get_args()).collect();
         let line = words.into_iter().map(quoted).collect::<Result<Vec<_>>>()?.join(" ");
@@ -46,8 +46,8 @@ impl Terminal {
                 None => script.env_remove(name),
             };
         }
-        command.get_current_dir().iter().for_each(|folder| {
-            script.current_dir(folder);
+        command.get_current_dir().iter().for_each(|directory| {
+            script.current_dir(directory);
         });
         // With `CI` set, a terminal of any kind counts as one with colours.
         let mut screen =

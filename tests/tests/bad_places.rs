@@ -30,10 +30,10 @@ fn refusal(krazy: &Krazy, package: &Package, output: &Path) -> Result<String> {
     Ok(said)
 }
 
-/// A folder with a foreign file where the image shall go.
-fn occupied(folder: PathBuf) -> Result<PathBuf> {
-    fs::create_dir_all(&folder)?;
-    let output = folder.join("a.img");
+/// A directory with a foreign file where the image shall go.
+fn occupied(directory: PathBuf) -> Result<PathBuf> {
+    fs::create_dir_all(&directory)?;
+    let output = directory.join("a.img");
     fs::write(&output, FOREIGN)?;
     Ok(output)
 }
@@ -41,8 +41,8 @@ fn occupied(folder: PathBuf) -> Result<PathBuf> {
 /// Fails unless the foreign file is as it was, and alone.
 fn assert_untouched(output: &Path) -> Result<()> {
     assert_eq!(fs::read_to_string(output)?, FOREIGN);
-    let folder = output.parent().context("no folder")?;
-    let names: Vec<_> = fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.file_name())).collect();
+    let directory = output.parent().context("no directory")?;
+    let names: Vec<_> = fs::read_dir(directory)?.map(|entry| entry.map(|entry| entry.file_name())).collect();
     assert_eq!(names.len(), 1, "something was left behind: {names:?}");
     Ok(())
 }
@@ -53,7 +53,7 @@ fn a_root_that_does_not_fit_says_by_how_much() -> Result<()> {
     let package =
         package(&krazy, "root-size = \"2 MiB\"\n\n[package.metadata.krazy.files]\n\"/big\" = \"big\"")?;
     // Does not compress, so that the root is a little larger than it.
-    fs::write(package.folder.join("big"), noise(5 << 20))?;
+    fs::write(package.directory.join("big"), noise(5 << 20))?;
     let output = occupied(krazy.directory.path().join("out"))?;
     let said = refusal(&krazy, &package, &output)?;
     let numbers: Vec<f64> = said
@@ -84,7 +84,7 @@ fn noise(len: usize) -> Vec<u8> {
 fn boot_files_that_do_not_fit_are_named() -> Result<()> {
     let krazy = Krazy::new()?;
     let package = package(&krazy, "boot-size = \"64 MiB\"\nkernel = { path = \"kernel\" }")?;
-    let kernel = package.folder.join("kernel");
+    let kernel = package.directory.join("kernel");
     fs::create_dir(&kernel)?;
     // As much of a bzImage as it takes to look like one, and then more than /boot has room for.
     let mut image = vec![0_u8; 0x400];
@@ -127,15 +127,15 @@ fn places_that_are_none_are_refused_before_any_work() -> Result<()> {
     let krazy = Krazy::new()?;
     let package = package(&krazy, "")?;
     let missing = krazy.directory.path().join("nowhere/a.img");
-    let folder = krazy.directory.path().join("nowhere");
+    let directory = krazy.directory.path().join("nowhere");
     let expected = format!(
         "error: the folder of `{}` does not exist\n   help: make it first: `mkdir -p '{}'`\n",
         missing.display(),
-        folder.display()
+        directory.display()
     );
     assert_eq!(refusal(&krazy, &package, &missing)?, expected);
     assert!(refusal(&krazy, &package, krazy.directory.path())?.contains("is a folder\n"));
-    assert!(!package.folder.join("Cargo.lock").exists(), "cargo has run");
+    assert!(!package.directory.join("Cargo.lock").exists(), "cargo has run");
     Ok(())
 }
 

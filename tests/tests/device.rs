@@ -24,8 +24,8 @@ fn messages(krazy: &Krazy, arguments: &[&str]) -> Result<Vec<Value>> {
 #[test]
 fn a_device_shows_itself_takes_and_gives_files_and_obeys() -> Result<()> {
     let krazy = Krazy::new()?;
-    let folder = krazy.directory.path();
-    let image = folder.join("hello.img");
+    let directory = krazy.directory.path();
+    let image = directory.join("hello.img");
     let mut command = krazy.command(["image", "-p", "hello", "-o"])?;
     succeed(command.arg(&image))?;
     let output = krazy.run(["status", "qemu"])?;
@@ -53,12 +53,12 @@ fn a_device_shows_itself_takes_and_gives_files_and_obeys() -> Result<()> {
     assert!(stderr(&output).contains("`cargo krazy ps` lists the services"), "{}", stderr(&output));
 
     let content: Vec<u8> = (0..3_000_000_u32).flat_map(|n| n.to_le_bytes()).collect();
-    let [sent, received] = ["sent", "received"].map(|name| folder.join(name));
+    let [sent, received] = ["sent", "received"].map(|name| directory.join(name));
     fs::write(&sent, &content)?;
     let sent = sent.to_str().context("a path that is not UTF-8")?;
     let received = received.to_str().context("a path that is not UTF-8")?;
-    krazy.succeed(["put", "qemu", sent, "/data/a folder"])?;
-    krazy.succeed(["get", "qemu", "/data/a folder", received])?;
+    krazy.succeed(["put", "qemu", sent, "/data/a directory"])?;
+    krazy.succeed(["get", "qemu", "/data/a directory", received])?;
     ensure!(fs::read(received)? == content, "another file came back");
     let output = krazy.run(["get", "qemu", "/data/krazy/tokens.json", "-"])?;
     assert_eq!(output.status.code(), Some(9), "credentials are not served: {}", stderr(&output));

@@ -19,12 +19,12 @@ const DEVICE: usize = 1;
 #[test]
 fn a_device_is_found_and_reached_by_its_name() -> Result<()> {
     let krazy = Krazy::new()?;
-    let folder = krazy.directory.path();
-    let image = folder.join("hello.img");
+    let directory = krazy.directory.path();
+    let image = directory.join("hello.img");
     succeed(krazy.command(["image", "-p", "hello", "-o"])?.arg(&image))?;
-    let root = Root::unpack(&image, &folder.join("device"))?;
-    let secrets = folder.join("state/hello/secrets");
-    let data = root.folder.join("data/krazy");
+    let root = Root::unpack(&image, &directory.join("device"))?;
+    let secrets = directory.join("state/hello/secrets");
+    let data = root.directory.join("data/krazy");
     fs::create_dir_all(data.join("tls"))?;
     for (from, to) in
         [("cert.pem", "tls/cert.pem"), ("key.pem", "tls/key.pem"), ("tokens.json", "tokens.json")]
@@ -35,8 +35,8 @@ fn a_device_is_found_and_reached_by_its_name() -> Result<()> {
     let admind = |name: &str, arguments: &[&str]| -> Result<Guest> {
         let mut command = Command::new("unshare");
         let named = "echo \"$0\" > /proc/sys/kernel/hostname && exec \"$@\"";
-        command.args(["--uts", "sh", "-c", named, name]).arg(root.folder.join("bin/krazy-admind"));
-        command.arg("--root").arg(&root.folder).args(arguments);
+        command.args(["--uts", "sh", "-c", named, name]).arg(root.directory.join("bin/krazy-admind"));
+        command.arg("--root").arg(&root.directory).args(arguments);
         let mut admind = Guest::start(network.at(DEVICE, &command)?)?;
         admind.wait_for("serving https", BOOT_LIMIT)?;
         Ok(admind)

@@ -42,7 +42,7 @@ fn expect(krazy: &Krazy, image: &Path, text: &str, seconds: &str) -> Result<Outp
 #[test]
 fn foreign_tools_accept_every_part_of_the_image() -> Result<()> {
     let krazy = Krazy::new()?;
-    let folder = krazy.directory.path();
+    let directory = krazy.directory.path();
     let (image, message) = image(&krazy)?;
     assert_eq!(message["reason"], "image-finished");
     assert_eq!(message["bytes"], 1024 * MIB);
@@ -53,7 +53,7 @@ fn foreign_tools_accept_every_part_of_the_image() -> Result<()> {
     let sizes: Vec<_> = table.iter().map(|partition| (partition.kind, partition.len / MIB)).collect();
     assert_eq!(sizes, [(0x0c, 256), (0x83, 256), (0x83, 256), (0x83, 255)]);
 
-    let boot = extract(&image, table[0], folder, "boot")?;
+    let boot = extract(&image, table[0], directory, "boot")?;
     succeed(judges::command("fsck.fat")?.arg("-n").arg(&boot))?;
     let listing = succeed(judges::command("mdir")?.arg("-b").arg("-i").arg(&boot))?.stdout;
     let listing = String::from_utf8(listing)?;
@@ -61,14 +61,14 @@ fn foreign_tools_accept_every_part_of_the_image() -> Result<()> {
         assert!(listing.contains(file), "no {file} on /boot:\n{listing}");
     }
 
-    let root = unpack_root(&image, table[1], folder)?;
+    let root = unpack_root(&image, table[1], directory)?;
     let paths = ["init", "hello", "krazy-admind"].map(|name| format!("bin/{name}"));
     let mountpoints = ["proc", "sys", "dev", "tmp", "run", "boot", "data"].map(str::to_owned);
     for path in paths.iter().chain(&mountpoints) {
         assert!(root.join(path).exists(), "no /{path} in the root");
     }
 
-    let data = extract(&image, table[3], folder, "data")?;
+    let data = extract(&image, table[3], directory, "data")?;
     succeed(judges::command("e2fsck")?.arg("-fn").arg(&data))?;
 
     let used = std::fs::metadata(&image)?.blocks() * 512;
@@ -76,8 +76,8 @@ fn foreign_tools_accept_every_part_of_the_image() -> Result<()> {
     Ok(())
 }
 
-fn unpack_root(image: &Path, partition: Partition, folder: &Path) -> Result<PathBuf> {
-    let (file, root) = (extract(image, partition, folder, "root.squashfs")?, folder.join("root"));
+fn unpack_root(image: &Path, partition: Partition, directory: &Path) -> Result<PathBuf> {
+    let (file, root) = (extract(image, partition, directory, "root.squashfs")?, directory.join("root"));
     succeed(judges::command("unsquashfs")?.args(["-no-progress", "-d"]).arg(&root).arg(&file))?;
     Ok(root)
 }

@@ -35,7 +35,7 @@ fn while_a_crate_builds() -> Result<()> {
     let krazy = Krazy::new()?;
     let package =
         Package::new(krazy.directory.path(), "slow", MAIN, "[package.metadata.krazy]\nadmind = false")?;
-    let (script, started) = (package.folder.join("build.rs"), package.folder.join("started"));
+    let (script, started) = (package.directory.join("build.rs"), package.directory.join("started"));
     let text = format!(
         "fn main() {{ std::fs::write({started:?}, std::process::id().to_string()).unwrap(); \
          std::thread::sleep(std::time::Duration::from_secs(3600)); }}\n"
@@ -50,7 +50,7 @@ fn while_a_crate_builds() -> Result<()> {
         ensure!(Instant::now() < end, "the build goes on");
         std::thread::sleep(Duration::from_millis(50));
     }
-    assert!(!package.folder.join("target/krazy/slow-x86_64.img").exists());
+    assert!(!package.directory.join("target/krazy/slow-x86_64.img").exists());
     Ok(())
 }
 
@@ -76,7 +76,7 @@ fn while_a_kernel_downloads() -> Result<()> {
         }
         Ok(!calls.borrow().is_empty())
     })?;
-    assert!(!package.folder.join("Krazy.lock").exists());
+    assert!(!package.directory.join("Krazy.lock").exists());
 
     // Nobody at home at all is a failure of the network, and names the mirror.
     drop(mirror);
@@ -96,13 +96,14 @@ fn while_the_image_is_written() -> Result<()> {
     let package = Package::new(krazy.directory.path(), "large", MAIN, metadata)?;
     // Text that takes long to compress well.
     let text: String = (0_u64..6_000_000).map(|n| format!("{:x}\n", n.wrapping_mul(0x9e37_79b9))).collect();
-    fs::write(package.folder.join("big"), text)?;
-    let folder = krazy.directory.path().join("out");
-    let output = folder.join("a.img");
-    fs::create_dir(&folder)?;
+    fs::write(package.directory.join("big"), text)?;
+    let directory = krazy.directory.path().join("out");
+    let output = directory.join("a.img");
+    fs::create_dir(&directory)?;
     fs::write(&output, "the old one")?;
     let names = || -> Result<Vec<String>> {
-        let names = fs::read_dir(&folder)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+        let names =
+            fs::read_dir(&directory)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
         names.collect()
     };
     let mut command = krazy.command(["image", "--manifest-path"])?;

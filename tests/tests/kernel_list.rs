@@ -22,6 +22,6 @@ fn the_newest_kernel_of_debian_is_told_and_nothing_is_written() -> Result<()> {
     ensure!(new["board"] == "x86_64" && new["package"] == "linux-image-amd64", "{new}");
     ensure!(new["sha256"].as_str().is_some_and(|sha256| sha256.len() == 64), "{new}");
     ensure!(newest[0]["written"] == false, "{newest:?}");
-    ensure!(!package.folder.join("Krazy.lock").exists(), "something was locked");
+    ensure!(!package.directory.join("Krazy.lock").exists(), "something was locked");
     Ok(())
 }

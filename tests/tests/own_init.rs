@@ -18,10 +18,10 @@ fn main() {
 #[test]
 fn the_users_program_is_the_init() -> Result<()> {
     let krazy = Krazy::new()?;
-    let folder = krazy.directory.path();
+    let directory = krazy.directory.path();
     let package =
-        Package::new(folder, "alone", MAIN, "[package.metadata.krazy]\ninit = \"alone\"\nadmind = false")?;
-    let image = folder.join("alone.img");
+        Package::new(directory, "alone", MAIN, "[package.metadata.krazy]\ninit = \"alone\"\nadmind = false")?;
+    let image = directory.join("alone.img");
     let mut command = krazy.command(["image", "--manifest-path"])?;
     succeed(command.arg(package.manifest()).arg("-o").arg(&image))?;
     let expect = "alone: pid 1 root is squashfs: true";

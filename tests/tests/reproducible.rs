@@ -1,4 +1,4 @@
-//! The same inputs give the same bytes, in another folder and at another time.
+//! The same inputs give the same bytes, in another directory and at another time.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,13 +9,13 @@ use krazy_tests::fixture::Package;
 use krazy_tests::krazy::Krazy;
 use krazy_tests::process::succeed;
 
-fn image(krazy: &Krazy, folder: &Path) -> Result<PathBuf> {
+fn image(krazy: &Krazy, directory: &Path) -> Result<PathBuf> {
     let metadata = "[package.metadata.krazy]\nadmind = false\n\n[package.metadata.krazy.files]\n\"/etc/motto\" = \"motto\"";
-    let package = Package::new(folder, "same", "fn main() { println!(\"{}\", file!()); }", metadata)?;
-    fs::write(package.folder.join("motto"), "the same\n")?;
-    let image = folder.join("same.img");
+    let package = Package::new(directory, "same", "fn main() { println!(\"{}\", file!()); }", metadata)?;
+    fs::write(package.directory.join("motto"), "the same\n")?;
+    let image = directory.join("same.img");
     let mut command = krazy.command(["image", "--manifest-path"])?;
-    command.env("CARGO_TARGET_DIR", folder.join("target"));
+    command.env("CARGO_TARGET_DIR", directory.join("target"));
     succeed(command.arg(package.manifest()).arg("-o").arg(&image))?;
     Ok(image)
 }

@@ -36,12 +36,12 @@ const BOOT_FILES: [&str; 14] = [
 #[test]
 fn the_example_runs_on_a_raspberry_pi() -> Result<()> {
     let krazy = Krazy::new()?;
-    let folder = krazy.directory.path();
-    let image = folder.join("pi.img");
+    let directory = krazy.directory.path();
+    let image = directory.join("pi.img");
     let mut command = krazy.command(["image", "-p", "hello", "--target", "aarch64-rpi", "-o"])?;
     succeed(command.arg(&image))?;
-    card_is_as_the_firmware_wants_it(&image, folder)?;
-    programs_run(&image, folder)?;
+    card_is_as_the_firmware_wants_it(&image, directory)?;
+    programs_run(&image, directory)?;
 
     let port = free_port()?;
     let mut command =
@@ -116,21 +116,21 @@ fn a_raspberry_pi_is_updated_and_goes_back() -> Result<()> {
 #[test]
 fn what_firmware_or_processor_could_not_take_is_refused() -> Result<()> {
     let krazy = Krazy::new()?;
-    let folder = krazy.directory.path();
+    let directory = krazy.directory.path();
     let refused = |name: &str, line: &str, code: i32, words: &[&str]| -> Result<()> {
         let metadata = format!("[package.metadata.krazy.board.aarch64-rpi]\n{line}");
-        let package = Package::new(folder, name, "fn main() {}", &metadata)?;
+        let package = Package::new(directory, name, "fn main() {}", &metadata)?;
         if name == "foreign" {
             pretend_to_link(&package)?;
         }
         let mut command = krazy.command(["image", "--target", "aarch64-rpi", "--manifest-path"])?;
-        let output = command.arg(package.manifest()).arg("-o").arg(folder.join("wrong.img")).output()?;
+        let output = command.arg(package.manifest()).arg("-o").arg(directory.join("wrong.img")).output()?;
         let stderr = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.code() == Some(code), "{line}: {}\n{stderr}", output.status);
         for words in words {
             ensure!(stderr.contains(words), "no `{words}`:\n{stderr}");
         }
-        ensure!(!folder.join("wrong.img").exists(), "{line}: an image was made");
+        ensure!(!directory.join("wrong.img").exists(), "{line}: an image was made");
         Ok(())
     };
     let words = ["`config-txt`", "sets `kernel`, which the slots need as it is"];
@@ -144,22 +144,22 @@ fn what_firmware_or_processor_could_not_take_is_refused() -> Result<()> {
 
 /// Gives `package` a linker that always makes the same program, one of this machine.
 fn pretend_to_link(package: &Package) -> Result<()> {
-    let (folder, linker) = (package.folder.join(".cargo"), package.folder.join("linker"));
+    let (directory, linker) = (package.directory.join(".cargo"), package.directory.join("linker"));
     let script = format!(
         "#!/bin/sh\nwhile [ \"$1\" != -o ]; do shift; done\ncp {} \"$2\"\n",
         std::env::current_exe()?.display()
     );
     fs::write(&linker, script)?;
     fs::set_permissions(&linker, fs::Permissions::from_mode(0o755))?;
-    fs::create_dir(&folder)?;
+    fs::create_dir(&directory)?;
     let config = format!("[target.aarch64-unknown-linux-musl]\nlinker = \"{}\"\n", linker.display());
-    Ok(fs::write(folder.join("config.toml"), config)?)
+    Ok(fs::write(directory.join("config.toml"), config)?)
 }
 
 /// What the card of a machine that is off makes the firmware boot, by mtools, and whether all of it is there.
-fn firmware_boots(image: &Path, folder: &Path, slot: &str) -> Result<()> {
+fn firmware_boots(image: &Path, directory: &Path, slot: &str) -> Result<()> {
     let (_, table) = partitions(image)?;
-    let boot = extract(image, table[0], folder, "boot")?;
+    let boot = extract(image, table[0], directory, "boot")?;
     let read = |name: &str| succeed(judges::command("mtype")?.arg("-i").arg(&boot).arg(format!("::{name}")));
     let config = String::from_utf8(read("config.txt")?.stdout)?;
     ensure!(
@@ -175,9 +175,9 @@ fn firmware_boots(image: &Path, folder: &Path, slot: &str) -> Result<()> {
 }
 
 /// The FAT file system, by dosfstools and mtools.
-fn card_is_as_the_firmware_wants_it(image: &Path, folder: &Path) -> Result<()> {
+fn card_is_as_the_firmware_wants_it(image: &Path, directory: &Path) -> Result<()> {
     let (id, table) = partitions(image)?;
-    let boot = extract(image, table[0], folder, "boot")?;
+    let boot = extract(image, table[0], directory, "boot")?;
     succeed(judges::command("fsck.fat")?.arg("-n").arg(&boot))?;
     let listing = succeed(judges::command("mdir")?.arg("-b").arg("-i").arg(&boot))?.stdout;
     let listing = String::from_utf8(listing)?;
@@ -207,16 +207,19 @@ fn card_is_as_the_firmware_wants_it(image: &Path, folder: &Path) -> Result<()> {
 }
 
 /// The cross-built programs, one by one under user-mode emulation.
-fn programs_run(image: &Path, folder: &Path) -> Result<()> {
+fn programs_run(image: &Path, directory: &Path) -> Result<()> {
     let (_, table) = partitions(image)?;
-    let (file, root) = (extract(image, table[1], folder, "root.squashfs")?, folder.join("root"));
+    let (file, root) = (extract(image, table[1], directory, "root.squashfs")?, directory.join("root"));
     succeed(judges::command("unsquashfs")?.args(["-no-progress", "-d"]).arg(&root).arg(&file))?;
     let help =
         succeed(judges::command("qemu-aarch64-static")?.arg(root.join("bin/krazy-admind")).arg("--help"))?;
     ensure!(!help.stdout.is_empty(), "krazy-admind has no help");
     let port = free_port()?;
     let mut hello = judges::command("qemu-aarch64-static")?;
-    hello.arg(root.join("bin/hello")).args(["--listen", &format!("127.0.0.1:{port}"), "--state"]).arg(folder);
+    hello
+        .arg(root.join("bin/hello"))
+        .args(["--listen", &format!("127.0.0.1:{port}"), "--state"])
+        .arg(directory);
     let mut hello = hello.spawn()?;
     let answer = http_get(port, "/text", Duration::from_secs(60));
     hello.kill()?;

@@ -12,27 +12,27 @@ use krazy_tests::krazy::Krazy;
 use krazy_tests::process::succeed;
 
 /// A git repository with one crate, whose name is not the repository's.
-fn repository(folder: &Path) -> Result<String> {
+fn repository(directory: &Path) -> Result<String> {
     let main = "fn main() { println!(\"tick\"); loop { std::thread::park(); } }";
-    let package = Package::new(folder, "tick-tock", main, "")?;
+    let package = Package::new(directory, "tick-tock", main, "")?;
     let git = |arguments: &[&str]| -> Result<()> {
         let identity =
             ["-c", "user.name=test", "-c", "user.email=test@example.org", "-c", "init.defaultBranch=main"];
-        succeed(Command::new("git").current_dir(&package.folder).args(identity).args(arguments)).map(drop)
+        succeed(Command::new("git").current_dir(&package.directory).args(identity).args(arguments)).map(drop)
     };
     git(&["init", "-q"])?;
     git(&["add", "."])?;
     git(&["commit", "-q", "-m", "a crate"])?;
-    let bare = folder.join("clock.git");
-    succeed(Command::new("git").args(["clone", "-q", "--bare"]).args([&package.folder, &bare]))?;
+    let bare = directory.join("clock.git");
+    succeed(Command::new("git").args(["clone", "-q", "--bare"]).args([&package.directory, &bare]))?;
     Ok(format!("file://{}", bare.display()))
 }
 
 #[test]
 fn a_file_server_a_tunnel_and_a_git_crate_run_together() -> Result<()> {
     let krazy = Krazy::new()?;
-    let folder = krazy.directory.path();
-    let url = repository(folder)?;
+    let directory = krazy.directory.path();
+    let url = repository(directory)?;
     // dufs serves files over HTTP and links ring, which is C and assembly; bore is a TCP tunnel.
     let metadata = format!(
         r#"
@@ -52,10 +52,10 @@ args = ["server"]
 "#
     );
     let main = "fn main() { println!(\"served\"); loop { std::thread::park(); } }";
-    let package = Package::new(folder, "site", main, &metadata)?;
-    fs::write(package.folder.join("greeting.txt"), "hello from a stranger\n")?;
+    let package = Package::new(directory, "site", main, &metadata)?;
+    fs::write(package.directory.join("greeting.txt"), "hello from a stranger\n")?;
 
-    let image = folder.join("site.img");
+    let image = directory.join("site.img");
     let mut command = krazy.command(["image", "--manifest-path"])?;
     succeed(command.arg(package.manifest()).arg("-o").arg(&image))?;
     let (http, control) = (free_port()?, free_port()?);

@@ -60,11 +60,11 @@ fn ensure(holds: bool, why: impl FnOnce() -> String, console: &str) -> Result<()
 #[test]
 fn services_and_trials_in_a_real_machine() -> Result<()> {
     let krazy = Krazy::new()?;
-    let folder = krazy.directory.path();
+    let directory = krazy.directory.path();
     let image = image(&krazy)?;
     // The disk is larger than the image, as an SD card is: the first boot makes /data reach to its end.
     OpenOptions::new().write(true).open(&image)?.set_len(448 << 20)?;
-    let socket = folder.join("qmp");
+    let socket = directory.join("qmp");
     let mut command = krazy.command(["run-qemu", "--timeout", "3000", "--image"])?;
     command.arg(&image).args([
         "--",
@@ -102,23 +102,23 @@ fn services_and_trials_in_a_real_machine() -> Result<()> {
     }
     assert!(!console.contains("Attempted to kill init"), "{console}");
     // The error that the judge reported to the kernel is noted in the file system; nothing else is wrong with it.
-    check_data(&image, folder)
+    check_data(&image, directory)
 }
 
 #[test]
 fn a_strange_root_a_damaged_data_and_no_network() -> Result<()> {
     let krazy = Krazy::new()?;
-    let folder = krazy.directory.path();
+    let directory = krazy.directory.path();
     let image = image(&krazy)?;
     let (_, table) = partitions(&image)?;
-    replace_root(&image, folder)?;
+    replace_root(&image, directory)?;
     damage(&image, table[3])?;
     let before = start_of(&image, table[3])?;
 
-    let command = machine(&image, folder)?;
+    let command = machine(&image, directory)?;
     let mut guest = Guest::start(command)?;
     guest.wait_for("waiting for the host: Ctrl-Alt-Del", 2 * LIMIT)?;
-    Qmp::connect(&folder.join("qmp"))?.press(&["ctrl", "alt", "delete"])?;
+    Qmp::connect(&directory.join("qmp"))?.press(&["ctrl", "alt", "delete"])?;
     guest.wait_for("restarting: a signal to init asks for it", LIMIT)?;
     let (_, console) = guest.wait(LIMIT)?;
 
@@ -131,14 +131,14 @@ fn a_strange_root_a_damaged_data_and_no_network() -> Result<()> {
 #[test]
 fn rogue_servers_a_lease_that_ends_and_a_lying_clock() -> Result<()> {
     let krazy = Krazy::new()?;
-    let folder = krazy.directory.path();
+    let directory = krazy.directory.path();
     let image = image(&krazy)?;
-    leave_only_the_judge(&image, folder, "--link", |_| {})?;
+    leave_only_the_judge(&image, directory, "--link", |_| {})?;
     // It is made and grows while the network is tried.
     blank_data(&image)?;
 
     let (mut lan, netdev) = Lan::new()?;
-    let mut command = machine(&image, folder)?;
+    let mut command = machine(&image, directory)?;
     command.args(["-netdev", &netdev, "-device", "virtio-net-pci,netdev=net,romfile="]);
     let mut guest = Guest::start(command)?;
     lan.dhcp = Dhcp::Rogue;
@@ -165,7 +165,7 @@ fn rogue_servers_a_lease_that_ends_and_a_lying_clock() -> Result<()> {
     assert!((60_000..120_000).contains(&step), "{line}");
 
     // A machine may miss that its cable was out for a moment: until it notices and asks for its address again.
-    let mut qmp = Qmp::connect(&folder.join("qmp"))?;
+    let mut qmp = Qmp::connect(&directory.join("qmp"))?;
     let end = Instant::now() + LIMIT;
     let mut asked = false;
     while !asked {
@@ -184,20 +184,20 @@ fn rogue_servers_a_lease_that_ends_and_a_lying_clock() -> Result<()> {
         guest.wait_for("/data has grown to ", LIMIT)?;
     }
     drop(guest);
-    check_data(&image, folder)
+    check_data(&image, directory)
 }
 
 #[test]
 fn a_fixed_address_a_disk_that_cannot_be_written_and_a_halt() -> Result<()> {
     let krazy = Krazy::new()?;
-    let folder = krazy.directory.path();
+    let directory = krazy.directory.path();
     let image = image(&krazy)?;
     let interface = json!({ "address": "10.0.2.77/24", "gateway": "10.0.2.2" });
-    leave_only_the_judge(&image, folder, "--fixed", |manifest| {
+    leave_only_the_judge(&image, directory, "--fixed", |manifest| {
         manifest["network"] = json!({ "interfaces": { "eth0": interface } });
     })?;
 
-    let mut command = machine(&image, folder)?;
+    let mut command = machine(&image, directory)?;
     command.args(["-set", "drive.disk.read-only=on"]);
     command.args(["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile="]);
     let mut guest = Guest::start(command)?;
@@ -208,22 +208,22 @@ fn a_fixed_address_a_disk_that_cannot_be_written_and_a_halt() -> Result<()> {
 #[test]
 fn power_cuts_while_data_is_made_and_grows() -> Result<()> {
     let krazy = Krazy::new()?;
-    let folder = krazy.directory.path();
+    let directory = krazy.directory.path();
     let image = image(&krazy)?;
-    leave_only_the_judge(&image, folder, "--link", |_| {})?;
+    leave_only_the_judge(&image, directory, "--link", |_| {})?;
     blank_data(&image)?;
     // Wherever the machine is when the power goes, somewhere between the BIOS's word and a grown /data: what it has
     // written is no file system yet, or one whose journal tells the rest.
     for milliseconds in [1000, 1500, 2000, 2300, 2600, 3000, 3500, 4000] {
-        let mut guest = Guest::start(machine(&image, folder)?)?;
+        let mut guest = Guest::start(machine(&image, directory)?)?;
         guest.wait_for("Booting from Hard Disk", LIMIT)?;
         std::thread::sleep(Duration::from_millis(milliseconds));
         drop(guest);
         if size_of_data(&image)? > 0 {
-            check_data(&image, folder)?;
+            check_data(&image, directory)?;
         }
     }
-    let _guest = Guest::start(machine(&image, folder)?)?;
+    let _guest = Guest::start(machine(&image, directory)?)?;
     let end = Instant::now() + LIMIT;
     while size_of_data(&image)? < partitions(&image)?.1[3].len * 9 / 10 {
         ensure!(Instant::now() < end, "/data does not grow");
@@ -235,11 +235,11 @@ fn power_cuts_while_data_is_made_and_grows() -> Result<()> {
 /// Makes the judge with this argument the image's only service, and what else `change` changes.
 fn leave_only_the_judge(
     image: &Path,
-    folder: &Path,
+    directory: &Path,
     argument: &str,
     change: impl FnOnce(&mut Value),
 ) -> Result<()> {
-    let root = Root::unpack(image, &folder.join("root"))?;
+    let root = Root::unpack(image, &directory.join("root"))?;
     let mut manifest = root.manifest()?;
     let mut judge = service(&manifest, "judge")?;
     judge["settings"]["args"] = json!([argument]);
@@ -266,8 +266,8 @@ fn size_of_data(image: &Path) -> Result<u64> {
 }
 
 /// Brings in what the journal of `/data` holds, in a copy, and checks that it is whole then.
-fn check_data(image: &Path, folder: &Path) -> Result<()> {
-    let data = extract(image, partitions(image)?.1[3], folder, "data")?;
+fn check_data(image: &Path, directory: &Path) -> Result<()> {
+    let data = extract(image, partitions(image)?.1[3], directory, "data")?;
     let output = judges::command("e2fsck")?.arg("-fp").arg(&data).output()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     ensure!(matches!(output.status.code(), Some(0 | 1)), "{text}");
@@ -286,18 +286,18 @@ fn serve(lan: &Lan, wanted: Asked, mut times: u32) -> Result<()> {
     Ok(())
 }
 
-/// A machine without a network card, and its monitor's socket at `qmp` in `folder`.
-fn machine(image: &Path, folder: &Path) -> Result<Command> {
+/// A machine without a network card, and its monitor's socket at `qmp` in `directory`.
+fn machine(image: &Path, directory: &Path) -> Result<Command> {
     let mut command = emulator(image)?;
     command.arg("-qmp");
-    command.arg(format!("unix:{},server=on,wait=off", folder.join("qmp").display()));
+    command.arg(format!("unix:{},server=on,wait=off", directory.join("qmp").display()));
     Ok(command)
 }
 
 /// Makes root A what no cargo krazy would make: programs that cannot run, and many copies of one that can.
-fn replace_root(image: &Path, folder: &Path) -> Result<()> {
-    let root = Root::unpack(image, &folder.join("strange"))?;
-    let bin = root.folder.join("bin");
+fn replace_root(image: &Path, directory: &Path) -> Result<()> {
+    let root = Root::unpack(image, &directory.join("strange"))?;
+    let bin = root.directory.join("bin");
     let mut manifest = root.manifest()?;
     let mut judge = service(&manifest, "judge")?;
     judge["settings"]["args"] = json!(["--strange"]);

@@ -64,10 +64,10 @@ fn sparse(path: &Path, len: u64) -> Result<PathBuf> {
 #[test]
 fn a_disk_is_overwritten_only_when_its_owner_agrees() -> Result<()> {
     let krazy = Krazy::new()?;
-    let folder = krazy.directory.path();
+    let directory = krazy.directory.path();
     let main = "fn main() { loop { std::thread::park(); } }";
-    let package = Package::new(folder, "tiny", main, "[package.metadata.krazy]\nadmind = false")?;
-    let disk = LoopDevice::attach(&sparse(&folder.join("disk"), 2 << 30)?)?;
+    let package = Package::new(directory, "tiny", main, "[package.metadata.krazy]\nadmind = false")?;
+    let disk = LoopDevice::attach(&sparse(&directory.join("disk"), 2 << 30)?)?;
     let image = |size: &str, more: &[&str]| -> Result<Command> {
         let mut command = krazy.command(["image", "--size", size, "--manifest-path"])?;
         command.arg(package.manifest()).arg("-o").arg(&disk.path).args(more);
@@ -78,7 +78,7 @@ fn a_disk_is_overwritten_only_when_its_owner_agrees() -> Result<()> {
         Ok((output.status.code(), String::from_utf8(output.stderr)?))
     };
     let device = disk.path.display();
-    let model = format!("loop device of {}, 2 GiB, not removable", folder.join("disk").display());
+    let model = format!("loop device of {}, 2 GiB, not removable", directory.join("disk").display());
 
     // Without a terminal there is nobody to ask.
     let (code, text) = refusal(&mut image("1GiB", &[])?)?;
@@ -90,7 +90,7 @@ fn a_disk_is_overwritten_only_when_its_owner_agrees() -> Result<()> {
     let expected = format!("error: the image of 3 GiB does not fit on `{device}`, which has 2 GiB\n");
     assert!(code == Some(7) && text.starts_with(&expected), "{code:?}: {text}");
 
-    let mounted = folder.join("mounted");
+    let mounted = directory.join("mounted");
     std::fs::create_dir(&mounted)?;
     succeed(judges::command("mke2fs")?.args(["-q", "-t", "ext4"]).arg(&disk.path))?;
     succeed(Command::new("mount").arg(&disk.path).arg(&mounted))?;
@@ -122,7 +122,7 @@ fn a_disk_is_overwritten_only_when_its_owner_agrees() -> Result<()> {
 
     let after = ask(&format!("{}\n", disk.name()?))?;
     assert_eq!(after.code, 0, "{}", after.screen);
-    let file = folder.join("tiny.img");
+    let file = directory.join("tiny.img");
     let mut command = krazy.command(["image", "--size", "1GiB", "--manifest-path"])?;
     succeed(command.arg(package.manifest()).arg("-o").arg(&file))?;
     succeed(Command::new("cmp").args(["--bytes", &(1_u64 << 30).to_string()]).arg(&file).arg(&disk.path))?;

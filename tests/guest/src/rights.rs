@@ -35,7 +35,10 @@ pub fn confined() {
     case("confined: a private home, which is also where it starts", || {
         let home = std::env::var("HOME").map_err(|error| error.to_string())?;
         ensure(home == "/data/confined", &home)?;
-        ensure(std::env::current_dir().is_ok_and(|folder| folder == Path::new(&home)), "another folder")?;
+        ensure(
+            std::env::current_dir().is_ok_and(|directory| directory == Path::new(&home)),
+            "another directory",
+        )?;
         let metadata = told(fs::metadata(&home))?;
         ensure(metadata.mode() & 0o7777 == 0o700, "others may enter")?;
         told(fs::write("/data/confined/state", "mine"))
@@ -80,7 +83,10 @@ pub fn granted() {
         let arguments: Vec<String> = std::env::args().collect();
         ensure(arguments == ["/bin/granted", "one word"], &format!("{arguments:?}"))?;
         ensure(std::env::var("GRANTED").as_deref() == Ok("yes"), "no GRANTED")?;
-        ensure(std::env::current_dir().is_ok_and(|folder| folder == Path::new("/tmp")), "another folder")
+        ensure(
+            std::env::current_dir().is_ok_and(|directory| directory == Path::new("/tmp")),
+            "another directory",
+        )
     });
     case("granted: one capability and no other", || {
         let status = status()?;

@@ -46,23 +46,23 @@ struct Boot {
 /// Prints the figures.
 pub fn print() -> Result<()> {
     let krazy = Krazy::new()?;
-    let folder = krazy.directory.path();
-    let image = folder.join("guest.img");
+    let directory = krazy.directory.path();
+    let image = directory.join("guest.img");
     let mut command = krazy.command(["image", "-p", "krazy-guest", "-q", "-o"])?;
     succeed(command.arg(&image))?;
     let mut peers = Vec::new();
     for (number, (name, prepare)) in PEERS.into_iter().enumerate() {
-        let root = Root::unpack(&image, &folder.join(format!("peer-{number}")))?;
+        let root = Root::unpack(&image, &directory.join(format!("peer-{number}")))?;
         for copy in names() {
-            fs::hard_link(root.folder.join("bin/steady"), root.folder.join("bin").join(copy))?;
+            fs::hard_link(root.directory.join("bin/steady"), root.directory.join("bin").join(copy))?;
         }
         prepare(&root)?;
-        let copy = folder.join(format!("peer-{number}.img"));
+        let copy = directory.join(format!("peer-{number}.img"));
         succeed(Command::new("cp").arg("--sparse=always").arg(&image).arg(&copy))?;
         root.pack(&copy)?;
         peers.push((name, copy, Vec::new()));
     }
-    let size = fs::metadata(folder.join("peer-0/root/bin/init"))?.len();
+    let size = fs::metadata(directory.join("peer-0/root/bin/init"))?.len();
     for _ in 0..ROUNDS {
         for (name, image, boots) in &mut peers {
             boots.push(boot(image).with_context(|| format!("{name} did not come to its end"))?);
@@ -137,39 +137,39 @@ fn krazy(root: &Root) -> Result<()> {
 }
 
 fn busybox(root: &Root) -> Result<()> {
-    fs::copy(peer("busybox", "busybox-static")?, root.folder.join("bin/init"))?;
+    fs::copy(peer("busybox", "busybox-static")?, root.directory.join("bin/init"))?;
     let lines = names().into_iter().map(|name| format!("::respawn:{}\n", command(&name)));
-    fs::write(root.folder.join("etc/inittab"), lines.collect::<String>())?;
+    fs::write(root.directory.join("etc/inittab"), lines.collect::<String>())?;
     Ok(())
 }
 
 /// runit as Debian has it: its programs and their libraries, and busybox for the scripts it starts with.
 fn runit(root: &Root) -> Result<()> {
-    fs::copy(peer("busybox", "busybox-static")?, root.folder.join("bin/busybox"))?;
+    fs::copy(peer("busybox", "busybox-static")?, root.directory.join("bin/busybox"))?;
     // PID 1 by whatever name; `runit-init` only tells a running one to end.
     for (program, place) in [("runit", "bin/init"), ("runsvdir", "bin/runsvdir"), ("runsv", "bin/runsv")] {
         let source = peer(program, "runit")?;
         for library in libraries(&source)? {
-            let target = root.folder.join(library.strip_prefix("/").unwrap_or(&library));
-            fs::create_dir_all(target.parent().unwrap_or(&root.folder))?;
+            let target = root.directory.join(library.strip_prefix("/").unwrap_or(&library));
+            fs::create_dir_all(target.parent().unwrap_or(&root.directory))?;
             fs::copy(&library, &target)?;
         }
-        fs::copy(&source, root.folder.join(place))?;
+        fs::copy(&source, root.directory.join(place))?;
     }
     let script = |path: PathBuf, text: String| -> Result<()> {
         fs::write(&path, format!("#!/bin/busybox sh\n{text}"))?;
         Ok(fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755))?)
     };
-    let etc = root.folder.join("etc/runit");
+    let etc = root.directory.join("etc/runit");
     fs::create_dir_all(&etc)?;
     script(etc.join("1"), "/bin/busybox mount -t tmpfs run /run\n".to_owned())?;
     script(etc.join("2"), "PATH=/bin exec /bin/runsvdir -P /etc/service\n".to_owned())?;
     script(etc.join("3"), String::new())?;
     for name in names() {
-        let folder = root.folder.join("etc/service").join(&name);
-        fs::create_dir_all(&folder)?;
-        symlink(format!("/run/supervise.{name}"), folder.join("supervise"))?;
-        script(folder.join("run"), format!("exec {}\n", command(&name)))?;
+        let directory = root.directory.join("etc/service").join(&name);
+        fs::create_dir_all(&directory)?;
+        symlink(format!("/run/supervise.{name}"), directory.join("supervise"))?;
+        script(directory.join("run"), format!("exec {}\n", command(&name)))?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The size of our own kernel, what building it takes, how it is hardened, and how soon an appliance answers with it:
 //! beside Debian's kernel, and beside a busybox whose kernel QEMU loads itself.
 //!
-//! What an earlier build compiled is used again; with `KRAZY_CACHE_DIR` set to an empty folder all of it is built.
+//! What an earlier build compiled is used again; with `KRAZY_CACHE_DIR` set to an empty directory all of it is built.
 
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::net::TcpStream;
@@ -131,11 +131,11 @@ fn hardening(kernel: &OwnKernel) -> Result<()> {
         println!("  hardening  kernel-hardening-checker is not installed: it is at github.com/a13xp0p0v");
         return Ok(());
     };
-    let folder = kernel.bundle.with_extension("unpacked");
-    std::fs::create_dir_all(&folder)?;
-    succeed(judges::command("tar")?.args(["--zstd", "-xf"]).arg(&kernel.bundle).arg("-C").arg(&folder))?;
+    let directory = kernel.bundle.with_extension("unpacked");
+    std::fs::create_dir_all(&directory)?;
+    succeed(judges::command("tar")?.args(["--zstd", "-xf"]).arg(&kernel.bundle).arg("-C").arg(&directory))?;
     let mut command = Command::new(checker);
-    let output = succeed(command.args(["-m", "show_fail", "-c"]).arg(folder.join("config")))?;
+    let output = succeed(command.args(["-m", "show_fail", "-c"]).arg(directory.join("config")))?;
     let text = String::from_utf8(output.stdout)?;
     let counts = text
         .lines()
@@ -167,8 +167,8 @@ fn debian(krazy: &Krazy) -> Result<PathBuf> {
 }
 
 /// An uncompressed initramfs of busybox and the modules it needs of the Debian kernel with this image.
-fn busybox(kernel: &Path, folder: &Path) -> Result<PathBuf> {
-    let root = folder.join("busybox");
+fn busybox(kernel: &Path, directory: &Path) -> Result<PathBuf> {
+    let root = directory.join("busybox");
     for name in ["bin", "proc", "sys", "dev", "modules", "www"] {
         std::fs::create_dir_all(root.join(name))?;
     }
@@ -176,7 +176,7 @@ fn busybox(kernel: &Path, folder: &Path) -> Result<PathBuf> {
         process::find("busybox").context("busybox is not installed; install the package busybox-static")?;
     std::fs::copy(program, root.join("bin/busybox"))?;
     std::fs::write(root.join("www/index.html"), "busybox\n")?;
-    let modules = kernel.parent().context("the kernel is in no folder")?.join("lib/modules");
+    let modules = kernel.parent().context("the kernel is in no directory")?.join("lib/modules");
     let mut order = String::new();
     for name in MODULES {
         let found =
@@ -192,7 +192,7 @@ fn busybox(kernel: &Path, folder: &Path) -> Result<PathBuf> {
         std::fs::write(root.join(name), text)?;
         succeed(Command::new("chmod").arg("755").arg(root.join(name)))?;
     }
-    let initramfs = folder.join("busybox.cpio");
+    let initramfs = directory.join("busybox.cpio");
     let pack = "find . | cpio --quiet -o -H newc -R 0:0 > \"$1\"";
     succeed(Command::new("sh").current_dir(&root).args(["-c", pack, "sh"]).arg(&initramfs))?;
     Ok(initramfs)

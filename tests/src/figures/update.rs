@@ -76,9 +76,9 @@ http {
 /// Prints the figures.
 pub fn print() -> Result<()> {
     let krazy = Krazy::new()?;
-    let folder = krazy.directory.path();
-    let package = package(folder)?;
-    let image = folder.join("unit.img");
+    let directory = krazy.directory.path();
+    let package = package(directory)?;
+    let image = directory.join("unit.img");
     succeed(
         krazy.command(["image", "-q", "--manifest-path"])?.arg(package.manifest()).arg("-o").arg(&image),
     )?;
@@ -108,13 +108,13 @@ pub fn print() -> Result<()> {
         full = sent.bytes;
         pushed.push(full as f64 / sent.seconds);
         written.push(full as f64 / (sent.seconds - read_back));
-        put.push(put_to_nginx(ports, &package.folder.join("ballast"))?);
+        put.push(put_to_nginx(ports, &package.directory.join("ballast"))?);
     }
     // Not timed, for asking takes time, too.
     let bundle = bundle(&krazy, &package, 0)?;
     let busy = memory_during(&krazy, || push_whole(&krazy, &bundle))?;
-    fs::write(package.folder.join("ballast"), noise(1, BALLAST))?;
-    fs::write(package.folder.join("src/main.rs"), MAIN.replace("LINE", "another line"))?;
+    fs::write(package.directory.join("ballast"), noise(1, BALLAST))?;
+    fs::write(package.directory.join("src/main.rs"), MAIN.replace("LINE", "another line"))?;
     let small = push(&krazy, &package)?;
 
     let mib = |bytes: f64| bytes / f64::from(1 << 20);
@@ -136,7 +136,7 @@ pub fn print() -> Result<()> {
 }
 
 /// The appliance: its service, and nginx as Debian has it.
-fn package(folder: &Path) -> Result<Package> {
+fn package(directory: &Path) -> Result<Package> {
     let mut metadata = format!("{METADATA}\n[package.metadata.krazy.files]\n");
     let mut add = |destination: &str, source: &Path| {
         metadata.push_str(&format!("{destination:?} = {source:?}\n"));
@@ -156,8 +156,8 @@ fn package(folder: &Path) -> Result<Package> {
     ] {
         add(destination, Path::new(name));
     }
-    let package = Package::new(folder, "unit", &MAIN.replace("LINE", "a line"), &metadata)?;
-    let at = |name: &str| package.folder.join(name);
+    let package = Package::new(directory, "unit", &MAIN.replace("LINE", "a line"), &metadata)?;
+    let at = |name: &str| package.directory.join(name);
     fs::write(at("ballast"), noise(1, BALLAST))?;
     fs::write(at("nginx.conf"), NGINX)?;
     fs::write(at("passwd"), "root:x:0:0::/:/\n")?;
@@ -179,7 +179,7 @@ struct Sent {
 
 /// A bundle of the appliance with other ballast.
 fn bundle(krazy: &Krazy, package: &Package, seed: u64) -> Result<PathBuf> {
-    fs::write(package.folder.join("ballast"), noise(seed, BALLAST))?;
+    fs::write(package.directory.join("ballast"), noise(seed, BALLAST))?;
     let bundle = krazy.directory.path().join("unit.krazy");
     let mut command = krazy.command(["bundle", "-q", "--manifest-path"])?;
     succeed(command.arg(package.manifest()).arg("-o").arg(&bundle))?;

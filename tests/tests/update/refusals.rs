@@ -52,9 +52,9 @@ fn give_an_expired_certificate(device: &Device) -> Result<()> {
 fn damaged_bundles(device: &Device, bundle: &Path) -> Result<()> {
     let good = fs::read(bundle)?;
     let head = head_len(&good)?;
-    let folder = device.krazy.directory.path();
+    let directory = device.krazy.directory.path();
     let write = |name: &str, bytes: &[u8]| {
-        let path = folder.join(name);
+        let path = directory.join(name);
         fs::write(&path, bytes).map(|()| path)
     };
 
@@ -93,11 +93,11 @@ fn damaged_bundles(device: &Device, bundle: &Path) -> Result<()> {
 
 /// Bundles with a good signature that are for others, too old, or hold no root.
 fn signed_mistakes(device: &Device, bundle: &Path) -> Result<()> {
-    let folder = device.krazy.directory.path();
+    let directory = device.krazy.directory.path();
     let key = device.secrets().join("update.key");
     let good = Surgery::open(bundle)?;
     let refused = |wrong: Surgery, words: &str| {
-        let bundle = wrong.save(folder, "wrong.krazy", &key)?;
+        let bundle = wrong.save(directory, "wrong.krazy", &key)?;
         device.push_bundle(&bundle, &["qemu", "--appliance", NAME])?.refused(words)
     };
 

@@ -18,38 +18,38 @@ fn builds_that_do_not_start_lead_back_and_tell_why() -> Result<()> {
     let mut device = Device::start("")?;
     device.change("good 2", &noise(2, NEW / 4))?;
     let good = Surgery::open(&device.bundle("good.krazy")?)?;
-    let folder = device.krazy.directory.path().to_owned();
+    let directory = device.krazy.directory.path().to_owned();
     let key = device.secrets().join("update.key");
     // They are one build to the device, so all but the first have to be insisted on.
     let push = ["qemu", "--force"];
 
     // Nothing watches over an initramfs but who can press the button.
     let mut wrong = good.clone();
-    wrong.replace_first_stage(&folder, HANGS)?;
-    let pushing = device.begin_push_bundle(&wrong.save(&folder, "hangs.krazy", &key)?, &push)?;
+    wrong.replace_first_stage(&directory, HANGS)?;
+    let pushing = device.begin_push_bundle(&wrong.save(&directory, "hangs.krazy", &key)?, &push)?;
     device.console()?.wait_for("it hangs", BOOT_LIMIT)?;
     device.reset()?;
     is_reverted(&device, &pushing.wait()?, "good 1", NOT_STARTED)?;
 
     let mut wrong = good.clone();
-    wrong.change_root(&folder, |tree| Ok(fs::remove_file(tree.join("bin/init"))?))?;
-    let bundle = wrong.save(&folder, "missing.krazy", &key)?;
+    wrong.change_root(&directory, |tree| Ok(fs::remove_file(tree.join("bin/init"))?))?;
+    let bundle = wrong.save(&directory, "missing.krazy", &key)?;
     device.push_bundle(&bundle, &["qemu"])?.refused("this build was tried and did not hold")?;
     let missing = "cannot execute /bin/init: No such file or directory";
     reverts(&device, || device.push_bundle(&bundle, &push), "good 1", missing)?;
 
     // Mounts, says what it is, and cannot be read where it matters.
     let mut wrong = good.clone();
-    wrong.change_root(&folder, |_| Ok(()))?;
+    wrong.change_root(&directory, |_| Ok(()))?;
     wrong.damage_root()?;
-    let bundle = wrong.save(&folder, "damaged.krazy", &key)?;
+    let bundle = wrong.save(&directory, "damaged.krazy", &key)?;
     let damaged = "cannot execute /bin/init: ";
     reverts(&device, || device.push_bundle(&bundle, &push), "good 1", damaged)?;
 
     // From the root on, the watchdog of the hardware watches.
     let mut wrong = good;
-    wrong.change_root(&folder, |tree| install_script(tree, "bin/init", HANGS))?;
-    let bundle = wrong.save(&folder, "init.krazy", &key)?;
+    wrong.change_root(&directory, |tree| install_script(tree, "bin/init", HANGS))?;
+    let bundle = wrong.save(&directory, "init.krazy", &key)?;
     reverts(&device, || device.push_bundle(&bundle, &push), "good 1", "before init ran")?;
 
     the_host_leaves(&mut device)
