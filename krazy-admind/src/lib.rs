@@ -2,26 +2,22 @@
 //!
 //! | module | is |
 //! |---|---|
-//! | [`config`] | where everything is; a test puts it below a folder of its own |
-//! | [`credentials`] | what the host provisioned on `/data/krazy` |
-//! | `announcement` | where the device is, told to its local network |
-//! | `certificate` | the key and certificate in use, and those on trial |
-//! | [`server`] | sockets, TLS, and the limits that keep strangers from using the device up |
-//! | `seats`, `connections` | how many connections and live logs there are, and whose |
-//! | `auth`, `clients`, `throttle` | who asks, from where, and how often a wrong answer may be tried |
+//! | [`config`] | addresses, the root directory and the limits; a test uses a root of its own |
+//! | `net` | sockets, TLS, HTTP, connection limits, the announcement over mDNS |
+//! | `identity` | the certificate, the credentials of clients, known and unknown clients |
 //! | [`routes`] | every operation with its access: the one table behind server, tests and OpenAPI document |
-//! | `api` | what the operations do |
-//! | `body` | the content of a request |
-//! | `tree` | paths, and files that do not lead out of where they may be |
-//! | `update` | sessions that fill the slot that does not run, through [`krazy_boot::update::engine`] |
-//! | `log` | the log of this service |
+//! | `api` | the handlers of the operations |
+//! | `body` | the body of a request |
+//! | `device` | files, slots and disk: everything that needs the rights of root |
+//! | `control` | the client of krazy-init's control socket |
 //! | [`problem`] | errors as clients see them, RFC 9457 |
+//! | `task`, `log` | work on other threads; the log of this service |
 //!
 //! # Order of a request
 //!
 //! Credential, then route, then role, then the operation: without a credential nobody learns what exists, and
 //! no operation can forget to ask. Only the health probe comes first. An operation that changes something is carried
-//! to its end whether or not its client waits for it (`completion`).
+//! to its end whether or not its client waits for it (`task`).
 //!
 //! # Differences from other warp servers
 //!
@@ -29,37 +25,28 @@
 //! plain data, because a tree of `or`-ed filters can be neither listed, nor documented, nor tested for a
 //! forgotten access check. Connections are accepted here, because warp has no TLS.
 
-mod announcement;
 mod api;
 mod args;
-mod auth;
 mod body;
-mod certificate;
-mod clients;
-mod completion;
 pub mod config;
-mod connections;
 mod control;
-pub mod credentials;
-mod durable_file;
+mod device;
+mod identity;
 mod log;
+mod net;
 pub mod problem;
 pub mod routes;
-mod seats;
-pub mod server;
-mod system;
-mod throttle;
-mod tree;
-mod update;
+mod task;
+
+pub use net::{Server, StartError};
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use announcement::Announcement;
 use args::Invocation;
-use server::Server;
+use net::announcement::Announcement;
 
 /// Runs the program with the command line `args`, the program's name included. Returns only on failure, or
 /// after `--help` and `--version`.
@@ -86,7 +73,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn run(config: config::Config) -> Result<std::convert::Infallible, server::StartError> {
+fn run(config: config::Config) -> Result<std::convert::Infallible, StartError> {
     // One thread serves; a few more, which end when idle, wait for the disk.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
@@ -94,7 +81,7 @@ fn run(config: config::Config) -> Result<std::convert::Infallible, server::Start
         .max_blocking_threads(4)
         .thread_keep_alive(Duration::from_secs(5))
         .build()
-        .map_err(server::StartError::Runtime)?;
+        .map_err(StartError::Runtime)?;
     runtime.block_on(async {
         let announced = config.announce.then(|| config.root.clone());
         let server = Server::bind(config).await?;

@@ -1,4 +1,4 @@
-//! The exchange of the certificate; see [`crate::certificate`].
+//! The exchange of the certificate; see [`crate::identity::certificate`].
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use warp::reply::Response;
 use crate::api::{Admin, Call, empty, json};
 use crate::body;
 use crate::problem::Problem;
-use crate::tree::blocking;
+use crate::task::blocking;
 
 /// Puts the key and certificate in the body on trial.
 pub(super) async fn put(admin: &Admin, call: Call) -> Result<Response, Problem> {

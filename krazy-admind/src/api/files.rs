@@ -13,11 +13,12 @@ use warp::reply::Response;
 
 use crate::api::range::{Wanted, wanted};
 use crate::api::{Admin, Call, empty, json};
-use crate::auth::Identity;
 use crate::body::Body;
+use crate::device::files::{self as tree, Place, TreePath, Upload};
+use crate::identity::auth::Identity;
 use crate::problem::{Kind, Problem};
 use crate::routes::Found;
-use crate::tree::{self, Place, TreePath, Upload, blocking};
+use crate::task::blocking;
 
 /// Pieces of an upload are gathered to this many bytes before the disk is bothered.
 const GATHER: usize = 256 * 1024;

@@ -17,9 +17,9 @@ use warp::http::{StatusCode, header};
 use warp::reply::Response;
 
 use crate::api::{Admin, Call, empty, query};
+use crate::device::update::{Disk, Purpose};
 use crate::problem::{Kind, Problem};
-use crate::tree::blocking;
-use crate::update::{Disk, Purpose};
+use crate::task::blocking;
 
 /// Pieces are gathered to this many bytes before the disk is bothered.
 const GATHER: usize = 256 * 1024;

@@ -12,12 +12,12 @@ use warp::reply::Response;
 use warp::sse::{Event, keep_alive};
 
 use crate::api::{Admin, files, json};
-use crate::auth::Identity;
 use crate::config::Limits;
 use crate::control::Follower;
+use crate::device::files::Place;
+use crate::identity::auth::Identity;
+use crate::identity::quota::{Permit, Quota};
 use crate::problem::{Kind, Problem};
-use crate::seats::{Seat, Seats};
-use crate::tree::Place;
 
 /// How often a quiet live log says that it is still there. Proxies and browsers give up after a minute or so.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -69,18 +69,18 @@ pub(super) async fn file(
 
 /// The logs that are being followed, by the names of the tokens.
 pub(crate) struct LiveLogs {
-    seats: Arc<Seats<String>>,
+    quota: Arc<Quota<String>>,
     each: usize,
     total: usize,
 }
 
 impl LiveLogs {
     pub(crate) fn new(limits: &Limits) -> Self {
-        LiveLogs { seats: Arc::default(), each: limits.live_logs_per_token, total: limits.live_logs }
+        LiveLogs { quota: Arc::default(), each: limits.live_logs_per_token, total: limits.live_logs }
     }
 
-    fn seat(&self, identity: &Identity) -> Result<Seat<String>, Problem> {
-        self.seats.take(identity.name.clone(), self.each, self.total).ok_or_else(|| {
+    fn permit(&self, identity: &Identity) -> Result<Permit<String>, Problem> {
+        self.quota.acquire(identity.name.clone(), self.each, self.total).ok_or_else(|| {
             let text = format!(
                 "`{}` may follow {} logs at a time, everybody together {}; stop following one",
                 identity.name, self.each, self.total
@@ -97,10 +97,10 @@ pub(super) async fn follow(
     service: String,
     query: LogQuery,
 ) -> Result<Response, Problem> {
-    let seat = admin.live_logs.seat(identity)?;
+    let permit = admin.live_logs.permit(identity)?;
     let follower = admin.control.follow(service, query.stream, query.lines.min(MAX_LOG_LINES)).await?;
-    let events = stream::unfold(Some((follower, seat)), |state| async {
-        let (mut follower, seat): (Follower, Seat<String>) = state?;
+    let events = stream::unfold(Some((follower, permit)), |state| async {
+        let (mut follower, permit): (Follower, Permit<String>) = state?;
         match follower.next().await {
             Ok(Some(line)) => {
                 let name = match line.stream {
@@ -109,7 +109,7 @@ pub(super) async fn follow(
                 };
                 Some((
                     Ok::<_, std::convert::Infallible>(Event::default().event(name).data(line.text)),
-                    Some((follower, seat)),
+                    Some((follower, permit)),
                 ))
             }
             Ok(None) => None,

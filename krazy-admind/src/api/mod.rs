@@ -32,14 +32,14 @@ use tokio::time::sleep;
 use warp::http::{Method, StatusCode, header};
 use warp::reply::Response;
 
-use crate::auth::{Auth, Denial, Identity, refuse_cross_site};
 use crate::body::Body;
-use crate::certificate::Certificates;
-use crate::completion::run_to_completion;
 use crate::control::Control;
+use crate::device::update::Updates;
+use crate::identity::auth::{Auth, Denial, Identity, refuse_cross_site};
+use crate::identity::certificate::Certificates;
 use crate::problem::{Kind, Problem};
 use crate::routes::{self, Access, Found, HEALTH, Operation};
-use crate::update::Updates;
+use crate::task::run_to_completion;
 
 /// What every operation works with.
 pub(crate) struct Admin {

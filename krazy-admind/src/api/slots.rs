@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::api::Admin;
 use crate::problem::{Kind, Problem};
-use crate::tree::blocking;
+use crate::task::blocking;
 
 /// The answer of `/api/v1/slots`.
 #[derive(Debug, Serialize)]

@@ -10,10 +10,10 @@ use krazy_init::control::{FailedTrial, Milestones, Trial};
 use serde::Serialize;
 
 use crate::api::Admin;
+use crate::device::system::{Memory, Space, read_manifest};
+use crate::device::update::last_attempt;
 use crate::problem::{Kind, Problem};
-use crate::system::{Memory, Space, read_manifest};
-use crate::tree::blocking;
-use crate::update::last_attempt;
+use crate::task::blocking;
 
 /// The answer of `/api/v1/status`.
 #[derive(Debug, Serialize)]

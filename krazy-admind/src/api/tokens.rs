@@ -9,11 +9,11 @@ use warp::http::StatusCode;
 use warp::reply::Response;
 
 use crate::api::{Admin, Call, empty, json};
-use crate::auth::Identity;
 use crate::body;
-use crate::durable_file;
+use crate::device::durable_file;
+use crate::identity::auth::Identity;
 use crate::problem::{Kind, Problem};
-use crate::tree::blocking;
+use crate::task::blocking;
 
 /// The longest stored token, with all its spaces.
 const MAX_TOKEN: usize = 4096;

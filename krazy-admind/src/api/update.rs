@@ -1,4 +1,4 @@
-//! Updates over HTTP; see [`crate::update`].
+//! Updates over HTTP; see [`crate::device::update`].
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use warp::http::{StatusCode, header};
 use warp::reply::Response;
 
 use crate::api::{Admin, Call, empty, json, query};
-use crate::auth::Identity;
 use crate::body;
+use crate::device::update::{Arrival, Insistence};
+use crate::identity::auth::Identity;
 use crate::problem::{Kind, Problem};
-use crate::update::{Arrival, Insistence};
 
 /// The longest version floor.
 const MAX_FLOOR: usize = 4096;

@@ -5,9 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use krazy_admind::Server;
 use krazy_admind::config::{Config, Limits};
 use krazy_admind::problem::{Details, MEDIA_TYPE};
-use krazy_admind::server::Server;
 use krazy_boot::api::certificate::TRIAL_SERVER_NAME;
 use krazy_boot::api::credentials::{HashedToken, Role, Scope, Token, TokenFile};
 use krazy_boot::manifest::{FORMAT, Kernel, Manifest, Program};

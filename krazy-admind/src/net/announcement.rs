@@ -9,8 +9,8 @@ use std::path::Path;
 use krazy_boot::api::discovery::{APPLIANCE, DOMAIN, SERVICE_TYPE, VERSION, is_plain};
 use mdns_sd::{IfKind, ServiceDaemon, ServiceInfo};
 
+use crate::device::system::read_manifest;
 use crate::problem::Problem;
-use crate::system::read_manifest;
 
 /// Why nothing is announced.
 #[derive(Debug, thiserror::Error)]

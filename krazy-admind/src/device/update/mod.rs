@@ -26,9 +26,9 @@ use tokio::time::sleep;
 
 use crate::body::Body;
 use crate::control::Control;
-use crate::durable_file;
+use crate::device::durable_file;
 use crate::problem::{Kind, Problem};
-use crate::tree::blocking;
+use crate::task::blocking;
 use admission::{Facts, admit, refuse};
 pub(crate) use disk::{Disk, Purpose};
 pub(crate) use session::Arrival;

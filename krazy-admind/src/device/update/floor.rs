@@ -7,7 +7,7 @@ use std::path::Path;
 use krazy_boot::update::wire::Floor;
 use semver::Version;
 
-use crate::durable_file;
+use crate::device::durable_file;
 use crate::problem::{Kind, Problem};
 
 const PATH: &str = "data/krazy/floor.json";

@@ -27,7 +27,7 @@ use super::Disk;
 use super::admission::refuse;
 use crate::body::Body;
 use crate::problem::{Kind, Problem};
-use crate::tree::blocking;
+use crate::task::blocking;
 
 /// Pieces of an upload are gathered to this many bytes before the disk is bothered.
 const GATHER: usize = 256 * 1024;

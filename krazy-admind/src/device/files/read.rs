@@ -9,8 +9,8 @@ use bytes::Bytes;
 use futures_util::{Stream, stream};
 use rustix::fs::OFlags;
 
+use crate::device::files::Place;
 use crate::problem::{Kind, Problem};
-use crate::tree::Place;
 
 /// Bytes read at a time. One piece per download is in memory, and one in TLS.
 const PIECE: usize = 64 * 1024;

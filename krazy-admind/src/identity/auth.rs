@@ -12,9 +12,9 @@ use krazy_boot::api::credentials::{Role, Scope, Token, TokenFile};
 use tokio::time::{Instant, sleep};
 use warp::http::{Uri, header};
 
-use crate::clients::{Client, Familiar};
+use crate::identity::clients::{Client, KnownClients};
+use crate::identity::throttle::{MAX_WAIT, Throttle};
 use crate::problem::{Kind, Problem};
-use crate::throttle::{MAX_WAIT, Throttle};
 
 /// Whose token it was.
 #[derive(Clone, Debug)]
@@ -33,7 +33,7 @@ pub(crate) struct Auth {
     /// Held while the tokens are being changed.
     changing: tokio::sync::Mutex<()>,
     throttle: Mutex<Throttle>,
-    familiar: Familiar,
+    known_clients: KnownClients,
 }
 
 /// Why nobody was let in.
@@ -50,7 +50,7 @@ impl Auth {
             tokens: Mutex::new(Arc::new(tokens)),
             changing: tokio::sync::Mutex::default(),
             throttle: Mutex::default(),
-            familiar: Familiar::default(),
+            known_clients: KnownClients::default(),
         }
     }
 
@@ -71,7 +71,7 @@ impl Auth {
 
     /// Who is behind `address`.
     pub(crate) fn client(&self, address: IpAddr) -> Client {
-        self.familiar.client(address)
+        self.known_clients.client(address)
     }
 
     /// Finds out who asks. A wrong credential makes the answers to the next ones from there wait; none at all does
@@ -88,7 +88,7 @@ impl Auth {
         }
         let tokens = self.tokens();
         if let Some(entry) = token(value).and_then(|token| tokens.find(&token)) {
-            self.familiar.remember(address);
+            self.known_clients.remember(address);
             return Ok(Identity {
                 name: entry.name.clone(),
                 role: entry.role,

@@ -31,7 +31,7 @@ use krazy_init::linux::kernel_clock;
 pub(crate) use pair::Pair;
 pub use pair::PairError;
 
-use crate::durable_file;
+use crate::device::durable_file;
 use crate::problem::{Kind, Problem};
 
 /// A pair that was confirmed but is not yet in its place, relative to `/data`.

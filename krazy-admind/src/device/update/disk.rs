@@ -18,7 +18,7 @@ use krazy_boot::update::engine::{ALIGNMENT, Aligned, Target};
 use krazy_init::control::{Client, Command, SOCKET};
 use rustix::fs::{Advice, OFlags, fadvise, syncfs};
 
-use crate::system::read_manifest;
+use crate::device::system::read_manifest;
 
 /// The disk the device runs from.
 #[derive(Debug)]

@@ -10,8 +10,8 @@ use krazy_boot::api::credentials;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2, readlink};
 use rustix::io::Errno;
 
+use crate::device::files::TreePath;
 use crate::problem::{Kind, Problem};
-use crate::tree::TreePath;
 
 /// How often an opening is tried again that raced with a renaming (`openat2` returns `EAGAIN`).
 const ATTEMPTS: usize = 8;

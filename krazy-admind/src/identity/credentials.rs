@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use krazy_boot::api::credentials::{CERTIFICATE, CredentialError, MAX_FILE, PRIVATE_KEY, TOKENS, TokenFile};
 
-use crate::certificate::{self, Pair, PairError};
+use crate::identity::certificate::{self, Pair, PairError};
 
 /// Everything needed to let a client in.
 pub(crate) struct Credentials {

@@ -11,8 +11,8 @@ use rustix::fs::{
 use rustix::io::Errno;
 use serde::Serialize;
 
+use crate::device::files::{Place, TreePath};
 use crate::problem::{Kind, Problem};
-use crate::tree::{Place, TreePath};
 
 /// The most entries a listing shows; it says when there are more.
 const MAX_ENTRIES: usize = 10_000;

@@ -21,18 +21,3 @@ pub(crate) use path::TreePath;
 pub(crate) use place::Place;
 pub(crate) use read::open;
 pub(crate) use write::{Upload, remove_file};
-
-use crate::problem::{Kind, Problem};
-
-/// Runs `work`, which waits for the disk, beside the thread that serves. It begins at once, whether or not anybody
-/// waits for its outcome.
-pub(crate) fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
-) -> impl Future<Output = Result<T, Problem>> + Send {
-    let task = tokio::task::spawn_blocking(work);
-    async {
-        task.await.unwrap_or_else(|error| {
-            Err(Problem::new(Kind::Internal, format!("a file operation ended early: {error}")))
-        })
-    }
-}

@@ -14,8 +14,8 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use crate::device::files::Place;
 use crate::problem::{Kind, Problem};
-use crate::tree::Place;
 
 const PREFIX: &str = ".";
 const SUFFIX: &str = ".krazy-upload";

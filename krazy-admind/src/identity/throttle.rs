@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use crate::clients::Client;
+use crate::identity::clients::Client;
 
 /// The first wrong credentials are free: people mistype.
 const FREE: u32 = 3;
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     fn client(last: u8) -> Client {
-        Client::Strangers(IpAddr::from([10, 0, 0, last]))
+        Client::Unknown(IpAddr::from([10, 0, 0, last]))
     }
 
     #[test]
@@ -138,7 +138,7 @@ mod tests {
     fn the_table_is_bounded() {
         let mut throttle = Throttle::default();
         let now = Instant::now();
-        let client = |n: u32| Client::Strangers(IpAddr::from(n.to_be_bytes()));
+        let client = |n: u32| Client::Unknown(IpAddr::from(n.to_be_bytes()));
         for n in 0..5000_u32 {
             throttle.failed(client(n), now + Duration::from_millis(n.into()));
         }

@@ -1,0 +1,209 @@
+//! One connection: TLS, HTTP, and the end of both.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Buf;
+use futures_util::future::{Either, select};
+use futures_util::stream::StreamExt;
+use http_body_util::BodyExt;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use krazy_boot::digest::Sha256Hash;
+use rustix::net::sockopt;
+use rustls::server::Acceptor;
+use tokio::io::BufReader;
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
+use warp::Filter;
+use warp::http::{Request, Response};
+
+use super::activity::Activity;
+use crate::api::{self, Admin, Call};
+use crate::body::Body;
+use crate::config::Limits;
+use crate::identity::certificate::Certificates;
+use crate::identity::clients::Client;
+use crate::identity::quota::Permit;
+
+/// Bytes of a request's header.
+const MAX_HEADER_LEN: usize = 16 * 1024;
+/// Fields of a request's header.
+const MAX_HEADER_FIELDS: usize = 64;
+/// Requests in flight on one HTTP/2 connection.
+const MAX_STREAMS: u32 = 16;
+/// Bytes of response data that one HTTP/2 stream may buffer.
+const MAX_SEND_BUFFER_LEN: usize = 128 * 1024;
+
+/// Flow-control window of HTTP/2, per stream and per connection, for known clients. 1 MiB keeps a 100 Mbit/s link with a
+/// round trip of 80 ms busy.
+const KNOWN_CLIENT_WINDOW: u32 = 1 << 20;
+/// The same for unknown clients, whose data is in memory before their credential is checked.
+const UNKNOWN_CLIENT_WINDOW: u32 = 256 << 10;
+
+/// Bytes read from the kernel at a time. rustls asks for 4 KiB, which makes four system calls of every TLS record.
+const READ_BUFFER_LEN: usize = 32 << 10;
+
+/// Serves one connection until it ends. Errors end this connection only.
+pub(super) async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    admin: Arc<Admin>,
+    limits: Limits,
+    permit: Permit<Client>,
+) {
+    // The kernel ends a download whose client acknowledges nothing: hyper has no timeout for writing.
+    let unacknowledged = limits.idle.as_millis().try_into().unwrap_or(u32::MAX);
+    if sockopt::set_tcp_user_timeout(&stream, unacknowledged).is_err() || stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let handshake = timeout(
+        limits.handshake,
+        handshake(BufReader::with_capacity(READ_BUFFER_LEN, stream), &admin.certificates),
+    );
+    let Ok(Ok((stream, certificate))) = handshake.await else { return };
+    let activity = Activity::new(Instant::now());
+    let service = TowerToHyperService::new(Counted {
+        inner: service(admin, peer, certificate),
+        activity: Arc::clone(&activity),
+    });
+    let builder = protocol(&limits, permit.holder());
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    while let Some(pause) = activity.next_check(Instant::now(), &limits) {
+        match select(connection.as_mut(), pin!(sleep(pause))).await {
+            // Protocol errors and disconnects are the client's affair; logging them would let anybody fill the log.
+            Either::Left((_result, _)) => return,
+            Either::Right(_) => {}
+        }
+    }
+}
+
+/// Accepts TLS with the certificate for the server name that the client asks for. Returns that certificate's hash too.
+async fn handshake(
+    stream: BufReader<TcpStream>,
+    certificates: &Certificates,
+) -> io::Result<(TlsStream<BufReader<TcpStream>>, Sha256Hash)> {
+    let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+    let pair = certificates.choose(start.client_hello().server_name());
+    Ok((start.into_stream(Arc::clone(&pair.tls)).await?, pair.sha256))
+}
+
+/// Returns the HTTP settings for `client`.
+///
+/// The windows are fixed: hyper's adaptive window would grow to 16 MiB with the speed of the line.
+fn protocol(limits: &Limits, client: Client) -> auto::Builder<TokioExecutor> {
+    let window = match client {
+        Client::Known(_) => KNOWN_CLIENT_WINDOW,
+        Client::Unknown(_) => UNKNOWN_CLIENT_WINDOW,
+    };
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header)
+        .max_headers(MAX_HEADER_FIELDS)
+        .max_buf_size(MAX_HEADER_LEN)
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(MAX_HEADER_LEN as u32)
+        .max_concurrent_streams(MAX_STREAMS)
+        .initial_stream_window_size(window)
+        .initial_connection_window_size(window)
+        .max_send_buf_size(MAX_SEND_BUFFER_LEN)
+        .keep_alive_interval(limits.idle / 2)
+        .keep_alive_timeout(limits.idle / 2);
+    builder
+}
+
+/// Returns the service that answers requests. One warp filter takes each apart; the route table does the rest.
+fn service(
+    admin: Arc<Admin>,
+    peer: SocketAddr,
+    certificate: Sha256Hash,
+) -> impl tower_service::Service<
+    Request<hyper::body::Incoming>,
+    Response = warp::reply::Response,
+    Error = Infallible,
+    Future: Send,
+> + Clone
++ Send {
+    let query = warp::query::raw().or(warp::any().map(String::new)).unify();
+    let host = warp::host::optional();
+    let parts = warp::any()
+        .and(warp::method())
+        .and(warp::path::full())
+        .and(query)
+        .and(host)
+        .and(warp::header::headers_cloned())
+        .and(warp::body::stream());
+    warp::service(parts.then(
+        move |method,
+              path: warp::path::FullPath,
+              query,
+              host: Option<warp::host::Authority>,
+              headers,
+              body| {
+            let call = Call {
+                method,
+                path: path.as_str().to_owned(),
+                query,
+                host: host.map(|host| host.to_string()),
+                headers,
+                peer,
+                certificate,
+                body: chunks(body),
+            };
+            api::answer(Arc::clone(&admin), call)
+        },
+    ))
+}
+
+fn chunks<B: Buf>(body: impl futures_util::Stream<Item = Result<B, warp::Error>> + Send + 'static) -> Body {
+    Box::pin(body.map(|chunk| chunk.map(|mut chunk| chunk.copy_to_bytes(chunk.remaining()))))
+}
+
+/// A service that counts each request until its response has been handed over as a whole.
+#[derive(Clone)]
+struct Counted<S> {
+    inner: S,
+    activity: Arc<Activity>,
+}
+
+impl<S, B> tower_service::Service<Request<hyper::body::Incoming>> for Counted<S>
+where
+    S: tower_service::Service<Request<hyper::body::Incoming>, Response = Response<B>, Error = Infallible>,
+    S::Future: Send + 'static,
+    B: hyper::body::Body + Send + 'static,
+{
+    type Response = Response<http_body_util::combinators::UnsyncBoxBody<B::Data, B::Error>>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<hyper::body::Incoming>) -> Self::Future {
+        let in_flight = self.activity.begin_request();
+        let response = self.inner.call(request);
+        Box::pin(async move {
+            let response = response.await?;
+            // The body owns the guard. It is dropped after its last frame, or when the client disconnects.
+            Ok(response.map(|body| {
+                body.map_frame(move |frame| {
+                    let _counted = &in_flight;
+                    frame
+                })
+                .boxed_unsync()
+            }))
+        })
+    }
+}

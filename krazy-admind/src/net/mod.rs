@@ -1,0 +1,9 @@
+//! The network side: sockets, TLS, HTTP, their limits, and the announcement over mDNS.
+
+mod activity;
+pub(crate) mod announcement;
+mod connection;
+mod limiter;
+mod server;
+
+pub use server::{Server, StartError};
