@@ -1,8 +1,11 @@
 //! The kernel command line of a slot: what a board and a user ask for, plus what makes the slot boot its own root.
 
 use std::fmt;
+use std::io::{Read, Seek};
 
+use crate::disk::boot_fat::{BootFat, FatError};
 use crate::disk::layout::DiskSignature;
+use crate::disk::size::Bytes;
 use crate::disk::slot::Slot;
 
 /// The longest command line x86 and arm64 kernels take, without the terminating NUL.
@@ -41,6 +44,14 @@ pub enum CommandLineError {
     /// The parameter belongs to the slot.
     #[error("the kernel command line must not set `{0}`, which each slot sets itself")]
     Reserved(String),
+}
+
+/// Reads the command line in the file `name` on `/boot`, without surrounding white space. Nothing else is checked.
+pub fn read_text<R: Read + Seek>(fat: &mut BootFat<R>, name: &str) -> Result<String, FatError> {
+    let file = fat.find(name)?;
+    // An editor may have left blank lines behind; what is longer is no command line.
+    let text = fat.read(&file, Bytes(2 * MAX_LEN as u64))?;
+    Ok(String::from_utf8_lossy(&text).trim().to_owned())
 }
 
 impl CommandLine {

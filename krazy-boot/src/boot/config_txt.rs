@@ -24,7 +24,7 @@
 
 use std::io::{Read, Seek};
 
-use crate::boot::cmdline::CommandLine;
+use crate::boot::cmdline::{self, CommandLine};
 use crate::disk::boot_fat::{BootFat, FatError};
 use crate::disk::ordered_write::SectorWrite;
 use crate::disk::selector::Selector;
@@ -116,7 +116,8 @@ pub fn command_lines<R: Read + Seek>(
     fat: &mut BootFat<R>,
     slot: Slot,
 ) -> Result<(CommandLine, Option<CommandLine>), ConfigTxtError> {
-    let mut read = |name| fat.read_command_line(&slot.boot_file(name)).map(|text| CommandLine::parse(&text));
+    let mut read =
+        |name| cmdline::read_text(fat, &slot.boot_file(name)).map(|text| CommandLine::parse(&text));
     let foreign = |_| ConfigTxtError::Foreign("a command line beside it cannot be used");
     let own = read(boot_file::CMDLINE)?.map_err(foreign)?;
     let launcher = match read(boot_file::LAUNCH) {

@@ -29,12 +29,12 @@
 use std::io::{Read, Seek, SeekFrom};
 
 use crate::boot::bzimage::{self, BzImage, LoaderFields, MAX_SETUP_LEN, PROTECTED_MODE_ADDRESS};
-use crate::boot::cmdline::CommandLine;
+use crate::boot::cmdline::{self, CommandLine};
 use crate::boot::load_table::{
     FarPointer, Load, LoadTable, LoadTableError, TABLE_LEN, TABLE_SECTORS, file_part, place,
 };
 use crate::disk::boot_fat::BootFat;
-use crate::disk::layout::Extent;
+use crate::disk::layout::{Extent, SLOT_AREA_LEN, area_of_slot};
 use crate::disk::mbr::Mbr;
 use crate::disk::ordered_write::SectorWrite;
 use crate::disk::size::{Bytes, SECTOR_SIZE, Sectors};
@@ -43,20 +43,8 @@ use crate::disk::slot::{Slot, boot_file};
 mod error;
 pub use error::SlotAreaError;
 
-/// Sectors in a slot's area.
-pub const AREA_SECTORS: Sectors = Sectors(960);
-
-/// Where slot A's area begins.
-pub const FIRST_AREA: Sectors = Sectors(64);
-
-/// Where slot B's area begins.
-pub const SECOND_AREA: Sectors = Sectors(1024);
-
-/// The sector after the last area. Partition 1 begins no earlier.
-pub const AREAS_END: Sectors = Sectors(SECOND_AREA.0 + AREA_SECTORS.0);
-
 /// Sectors in a bank.
-pub const BANK_SECTORS: Sectors = Sectors((AREA_SECTORS.0 - TABLE_SECTORS.0) / 2);
+pub const BANK_SECTORS: Sectors = Sectors((SLOT_AREA_LEN.0 - TABLE_SECTORS.0) / 2);
 
 /// The segment of the kernel's real-mode part. The boot sector's own data ends below it.
 const REAL_MODE_SEGMENT: u16 = 0x1000;
@@ -103,19 +91,10 @@ pub struct SlotArea {
     slot: Slot,
 }
 
-/// The area of `slot` on the disk.
-pub const fn area(slot: Slot) -> Extent {
-    let start = match slot {
-        Slot::A => FIRST_AREA,
-        Slot::B => SECOND_AREA,
-    };
-    Extent { start, len: AREA_SECTORS }
-}
-
 impl Bank {
     /// The sectors of this bank in the area of `slot`.
     pub fn extent(self, slot: Slot) -> Extent {
-        let first = area(slot).start + TABLE_SECTORS;
+        let first = area_of_slot(slot).start + TABLE_SECTORS;
         let start = match self {
             Bank::First => first,
             Bank::Second => first + BANK_SECTORS,
@@ -135,7 +114,7 @@ impl BootFiles {
     pub fn read<R: Read + Seek>(fat: &mut BootFat<R>, slot: Slot) -> Result<Self, SlotAreaError> {
         let kernel = fat.find(&slot.boot_file(boot_file::KERNEL))?;
         let initramfs = fat.find(&slot.boot_file(boot_file::INITRAMFS))?;
-        let command_line = fat.read_command_line(&slot.boot_file(boot_file::CMDLINE))?;
+        let command_line = cmdline::read_text(fat, &slot.boot_file(boot_file::CMDLINE))?;
         let command_line = CommandLine::parse(&command_line)
             .map_err(|source| SlotAreaError::CommandLine { slot, source })?;
         Ok(BootFiles {
@@ -207,7 +186,7 @@ impl SlotArea {
         let mut head =
             self.table.encode().map_err(|source| SlotAreaError::Table { slot: self.slot, source })?;
         let rest = head.split_off(SECTOR_SIZE as usize);
-        let at = area(self.slot).start;
+        let at = area_of_slot(self.slot).start;
         let rest = SectorWrite { at: at + Sectors(1), bytes: rest };
         Ok(vec![self.bank.clone(), rest, SectorWrite { at, bytes: head }])
     }
@@ -254,7 +233,7 @@ pub fn refresh_from(
     files: &BootFiles,
 ) -> Result<Vec<SectorWrite>, SlotAreaError> {
     let mut table = vec![0; TABLE_LEN];
-    read_at(disk, area(slot).start, &mut table)?;
+    read_at(disk, area_of_slot(slot).start, &mut table)?;
     let used = LoadTable::decode(&table).ok().and_then(|table| Bank::of(&table, slot));
     if let Some(bank) = used {
         let writes = SlotArea::new(slot, bank, files)?.writes()?;

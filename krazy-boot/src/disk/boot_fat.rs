@@ -9,7 +9,6 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 
-use crate::boot::cmdline;
 use crate::disk::layout::Extent;
 use crate::disk::size::{Bytes, SECTOR_SIZE, Sectors};
 
@@ -210,13 +209,6 @@ impl<R: Read + Seek> BootFat<R> {
             return Err(FatError::TooLong { name: file.name.clone(), size: file.size, limit });
         }
         self.read_start(file, file.size)
-    }
-
-    /// A file with a kernel command line in it, without the white space around, of which there may be some.
-    pub fn read_command_line(&mut self, name: &str) -> Result<String, FatError> {
-        let file = self.find(name)?;
-        let text = self.read(&file, Bytes(2 * cmdline::MAX_LEN as u64))?;
-        Ok(String::from_utf8_lossy(&text).trim().to_owned())
     }
 
     /// The first `len` of a file, or all of a shorter one.

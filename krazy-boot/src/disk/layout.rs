@@ -1,4 +1,15 @@
-//! Where everything is on the disk: the four partitions and the fixed sectors before them.
+//! The place of everything on the disk: the fixed sectors in front of partition 1, and the four partitions.
+//!
+//! | sectors | content | written |
+//! |---|---|---|
+//! | 0 | boot sector code, disk signature, partition table ([`crate::disk::mbr`]) | with the image, and when `/data` grows |
+//! | 1, 2 | [`SELECTOR`] and [`SELECTOR_SPARE`] ([`crate::disk::selector`]) | when a trial is armed, started, confirmed or dropped |
+//! | 3 | [`TRIAL_NOTE`] ([`crate::disk::trial_note`]) | while a trial runs |
+//! | 64 … 1983 | one [area](area_of_slot) per slot (`boot::slot_area` has its format) | by updates, and when files on `/boot` change |
+//! | 2048 … | [`DiskLayout`]: `/boot`, root A, root B, `/data` | |
+//!
+//! Sectors 4 … 63 and 1984 … 2047 are free. A new fixed sector gets its constant here and an entry in the test
+//! `fixed_sectors_do_not_overlap`; its format gets a module of its own beside [`crate::disk::selector`].
 
 use std::fmt;
 
@@ -7,7 +18,24 @@ use serde::{Deserialize, Serialize};
 use crate::disk::size::{Bytes, Sectors};
 use crate::disk::slot::Slot;
 
-/// First sector of partition 1; the MiB before it holds the boot sector, the selector and the load tables.
+/// Primary copy of the boot selector, the one that decides.
+pub const SELECTOR: Sectors = Sectors(1);
+
+/// Spare copy of the boot selector, read when the primary copy is damaged.
+pub const SELECTOR_SPARE: Sectors = Sectors(2);
+
+/// Note about the trial that was armed last.
+pub const TRIAL_NOTE: Sectors = Sectors(3);
+
+/// Length of a slot's area: its load table, and the data that is loaded into low memory.
+pub const SLOT_AREA_LEN: Sectors = Sectors(960);
+
+const FIRST_SLOT_AREA: Sectors = Sectors(64);
+
+/// First sector behind the slot areas. No partition begins in front of it.
+pub const SLOT_AREAS_END: Sectors = Sectors(FIRST_SLOT_AREA.0 + 2 * SLOT_AREA_LEN.0);
+
+/// First sector of partition 1.
 pub const FIRST_PARTITION: Sectors = Sectors(2048);
 
 /// Partition boundaries are multiples of this (1 MiB, the erase-block alignment common on flash).
@@ -59,6 +87,12 @@ impl Extent {
     pub fn end(self) -> Sectors {
         self.start + self.len
     }
+}
+
+/// Returns the area of `slot`. The boot sector computes the same places, so the areas are adjacent and of equal length.
+pub const fn area_of_slot(slot: Slot) -> Extent {
+    let start = FIRST_SLOT_AREA.0 + slot.index() as u32 * SLOT_AREA_LEN.0;
+    Extent { start: Sectors(start), len: SLOT_AREA_LEN }
 }
 
 /// Sizes an appliance may choose; see [`DiskLayout::new`].
@@ -195,6 +229,22 @@ mod tests {
         assert_eq!(b, Extent { start: Sectors(1_050_624), len: Sectors(524_288) });
         assert_eq!(data, Extent { start: Sectors(1_574_912), len: Sectors(522_240) });
         assert_eq!(layout.disk().bytes(), DEFAULT_IMAGE);
+    }
+
+    #[test]
+    fn fixed_sectors_do_not_overlap() {
+        let sector = |start| Extent { start, len: Sectors(1) };
+        let fixed = [
+            sector(Sectors(0)),
+            sector(SELECTOR),
+            sector(SELECTOR_SPARE),
+            sector(TRIAL_NOTE),
+            area_of_slot(Slot::A),
+            area_of_slot(Slot::B),
+        ];
+        assert!(fixed.is_sorted_by(|one, next| one.end() <= next.start));
+        assert_eq!(area_of_slot(Slot::B).end(), SLOT_AREAS_END);
+        assert!(SLOT_AREAS_END <= FIRST_PARTITION);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::io::Cursor;
 
 use mbrman::{BOOT_ACTIVE, BOOT_INACTIVE, CHS, MBRHeader, MBRPartitionEntry};
 
-use crate::disk::layout::{DiskLayout, DiskSignature, Extent};
+use crate::disk::layout::{DiskLayout, DiskSignature, Extent, SLOT_AREAS_END};
 use crate::disk::size::{SECTOR_SIZE, Sectors};
 
 /// Partition type of `/boot`: FAT32 with LBA.
@@ -93,7 +93,7 @@ impl Mbr {
     /// may be any.
     pub fn decode(sector: &MbrSector) -> Result<Self, MbrError> {
         let header = MBRHeader::read_from(&mut Cursor::new(&sector[..])).map_err(MbrError::NoTable)?;
-        let mut free = crate::boot::slot_area::AREAS_END.0;
+        let mut free = SLOT_AREAS_END.0;
         let mut extents = [Extent { start: Sectors(0), len: Sectors(0) }; 4];
         for (((number, entry), extent), expected) in header.iter().zip(&mut extents).zip(TYPES) {
             if entry.sys != expected {

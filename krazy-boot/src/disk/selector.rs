@@ -26,15 +26,10 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 
+use crate::disk::layout::{SELECTOR, SELECTOR_SPARE};
 use crate::disk::ordered_write::SectorWrite;
 use crate::disk::size::{SECTOR_SIZE, Sectors};
 use crate::disk::slot::Slot;
-
-/// Where the primary copy is.
-pub const PRIMARY: Sectors = Sectors(1);
-
-/// Where the spare copy is.
-pub const SPARE: Sectors = Sectors(2);
 
 /// The first four bytes.
 pub const MAGIC: [u8; 4] = *b"KZSL";
@@ -143,7 +138,7 @@ impl Selector {
     /// What starts the pending trial, as a boot sector would: it is cleared on the disk, and must be before anything
     /// of its slot runs. The first stage does that where a firmware that knows no trials starts the kernel.
     pub fn start_trial(&self) -> Option<(Slot, SectorWrite)> {
-        let write = SectorWrite { at: PRIMARY, bytes: Selector { trial: None, ..*self }.encode().to_vec() };
+        let write = SectorWrite { at: SELECTOR, bytes: Selector { trial: None, ..*self }.encode().to_vec() };
         self.trial.map(|slot| (slot, write))
     }
 
@@ -214,7 +209,7 @@ impl Selector {
     /// must be durable before the second begins; see [`crate::disk::ordered_write::write_in_order`].
     pub fn writes(&self) -> [SectorWrite; 2] {
         let spare = Selector { trial: None, ..*self };
-        [(SPARE, spare), (PRIMARY, *self)]
+        [(SELECTOR_SPARE, spare), (SELECTOR, *self)]
             .map(|(at, selector)| SectorWrite { at, bytes: selector.encode().to_vec() })
     }
 
@@ -242,7 +237,7 @@ impl SelectorCopies {
                 .map_err(|source| SelectorError::Read { sector: lba.0, source })?;
             Selector::decode(&bytes, lba)
         };
-        SelectorCopies { primary: read(PRIMARY), spare: read(SPARE) }
+        SelectorCopies { primary: read(SELECTOR), spare: read(SELECTOR_SPARE) }
     }
 
     /// The selector in force: the primary copy, else the spare one, else the primary's error.

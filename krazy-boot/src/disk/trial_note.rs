@@ -23,12 +23,10 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 
+use crate::disk::layout::TRIAL_NOTE;
 use crate::disk::ordered_write::SectorWrite;
-use crate::disk::size::{SECTOR_SIZE, Sectors};
+use crate::disk::size::SECTOR_SIZE;
 use crate::disk::slot::Slot;
-
-/// Where the note is.
-pub const SECTOR: Sectors = Sectors(3);
 
 /// The first four bytes.
 pub const MAGIC: [u8; 4] = *b"KZTN";
@@ -81,7 +79,7 @@ pub struct TrialNote {
 #[derive(Debug, thiserror::Error)]
 pub enum TrialNoteError {
     /// No note was ever written, or it was overwritten by something else.
-    #[error("sector {sector} holds no trial note", sector = SECTOR.0)]
+    #[error("sector {sector} holds no trial note", sector = TRIAL_NOTE.0)]
     Magic,
     /// Written by a newer version.
     #[error("the trial note has version {0}, this program reads {VERSION}")]
@@ -90,7 +88,7 @@ pub enum TrialNoteError {
     #[error("the trial note is damaged")]
     Damaged,
     /// The disk could not be read.
-    #[error("failed to read the trial note in sector {sector}", sector = SECTOR.0)]
+    #[error("failed to read the trial note in sector {sector}", sector = TRIAL_NOTE.0)]
     Read(#[source] io::Error),
 }
 
@@ -159,7 +157,7 @@ impl TrialNote {
     /// Reads the note of a disk that begins at the reader's position 0.
     pub fn read(disk: &mut (impl Read + Seek)) -> Result<Self, TrialNoteError> {
         let mut sector = [0; SECTOR_SIZE as usize];
-        disk.seek(SeekFrom::Start(SECTOR.bytes().0))
+        disk.seek(SeekFrom::Start(TRIAL_NOTE.bytes().0))
             .and_then(|_| disk.read_exact(&mut sector))
             .map_err(TrialNoteError::Read)?;
         Self::decode(&sector)
@@ -167,7 +165,7 @@ impl TrialNote {
 
     /// What makes this the disk's note.
     pub fn write(&self) -> SectorWrite {
-        SectorWrite { at: SECTOR, bytes: self.encode().to_vec() }
+        SectorWrite { at: TRIAL_NOTE, bytes: self.encode().to_vec() }
     }
 
     /// Why the trial failed, as a sentence for people without its final stop.

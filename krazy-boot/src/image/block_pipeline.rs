@@ -20,7 +20,6 @@ use backhand::compression::{CompressionAction, Compressor};
 use backhand::{BackhandError, FilesystemCompressor, SuperBlock};
 
 use super::block_cache::BlockCache;
-use super::squashfs::SquashfsError;
 use super::tree::Tree;
 use feeder::{Feeder, Message};
 use job::{BlockCompression, Buffers, Job, Unfinished};
@@ -48,6 +47,16 @@ pub(super) struct Counts {
     pub cached: u64,
 }
 
+/// A file of the host that cannot be read.
+pub(super) struct UnreadableFile {
+    /// The host's file.
+    pub file: String,
+    /// Its path in the tree.
+    pub path: String,
+    /// The cause.
+    pub source: io::Error,
+}
+
 /// backhand's side of the channel.
 struct Consumer {
     messages: Receiver<Message>,
@@ -55,7 +64,7 @@ struct Consumer {
     next: Option<Message>,
     /// Handed out to backhand, which has not asked for the compressed form.
     expected: Option<Arc<Job>>,
-    failure: Option<SquashfsError>,
+    failure: Option<UnreadableFile>,
     compression: BlockCompression,
 }
 
@@ -79,14 +88,14 @@ impl Pipelined {
 /// Runs `write`, which has backhand write the files of `tree`, with the pipeline in front of it.
 ///
 /// Blocks are compressed by `threads` threads; backhand runs on the calling one.
-pub(super) fn run<T>(
+pub(super) fn run<T, E: From<UnreadableFile>>(
     tree: &Tree,
     level: i32,
     block_size: usize,
     threads: NonZero<usize>,
     cache: Option<&BlockCache>,
-    write: impl FnOnce(&Pipelined) -> Result<T, SquashfsError>,
-) -> Result<(T, Counts), SquashfsError> {
+    write: impl FnOnce(&Pipelined) -> Result<T, E>,
+) -> Result<(T, Counts), E> {
     let blocks = AtomicU64::new(0);
     let cached = AtomicU64::new(0);
     let result = thread::scope(|scope| {
@@ -117,7 +126,7 @@ pub(super) fn run<T>(
         // The failure of a read explains the failure of backhand that it caused. The end of the channel that is
         // dropped here lets a feeder that is still reading stop, and it the workers.
         match pipelined.consumer.borrow_mut().failure.take() {
-            Some(failure) => Err(failure),
+            Some(failure) => Err(failure.into()),
             None => result,
         }
     })?;

@@ -14,16 +14,13 @@ use backhand::kind::Kind;
 use backhand::{BackhandError, FilesystemCompressor, FilesystemWriter, NodeHeader};
 
 use super::block_cache::BlockCache;
-use super::block_pipeline::{self, Pipelined};
+use super::block_pipeline::{self, Pipelined, UnreadableFile};
 use super::tree::{Entry, Node, Tree};
 use crate::disk::size::Bytes;
 
 /// Bytes of a file that are compressed together. Programs get 2 to 3 % smaller than with the 128 KiB of mksquashfs;
 /// 512 KiB would save less than 1 % more, and a page fault on the device unpacks a whole block.
 pub const BLOCK_SIZE: usize = 256 << 10;
-
-/// Compression unless the caller says otherwise; the default of mksquashfs as well.
-pub const DEFAULT_LEVEL: i32 = 15;
 
 /// How to write a root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +74,12 @@ pub enum SquashfsError {
     /// backhand refuses the tree.
     #[error("failed to lay out the root: {0}")]
     Layout(BackhandError),
+}
+
+impl From<UnreadableFile> for SquashfsError {
+    fn from(UnreadableFile { file, path, source }: UnreadableFile) -> Self {
+        SquashfsError::Read { file, path, source }
+    }
 }
 
 impl From<BackhandError> for SquashfsError {

@@ -7,7 +7,7 @@
 //! | 2 | offset, length | bytes of the base: the same part of the running slot |
 //! | 3 | length | zeros |
 //!
-//! Numbers are LEB128, at most [`MAX_NUMBER_LEN`] bytes. The window of the frame is at most [`MAX_WINDOW`]; the
+//! Numbers are LEB128: seven bits a byte, at most ten bytes for 64 bits. The window of the frame is at most [`MAX_WINDOW`]; the
 //! frame carries no dictionary. A part that refers to nothing has operations 1 and 3 only.
 //!
 //! Blocks of files that did not change are the same bytes in the old SquashFS and in the new one, only elsewhere.
@@ -31,9 +31,6 @@ use frame::Frame;
 
 /// The largest window of a frame.
 pub const MAX_WINDOW: u64 = 1 << 20;
-
-/// 64 bits, seven at a time.
-pub const MAX_NUMBER_LEN: usize = 10;
 
 /// The longest [`Step::Copy`] and [`Step::Zero`]; longer operations are taken apart.
 pub const MAX_STEP: u64 = 64 << 10;

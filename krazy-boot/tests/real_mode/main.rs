@@ -10,9 +10,8 @@ use std::time::{Duration, Instant};
 
 use disk::{Disk, content};
 use krazy_boot::boot::load_table::{FIRST_SECTOR_ENTRIES, LoadTable};
-use krazy_boot::boot::slot_area::area;
-use krazy_boot::disk::layout::Extent;
-use krazy_boot::disk::selector::{PRIMARY, SPARE, Selector, SlotState};
+use krazy_boot::disk::layout::{Extent, SELECTOR, SELECTOR_SPARE, area_of_slot};
+use krazy_boot::disk::selector::{Selector, SlotState};
 use krazy_boot::disk::size::Sectors;
 use krazy_boot::disk::slot::Slot;
 use machine::{Attached, Machine, boot};
@@ -57,7 +56,7 @@ fn a_trial_that_cannot_be_cleared_on_disk_does_not_boot() {
 fn a_trial_that_cannot_be_loaded_gives_way_to_the_confirmed_slot() {
     let disk = Disk::new();
     disk.select(Selector::confirmed(Slot::A).arm(Slot::B));
-    disk.overwrite(area(Slot::B).start, &[0; 512]);
+    disk.overwrite(area_of_slot(Slot::B).start, &[0; 512]);
     let output = boot(&disk, Attached::Ide);
     assert!(output.starts_with("Bkrazy: TA"), "{output:?}");
     assert!(output.contains(&disk.line("slot A")), "{output:?}");
@@ -68,21 +67,21 @@ fn a_trial_that_cannot_be_loaded_gives_way_to_the_confirmed_slot() {
 fn the_spare_selector_and_then_slot_a_stand_in_for_a_lost_one() {
     let disk = Disk::new();
     disk.select(Selector::confirmed(Slot::B));
-    disk.overwrite(PRIMARY, &[0x5a; 512]);
+    disk.overwrite(SELECTOR, &[0x5a; 512]);
     assert!(boot(&disk, Attached::Ide).contains(&disk.line("slot B")));
     // A magic number and nonsense behind it.
     let mut nonsense = [0xee; 512];
     nonsense[..4].copy_from_slice(b"KZSL");
-    disk.overwrite(PRIMARY, &nonsense);
+    disk.overwrite(SELECTOR, &nonsense);
     assert!(boot(&disk, Attached::Ide).contains(&disk.line("slot B")));
-    disk.overwrite(SPARE, &[0; 512]);
+    disk.overwrite(SELECTOR_SPARE, &[0; 512]);
     assert!(boot(&disk, Attached::Ide).contains(&disk.line("slot A")));
 }
 
 #[test]
 fn a_slot_without_a_table_says_t_and_the_machine_tries_again() {
     let disk = Disk::new();
-    disk.overwrite(area(Slot::A).start, &[0; 512]);
+    disk.overwrite(area_of_slot(Slot::A).start, &[0; 512]);
     let mut machine = Machine::start(&disk, Attached::Ide);
     machine.expect("Akrazy: T");
     let first = Instant::now();
@@ -91,7 +90,7 @@ fn a_slot_without_a_table_says_t_and_the_machine_tries_again() {
     let waited = first.elapsed();
     assert!(waited >= Duration::from_secs(4), "the message can be read before the reset: {waited:?}");
     // What was put right in the meantime is found.
-    disk.overwrite(area(Slot::A).start, &table_sector(&disk));
+    disk.overwrite(area_of_slot(Slot::A).start, &table_sector(&disk));
     machine.expect(&disk.line("slot A"));
 }
 
@@ -106,14 +105,14 @@ fn sectors_beyond_the_end_of_the_disk_say_r() {
     let disk = Disk::new();
     let mut table = LoadTable::decode(&read_table(&disk)).unwrap();
     table.loads.last_mut().unwrap().source = Extent { start: Sectors(160 * 2048 - 1), len: Sectors(2) };
-    disk.overwrite(area(Slot::A).start, &table.encode().unwrap());
+    disk.overwrite(area_of_slot(Slot::A).start, &table.encode().unwrap());
     let mut machine = Machine::start(&disk, Attached::Ide);
     assert_eq!(machine.expect("krazy: R"), "Akrazy: R");
 }
 
 fn read_table(disk: &Disk) -> Vec<u8> {
     let all = std::fs::read(disk.path()).unwrap();
-    all[area(Slot::A).start.bytes().0 as usize..][..2048].to_vec()
+    all[area_of_slot(Slot::A).start.bytes().0 as usize..][..2048].to_vec()
 }
 
 #[test]

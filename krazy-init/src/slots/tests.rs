@@ -4,9 +4,8 @@ use std::path::PathBuf;
 
 use krazy_boot::boot::cmdline::CommandLine;
 use krazy_boot::boot::config_txt;
-use krazy_boot::disk::layout::{DiskLayout, DiskSignature, PartitionSizes};
+use krazy_boot::disk::layout::{DiskLayout, DiskSignature, PartitionSizes, SELECTOR, SELECTOR_SPARE};
 use krazy_boot::disk::mbr::Mbr;
-use krazy_boot::disk::selector::{PRIMARY, SPARE};
 use krazy_boot::disk::size::Bytes;
 use krazy_boot::image::fat32::{self, BootFile, VolumeOptions};
 use krazy_boot::image::tree::Content;
@@ -116,7 +115,7 @@ fn copies_that_differ_are_made_equal() {
 fn a_disk_of_others_has_no_slots() {
     let (_dir, disk, path) = disk(Selector::confirmed(Slot::A));
     let mut bytes = fs::read(&path).unwrap();
-    for sector in [PRIMARY, SPARE] {
+    for sector in [SELECTOR, SELECTOR_SPARE] {
         bytes[sector.bytes().0 as usize] = 0;
     }
     fs::write(&path, bytes).unwrap();

@@ -13,9 +13,9 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use krazy_boot::boot::bzimage::{BzImage, MAX_SETUP_LEN};
 use krazy_boot::boot::load_table::{LoadTable, TABLE_LEN};
-use krazy_boot::boot::{config_txt, slot_area};
+use krazy_boot::boot::{cmdline, config_txt, slot_area};
 use krazy_boot::disk::boot_fat::{BootFat, FatError, FatFile};
-use krazy_boot::disk::layout::Extent;
+use krazy_boot::disk::layout::{Extent, area_of_slot};
 use krazy_boot::disk::mbr::Mbr;
 use krazy_boot::disk::selector::SelectorCopies;
 use krazy_boot::disk::size::{Bytes, SECTOR_SIZE};
@@ -216,7 +216,7 @@ fn examine_slot(
             }
             Err(error) => report.problems.push(chain(&error)),
         }
-        match fat.read_command_line(&slot.boot_file(boot_file::CMDLINE)) {
+        match cmdline::read_text(&mut fat, &slot.boot_file(boot_file::CMDLINE)) {
             Ok(line) => report.cmdline = Some(line),
             Err(error) => report.problems.push(chain(&error)),
         }
@@ -235,7 +235,7 @@ fn examine_slot(
 /// Whether the slot's load table is what would be written for its files.
 fn load_table(disk: &mut (impl Read + Seek), slot: Slot, problems: &mut Vec<String>) -> LoadTableState {
     let mut table = vec![0; TABLE_LEN];
-    let stored = read_at(disk, slot_area::area(slot).start.bytes().0, &mut table);
+    let stored = read_at(disk, area_of_slot(slot).start.bytes().0, &mut table);
     if stored.is_err() || LoadTable::decode(&table).is_err() {
         return LoadTableState::Missing;
     }

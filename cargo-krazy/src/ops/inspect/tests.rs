@@ -4,8 +4,10 @@ use std::os::unix::fs::FileExt;
 use std::sync::LazyLock;
 
 use krazy_boot::boot::cmdline::CommandLine;
-use krazy_boot::disk::layout::{DiskLayout, DiskSignature, PartitionSizes};
-use krazy_boot::disk::selector::{PRIMARY, SPARE, Selector};
+use krazy_boot::disk::layout::{
+    DiskLayout, DiskSignature, PartitionSizes, SELECTOR, SELECTOR_SPARE, area_of_slot,
+};
+use krazy_boot::disk::selector::Selector;
 use krazy_boot::image::ext4::{self, Ext4Options};
 use krazy_boot::image::fat32::{self, BootFile, VolumeOptions};
 use krazy_boot::image::squashfs::{self as writer, SquashfsOptions};
@@ -154,16 +156,16 @@ fn trials_and_damage_are_told() {
         file.write_all_at(&write.bytes, write.at.bytes().0).unwrap();
     }
     assert!(report(&file).to_string().contains("slot B is tried at the next start"));
-    file.write_all_at(&[0; 512], SPARE.bytes().0).unwrap();
+    file.write_all_at(&[0; 512], SELECTOR_SPARE.bytes().0).unwrap();
     let text = report(&file).to_string();
     assert!(text.contains("problem: one of its two copies is damaged"), "{text}");
-    file.write_all_at(&[0; 512], PRIMARY.bytes().0).unwrap();
+    file.write_all_at(&[0; 512], SELECTOR.bytes().0).unwrap();
     assert!(report(&file).to_string().contains("selector: unreadable ("));
 
     // The bank after the table: the kernel's real-mode part as it would be loaded.
-    file.write_all_at(b"x", (slot_area::FIRST_AREA.bytes() + Bytes(4 * 512)).0).unwrap();
+    file.write_all_at(b"x", (area_of_slot(Slot::A).start.bytes() + Bytes(4 * 512)).0).unwrap();
     assert_eq!(report(&file).slots[0].load_table, LoadTableState::Stale);
-    file.write_all_at(&[0; 512], slot_area::FIRST_AREA.bytes().0).unwrap();
+    file.write_all_at(&[0; 512], area_of_slot(Slot::A).start.bytes().0).unwrap();
     assert_eq!(report(&file).slots[0].load_table, LoadTableState::Missing);
 
     file.write_all_at(&[0xff; 64], layout().root_a.start.bytes().0 + 96).unwrap();

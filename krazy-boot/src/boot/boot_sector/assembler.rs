@@ -7,8 +7,9 @@ use super::CHUNK_SECTORS;
 use crate::boot::load_table::{
     self, COUNT_OFFSET, ENTRIES_OFFSET, STACK_OFFSET, START_OFFSET, TABLE_SECTORS,
 };
-use crate::boot::slot_area::{AREA_SECTORS, FIRST_AREA, SECOND_AREA};
+use crate::disk::layout::{self, SLOT_AREA_LEN, area_of_slot};
 use crate::disk::selector::{self, CONFIRMED_OFFSET, TRIAL_OFFSET};
+use crate::disk::slot::Slot;
 
 const ORIGIN: u64 = 0x7c00;
 const TABLE: u64 = 0x600;
@@ -19,16 +20,17 @@ const CONFIRMED: u64 = SELECTOR + CONFIRMED_OFFSET as u64;
 const TRIAL: u64 = SELECTOR + TRIAL_OFFSET as u64;
 /// The slot being loaded. Overwrites the candidate, in memory and after the selector was written.
 const CURRENT: u64 = TRIAL + 1;
-/// Tries left for a read; between the selector and the stack.
+/// Tries left for a transfer; between the selector and the stack.
 const TRIES: u64 = 0x1000;
-/// The first word pushed.
+const MAX_TRIES: i32 = 5;
+/// The firmware's number of the boot disk, which is the first word pushed.
 const DRIVE: u64 = ORIGIN - 2;
 
 const EXTENDED_READ: i32 = 0x4200;
 const EXTENDED_WRITE: i32 = 0x4300;
 /// INT 15h function 86h waits for CX × 65536 µs: 5 s.
 const WAIT_BEFORE_RESET: i32 = 5_000_000 >> 16;
-/// Selector of the flat data segment in the GDT.
+/// Segment selector of the flat data segment in the GDT.
 const FLAT: i32 = 8;
 const MESSAGE: &[u8] = b"krazy: ";
 
@@ -39,24 +41,68 @@ struct Data {
     message: u64,
 }
 
-/// The code and data of the boot sector.
+/// Assembles code and data of the boot sector.
 pub(super) fn assemble() -> Result<Vec<u8>, IcedError> {
-    // Labels cannot stand in 16-bit memory operands: the first pass finds the addresses for the second. Both
-    // use values that need 16 bits, so that the lengths agree.
+    // 16-bit memory operands take no labels: the first pass finds the addresses for the second. Both use values
+    // that need 16 bits, so that the lengths agree.
     let (_, data) = pass(Data { gdt: ORIGIN, message: ORIGIN })?;
     Ok(pass(data)?.0)
 }
 
-fn pass(data: Data) -> Result<(Vec<u8>, Data), IcedError> {
-    let mut a = CodeAssembler::new(16)?;
-    let mut disk = a.create_label();
-    let mut put_character = a.create_label();
-    let mut report = a.create_label();
-    let mut boot_slot = a.create_label();
-    let mut fail = a.create_label();
-    let mut wait = a.create_label();
+/// Routines that more than one step calls or jumps to.
+struct Routines {
+    /// Transfers sectors.
+    disk: CodeLabel,
+    /// Prints AL.
+    put_character: CodeLabel,
+    /// Prints the message and AL.
+    report: CodeLabel,
+    /// Boots slot AL.
+    boot_slot: CodeLabel,
+    /// Reports that the current slot cannot be loaded, for the reason AL.
+    fail: CodeLabel,
+    /// Waits and resets the machine.
+    wait: CodeLabel,
+}
 
-    // Segments, stack. CS may be anything that means 7C00: all jumps are relative.
+/// Assembles the steps in the order in which they run.
+fn pass(data: Data) -> Result<(Vec<u8>, Data), IcedError> {
+    let mut assembler = CodeAssembler::new(16)?;
+    let a = &mut assembler;
+    let mut routines = Routines {
+        disk: a.create_label(),
+        put_character: a.create_label(),
+        report: a.create_label(),
+        boot_slot: a.create_label(),
+        fail: a.create_label(),
+        wait: a.create_label(),
+    };
+    let r = &mut routines;
+
+    set_up_segments_and_stack(a)?;
+    open_a20_gate(a)?;
+    require_disk_extensions(a, r)?;
+    read_selector(a, r)?;
+    consume_trial(a, r)?;
+    load_slot(a, r)?;
+    copy_entries(a, r, data)?;
+    jump_to_kernel(a)?;
+    fall_back_or_reset(a, r)?;
+    report_routine(a, r, data)?;
+    put_character_routine(a, r)?;
+    disk_routine(a, r)?;
+
+    let mut code = a.assemble(ORIGIN)?;
+    let end = ORIGIN + code.len() as u64;
+    code.extend(gdt(end));
+    let message = ORIGIN + code.len() as u64;
+    code.extend(MESSAGE);
+    Ok((code, Data { gdt: end, message }))
+}
+
+/// Sets segments and stack, and keeps the firmware's drive number in DL at [`DRIVE`].
+fn set_up_segments_and_stack(a: &mut CodeAssembler) -> Result<(), IcedError> {
+    // CS may be anything that means 7C00: all jumps are relative, so it needs no far jump to be set.
     a.cli()?;
     a.xor(ax, ax)?;
     a.mov(ss, ax)?;
@@ -64,53 +110,62 @@ fn pass(data: Data) -> Result<(Vec<u8>, Data), IcedError> {
     a.mov(ds, ax)?;
     a.sti()?;
     a.cld()?;
-    a.push(dx)?;
+    a.push(dx)
+}
 
-    // A20: the firmware's way; the chipset's if the firmware has none.
-    let mut a20_open = a.create_label();
+/// Opens the A20 gate: by the firmware, or by the chipset if the firmware has no function for it. With the gate closed,
+/// bit 20 of every address is 0, and the kernel at 1 MiB would land on the interrupt table.
+fn open_a20_gate(a: &mut CodeAssembler) -> Result<(), IcedError> {
+    let mut open = a.create_label();
     a.mov(ax, 0x2401)?;
     a.int(0x15)?;
-    a.jnc(a20_open)?;
+    a.jnc(open)?;
     a.in_(al, 0x92)?;
     a.or(al, 2)?;
     // Bit 0 would reset the machine.
     a.and(al, 0xfe)?;
     a.out(0x92, al)?;
-    a.set_label(&mut a20_open)?;
+    a.set_label(&mut open)
+}
 
-    // INT 13h extensions.
-    let mut no_extensions = a.create_label();
-    let mut extensions = a.create_label();
+/// Checks for the INT 13h extensions. The functions before them address at most 8 GiB, by cylinder, head and sector.
+fn require_disk_extensions(a: &mut CodeAssembler, r: &mut Routines) -> Result<(), IcedError> {
+    let mut missing = a.create_label();
+    let mut present = a.create_label();
     a.mov(dl, byte_ptr(DRIVE))?;
     a.mov(bx, 0x55aa)?;
     a.mov(ah, 0x41)?;
     a.int(0x13)?;
-    a.jc(no_extensions)?;
+    a.jc(missing)?;
     a.cmp(bx, 0xaa55)?;
-    a.jne(no_extensions)?;
+    a.jne(missing)?;
     // Bit 0: functions 42h and 43h.
     a.shr(cx, 1)?;
-    a.jc(extensions)?;
-    a.set_label(&mut no_extensions)?;
+    a.jc(present)?;
+    a.set_label(&mut missing)?;
     a.mov(al, i32::from(b'E'))?;
-    a.call(report)?;
-    a.jmp(wait)?;
-    a.set_label(&mut extensions)?;
+    a.call(r.report)?;
+    a.jmp(r.wait)?;
+    a.set_label(&mut present)
+}
 
-    // The selector: LBA 1, 2, or made up.
+/// Reads the selector to [`SELECTOR`], which SI points to from here on: the primary copy, else the spare one, else a
+/// selector that confirms slot A, the only slot that a new image has.
+fn read_selector(a: &mut CodeAssembler, r: &mut Routines) -> Result<(), IcedError> {
     let mut next_copy = a.create_label();
     let mut no_copy = a.create_label();
     let mut selected = a.create_label();
-    let mut untried = a.create_label();
+    // The loop counts the sector up from 0.
+    const { assert!(layout::SELECTOR.0 == 1 && layout::SELECTOR_SPARE.0 == 2) };
     a.mov(si, SELECTOR as i32)?;
     a.mov(cx, 1)?;
     a.xor(ebx, ebx)?;
     a.set_label(&mut next_copy)?;
     a.inc(bx)?;
-    a.cmp(bx, selector::SPARE.0 as i32 + 1)?;
+    a.cmp(bx, layout::SELECTOR_SPARE.0 as i32 + 1)?;
     a.je(no_copy)?;
     a.mov(ax, EXTENDED_READ)?;
-    a.call(disk)?;
+    a.call(r.disk)?;
     a.jc(next_copy)?;
     a.cmp(dword_ptr(si), u32::from_le_bytes(selector::MAGIC))?;
     a.jne(next_copy)?;
@@ -118,50 +173,59 @@ fn pass(data: Data) -> Result<(Vec<u8>, Data), IcedError> {
     a.ja(next_copy)?;
     a.jmp(selected)?;
     a.set_label(&mut no_copy)?;
-    // Slot A is confirmed, no trial.
+    // Confirmed: 0, trial: 0xff.
     a.mov(word_ptr(si + CONFIRMED_OFFSET as i32), 0xff00)?;
-    a.set_label(&mut selected)?;
+    a.set_label(&mut selected)
+}
 
-    // A trial boots only after the disk has proved to have forgotten it.
+/// Leaves in AL the slot to boot. A trial is cleared on the disk first, and boots only if a second read shows 0xff: a
+/// disk that ignores or loses the write would otherwise boot a slot that hangs for ever.
+fn consume_trial(a: &mut CodeAssembler, r: &mut Routines) -> Result<(), IcedError> {
+    let mut no_trial = a.create_label();
+    let mut cleared = a.create_label();
     a.mov(al, byte_ptr(si + TRIAL_OFFSET as i32))?;
     a.cmp(al, 1)?;
-    a.ja(untried)?;
-    let mut trial_end = a.create_label();
+    a.ja(no_trial)?;
     a.push(ax)?;
     a.mov(byte_ptr(si + TRIAL_OFFSET as i32), 0xff)?;
     a.mov(ax, EXTENDED_WRITE)?;
-    a.call(disk)?;
-    a.jc(trial_end)?;
+    a.call(r.disk)?;
+    a.jc(cleared)?;
     a.mov(ah, EXTENDED_READ >> 8)?;
-    a.call(disk)?;
-    a.jc(trial_end)?;
+    a.call(r.disk)?;
+    a.jc(cleared)?;
     // Anything but 0xff is below it and sets the carry flag, like an error.
     a.cmp(byte_ptr(si + TRIAL_OFFSET as i32), 0xff)?;
-    a.set_label(&mut trial_end)?;
+    a.set_label(&mut cleared)?;
     a.pop(ax)?;
-    a.jnc(boot_slot)?;
-    a.set_label(&mut untried)?;
-    a.mov(al, byte_ptr(CONFIRMED))?;
+    a.jnc(r.boot_slot)?;
+    a.set_label(&mut no_trial)?;
+    a.mov(al, byte_ptr(CONFIRMED))
+}
 
-    // Slot AL: its letter, its table.
-    a.set_label(&mut boot_slot)?;
+/// Prints the letter of slot AL and reads its load table to [`TABLE`].
+fn load_slot(a: &mut CodeAssembler, r: &mut Routines) -> Result<(), IcedError> {
+    a.set_label(&mut r.boot_slot)?;
     a.mov(byte_ptr(CURRENT), al)?;
     a.movzx(ebx, al)?;
     a.add(al, i32::from(b'A'))?;
-    a.call(put_character)?;
-    a.imul_3(bx, bx, SECOND_AREA.0 as i32 - FIRST_AREA.0 as i32)?;
-    const { assert!(AREA_SECTORS.0 == SECOND_AREA.0 - FIRST_AREA.0) };
-    a.add(bx, FIRST_AREA.0 as i32)?;
+    a.call(r.put_character)?;
+    // The first sector of the slot's area: that of slot A, plus the slot's number times the length of an area.
+    a.imul_3(bx, bx, SLOT_AREA_LEN.0 as i32)?;
+    a.add(bx, area_of_slot(Slot::A).start.0 as i32)?;
     a.mov(si, TABLE as i32)?;
     a.mov(cx, TABLE_SECTORS.0 as i32)?;
     a.mov(ax, EXTENDED_READ | i32::from(b'R'))?;
-    a.call(disk)?;
-    a.jc(fail)?;
+    a.call(r.disk)?;
+    a.jc(r.fail)?;
     a.mov(al, i32::from(b'T'))?;
     a.cmp(dword_ptr(si), u32::from_le_bytes(load_table::MAGIC))?;
-    a.jne(fail)?;
+    a.jne(r.fail)
+}
 
-    // Entries: EDI destination, EBX first sector, EBP sectors left.
+/// Copies every entry of the table, in chunks through [`BUFFER`]: firmware reads into the first MiB only, and the kernel
+/// belongs above it. EDI is the destination, EBX the first sector, EBP the number of sectors left.
+fn copy_entries(a: &mut CodeAssembler, r: &mut Routines, data: Data) -> Result<(), IcedError> {
     let mut entry = a.create_label();
     let mut chunk = a.create_label();
     let mut whole_chunk = a.create_label();
@@ -172,7 +236,7 @@ fn pass(data: Data) -> Result<(Vec<u8>, Data), IcedError> {
         a.xchg(register, eax)?;
     }
     a.set_label(&mut chunk)?;
-    push_dword(&mut a, CHUNK_SECTORS)?;
+    push_dword(a, CHUNK_SECTORS)?;
     a.pop(ecx)?;
     a.cmp(ebp, ecx)?;
     a.jae(whole_chunk)?;
@@ -181,11 +245,23 @@ fn pass(data: Data) -> Result<(Vec<u8>, Data), IcedError> {
     a.push(si)?;
     a.mov(esi, BUFFER)?;
     a.mov(ax, EXTENDED_READ | i32::from(b'R'))?;
-    a.call(disk)?;
-    a.jc(fail)?;
-    // ES becomes a segment of 4 GiB from address 0. The firmware may have changed the GDT and the segment's
-    // limit, so this is done anew for every chunk.
+    a.call(r.disk)?;
+    a.jc(r.fail)?;
     a.push(cx)?;
+    move_chunk_up(a, data)?;
+    a.pop(cx)?;
+    a.pop(si)?;
+    a.add(ebx, ecx)?;
+    a.sub(ebp, ecx)?;
+    a.jnz(chunk)?;
+    a.dec(word_ptr(TABLE + COUNT_OFFSET as u64))?;
+    a.jnz(entry)
+}
+
+/// Moves CX sectors from ESI to EDI, anywhere in 4 GiB: ES becomes a segment of 4 GiB from address 0, which only protected
+/// mode can load ("unreal mode"). The firmware may have changed the GDT and the segment's limit, so this is done anew for
+/// every chunk.
+fn move_chunk_up(a: &mut CodeAssembler, data: Data) -> Result<(), IcedError> {
     a.cli()?;
     a.lgdt(ptr(data.gdt))?;
     a.mov(eax, cr0)?;
@@ -193,20 +269,16 @@ fn pass(data: Data) -> Result<(Vec<u8>, Data), IcedError> {
     a.mov(cr0, eax)?;
     a.push(FLAT)?;
     a.pop(es)?;
+    // 128 double words in a sector.
     a.shl(cx, 7)?;
     a.add_instruction(Instruction::with_rep_movsd(32)?)?;
     a.dec(ax)?;
     a.mov(cr0, eax)?;
-    a.sti()?;
-    a.pop(cx)?;
-    a.pop(si)?;
-    a.add(ebx, ecx)?;
-    a.sub(ebp, ecx)?;
-    a.jnz(chunk)?;
-    a.dec(word_ptr(TABLE + COUNT_OFFSET as u64))?;
-    a.jnz(entry)?;
+    a.sti()
+}
 
-    // Jump, with interrupts off and all data segments equal.
+/// Jumps as the table says, with interrupts off and all data segments equal: boot.rst, "Running the Kernel".
+fn jump_to_kernel(a: &mut CodeAssembler) -> Result<(), IcedError> {
     a.cli()?;
     a.lss(sp, ptr(TABLE + STACK_OFFSET as u64))?;
     a.add_instruction(Instruction::with1(
@@ -217,40 +289,48 @@ fn pass(data: Data) -> Result<(Vec<u8>, Data), IcedError> {
     for segment in [ds, es, fs, gs] {
         a.mov(segment, ax)?;
     }
-    a.retf()?;
+    a.retf()
+}
 
-    // A slot cannot be loaded, AL says why. A trial gives way to the confirmed slot.
-    a.set_label(&mut fail)?;
-    a.call(report)?;
+/// Reports a slot that cannot be loaded for the reason AL. A trial is followed by the confirmed slot; after that one,
+/// the machine is reset, so that an unattended device tries again.
+fn fall_back_or_reset(a: &mut CodeAssembler, r: &mut Routines) -> Result<(), IcedError> {
+    a.set_label(&mut r.fail)?;
+    a.call(r.report)?;
     a.mov(al, byte_ptr(CONFIRMED))?;
     a.cmp(byte_ptr(CURRENT), al)?;
-    a.jne(boot_slot)?;
-    a.set_label(&mut wait)?;
+    a.jne(r.boot_slot)?;
+    a.set_label(&mut r.wait)?;
     a.mov(cx, WAIT_BEFORE_RESET)?;
     a.mov(ah, 0x86)?;
     a.int(0x15)?;
     // The keyboard controller's reset line, and the firmware's entry for machines without one.
     a.mov(al, 0xfe)?;
     a.out(0x64, al)?;
-    a.add_instruction(Instruction::with_far_branch(Code::Jmp_ptr1616, 0xffff, 0)?)?;
+    a.add_instruction(Instruction::with_far_branch(Code::Jmp_ptr1616, 0xffff, 0)?)
+}
 
-    // Prints the message and the letter in AL.
+/// Prints [`MESSAGE`] and the letter in AL, by running on into [`put_character_routine`].
+fn report_routine(a: &mut CodeAssembler, r: &mut Routines, data: Data) -> Result<(), IcedError> {
     let mut character = a.create_label();
-    a.set_label(&mut report)?;
+    a.set_label(&mut r.report)?;
     a.push(ax)?;
     a.mov(si, data.message as i32)?;
     a.mov(cx, MESSAGE.len() as i32)?;
     a.set_label(&mut character)?;
     a.lodsb()?;
-    a.call(put_character)?;
+    a.call(r.put_character)?;
     a.loop_(character)?;
-    a.pop(ax)?;
+    a.pop(ax)
+}
 
-    // Prints AL on the screen and on COM1. Keeps all registers.
-    a.set_label(&mut put_character)?;
+/// Prints AL on the screen and on COM1. Keeps all registers.
+fn put_character_routine(a: &mut CodeAssembler, r: &mut Routines) -> Result<(), IcedError> {
+    a.set_label(&mut r.put_character)?;
     a.pusha()?;
     a.mov(ah, 0x0e)?;
     a.mov(bx, 7)?;
+    // INT 10h of some firmware changes AL.
     a.push(ax)?;
     a.int(0x10)?;
     a.pop(ax)?;
@@ -258,18 +338,21 @@ fn pass(data: Data) -> Result<(Vec<u8>, Data), IcedError> {
     a.xor(dx, dx)?;
     a.int(0x14)?;
     a.popa()?;
-    a.ret()?;
+    a.ret()
+}
 
-    // INT 13h function AX on CX sectors from EBX at 0000:SI. Carry if it failed five times. Keeps all
-    // registers. The packet is built anew for each try: the firmware changes it.
+/// Calls INT 13h function AX for CX sectors from EBX at 0000:SI. Carry if it failed five times. Keeps all registers. The
+/// packet is built anew for each try: the firmware changes it.
+fn disk_routine(a: &mut CodeAssembler, r: &mut Routines) -> Result<(), IcedError> {
     let mut again = a.create_label();
     let mut done = a.create_label();
-    a.set_label(&mut disk)?;
-    a.mov(byte_ptr(TRIES), 5)?;
+    a.set_label(&mut r.disk)?;
+    a.mov(byte_ptr(TRIES), MAX_TRIES)?;
     a.set_label(&mut again)?;
     a.pushad()?;
     a.mov(bp, sp)?;
-    push_dword(&mut a, 0)?;
+    // Disk address packet, from its end: first sector (64 bits), segment and offset of the buffer, count, length.
+    push_dword(a, 0)?;
     a.push(ebx)?;
     a.push(0)?;
     a.push(si)?;
@@ -280,6 +363,7 @@ fn pass(data: Data) -> Result<(Vec<u8>, Data), IcedError> {
     a.int(0x13)?;
     a.mov(sp, bp)?;
     a.jnc(done)?;
+    // Function 0 resets the disk.
     a.mov(ah, 0)?;
     a.int(0x13)?;
     a.popad()?;
@@ -289,14 +373,7 @@ fn pass(data: Data) -> Result<(Vec<u8>, Data), IcedError> {
     a.ret()?;
     a.set_label(&mut done)?;
     a.popad()?;
-    a.ret()?;
-
-    let mut code = a.assemble(ORIGIN)?;
-    let end = ORIGIN + code.len() as u64;
-    code.extend(gdt(end));
-    let message = ORIGIN + code.len() as u64;
-    code.extend(MESSAGE);
-    Ok((code, Data { gdt: end, message }))
+    a.ret()
 }
 
 /// `push dword` of a byte; the assembler's own `push` takes words in 16-bit code.
@@ -304,7 +381,7 @@ fn push_dword(a: &mut CodeAssembler, value: i32) -> Result<(), IcedError> {
     a.add_instruction(Instruction::with1(Code::Pushd_imm8, value)?)
 }
 
-/// Two descriptors. The first is never used as one, so the GDT's own limit and address stand there.
+/// Two descriptors. The processor never uses the first one, so it holds the GDT's own limit and address.
 fn gdt(address: u64) -> [u8; 16] {
     let [low, high, ..] = address.to_le_bytes();
     let flat_data = [0xff, 0xff, 0, 0, 0, 0x92, 0xcf, 0];

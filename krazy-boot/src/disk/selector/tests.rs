@@ -26,7 +26,7 @@ fn the_boot_sector_may_clear_the_trial_without_a_checksum() {
     let armed = Selector::confirmed(Slot::A).arm(Slot::B);
     let mut sector = armed.encode();
     sector[TRIAL_OFFSET] = 0xff;
-    let booted = Selector::decode(&sector, PRIMARY).unwrap();
+    let booted = Selector::decode(&sector, SELECTOR).unwrap();
     assert_eq!(booted, Selector { trial: None, ..armed });
     assert_eq!(booted.slot_state(Slot::B), SlotState::OnTrial);
     assert_eq!(booted.slot_state(Slot::A), SlotState::Reverted);
@@ -42,8 +42,8 @@ fn a_first_stage_starts_a_trial_as_the_boot_sector_does() {
     let (slot, write) = armed.start_trial().unwrap();
     let mut sector = armed.encode();
     sector[TRIAL_OFFSET] = 0xff;
-    assert_eq!((slot, write), (Slot::B, SectorWrite { at: PRIMARY, bytes: sector.to_vec() }));
-    let started = Selector::decode(&sector, PRIMARY).unwrap();
+    assert_eq!((slot, write), (Slot::B, SectorWrite { at: SELECTOR, bytes: sector.to_vec() }));
+    let started = Selector::decode(&sector, SELECTOR).unwrap();
     assert_eq!(started.start_trial(), None);
     assert_eq!(started.adopt_confirmed(Slot::A).slot_state(Slot::B), SlotState::OnTrial);
     // The firmware has been told, the selector has not.
@@ -53,7 +53,7 @@ fn a_first_stage_starts_a_trial_as_the_boot_sector_does() {
 #[test]
 fn the_spare_copy_is_written_first_and_never_armed() {
     let [spare, primary] = Selector::confirmed(Slot::A).arm(Slot::B).writes();
-    assert_eq!((spare.at, primary.at), (SPARE, PRIMARY));
+    assert_eq!((spare.at, primary.at), (SELECTOR_SPARE, SELECTOR));
     assert_eq!(spare.bytes[TRIAL_OFFSET], 0xff);
     assert_eq!(primary.bytes[TRIAL_OFFSET], 1);
 }
@@ -103,10 +103,10 @@ fn wrong_sectors_are_told_apart() {
     assert!(matches!(short.primary, Err(SelectorError::Read { sector: 1, .. })));
     let mut sector = Selector::confirmed(Slot::A).encode();
     sector[TRIAL_OFFSET] = 7;
-    let error = Selector::decode(&sector, SPARE).unwrap_err().to_string();
+    let error = Selector::decode(&sector, SELECTOR_SPARE).unwrap_err().to_string();
     assert_eq!(error, "the boot selector in sector 2 names slot 0x07");
     sector[4] = 9;
-    let error = Selector::decode(&sector, SPARE).unwrap_err().to_string();
+    let error = Selector::decode(&sector, SELECTOR_SPARE).unwrap_err().to_string();
     assert_eq!(error, "the boot selector in sector 2 has version 9, this program reads 1");
 }
 
@@ -121,10 +121,10 @@ proptest! {
             confirmed: Slot::ALL[confirmed], trial: slot(trial), candidate: slot(candidate), generation,
         };
         let mut sector = selector.encode();
-        prop_assert_eq!(Selector::decode(&sector, PRIMARY).unwrap(), selector);
+        prop_assert_eq!(Selector::decode(&sector, SELECTOR).unwrap(), selector);
         let changed = sector[at] != value;
         sector[at] = value;
-        let decoded = Selector::decode(&sector, PRIMARY);
+        let decoded = Selector::decode(&sector, SELECTOR);
         prop_assert_eq!(decoded.is_err(), changed && (at != TRIAL_OFFSET || (2..255).contains(&value)));
     }
 }

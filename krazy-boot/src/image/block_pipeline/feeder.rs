@@ -4,8 +4,8 @@ use std::io::Read;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, SyncSender};
 
+use super::UnreadableFile;
 use super::job::{Buffers, Job, Unfinished};
-use crate::image::squashfs::SquashfsError;
 use crate::image::tree::{Content, Node, Tree, TreePath};
 
 /// What the feeder tells backhand's side, in the order in which backhand wants it.
@@ -19,7 +19,7 @@ pub(super) enum Message {
     /// backhand's fragment is full: it will want this compressed.
     Fragment(Arc<Job>),
     /// A file cannot be read.
-    Failed(SquashfsError),
+    Failed(UnreadableFile),
 }
 
 /// Cuts files into blocks and fragments as backhand's `DataWriter::add_bytes` does.
@@ -55,7 +55,7 @@ impl Feeder {
     fn feed_file(&mut self, path: &TreePath, content: &Content) -> Result<(), Gone> {
         let failed = |source| {
             let (file, path) = (content.to_string(), path.to_string());
-            Message::Failed(SquashfsError::Read { file, path, source })
+            Message::Failed(UnreadableFile { file, path, source })
         };
         let mut reader = match content.open() {
             Ok(reader) => reader,

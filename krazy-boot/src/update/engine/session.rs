@@ -8,6 +8,7 @@ use super::{EngineError, Reader, Sectors, Target, on_boot, reading, refused, syn
 use crate::boot::cmdline::CommandLine;
 use crate::boot::config_txt;
 use crate::boot::slot_area::{self, BootFiles};
+use crate::disk::layout::area_of_slot;
 use crate::disk::mbr::Mbr;
 use crate::disk::ordered_write::SectorWrite;
 use crate::disk::size::{Bytes, SECTOR_SIZE};
@@ -147,7 +148,7 @@ impl Session {
 
     fn invalidate(&self, target: &mut impl Target) -> Result<(), EngineError> {
         if self.tables {
-            let at = slot_area::area(self.slot).start.bytes();
+            let at = area_of_slot(self.slot).start.bytes();
             target.write_at(at, &[0; SECTOR_SIZE as usize]).map_err(writing)?;
             target.sync().map_err(syncing)?;
         }

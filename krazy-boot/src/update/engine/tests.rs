@@ -7,6 +7,7 @@ use crate::boot::bzimage::tests::kernel;
 use crate::boot::load_table::LoadTable;
 use crate::boot::slot_area::{self, BootFiles};
 use crate::digest::Hex;
+use crate::disk::layout::area_of_slot;
 use crate::disk::slot::Slot;
 use crate::update::bundle::{BundleManifest, FORMAT, Head, Part, PartKind, PartTransport, Signed, Transport};
 use crate::update::delta::encode;
@@ -163,7 +164,7 @@ fn what_is_not_as_announced_never_becomes_bootable() {
     let (reason, text) = refused(&|machine, _, _| machine.rotten = Some(layout().root_b.start.0 + 5));
     let expected = "the disk does not return the root that was written to it";
     assert_eq!((reason, text.as_str()), (Some(Refusal::ReadBack), expected));
-    let (_, text) = refused(&|machine, _, _| machine.rotten = Some(slot_area::area(Slot::B).start.0 + 2));
+    let (_, text) = refused(&|machine, _, _| machine.rotten = Some(area_of_slot(Slot::B).start.0 + 2));
     assert_eq!(text, "the disk does not return the load table of slot B");
 }
 
@@ -199,7 +200,7 @@ fn the_slot_that_boots_next_is_never_touched() {
 /// What a machine with this disk would have in memory and mount, if it booted `slot`; `None` if it cannot.
 fn booted(image: &Image, slot: Slot) -> Option<(Vec<u8>, Vec<u8>)> {
     let layout = layout();
-    let table = LoadTable::decode(&image.bytes(slot_area::area(slot))).ok()?;
+    let table = LoadTable::decode(&image.bytes(area_of_slot(slot))).ok()?;
     let memory: Vec<_> = table.loads.iter().map(|load| image.bytes(load.source)).collect();
     let len = match slot {
         Slot::A => 20_000,

@@ -89,7 +89,7 @@ fn the_command_line_is_what_an_incomplete_slot_lacks() {
     assert_eq!(config_txt::command_lines(&mut machine.fat(), Slot::A).unwrap().1, None, "written without");
     machine.write_boot("b-launch.txt", true, b"krazy.launch").unwrap();
     assert_eq!(config_txt::command_lines(&mut machine.fat(), Slot::B).unwrap().1, None, "another line");
-    assert_eq!(machine.image().bytes(slot_area::area(Slot::B)), vec![0; 960 * 512]);
+    assert_eq!(machine.image().bytes(area_of_slot(Slot::B)), vec![0; 960 * 512]);
 }
 
 #[test]
