@@ -1,5 +1,10 @@
-//! What ends the program: a message, the next step, and an exit code.
+//! The error that ends the program: its message with the chain of causes, the user's next step, and the exit code.
+//!
+//! An operation declares its errors as an enum and implements [`Explain`] for it, so that each variant states its
+//! exit code and its help. [`Failure`] carries any of them to the top. Functions that return such an enum's variants
+//! return [`Result`]: `anyhow` would take the enum as an ordinary error, without exit code and help.
 
+use std::error::Error;
 use std::fmt;
 use std::process::ExitCode;
 
@@ -28,44 +33,99 @@ pub enum Exit {
     Interrupted = 130,
 }
 
+impl Exit {
+    /// All of them, in the order of their numbers.
+    pub(crate) const ALL: [Exit; 10] = [
+        Exit::Failed,
+        Exit::Usage,
+        Exit::Config,
+        Exit::Build,
+        Exit::MissingTool,
+        Exit::Fetch,
+        Exit::Image,
+        Exit::Expect,
+        Exit::Device,
+        Exit::Interrupted,
+    ];
+
+    /// Returns the description for `--help`.
+    pub(crate) fn meaning(self) -> &'static str {
+        match self {
+            Exit::Failed => "an error without a code of its own",
+            Exit::Usage => "wrong arguments",
+            Exit::Config => "[package.metadata.krazy] is missing or wrong",
+            Exit::Build => "a crate or a kernel did not build, or a binary cannot run on the board",
+            Exit::MissingTool => "the toolchain, QEMU or another tool is missing",
+            Exit::Fetch => "the kernel or another download failed, or did not verify",
+            Exit::Image => "an image, a bundle or a file could not be made or written",
+            Exit::Expect => "`run-qemu --expect` did not see its text, or `--timeout` ended the machine",
+            Exit::Device => "a device refused, or was not reached",
+            Exit::Interrupted => "interrupted",
+        }
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> ExitCode {
         ExitCode::from(exit as u8)
     }
 }
 
-/// An error with a documented exit code and, where there is one, the user's next step.
+/// An error that knows its exit code and the user's next step: the error enum of an operation.
 ///
-/// The message starts in lower case and names the file, key or device. Put it at the point where the next
-/// step is known; `anyhow` context may be added around it.
+/// Messages start in lower case and name the file, key or device.
+pub(crate) trait Explain: Error + Send + Sync + 'static {
+    /// Returns the exit code of a program that ends with this error.
+    fn exit(&self) -> Exit;
+
+    /// Returns the text after `help:`, the next step, if there is one.
+    fn help(&self) -> Option<String> {
+        None
+    }
+}
+
+/// The result of an operation.
+pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
+
+/// An error with an exit code and, where there is one, the user's next step.
 #[derive(Debug)]
 pub struct Failure {
     exit: Exit,
-    message: String,
     help: Option<String>,
+    error: Box<dyn Error + Send + Sync>,
 }
 
 impl Failure {
-    /// An error without help.
-    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Failure { exit, message: message.into(), help: None }
+    /// Returns an error without help.
+    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Failure { exit, help: None, error: message.into().into() }
     }
 
-    /// Adds the `help:` line: what to do next.
+    /// Adds the text after `help:`.
     #[must_use]
-    pub fn help(mut self, help: impl Into<String>) -> Self {
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
 
-    /// The exit code of `error`: that of the first [`Failure`] in its chain.
-    pub fn exit_of(error: &anyhow::Error) -> Exit {
+    /// Returns the exit code of the program.
+    pub fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    /// Returns the text after `help:`.
+    pub(crate) fn next_step(&self) -> Option<&str> {
+        self.help.as_deref()
+    }
+
+    /// Returns the exit code of `error`: that of the first [`Failure`] in its chain.
+    pub(crate) fn exit_of(error: &anyhow::Error) -> Exit {
         Self::all(error).next().map_or(Exit::Failed, |failure| failure.exit)
     }
 
-    /// The help of `error`: that of the first [`Failure`] in its chain that has one.
-    pub fn help_of(error: &anyhow::Error) -> Option<&str> {
-        Self::all(error).find_map(|failure| failure.help.as_deref())
+    /// Returns the help of `error`: that of the first [`Failure`] in its chain that has one.
+    pub(crate) fn help_of(error: &anyhow::Error) -> Option<&str> {
+        Self::all(error).find_map(Failure::next_step)
     }
 
     /// The outermost one first. One that was added as context is not in the chain; anyhow finds it.
@@ -76,16 +136,36 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        self.error.fmt(f)
     }
 }
 
-impl std::error::Error for Failure {}
+impl Error for Failure {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.error.source()
+    }
+}
 
-/// An error and its causes on one line, each cause once: some libraries tell the reason only in the causes, some
-/// repeat it on the way.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source()).map(ToString::to_string);
+impl<E: Explain> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Failure { exit: error.exit(), help: error.help(), error: Box::new(error) }
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Failure {
+            exit: Self::exit_of(&error),
+            help: Self::help_of(&error).map(str::to_owned),
+            error: error.into_boxed_dyn_error(),
+        }
+    }
+}
+
+/// Returns an error and its causes on one line, each cause once: some libraries tell the reason only in the causes,
+/// some repeat it on the way.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let causes = std::iter::successors(error.source(), |&cause| cause.source()).map(ToString::to_string);
     causes.fold(
         error.to_string(),
         |text, cause| if text.contains(&cause) { text } else { format!("{text}: {cause}") },
@@ -98,12 +178,43 @@ mod tests {
 
     use super::*;
 
+    #[derive(Debug, thiserror::Error)]
+    enum WriteError {
+        #[error("failed to write `a.img`")]
+        Write(#[source] std::io::Error),
+    }
+
+    impl Explain for WriteError {
+        fn exit(&self) -> Exit {
+            Exit::Image
+        }
+
+        fn help(&self) -> Option<String> {
+            Some("free some space".to_owned())
+        }
+    }
+
+    fn write() -> Result<()> {
+        Err(WriteError::Write(std::io::Error::other("disk full")))?;
+        Ok(())
+    }
+
     #[test]
-    fn a_chain_names_every_cause_once() {
+    fn chain_names_every_cause_once() {
         let error = anyhow::anyhow!("connection refused").context("failed to connect: connection refused");
         let error = error.context("failed to fetch");
         let text = chain(error.as_ref());
         assert_eq!(text, "failed to fetch: failed to connect: connection refused");
+    }
+
+    #[test]
+    fn typed_error_keeps_its_code_help_and_cause() {
+        let failure = write().unwrap_err();
+        assert_eq!((failure.exit(), failure.next_step()), (Exit::Image, Some("free some space")));
+        assert_eq!(chain(&failure), "failed to write `a.img`: disk full");
+        let failure = Failure::from(write().context("failed to make the image").unwrap_err());
+        assert_eq!((failure.exit(), failure.next_step()), (Exit::Image, Some("free some space")));
+        assert_eq!(chain(&failure), "failed to make the image: failed to write `a.img`: disk full");
     }
 
     #[test]

@@ -13,11 +13,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Context;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, Result};
 use crate::shell::Shell;
 
 /// How long blocked work may go on after the signal, until nobody believes that it will notice.
@@ -59,7 +59,7 @@ pub fn install() -> Result<()> {
                 action();
             }
             // Work that noticed ends with this error by itself.
-            Shell::default().error(&failure().into());
+            Shell::default().error(&failure());
             process::exit(Exit::Interrupted as i32)
         })
         .context("failed to start the thread that handles signals")?;
@@ -75,7 +75,7 @@ fn ignores_hangup() -> bool {
 }
 
 /// Fails if the program was interrupted. Cheap: for every turn of a long loop, and after every child process.
-pub fn check() -> Result<(), Failure> {
+pub fn check() -> Result<()> {
     if !INTERRUPTED.load(Ordering::SeqCst) {
         return Ok(());
     }

@@ -7,31 +7,30 @@
 //! ```
 
 pub mod board;
-pub mod bundle;
-pub mod cli;
+mod bundle;
+mod cli;
 pub mod config;
 pub mod device;
-pub mod digest;
 pub mod failure;
-pub mod image;
+mod image;
 pub mod install;
 pub mod interrupt;
 pub mod kernel;
-pub mod ops;
-pub mod output;
+mod ops;
+mod output;
 pub mod plan;
-pub mod provision;
+mod provision;
 pub mod qemu;
-pub mod shell;
-pub mod table;
+mod shell;
+mod table;
 pub mod toolchain;
-pub mod user_folder;
+mod user_directories;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use crate::cli::Cli;
-use crate::failure::{Exit, Failure};
+use crate::failure::Exit;
 
 /// Runs the program with the command line `args`, the program's name included.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -50,11 +49,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let shell = cli.shell();
     let result = interrupt::install().and_then(|()| cli.command.exec(shell));
     // If a step failed because its child process was interrupted with us, the interrupt is the cause.
-    match result.map_err(|error| interrupt::check().err().map_or(error, Into::into)) {
+    match result.map_err(|error| interrupt::check().err().unwrap_or(error)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             shell.error(&error);
-            Failure::exit_of(&error).into()
+            error.exit().into()
         }
     }
 }

@@ -3,6 +3,7 @@
 //! People's text goes to standard error, so that standard output carries only what was asked for (a plan, an
 //! inspection, JSON messages) and can be piped.
 
+use std::error::Error;
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
@@ -97,12 +98,12 @@ impl Shell {
     }
 
     /// Why the program ends: the chain of causes and the next step.
-    pub fn error(self, error: &anyhow::Error) {
-        self.line(format_args!("{BAD}error{BAD:#}: {error}"));
-        for cause in error.chain().skip(1) {
+    pub fn error(self, failure: &Failure) {
+        self.line(format_args!("{BAD}error{BAD:#}: {failure}"));
+        for cause in std::iter::successors(failure.source(), |&cause| cause.source()) {
             self.line(format_args!("  {NOTE}cause{NOTE:#}: {cause}"));
         }
-        if let Some(help) = Failure::help_of(error) {
+        if let Some(help) = failure.next_step() {
             self.line(format_args!("   {GOOD}help{GOOD:#}: {help}"));
         }
     }

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use cargo_krazy::failure::{Exit, Failure};
+use cargo_krazy::failure::Exit;
 use cargo_krazy::interrupt;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -113,7 +113,7 @@ fn checking_child() {
     std::thread::sleep(Duration::from_millis(1500));
     drop(guard);
     std::fs::remove_file(held).unwrap();
-    std::process::exit(Failure::exit_of(&error.into()) as i32);
+    std::process::exit(error.exit() as i32);
 }
 
 fn blocked_child() {

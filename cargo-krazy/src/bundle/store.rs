@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 
 use super::Content;
 use crate::output::Scratch;
-use crate::user_folder;
+use crate::user_directories;
 
 /// Room for parts; some twenty kernels and roots of appliances of usual size.
 const LIMIT: Bytes = Bytes::gib(1);
@@ -39,7 +39,7 @@ pub struct Store {
 impl Store {
     /// The user's.
     pub fn of_user() -> anyhow::Result<Self> {
-        Store::in_folder(&user_folder::CACHE.find()?, LIMIT)
+        Store::in_folder(&user_directories::CACHE.find()?, LIMIT)
     }
 
     /// The one in the caches' folder `cache`, with room for `limit`.
@@ -111,7 +111,7 @@ impl Store {
             let entry = entry?;
             // Another run may remove it meanwhile; unfinished ones belong to other runs.
             let Ok(metadata) = entry.metadata() else { continue };
-            if crate::digest::is_sha256(&entry.file_name().to_string_lossy()) {
+            if krazy_boot::digest::is_sha256(&entry.file_name().to_string_lossy()) {
                 parts.push((metadata.modified()?, metadata.len(), entry.path()));
             }
         }

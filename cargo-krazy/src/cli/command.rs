@@ -4,6 +4,7 @@ use super::{
     bundle, certificate, confirm, discover, doctor, floor, get, image, inspect, kernel, logs, poweroff, ps,
     push, put, reboot, rollback, run_qemu, service, status, switch, token,
 };
+use crate::failure::Result;
 use crate::shell::Shell;
 
 /// The subcommands.
@@ -57,30 +58,30 @@ pub enum Command {
 
 impl Command {
     /// Runs the command.
-    pub fn exec(self, shell: Shell) -> anyhow::Result<()> {
+    pub fn exec(self, shell: Shell) -> Result<()> {
         match self {
-            Command::Image(args) => args.exec(shell),
-            Command::Inspect(args) => args.exec(shell),
-            Command::Doctor(args) => args.exec(shell),
-            Command::Kernel(args) => args.exec(shell),
-            Command::RunQemu(args) => args.exec(shell),
-            Command::Push(args) => args.exec(shell),
-            Command::Bundle(args) => args.exec(shell),
-            Command::Discover(args) => args.exec(shell),
-            Command::Status(args) => args.exec(shell),
-            Command::Ps(args) => args.exec(shell),
-            Command::Logs(args) => args.exec(shell),
-            Command::Service(args) => args.exec(shell),
-            Command::Get(args) => args.exec(shell),
-            Command::Put(args) => args.exec(shell),
-            Command::Reboot(args) => args.exec(shell),
-            Command::Poweroff(args) => args.exec(shell),
-            Command::Confirm(args) => args.exec(shell),
-            Command::Rollback(args) => args.exec(shell),
-            Command::Switch(args) => args.exec(shell),
-            Command::Floor(args) => args.exec(shell),
-            Command::Token(args) => args.exec(shell),
-            Command::Certificate(args) => args.exec(shell),
+            Command::Image(args) => Ok(args.exec(shell)?),
+            Command::Inspect(args) => Ok(args.exec(shell)?),
+            Command::Doctor(args) => Ok(args.exec(shell)?),
+            Command::Kernel(args) => Ok(args.exec(shell)?),
+            Command::RunQemu(args) => Ok(args.exec(shell)?),
+            Command::Push(args) => Ok(args.exec(shell)?),
+            Command::Bundle(args) => Ok(args.exec(shell)?),
+            Command::Discover(args) => Ok(args.exec(shell)?),
+            Command::Status(args) => Ok(args.exec(shell)?),
+            Command::Ps(args) => Ok(args.exec(shell)?),
+            Command::Logs(args) => Ok(args.exec(shell)?),
+            Command::Service(args) => Ok(args.exec(shell)?),
+            Command::Get(args) => Ok(args.exec(shell)?),
+            Command::Put(args) => Ok(args.exec(shell)?),
+            Command::Reboot(args) => Ok(args.exec(shell)?),
+            Command::Poweroff(args) => Ok(args.exec(shell)?),
+            Command::Confirm(args) => Ok(args.exec(shell)?),
+            Command::Rollback(args) => Ok(args.exec(shell)?),
+            Command::Switch(args) => Ok(args.exec(shell)?),
+            Command::Floor(args) => Ok(args.exec(shell)?),
+            Command::Token(args) => Ok(args.exec(shell)?),
+            Command::Certificate(args) => Ok(args.exec(shell)?),
         }
     }
 }

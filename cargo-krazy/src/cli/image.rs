@@ -10,10 +10,10 @@ use serde::Serialize;
 
 use crate::cli::build_args::BuildArgs;
 use crate::config;
-use crate::digest::sha256_of;
 use crate::ops::image::{self, Built, Data};
 use crate::plan::Plan;
 use crate::shell::{MessageFormat, Shell};
+use krazy_boot::digest::{Sha256Hash, sha256_of};
 
 /// Makes the disk image of an appliance
 ///
@@ -68,7 +68,7 @@ struct Finished<'a> {
     image: &'a Path,
     bytes: Bytes,
     /// Of the first `bytes` bytes of the file or device.
-    sha256: String,
+    sha256: Sha256Hash,
     fresh: bool,
     name: &'a str,
     version: &'a str,

@@ -29,8 +29,6 @@ mod status;
 mod switch;
 mod token;
 
-use std::fmt::Write;
-
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
 
 use self::command::Command;
@@ -116,38 +114,9 @@ impl Cli {
 
 /// The exit codes of [`Exit`], for the help.
 fn exit_codes() -> String {
-    let mut text = String::from("Exit codes:");
-    for exit in [
-        Exit::Failed,
-        Exit::Usage,
-        Exit::Config,
-        Exit::Build,
-        Exit::MissingTool,
-        Exit::Fetch,
-        Exit::Image,
-        Exit::Expect,
-        Exit::Device,
-        Exit::Interrupted,
-    ] {
-        // Writing to a String cannot fail.
-        let _infallible = write!(text, "\n  {:>3}  {}", exit as u8, meaning(exit));
-    }
-    text
-}
-
-fn meaning(exit: Exit) -> &'static str {
-    match exit {
-        Exit::Failed => "an error without a code of its own",
-        Exit::Usage => "wrong arguments",
-        Exit::Config => "[package.metadata.krazy] is missing or wrong",
-        Exit::Build => "a crate or a kernel did not build, or a binary cannot run on the board",
-        Exit::MissingTool => "the toolchain, QEMU or another tool is missing",
-        Exit::Fetch => "the kernel or another download failed, or did not verify",
-        Exit::Image => "an image, a bundle or a file could not be made or written",
-        Exit::Expect => "`run-qemu --expect` did not see its text, or `--timeout` ended the machine",
-        Exit::Device => "a device refused, or was not reached",
-        Exit::Interrupted => "interrupted",
-    }
+    Exit::ALL.iter().fold(String::from("Exit codes:"), |text, exit| {
+        format!("{text}\n  {:>3}  {}", *exit as u8, exit.meaning())
+    })
 }
 
 #[cfg(test)]

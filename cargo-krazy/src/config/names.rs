@@ -1,6 +1,6 @@
 //! Checks of names a user chooses: each returns the name, or what it should have been.
 
-use crate::digest::is_sha256;
+use krazy_boot::digest::is_sha256;
 
 /// The longest host name Linux takes. Source: Linux `__NEW_UTS_LEN`.
 const MAX_HOSTNAME: usize = 64;

@@ -112,7 +112,9 @@ fn rights(table: &Table<'_>, settings: &mut ServiceSettings) -> Result<(), Failu
     if let Some(limit) = table.parsed("memory-limit", memory)? {
         settings.memory_limit = Some(limit);
     }
-    let number = |key, range| Ok(table.integer(key, range)?.and_then(|number| u32::try_from(number).ok()));
+    let number = |key, range| {
+        Ok::<_, Failure>(table.integer(key, range)?.and_then(|number| u32::try_from(number).ok()))
+    };
     if let Some(limit) = number("task-limit", 1..=MAX_TASKS)? {
         settings.task_limit = Some(limit);
     }

@@ -14,9 +14,9 @@ use serde::de::DeserializeOwned;
 use super::error::{DeviceError, Problem};
 use super::pinned::{self, Fingerprint, Stranger};
 use super::selection::Target;
-use crate::digest::hex;
 use crate::failure::{Failure, chain};
 use crate::interrupt;
+use krazy_boot::digest::hex;
 
 /// Time to a connection.
 const CONNECT: Duration = Duration::from_secs(10);

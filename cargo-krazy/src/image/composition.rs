@@ -14,11 +14,11 @@ use sha2::{Digest, Sha256};
 use super::board_files::{BoardFiles, board_files};
 use crate::board::Boot;
 use crate::config::{Appliance, OWN_INIT};
-use crate::digest::hex;
 use crate::failure::{Exit, Failure};
 use crate::install::{Installation, Installed};
 use crate::kernel::{BootFirmware, KernelBundle, Selection};
 use crate::provision::Secrets;
+use krazy_boot::digest::hex;
 
 /// Folders of the root that other file systems are mounted on.
 const MOUNTPOINTS: [&str; 7] = ["/boot", "/data", "/dev", "/proc", "/run", "/sys", "/tmp"];

@@ -6,8 +6,8 @@ use sha2::{Digest, Sha256};
 
 use super::command::{Places, configs_above};
 use crate::config::{Appliance, Install, Source};
-use crate::digest::hex;
 use crate::toolchain::Toolchain;
+use krazy_boot::digest::hex;
 
 /// The folders of an appliance.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,9 +10,9 @@ use sha2::{Digest, Sha256};
 use super::freshness::{Inputs, Stamp};
 use super::{Installed, elf, environment, refusal};
 use crate::config::{Install, Source};
-use crate::digest::hex;
 use crate::failure::{Exit, Failure};
 use crate::toolchain::{Codegen, Toolchain};
+use krazy_boot::digest::hex;
 
 const FILE: &str = "krazy.json";
 

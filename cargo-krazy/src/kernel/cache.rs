@@ -19,10 +19,10 @@ use super::archive::{Archive, sorted_entries};
 use super::bundle::KernelBundle;
 use super::io_failure;
 use super::unpack::unpack;
-use crate::digest::hex;
 use crate::failure::{Exit, Failure};
 use crate::shell::Shell;
-use crate::user_folder;
+use crate::user_directories;
+use krazy_boot::digest::hex;
 
 /// What the names of unfinished bundles begin with.
 pub(super) const UNFINISHED: &str = ".unfinished-";
@@ -47,7 +47,7 @@ impl KernelCache {
 
     /// The user's cache: `$KRAZY_CACHE_DIR`, else `$XDG_CACHE_HOME/krazy`, else `~/.cache/krazy`.
     pub fn of_user() -> anyhow::Result<Self> {
-        Ok(KernelCache::new(user_folder::CACHE.find()?))
+        Ok(KernelCache::new(user_directories::CACHE.find()?))
     }
 
     /// Where it is.

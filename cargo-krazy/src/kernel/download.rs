@@ -22,10 +22,10 @@ use reqwest::{Client, Response, StatusCode};
 use sha2::{Digest, Sha256};
 
 use super::io_failure;
-use crate::digest::hex;
 use crate::failure::{Exit, Failure, chain};
 use crate::interrupt;
 use crate::shell::Shell;
+use krazy_boot::digest::hex;
 
 /// Attempts in a row that may fail without a single new byte.
 const FRUITLESS_ATTEMPTS: u32 = 4;

@@ -10,8 +10,8 @@ use std::path::{Component, Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{image, io_failure};
-use crate::digest::is_sha256;
 use crate::failure::{Exit, Failure};
+use krazy_boot::digest::is_sha256;
 
 /// The file's name.
 pub const FILE_NAME: &str = "Krazy.lock";

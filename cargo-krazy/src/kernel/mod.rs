@@ -59,9 +59,9 @@ pub use update::{Change, Update};
 
 use crate::board::{Board, Boot};
 use crate::config::{Appliance, DEFAULT_SUITE, KernelSource};
-use crate::digest::is_sha256;
 use crate::failure::{Exit, Failure};
 use crate::shell::Shell;
+use krazy_boot::digest::is_sha256;
 
 /// Bytes of a single file in a bundle at most. The largest module of trixie, amdgpu, has 28 MB.
 const MAX_FILE: u64 = 256 << 20;

@@ -9,7 +9,7 @@ use super::image::testing::bzimage;
 use super::modinfo::testing::module;
 use super::testing::{Answer, Server};
 use super::*;
-use crate::digest::hex;
+use krazy_boot::digest::hex;
 
 struct Setup {
     folder: tempfile::TempDir,

@@ -24,9 +24,9 @@ use super::archive::{Archive, decompressed};
 use super::modinfo::Module;
 use super::modules::ModuleIndex;
 use super::{MAX_FILE, image, io_failure};
-use crate::digest::hex;
 use crate::failure::{Exit, Failure};
 use crate::interrupt;
+use krazy_boot::digest::hex;
 
 /// Modules that wait to be uncompressed; bounds the memory they take.
 const QUEUE: usize = 16;

@@ -23,7 +23,7 @@ mod identity;
 mod rotation;
 mod store;
 
-pub use identity::{ApplianceId, ParseApplianceIdError};
+pub use identity::ApplianceId;
 pub use rotation::{Pair, stored_token};
 
 use std::path::{Path, PathBuf};
@@ -35,14 +35,14 @@ use rcgen::{KeyPair, PKCS_ED25519, SigningKey};
 use rustls_pki_types::CertificateDer;
 
 use crate::failure::{Exit, Failure};
-use crate::user_folder::UserFolder;
+use crate::user_directories::UserDirectory;
 use certificate::TlsIdentity;
 
 /// The name of the token made at the first image.
 pub const FIRST_TOKEN: &str = "admin";
 
 /// Where this user's appliances keep what must not stand in a checkout: one folder per appliance.
-const STATE: UserFolder = UserFolder {
+const STATE: UserDirectory = UserDirectory {
     variable: "KRAZY_STATE_DIR",
     xdg: "XDG_STATE_HOME",
     below_home: ".local/state",

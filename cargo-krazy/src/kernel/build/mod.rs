@@ -47,8 +47,8 @@ use self::tools::Toolchain;
 use super::cache::{KernelCache, exclusive};
 use super::io_failure;
 use crate::board::Board;
-use crate::digest::sha256_of;
 use crate::shell::Shell;
+use krazy_boot::digest::sha256_of;
 
 /// What to build.
 #[derive(Clone, Debug)]
@@ -147,5 +147,5 @@ fn compile(make: &Make<'_>, version: &str, compiler: &str, shell: Shell) -> anyh
 fn measure(image: &Path) -> anyhow::Result<(u64, String)> {
     let mut file = File::open(image).map_err(io_failure("read", image))?;
     let bytes = file.metadata().map_err(io_failure("read", image))?.len();
-    Ok((bytes, sha256_of(&mut file).map_err(io_failure("read", image))?))
+    Ok((bytes, sha256_of(&mut file).map_err(io_failure("read", image))?.to_string()))
 }

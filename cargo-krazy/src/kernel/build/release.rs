@@ -14,9 +14,9 @@ use pgp::composed::{Deserializable, SignedPublicKey};
 use super::super::cache::KernelCache;
 use super::super::debian::Keyring;
 use super::super::{DownloadError, Expected, Fetcher};
-use crate::digest::is_sha256;
 use crate::failure::{Exit, Failure};
 use crate::shell::Shell;
+use krazy_boot::digest::is_sha256;
 
 /// Where the releases are.
 pub const KERNEL_ORG: &str = "https://cdn.kernel.org/pub/linux/kernel";
@@ -163,7 +163,7 @@ mod tests {
     use super::super::super::debian::testing::{keyring, secret_key, signed};
     use super::super::super::testing::Server;
     use super::*;
-    use crate::digest::hex;
+    use krazy_boot::digest::hex;
 
     const TARBALL: &[u8] = b"not really a tarball";
 

@@ -9,9 +9,9 @@ use super::super::cache::KernelCache;
 use super::super::io_failure;
 use super::release::{self, Release};
 use super::tarball;
-use crate::digest::{hex, is_sha256, sha256_of};
 use crate::failure::{Exit, Failure};
 use crate::shell::Shell;
+use krazy_boot::digest::{hex, is_sha256, sha256_of};
 
 /// Which source is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,7 +99,7 @@ fn name_of(path: &Path) -> String {
 /// SHA-256 of a file.
 pub fn hash(path: &Path) -> anyhow::Result<String> {
     let mut file = std::fs::File::open(path).map_err(io_failure("read", path))?;
-    Ok(sha256_of(&mut file).map_err(io_failure("read", path))?)
+    Ok(sha256_of(&mut file).map_err(io_failure("read", path))?.to_string())
 }
 
 fn compare(path: &Path, expected: &str, found: &str) -> Result<(), Failure> {

@@ -68,8 +68,8 @@ pub fn packages(mut reader: impl BufRead, prefix: &str) -> io::Result<Vec<Packag
 
 impl Package {
     fn is_complete(&self) -> bool {
-        use crate::digest::is_sha256;
         use crate::kernel::lock::is_pool_path;
+        use krazy_boot::digest::is_sha256;
         !self.version.is_empty() && self.size > 0 && is_pool_path(&self.path) && is_sha256(&self.sha256)
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::digest::is_sha256;
+use krazy_boot::digest::is_sha256;
 
 /// What is used of a suite's `InRelease`, after its signature was verified.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

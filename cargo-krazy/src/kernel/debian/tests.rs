@@ -9,12 +9,12 @@ use sha2::{Digest, Sha256};
 use super::signature::testing::{keyring, secret_key, signed};
 use super::*;
 use crate::config::KernelSource;
-use crate::digest::hex;
 use crate::kernel::archive::testing::{deb, xz};
 use crate::kernel::image::testing::bzimage;
 use crate::kernel::modinfo::testing::module;
 use crate::kernel::testing::{Answer, Server};
 use crate::kernel::{Change, Inventory, Update};
+use krazy_boot::digest::hex;
 
 const REQUEST: Request<'static> = Request { package: "linux-image-amd64", suite: "trixie", mirror: None };
 const POOL: &str = "/debian/pool/main/l/linux/linux-image-6.1-x_6.1-1_amd64.deb";

@@ -8,9 +8,9 @@ use indicatif::ProgressBar;
 use reqwest::header::HeaderValue;
 
 use super::{DownloadError, Expected};
-use crate::digest::sha256_of;
 use crate::failure::Failure;
 use crate::kernel::io_failure;
+use krazy_boot::digest::sha256_of;
 
 /// A download on its way.
 pub struct Partial<'j> {
@@ -57,7 +57,7 @@ impl Partial<'_> {
     pub fn verify(&mut self) -> Result<(), DownloadError> {
         let found = self.file.rewind().and_then(|()| sha256_of(&mut self.file));
         let found = found.map_err(io_failure("read", &self.path))?;
-        verify(self.url, self.expected, self.have, found)
+        verify(self.url, self.expected, self.have, found.to_string())
     }
 }
 

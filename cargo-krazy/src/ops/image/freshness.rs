@@ -12,9 +12,9 @@ use krazy_boot::image::tree::{Content, Node, Tree};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::digest::hex;
 use crate::image::Composition;
 use crate::plan::Plan;
+use krazy_boot::digest::hex;
 
 /// What becomes of `/data` when there is an image of the same appliance already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

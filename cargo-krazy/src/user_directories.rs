@@ -9,7 +9,7 @@ use crate::failure::{Exit, Failure};
 
 /// A folder of this program, and what decides where it is.
 #[derive(Clone, Copy, Debug)]
-pub struct UserFolder {
+pub struct UserDirectory {
     /// The environment variable that names it outright.
     pub variable: &'static str,
     /// The variable of the specification; the folder is `krazy` in it.
@@ -21,14 +21,14 @@ pub struct UserFolder {
 }
 
 /// The user's caches: kernels, and parts of updates.
-pub const CACHE: UserFolder = UserFolder {
+pub const CACHE: UserDirectory = UserDirectory {
     variable: "KRAZY_CACHE_DIR",
     xdg: "XDG_CACHE_HOME",
     below_home: ".cache",
     holds: "kernels and parts of updates",
 };
 
-impl UserFolder {
+impl UserDirectory {
     /// Its absolute path. Nothing is created. Fails if nothing says where the user's files are.
     pub fn find(&self) -> Result<PathBuf, Failure> {
         self.resolve(|name| std::env::var_os(name), std::env::home_dir(), std::env::current_dir().ok())
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     fn with(set: &[(&str, &str)], home: Option<&str>) -> Result<String, Failure> {
-        let folder = UserFolder {
+        let folder = UserDirectory {
             variable: "KRAZY_X_DIR",
             xdg: "XDG_X_HOME",
             below_home: ".local/x",
