@@ -26,11 +26,16 @@ impl Console {
             .custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK | libc::O_CLOEXEC)
             .open("/dev/console")
             .ok();
+        Self::on(device)
+    }
+
+    /// A console on an open device.
+    pub(crate) fn on(device: Option<File>) -> Self {
         Console { device, backlog: VecDeque::new(), dropped: 0 }
     }
 
-    /// A line of init's own: `krazy: TEXT`.
-    pub fn say(&mut self, text: &str) {
+    /// Writes a line of init's own: `krazy: TEXT`.
+    pub fn log(&mut self, text: &str) {
         self.line("krazy", text);
     }
 

@@ -88,13 +88,13 @@ fn services_and_trials_in_a_real_machine() -> Result<()> {
 
     check(&console, include_str!("supervisor/machine.txt"))?;
     for said in [
-        "service quits keeps ending",
+        "service quits keeps exiting",
         "service daemon left processes behind",
-        "service stubborn did not end in time and is killed",
+        "service stubborn did not exit in time and is killed",
         "lines are only in /tmp/flood.log",
         "slot B is on trial",
-        "restarting: service fragile keeps ending: exit status 7; it wrote last: a part is missing",
-        "slot B was tried and not confirmed: service fragile keeps ending: exit status 7; it wrote last: a part is missing",
+        "restarting: service fragile keeps exiting: exit status 7; it wrote last: a part is missing",
+        "slot B was tried and not confirmed: service fragile keeps exiting: exit status 7; it wrote last: a part is missing",
         "slot B is confirmed",
         "init was hit by a fatal signal, restarting the machine",
     ] {
@@ -119,7 +119,7 @@ fn a_strange_root_a_damaged_data_and_no_network() -> Result<()> {
     let mut guest = Guest::start(command)?;
     guest.wait_for("waiting for the host: Ctrl-Alt-Del", 2 * LIMIT)?;
     Qmp::connect(&directory.join("qmp"))?.press(&["ctrl", "alt", "delete"])?;
-    guest.wait_for("restarting: a signal to init asks for it", LIMIT)?;
+    guest.wait_for("restarting: a signal to init requests it", LIMIT)?;
     let (_, console) = guest.wait(LIMIT)?;
 
     check(&console, include_str!("supervisor/strange.txt"))?;
@@ -179,7 +179,7 @@ fn rogue_servers_a_lease_that_ends_and_a_lying_clock() -> Result<()> {
         }
     }
 
-    assert!(guest.seen().contains("/data was blank and has been made"), "{}", guest.seen());
+    assert!(guest.seen().contains("/data was blank and has been formatted"), "{}", guest.seen());
     if !guest.seen().contains("/data has grown to ") {
         guest.wait_for("/data has grown to ", LIMIT)?;
     }

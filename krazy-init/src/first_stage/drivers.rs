@@ -30,7 +30,7 @@ pub fn load(which: Drivers, console: &mut Console, parameters: &Parameters) {
         Ok(list) => list,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
         Err(error) => {
-            console.say(&format!("cannot read {MODULE_LIST}: {error}"));
+            console.log(&format!("cannot read {MODULE_LIST}: {error}"));
             return;
         }
     };
@@ -41,7 +41,7 @@ pub fn load(which: Drivers, console: &mut Console, parameters: &Parameters) {
             Err(ModuleError::Absent) => absent = true,
             // Built on a module that left because its hardware is not there.
             Err(ModuleError::Symbols) if absent => {}
-            Err(error) => console.say(&format!("cannot load module {path}: {error}")),
+            Err(error) => console.log(&format!("cannot load module {path}: {error}")),
         }
     }
 }

@@ -39,11 +39,11 @@ pub fn run(own: &Path, line: &CommandLine, console: &mut Console) -> Result<(), 
     let (slot, slots) = match started {
         Ok((slot, slots)) => (slot.ok_or(LaunchError::NotArmed)?, slots),
         Err(error) => {
-            console.say(&format!("the other slot is not tried: {error}"));
+            console.log(&format!("the other slot is not tried: {error}"));
             return Ok(());
         }
     };
-    console.say(&format!("slot {slot} is tried: its kernel is started"));
+    console.log(&format!("slot {slot} is tried: its kernel is started"));
     console.flush(Duration::from_millis(100));
     let loaded = slots
         .next_kernel(line)
@@ -57,7 +57,7 @@ pub fn run(own: &Path, line: &CommandLine, console: &mut Console) -> Result<(), 
         Err(why) => why,
     };
     if let Err(error) = slots.other().tell(Stage::Armed, Some(&why)) {
-        console.say(&format!("the trial's note cannot be written: {error}"));
+        console.log(&format!("the trial's note cannot be written: {error}"));
     }
     Err(LaunchError::Kernel(slot, why))
 }
@@ -70,8 +70,8 @@ fn guard(line: &CommandLine, console: &mut Console) {
     match Watchdog::arm() {
         // Dropped without being disarmed, it goes on counting.
         Ok(Some(_)) => {}
-        Ok(None) => console.say("there is no watchdog: a kernel that hangs has to be switched off"),
-        Err(error) => console.say(&format!("the watchdog cannot be started: {error}")),
+        Ok(None) => console.log("there is no watchdog: a kernel that hangs has to be switched off"),
+        Err(error) => console.log(&format!("the watchdog cannot be started: {error}")),
     }
 }
 

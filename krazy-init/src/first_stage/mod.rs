@@ -83,11 +83,11 @@ pub fn run(arguments: &[OsString]) -> ! {
         Err(error) => error,
     };
     let mut console = Console::open();
-    console.say(&format!("{error}"));
+    console.log(&format!("{error}"));
     if let Some(trial) = trial {
         trial.failed(&error.to_string(), &mut console);
     }
-    console.say(&format!("restarting in {} seconds", FAILURE_PAUSE.as_secs()));
+    console.log(&format!("restarting in {} seconds", FAILURE_PAUSE.as_secs()));
     console.flush(FAILURE_PAUSE);
     std::thread::sleep(FAILURE_PAUSE);
     power::end(End::Reboot)
@@ -146,7 +146,7 @@ fn start(arguments: &[OsString], trial: &mut Option<Trial>) -> Result<Infallible
         }
     }
     if !quiet {
-        console.say(&format!("the root is {}", device.display()));
+        console.log(&format!("the root is {}", device.display()));
     }
     console.flush(Duration::from_millis(100));
     drop(console);

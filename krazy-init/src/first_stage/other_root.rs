@@ -34,13 +34,13 @@ pub fn start_trial(own: &Path, line: &CommandLine, console: &mut Console) -> Opt
     let slots = Slots::of(&Disk::of_partition(own)?, line.slot()?);
     let started = slots.and_then(|slots| slots.map_or(Ok(None), |slots| slots.start_trial()));
     let slot = started.unwrap_or_else(|error| {
-        console.say(&format!("the other slot is not tried: {error}"));
+        console.log(&format!("the other slot is not tried: {error}"));
         None
     })?;
-    console.say(&format!("slot {slot} is tried with the kernel of slot {}", !slot));
+    console.log(&format!("slot {slot} is tried with the kernel of slot {}", !slot));
     let moved = line.moved_to(slot);
     if moved.is_none() {
-        console.say(&format!("{SLOT_PARAMETER} is there and {ROOT_PARAMETER}=PARTUUID=… is not: no trial"));
+        console.log(&format!("{SLOT_PARAMETER} is there and {ROOT_PARAMETER}=PARTUUID=… is not: no trial"));
     }
     moved
 }

@@ -48,7 +48,7 @@ impl Trial {
 
     fn tell(&self, text: Option<&str>, console: &mut Console) {
         if let Err(error) = self.slots.tell(self.stage, text) {
-            console.say(&format!("the trial's note cannot be written: {error}"));
+            console.log(&format!("the trial's note cannot be written: {error}"));
         }
     }
 }
@@ -63,7 +63,7 @@ pub fn start_watchdog(sysroot: &Path, parameters: Parameters, console: &mut Cons
     match started {
         // Dropped without being disarmed, it goes on counting.
         Ok(_) => {}
-        Err(error) => console.say(&format!("the watchdog cannot be started: {error}")),
+        Err(error) => console.log(&format!("the watchdog cannot be started: {error}")),
     }
 }
 
@@ -74,7 +74,7 @@ fn load_drivers(modules: &Modules, console: &mut Console) -> std::io::Result<()>
         }
         match modules.load(&name) {
             Ok(_) | Err(ModuleError::Absent) => {}
-            Err(error) => console.say(&format!("cannot load module {name}: {error}")),
+            Err(error) => console.log(&format!("cannot load module {name}: {error}")),
         }
     }
     Ok(())

@@ -25,6 +25,13 @@ type Keeper = Box<dyn Fn(&str) + Send + Sync>;
 /// For the boot that is a trial.
 static KEEPER: Mutex<Option<Keeper>> = Mutex::new(None);
 
+/// Keeps tests that set or use the keeper apart: it belongs to the process.
+#[cfg(test)]
+pub(crate) fn lock_keeper() -> std::sync::MutexGuard<'static, ()> {
+    static TEST: Mutex<()> = Mutex::new(());
+    TEST.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 /// From now on `keep` is given the words of a panic, before the machine restarts; `None` ends that.
 pub fn keep_words(keep: Option<Keeper>) {
     // Poisoned only by a panic, after which nothing is asked any more.

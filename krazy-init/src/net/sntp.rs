@@ -10,7 +10,6 @@ use std::thread;
 use std::time::Duration;
 
 use crate::linux::kernel_clock;
-use crate::supervisor::wake::{Report, Reporter};
 
 /// Asked when neither `/data` nor DHCP names any.
 const SERVERS: [&str; 4] = ["0.pool.ntp.org", "1.pool.ntp.org", "2.pool.ntp.org", "3.pool.ntp.org"];
@@ -45,8 +44,12 @@ pub struct Answer {
     pub agreeing: usize,
 }
 
-/// Asks in a thread of its own, because looking up names blocks. Each list sent to `servers` starts a round.
-pub fn start(servers: Receiver<Vec<String>>, reporter: Reporter) -> io::Result<()> {
+/// Asks in a thread of its own, because looking up names blocks. Each list sent to `servers` starts a round, and
+/// `report` is given the outcome of each.
+pub fn start(
+    servers: Receiver<Vec<String>>,
+    report: impl Fn(Result<Answer, String>) + Send + 'static,
+) -> io::Result<()> {
     let run = move || {
         let Ok(mut names) = servers.recv() else { return };
         let mut failures = 0u32;
@@ -57,7 +60,7 @@ pub fn start(servers: Receiver<Vec<String>>, reporter: Reporter) -> io::Result<(
                 Err(_) => Duration::from_secs(2 << failures.min(7)),
             };
             failures = if outcome.is_ok() { 0 } else { failures.saturating_add(1) };
-            reporter.send(Report::Clock(outcome));
+            report(outcome);
             match servers.recv_timeout(pause) {
                 Ok(new) => names = new,
                 Err(RecvTimeoutError::Timeout) => {}

@@ -60,6 +60,7 @@ fn a_trial_that_fails_can_be_explained() {
 
 #[test]
 fn a_panic_is_told_until_the_trial_is_over() {
+    let _keeper = crash::lock_keeper();
     let (_dir, disk, path) = disk(Selector::confirmed(Slot::A));
     let slots = Slots::of(&disk, Slot::A).unwrap().unwrap();
     let generation = slots.arm("cafe", TrialKernel::Own).unwrap();

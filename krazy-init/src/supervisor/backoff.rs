@@ -15,7 +15,7 @@ pub const STABLE: Duration = Duration::from_secs(10);
 pub const CRASH_LOOP: u32 = 5;
 
 /// From this many on there is no hope that waiting helps: about a minute after the first.
-pub const HOPELESS: u32 = 10;
+pub const FAILED: u32 = 10;
 
 /// The pause after the `failures`th end in a row: 100 ms, doubled each time, up to 30 s.
 pub fn pause(failures: u32) -> Duration {

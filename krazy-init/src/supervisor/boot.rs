@@ -2,15 +2,16 @@
 //! is said, and the machine is degraded.
 
 use std::fs;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use krazy_boot::boot::cmdline::{CommandLine, LAUNCHED_PARAMETER};
 use krazy_boot::disk::slot::Slot;
 use krazy_boot::manifest::{self, Manifest};
 
+use super::journal::Journal;
 use super::plan;
-use crate::console::Console;
 use crate::linux::block::Disk;
 use crate::linux::data::{self, DataMount};
 use crate::linux::modules::Parameters;
@@ -35,12 +36,16 @@ pub struct Machine {
     pub launched: bool,
     /// Whether the hardware watchdog is used.
     pub use_watchdog: bool,
-    /// Whether only what matters is to be said.
-    pub quiet: bool,
     /// Module parameters of the command line.
     pub parameters: Parameters,
-    /// What is not as it should be.
-    pub degraded: Vec<String>,
+}
+
+impl Machine {
+    /// Name, version and slot of the appliance, for messages.
+    pub(super) fn title(&self) -> String {
+        let slot = self.slot.map_or_else(|| "without slots".to_owned(), |slot| format!("slot {slot}"));
+        format!("{} {} {slot}", self.manifest.name, self.manifest.version)
+    }
 }
 
 /// Another limit for trials, in seconds since the kernel's start.
@@ -50,119 +55,130 @@ const TRIAL_PARAMETER: &str = "krazy.trial";
 const HOSTNAME: &str = "hostname";
 
 /// Brings the system up as far as services need it.
-pub fn start(console: &mut Console) -> Machine {
-    let mut degraded = Vec::new();
-    let mut problem = |console: &mut Console, text: String| {
-        console.say(&text);
-        degraded.push(text);
-    };
-    let mut unmounted = Vec::new();
-    for row in mounts::SYSTEM {
-        if let Err(error) = row.apply() {
-            unmounted.push(format!("cannot mount {}: {error}", row.target));
-        }
-    }
-    if let Err(error) = mounts::link_devices() {
-        unmounted.push(format!("there are no /dev/stdin and the like: {error}"));
-    }
-    // Before /dev was mounted there may have been no console to open.
-    if console.descriptor().is_none() {
-        *console = Console::open();
-    }
-    for text in unmounted {
-        problem(console, text);
-    }
+pub(super) fn start(journal: &mut Journal) -> Machine {
+    mount_system(journal);
     let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
     let parsed = CommandLine::parse(&line).ok();
-    let quiet = parsed.as_ref().is_some_and(|line| line.has("quiet"));
-    let use_watchdog = parsed.as_ref().is_none_or(watchdog::is_wanted);
-    let trial_limit = parsed.as_ref().and_then(|line| line.get(TRIAL_PARAMETER)?.parse().ok());
-    let launched = parsed.as_ref().is_some_and(|line| line.has(LAUNCHED_PARAMETER));
-    let slot = parsed.as_ref().and_then(CommandLine::slot);
-    if let Err(error) = power::take_ctrl_alt_del() {
-        problem(console, format!("Ctrl-Alt-Del restarts without stopping services: {error}"));
-    }
-    if let Err(error) = process::raise_own_limits() {
-        problem(console, format!("cannot raise the limit of descriptors: {error}"));
-    }
-    for text in settings::apply() {
-        problem(console, text);
-    }
-    if let Err(error) = cgroup::prepare() {
-        problem(console, format!("services have no cgroups: {error}"));
-    }
-    let manifest = read_manifest().unwrap_or_else(|why| {
-        problem(console, format!("{why}; every program in {} runs with the defaults", plan::BIN));
+    journal.set_quiet(parsed.as_ref().is_some_and(|line| line.has("quiet")));
+    prepare_kernel(journal);
+    let manifest = read_manifest().unwrap_or_else(|error| {
+        journal.degrade(format!("{error}; every program in {} runs with the defaults", plan::BIN));
         plan::manifest_of(Path::new(plan::BIN)).unwrap_or_else(|error| {
-            problem(console, format!("cannot list {}: {error}", plan::BIN));
+            journal.degrade(format!("cannot list {}: {error}", plan::BIN));
             plan::empty_manifest()
         })
     });
     let disk = Disk::of_mount("/");
-    if let Some(disk) = &disk {
-        match grow::partition(disk) {
-            Ok(true) => {
-                console.say(&format!("/data's partition now reaches to the end of {}", disk.node().display()))
-            }
-            Ok(false) => {}
-            Err(error) => problem(console, format!("/data's partition does not grow: {error}")),
-        }
-    }
-    let (data, is_new) =
-        data::mount(disk.as_ref()).unwrap_or_else(|error| (DataMount::Temporary(error.to_string()), false));
-    if is_new {
-        problem(
-            console,
-            "/data was blank and has been made: it holds no credentials, so nobody can manage this device; \
-             write an image to the disk to have some"
-                .to_owned(),
-        );
-    }
-    if let DataMount::Temporary(why) = &data {
-        problem(console, format!("/data is temporary and will be lost: {why}"));
-    }
-    if let Err(error) = data::prepare_machine_folder() {
-        problem(console, format!("/data/{} cannot be used: {error}", data::MACHINE_FOLDER));
-    }
-    let hostname = hostname(&manifest, |text| problem(console, text));
+    let data = prepare_data(disk.as_ref(), journal);
+    let hostname = hostname(&manifest, journal);
     if let Err(error) = settings::set_hostname(&hostname) {
-        problem(console, format!("cannot set the host name to {hostname}: {error}"));
+        journal.degrade(format!("cannot set the host name to {hostname}: {error}"));
     }
-    let parameters = Parameters::from_command_line(&line);
+    let trial_limit = parsed.as_ref().and_then(|line| line.get(TRIAL_PARAMETER)?.parse().ok());
     Machine {
         manifest,
-        slot,
+        slot: parsed.as_ref().and_then(CommandLine::slot),
         disk,
         data,
         hostname,
         trial_limit: trial_limit.map(Duration::from_secs),
-        launched,
-        use_watchdog,
-        quiet,
-        parameters,
-        degraded,
+        launched: parsed.as_ref().is_some_and(|line| line.has(LAUNCHED_PARAMETER)),
+        use_watchdog: parsed.as_ref().is_none_or(watchdog::is_wanted),
+        parameters: Parameters::from_command_line(&line),
     }
 }
 
-fn read_manifest() -> Result<Manifest, String> {
+/// Mounts the file systems of the kernel, and finds the console in them.
+fn mount_system(journal: &mut Journal) {
+    let mut problems = Vec::new();
+    for row in mounts::SYSTEM {
+        if let Err(error) = row.apply() {
+            problems.push(format!("cannot mount {}: {error}", row.target));
+        }
+    }
+    if let Err(error) = mounts::link_devices() {
+        problems.push(format!("there are no /dev/stdin and the like: {error}"));
+    }
+    // Reported only now: without /dev there may be no console.
+    journal.retry_open();
+    for text in problems {
+        journal.degrade(text);
+    }
+}
+
+/// Sets what the kernel has to know before the first service.
+fn prepare_kernel(journal: &mut Journal) {
+    if let Err(error) = power::take_ctrl_alt_del() {
+        journal.degrade(format!("Ctrl-Alt-Del restarts without stopping services: {error}"));
+    }
+    if let Err(error) = process::raise_own_limits() {
+        journal.degrade(format!("cannot raise the limit of descriptors: {error}"));
+    }
+    for text in settings::apply() {
+        journal.degrade(text);
+    }
+    if let Err(error) = cgroup::prepare() {
+        journal.degrade(format!("services have no cgroups: {error}"));
+    }
+}
+
+/// Mounts `/data`. Its partition grows first: the file system in it cannot grow beyond.
+fn prepare_data(disk: Option<&Disk>, journal: &mut Journal) -> DataMount {
+    if let Some(disk) = disk {
+        match grow::partition(disk) {
+            Ok(true) => {
+                journal.log(&format!("/data's partition now reaches to the end of {}", disk.node().display()))
+            }
+            Ok(false) => {}
+            Err(error) => journal.degrade(format!("/data's partition does not grow: {error}")),
+        }
+    }
+    let (data, is_new) =
+        data::mount(disk).unwrap_or_else(|error| (DataMount::Temporary(error.to_string()), false));
+    if is_new {
+        journal.degrade(
+            "/data was blank and has been formatted: it holds no credentials, so nobody can manage this device; \
+             help: write an image to the disk with `cargo krazy image -o DISK`"
+                .to_owned(),
+        );
+    }
+    if let DataMount::Temporary(why) = &data {
+        journal.degrade(format!("/data is temporary and will be lost: {why}"));
+    }
+    if let Err(error) = data::prepare_machine_folder() {
+        journal.degrade(format!("/data/{} cannot be used: {error}", data::MACHINE_FOLDER));
+    }
+    data
+}
+
+/// The failure to read the root's manifest.
+#[derive(Debug, thiserror::Error)]
+enum ManifestError {
+    #[error("{}: {}", .0.display(), .1)]
+    Read(PathBuf, #[source] io::Error),
+    #[error("{}: {}", .0.display(), .1)]
+    Parse(PathBuf, #[source] manifest::ManifestError),
+}
+
+fn read_manifest() -> Result<Manifest, ManifestError> {
     let path = Path::new("/").join(manifest::PATH);
-    let bytes = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    Manifest::from_json(&bytes).map_err(|error| format!("{}: {error}", path.display()))
+    let bytes = fs::read(&path).map_err(|error| ManifestError::Read(path.clone(), error))?;
+    Manifest::from_json(&bytes).map_err(|error| ManifestError::Parse(path, error))
 }
 
 /// The manifest's name unless `/data` has one.
-fn hostname(manifest: &Manifest, mut problem: impl FnMut(String)) -> String {
+fn hostname(manifest: &Manifest, journal: &mut Journal) -> String {
     let path = machine_file(HOSTNAME);
     match fs::read_to_string(&path) {
         Ok(text) if settings::is_hostname(text.trim()) => return text.trim().to_owned(),
-        Ok(text) => problem(format!("{}: `{}` is not a host name", path.display(), text.trim())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => problem(format!("{}: {error}", path.display())),
+        Ok(text) => journal.degrade(format!("{}: `{}` is not a host name", path.display(), text.trim())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => journal.degrade(format!("{}: {error}", path.display())),
     }
     manifest.hostname.clone()
 }
 
 /// A file of the machine's own on `/data`.
-pub fn machine_file(name: &str) -> std::path::PathBuf {
+pub fn machine_file(name: &str) -> PathBuf {
     Path::new(data::DATA).join(data::MACHINE_FOLDER).join(name)
 }

@@ -1,4 +1,5 @@
-//! Init's side of the control socket: connections, lines in, lines out. What requests mean is not its business.
+//! Init's side of the control socket: connections, lines in, lines out. The meaning of requests is in
+//! [`requests`](super::requests).
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, Permissions};
@@ -10,6 +11,7 @@ use std::path::Path;
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::geteuid;
 
+use super::poller::{Poller, Source};
 use crate::control::{ErrorKind, LogLine, MAX_LINE, Reply, Request, Response};
 
 /// Connections at a time; the next one is turned away.
@@ -24,8 +26,9 @@ const MAX_BACKLOG: usize = 4 << 20;
 
 /// The listening socket and its connections, by number.
 #[derive(Debug)]
-pub struct ControlServer {
-    listener: UnixListener,
+pub(super) struct ControlServer {
+    /// `None` before [`ControlServer::listen`] succeeded.
+    listener: Option<UnixListener>,
     clients: BTreeMap<u32, Connection>,
     next: u32,
 }
@@ -42,7 +45,7 @@ struct Connection {
 
 /// What came of a readable connection.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Input {
+enum Input {
     /// These requests, in order.
     Requests(Vec<Result<Request, Response>>),
     /// The client is gone.
@@ -50,33 +53,31 @@ pub enum Input {
 }
 
 impl ControlServer {
-    /// Listens at `path`, in a folder that only root and the members of `group` enter.
-    pub fn listen(path: &Path, group: u32) -> io::Result<Self> {
-        if let Some(folder) = path.parent() {
-            match DirBuilder::new().mode(0o710).create(folder) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                _ => give(folder, group)?,
-            }
-        }
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let listener = UnixListener::bind(path)?;
-        give(path, group)?;
-        fs::set_permissions(path, Permissions::from_mode(0o660))?;
-        listener.set_nonblocking(true)?;
-        Ok(ControlServer { listener, clients: BTreeMap::new(), next: 0 })
+    /// A server without a socket: nobody connects.
+    pub(super) fn closed() -> Self {
+        ControlServer { listener: None, clients: BTreeMap::new(), next: 0 }
     }
 
-    /// The listening socket, to wait on.
-    pub fn listener(&self) -> &UnixListener {
-        &self.listener
+    /// Listens at `path`, in a directory that only root and the members of `group` enter.
+    pub(super) fn listen(&mut self, path: &Path, group: u32, poller: &Poller) -> io::Result<()> {
+        let listener = bind(path, group)?;
+        poller.add(&listener, Source::Listener)?;
+        self.listener = Some(listener);
+        Ok(())
     }
 
-    /// Accepts one connection, if one waits and there is room. Returns its number.
-    pub fn accept(&mut self) -> Option<u32> {
-        let (stream, _) = self.listener.accept().ok()?;
+    /// Accepts one connection, if one waits and there is room, and waits for its requests.
+    pub(super) fn accept(&mut self, poller: &Poller) {
+        if let Some(client) = self.accept_one()
+            && let Some(connection) = self.clients.get(&client)
+            && poller.add(&connection.stream, Source::Client(client)).is_err()
+        {
+            self.close(client);
+        }
+    }
+
+    fn accept_one(&mut self) -> Option<u32> {
+        let (stream, _) = self.listener.as_ref()?.accept().ok()?;
         let own = socket_peercred(&stream).is_ok_and(|peer| peer.uid == geteuid());
         let room = self.clients.len() < MAX_CLIENTS && (own || self.held() < MAX_HELD);
         if !room || stream.set_nonblocking(true).is_err() {
@@ -89,18 +90,30 @@ impl ControlServer {
         Some(number)
     }
 
-    /// The connection's socket, to wait on.
-    pub fn descriptor(&self, client: u32) -> Option<&UnixStream> {
-        self.clients.get(&client).map(|connection| &connection.stream)
+    /// Serves a connection that is readable or takes more: writes what waits, and returns the requests that came, with
+    /// the response for each that is none. Hangs up if the client is gone.
+    pub(super) fn receive(&mut self, client: u32) -> Vec<Result<Request, Response>> {
+        self.write(client);
+        match self.read(client) {
+            Input::Requests(requests) => requests,
+            Input::Closed => {
+                self.close(client);
+                Vec::new()
+            }
+        }
     }
 
-    /// Whether something waits to be written to the connection.
-    pub fn is_behind(&self, client: u32) -> bool {
-        self.clients.get(&client).is_some_and(|connection| !connection.output.is_empty())
+    /// Waits for room to write to the connection while something is to be written.
+    pub(super) fn watch(&self, client: u32, poller: &Poller) {
+        if let Some(connection) = self.clients.get(&client) {
+            let is_behind = !connection.output.is_empty();
+            // A client that cannot be watched is served when it next writes.
+            let _unwatched = poller.set_writing(&connection.stream, Source::Client(client), is_behind);
+        }
     }
 
     /// Reads from a connection.
-    pub fn read(&mut self, client: u32) -> Input {
+    fn read(&mut self, client: u32) -> Input {
         let Some(connection) = self.clients.get_mut(&client) else { return Input::Closed };
         let mut buffer = [0u8; 4096];
         loop {
@@ -119,7 +132,7 @@ impl ControlServer {
     }
 
     /// Sends an answer.
-    pub fn answer(&mut self, client: u32, response: &Response) {
+    pub(super) fn answer(&mut self, client: u32, response: &Response) {
         if let Some(connection) = self.clients.get_mut(&client) {
             connection.output.extend(response.to_line());
         }
@@ -127,7 +140,7 @@ impl ControlServer {
     }
 
     /// From now on the connection gets the lines of `service`; false if too many connections are held already.
-    pub fn follow(&mut self, client: u32, service: usize) -> bool {
+    pub(super) fn follow(&mut self, client: u32, service: usize) -> bool {
         let room = self.held() < MAX_HELD;
         let Some(connection) = self.clients.get_mut(&client) else { return false };
         if !room && !connection.is_held() {
@@ -142,12 +155,12 @@ impl ControlServer {
     }
 
     /// Whether anyone follows `service`.
-    pub fn is_followed(&self, service: usize) -> bool {
+    pub(super) fn is_followed(&self, service: usize) -> bool {
         self.clients.values().any(|connection| connection.follows == Some(service))
     }
 
-    /// Sends a line to those who follow `service`; returns the connections that have something to write now.
-    pub fn publish(&mut self, service: usize, line: &LogLine) -> Vec<u32> {
+    /// Sends a line to those who follow `service`.
+    pub(super) fn publish(&mut self, service: usize, line: &LogLine) {
         let bytes = Response::ok(Reply::Line(line.clone())).to_line();
         let followers: Vec<u32> = self
             .clients
@@ -161,11 +174,10 @@ impl ControlServer {
             }
             self.write(*client);
         }
-        followers
     }
 
     /// Writes what the connection takes now; hangs up on one that does not read.
-    pub fn write(&mut self, client: u32) {
+    fn write(&mut self, client: u32) {
         let Some(connection) = self.clients.get_mut(&client) else { return };
         while !connection.output.is_empty() {
             match connection.stream.write(&connection.output) {
@@ -183,12 +195,31 @@ impl ControlServer {
     }
 
     /// Hangs up.
-    pub fn close(&mut self, client: u32) {
+    fn close(&mut self, client: u32) {
         self.clients.remove(&client);
     }
 }
 
-/// Only root can; a test's socket is its own.
+/// Binds a socket with mode 0660 in a directory with mode 0710, both of root and `group`.
+fn bind(path: &Path, group: u32) -> io::Result<UnixListener> {
+    if let Some(directory) = path.parent() {
+        match DirBuilder::new().mode(0o710).create(directory) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => give(directory, group)?,
+        }
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    give(path, group)?;
+    fs::set_permissions(path, Permissions::from_mode(0o660))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Gives a file to `group`. Only root can; a test's socket is its own.
 fn give(path: &Path, group: u32) -> io::Result<()> {
     if geteuid().is_root() { lchown(path, Some(0), Some(group)) } else { Ok(()) }
 }
@@ -228,9 +259,10 @@ mod tests {
     fn pair() -> (tempfile::TempDir, ControlServer, u32, UnixStream) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("krazy/control.sock");
-        let mut server = ControlServer::listen(&path, 0).unwrap();
+        let mut server = ControlServer::closed();
+        server.listen(&path, 0, &Poller::new().unwrap()).unwrap();
         let client = UnixStream::connect(&path).unwrap();
-        let number = server.accept().unwrap();
+        let number = server.accept_one().unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
         (dir, server, number, client)
     }
@@ -278,17 +310,17 @@ mod tests {
     fn followers_get_lines_and_sleepers_are_hung_up_on() {
         let (dir, mut server, number, client) = pair();
         let mut sleeper = UnixStream::connect(dir.path().join("krazy/control.sock")).unwrap();
-        let other = server.accept().unwrap();
+        let other = server.accept_one().unwrap();
         assert!(server.follow(number, 3) && server.follow(other, 4));
         let line = LogLine { stream: LogStream::Err, text: "x".repeat(1000) };
-        assert_eq!(server.publish(3, &line), [number]);
+        server.publish(3, &line);
         let mut text = String::new();
         BufReader::new(client).read_line(&mut text).unwrap();
         assert!(text.contains("\"line\":{\"stream\":\"err\""), "{text}");
         for _ in 0..10_000 {
             server.publish(4, &line);
         }
-        assert!(server.descriptor(other).is_none());
+        assert!(!server.clients.contains_key(&other));
         let mut rest = Vec::new();
         sleeper.read_to_end(&mut rest).unwrap();
     }
@@ -300,7 +332,7 @@ mod tests {
         let mut clients = vec![client];
         let mut connect = |server: &mut ControlServer| {
             clients.push(UnixStream::connect(&path).unwrap());
-            server.accept()
+            server.accept_one()
         };
         assert!(server.follow(number, 0));
         for service in 1..MAX_HELD {

@@ -1,87 +1,131 @@
-//! Loads the modules that devices ask for, in a thread of its own: a driver's start can take seconds, in which
-//! init has services to look after.
+//! Devices as a part of the loop: announcements of the kernel, modules for new devices, owners of device nodes, and
+//! power buttons.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::thread;
 
-use super::wake::{Report, Reporter};
-use crate::linux::modules::{self, ModuleError, Modules};
-use crate::linux::process;
+use super::device_groups::DeviceGroups;
+use super::driver_loader::DriverLoader;
+use super::effect::{Effect, Effects};
+use super::inbox::Reporter;
+use super::poller::{Poller, Source};
+use crate::linux::button::PowerButton;
+use crate::linux::modules::Modules;
+use crate::linux::power::End;
+use crate::linux::uevent::{Uevent, Uevents};
 
-/// Hands modaliases to the thread.
+/// Device nodes of input devices, power buttons among them.
+const INPUT: &str = "/dev/input";
+
+/// The devices of the machine, as far as init deals with them.
 #[derive(Debug)]
-pub struct DeviceLoader(Sender<String>);
-
-impl DeviceLoader {
-    /// Starts the thread. It first loads `named`, then what the devices present ask for, then what is handed to it.
-    pub fn start(modules: Modules, named: Vec<String>, reporter: Reporter) -> io::Result<Self> {
-        let (sender, receiver) = mpsc::channel();
-        thread::Builder::new()
-            .name("devices".to_owned())
-            .stack_size(256 << 10)
-            .spawn(move || run(&modules, &named, &receiver, &reporter))?;
-        Ok(DeviceLoader(sender))
-    }
-
-    /// A device came that wants a driver for `modalias`.
-    pub fn wants(&self, modalias: String) {
-        // The thread ends only with init.
-        let _gone = self.0.send(modalias);
-    }
+pub(super) struct Devices {
+    groups: DeviceGroups,
+    uevents: Option<Uevents>,
+    loader: Option<DriverLoader>,
+    /// Power buttons by their names below `/dev`. The position is the index of [`Source::Button`], so a button that
+    /// is gone leaves its position empty.
+    buttons: Vec<(String, Option<PowerButton>)>,
 }
 
-fn run(modules: &Modules, named: &[String], receiver: &Receiver<String>, reporter: &Reporter) {
-    process::yield_to_services();
-    for name in named {
-        match modules.request(name) {
-            Ok(true) => {}
-            Ok(false) if is_built_in(name) => {}
-            Ok(false) => reporter.send(Report::Problem(format!("module {name} is not in the image"))),
-            Err(error) => reporter.send(Report::Problem(format!("cannot load module {name}: {error}"))),
-        }
+impl Devices {
+    /// Devices whose nodes are to belong to `groups`; nothing is opened yet.
+    pub(super) fn new(groups: DeviceGroups) -> Self {
+        Devices { groups, uevents: None, loader: None, buttons: Vec::new() }
     }
-    let mut seen = BTreeSet::new();
-    let mut wanted: Vec<String> =
-        modules::present_aliases().into_iter().filter(|alias| seen.insert(alias.clone())).collect();
-    loop {
-        if !wanted.is_empty() {
-            load(modules, &wanted, reporter);
-        }
-        let Ok(first) = receiver.recv() else { return };
-        // A hub that is plugged in announces many devices; the alias file is read once for all of them.
-        wanted = std::iter::once(first)
-            .chain(receiver.try_iter())
-            .filter(|alias| seen.insert(alias.clone()))
-            .collect();
-    }
-}
 
-fn load(modules: &Modules, wanted: &[String], reporter: &Reporter) {
-    let names = match modules.for_aliases(wanted) {
-        Ok(names) => names,
-        Err(error) => {
-            return reporter.send(Report::Problem(format!("cannot read the module aliases: {error}")));
-        }
-    };
-    for name in names {
-        match modules.load(&name) {
-            Ok(_) => {}
-            // The driver looked at the device and it is not for it.
-            Err(ModuleError::Absent) => {}
-            Err(error) => reporter.send(Report::Problem(format!("cannot load module {name}: {error}"))),
+    /// Gives services the device nodes that are theirs, as far as they exist.
+    pub(super) fn hand_over_nodes(&self, effects: &mut Effects) {
+        for problem in self.groups.apply() {
+            effects.degrade(problem);
         }
     }
-}
 
-/// A module that is part of the kernel may show in sysfs, if it has parameters or a version.
-fn is_built_in(name: &str) -> bool {
-    let release = modules::release();
-    let file = format!("/{}.ko", name.replace('-', "_"));
-    Path::new("/sys/module").join(name.replace('-', "_")).exists()
-        || fs::read_to_string(format!("/lib/modules/{release}/modules.builtin"))
-            .is_ok_and(|text| text.lines().any(|line| line.replace('-', "_").ends_with(&file)))
+    /// Listens to announcements, and takes in the devices that came before there were any to hear.
+    pub(super) fn listen(&mut self, poller: &Poller, effects: &mut Effects) {
+        let opened = Uevents::open().and_then(|uevents| {
+            poller.add(uevents.descriptor(), Source::Uevents)?;
+            Ok(uevents)
+        });
+        match opened {
+            Ok(uevents) => self.uevents = Some(uevents),
+            Err(error) => effects.degrade(format!("devices plugged in later are not noticed: {error}")),
+        }
+        self.hand_over_nodes(effects);
+        for entry in fs::read_dir(INPUT).into_iter().flatten().flatten() {
+            if let Ok(name) = entry.file_name().into_string()
+                && name.starts_with("event")
+            {
+                self.open_button(&format!("input/{name}"), poller, effects);
+            }
+        }
+    }
+
+    /// Starts the thread that loads modules: those in `named`, those for the devices present, then those for devices
+    /// that are plugged in.
+    pub(super) fn start_loader(
+        &mut self,
+        modules: Modules,
+        named: Vec<String>,
+        reporter: Reporter,
+    ) -> io::Result<()> {
+        self.loader = Some(DriverLoader::start(modules, named, reporter)?);
+        Ok(())
+    }
+
+    /// Takes the next announcement; `None` when there is none for now.
+    pub(super) fn next_announcement(&self) -> Option<Uevent> {
+        self.uevents.as_ref().and_then(Uevents::next)
+    }
+
+    /// Takes in an announcement. Returns true if it is the driver of a watchdog, which may be armed now.
+    pub(super) fn announced(&mut self, event: Uevent, poller: &Poller, effects: &mut Effects) -> bool {
+        if event.action != "add" {
+            return false;
+        }
+        if let (Some(loader), Some(modalias)) = (&self.loader, event.modalias) {
+            loader.request(modalias);
+        }
+        let Some(name) = event.devname else { return false };
+        let node = Path::new("/dev").join(&name);
+        // A node that is gone already needs no owner.
+        if let Err(error) = self.groups.apply_to(&node)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            effects.degrade(format!("{} cannot be handed over: {error}", node.display()));
+        }
+        if event.subsystem == "input" && name.starts_with("input/event") {
+            self.open_button(&name, poller, effects);
+        }
+        event.subsystem == "watchdog"
+    }
+
+    /// Opens the input device `name` if it is a power button that is not open yet.
+    fn open_button(&mut self, name: &str, poller: &Poller, effects: &mut Effects) {
+        if self.buttons.iter().any(|(known, button)| known == name && button.is_some()) {
+            return;
+        }
+        // Most input devices are no power buttons, and one that vanished meanwhile is none any more.
+        if let Ok(Some(button)) = PowerButton::open(&Path::new("/dev").join(name)) {
+            let source = Source::Button(self.buttons.len() as u32);
+            match poller.add(button.descriptor(), source) {
+                Ok(()) => self.buttons.push((name.to_owned(), Some(button))),
+                Err(error) => effects.degrade(format!("the power button {name} does not work: {error}")),
+            }
+        }
+    }
+
+    /// Reads from the power button at this position.
+    pub(super) fn read_button(&mut self, index: u32, effects: &mut Effects) {
+        let Some((_, slot @ Some(_))) = self.buttons.get_mut(index as usize) else { return };
+        match slot.as_mut().map(PowerButton::pressed) {
+            Some(Ok(true)) => {
+                let reason = "the power button was pressed".to_owned();
+                effects.push(Effect::ShutDown(End::Poweroff, reason));
+            }
+            Some(Err(_)) => *slot = None,
+            Some(Ok(false)) | None => {}
+        }
+    }
 }

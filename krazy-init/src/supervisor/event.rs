@@ -82,8 +82,8 @@ pub enum Action {
     Kill(usize),
     /// The main process is gone: end whatever it left behind.
     Sweep(usize),
-    /// Tell the console about a service.
-    Say(usize, String),
+    /// Write a line about a service to the console.
+    Log(usize, String),
     /// Every service was started once.
     Up,
     /// All services are down: end the machine.

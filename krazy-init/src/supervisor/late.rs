@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::thread;
 
 use super::boot;
-use super::wake::{Report, Reporter};
+use super::inbox::{Report, Reporter};
 use crate::linux::block::Disk;
 use crate::linux::{boot_mount, entropy, grow, process};
 

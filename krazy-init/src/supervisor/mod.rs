@@ -1,59 +1,76 @@
-//! PID 1 on the real root.
+//! PID 1 on the real root: a loop that routes, and parts that own their fields.
 //!
-//! | module | does |
+//! The loop waits for an event and hands it to the part that it concerns, with what that part needs as arguments. The
+//! part changes its own fields and returns [`effects`](effect): messages, and requests to other parts. The loop
+//! carries these out in their order. Decisions are functions without side effects, tested without a machine.
+//!
+//! | module | is |
 //! |---|---|
-//! | [`state`], [`event`], [`backoff`] | decide which service runs when; no side effects |
-//! | [`plan`], [`accounts`], [`device_groups`] | turn the manifest into what is run, as whom, and with which devices |
-//! | `boot`, `late` | mounts, settings, `/data`; what services need not wait for |
-//! | `unit` | a service's process, cgroup, pipes and log files |
-//! | `runtime` | the loop: waits, tells the state machine what happened |
-//! | `services`, `online`, `hardware` | what the loop does for services, network and clock, devices |
-//! | `requests`, `control_server` | the control socket |
-//! | `devices`, [`wake`] | module loading in a thread, and how threads report |
-//! | [`clock`] | when the wall clock is believed and set |
-//! | `trial`, `attempts` | trials of a slot: arming, deadline, confirmation, why one failed |
-//! | `shutdown` | the end |
+//! | `runtime`, [`effect`] | the loop, and what parts return to it |
+//! | `poller`, `inbox` | what the loop waits for: descriptors, reports of threads |
+//! | `boot` | the way from the root's first instruction to a machine that can run services |
+//! | `services` | part: processes, their output, their readiness; decided by [`state`] |
+//! | [`state`], `event`, [`backoff`] | decisions: which service runs when |
+//! | `trial` | part: trials of a slot, their deadline, confirmation and record |
+//! | `wall_clock` | part: the wall clock; decided by [`clock`] |
+//! | `links` | part: the network |
+//! | `devices` | part: announcements of devices, owners of their nodes, power buttons |
+//! | `watchdog` | part: the hardware watchdog |
+//! | `control_server` | part: connections to the control socket |
+//! | `requests`, `refusal` | the meaning of requests, and refusals |
+//! | `journal` | part: the console, and the list of problems |
+//! | `shutdown` | part: the end of the previous boot and of this one |
+//! | [`plan`], [`accounts`], [`device_groups`] | from the manifest to what is run, under which account, with which devices |
+//! | `driver_loader`, `late` | threads: modules for devices; what services need not wait for |
 
-pub mod accounts;
-mod attempts;
-pub mod backoff;
+mod accounts;
+mod backoff;
 mod boot;
-pub mod clock;
+mod clock;
 mod control_server;
-pub mod device_groups;
+mod device_groups;
 mod devices;
-pub mod event;
-mod hardware;
+mod driver_loader;
+mod effect;
+mod event;
+mod inbox;
+mod journal;
 mod late;
-mod online;
-pub mod plan;
+mod links;
+pub(crate) mod plan;
 mod poller;
+mod refusal;
 mod requests;
 mod runtime;
 mod services;
 mod shutdown;
-pub mod state;
+mod state;
 mod trial;
-mod unit;
-pub mod wake;
+mod wall_clock;
+mod watchdog;
 
 use std::time::Duration;
 
-use crate::console::Console;
 use crate::linux::crash;
 use crate::linux::power::{self, End};
+use journal::Journal;
+use runtime::Runtime;
+
+/// The pause before the restart of a machine that cannot be supervised: time to read the message.
+const FAILED_START_PAUSE: Duration = Duration::from_secs(10);
 
 /// Runs the machine until it ends.
-pub fn run() -> ! {
+pub(crate) fn run() -> ! {
     crash::guard();
-    let mut console = Console::open();
-    let machine = boot::start(&mut console);
-    match runtime::Runtime::new(machine, console) {
+    let mut journal = Journal::open();
+    let machine = boot::start(&mut journal);
+    match Runtime::new(machine, journal) {
         Ok(runtime) => runtime.run(),
         Err(error) => {
-            // Without epoll or signals there is no supervising; a restart is all that may help.
-            crash::last_words(&format!("init cannot run: {error}; restarting in 10 seconds"));
-            std::thread::sleep(Duration::from_secs(10));
+            // Without epoll or signals nothing can be supervised; only a restart may help.
+            let seconds = FAILED_START_PAUSE.as_secs();
+            crash::last_words(&format!("init cannot run: {error}; restarting in {seconds} seconds"));
+            std::thread::sleep(FAILED_START_PAUSE);
             power::end(End::Reboot)
         }
     }

@@ -1,192 +1,102 @@
-//! What requests over the control socket mean.
+//! Requests over the control socket: each goes to the part that it concerns.
 
-use super::control_server::Input;
-use super::runtime::Runtime;
+use std::time::Duration;
+
+use super::boot::Machine;
+use super::control_server::ControlServer;
+use super::effect::{Effect, Effects};
+use super::refusal::refused;
+use super::services::Services;
 use super::state::{Event, Milestone};
-use crate::control::{
-    BootInfo, Command, ErrorKind, LogLine, LogStream, MAX_LOG_LINES, Milestones, Reply, RequestError,
-    Response, ServiceStatus,
-};
+use super::trial::Trial;
+use crate::control::{BootInfo, Command, ErrorKind, Milestones, Reply, RequestError};
+use crate::linux::boot_mount;
 use crate::linux::data::DataMount;
 use crate::linux::power::End;
-use crate::linux::{boot_mount, kernel_clock, process, signals};
 
-type Answer = Result<Reply, RequestError>;
+/// Facts about this boot that no part keeps.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BootFacts<'a> {
+    /// The time since the kernel's start.
+    pub now: Duration,
+    /// The machine as it was found.
+    pub machine: &'a Machine,
+    /// All problems so far.
+    pub problems: &'a [String],
+    /// The end of the previous boot.
+    pub previous_end: Option<&'a str>,
+}
 
-impl Runtime {
-    /// Serves a connection that is readable or takes more.
-    pub(super) fn serve(&mut self, client: u32) {
-        let Some(control) = &mut self.control else { return };
-        control.write(client);
-        match control.read(client) {
-            Input::Closed => control.close(client),
-            Input::Requests(requests) => {
-                for request in requests {
-                    let response = match request {
-                        Ok(request) => self.answer(client, request.command),
-                        Err(response) => response,
-                    };
-                    if let Some(control) = &mut self.control {
-                        control.answer(client, &response);
-                    }
-                }
+/// Carries out the request of this client, or refuses it.
+pub(super) fn execute(
+    command: Command,
+    client: u32,
+    facts: BootFacts<'_>,
+    services: &Services,
+    trial: &mut Trial,
+    control: &mut ControlServer,
+    effects: &mut Effects,
+) -> Result<Reply, RequestError> {
+    let now = facts.now;
+    match command {
+        Command::Boot => Ok(Reply::Boot(Box::new(boot_info(facts, services, trial)))),
+        Command::List => Ok(Reply::Services(services.statuses(now))),
+        Command::Status { service } => Ok(Reply::Service(Box::new(services.status(&service, now)?))),
+        Command::Start { service } => services.order(&service, Event::Start, effects),
+        Command::Stop { service } => services.order(&service, Event::Stop, effects),
+        Command::Restart { service } => services.order(&service, Event::Restart, effects),
+        Command::Signal { service, signal } => services.signal(&service, &signal),
+        Command::Logs { service, stream, lines, follow } => {
+            let id = services.named(&service)?;
+            let log = services.logs(id, stream, lines)?;
+            if follow && !control.follow(client, id) {
+                return Err(refused(ErrorKind::NotNow, "too many logs are followed already"));
             }
+            Ok(log)
         }
-        self.watch_client(client);
-    }
-
-    fn answer(&mut self, client: u32, command: Command) -> Response {
-        let answer = self.execute(client, command);
-        answer.map_or_else(|error| Response::error(error.kind, error.message), Response::ok)
-    }
-
-    fn execute(&mut self, client: u32, command: Command) -> Answer {
-        match command {
-            Command::Boot => Ok(Reply::Boot(Box::new(self.boot_info()))),
-            Command::List => {
-                let mut services: Vec<ServiceStatus> =
-                    (0..self.units.len()).filter_map(|id| self.status(id)).collect();
-                services.sort_by(|a, b| a.name.cmp(&b.name));
-                Ok(Reply::Services(services))
-            }
-            Command::Status { service } => {
-                let id = self.named(&service)?;
-                let status = self.status(id).ok_or_else(|| no_such(&service))?;
-                Ok(Reply::Service(Box::new(status)))
-            }
-            Command::Start { service } => self.order(&service, Event::Start),
-            Command::Stop { service } => self.order(&service, Event::Stop),
-            Command::Restart { service } => self.order(&service, Event::Restart),
-            Command::Signal { service, signal } => self.signal(&service, &signal),
-            Command::Logs { service, stream, lines, follow } => {
-                let id = self.named(&service)?;
-                let log = self.logs(id, stream, lines)?;
-                if follow && !self.control.as_mut().is_some_and(|control| control.follow(client, id)) {
-                    return Err(error(ErrorKind::NotNow, "too many logs are followed already".to_owned()));
-                }
-                Ok(log)
-            }
-            Command::RemountBoot { writable } => self.remount_boot(writable),
-            Command::Confirm => self.confirm(kernel_clock::since_boot()),
-            Command::Arm { slot, build_id } => self.arm(slot, Some(&build_id)),
-            Command::Switch { slot } => self.arm(slot, None),
-            Command::Disarm => self.disarm(),
-            Command::Rollback => self.roll_back(),
-            Command::Reboot => self.end(End::Reboot),
-            Command::Poweroff => self.end(End::Poweroff),
-            Command::Halt => self.end(End::Halt),
-        }
-    }
-
-    fn named(&self, service: &str) -> Result<usize, RequestError> {
-        self.units.iter().position(|unit| unit.spec.name == service).ok_or_else(|| no_such(service))
-    }
-
-    fn order(&mut self, service: &str, event: fn(usize) -> Event) -> Answer {
-        let id = self.named(service)?;
-        self.not_ending()?;
-        self.feed(event(id));
-        Ok(Reply::Done)
-    }
-
-    fn signal(&self, service: &str, signal: &str) -> Answer {
-        let unit = &self.units[self.named(service)?];
-        let number = signals::parse(signal)
-            .ok_or_else(|| error(ErrorKind::Malformed, format!("`{signal}` is not a signal")))?;
-        let pid =
-            unit.pid.ok_or_else(|| error(ErrorKind::NotNow, format!("service {service} does not run")))?;
-        process::signal(pid, number).map_err(|why| error(ErrorKind::Failed, why.to_string()))?;
-        Ok(Reply::Done)
-    }
-
-    fn logs(&self, id: usize, stream: LogStream, lines: u32) -> Answer {
-        let count = lines.min(MAX_LOG_LINES) as usize;
-        let lines =
-            self.units[id].tail(stream, count).map_err(|why| error(ErrorKind::Failed, why.to_string()))?;
-        Ok(Reply::Log(lines.into_iter().map(|text| LogLine { stream, text }).collect()))
-    }
-
-    fn end(&mut self, end: End) -> Answer {
-        self.shut_down(end, "asked for over the control socket");
-        Ok(Reply::Done)
-    }
-
-    fn remount_boot(&mut self, writable: bool) -> Answer {
-        self.not_ending()?;
-        let failed = |why: String| error(ErrorKind::Failed, why);
-        if !writable {
-            self.sync_boot_tables().map_err(failed)?;
-        }
-        boot_mount::remount(writable).map_err(|why| failed(format!("{}: {why}", boot_mount::BOOT)))?;
-        self.trial.boot_was_writable |= writable;
-        Ok(Reply::Done)
-    }
-
-    pub(super) fn not_ending(&self) -> Result<(), RequestError> {
-        if self.supervisor.is_ending() {
-            return Err(error(ErrorKind::NotNow, "the machine is on its way down".to_owned()));
-        }
-        Ok(())
-    }
-
-    fn status(&self, id: usize) -> Option<ServiceStatus> {
-        let now = kernel_clock::since_boot();
-        let unit = self.units.get(id)?;
-        let view = self.supervisor.view(id, now)?;
-        Some(ServiceStatus {
-            name: unit.spec.name.clone(),
-            state: view.state,
-            pid: unit.pid.and_then(|pid| u32::try_from(pid.as_raw_nonzero().get()).ok()),
-            uid: unit.spec.rights.uid,
-            rss: unit.pid.and_then(process::resident_memory),
-            memory: unit.memory(),
-            uptime: view.running_since.map(|since| now.saturating_sub(since).as_secs()),
-            restarts: view.restarts,
-            last_exit: view.last_exit,
-            next_start_ms: view
-                .next_start
-                .map(|next| u64::try_from(next.saturating_sub(now).as_millis()).unwrap_or(u64::MAX)),
-            required: view.required,
-            stable: view.stable,
-            crash_loop: view.crash_loop,
-            waiting_for: view.waiting_for.iter().map(|after| self.supervisor.name(*after)).collect(),
-        })
-    }
-
-    fn boot_info(&self) -> BootInfo {
-        let now = kernel_clock::since_boot();
-        let manifest = &self.machine.manifest;
-        BootInfo {
-            name: manifest.name.clone(),
-            version: manifest.version.clone(),
-            board: manifest.board.clone(),
-            build_id: manifest.build_id.clone(),
-            hostname: self.machine.hostname.clone(),
-            kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
-            init: env!("CARGO_PKG_VERSION").to_owned(),
-            slot: self.machine.slot,
-            disk: self.machine.disk.as_ref().map(|disk| disk.node().display().to_string()),
-            trial: self.trial_info(now),
-            armed: self.armed_slot(),
-            failed_trial: self.trial.failed.clone(),
-            uptime: now.as_secs(),
-            stable: self.supervisor.is_stable(now),
-            degraded: self.machine.degraded.clone(),
-            milestones: Milestones {
-                network: self.supervisor.has_reached(Milestone::Network),
-                clock: self.supervisor.has_reached(Milestone::Clock),
-                data: matches!(self.machine.data, DataMount::Disk(_)),
-            },
-            boot_writable: boot_mount::is_writable(),
-            previous_end: self.previous_end.clone(),
-        }
+        Command::RemountBoot { writable } => trial.remount_boot(writable, services.state(), effects),
+        Command::Confirm => trial.confirm(now, services.state(), effects),
+        Command::Arm { slot, build_id } => trial.arm(slot, Some(&build_id), services.state(), effects),
+        Command::Switch { slot } => trial.arm(slot, None, services.state(), effects),
+        Command::Disarm => trial.disarm(services.state(), effects),
+        Command::Rollback => trial.roll_back(services.state(), effects),
+        Command::Reboot => Ok(shut_down(End::Reboot, effects)),
+        Command::Poweroff => Ok(shut_down(End::Poweroff, effects)),
+        Command::Halt => Ok(shut_down(End::Halt, effects)),
     }
 }
 
-pub(super) fn error(kind: ErrorKind, message: String) -> RequestError {
-    RequestError { kind, message }
+fn shut_down(end: End, effects: &mut Effects) -> Reply {
+    effects.push(Effect::ShutDown(end, "requested over the control socket".to_owned()));
+    Reply::Done
 }
 
-fn no_such(service: &str) -> RequestError {
-    error(ErrorKind::NoSuchService, format!("there is no service `{service}`"))
+fn boot_info(facts: BootFacts<'_>, services: &Services, trial: &Trial) -> BootInfo {
+    let BootFacts { now, machine, problems, previous_end } = facts;
+    let manifest = &machine.manifest;
+    let state = services.state();
+    BootInfo {
+        name: manifest.name.clone(),
+        version: manifest.version.clone(),
+        board: manifest.board.clone(),
+        build_id: manifest.build_id.clone(),
+        hostname: machine.hostname.clone(),
+        kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
+        init: env!("CARGO_PKG_VERSION").to_owned(),
+        slot: machine.slot,
+        disk: machine.disk.as_ref().map(|disk| disk.node().display().to_string()),
+        trial: trial.info(now),
+        armed: trial.armed_slot(),
+        failed_trial: trial.failed().cloned(),
+        uptime: now.as_secs(),
+        stable: state.is_stable(now),
+        degraded: problems.to_vec(),
+        milestones: Milestones {
+            network: state.has_reached(Milestone::Network),
+            clock: state.has_reached(Milestone::Clock),
+            data: matches!(machine.data, DataMount::Disk(_)),
+        },
+        boot_writable: boot_mount::is_writable(),
+        previous_end: previous_end.map(str::to_owned),
+    }
 }

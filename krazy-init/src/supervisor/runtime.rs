@@ -1,352 +1,314 @@
-//! The loop of PID 1.
+//! The loop of PID 1: waits for events, hands each to the part it concerns, and carries out what the part returns.
 
-use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::Path;
-use std::sync::mpsc::Sender;
 use std::time::Duration;
-
-use rustix::process::Pid;
 
 use super::accounts::CONTROL_GID;
 use super::boot::Machine;
 use super::control_server::ControlServer;
-use super::device_groups::DeviceGroups;
-use super::devices::DeviceLoader;
-use super::online::{ClockState, SAVE_CLOCK};
+use super::devices::Devices;
+use super::effect::{Effect, Effects};
+use super::inbox::{self, Inbox, Report, Reporter};
+use super::journal::Journal;
+use super::late::{self, LateWork};
+use super::links::Links;
 use super::plan;
 use super::poller::{Poller, Source};
-use super::shutdown;
-use super::state::{Event, Milestone, Supervisor};
-use super::trial::TrialState;
-use super::unit::Unit;
-use super::wake::{self, Inbox, Report, Reporter};
-use crate::console::Console;
-use crate::control::SOCKET;
-use crate::linux::button::PowerButton;
-use crate::linux::kernel_clock;
+use super::requests::{self, BootFacts};
+use super::services::{Audience, Services};
+use super::shutdown::Shutdown;
+use super::state::{Event, Milestone};
+use super::trial::Trial;
+use super::wall_clock::WallClock;
+use super::watchdog::WatchdogTimer;
+use crate::control::{Request, Response, SOCKET};
+use crate::linux::data::DataMount;
+use crate::linux::modules::Modules;
 use crate::linux::power::End;
-use crate::linux::ready::{self, NotifySocket};
 use crate::linux::signals::{Meaning, Signals};
-use crate::linux::uevent::Uevents;
-use crate::linux::watchdog::{self, Watchdog};
-use crate::net::interfaces::Network;
-use crate::net::sntp;
+use crate::linux::{kernel_clock, process};
 
-/// Everything that lives as long as the machine.
+/// How long the loop pauses when it cannot wait, so that a lasting failure does not occupy a processor.
+const FAILED_WAIT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The parts of PID 1. Each owns its fields; they meet only here.
 #[derive(Debug)]
-pub struct Runtime {
-    pub(super) machine: Machine,
-    pub(super) console: Console,
-    pub(super) supervisor: Supervisor,
-    pub(super) units: Vec<Unit>,
-    pub(super) control: Option<ControlServer>,
-    pub(super) watchdog: Option<Watchdog>,
-    pub(super) previous_end: Option<String>,
-    pub(super) trial: TrialState,
-    pub(super) poller: Poller,
-    pub(super) signals: Signals,
-    pub(super) pids: HashMap<Pid, usize>,
-    pub(super) uevents: Option<Uevents>,
-    pub(super) inbox: Inbox,
-    pub(super) reporter: Reporter,
-    pub(super) devices: Option<DeviceLoader>,
-    pub(super) device_groups: DeviceGroups,
-    pub(super) buttons: Vec<(String, Option<PowerButton>)>,
-    pub(super) network: Option<Network>,
-    pub(super) time_servers: Option<Sender<Vec<String>>>,
-    pub(super) clock: ClockState,
-    pub(super) next_feed: Duration,
-    pub(super) notify: Option<NotifySocket>,
-    pub(super) next_look: Option<Duration>,
-    pub(super) console_waits: bool,
-    pub(super) ending: Option<End>,
+pub(super) struct Runtime {
+    machine: Machine,
+    journal: Journal,
+    poller: Poller,
+    signals: Signals,
+    inbox: Inbox,
+    reporter: Reporter,
+    services: Services,
+    trial: Trial,
+    clock: WallClock,
+    links: Links,
+    devices: Devices,
+    watchdog: WatchdogTimer,
+    control: ControlServer,
+    shutdown: Shutdown,
 }
 
 impl Runtime {
     /// Prepares everything that the first service needs.
-    pub fn new(machine: Machine, console: Console) -> io::Result<Self> {
+    ///
+    /// The order counts: the clock before anything is written with a time, the trial's note before anything that may
+    /// hang, and the control socket last, when there is something to ask.
+    pub(super) fn new(machine: Machine, mut journal: Journal) -> io::Result<Self> {
         let signals = Signals::open()?;
         let poller = Poller::new()?;
-        let (reporter, inbox) = wake::channel()?;
+        let (reporter, inbox) = inbox::channel()?;
         poller.add(signals.descriptor(), Source::Signals)?;
         poller.add(inbox.descriptor(), Source::Inbox)?;
         let plan = plan::plan(&machine.manifest);
         let now = kernel_clock::since_boot();
+        for text in plan.problems {
+            journal.degrade(text);
+        }
+        let mut effects = Effects::default();
+        let mut watchdog = WatchdogTimer::new(machine.use_watchdog, now);
+        let clock = WallClock::begin(&machine, now, &mut effects);
+        let shutdown = Shutdown::begin(&machine.data);
+        let trial = Trial::begin(&machine, &mut watchdog, &mut effects);
         let mut runtime = Runtime {
+            services: Services::new(machine.title(), plan.rules, reporter.clone()),
+            devices: Devices::new(plan.devices),
             machine,
-            console,
-            supervisor: Supervisor::new(plan.rules),
-            units: Vec::new(),
-            control: None,
-            watchdog: None,
-            previous_end: None,
-            trial: TrialState::default(),
+            journal,
             poller,
             signals,
-            pids: HashMap::new(),
-            uevents: None,
             inbox,
             reporter,
-            devices: None,
-            device_groups: plan.devices,
-            buttons: Vec::new(),
-            network: None,
-            time_servers: None,
-            clock: ClockState {
-                saved: Duration::ZERO,
-                next_save: now + SAVE_CLOCK,
-                give_up: None,
-                failed: false,
-            },
-            next_feed: now,
-            notify: None,
-            next_look: None,
-            console_waits: false,
-            ending: None,
+            trial,
+            clock,
+            links: Links::default(),
+            watchdog,
+            control: ControlServer::closed(),
+            shutdown,
         };
-        for text in plan.problems {
-            runtime.degrade(text);
+        runtime.carry_out(effects);
+        let Runtime { services, devices, control, poller, machine, .. } = &mut runtime;
+        let mut effects = Effects::default();
+        services.prepare(plan.specs, &machine.data, now, poller, &mut effects);
+        devices.hand_over_nodes(&mut effects);
+        if let Err(error) = control.listen(Path::new(SOCKET), CONTROL_GID, poller) {
+            effects.degrade(format!("{SOCKET}: {error}"));
         }
-        runtime.begin_clock();
-        runtime.previous_end = shutdown::take_previous_end();
-        runtime.begin_trial();
-        runtime.prepare_units(plan.specs, now);
-        runtime.hand_over_devices();
-        runtime.open_control();
+        services.open_notify_socket(poller, &mut effects);
+        runtime.carry_out(effects);
         Ok(runtime)
     }
 
-    /// Starts the services and looks after them until the machine ends.
-    pub fn run(mut self) -> ! {
-        self.feed(Event::Reached(Milestone::Data));
-        self.feed(Event::Begin);
-        // What it hears is only seen in the loop.
-        self.start_network();
+    /// Starts the services and supervises them until the machine ends.
+    pub(super) fn run(mut self) -> ! {
+        let mut effects = Effects::default();
+        effects.push(Effect::Service(Event::Reached(Milestone::Data)));
+        effects.push(Effect::Service(Event::Begin));
+        self.carry_out(effects);
+        let mut effects = Effects::default();
+        // What the network hears is only read in the loop.
+        self.links = Links::start(&self.machine, &self.poller, &mut effects);
         // Only now: the threads would compete with the services' first moments.
-        self.start_devices(self.reporter.clone());
+        self.start_threads(&mut effects);
+        self.carry_out(effects);
         let mut ready = Vec::new();
-        while self.ending.is_none() {
+        loop {
+            if let Some(end) = self.shutdown.ending() {
+                let Runtime { services, trial, clock, watchdog, journal, .. } = self;
+                self.shutdown.finish(end, services, trial, clock, watchdog, journal);
+            }
             let limit = self.deadline().saturating_sub(kernel_clock::since_boot());
             if let Err(error) = self.poller.wait(Some(limit), &mut ready) {
-                self.console.say(&format!("epoll: {error}"));
-                std::thread::sleep(Duration::from_millis(100));
+                self.journal.log(&format!("epoll: {error}"));
+                std::thread::sleep(FAILED_WAIT_PAUSE);
             }
             for source in &ready {
                 self.dispatch(*source);
             }
             self.tick();
         }
-        let end = self.ending.unwrap_or(End::Reboot);
-        shutdown::finish(self, end)
     }
 
-    /// Says something on the console that also shows in the boot information.
-    pub fn degrade(&mut self, text: String) {
-        self.console.say(&text);
-        // The list is for people; a problem that repeats itself must not fill the memory.
-        if self.machine.degraded.len() < 100 && !self.machine.degraded.contains(&text) {
-            self.machine.degraded.push(text);
-        }
-    }
-
-    /// Tells the state machine what happened and does what it wants, until it wants nothing more.
-    pub fn feed(&mut self, event: Event) {
-        let mut events = VecDeque::from([event]);
-        let mut actions = Vec::new();
-        while let Some(event) = events.pop_front() {
-            self.supervisor.handle(kernel_clock::since_boot(), event, &mut actions);
-            for action in actions.drain(..) {
-                events.extend(self.carry_out(action));
-            }
-        }
-    }
-
-    /// Begins the end of the machine; repeated, the last wish counts.
-    pub fn shut_down(&mut self, end: End, reason: &str) {
-        self.console.say(&format!("{end}: {reason}"));
-        self.end_trial(reason);
-        shutdown::record(&format!("{end}: {reason}"));
-        self.feed(Event::Shutdown(end));
-    }
-
-    /// The line that tells people and tests that the machine works.
-    pub(super) fn say_up(&mut self) {
-        let manifest = &self.machine.manifest;
-        let slot =
-            self.machine.slot.map_or_else(|| "without slots".to_owned(), |slot| format!("slot {slot}"));
-        let now = kernel_clock::since_boot();
-        let running = |id: &usize| {
-            self.supervisor.view(*id, now).is_some_and(|view| view.running_since.is_some() || view.stable)
+    /// Starts what may block in threads of its own.
+    fn start_threads(&mut self, effects: &mut Effects) {
+        self.devices.listen(&self.poller, effects);
+        // Again: the driver may have come since the trial began.
+        self.watchdog.arm(effects);
+        let data = match &self.machine.data {
+            DataMount::Disk(node) => Some(node.clone()),
+            DataMount::Temporary(_) => None,
         };
-        let total = self.units.len();
-        let failing = total - (0..total).filter(running).count();
-        let services = if total == 1 { "service" } else { "services" };
-        let failing = if failing > 0 { format!(", {failing} not running") } else { String::new() };
-        let text =
-            format!("{} {} {slot} is up ({total} {services}{failing})", manifest.name, manifest.version);
-        self.console.say(&text);
+        let boot_writable = self.machine.manifest.boot_writable;
+        let work = LateWork { disk: self.machine.disk.clone(), boot_writable, data };
+        if let Err(error) = late::start(work, self.reporter.clone()) {
+            effects.degrade(format!("/boot is not mounted: {error}"));
+        }
+        let modules = Modules::running(self.machine.parameters.clone());
+        let named = self.machine.manifest.modules.clone();
+        let started = self.devices.start_loader(modules, named, self.reporter.clone());
+        if let Err(error) = started.and_then(|()| self.clock.start(self.reporter.clone())) {
+            effects.degrade(format!("cannot start a thread: {error}"));
+        }
     }
 
     fn deadline(&self) -> Duration {
-        let network = self.network.as_ref().and_then(Network::deadline);
-        [self.supervisor.deadline(), network, self.clock.give_up, self.trial.deadline, self.next_look]
-            .into_iter()
-            .flatten()
-            .chain([self.next_feed, self.clock.next_save])
-            .min()
-            .unwrap_or(self.next_feed)
+        let always = self.watchdog.deadline().min(self.clock.deadline());
+        let others = [self.services.deadline(), self.links.deadline(), self.trial.deadline()];
+        others.into_iter().flatten().fold(always, Duration::min)
     }
 
+    /// Lets every part do what is due.
     fn tick(&mut self) {
         let now = kernel_clock::since_boot();
-        if now >= self.next_feed {
-            self.next_feed = now + watchdog::INTERVAL;
-            if let Some(watchdog) = &mut self.watchdog
-                && let Err(error) = watchdog.feed()
-            {
-                // The hardware goes on counting: what comes next may still reach it.
-                self.degrade(format!("the watchdog is not fed: {error}"));
-            }
-        }
-        if now >= self.clock.next_save {
-            self.clock.next_save = now + SAVE_CLOCK;
-            self.save_clock();
-        }
-        if self.clock.give_up.is_some_and(|time| now >= time) {
-            self.clock.give_up = None;
-            if kernel_clock::has_hardware_clock() && kernel_clock::wall() >= sntp::FLOOR {
-                self.console.say("no time server answers, the hardware clock is trusted");
-                self.feed(Event::Reached(Milestone::Clock));
-            }
-        }
-        self.check_trial(now);
-        if let Some(network) = &mut self.network {
-            let changes = network.tick(now);
-            self.network_changed(changes);
-        }
-        if self.supervisor.deadline().is_some_and(|deadline| now >= deadline) {
-            self.feed(Event::Tick);
-        }
-        if self.next_look.is_none_or(|next| now >= next) {
-            self.next_look = self.look_at_ports(now);
-        }
-        self.watch_console();
+        // The watchdog first: whatever a part does below may take long.
+        self.with_effects(|parts, effects| parts.watchdog.tick(now, effects));
+        self.with_effects(|parts, effects| parts.clock.tick(now, effects));
+        self.with_effects(|parts, effects| parts.trial.tick(now, &parts.services, effects));
+        self.with_effects(|parts, effects| parts.links.tick(now, &parts.poller, effects));
+        self.with_effects(|parts, effects| {
+            parts.services.tick(now, &mut Audience::new(&mut parts.journal, &mut parts.control), effects);
+        });
+        self.journal.watch(&self.poller);
     }
 
+    /// Hands an event to its part.
     fn dispatch(&mut self, source: Source) {
+        let now = kernel_clock::since_boot();
         match source {
             Source::Signals => {
                 while let Some(meaning) = self.signals.next() {
                     match meaning {
                         Meaning::Child => self.reap(),
-                        Meaning::End(end) => self.shut_down(end, "a signal to init asks for it"),
+                        Meaning::End(end) => {
+                            let reason = "a signal to init requests it".to_owned();
+                            self.carry_out_one(Effect::ShutDown(end, reason));
+                        }
                     }
                 }
             }
             Source::Uevents => {
-                while let Some(event) = self.uevents.as_ref().and_then(Uevents::next) {
-                    self.device_changed(event);
+                while let Some(event) = self.devices.next_announcement() {
+                    self.with_effects(|parts, effects| {
+                        if parts.devices.announced(event, &parts.poller, effects) {
+                            parts.watchdog.arm(effects);
+                        }
+                    });
                 }
             }
             Source::Inbox => {
                 for report in self.inbox.take() {
-                    self.report(report);
+                    self.take_report(report);
                 }
             }
-            Source::Console => self.console.drain(),
-            Source::Listener => {
-                if let Some(control) = &mut self.control
-                    && let Some(client) = control.accept()
-                {
-                    let added = control
-                        .descriptor(client)
-                        .map(|socket| self.poller.add(socket, Source::Client(client)));
-                    if let Some(Err(_)) = added {
-                        control.close(client);
-                    }
+            Source::Console => self.journal.drain(),
+            Source::Listener => self.control.accept(&self.poller),
+            Source::Client(client) => {
+                for request in self.control.receive(client) {
+                    let response = request.map_or_else(|response| response, |it| self.answer(client, it));
+                    self.control.answer(client, &response);
                 }
+                self.control.watch(client, &self.poller);
             }
-            Source::Client(client) => self.serve(client),
-            Source::Output(id, stream) => self.read_output(id as usize, stream),
-            Source::Notify => {
-                for pid in self.notify.as_ref().map(NotifySocket::take).unwrap_or_default() {
-                    self.notified(pid);
-                }
+            Source::Output(id, stream) => {
+                let mut audience = Audience::new(&mut self.journal, &mut self.control);
+                self.services.read_output(id as usize, stream, &mut audience);
             }
-            Source::Button(index) => self.button(index as usize),
-            Source::Links => {
-                let now = kernel_clock::since_boot();
-                let changes = self.network.as_mut().map(|network| network.notice(now));
-                self.network_changed(changes.unwrap_or_default());
+            Source::Notify => self.with_effects(|parts, effects| {
+                let mut audience = Audience::new(&mut parts.journal, &mut parts.control);
+                parts.services.read_notifications(&mut audience, effects);
+            }),
+            Source::Button(index) => {
+                self.with_effects(|parts, effects| parts.devices.read_button(index, effects));
             }
-            Source::Dhcp(index) => {
-                let now = kernel_clock::since_boot();
-                let changes = self.network.as_mut().map(|network| network.receive(index, now));
-                self.network_changed(changes.unwrap_or_default());
-            }
+            Source::Links => self.with_effects(|parts, effects| {
+                parts.links.read_announcements(now, &parts.poller, effects);
+            }),
+            Source::Dhcp(index) => self.with_effects(|parts, effects| {
+                parts.links.read_dhcp(index, now, &parts.poller, effects);
+            }),
         }
     }
 
-    fn open_control(&mut self) {
-        let opened = ControlServer::listen(Path::new(SOCKET), CONTROL_GID).and_then(|control| {
-            self.poller.add(control.listener(), Source::Listener)?;
-            Ok(control)
-        });
-        match opened {
-            Ok(control) => self.control = Some(control),
-            Err(error) => self.degrade(format!("{SOCKET}: {error}")),
-        }
-        let opened = NotifySocket::open(Path::new(ready::SOCKET)).and_then(|notify| {
-            self.poller.add(notify.descriptor(), Source::Notify)?;
-            Ok(notify)
-        });
-        match opened {
-            Ok(notify) => self.notify = Some(notify),
-            Err(error) => self.degrade(format!("services cannot say that they are ready: {error}")),
+    /// Reaps every process that has exited. What follows from each is carried out before the next one is reaped.
+    fn reap(&mut self) {
+        while let Some((pid, reason)) = process::reap() {
+            self.with_effects(|parts, effects| {
+                let mut audience = Audience::new(&mut parts.journal, &mut parts.control);
+                parts.services.exited(pid, reason, &mut audience, effects);
+            });
         }
     }
 
-    fn report(&mut self, report: Report) {
+    fn take_report(&mut self, report: Report) {
         match report {
-            Report::Problem(text) => self.degrade(text),
-            Report::Note(text) => self.console.say(&text),
-            Report::HandedOver(id, outcome) => self.handed_over(id, outcome),
-            Report::Clock(Ok(answer)) => self.set_clock(answer),
-            Report::Clock(Err(why)) => {
-                if !std::mem::replace(&mut self.clock.failed, true) && !self.machine.quiet {
-                    self.console.say(&format!("no time from the network yet: {why}"));
-                }
+            Report::Problem(text) => self.journal.degrade(text),
+            Report::Note(text) => self.journal.log(&text),
+            Report::HandedOver(id, outcome) => self.with_effects(|parts, effects| {
+                let mut audience = Audience::new(&mut parts.journal, &mut parts.control);
+                parts.services.handed_over(id, outcome, &mut audience, effects);
+            }),
+            Report::Clock(outcome) => {
+                self.with_effects(|parts, effects| parts.clock.answered(outcome, effects));
             }
         }
     }
 
-    fn watch_console(&mut self) {
-        let waits = self.console.is_behind();
-        if waits == self.console_waits {
-            return;
-        }
-        if let Some(descriptor) = self.console.descriptor() {
-            // The console's readable side is nobody's business: it is only registered while it is behind.
-            let outcome = if waits {
-                self.poller.add_writing(descriptor, Source::Console)
-            } else {
-                self.poller.remove(descriptor)
-            };
-            if outcome.is_ok() {
-                self.console_waits = waits;
-            }
+    fn answer(&mut self, client: u32, request: Request) -> Response {
+        let mut effects = Effects::default();
+        let facts = BootFacts {
+            now: kernel_clock::since_boot(),
+            machine: &self.machine,
+            problems: self.journal.problems(),
+            previous_end: self.shutdown.previous(),
+        };
+        let Runtime { services, trial, control, .. } = self;
+        let answer =
+            requests::execute(request.command, client, facts, services, trial, control, &mut effects);
+        // Before the answer: a client that reads `done` may rely on it.
+        self.carry_out(effects);
+        answer.map_or_else(|error| Response::error(error.kind, error.message), Response::ok)
+    }
+
+    /// Lets a part take a step and carries out what it returns.
+    fn with_effects(&mut self, step: impl FnOnce(&mut Self, &mut Effects)) {
+        let mut effects = Effects::default();
+        step(self, &mut effects);
+        self.carry_out(effects);
+    }
+
+    fn carry_out(&mut self, effects: Effects) {
+        for effect in effects {
+            self.carry_out_one(effect);
         }
     }
 
-    /// Registers or deregisters interest in writing to a client.
-    pub(super) fn watch_client(&self, client: u32) {
-        if let Some(control) = &self.control
-            && let Some(socket) = control.descriptor(client)
-        {
-            // A client that cannot be watched is served when it next writes.
-            let _unwatched =
-                self.poller.set_writing(socket, Source::Client(client), control.is_behind(client));
+    fn carry_out_one(&mut self, effect: Effect) {
+        match effect {
+            Effect::Log(text) => self.journal.log(&text),
+            Effect::Note(text) => self.journal.note(&text),
+            Effect::Degrade(text) => self.journal.degrade(text),
+            Effect::Service(event) => self.with_effects(|parts, effects| {
+                let mut audience = Audience::new(&mut parts.journal, &mut parts.control);
+                parts.services.handle(event, &mut audience, effects);
+            }),
+            Effect::NetworkUp(now) => {
+                self.carry_out_one(Effect::Service(Event::Reached(Milestone::Network)));
+                self.clock.network_up(now);
+            }
+            Effect::TimeServers(servers) => self.clock.ask(servers),
+            Effect::ShutDown(end, reason) => self.shut_down(end, &reason),
+            Effect::End(end) => self.shutdown.services_down(end),
         }
+    }
+
+    /// Begins the end of the machine; repeated, the last request counts.
+    fn shut_down(&mut self, end: End, reason: &str) {
+        self.journal.log(&format!("{end}: {reason}"));
+        // The notes before the services are stopped, which may take long: power may be cut meanwhile.
+        self.with_effects(|parts, effects| parts.trial.end(reason, effects));
+        self.shutdown.record(end, reason);
+        self.carry_out_one(Effect::Service(Event::Shutdown(end)));
     }
 }

@@ -245,19 +245,19 @@ impl Supervisor {
                 service.restarts = service.restarts.saturating_add(1);
                 let text = match service.failures {
                     backoff::CRASH_LOOP => Some(format!(
-                        "keeps ending ({reason}), now tried every {} s at the slowest",
+                        "keeps exiting ({reason}), now tried every {} s at the slowest",
                         backoff::LONGEST.as_secs()
                     )),
                     // A crash loop is said once, not every 30 s for years.
                     n if n > backoff::CRASH_LOOP => None,
-                    _ => Some(format!("ended ({reason}), starting again in {} ms", pause.as_millis())),
+                    _ => Some(format!("exited ({reason}), starting again in {} ms", pause.as_millis())),
                 };
-                actions.extend(text.map(|text| Action::Say(id, text)));
+                actions.extend(text.map(|text| Action::Log(id, text)));
                 State::Backoff { until: now + pause }
             }
         };
         if service.state == State::Exited && !success {
-            actions.push(Action::Say(id, format!("ended ({reason}) and stays so")));
+            actions.push(Action::Log(id, format!("exited ({reason}); not restarting")));
         }
     }
 
@@ -332,7 +332,7 @@ impl Supervisor {
                             names.join(", "),
                             WAIT_LIMIT.as_secs()
                         );
-                        actions.push(Action::Say(id, text));
+                        actions.push(Action::Log(id, text));
                     }
                     self.services[id].spawn(id, actions);
                 }
@@ -340,18 +340,18 @@ impl Supervisor {
             State::Running { since, .. } if now >= since + STABLE => self.services[id].failures = 0,
             State::Backoff { until } if now >= until => self.services[id].spawn(id, actions),
             State::Stopping { kill_at, killed: false, then } if now >= kill_at => {
-                actions.push(Action::Say(id, "did not end in time and is killed".to_owned()));
+                actions.push(Action::Log(id, "did not exit in time and is killed".to_owned()));
                 actions.push(Action::Kill(id));
                 self.services[id].state = State::Stopping { kill_at: now, killed: true, then };
             }
             State::Stopping { kill_at, killed: true, .. }
                 if self.ending.is_some() && now >= kill_at + UNKILLABLE =>
             {
-                actions.push(Action::Say(id, "cannot be killed, going on without".to_owned()));
+                actions.push(Action::Log(id, "cannot be killed, going on without".to_owned()));
                 self.services[id].state = State::Stopped;
             }
             State::Starting { .. } if self.ending.is_some() && now >= self.ending_since + UNSTARTED => {
-                actions.push(Action::Say(id, "is still being started, going on without".to_owned()));
+                actions.push(Action::Log(id, "is still being started, going on without".to_owned()));
                 self.services[id].state = State::Stopped;
             }
             _ => {}

@@ -22,7 +22,7 @@ fn rules(name: &str) -> Rules {
 fn act(supervisor: &mut Supervisor, ms: u64, event: Event) -> Vec<Action> {
     let mut actions = Vec::new();
     supervisor.handle(Duration::from_millis(ms), event, &mut actions);
-    actions.retain(|action| !matches!(action, Action::Say(..)));
+    actions.retain(|action| !matches!(action, Action::Log(..)));
     actions
 }
 
@@ -79,21 +79,21 @@ fn what_keeps_a_machine_from_being_stable_is_named() {
         optional,
     ];
     let mut supervisor = running(all);
-    let obstacles = |supervisor: &Supervisor, at: Duration| supervisor.obstacles(at).join("; ");
+    let blockers = |supervisor: &Supervisor, at: Duration| supervisor.blockers(at).join("; ");
     assert_eq!(
-        obstacles(&supervisor, second),
+        blockers(&supervisor, second),
         "service a has not run for 10 s; service b waits for clock; service c is not ready"
     );
     act(&mut supervisor, 2000, Event::Exited(0, ExitReason::Signal(9)));
     act(&mut supervisor, 2000, Event::Stop(2));
     assert_eq!(
-        obstacles(&supervisor, 2 * second),
-        "service a ended: signal 9; service b waits for a, clock; service c was stopped"
+        blockers(&supervisor, 2 * second),
+        "service a exited: signal 9; service b waits for a, clock; service c was stopped"
     );
 }
 
 #[test]
-fn a_required_service_that_keeps_ending_is_hopeless_after_a_while() {
+fn a_required_service_that_keeps_ending_is_given_up_after_a_while() {
     let fail_often = |required: bool, times: usize| {
         let mut supervisor = running(vec![Rules { required, ..rules("a") }]);
         let mut at = 0;
@@ -103,12 +103,12 @@ fn a_required_service_that_keeps_ending_is_hopeless_after_a_while() {
             act(&mut supervisor, at, Event::Tick);
             act(&mut supervisor, at, Event::Started(0));
         }
-        (supervisor.hopeless().map(|(_, why)| why), at)
+        (supervisor.failed_service().map(|(_, why)| why), at)
     };
     assert_eq!(fail_often(false, 20).0, None, "nobody needs it");
     assert_eq!(fail_often(true, 9).0, None);
     let (why, at) = fail_often(true, 10);
-    assert_eq!(why.as_deref(), Some("service a keeps ending: exit status 3"));
+    assert_eq!(why.as_deref(), Some("service a keeps exiting: exit status 3"));
     assert!((40_000..90_000).contains(&at), "{at} ms");
 }
 
@@ -162,7 +162,7 @@ fn nobody_waits_for_ever_and_it_is_said() {
     let mut actions = Vec::new();
     supervisor.handle(Duration::from_secs(61), Event::Tick, &mut actions);
     let text = "started without clock, which did not come within 60 s".to_owned();
-    assert_eq!(actions, [Action::Say(0, text), Action::Spawn(0)]);
+    assert_eq!(actions, [Action::Log(0, text), Action::Spawn(0)]);
 }
 
 #[test]
@@ -278,7 +278,7 @@ impl World {
                     self.feed(now, Event::Exited(id, ExitReason::Signal(9)), starts)?;
                 }
                 Action::Sweep(id) => prop_assert!(!self.alive[id]),
-                Action::Say(..) => {}
+                Action::Log(..) => {}
                 Action::Up => self.up += 1,
                 Action::End(_) => {
                     prop_assert!(!self.ended && self.alive.iter().all(|alive| !alive));

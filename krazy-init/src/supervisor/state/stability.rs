@@ -13,27 +13,27 @@ impl Supervisor {
     }
 
     /// What keeps the machine from being stable, one phrase for each required service.
-    pub fn obstacles(&self, now: Duration) -> Vec<String> {
-        self.unstable(now).map(|service| self.obstacle(service)).collect()
+    pub fn blockers(&self, now: Duration) -> Vec<String> {
+        self.unstable(now).map(|service| self.blocker(service)).collect()
     }
 
     /// Why the machine will not become stable by waiting: a required service has been ending again and again for as
     /// long as its pauses have grown.
-    pub fn hopeless(&self) -> Option<(usize, String)> {
-        let is_hopeless = |service: &Service| service.rules.required && service.failures >= backoff::HOPELESS;
-        let id = self.services.iter().position(is_hopeless)?;
-        Some((id, self.obstacle(&self.services[id])))
+    pub fn failed_service(&self) -> Option<(usize, String)> {
+        let has_failed = |service: &Service| service.rules.required && service.failures >= backoff::FAILED;
+        let id = self.services.iter().position(has_failed)?;
+        Some((id, self.blocker(&self.services[id])))
     }
 
     fn unstable(&self, now: Duration) -> impl Iterator<Item = &Service> {
         self.services.iter().filter(move |service| service.rules.required && !service.is_stable(now))
     }
 
-    fn obstacle(&self, service: &Service) -> String {
+    fn blocker(&self, service: &Service) -> String {
         let name = &service.rules.name;
         let last = service.last_exit.as_ref().map_or_else(String::new, |exit| format!(": {exit}"));
         match &service.state {
-            _ if service.failures >= backoff::CRASH_LOOP => format!("service {name} keeps ending{last}"),
+            _ if service.failures >= backoff::CRASH_LOOP => format!("service {name} keeps exiting{last}"),
             State::Waiting { .. } => {
                 let missing: Vec<String> =
                     self.missing(service).into_iter().map(|after| self.name(after)).collect();
@@ -43,7 +43,7 @@ impl Supervisor {
             State::Running { .. } => format!("service {name} has not run for {} s", STABLE.as_secs()),
             State::Stopping { .. } | State::Stopped => format!("service {name} was stopped"),
             State::Starting { .. } | State::Backoff { .. } | State::Exited => {
-                format!("service {name} ended{last}")
+                format!("service {name} exited{last}")
             }
         }
     }

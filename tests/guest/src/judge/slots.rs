@@ -80,7 +80,7 @@ pub fn on_trial() {
 
 /// Boot 3: back again.
 pub fn returned() {
-    let reason = "service fragile keeps ending: exit status 7; it wrote last: a part is missing";
+    let reason = "service fragile keeps exiting: exit status 7; it wrote last: a part is missing";
     case("a failed trial is explained, and by the service that failed it", || {
         let info = ask(|client| client.boot())?;
         ensure(info.slot == Some(Slot::A) && info.trial.is_none() && info.armed.is_none(), "another slot")?;

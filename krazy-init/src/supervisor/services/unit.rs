@@ -8,7 +8,8 @@ use std::time::Duration;
 use rustix::fs::OFlags;
 use rustix::process::Pid;
 
-use super::plan::Spec;
+use super::super::plan::Spec;
+use super::output::OutputLine;
 use crate::control::LogStream;
 use crate::linux::cgroup::Cgroup;
 use crate::linux::data::{self, Home};
@@ -26,13 +27,12 @@ const LAST_LINES: usize = 3;
 
 /// One service.
 #[derive(Debug)]
-pub struct Unit {
-    /// How it is started.
-    pub spec: Spec,
-    /// Its main process.
-    pub pid: Option<Pid>,
-    /// How much of it the console shows.
-    pub throttle: Throttle,
+pub(super) struct Unit {
+    spec: Spec,
+    /// The main process, until its exit was dealt with.
+    pid: Option<Pid>,
+    /// Decides how much of its output the console shows.
+    throttle: Throttle,
     cgroup: Option<Cgroup>,
     has_tried_cgroup: bool,
     sandbox: Option<Sandbox>,
@@ -43,7 +43,7 @@ pub struct Unit {
 /// One direction of output. Both ends of the pipe stay open over restarts, so that nothing a dying process wrote
 /// is lost and no end of file has to be told from silence.
 #[derive(Debug)]
-pub struct Stream {
+pub(super) struct Stream {
     reader: PipeReader,
     writer: PipeWriter,
     lines: Lines,
@@ -54,7 +54,7 @@ pub struct Stream {
 
 impl Unit {
     /// Prepares what is to be there before any service runs: the log files, whose names others could take.
-    pub fn prepare(spec: Spec, log_limit: u64, now: Duration) -> io::Result<Self> {
+    pub(super) fn prepare(spec: Spec, log_limit: u64, now: Duration) -> io::Result<Self> {
         let open = |kind| Stream::open(&format!("/tmp/{}.{kind}", spec.name), log_limit, spec.rights.uid);
         let streams = [open("log")?, open("err")?];
         let throttle = Throttle::new(now);
@@ -70,9 +70,19 @@ impl Unit {
         })
     }
 
+    /// The way it is started.
+    pub(super) fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// The main process, while there is one.
+    pub(super) fn pid(&self) -> Option<Pid> {
+        self.pid
+    }
+
     /// Makes its cgroup, unless that was tried before: at the first start, because the kernel takes milliseconds for
     /// each. Without one the service runs all the same, but what it forks away cannot be ended.
-    pub fn make_cgroup(&mut self) -> io::Result<()> {
+    pub(super) fn make_cgroup(&mut self) -> io::Result<()> {
         if !std::mem::replace(&mut self.has_tried_cgroup, true) {
             self.cgroup = Some(Cgroup::create(&self.spec.name, self.spec.limits)?);
         }
@@ -80,7 +90,7 @@ impl Unit {
     }
 
     /// Keeps its output in `folder` too, which services cannot write.
-    pub fn keep_output(&mut self, folder: &Path) -> io::Result<()> {
+    pub(super) fn keep_output(&mut self, folder: &Path) -> io::Result<()> {
         for (stream, kind) in self.streams.iter_mut().zip(["log", "err"]) {
             let path = folder.join(format!("{}.{kind}", self.spec.name));
             let kept = LogFile::resume(path.clone(), KEPT_LIMIT).map_err(|error| in_context(error, &path))?;
@@ -90,12 +100,12 @@ impl Unit {
     }
 
     /// The end to read of `stream`.
-    pub fn descriptor(&self, stream: LogStream) -> &PipeReader {
+    pub(super) fn descriptor(&self, stream: LogStream) -> &PipeReader {
         &self.streams[stream as usize].reader
     }
 
     /// Starts the main process, unless its home has to be handed over first.
-    pub fn start(&mut self) -> io::Result<Home> {
+    pub(super) fn start(&mut self) -> io::Result<Home> {
         if !self.home_is_ready {
             let home = data::prepare_home(&self.spec.home, self.spec.rights.uid)
                 .map_err(|error| in_context(error, &self.spec.home))?;
@@ -130,12 +140,12 @@ impl Unit {
     }
 
     /// Sends the stop signal to the main process and those it started in its group.
-    pub fn terminate(&self) -> io::Result<()> {
+    pub(super) fn terminate(&self) -> io::Result<()> {
         self.pid.map_or(Ok(()), |pid| process::signal_group(pid, self.spec.stop_signal))
     }
 
     /// Kills everything it started.
-    pub fn kill(&self) -> io::Result<()> {
+    pub(super) fn kill(&self) -> io::Result<()> {
         if let Some(cgroup) = &self.cgroup
             && cgroup.kill().is_ok()
         {
@@ -144,8 +154,9 @@ impl Unit {
         self.pid.map_or(Ok(()), |pid| process::signal_group(pid, libc::SIGKILL))
     }
 
-    /// After the main process `pid` ended: kills what it left behind and says whether there was anything.
-    pub fn sweep(&mut self, pid: Pid) -> io::Result<bool> {
+    /// Kills what the main process left behind when it exited. Returns true if there was anything.
+    pub(super) fn sweep(&mut self) -> io::Result<bool> {
+        let Some(pid) = self.pid.take() else { return Ok(false) };
         match &self.cgroup {
             Some(cgroup) if cgroup.is_populated() => cgroup.kill().map(|()| true),
             Some(_) => Ok(false),
@@ -154,32 +165,33 @@ impl Unit {
     }
 
     /// Memory of all its processes, if the kernel counts it.
-    pub fn memory(&self) -> Option<u64> {
+    pub(super) fn memory(&self) -> Option<u64> {
         self.cgroup.as_ref().and_then(Cgroup::memory)
     }
 
-    /// Reads what is in the pipe of `stream`, at most one `buffer`, appends it to the log file with times, and
-    /// hands every line on, with its times.
-    pub fn read(
+    /// Reads what is in the pipe of `stream`, at most one `buffer`, appends it to the log file, and hands every line
+    /// on.
+    pub(super) fn read(
         &mut self,
         stream: LogStream,
+        now: Duration,
         buffer: &mut [u8],
-        each: impl FnMut(&mut Throttle, &str, usize),
+        each: &mut impl FnMut(OutputLine<'_>),
     ) {
         let Ok(length @ 1..) = rustix::io::read(&self.streams[stream as usize].reader, &mut *buffer) else {
             return;
         };
-        self.take(stream, &buffer[..length], false, each);
+        self.take(stream, now, &buffer[..length], false, each);
     }
 
-    /// Takes what was written without a line end before the process ended.
-    pub fn finish(&mut self, stream: LogStream, each: impl FnMut(&mut Throttle, &str, usize)) {
-        self.take(stream, &[], true, each);
+    /// Takes what was written without a line end before the process exited.
+    pub(super) fn finish(&mut self, stream: LogStream, now: Duration, each: &mut impl FnMut(OutputLine<'_>)) {
+        self.take(stream, now, &[], true, each);
     }
 
     /// The last lines of its standard error in one, without their times: enough for where and why a Rust program
     /// panicked. `None` if there are none, or they cannot be read.
-    pub fn last_words(&self) -> Option<String> {
+    pub(super) fn last_error_lines(&self) -> Option<String> {
         let lines = self.tail(LogStream::Err, LAST_LINES).ok()?;
         let words = lines.iter().map(|line| line.splitn(3, ' ').nth(2).unwrap_or_default().trim());
         let mut words: Vec<&str> = words.filter(|line| !line.is_empty()).collect();
@@ -190,28 +202,34 @@ impl Unit {
     }
 
     /// The newest `count` lines of `stream`, those of earlier boots too if they are kept.
-    pub fn tail(&self, stream: LogStream, count: usize) -> io::Result<Vec<String>> {
+    pub(super) fn tail(&self, stream: LogStream, count: usize) -> io::Result<Vec<String>> {
         let Stream { file, kept, .. } = &self.streams[stream as usize];
         kept.as_ref().unwrap_or(file).tail(count)
     }
 
-    /// `each` gets the line with its times, and how long those are.
     fn take(
         &mut self,
         stream: LogStream,
+        now: Duration,
         bytes: &[u8],
         last: bool,
-        mut each: impl FnMut(&mut Throttle, &str, usize),
+        each: &mut impl FnMut(OutputLine<'_>),
     ) {
         let stamp = stamp();
-        let Unit { streams, throttle, .. } = self;
+        let Unit { spec, streams, throttle, .. } = self;
         let Stream { lines, file, kept, .. } = &mut streams[stream as usize];
         let mut text = String::with_capacity(bytes.len() + 64);
         let mut line = |line: &[u8]| {
             let start = text.len();
             text.push_str(&stamp);
             text.push_str(&String::from_utf8_lossy(line));
-            each(throttle, &text[start..], stamp.len());
+            each(OutputLine {
+                service: &spec.name,
+                stream,
+                text: &text[start..],
+                stamp_length: stamp.len(),
+                verdict: throttle.line(now),
+            });
             text.push('\n');
         };
         lines.push(bytes, &mut line);
@@ -258,7 +276,7 @@ fn stamp() -> String {
 
 /// How large one log file may be, so that all services' files (two, each kept twice) take an eighth of the
 /// memory at most.
-pub fn log_limit(services: usize) -> u64 {
+pub(super) fn log_limit(services: usize) -> u64 {
     let memory = rustix::system::sysinfo();
     let total = memory.totalram as u64 * u64::from(memory.mem_unit);
     (total / 8 / (4 * services.max(1) as u64)).clamp(64 << 10, 1 << 20)

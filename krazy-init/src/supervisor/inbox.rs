@@ -1,4 +1,4 @@
-//! How threads of init wake its loop: a queue, and an eventfd that says there is something in it.
+//! Reports of threads to the loop: a queue, and an eventfd on which the loop waits.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -9,16 +9,16 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use crate::net::sntp::Answer;
 
-/// What a thread has to tell.
+/// A report of a thread.
 #[derive(Debug)]
 pub enum Report {
     /// Something did not work.
     Problem(String),
     /// Something worth knowing was done.
     Note(String),
-    /// A service's home was given to it; an error if it could not be.
-    HandedOver(usize, Result<(), String>),
-    /// What the time servers said; an error if none did.
+    /// The home of this service was given to it; an error if it could not be.
+    HandedOver(usize, io::Result<()>),
+    /// The answer of the time servers; an error if there is none.
     Clock(Result<Answer, String>),
 }
 
@@ -36,7 +36,7 @@ pub struct Reporter {
     event: Arc<OwnedFd>,
 }
 
-/// Makes both ends.
+/// Creates both ends.
 pub fn channel() -> io::Result<(Reporter, Inbox)> {
     let (sender, receiver) = mpsc::channel();
     let event = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
@@ -58,7 +58,7 @@ impl Inbox {
         &self.event
     }
 
-    /// All reports that have come.
+    /// Takes all reports that have come.
     pub fn take(&self) -> Vec<Report> {
         let mut counter = [0u8; 8];
         // Nothing to read only means that nothing has come.

@@ -1,0 +1,359 @@
+//! The services as a part of the loop: their processes, what those write, and when they are ready.
+//!
+//! Decisions are those of the state machine ([`state`](super::state)). This part carries its actions out and tells it
+//! the outcome, until nothing more is to be done.
+//!
+//! | module | is |
+//! |---|---|
+//! | `unit` | one service's process, cgroup, pipes and log files |
+//! | `output` | the audiences of a line that a service wrote |
+//! | `requests` | answers to requests about services |
+
+mod output;
+mod requests;
+mod unit;
+
+use std::collections::{HashMap, VecDeque};
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use krazy_boot::manifest::Ready;
+use rustix::process::Pid;
+
+use super::boot;
+use super::effect::{Effect, Effects};
+use super::inbox::{Report, Reporter};
+use super::plan::Spec;
+use super::poller::{Poller, Source};
+use super::state::{Action, Event, Rules, Supervisor};
+use crate::control::{ExitReason, LogStream};
+use crate::linux::data::{self, DataMount, Home};
+use crate::linux::kernel_clock;
+use crate::linux::ready::{self, NotifySocket};
+pub(super) use output::Audience;
+use unit::Unit;
+
+/// How often a port that a service is to open is looked for.
+const PORT_POLL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// The directory of kept output among the machine's own files.
+const LOGS: &str = "log";
+
+/// The bytes that one read of a pipe takes.
+const READ_SIZE: usize = 16 << 10;
+
+/// All services of the machine.
+#[derive(Debug)]
+pub(super) struct Services {
+    /// Name, version and slot of the appliance, for the message that it is up.
+    title: String,
+    state: Supervisor,
+    /// By the index that the state machine uses. Shorter than its list if one could not be prepared.
+    units: Vec<Unit>,
+    /// Main processes that were not reaped yet.
+    pids: HashMap<Pid, usize>,
+    notify: Option<NotifySocket>,
+    reporter: Reporter,
+    next_port_check: Option<Duration>,
+    has_reported_cgroups: bool,
+}
+
+impl Services {
+    /// Services with these rules; nothing is prepared yet.
+    pub(super) fn new(title: String, rules: Vec<Rules>, reporter: Reporter) -> Self {
+        Services {
+            title,
+            state: Supervisor::new(rules),
+            units: Vec::new(),
+            pids: HashMap::new(),
+            notify: None,
+            reporter,
+            next_port_check: None,
+            has_reported_cgroups: false,
+        }
+    }
+
+    /// Prepares what must exist before any service runs.
+    pub(super) fn prepare(
+        &mut self,
+        specs: Vec<Spec>,
+        data: &DataMount,
+        now: Duration,
+        poller: &Poller,
+        effects: &mut Effects,
+    ) {
+        let limit = unit::log_limit(specs.len());
+        for (id, spec) in specs.into_iter().enumerate() {
+            let name = spec.name.clone();
+            match Unit::prepare(spec, limit, now) {
+                Ok(mut unit) => {
+                    if unit.spec().persistent_log
+                        && let Err(error) = keep_output(&mut unit, data)
+                    {
+                        effects.degrade(format!("service {name}: its output is not kept: {error}"));
+                    }
+                    for stream in [LogStream::Out, LogStream::Err] {
+                        let source = Source::Output(id as u32, stream);
+                        if let Err(error) = poller.add(unit.descriptor(stream), source) {
+                            effects.degrade(format!("service {name}: its output is not read: {error}"));
+                        }
+                    }
+                    self.units.push(unit);
+                }
+                Err(error) => {
+                    // Those after it would have indices that are not the state machine's.
+                    effects.degrade(format!("service {name} cannot be prepared: {error}"));
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Opens the socket on which services say that they are ready.
+    pub(super) fn open_notify_socket(&mut self, poller: &Poller, effects: &mut Effects) {
+        let opened = NotifySocket::open(Path::new(ready::SOCKET)).and_then(|notify| {
+            poller.add(notify.descriptor(), Source::Notify)?;
+            Ok(notify)
+        });
+        match opened {
+            Ok(notify) => self.notify = Some(notify),
+            Err(error) => effects.degrade(format!("services cannot say that they are ready: {error}")),
+        }
+    }
+
+    /// The state machine, for questions.
+    pub(super) fn state(&self) -> &Supervisor {
+        &self.state
+    }
+
+    /// The time of the next [`Services::tick`].
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        self.state.deadline().into_iter().chain(self.next_port_check).min()
+    }
+
+    /// Tells the state machine the time if that is due, and looks for ports.
+    pub(super) fn tick(&mut self, now: Duration, audience: &mut Audience<'_>, effects: &mut Effects) {
+        if self.state.deadline().is_some_and(|deadline| now >= deadline) {
+            self.handle(Event::Tick, audience, effects);
+        }
+        // Without a time set, a service may have started since the last look.
+        if self.next_port_check.is_none_or(|next| now >= next) {
+            self.next_port_check = self.check_ports(now, audience, effects);
+        }
+    }
+
+    /// Tells the state machine about an event and carries its actions out, until nothing more follows.
+    pub(super) fn handle(&mut self, event: Event, audience: &mut Audience<'_>, effects: &mut Effects) {
+        let mut events = VecDeque::from([event]);
+        let mut actions = Vec::new();
+        while let Some(event) = events.pop_front() {
+            // Read for each event: carrying out an action takes milliseconds.
+            self.state.handle(kernel_clock::since_boot(), event, &mut actions);
+            for action in actions.drain(..) {
+                events.extend(self.carry_out(action, audience, effects));
+            }
+        }
+    }
+
+    fn carry_out(
+        &mut self,
+        action: Action,
+        audience: &mut Audience<'_>,
+        effects: &mut Effects,
+    ) -> Option<Event> {
+        match action {
+            Action::Spawn(id) => return self.spawn(id, effects),
+            Action::Terminate(id) => {
+                let unit = self.units.get(id)?;
+                log_failure(unit, "cannot be signalled", unit.terminate(), effects);
+            }
+            Action::Kill(id) => {
+                let unit = self.units.get(id)?;
+                log_failure(unit, "cannot be killed", unit.kill(), effects);
+            }
+            Action::Sweep(id) => self.sweep(id, audience, effects),
+            Action::Log(id, text) => {
+                effects.log(format!("service {} {text}", self.units.get(id)?.spec().name));
+            }
+            Action::Up => effects.log(self.up_message(kernel_clock::since_boot())),
+            Action::End(end) => effects.push(Effect::End(end)),
+        }
+        None
+    }
+
+    fn spawn(&mut self, id: usize, effects: &mut Effects) -> Option<Event> {
+        // Its preparation failed and was reported; the end of the machine must not wait for it.
+        let Some(unit) = self.units.get_mut(id) else {
+            return Some(Event::StartFailed(id, "it could not be prepared".to_owned()));
+        };
+        if let Err(error) = unit.make_cgroup()
+            // The same for every service of a kernel without cgroups.
+            && !std::mem::replace(&mut self.has_reported_cgroups, true)
+        {
+            effects.degrade(format!("processes that services leave behind cannot be killed: {error}"));
+        }
+        match unit.start() {
+            Ok(Home::Ready) => {
+                self.pids.extend(unit.pid().map(|pid| (pid, id)));
+                Some(Event::Started(id))
+            }
+            Ok(Home::Foreign) => self.hand_over(id, effects),
+            Err(error) => Some(Event::StartFailed(id, error.to_string())),
+        }
+    }
+
+    /// Has a thread give the service its home, which may hold very much; it is started when that is done.
+    fn hand_over(&mut self, id: usize, effects: &mut Effects) -> Option<Event> {
+        let Spec { name, home, rights, .. } = self.units.get(id)?.spec();
+        let (directory, uid, reporter) = (home.clone(), rights.uid, self.reporter.clone());
+        effects.log(format!("service {name} is given {}, which belonged to another account", home.display()));
+        let work = move || {
+            let outcome = data::hand_over(&directory, uid).map_err(|error| {
+                let text = format!("{} stays another account's: {error}", directory.display());
+                io::Error::new(error.kind(), text)
+            });
+            reporter.send(Report::HandedOver(id, outcome));
+        };
+        let thread = thread::Builder::new().name("hand-over".to_owned()).stack_size(256 << 10).spawn(work);
+        thread.err().map(|error| Event::StartFailed(id, error.to_string()))
+    }
+
+    /// Takes the outcome of handing a service its home: starts it, or gives it up.
+    pub(super) fn handed_over(
+        &mut self,
+        id: usize,
+        outcome: io::Result<()>,
+        audience: &mut Audience<'_>,
+        effects: &mut Effects,
+    ) {
+        let event = match outcome {
+            Ok(()) if !self.state.is_ending() => self.spawn(id, effects),
+            Ok(()) => Some(Event::StartFailed(id, "the machine ends".to_owned())),
+            Err(error) => Some(Event::StartFailed(id, error.to_string())),
+        };
+        if let Some(event) = event {
+            self.handle(event, audience, effects);
+        }
+    }
+
+    /// The line that tells people and tests that the machine works.
+    fn up_message(&self, now: Duration) -> String {
+        let is_up = |id: &usize| {
+            self.state.view(*id, now).is_some_and(|view| view.running_since.is_some() || view.stable)
+        };
+        let total = self.units.len();
+        let failing = total - (0..total).filter(is_up).count();
+        let services = if total == 1 { "service" } else { "services" };
+        let failing = if failing > 0 { format!(", {failing} not running") } else { String::new() };
+        format!("{} is up ({total} {services}{failing})", self.title)
+    }
+
+    /// The processes that say they are ready.
+    pub(super) fn read_notifications(&mut self, audience: &mut Audience<'_>, effects: &mut Effects) {
+        for pid in self.notify.as_ref().map(NotifySocket::take).unwrap_or_default() {
+            // A helper that said so and exited is not in any cgroup any more; a main process is known.
+            let id = self.pids.get(&pid).copied().or_else(|| self.position(&ready::service_of(pid)?));
+            // Others may send too, but only a service that announces itself is believed.
+            if let Some(id) = id.filter(|id| self.units[*id].spec().ready == Ready::Notify) {
+                self.handle(Event::Ready(id), audience, effects);
+            }
+        }
+    }
+
+    /// Looks for the ports that services are to open. Returns the time of the next look if one is missing.
+    fn check_ports(
+        &mut self,
+        now: Duration,
+        audience: &mut Audience<'_>,
+        effects: &mut Effects,
+    ) -> Option<Duration> {
+        let port = |id: usize| match self.units.get(id)?.spec().ready {
+            Ready::Tcp(port) => Some((id, port)),
+            Ready::Started | Ready::Notify => None,
+        };
+        let awaited: Vec<(usize, u16)> = self.state.unready().filter_map(port).collect();
+        let open = awaited.iter().filter(|(_, port)| ready::is_listening(*port));
+        let open: Vec<usize> = open.map(|(id, _)| *id).collect();
+        for id in &open {
+            self.handle(Event::Ready(*id), audience, effects);
+        }
+        (open.len() < awaited.len()).then_some(now + PORT_POLL_INTERVAL)
+    }
+
+    /// Takes the exit of a process. One that is no service's main process is an orphan that a service left to init.
+    pub(super) fn exited(
+        &mut self,
+        pid: Pid,
+        reason: ExitReason,
+        audience: &mut Audience<'_>,
+        effects: &mut Effects,
+    ) {
+        if let Some(id) = self.pids.remove(&pid) {
+            self.handle(Event::Exited(id, reason), audience, effects);
+        }
+    }
+
+    /// Reads and kills what a main process that exited left behind.
+    fn sweep(&mut self, id: usize, audience: &mut Audience<'_>, effects: &mut Effects) {
+        let is_ending = self.state.is_ending();
+        let Some(unit) = self.units.get_mut(id) else { return };
+        let now = kernel_clock::since_boot();
+        // The last lines of a process come before what its successor writes.
+        for stream in [LogStream::Out, LogStream::Err] {
+            unit.read(stream, now, &mut [0u8; READ_SIZE], &mut |line| audience.publish(id, &line));
+            unit.finish(stream, now, &mut |line| audience.publish(id, &line));
+        }
+        match unit.sweep() {
+            // A service that is asked to stop may leave the rest to init.
+            Ok(true) if !is_ending => {
+                let text = format!("service {} left processes behind; they were killed", unit.spec().name);
+                effects.log(text);
+            }
+            Ok(_) => {}
+            Err(error) => effects.log(format!("service {}: {error}", unit.spec().name)),
+        }
+    }
+
+    /// Reads what a service wrote.
+    pub(super) fn read_output(&mut self, id: usize, stream: LogStream, audience: &mut Audience<'_>) {
+        let Some(unit) = self.units.get_mut(id) else { return };
+        let now = kernel_clock::since_boot();
+        unit.read(stream, now, &mut [0u8; READ_SIZE], &mut |line| audience.publish(id, &line));
+    }
+
+    /// The last lines that a service wrote to standard error, in one.
+    pub(super) fn last_error_lines(&self, id: usize) -> Option<String> {
+        self.units.get(id).and_then(Unit::last_error_lines)
+    }
+
+    /// Closes all files, for the end of the machine: kept output holds files on `/data` open.
+    pub(super) fn close(&mut self) {
+        self.units.clear();
+    }
+
+    fn position(&self, name: &str) -> Option<usize> {
+        self.units.iter().position(|unit| unit.spec().name == name)
+    }
+}
+
+/// Keeps a service's output on `/data`, if that is the disk's.
+fn keep_output(unit: &mut Unit, data: &DataMount) -> io::Result<()> {
+    if matches!(data, DataMount::Temporary(_)) {
+        return Err(io::Error::other("/data is temporary"));
+    }
+    let directory = boot::machine_file(LOGS);
+    match DirBuilder::new().mode(0o700).create(&directory) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => unit.keep_output(&directory),
+    }
+}
+
+fn log_failure(unit: &Unit, problem: &str, outcome: io::Result<()>, effects: &mut Effects) {
+    if let Err(error) = outcome {
+        effects.log(format!("service {} {problem}: {error}", unit.spec().name));
+    }
+}

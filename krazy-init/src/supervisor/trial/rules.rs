@@ -1,0 +1,77 @@
+//! Decisions about trials, without side effects.
+
+use std::time::Duration;
+
+use krazy_boot::disk::selector::SlotState;
+use krazy_boot::disk::slot::Slot;
+
+use super::super::refusal::{refuse_while_ending, refused};
+use super::super::state::Supervisor;
+use crate::control::{ErrorKind, RequestError};
+
+/// The reason for which an unconfirmed trial has to end.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Its time is up.
+    TimedOut(String),
+    /// The required service with this index cannot become stable by waiting; this is why.
+    ServiceFailed(usize, String),
+}
+
+/// Returns the reason for which a trial with this deadline has to end now, if there is one.
+pub(super) fn verdict(deadline: Duration, now: Duration, services: &Supervisor) -> Option<Verdict> {
+    if now < deadline {
+        return services.failed_service().map(|(id, why)| Verdict::ServiceFailed(id, why));
+    }
+    let blockers = services.blockers(now);
+    Some(Verdict::TimedOut(if blockers.is_empty() {
+        "nobody confirmed the trial in time".to_owned()
+    } else {
+        format!("not stable when the trial's time was up: {}", blockers.join(", "))
+    }))
+}
+
+/// Decides about a confirmation of the running slot. Returns false if it is confirmed already.
+pub(super) fn may_confirm(
+    state: SlotState,
+    now: Duration,
+    services: &Supervisor,
+) -> Result<bool, RequestError> {
+    match state {
+        SlotState::Confirmed | SlotState::Armed | SlotState::Reverted => return Ok(false),
+        SlotState::OnTrial | SlotState::Unexpected => {}
+    }
+    refuse_while_ending(services)?;
+    if !services.is_stable(now) {
+        let text = format!("not confirmed: {}", services.blockers(now).join(", "));
+        return Err(refused(ErrorKind::NotStable, text));
+    }
+    Ok(true)
+}
+
+/// Decides about arming `slot` while `running` runs, as far as the state of the slots tells.
+pub(super) fn may_arm(state: SlotState, running: Slot, slot: Slot) -> Result<(), RequestError> {
+    let refuse = |text: String| Err(refused(ErrorKind::NotNow, text));
+    if slot == running {
+        return refuse(format!("slot {slot} is the running one"));
+    }
+    match state {
+        SlotState::OnTrial => {
+            refuse(format!("slot {running} runs on trial; confirm it or roll it back first"))
+        }
+        SlotState::Unexpected => refuse(format!("slot {running} runs unconfirmed; confirm it first")),
+        SlotState::Confirmed | SlotState::Armed | SlotState::Reverted => Ok(()),
+    }
+}
+
+/// Decides about disarming while `running` runs. Returns false if nothing is armed.
+pub(super) fn may_disarm(state: SlotState, running: Slot) -> Result<bool, RequestError> {
+    match state {
+        SlotState::Armed => Ok(true),
+        SlotState::Confirmed | SlotState::Reverted => Ok(false),
+        SlotState::OnTrial | SlotState::Unexpected => {
+            let text = format!("slot {running} is running already");
+            Err(refused(ErrorKind::NotNow, text))
+        }
+    }
+}
