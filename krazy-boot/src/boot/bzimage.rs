@@ -7,7 +7,7 @@
 use crate::disk::size::{Bytes, SECTOR_SIZE, Sectors};
 
 /// Where the boot sector puts the protected-mode part. The protocol fixes this for a real-mode boot.
-pub const PROTECTED_MODE_ADDRESS: u32 = 0x10_0000;
+pub(crate) const PROTECTED_MODE_ADDRESS: u32 = 0x10_0000;
 
 /// As many bytes of a kernel file as its real-mode part can take: 255 setup sectors and the boot sector.
 pub const MAX_SETUP_LEN: usize = 256 * SECTOR_SIZE as usize;
@@ -43,36 +43,36 @@ const MAX_RELEASE_LEN: usize = 256;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BzImage {
     /// Boot protocol, 0x020f for 2.15.
-    pub protocol: u16,
+    pub(crate) protocol: u16,
     /// The real-mode part at the start of the file, boot sector included.
-    pub setup: Sectors,
+    pub(crate) setup: Sectors,
     /// The protected-mode part as the header counts it; a signature may follow in the file.
-    pub protected_mode: Bytes,
+    pub(crate) protected_mode: Bytes,
     /// The highest address an initramfs may occupy.
-    pub initrd_addr_max: u32,
+    pub(crate) initrd_addr_max: u32,
     /// The longest command line, without the terminating NUL.
-    pub cmdline_size: u32,
+    pub(crate) cmdline_size: u32,
     /// Where the kernel unpacks itself to when it is loaded below that.
-    pub pref_address: u64,
+    pub(crate) pref_address: u64,
     /// How much memory it needs there before it reads the memory map.
-    pub init_size: u32,
+    pub(crate) init_size: u32,
     /// To what a relocated kernel aligns itself.
-    pub kernel_alignment: u32,
+    pub(crate) kernel_alignment: u32,
     /// The version text, which begins with the release: `6.12.57 (builder) #1 SMP …`.
     pub version_text: Option<String>,
 }
 
 /// Values for the fields a boot loader fills in. Addresses are physical.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LoaderFields {
+pub(crate) struct LoaderFields {
     /// The end of the real-mode stack and heap, as an offset in the real-mode segment.
-    pub heap_end: u16,
+    pub(crate) heap_end: u16,
     /// Where the NUL-terminated command line is.
-    pub cmd_line: u32,
+    pub(crate) cmd_line: u32,
     /// Where the initramfs is.
-    pub ramdisk: u32,
+    pub(crate) ramdisk: u32,
     /// The initramfs in bytes.
-    pub ramdisk_size: u32,
+    pub(crate) ramdisk_size: u32,
 }
 
 /// Why a file is not a kernel this boots.
@@ -160,7 +160,7 @@ impl BzImage {
 
     /// The first address above everything the kernel occupies before it knows the memory map, when `loaded`
     /// bytes of it stand at [`PROTECTED_MODE_ADDRESS`]. `None` if that is beyond 64 bits.
-    pub fn memory_end(&self, loaded: Bytes) -> Option<u64> {
+    pub(crate) fn memory_end(&self, loaded: Bytes) -> Option<u64> {
         let load = u64::from(PROTECTED_MODE_ADDRESS);
         // boot.rst, init_size: a relocatable kernel runs from the aligned load address; arch/x86/boot/compressed
         // raises that to LOAD_PHYSICAL_ADDR, which is pref_address. Others run from pref_address.
@@ -173,7 +173,7 @@ impl BzImage {
 /// Fills the boot loader's fields in a real-mode part, whose header [`BzImage::parse`] has accepted.
 /// Shorter slices are left alone and give `false`.
 #[must_use]
-pub fn patch(setup: &mut [u8], fields: LoaderFields) -> bool {
+pub(crate) fn patch(setup: &mut [u8], fields: LoaderFields) -> bool {
     let Some(header) = setup.first_chunk_mut::<HEADER_END>() else {
         return false;
     };

@@ -10,7 +10,7 @@ use crate::disk::slot::Slot;
 
 /// The longest command line x86 and arm64 kernels take, without the terminating NUL.
 /// Source: Linux `COMMAND_LINE_SIZE`, 2048 on both.
-pub const MAX_LEN: usize = 2047;
+const MAX_LEN: usize = 2047;
 
 /// Parameter that names the running slot: `krazy.slot=a`.
 pub const SLOT_PARAMETER: &str = "krazy.slot";

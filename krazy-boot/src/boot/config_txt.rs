@@ -35,7 +35,7 @@ use crate::disk::slot::{Slot, boot_file};
 pub const FILE: &str = "config.txt";
 
 /// The file's length in bytes: one sector.
-pub const LEN: usize = SECTOR_SIZE as usize;
+const LEN: usize = SECTOR_SIZE as usize;
 
 /// Name of a slot's own settings on `/boot`, to be given to [`Slot::boot_file`].
 pub const SLOT_FILE: &str = "config.txt";
@@ -92,7 +92,7 @@ pub fn encode(choice: Choice) -> [u8; LEN] {
 }
 
 /// What a `config.txt` chooses. A later setting overrides an earlier one, as in the firmware.
-pub fn decode(content: &[u8]) -> Result<Choice, ConfigTxtError> {
+fn decode(content: &[u8]) -> Result<Choice, ConfigTxtError> {
     let foreign = ConfigTxtError::Foreign;
     if content.len() != LEN {
         return Err(foreign("its length has changed"));
@@ -145,7 +145,7 @@ pub fn missing<R: Read + Seek>(
 }
 
 /// The one write to the disk that makes the firmware start `choice` from now on; none if it does so already.
-pub fn switch<R: Read + Seek>(
+pub(crate) fn switch<R: Read + Seek>(
     fat: &mut BootFat<R>,
     choice: Choice,
 ) -> Result<Option<SectorWrite>, ConfigTxtError> {

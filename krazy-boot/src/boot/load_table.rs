@@ -18,19 +18,19 @@ use crate::disk::layout::Extent;
 use crate::disk::size::{SECTOR_SIZE, Sectors};
 
 /// The first four bytes.
-pub const MAGIC: [u8; 4] = *b"KZLT";
+pub(crate) const MAGIC: [u8; 4] = *b"KZLT";
 
 /// The version this program writes and reads.
-pub const VERSION: u16 = 1;
+const VERSION: u16 = 1;
 
 /// Sectors a table takes.
-pub const TABLE_SECTORS: Sectors = Sectors(4);
+pub(crate) const TABLE_SECTORS: Sectors = Sectors(4);
 
 /// Bytes a table takes.
 pub const TABLE_LEN: usize = TABLE_SECTORS.0 as usize * SECTOR_SIZE as usize;
 
 /// Entries a table holds.
-pub const CAPACITY: usize = (TABLE_LEN - ENTRIES_OFFSET) / ENTRY_LEN;
+const CAPACITY: usize = (TABLE_LEN - ENTRIES_OFFSET) / ENTRY_LEN;
 
 /// Entries that stand in the first sector of a table.
 pub const FIRST_SECTOR_ENTRIES: usize = (SECTOR_SIZE as usize - ENTRIES_OFFSET) / ENTRY_LEN;
@@ -44,11 +44,11 @@ const ENTRY_LEN: usize = 12;
 
 /// A real-mode address: `segment` × 16 + `offset`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FarPointer {
+pub(crate) struct FarPointer {
     /// The value of the segment register.
-    pub segment: u16,
+    pub(crate) segment: u16,
     /// The offset in the segment.
-    pub offset: u16,
+    pub(crate) offset: u16,
 }
 
 /// One copy from disk to memory.
@@ -64,9 +64,9 @@ pub struct Load {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadTable {
     /// SS:SP at the jump; the other data segments equal SS.
-    pub stack: FarPointer,
+    pub(crate) stack: FarPointer,
     /// CS:IP to jump to.
-    pub start: FarPointer,
+    pub(crate) start: FarPointer,
     /// The copies, in order. At least one, at most [`CAPACITY`].
     pub loads: Vec<Load>,
 }
@@ -105,7 +105,7 @@ pub enum LoadTableError {
 }
 
 /// The part of a file that begins `skip` sectors in and is `len` sectors long, as extents in file order.
-pub fn file_part(file: &[Extent], skip: Sectors, len: Sectors) -> Result<Vec<Extent>, LoadTableError> {
+pub(crate) fn file_part(file: &[Extent], skip: Sectors, len: Sectors) -> Result<Vec<Extent>, LoadTableError> {
     let have: u64 = file.iter().map(|extent| u64::from(extent.len.0)).sum();
     let need = u64::from(skip.0) + u64::from(len.0);
     if have < need {
@@ -133,7 +133,7 @@ pub fn file_part(file: &[Extent], skip: Sectors, len: Sectors) -> Result<Vec<Ext
 }
 
 /// Copies of `extents`, one after the other in memory from `destination` on.
-pub fn place(destination: u32, extents: &[Extent]) -> Result<Vec<Load>, LoadTableError> {
+pub(crate) fn place(destination: u32, extents: &[Extent]) -> Result<Vec<Load>, LoadTableError> {
     let mut next = u64::from(destination);
     extents
         .iter()

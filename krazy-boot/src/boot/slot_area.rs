@@ -44,7 +44,7 @@ mod error;
 pub use error::SlotAreaError;
 
 /// Sectors in a bank.
-pub const BANK_SECTORS: Sectors = Sectors((SLOT_AREA_LEN.0 - TABLE_SECTORS.0) / 2);
+const BANK_SECTORS: Sectors = Sectors((SLOT_AREA_LEN.0 - TABLE_SECTORS.0) / 2);
 
 /// The segment of the kernel's real-mode part. The boot sector's own data ends below it.
 const REAL_MODE_SEGMENT: u16 = 0x1000;
@@ -59,22 +59,22 @@ const MAX_REAL_MODE_LEN: u64 = 0x8000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BootFiles {
     /// The first bytes of the kernel file: all of it, or at least [`MAX_SETUP_LEN`].
-    pub kernel_start: Vec<u8>,
+    pub(crate) kernel_start: Vec<u8>,
     /// Length of the kernel file.
-    pub kernel_size: Bytes,
+    pub(crate) kernel_size: Bytes,
     /// Where the kernel file is on the disk.
-    pub kernel: Vec<Extent>,
+    pub(crate) kernel: Vec<Extent>,
     /// Length of the initramfs.
-    pub initramfs_size: Bytes,
+    pub(crate) initramfs_size: Bytes,
     /// Where the initramfs is on the disk.
-    pub initramfs: Vec<Extent>,
+    pub(crate) initramfs: Vec<Extent>,
     /// The kernel command line.
-    pub command_line: CommandLine,
+    pub(crate) command_line: CommandLine,
 }
 
 /// One of the two places for what is loaded into low memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bank {
+pub(crate) enum Bank {
     /// The first one, which a new image uses.
     First,
     /// The second one.
@@ -83,17 +83,17 @@ pub enum Bank {
 
 /// The content of an area, as far as it is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SlotArea {
+pub(crate) struct SlotArea {
     /// What is loaded.
-    pub table: LoadTable,
+    pub(crate) table: LoadTable,
     /// The bank the table names.
-    pub bank: SectorWrite,
+    pub(crate) bank: SectorWrite,
     slot: Slot,
 }
 
 impl Bank {
     /// The sectors of this bank in the area of `slot`.
-    pub fn extent(self, slot: Slot) -> Extent {
+    pub(crate) fn extent(self, slot: Slot) -> Extent {
         let first = area_of_slot(slot).start + TABLE_SECTORS;
         let start = match self {
             Bank::First => first,
@@ -103,7 +103,7 @@ impl Bank {
     }
 
     /// The bank a table of `slot` loads from, if it is one of ours.
-    pub fn of(table: &LoadTable, slot: Slot) -> Option<Bank> {
+    pub(crate) fn of(table: &LoadTable, slot: Slot) -> Option<Bank> {
         let start = table.loads.first()?.source.start;
         [Bank::First, Bank::Second].into_iter().find(|bank| bank.extent(slot).start == start)
     }
@@ -130,7 +130,7 @@ impl BootFiles {
 
 impl SlotArea {
     /// Computes addresses, fills in the kernel's header and lays out `bank`.
-    pub fn new(slot: Slot, bank: Bank, files: &BootFiles) -> Result<Self, SlotAreaError> {
+    pub(crate) fn new(slot: Slot, bank: Bank, files: &BootFiles) -> Result<Self, SlotAreaError> {
         let table_error = |source| SlotAreaError::Table { slot, source };
         let kernel = BzImage::parse(&files.kernel_start, files.kernel_size)
             .map_err(|source| SlotAreaError::Kernel { slot, source })?;
@@ -182,7 +182,7 @@ impl SlotArea {
 
     /// The writes that bring this onto a disk, each to be durable before the next begins: the bank, the end of
     /// the table, and its first sector, which is the commit.
-    pub fn writes(&self) -> Result<Vec<SectorWrite>, SlotAreaError> {
+    pub(crate) fn writes(&self) -> Result<Vec<SectorWrite>, SlotAreaError> {
         let mut head =
             self.table.encode().map_err(|source| SlotAreaError::Table { slot: self.slot, source })?;
         let rest = head.split_off(SECTOR_SIZE as usize);

@@ -15,10 +15,10 @@ use crate::disk::size::{Bytes, SECTOR_SIZE, Sectors};
 mod directory;
 
 /// A file in more pieces than this is refused. A load table holds far fewer.
-pub const MAX_EXTENTS: usize = 4096;
+const MAX_EXTENTS: usize = 4096;
 
 /// FAT limits a folder to 65536 entries of 32 bytes.
-pub const MAX_ROOT_LEN: usize = 65536 * 32;
+const MAX_ROOT_LEN: usize = 65536 * 32;
 
 const SECTOR: usize = SECTOR_SIZE as usize;
 /// Cluster numbers from here on end a chain; one below marks a bad cluster. The upper four bits are reserved.
@@ -49,7 +49,7 @@ pub struct FatFile {
     /// Its long name, or the short one if it has no long one.
     pub name: String,
     /// Its 8.3 name, in upper case.
-    pub short_name: String,
+    short_name: String,
     /// Its length.
     pub size: Bytes,
     first_cluster: u32,
@@ -180,7 +180,7 @@ impl<R: Read + Seek> BootFat<R> {
 
     /// Where the file is on the disk: absolute sectors, in file order, neighbours joined, only as many as the
     /// file's length needs.
-    pub fn extents(&mut self, file: &FatFile) -> Result<Vec<Extent>, FatError> {
+    pub(crate) fn extents(&mut self, file: &FatFile) -> Result<Vec<Extent>, FatError> {
         let broken = || FatError::Chain(file.name.clone());
         let mut left = file.size.sectors_ceil().ok_or_else(broken)?.0;
         let mut cluster = file.first_cluster;

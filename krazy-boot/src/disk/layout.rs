@@ -25,33 +25,33 @@ pub const SELECTOR: Sectors = Sectors(1);
 pub const SELECTOR_SPARE: Sectors = Sectors(2);
 
 /// Note about the trial that was armed last.
-pub const TRIAL_NOTE: Sectors = Sectors(3);
+pub(crate) const TRIAL_NOTE: Sectors = Sectors(3);
 
 /// Length of a slot's area: its load table, and the data that is loaded into low memory.
-pub const SLOT_AREA_LEN: Sectors = Sectors(960);
+pub(crate) const SLOT_AREA_LEN: Sectors = Sectors(960);
 
 const FIRST_SLOT_AREA: Sectors = Sectors(64);
 
 /// First sector behind the slot areas. No partition begins in front of it.
-pub const SLOT_AREAS_END: Sectors = Sectors(FIRST_SLOT_AREA.0 + 2 * SLOT_AREA_LEN.0);
+pub(crate) const SLOT_AREAS_END: Sectors = Sectors(FIRST_SLOT_AREA.0 + 2 * SLOT_AREA_LEN.0);
 
 /// First sector of partition 1.
-pub const FIRST_PARTITION: Sectors = Sectors(2048);
+const FIRST_PARTITION: Sectors = Sectors(2048);
 
 /// Partition boundaries are multiples of this (1 MiB, the erase-block alignment common on flash).
-pub const ALIGNMENT: Bytes = Bytes::mib(1);
+const ALIGNMENT: Bytes = Bytes::mib(1);
 
 /// Size of `/boot` and of each root unless the appliance says otherwise.
-pub const DEFAULT_PARTITION: Bytes = Bytes::mib(256);
+const DEFAULT_PARTITION: Bytes = Bytes::mib(256);
 
 /// Size of the image file unless the appliance says otherwise. `/data` grows to the whole disk on first boot.
-pub const DEFAULT_IMAGE: Bytes = Bytes::gib(1);
+const DEFAULT_IMAGE: Bytes = Bytes::gib(1);
 
 /// The least that `/data` may be: ext4 with a journal needs it.
 pub const MINIMUM_DATA: Bytes = Bytes::mib(32);
 
 /// The least that `/boot` may be: below this, FAT32 has too few clusters to be FAT32.
-pub const MINIMUM_BOOT: Bytes = Bytes::mib(64);
+const MINIMUM_BOOT: Bytes = Bytes::mib(64);
 
 /// The 32-bit MBR disk signature, at byte 440 of LBA 0. Linux derives partition UUIDs from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -61,7 +61,7 @@ pub struct DiskSignature(pub u32);
 impl DiskSignature {
     /// The PARTUUID of primary partition `number` (1 to 4), as in `root=PARTUUID=1a2b3c4d-02`.
     /// Source: Linux `block/partitions/msdos.c`, format `%08x-%02x`.
-    pub fn partuuid(self, number: u8) -> String {
+    pub(crate) fn partuuid(self, number: u8) -> String {
         format!("{self}-{number:02x}")
     }
 }

@@ -12,13 +12,13 @@ use crate::disk::layout::{DiskLayout, DiskSignature, Extent, SLOT_AREAS_END};
 use crate::disk::size::{SECTOR_SIZE, Sectors};
 
 /// Partition type of `/boot`: FAT32 with LBA.
-pub const TYPE_FAT32_LBA: u8 = 0x0c;
+const TYPE_FAT32_LBA: u8 = 0x0c;
 
 /// Partition type of the roots and of `/data`: Linux.
-pub const TYPE_LINUX: u8 = 0x83;
+const TYPE_LINUX: u8 = 0x83;
 
 /// The most bytes of code before the disk signature.
-pub const MAX_CODE_LEN: usize = 440;
+pub(crate) const MAX_CODE_LEN: usize = 440;
 
 const TYPES: [u8; 4] = [TYPE_FAT32_LBA, TYPE_LINUX, TYPE_LINUX, TYPE_LINUX];
 const BEYOND_CHS: CHS = CHS { cylinder: 1023, head: 254, sector: 63 };

@@ -32,10 +32,10 @@ use crate::disk::size::{SECTOR_SIZE, Sectors};
 use crate::disk::slot::Slot;
 
 /// The first four bytes.
-pub const MAGIC: [u8; 4] = *b"KZSL";
+pub(crate) const MAGIC: [u8; 4] = *b"KZSL";
 
 /// The version this program writes and reads.
-pub const VERSION: u16 = 1;
+const VERSION: u16 = 1;
 
 pub(crate) const CONFIRMED_OFFSET: usize = 8;
 pub(crate) const TRIAL_OFFSET: usize = 9;
@@ -137,7 +137,7 @@ impl Selector {
 
     /// What starts the pending trial, as a boot sector would: it is cleared on the disk, and must be before anything
     /// of its slot runs. The first stage does that where a firmware that knows no trials starts the kernel.
-    pub fn start_trial(&self) -> Option<(Slot, SectorWrite)> {
+    pub(crate) fn start_trial(&self) -> Option<(Slot, SectorWrite)> {
         let write = SectorWrite { at: SELECTOR, bytes: Selector { trial: None, ..*self }.encode().to_vec() };
         self.trial.map(|slot| (slot, write))
     }
@@ -162,7 +162,7 @@ impl Selector {
     }
 
     /// The sector as it stands on the disk.
-    pub fn encode(&self) -> SelectorSector {
+    pub(crate) fn encode(&self) -> SelectorSector {
         let mut sector = [0; SECTOR_SIZE as usize];
         sector[..4].copy_from_slice(&MAGIC);
         sector[4..6].copy_from_slice(&VERSION.to_le_bytes());
@@ -176,7 +176,7 @@ impl Selector {
     }
 
     /// Reads the sector that stands at `lba`, which only error messages use.
-    pub fn decode(bytes: &SelectorSector, lba: Sectors) -> Result<Self, SelectorError> {
+    pub(crate) fn decode(bytes: &SelectorSector, lba: Sectors) -> Result<Self, SelectorError> {
         let sector = lba.0;
         if bytes[..4] != MAGIC {
             return Err(SelectorError::Magic(sector));

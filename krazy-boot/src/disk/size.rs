@@ -42,7 +42,7 @@ impl Bytes {
 
     /// The sectors that hold this many bytes, the last one possibly in part.
     /// `None` from 2 TiB on, which an MBR cannot address.
-    pub fn sectors_ceil(self) -> Option<Sectors> {
+    pub(crate) fn sectors_ceil(self) -> Option<Sectors> {
         u32::try_from(self.0.div_ceil(SECTOR_SIZE)).ok().map(Sectors)
     }
 

@@ -37,7 +37,7 @@ impl Slot {
     }
 
     /// The position in disk order, 0 or 1; also the number the boot selector stores.
-    pub const fn index(self) -> usize {
+    pub(crate) const fn index(self) -> usize {
         match self {
             Slot::A => 0,
             Slot::B => 1,
@@ -78,7 +78,7 @@ pub mod boot_file {
     pub const LAUNCH: &str = "launch.txt";
     /// What the slot holds: the manifest of the bundle it came from ([`crate::update::bundle`]). It is removed before
     /// anything of the slot is changed, and written last.
-    pub const RECORD: &str = "slot.json";
+    pub(crate) const RECORD: &str = "slot.json";
 }
 
 impl Not for Slot {

@@ -29,16 +29,16 @@ use crate::disk::size::SECTOR_SIZE;
 use crate::disk::slot::Slot;
 
 /// The first four bytes.
-pub const MAGIC: [u8; 4] = *b"KZTN";
+const MAGIC: [u8; 4] = *b"KZTN";
 
 /// The version this program writes and reads.
-pub const VERSION: u16 = 1;
+const VERSION: u16 = 1;
 
 /// The longest build id kept, in bytes: SHA-256 in hex.
-pub const MAX_BUILD_ID: usize = 64;
+const MAX_BUILD_ID: usize = 64;
 
 /// The longest text kept, in bytes.
-pub const MAX_TEXT: usize = 400;
+const MAX_TEXT: usize = 400;
 
 const BUILD_ID_OFFSET: usize = 16;
 const TEXT_OFFSET: usize = BUILD_ID_OFFSET + MAX_BUILD_ID;
@@ -105,7 +105,7 @@ impl TrialNote {
     }
 
     /// The sector as it stands on the disk.
-    pub fn encode(&self) -> [u8; SECTOR_SIZE as usize] {
+    pub(crate) fn encode(&self) -> [u8; SECTOR_SIZE as usize] {
         let mut sector = [0; SECTOR_SIZE as usize];
         sector[..4].copy_from_slice(&MAGIC);
         sector[4..6].copy_from_slice(&VERSION.to_le_bytes());
@@ -126,7 +126,7 @@ impl TrialNote {
     }
 
     /// Reads the sector.
-    pub fn decode(sector: &[u8; SECTOR_SIZE as usize]) -> Result<Self, TrialNoteError> {
+    pub(crate) fn decode(sector: &[u8; SECTOR_SIZE as usize]) -> Result<Self, TrialNoteError> {
         if sector[..4] != MAGIC {
             return Err(TrialNoteError::Magic);
         }

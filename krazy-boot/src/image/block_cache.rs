@@ -42,11 +42,11 @@ const SCHEME: u32 = 1;
 
 /// Names a block's compressed form: a BLAKE3 hash of the block, the level and the version of zstd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct BlockKey([u8; 32]);
+pub(crate) struct BlockKey([u8; 32]);
 
 impl BlockKey {
     /// The key of `block` compressed at `level`.
-    pub fn of(block: &[u8], level: i32) -> Self {
+    pub(crate) fn of(block: &[u8], level: i32) -> Self {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&SCHEME.to_le_bytes());
         hasher.update(&level.to_le_bytes());
@@ -129,7 +129,7 @@ impl BlockCache {
 
     /// The compressed form of the block with `key`, whose size is `block_len`. A block that does not compress
     /// gives something longer than itself. `None` if it is not here or is damaged.
-    pub fn get(&self, key: &BlockKey, block_len: usize) -> Option<Vec<u8>> {
+    pub(crate) fn get(&self, key: &BlockKey, block_len: usize) -> Option<Vec<u8>> {
         let location = self.index.get(key)?;
         let pack = &self.packs[location.pack];
         let compressed = if location.len == 0 {
@@ -147,7 +147,7 @@ impl BlockCache {
     }
 
     /// Keeps the compressed form of the block with `key`. A failure shows in [`finalize`](Self::finalize).
-    pub fn put(&self, key: BlockKey, compressed: &[u8], block_len: usize) {
+    pub(crate) fn put(&self, key: BlockKey, compressed: &[u8], block_len: usize) {
         let mut growing = self.growing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let pack = match &mut *growing {
             Some(pack) => pack,

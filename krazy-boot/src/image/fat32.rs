@@ -91,8 +91,7 @@ pub fn write(window: Window<'_>, options: &VolumeOptions, files: &[BootFile]) ->
         write_file(&filesystem, file, fat_time(options.mtime))?;
     }
     filesystem.unmount()?;
-    disk.finalize()?;
-    Ok(())
+    Ok(disk.flush()?)
 }
 
 /// Small clusters keep the volume FAT32 (at least 65,525 of them) and waste little; this gives at least twice

@@ -57,7 +57,7 @@ pub fn write<W: Write>(tree: &Tree, level: i32, out: W) -> Result<W, InitramfsEr
 }
 
 /// Writes `tree` as an uncompressed archive to `out`.
-pub fn write_archive<W: Write>(tree: &Tree, mut out: W) -> Result<(), InitramfsError> {
+fn write_archive<W: Write>(tree: &Tree, mut out: W) -> Result<(), InitramfsError> {
     let entries = tree.iter().filter(|(path, _)| path.parent().is_some());
     for (inode, (path, entry)) in (1..).zip(entries) {
         let name = path.as_str().trim_start_matches('/');

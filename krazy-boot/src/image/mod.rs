@@ -24,7 +24,7 @@ pub mod ext4;
 pub mod fat32;
 #[cfg(feature = "image")]
 pub mod initramfs;
-pub mod paged;
+mod paged;
 #[cfg(feature = "image")]
 pub mod squashfs;
 pub mod tree;

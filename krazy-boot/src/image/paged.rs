@@ -11,8 +11,7 @@ const PAGE: usize = 64 << 10;
 /// Pages kept: 2 MiB. A file being written needs its data, its directory and one page of each FAT.
 const CAPACITY: usize = 32;
 
-/// A [`Window`] with a cache of recently used pages. What was not [`flush`](Write::flush)ed or
-/// [`finalize`](Paged::finalize)d may be lost.
+/// A [`Window`] with a cache of recently used pages. What is not [flushed](Write::flush) may be lost.
 #[derive(Debug)]
 pub struct Paged<'a> {
     window: Window<'a>,
@@ -30,18 +29,12 @@ struct Page {
 
 impl<'a> Paged<'a> {
     /// Caches `window`. Nothing is read yet.
-    pub fn new(window: Window<'a>) -> Self {
+    pub(crate) fn new(window: Window<'a>) -> Self {
         Paged { window, pages: HashMap::new(), clock: 0, position: 0 }
     }
 
-    /// Writes what is only in memory and gives the window back.
-    pub fn finalize(mut self) -> io::Result<Window<'a>> {
-        self.flush()?;
-        Ok(self.window)
-    }
-
     /// Fills `buffer` from `position`.
-    pub fn read_exact_at(&mut self, buffer: &mut [u8], position: u64) -> io::Result<()> {
+    pub(crate) fn read_exact_at(&mut self, buffer: &mut [u8], position: u64) -> io::Result<()> {
         let mut done = 0;
         while done < buffer.len() {
             let (number, offset, count) = self.locate(position + done as u64, buffer.len() - done);
@@ -54,7 +47,7 @@ impl<'a> Paged<'a> {
     }
 
     /// Writes all of `buffer` at `position`.
-    pub fn write_all_at(&mut self, buffer: &[u8], position: u64) -> io::Result<()> {
+    pub(crate) fn write_all_at(&mut self, buffer: &[u8], position: u64) -> io::Result<()> {
         let mut done = 0;
         while done < buffer.len() {
             let (number, offset, count) = self.locate(position + done as u64, buffer.len() - done);
@@ -160,9 +153,9 @@ mod tests {
         let mut back = [0; 8];
         paged.read_exact_at(&mut back, PAGE as u64 - 4).unwrap();
         assert_eq!(u64::from_le_bytes(back), 0);
-        let window = paged.finalize().unwrap();
+        paged.flush().unwrap();
         for number in 0..(CAPACITY + 20) as u64 {
-            window.read_exact_at(&mut back, (number + 1) * PAGE as u64 - 4).unwrap();
+            paged.window.read_exact_at(&mut back, (number + 1) * PAGE as u64 - 4).unwrap();
             assert_eq!(u64::from_le_bytes(back), number);
         }
     }

@@ -12,10 +12,10 @@ use std::io::{self, Cursor, Read};
 use std::path::PathBuf;
 
 /// The longest name of one path component, in bytes. Source: `NAME_MAX` of Linux; SquashFS, ext4 and FAT agree.
-pub const MAX_NAME: usize = 255;
+const MAX_NAME: usize = 255;
 
 /// The longest path, in bytes. Source: `PATH_MAX` of Linux without its terminating NUL.
-pub const MAX_PATH: usize = 4095;
+const MAX_PATH: usize = 4095;
 
 /// The bytes of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,16 +36,12 @@ impl Content {
     }
 
     /// The number of bytes there are now.
-    pub fn len(&self) -> io::Result<u64> {
+    #[cfg(feature = "image")]
+    pub(crate) fn len(&self) -> io::Result<u64> {
         match self {
             Content::Bytes(bytes) => Ok(bytes.len() as u64),
             Content::File(path) => Ok(path.metadata()?.len()),
         }
-    }
-
-    /// Whether there is not a single byte.
-    pub fn is_empty(&self) -> io::Result<bool> {
-        Ok(self.len()? == 0)
     }
 }
 
@@ -137,7 +133,7 @@ pub struct TreePath(String);
 
 impl TreePath {
     /// Checks `path`. Repeated and trailing slashes are dropped; `.` and `..` are refused.
-    pub fn new(path: &str) -> Result<Self, TreeError> {
+    pub(crate) fn new(path: &str) -> Result<Self, TreeError> {
         let invalid = |reason: &'static str| TreeError::Path { path: path.to_owned(), reason: reason.into() };
         if !path.starts_with('/') {
             return Err(invalid("it is not absolute"));
@@ -172,7 +168,7 @@ impl TreePath {
     }
 
     /// The components without slashes; none for the root.
-    pub fn components(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn components(&self) -> impl Iterator<Item = &str> {
         self.0.split('/').filter(|name| !name.is_empty())
     }
 
@@ -182,7 +178,7 @@ impl TreePath {
     }
 
     /// The directory it is in; `None` for the root.
-    pub fn parent(&self) -> Option<TreePath> {
+    pub(crate) fn parent(&self) -> Option<TreePath> {
         match self.0.rsplit_once('/')? {
             ("", "") => None,
             ("", _) => Some(TreePath("/".into())),
@@ -316,11 +312,6 @@ impl Tree {
         }
         self.entries.insert(path, Placed { entry, origin: Some(origin) });
         Ok(())
-    }
-
-    /// The entry at `path`, if there is one.
-    pub fn get(&self, path: &str) -> Option<&Entry> {
-        self.entries.get(&TreePath::new(path).ok()?).map(|placed| &placed.entry)
     }
 
     /// All entries; a directory comes before what is in it. The first one is the root.

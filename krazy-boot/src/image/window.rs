@@ -52,17 +52,12 @@ impl<'a> Window<'a> {
     }
 
     /// Its size.
-    pub fn len(&self) -> Bytes {
+    pub(crate) fn len(&self) -> Bytes {
         Bytes(self.len)
     }
 
-    /// Whether it has no bytes at all.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// Fills `buffer` from `position`. What lies beyond the end of a shorter file reads as zeros.
-    pub fn read_exact_at(&self, buffer: &mut [u8], position: u64) -> io::Result<()> {
+    pub(crate) fn read_exact_at(&self, buffer: &mut [u8], position: u64) -> io::Result<()> {
         self.check(position, buffer.len())?;
         if !self.may_have_data(position, buffer.len()) {
             buffer.fill(0);
@@ -84,7 +79,7 @@ impl<'a> Window<'a> {
     }
 
     /// Writes all of `buffer` at `position`, leaving out blocks of zeros that are there already.
-    pub fn write_all_at(&mut self, buffer: &[u8], position: u64) -> io::Result<()> {
+    pub(crate) fn write_all_at(&mut self, buffer: &[u8], position: u64) -> io::Result<()> {
         self.check(position, buffer.len())?;
         let absolute = self.start + position;
         let mut pending = 0;

@@ -29,7 +29,7 @@ use crate::disk::size::Bytes;
 use crate::disk::slot::boot_file;
 
 /// The first four bytes.
-pub const MAGIC: [u8; 4] = *b"KZUB";
+const MAGIC: [u8; 4] = *b"KZUB";
 
 /// The version of this format. A reader refuses another one.
 pub const FORMAT: u16 = 1;
@@ -38,16 +38,16 @@ pub const FORMAT: u16 = 1;
 pub const PROTOCOL: u32 = 1;
 
 /// The longest manifest and the longest transport, in bytes.
-pub const MAX_JSON: usize = 64 << 10;
+pub(crate) const MAX_JSON: usize = 64 << 10;
 
 /// The longest head: everything before the streams.
 pub const MAX_HEAD: usize = FIXED_LEN + MAX_JSON + 4 + MAX_JSON;
 
 /// What a signature covers before the manifest, so that it means nothing anywhere else.
-pub const SIGNED_DOMAIN: &[u8] = b"cargo krazy update bundle 1\0";
+const SIGNED_DOMAIN: &[u8] = b"cargo krazy update bundle 1\0";
 
 /// The most parts a bundle has.
-pub const MAX_PARTS: usize = 256;
+const MAX_PARTS: usize = 256;
 
 /// The longest name of a part that is a file on `/boot`, without the slot's prefix.
 pub const MAX_NAME: usize = 64;
@@ -178,7 +178,7 @@ pub enum BundleError {
 
 impl PartKind {
     /// The name on `/boot` without the slot's prefix; `None` for the root, which has a partition.
-    pub fn boot_name(&self) -> Option<&str> {
+    pub(crate) fn boot_name(&self) -> Option<&str> {
         match self {
             PartKind::Kernel => Some(boot_file::KERNEL),
             PartKind::Initramfs => Some(boot_file::INITRAMFS),
@@ -202,7 +202,7 @@ impl std::fmt::Display for PartKind {
 
 impl BundleManifest {
     /// Reads a manifest and checks that it describes a slot.
-    pub fn from_json(json: &[u8]) -> Result<Self, BundleError> {
+    pub(crate) fn from_json(json: &[u8]) -> Result<Self, BundleError> {
         #[derive(Deserialize)]
         struct Header {
             format: u16,
@@ -228,7 +228,7 @@ impl BundleManifest {
     }
 
     /// The part of this kind.
-    pub fn part(&self, kind: &PartKind) -> Option<&Part> {
+    pub(crate) fn part(&self, kind: &PartKind) -> Option<&Part> {
         self.parts.iter().find(|part| part.kind == *kind)
     }
 

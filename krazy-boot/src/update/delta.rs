@@ -30,10 +30,10 @@ pub use encoder::{EncodeError, Encoded, encode};
 use frame::Frame;
 
 /// The largest window of a frame.
-pub const MAX_WINDOW: u64 = 1 << 20;
+pub(crate) const MAX_WINDOW: u64 = 1 << 20;
 
 /// The longest [`Step::Copy`] and [`Step::Zero`]; longer operations are taken apart.
-pub const MAX_STEP: u64 = 64 << 10;
+pub(crate) const MAX_STEP: u64 = 64 << 10;
 
 const END: u8 = 0;
 const DATA: u8 = 1;

@@ -17,10 +17,10 @@ use crate::disk::slot::Slot;
 pub const PATH: &str = "krazy/updates.json";
 
 /// The version of this format. A reader refuses a higher one.
-pub const FORMAT: u32 = 1;
+const FORMAT: u32 = 1;
 
 /// How many attempts are kept.
-pub const MAX_ATTEMPTS: usize = 32;
+const MAX_ATTEMPTS: usize = 32;
 
 /// The longest file a reader takes.
 const MAX_FILE: u64 = 256 << 10;
@@ -119,7 +119,7 @@ impl History {
     }
 
     /// Reads the content of the file.
-    pub fn from_json(bytes: &[u8]) -> Result<Self, HistoryError> {
+    pub(crate) fn from_json(bytes: &[u8]) -> Result<Self, HistoryError> {
         #[derive(Deserialize)]
         struct Header {
             format: u32,

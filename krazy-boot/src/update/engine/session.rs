@@ -106,11 +106,6 @@ impl Session {
         &self.head
     }
 
-    /// Where it goes.
-    pub fn slot(&self) -> Slot {
-        self.slot
-    }
-
     /// Bytes of streams that have been applied.
     pub fn received(&self) -> Bytes {
         Bytes(self.received)
