@@ -8,14 +8,13 @@ use warp::http::StatusCode;
 use warp::reply::Response;
 
 use crate::api::{Admin, Call, empty, json};
-use crate::body;
 use crate::problem::Problem;
 use crate::task::blocking;
 
 /// Puts the key and certificate in the body on trial.
 pub(super) async fn put(admin: &Admin, call: Call) -> Result<Response, Problem> {
-    let pem = body::read(call.body, MAX_FILE, admin.upload_pause).await?;
-    admin.certificates.try_out(pem)?;
+    let pem = call.body.read(MAX_FILE).await?;
+    admin.certificates.start_trial(pem)?;
     json(&admin.certificates.status())
 }
 

@@ -14,7 +14,6 @@ use warp::sse::{Event, keep_alive};
 use crate::api::{Admin, files, json};
 use crate::config::Limits;
 use crate::control::Follower;
-use crate::device::files::Place;
 use crate::identity::auth::Identity;
 use crate::identity::quota::{Permit, Quota};
 use crate::problem::{Kind, Problem};
@@ -62,7 +61,8 @@ pub(super) async fn file(
             ));
         }
     };
-    let mut response = files::read(Place::log(&admin.root, service, extension)?, headers).await?;
+    let mut response =
+        files::read(admin, admin.device.files().locate_log(service, extension)?, headers).await?;
     files::show_as_text(&mut response);
     Ok(response)
 }

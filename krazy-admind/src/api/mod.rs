@@ -17,9 +17,7 @@ mod update;
 pub(crate) use logs::LiveLogs;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use headers::{HeaderMap, HeaderName, HeaderValue};
@@ -34,8 +32,8 @@ use warp::reply::Response;
 
 use crate::body::Body;
 use crate::control::Control;
-use crate::device::update::Updates;
-use crate::identity::auth::{Auth, Denial, Identity, refuse_cross_site};
+use crate::device::Device;
+use crate::identity::auth::{Auth, Denial, Identity, reject_cross_site};
 use crate::identity::certificate::Certificates;
 use crate::problem::{Kind, Problem};
 use crate::routes::{self, Access, Found, HEALTH, Operation};
@@ -46,12 +44,8 @@ pub(crate) struct Admin {
     pub(crate) auth: Auth,
     pub(crate) certificates: Arc<Certificates>,
     pub(crate) control: Control,
-    pub(crate) updates: Arc<Updates>,
+    pub(crate) device: Device,
     pub(crate) live_logs: LiveLogs,
-    /// [`crate::config::Config::root`], without symbolic links.
-    pub(crate) root: PathBuf,
-    /// The longest pause in an upload.
-    pub(crate) upload_pause: Duration,
 }
 
 /// A request.
@@ -94,10 +88,10 @@ async fn serve(admin: &Arc<Admin>, call: Call) -> Result<Response, Problem> {
     }
     let identity = match admin.auth.identify(&call.headers, call.peer.ip().to_canonical()).await {
         Ok(identity) => identity,
-        Err(Denial { problem, after }) => {
+        Err(Denial { problem, delay }) => {
             // What has come of its body is of no use while its answer waits.
             drop(call);
-            sleep(after).await;
+            sleep(delay).await;
             return Err(problem);
         }
     };
@@ -111,7 +105,7 @@ async fn serve(admin: &Arc<Admin>, call: Call) -> Result<Response, Problem> {
     if call.method.is_safe() {
         return operate(admin, &identity, &found, call).await;
     }
-    refuse_cross_site(&call.headers, call.host.as_deref())?;
+    reject_cross_site(&call.headers, call.host.as_deref())?;
     crate::log::write(format_args!("{} from {}: {} {}", identity.name, call.peer, call.method, call.path));
     let admin = Arc::clone(admin);
     run_to_completion(async move { operate(&admin, &identity, &found, call).await }).await
@@ -160,14 +154,18 @@ async fn operate(
         Operation::Logs => logs::newest(admin, service()?, query(&call.query)?).await,
         Operation::LogFile => logs::file(admin, &service()?, found.get("stream")?, &call.headers).await,
         Operation::FollowLogs => logs::follow(admin, identity, service()?, query(&call.query)?).await,
-        Operation::ReadFile => files::read(files::place(admin, identity, found)?, &call.headers).await,
-        Operation::WriteFile => files::write(admin, files::place(admin, identity, found)?, call).await,
-        Operation::RemoveFile => files::remove(files::place(admin, identity, found)?).await,
-        Operation::ListDirectory => files::list(files::place(admin, identity, found)?).await,
-        Operation::MakeDirectory => files::make_directory(files::place(admin, identity, found)?).await,
+        Operation::ReadFile => {
+            files::read(admin, files::locate(admin, identity, found)?, &call.headers).await
+        }
+        Operation::WriteFile => files::write(admin, files::locate(admin, identity, found)?, call).await,
+        Operation::RemoveFile => files::remove(admin, files::locate(admin, identity, found)?).await,
+        Operation::ListDirectory => files::list(admin, files::locate(admin, identity, found)?).await,
+        Operation::MakeDirectory => {
+            files::make_directory(admin, files::locate(admin, identity, found)?).await
+        }
         Operation::RemoveDirectory => {
             let files::RemoveQuery { recursive } = query(&call.query)?;
-            files::remove_directory(files::place(admin, identity, found)?, recursive).await
+            files::remove_directory(admin, files::locate(admin, identity, found)?, recursive).await
         }
         Operation::FlashDisk => flash::flash(admin, None, call).await,
         Operation::FlashPartition => flash::flash(admin, Some(found.get("number")?), call).await,

@@ -1,19 +1,15 @@
 //! What runs, and in what condition it is.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use krazy_boot::boot::cmdline::CommandLine;
 use krazy_boot::disk::slot::Slot;
 use krazy_boot::update::history::Attempt;
 use krazy_init::control::{FailedTrial, Milestones, Trial};
 use serde::Serialize;
 
 use crate::api::Admin;
-use crate::device::system::{Memory, Space, read_manifest};
-use crate::device::update::last_attempt;
+use crate::device::{Facts, Memory, Space};
 use crate::problem::{Kind, Problem};
-use crate::task::blocking;
 
 /// The answer of `/api/v1/status`.
 #[derive(Debug, Serialize)]
@@ -48,9 +44,7 @@ pub(super) struct Status {
 
 /// Asks init. If that is another program, or hangs, the root and the kernel tell the rest.
 pub(super) async fn status(admin: &Arc<Admin>) -> Result<Status, Problem> {
-    let root = admin.root.clone();
-    let (memory, data, last_attempt) =
-        blocking(move || Ok((Memory::read(&root)?, Space::of_data(&root)?, last_attempt(&root)))).await?;
+    let Facts { memory, data, last_attempt } = admin.device.facts().await?;
     let admind = env!("CARGO_PKG_VERSION");
     match admin.control.boot().await {
         Ok(boot) => Ok(Status {
@@ -74,8 +68,7 @@ pub(super) async fn status(admin: &Arc<Admin>) -> Result<Status, Problem> {
             admind,
         }),
         Err(problem) if problem.kind() == Kind::InitUnreachable => {
-            let root = admin.root.clone();
-            let (manifest, slot) = blocking(move || Ok((read_manifest(&root)?, running_slot(&root)))).await?;
+            let (manifest, slot) = (admin.device.manifest().await?, admin.device.running_slot().await?);
             let uname = rustix::system::uname();
             Ok(Status {
                 name: manifest.name,
@@ -100,10 +93,4 @@ pub(super) async fn status(admin: &Arc<Admin>) -> Result<Status, Problem> {
         }
         Err(problem) => Err(problem),
     }
-}
-
-/// From the kernel command line; `None` if it cannot be read or names no slot.
-fn running_slot(root: &Path) -> Option<Slot> {
-    let line = std::fs::read_to_string(root.join("proc/cmdline")).ok()?;
-    CommandLine::parse(&line).ok()?.slot()
 }

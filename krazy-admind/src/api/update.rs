@@ -1,4 +1,4 @@
-//! Updates over HTTP; see [`crate::device::update`].
+//! Updates over HTTP; see [`crate::device`].
 
 use std::sync::Arc;
 
@@ -7,12 +7,12 @@ use krazy_boot::update::bundle::MAX_HEAD;
 use krazy_boot::update::refusal::Refusal;
 use krazy_init::control::Command;
 use serde::Deserialize;
-use warp::http::{StatusCode, header};
+use warp::http::StatusCode;
 use warp::reply::Response;
 
 use crate::api::{Admin, Call, empty, json, query};
-use crate::body;
-use crate::device::update::{Arrival, Insistence};
+use crate::body::BodyError;
+use crate::device::BeginOptions;
 use crate::identity::auth::Identity;
 use crate::problem::{Kind, Problem};
 
@@ -49,19 +49,16 @@ struct SwitchQuery {
 
 pub(super) async fn status(admin: &Admin, text: &str) -> Result<Response, Problem> {
     let StatusQuery { hash } = query(text)?;
-    json(&admin.updates.status(hash).await?)
+    json(&admin.device.updates().status(hash).await?)
 }
 
 pub(super) async fn begin(admin: &Admin, identity: &Identity, call: Call) -> Result<Response, Problem> {
     let BeginQuery { force, replace } = query(&call.query)?;
-    let head = body::read(call.body, MAX_HEAD, admin.upload_pause).await.map_err(|problem| {
-        if problem.kind() == Kind::BodyTooLarge {
-            Problem::new(Kind::Update(Refusal::Bundle), problem.detail())
-        } else {
-            problem
-        }
+    let head = call.body.read(MAX_HEAD).await.map_err(|error| match error {
+        BodyError::TooLong(_) => Problem::new(Kind::Update(Refusal::Bundle), error.to_string()),
+        other => other.into(),
     })?;
-    let session = admin.updates.begin(head, &identity.name, Insistence { force, replace }).await?;
+    let session = admin.device.updates().begin(head, &identity.name, BeginOptions { force, replace }).await?;
     let mut response = json(&session)?;
     *response.status_mut() = StatusCode::CREATED;
     Ok(response)
@@ -69,22 +66,20 @@ pub(super) async fn begin(admin: &Admin, identity: &Identity, call: Call) -> Res
 
 pub(super) async fn receive(admin: &Admin, id: &str, call: Call) -> Result<Response, Problem> {
     let DataQuery { offset } = query(&call.query)?;
-    let len = call.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    let arrival = Arrival { offset, len, pause: admin.upload_pause };
-    json(&admin.updates.receive(id, arrival, call.body).await?)
+    json(&admin.device.updates().receive(id, offset, call.body).await?)
 }
 
 pub(super) async fn arm(admin: &Admin, id: &str) -> Result<Response, Problem> {
-    json(&admin.updates.arm(id).await?)
+    json(&admin.device.updates().arm(id).await?)
 }
 
 pub(super) async fn cancel(admin: &Admin) -> Result<Response, Problem> {
-    admin.updates.cancel().await.map(|()| empty(StatusCode::NO_CONTENT))
+    admin.device.updates().cancel().await.map(|()| empty(StatusCode::NO_CONTENT))
 }
 
 pub(super) async fn set_floor(admin: &Admin, call: Call) -> Result<Response, Problem> {
-    let floor = body::read(call.body, MAX_FLOOR, admin.upload_pause).await?;
-    admin.updates.set_floor(floor).await.map(|()| empty(StatusCode::NO_CONTENT))
+    let floor = call.body.read(MAX_FLOOR).await?;
+    admin.device.updates().set_floor(floor).await.map(|()| empty(StatusCode::NO_CONTENT))
 }
 
 /// Arms the slot that does not run.
