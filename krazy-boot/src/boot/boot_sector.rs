@@ -6,21 +6,21 @@
 //! The source is the assembler program in the `assembler` module, compiled in tests only; a test compares its
 //! output with the committed `boot_sector.bin`, and rewrites that file when `KRAZY_BLESS=1` is set.
 //!
-//! # What it does
+//! # Steps
 //!
 //! 1. Opens the A20 gate and asks for the INT 13h extensions.
-//! 2. Reads the primary selector; if there is none, the spare one; if there is none either, takes slot A. A
-//!    copy is accepted if its magic is right and it names a slot; there is no room to check the CRC.
-//! 3. If a trial is armed, writes 0xff over the trial byte and reads the sector again. Only if the disk now
-//!    returns 0xff does the trial boot, else the confirmed slot.
+//! 2. Reads the primary selector, or the spare one if that is invalid, or else takes slot A. A copy is valid if its
+//!    magic is right and it names a slot; there is no room for code that checks the CRC.
+//! 3. If a trial is armed, writes 0xff over the trial byte and reads the sector again. The trial boots only if the disk
+//!    now returns 0xff; otherwise the confirmed slot boots.
 //! 4. Prints the slot's letter, reads the slot's table and copies its entries, 32 KiB at a time, through a
-//!    buffer below 64 KiB. A failed read is tried five times, with a disk reset in between.
+//!    buffer below 64 KiB. A read is tried five times, with a disk reset in between.
 //! 5. Sets the segments and the stack as the table says and jumps.
 //!
-//! If a trial cannot be loaded, the confirmed slot is loaded instead. If that cannot be loaded either, the
-//! machine is reset after five seconds, so that an unattended device tries again.
+//! If a trial cannot be loaded, the confirmed slot is loaded. If that cannot be loaded either, the machine is reset after
+//! five seconds, so that an unattended device tries again.
 //!
-//! # What it prints
+//! # Output
 //!
 //! On the screen and on COM1 (as the firmware set it up; firmware that copies the screen to COM1 doubles every
 //! character there): `A` or `B` when it starts to load a slot, and one of
@@ -29,7 +29,7 @@
 //! |---|---|
 //! | `krazy: E` | the firmware has no INT 13h extensions (EDD) for this disk |
 //! | `krazy: R` | a read failed: the disk is broken, or the table names sectors beyond its end |
-//! | `krazy: T` | the slot has no load table: nothing was ever installed in it |
+//! | `krazy: T` | the slot has no load table: it is empty, or an update of it was interrupted |
 //!
 //! # Memory
 //!
@@ -41,13 +41,13 @@
 //! | 0x7c00 | this code |
 //! | 0x8000 … 0xffff | buffer |
 //!
-//! So a table may load to 0x10000 and above, but not below. Not supported: firmware without EDD, sectors other
+//! So tables load to 0x10000 and above, never below. Not supported: firmware without EDD, sectors other
 //! than 512 bytes, and UEFI without CSM.
 
-/// The code, at most 440 bytes, to be given to [`Mbr::encode`](crate::disk::mbr::Mbr::encode).
+/// The code, at most 440 bytes, for [`Mbr::encode`](crate::disk::mbr::Mbr::encode).
 pub static CODE: &[u8] = include_bytes!("boot_sector/boot_sector.bin");
 
-/// Sectors per read: 32 KiB, the largest power of two that stays below the 127 that some firmware stops at.
+/// Sectors per read: the largest power of two below 127, the limit of some firmware.
 #[cfg(test)]
 const CHUNK_SECTORS: i32 = 64;
 
@@ -60,7 +60,7 @@ mod tests {
     use crate::disk::mbr::MAX_CODE_LEN;
 
     #[test]
-    fn the_committed_bytes_are_the_assembled_ones() {
+    fn committed_bytes_equal_the_assembled_ones() {
         let assembled = assembler::assemble().unwrap();
         assert!(assembled.len() <= MAX_CODE_LEN, "{} bytes", assembled.len());
         if std::env::var_os("KRAZY_BLESS").is_some() {
@@ -70,7 +70,7 @@ mod tests {
         } else {
             assert!(
                 assembled == CODE,
-                "boot_sector.bin is not what assembler.rs gives; run with KRAZY_BLESS=1"
+                "boot_sector.bin differs from the output of assembler.rs; run with KRAZY_BLESS=1"
             );
         }
     }

@@ -1,4 +1,4 @@
-//! The header of an x86 Linux kernel image (bzImage) and the fields a boot loader fills in.
+//! The header of an x86 Linux kernel image (bzImage), and the fields that a boot loader fills in.
 //!
 //! Source: Linux `Documentation/arch/x86/boot.rst`, "The Real-Mode Kernel Header". Required is boot protocol
 //! 2.10 (Linux 2.6.31, 2009), the first that says how much memory the kernel needs to unpack itself. Not
@@ -6,10 +6,10 @@
 
 use crate::disk::size::{Bytes, SECTOR_SIZE, Sectors};
 
-/// Where the boot sector puts the protected-mode part. The protocol fixes this for a real-mode boot.
+/// Load address of the protected-mode part, which the protocol fixes for a real-mode boot.
 pub(crate) const PROTECTED_MODE_ADDRESS: u32 = 0x10_0000;
 
-/// As many bytes of a kernel file as its real-mode part can take: 255 setup sectors and the boot sector.
+/// Maximum length of the real-mode part: 255 setup sectors and the boot sector.
 pub const MAX_SETUP_LEN: usize = 256 * SECTOR_SIZE as usize;
 
 const SETUP_SECTS: usize = 0x1f1;
@@ -33,82 +33,82 @@ const HEADER_END: usize = 0x264;
 
 const LOADED_HIGH: u8 = 0x01;
 const CAN_USE_HEAP: u8 = 0x80;
-/// A boot loader without an assigned number.
+/// Number of a boot loader without an assigned one.
 const UNDEFINED_LOADER: u8 = 0xff;
 const MINIMUM_VERSION: u16 = 0x20a;
-/// The longest release text that is believed, such as `6.12.57+deb13-cloud-amd64 (…) #1 SMP …`.
+/// Limit of the release text, such as `6.12.57+deb13-cloud-amd64 (…) #1 SMP …`.
 const MAX_RELEASE_LEN: usize = 256;
 
-/// What a kernel image says about itself.
+/// The header of a kernel image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BzImage {
     /// Boot protocol, 0x020f for 2.15.
     pub(crate) protocol: u16,
     /// The real-mode part at the start of the file, boot sector included.
     pub(crate) setup: Sectors,
-    /// The protected-mode part as the header counts it; a signature may follow in the file.
+    /// Length of the protected-mode part. A signature may follow it in the file.
     pub(crate) protected_mode: Bytes,
-    /// The highest address an initramfs may occupy.
+    /// The highest address that an initramfs may occupy.
     pub(crate) initrd_addr_max: u32,
     /// The longest command line, without the terminating NUL.
     pub(crate) cmdline_size: u32,
-    /// Where the kernel unpacks itself to when it is loaded below that.
+    /// The address that the kernel unpacks itself to if it is loaded below it.
     pub(crate) pref_address: u64,
-    /// How much memory it needs there before it reads the memory map.
+    /// Memory that it needs there before it reads the memory map.
     pub(crate) init_size: u32,
-    /// To what a relocated kernel aligns itself.
+    /// Alignment of a relocated kernel.
     pub(crate) kernel_alignment: u32,
     /// The version text, which begins with the release: `6.12.57 (builder) #1 SMP …`.
     pub version_text: Option<String>,
 }
 
-/// Values for the fields a boot loader fills in. Addresses are physical.
+/// Values of the fields that a boot loader fills in. Addresses are physical.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LoaderFields {
     /// The end of the real-mode stack and heap, as an offset in the real-mode segment.
     pub(crate) heap_end: u16,
-    /// Where the NUL-terminated command line is.
+    /// Address of the NUL-terminated command line.
     pub(crate) cmd_line: u32,
-    /// Where the initramfs is.
+    /// Address of the initramfs.
     pub(crate) ramdisk: u32,
-    /// The initramfs in bytes.
+    /// Length of the initramfs in bytes.
     pub(crate) ramdisk_size: u32,
 }
 
-/// Why a file is not a kernel this boots.
+/// A file that is not a kernel for the boot sector.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BzImageError {
-    /// An arm64 kernel.
+    /// It is an arm64 kernel.
     #[error("this is an arm64 Linux kernel, an x86 one (bzImage) is needed")]
     Arm64,
-    /// An uncompressed kernel, or any other ELF file.
+    /// It is an uncompressed kernel, or any other ELF file.
     #[error("this is an ELF file; the x86 kernel image is called bzImage or vmlinuz")]
     Elf,
-    /// No setup header.
+    /// It has no setup header.
     #[error("this is not an x86 Linux kernel: the setup header is missing")]
     NotAKernel,
-    /// Too old.
+    /// Its boot protocol is too old.
     #[error("the kernel speaks boot protocol {}.{:02}, at least 2.10 is needed", .0 >> 8, .0 & 0xff)]
     Protocol(u16),
-    /// A zImage.
+    /// It is a zImage.
     #[error("the kernel is a zImage, which is loaded below 1 MiB; build a bzImage")]
     LoadedLow,
-    /// The header asks for something impossible.
+    /// Its header has impossible values.
     #[error("the kernel's setup header is damaged: {0}")]
     Damaged(&'static str),
-    /// The file ends early.
+    /// It ends early.
     #[error("the kernel file is truncated: it has {have} bytes, its header speaks of {need}")]
     Truncated {
         /// Size of the file.
         have: u64,
-        /// What the header adds up to.
+        /// The size that the header gives.
         need: u64,
     },
 }
 
 impl BzImage {
-    /// Reads the header from the first bytes of a file of `size`. [`MAX_SETUP_LEN`] bytes, or the whole file
-    /// if it is shorter, always suffice.
+    /// Parses the header in the first bytes of a file of `size`. [`MAX_SETUP_LEN`] bytes, or the whole shorter file,
+    /// always suffice.
     pub fn parse(start: &[u8], size: Bytes) -> Result<Self, BzImageError> {
         // arm64: Documentation/arch/arm64/booting.rst, magic at 56.
         if start.get(56..60) == Some(b"ARM\x64") {
@@ -158,8 +158,8 @@ impl BzImage {
         })
     }
 
-    /// The first address above everything the kernel occupies before it knows the memory map, when `loaded`
-    /// bytes of it stand at [`PROTECTED_MODE_ADDRESS`]. `None` if that is beyond 64 bits.
+    /// Returns the first address above everything that the kernel occupies before it knows the memory map, if `loaded`
+    /// bytes of it are at [`PROTECTED_MODE_ADDRESS`]. `None` if that exceeds 64 bits.
     pub(crate) fn memory_end(&self, loaded: Bytes) -> Option<u64> {
         let load = u64::from(PROTECTED_MODE_ADDRESS);
         // boot.rst, init_size: a relocatable kernel runs from the aligned load address; arch/x86/boot/compressed
@@ -170,8 +170,8 @@ impl BzImage {
     }
 }
 
-/// Fills the boot loader's fields in a real-mode part, whose header [`BzImage::parse`] has accepted.
-/// Shorter slices are left alone and give `false`.
+/// Fills in the boot loader's fields of a real-mode part whose header [`BzImage::parse`] has accepted. Returns false, and
+/// changes nothing, if the slice is shorter than the header.
 #[must_use]
 pub(crate) fn patch(setup: &mut [u8], fields: LoaderFields) -> bool {
     let Some(header) = setup.first_chunk_mut::<HEADER_END>() else {
@@ -192,7 +192,7 @@ pub(crate) fn patch(setup: &mut [u8], fields: LoaderFields) -> bool {
     true
 }
 
-/// The NUL-terminated text that `kernel_version` points to, which counts from byte 0x200.
+/// Returns the NUL-terminated text that `kernel_version` points to, counted from byte 0x200.
 fn version_text(start: &[u8], pointer: u16) -> Option<String> {
     let text = start.get(usize::from(pointer) + 0x200..).filter(|_| pointer != 0)?;
     let end = text.iter().take(MAX_RELEASE_LEN).position(|byte| *byte == 0)?;
@@ -231,7 +231,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_header_is_read_where_the_protocol_puts_it() {
+    fn header_fields_are_read_at_their_offsets() {
         let image = parse(&kernel(3, 1600)).unwrap();
         let expected = BzImage {
             protocol: 0x20f,
@@ -252,14 +252,14 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn no_setup_sectors_means_four() {
+    fn zero_setup_sectors_mean_four() {
         let mut file = kernel(5, 1600);
         file[SETUP_SECTS] = 0;
         assert_eq!(parse(&file).unwrap().setup, Sectors(5));
     }
 
     #[test]
-    fn the_loader_fields_are_filled_in() {
+    fn loader_fields_are_filled_in() {
         let mut file = kernel(3, 1600);
         let before = file.clone();
         let fields =
@@ -281,7 +281,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn other_files_are_named() {
+    fn other_kinds_of_files_are_named() {
         let mut arm = vec![0; 4096];
         arm[56..60].copy_from_slice(b"ARM\x64");
         assert_eq!(
@@ -312,7 +312,7 @@ pub(crate) mod tests {
 
     proptest! {
         #[test]
-        fn never_panics(at in 0x1f0..0x270usize, bytes in prop::collection::vec(any::<u8>(), 1..40), cut in 0..3000usize) {
+        fn damaged_headers_never_panic(at in 0x1f0..0x270usize, bytes in prop::collection::vec(any::<u8>(), 1..40), cut in 0..3000usize) {
             let mut file = kernel(3, 1600);
             file[at..at + bytes.len()].copy_from_slice(&bytes);
             file.truncate(cut.max(at));

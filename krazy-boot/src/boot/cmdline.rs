@@ -1,4 +1,4 @@
-//! The kernel command line of a slot: what a board and a user ask for, plus what makes the slot boot its own root.
+//! The kernel command line of a slot: the parameters of board and user, and those that make the slot boot its own root.
 
 use std::fmt;
 use std::io::{Read, Seek};
@@ -8,8 +8,7 @@ use crate::disk::layout::DiskSignature;
 use crate::disk::size::Bytes;
 use crate::disk::slot::Slot;
 
-/// The longest command line x86 and arm64 kernels take, without the terminating NUL.
-/// Source: Linux `COMMAND_LINE_SIZE`, 2048 on both.
+/// Length limit of x86 and arm64 kernels, without the terminating NUL. Source: Linux `COMMAND_LINE_SIZE`, 2048 on both.
 const MAX_LEN: usize = 2047;
 
 /// Parameter that names the running slot: `krazy.slot=a`.
@@ -18,30 +17,29 @@ pub const SLOT_PARAMETER: &str = "krazy.slot";
 /// Parameter that names the root partition: `root=PARTUUID=1a2b3c4d-02`.
 pub const ROOT_PARAMETER: &str = "root";
 
-/// Parameter of a kernel that is to start the other slot's kernel and nothing else.
+/// Parameter of a launcher: a kernel that only starts the kernel of the other slot.
 pub const LAUNCH_PARAMETER: &str = "krazy.launch";
 
-/// Parameter of a kernel that was started by such a one.
+/// Parameter of a kernel that a launcher started.
 pub const LAUNCHED_PARAMETER: &str = "krazy.launched";
 
-/// Parameter that keeps a slot from being tried with its own kernel where a launcher would start that:
-/// `krazy.kexec=off`.
+/// Parameter that turns launchers off, so that a trial uses the running kernel: `krazy.kexec=off`.
 pub const KEXEC_PARAMETER: &str = "krazy.kexec";
 
-/// A checked command line: one line of printable ASCII of at most [`MAX_LEN`] bytes.
+/// A checked command line: one line of printable ASCII of at most 2047 bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandLine(String);
 
-/// Why a text is not a command line.
+/// A text that is not a command line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommandLineError {
-    /// Too long for the kernel, which would cut it silently.
+    /// The kernel would silently cut it.
     #[error("the kernel command line has {0} bytes, the kernel takes {MAX_LEN}")]
     TooLong(usize),
-    /// Not printable ASCII.
+    /// It contains something else than printable ASCII.
     #[error("the kernel command line contains {0:?}; only printable ASCII works")]
     Character(char),
-    /// The parameter belongs to the slot.
+    /// It sets a parameter that belongs to the slot.
     #[error("the kernel command line must not set `{0}`, which each slot sets itself")]
     Reserved(String),
 }
@@ -55,9 +53,9 @@ pub fn read_text<R: Read + Seek>(fat: &mut BootFat<R>, name: &str) -> Result<Str
 }
 
 impl CommandLine {
-    /// The command line that boots `slot` of the disk with `signature`, with `parameters` from board and user.
+    /// Returns the command line that boots `slot` of the disk with `signature`, with `parameters` of board and user.
     ///
-    /// The slot's own parameters come first: a kernel keeps everything after `--` for init.
+    /// The slot's own parameters come first: the kernel passes everything behind `--` to init.
     pub fn for_slot<'a>(
         slot: Slot,
         signature: DiskSignature,
@@ -79,7 +77,7 @@ impl CommandLine {
         Self::parse(&line)
     }
 
-    /// Checks a line, such as the content of `cmdline.txt`; white space around it is dropped.
+    /// Checks a line, such as the content of `cmdline.txt`. Surrounding white space is dropped.
     pub fn parse(text: &str) -> Result<Self, CommandLineError> {
         let line = text.trim();
         if let Some(wrong) = line.chars().find(|c| !(' '..='~').contains(c)) {
@@ -91,12 +89,12 @@ impl CommandLine {
         Ok(CommandLine(line.to_owned()))
     }
 
-    /// The text without a line end.
+    /// Returns the text without a line end.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The value of the last `name=value`, as the kernel sees it. Quoted values lose their quotes.
+    /// Returns the value of the last `name=value`, which is the one that the kernel uses. Quotes are removed.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.parameters()
             .filter_map(|parameter| parameter.split_once('='))
@@ -105,13 +103,13 @@ impl CommandLine {
             .last()
     }
 
-    /// The slot this line boots, if it names one.
+    /// Returns the slot that this line boots, if it names one.
     pub fn slot(&self) -> Option<Slot> {
         self.get(SLOT_PARAMETER)?.parse().ok()
     }
 
-    /// The same line with the root and the name of `slot`, another one of the same disk: for a root that is tried with
-    /// this slot's kernel. `None` if the root is not given by its PARTUUID.
+    /// Returns this line with root and name of `slot` on the same disk, for a trial of its root with the running kernel.
+    /// `None` if the root is not given by its PARTUUID.
     pub fn moved_to(&self, slot: Slot) -> Option<Self> {
         let root = self.get(ROOT_PARAMETER)?;
         let signature = root.strip_prefix("PARTUUID=")?.split_once('-')?.0;
@@ -125,28 +123,28 @@ impl CommandLine {
         Some(CommandLine(moved.collect::<Vec<_>>().join(" ")))
     }
 
-    /// The same line for a kernel that is to start the other slot's: with one processor, for a Raspberry Pi's others
-    /// cannot be handed over once they run (Linux, `arch/arm64/kernel/smp.c`, `cpus_are_stuck_in_kernel`); and with a
-    /// watchdog that goes on counting, so that it ends the trial of a kernel that hangs
+    /// Returns this line for a launcher. It uses one processor, because the others of a Raspberry Pi cannot be handed to
+    /// another kernel once they run (Linux, `arch/arm64/kernel/smp.c`, `cpus_are_stuck_in_kernel`). Its watchdog keeps
+    /// counting during the kexec, so that it resets the machine if the kernel on trial hangs
     /// (`drivers/watchdog/watchdog_core.c`, `stop_on_reboot`).
     pub fn launcher(&self) -> Result<Self, CommandLineError> {
         Self::parse(&format!("{LAUNCH_PARAMETER} nr_cpus=1 watchdog.stop_on_reboot=0 {self}"))
     }
 
-    /// The line of the kernel that a launcher starts, whose slot has the line `own`. `self` is what the launcher was
-    /// started with, and `launcher` its part without what a firmware added, which goes on.
+    /// Returns the line of the kernel that a launcher starts and whose slot has the line `own`. `self` is the line that
+    /// the launcher was started with: `launcher`, and what the firmware added around it, which the result keeps.
     pub fn launched(&self, launcher: &Self, own: &Self) -> Result<Self, CommandLineError> {
         let added = self.0.split_once(&launcher.0);
         let (before, after) = added.unwrap_or_default();
         Self::parse(&format!("{before}{LAUNCHED_PARAMETER} {own}{after}"))
     }
 
-    /// Whether the parameter `name` is present, with or without a value.
+    /// Returns true if the parameter `name` is present, with or without a value.
     pub fn has(&self, name: &str) -> bool {
         self.parameters().any(|parameter| parameter.split('=').next() == Some(name))
     }
 
-    /// Parameters in order; spaces within double quotes do not separate.
+    /// Returns the parameters in order. Spaces within double quotes do not separate.
     fn parameters(&self) -> impl Iterator<Item = &str> {
         let mut quoted = false;
         self.0
@@ -169,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slot_boots_its_own_root() {
+    fn command_line_of_a_slot_boots_its_own_root() {
         let line = CommandLine::for_slot(Slot::B, DiskSignature(0xbeef), ["console=ttyS0", "quiet"]).unwrap();
         assert_eq!(line.as_str(), "root=PARTUUID=0000beef-03 krazy.slot=b console=ttyS0 quiet");
         assert_eq!(line.slot(), Some(Slot::B));
@@ -178,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_launcher_hands_on_what_the_firmware_added() {
+    fn launched_kernel_keeps_the_parameters_of_the_firmware() {
         let line = |slot| CommandLine::for_slot(slot, DiskSignature(0xbeef), ["quiet"]).unwrap();
         let launcher = line(Slot::A).launcher().unwrap();
         let own = "krazy.launch nr_cpus=1 watchdog.stop_on_reboot=0";
@@ -192,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn another_slot_can_be_booted_with_the_same_parameters() {
+    fn moved_line_keeps_the_parameters_for_another_slot() {
         let parameters = ["console=ttyS1,115200", "dyndbg=\"file x.c +p\"", "quiet"];
         let line = |slot| CommandLine::for_slot(slot, DiskSignature(0xbeef), parameters).unwrap();
         assert_eq!(line(Slot::A).moved_to(Slot::B), Some(line(Slot::B)));
@@ -202,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_value_counts_and_quotes_hold_spaces() {
+    fn last_value_counts_and_quotes_hold_spaces() {
         let line = CommandLine::parse("a=1 a=2 dyndbg=\"file x.c +p\" b\n").unwrap();
         assert_eq!(line.get("a"), Some("2"));
         assert_eq!(line.get("dyndbg"), Some("file x.c +p"));
@@ -211,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_lines_are_refused() {
+    fn unusable_lines_are_refused() {
         let reserved = CommandLine::for_slot(Slot::A, DiskSignature(1), ["root=/dev/sda1"]);
         assert_eq!(reserved, Err(CommandLineError::Reserved("root".into())));
         assert_eq!(CommandLine::parse("a\nb"), Err(CommandLineError::Character('\n')));

@@ -1,17 +1,17 @@
-//! `config.txt` on the `/boot` of a Raspberry Pi: which slot's files the firmware loads.
+//! `config.txt` on the `/boot` of a Raspberry Pi, which names the slot whose files the firmware loads.
 //!
 //! Source: Raspberry Pi documentation, "config.txt", sections on `os_prefix` and `include`.
 //!
-//! The file says two things, `os_prefix=a-` and `include a-config.txt`; everything else is in the included file,
-//! which belongs to the slot. It is [`LEN`] bytes long, one sector at the start of a cluster, so that the switch to
-//! the other slot is one write of one sector, which a disk does whole or not at all. Nothing else of the file system
-//! changes with it: not the FAT, not the folder, not the file's length.
+//! The file has two settings, `os_prefix=a-` and `include a-config.txt`; everything else is in the included file, which
+//! belongs to the slot. It is 512 bytes long, one sector at the start of a cluster, so that the switch to the other slot
+//! is one write of one sector, which a disk does atomically. Nothing else of the file system changes with it: neither the
+//! FAT nor the directory nor the file's length.
 //!
-//! The firmware is told of a slot only when that is confirmed. A trial stands in the [selector](crate::disk::selector): the
-//! confirmed slot starts, and its first stage starts the other one, once. With its kernel, if `config.txt` makes the
-//! confirmed slot a **launcher**: the line `cmdline=launch.txt` chooses a command line
-//! ([`CommandLine::launcher`](crate::boot::cmdline::CommandLine::launcher)) with which a kernel can start another. Without,
-//! the kernel that runs goes on with the other slot's root.
+//! The file names the confirmed slot only. A trial is armed in the [selector](crate::disk::selector): the firmware starts
+//! the confirmed slot, and its first stage starts the other one, once. It does so with the other slot's kernel if
+//! `config.txt` makes the confirmed slot a **launcher**: the line `cmdline=launch.txt` selects a command line
+//! ([`CommandLine::launcher`](crate::boot::cmdline::CommandLine::launcher)) with which a kernel can start another one.
+//! Otherwise the running kernel continues with the other slot's root.
 //!
 //! | step | writes, in order |
 //! |---|---|
@@ -20,7 +20,9 @@
 //! | [`disarm`] | selector without the trial, no launcher |
 //! | [`confirm`] | the other slot, selector |
 //!
-//! So a launcher without a trial is what a power cut may leave, and no launcher starts anything a second time.
+//! The order is that of [`arm`] and its reverse: so a power cut may leave a launcher without a trial, which starts nothing,
+//! but never a trial that a launcher starts twice. [`confirm`] writes `config.txt` first because it decides; the selector
+//! catches up at the next start ([`Selector::adopt_confirmed`]).
 
 use std::io::{Read, Seek};
 
@@ -31,37 +33,37 @@ use crate::disk::selector::Selector;
 use crate::disk::size::{Bytes, SECTOR_SIZE, Sectors};
 use crate::disk::slot::{Slot, boot_file};
 
-/// The file's name.
+/// Name of the file.
 pub const FILE: &str = "config.txt";
 
-/// The file's length in bytes: one sector.
+/// Length of the file in bytes: one sector.
 const LEN: usize = SECTOR_SIZE as usize;
 
-/// Name of a slot's own settings on `/boot`, to be given to [`Slot::boot_file`].
+/// Name of a slot's own settings on `/boot`, as an argument of [`Slot::boot_file`].
 pub const SLOT_FILE: &str = "config.txt";
 
 /// The setting that names the slot.
 const PREFIX: &str = "os_prefix=";
 
-/// The setting that makes the slot a launcher; behind the slot's own settings, which it overrides.
+/// The setting that makes the slot a launcher. It is behind the slot's own settings, which it overrides.
 const LAUNCH: &str = "cmdline=";
 
-/// What a `config.txt` makes the firmware start.
+/// The choice that a `config.txt` makes for the firmware.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Choice {
-    /// Whose files are loaded.
+    /// The slot whose files are loaded.
     pub slot: Slot,
-    /// Whether as a launcher of the other slot.
+    /// Set when it is loaded as a launcher of the other slot.
     pub launcher: bool,
 }
 
-/// Why `config.txt` cannot be switched.
+/// A failure to read or change `config.txt`.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigTxtError {
-    /// It cannot be found or read.
+    /// It is missing or cannot be read.
     #[error(transparent)]
     Fat(#[from] FatError),
-    /// Somebody else wrote it.
+    /// It was not written by this program.
     #[error("{FILE} on the boot partition is not as cargo krazy made it: {0}")]
     Foreign(&'static str),
 }
@@ -72,7 +74,7 @@ impl From<Slot> for Choice {
     }
 }
 
-/// The whole file that makes the firmware start `choice`.
+/// Returns the whole file that makes the firmware start `choice`.
 pub fn encode(choice: Choice) -> [u8; LEN] {
     let slot = choice.slot;
     let mut text = format!(
@@ -91,7 +93,7 @@ pub fn encode(choice: Choice) -> [u8; LEN] {
     sector
 }
 
-/// What a `config.txt` chooses. A later setting overrides an earlier one, as in the firmware.
+/// Returns the choice of a `config.txt`. A later setting overrides an earlier one, as in the firmware.
 fn decode(content: &[u8]) -> Result<Choice, ConfigTxtError> {
     let foreign = ConfigTxtError::Foreign;
     if content.len() != LEN {
@@ -104,14 +106,14 @@ fn decode(content: &[u8]) -> Result<Choice, ConfigTxtError> {
     slot.map(|slot| Choice { slot, launcher }).ok_or(foreign("it names no slot"))
 }
 
-/// What the `config.txt` of `fat` chooses.
+/// Reads the choice of the `config.txt` on `fat`.
 pub fn read<R: Read + Seek>(fat: &mut BootFat<R>) -> Result<Choice, ConfigTxtError> {
     let file = fat.find(FILE)?;
     decode(&fat.read(&file, Bytes(LEN as u64))?)
 }
 
-/// The command lines of `slot`: its own, and as a launcher. The second is missing in a slot that was written by an
-/// earlier version, and what does not agree with the first counts as missing: nothing must start with it.
+/// Reads the command lines of `slot`: its own, and that of the launcher. The second is missing in a slot that an earlier
+/// version wrote, and one that does not agree with the first counts as missing: nothing may start with it.
 pub fn command_lines<R: Read + Seek>(
     fat: &mut BootFat<R>,
     slot: Slot,
@@ -128,9 +130,9 @@ pub fn command_lines<R: Read + Seek>(
     Ok((own, launcher))
 }
 
-/// A file that the firmware needs to boot `slot` and that is not there, by its name without the slot's prefix.
+/// Returns the name, without the slot's prefix, of a missing file that the firmware needs to boot `slot`.
 ///
-/// An update that was cut off lacks the command line, which it removes first and writes last.
+/// An interrupted update lacks the command line, which it removes first and writes last.
 pub fn missing<R: Read + Seek>(
     fat: &mut BootFat<R>,
     slot: Slot,
@@ -144,7 +146,7 @@ pub fn missing<R: Read + Seek>(
     Ok(needed.into_iter().find(|file| !is_there(file)))
 }
 
-/// The one write to the disk that makes the firmware start `choice` from now on; none if it does so already.
+/// Returns the one write that makes the firmware start `choice` from now on; `None` if it does so already.
 pub(crate) fn switch<R: Read + Seek>(
     fat: &mut BootFat<R>,
     choice: Choice,
@@ -161,8 +163,8 @@ pub(crate) fn switch<R: Read + Seek>(
     }
 }
 
-/// What confirms `slot`, in order: the firmware is told, which decides, and then `selector` follows. After a power cut
-/// in between, [`Selector::following`] makes up for the rest.
+/// Returns the writes that confirm `slot`, in order: `config.txt`, which decides, and then the selector. After a power cut
+/// in between, [`Selector::adopt_confirmed`] completes the change.
 pub fn confirm<R: Read + Seek>(
     fat: &mut BootFat<R>,
     selector: &Selector,
@@ -171,7 +173,7 @@ pub fn confirm<R: Read + Seek>(
     Ok(switch(fat, slot.into())?.into_iter().chain(selector.confirm(slot).writes()).collect())
 }
 
-/// What makes the other slot than the confirmed one start once, in order; `launcher` says whether with its own kernel.
+/// Returns the writes that make the slot that is not confirmed start once, in order; with its own kernel if `launcher`.
 pub fn arm<R: Read + Seek>(
     fat: &mut BootFat<R>,
     selector: &Selector,
@@ -181,7 +183,7 @@ pub fn arm<R: Read + Seek>(
     Ok(switch(fat, Choice { slot, launcher })?.into_iter().chain(selector.arm(!slot).writes()).collect())
 }
 
-/// What forgets a trial that is armed or over, in order.
+/// Returns the writes that drop an armed or failed trial, in order.
 pub fn disarm<R: Read + Seek>(
     fat: &mut BootFat<R>,
     selector: &Selector,
@@ -189,8 +191,8 @@ pub fn disarm<R: Read + Seek>(
     Ok(selector.disarm().writes().into_iter().chain(switch(fat, selector.confirmed.into())?).collect())
 }
 
-/// What must be written, in order, before anything of a trial is started: after it the trial is over on the disk. The
-/// slot that is tried, if one was armed.
+/// Returns the slot of the armed trial, if there is one, and the writes that clear the trial, in order. They must be
+/// durable before anything of that slot starts.
 pub fn start_trial<R: Read + Seek>(
     fat: &mut BootFat<R>,
     selector: &Selector,
@@ -206,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn golden_text() {
+    fn encoded_choice_has_the_golden_text() {
         let head = "# The slot the firmware loads. krazy-init switches it in place: one sector, 512 bytes.\n\
                     # Settings are in the included file.\nos_prefix=b-\ninclude b-config.txt";
         let launcher = Choice { slot: Slot::B, launcher: true };
@@ -221,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read() {
+    fn choices_survive_a_round_trip() {
         for slot in Slot::ALL {
             for launcher in [false, true] {
                 let choice = Choice { slot, launcher };

@@ -1,7 +1,7 @@
-//! A flattened device tree, changed as a firmware changes what it hands to the kernel: for a machine that is not quite
-//! the board, and for a kernel that another one starts.
+//! Changes to a flattened device tree, as a firmware makes them before it starts a kernel: for an emulated machine that
+//! differs from the board, and for a kernel that another kernel starts.
 //!
-//! An [`Edit`] is made in place: nothing grows or moves, and what goes away becomes empty tokens. [`insert`] makes a new
+//! An [`Edit`] is made in place: nothing grows or moves, and removed parts become empty tokens. [`insert`] returns a new
 //! tree.
 //!
 //! Source: Devicetree Specification 0.4, chapter 5, "Flattened Devicetree (DTB) Format".
@@ -18,63 +18,63 @@ const NOP: u32 = 4;
 const END: u32 = 9;
 
 const HEADER_LEN: usize = 40;
-/// The version that is written, and the oldest that can read it.
+/// The format version that is written, and the oldest compatible one.
 const VERSIONS: [u32; 2] = [17, 16];
 
-/// One change. A node is named by its path. What a tree does not have needs no change.
+/// One change. Nodes are named by their paths. Missing nodes and properties are skipped.
 #[derive(Clone, Copy, Debug)]
 pub enum Edit {
-    /// Takes a node out, and everything below it.
+    /// Removes a node and everything below it.
     RemoveNode(&'static str),
-    /// Takes a property out of a node.
+    /// Removes a property of a node.
     RemoveProperty(&'static str, &'static str),
-    /// Replaces a property's value by a string that is no longer.
+    /// Replaces a property's value by a string that is not longer.
     SetString(&'static str, &'static str, &'static str),
 }
 
-/// Why a tree cannot be edited.
+/// A failure to change a tree.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum TreeError {
-    /// It does not begin as one.
+    /// The bytes are no tree.
     #[error("it is no flattened device tree")]
     NotATree,
-    /// It breaks off, or its parts do not fit together.
+    /// The tree is cut off, or its parts do not fit together.
     #[error("it is damaged")]
     Damaged,
-    /// A value is longer than the one it replaces.
+    /// The new value is longer than the old one.
     #[error("`{0}` is too long for its place")]
     TooLong(&'static str),
-    /// Nothing can be put into a node that is not there.
+    /// The node to insert into does not exist.
     #[error("it has no node {0}")]
     NoNode(String),
 }
 
-/// Makes all of `edits` to `tree`.
+/// Applies `edits` to `tree`.
 pub fn edit(tree: &mut [u8], edits: &[Edit]) -> Result<(), TreeError> {
     for edit in edits {
         let (path, property) = match edit {
             Edit::RemoveNode(path) => (path, None),
             Edit::RemoveProperty(path, name) | Edit::SetString(path, name, _) => (path, Some(*name)),
         };
-        let Some(place) = find(tree, path, property)? else { continue };
-        let mut place = tree.get_mut(place).ok_or(TreeError::Damaged)?;
+        let Some(tokens) = find(tree, path, property)? else { continue };
+        let mut removed = tree.get_mut(tokens).ok_or(TreeError::Damaged)?;
         if let Edit::SetString(.., value) = edit {
             let len = value.len() + 1;
             let kept = 12 + len.next_multiple_of(4);
-            let (property, rest) = place.split_at_mut_checked(kept).ok_or(TreeError::TooLong(value))?;
+            let (property, rest) = removed.split_at_mut_checked(kept).ok_or(TreeError::TooLong(value))?;
             property[4..8].copy_from_slice(&(len as u32).to_be_bytes());
             property[12..].fill(0);
             property[12..][..value.len()].copy_from_slice(value.as_bytes());
-            place = rest;
+            removed = rest;
         }
-        for word in place.chunks_exact_mut(4) {
-            word.copy_from_slice(&NOP.to_be_bytes());
+        for token in removed.chunks_exact_mut(4) {
+            token.copy_from_slice(&NOP.to_be_bytes());
         }
     }
     Ok(())
 }
 
-/// The tree with `properties`, names and values, in the node at `path`, which has none of those names.
+/// Returns `tree` with `properties` (names and values) added to the node at `path`, which must not have them yet.
 pub fn insert(tree: &[u8], path: &str, properties: &[(&str, &[u8])]) -> Result<Vec<u8>, TreeError> {
     let Range { start, .. } = find(tree, path, None)?.ok_or_else(|| TreeError::NoNode(path.to_owned()))?;
     let mut tokens = Tokens { at: start, ..Tokens::of(tree)? };
@@ -86,7 +86,7 @@ pub fn insert(tree: &[u8], path: &str, properties: &[(&str, &[u8])]) -> Result<V
     let field = |index: usize| header(tree, index).map(|value| value as usize).ok_or(TreeError::Damaged);
     let structure = part(2, field(9)?).ok_or(TreeError::Damaged)?;
     let mut strings = part(3, field(8)?).ok_or(TreeError::Damaged)?.to_vec();
-    // Pairs of address and length of memory that is kept, the last of zeros.
+    // Reserved memory: pairs of address and length, terminated by a pair of zeros.
     let reserved = tree.get(field(4)?..).ok_or(TreeError::Damaged)?;
     let pairs = reserved.chunks_exact(16).position(|pair| pair == [0; 16]).ok_or(TreeError::Damaged)? + 1;
     let reserved = &reserved[..16 * pairs];
@@ -106,23 +106,24 @@ pub fn insert(tree: &[u8], path: &str, properties: &[(&str, &[u8])]) -> Result<V
 
     let structure_at = HEADER_LEN + reserved.len();
     let strings_at = structure_at + changed.len();
-    let places = [strings_at + strings.len(), structure_at, strings_at, HEADER_LEN].map(|place| place as u32);
+    let offsets =
+        [strings_at + strings.len(), structure_at, strings_at, HEADER_LEN].map(|offset| offset as u32);
     let processor = header(tree, 7).ok_or(TreeError::Damaged)?;
     let sizes = [strings.len() as u32, changed.len() as u32];
-    let words = [&[MAGIC], &places[..], &VERSIONS, &[processor], &sizes].concat();
+    let words = [&[MAGIC], &offsets[..], &VERSIONS, &[processor], &sizes].concat();
     let header: Vec<u8> = words.into_iter().flat_map(u32::to_be_bytes).collect();
     Ok([&header, reserved, &changed, &strings].concat())
 }
 
-/// A field of the header, by its number.
+/// Returns a field of the header by its number.
 fn header(tree: &[u8], index: usize) -> Option<u32> {
     word(tree, 4 * index)
 }
 
-/// Where the tokens are of the node at `path`, or of one of its properties.
+/// Returns the location of the tokens of the node at `path`, or of one of its properties.
 fn find(tree: &[u8], path: &str, property: Option<&str>) -> Result<Option<Range<usize>>, TreeError> {
     let mut tokens = Tokens::of(tree)?;
-    // The root's name is empty, as is what stands before the first slash.
+    // The root's name is empty, and so is the part in front of the first slash.
     let names: Vec<_> = path.split('/').map(str::as_bytes).collect();
     let (mut depth, mut matched, mut node) = (0_usize, 0, None);
     loop {
@@ -158,7 +159,7 @@ fn find(tree: &[u8], path: &str, property: Option<&str>) -> Result<Option<Range<
     }
 }
 
-/// A piece of the structure block.
+/// A token of the structure block.
 enum Token<'a> {
     Begin(&'a [u8]),
     EndNode,
@@ -167,12 +168,12 @@ enum Token<'a> {
     End,
 }
 
-/// Reads the structure block.
+/// A reader of the structure block.
 struct Tokens<'a> {
     tree: &'a [u8],
-    /// The names of properties.
+    /// The strings block, which has the names of properties.
     strings: &'a [u8],
-    /// Where the next token is.
+    /// Offset of the next token.
     at: usize,
 }
 
@@ -213,7 +214,7 @@ impl<'a> Tokens<'a> {
         Ok(value)
     }
 
-    /// Passes over `len` bytes and their padding.
+    /// Skips `len` bytes and their padding.
     fn skip(&mut self, len: usize) -> Result<(), TreeError> {
         let end = len.checked_next_multiple_of(4).and_then(|len| self.at.checked_add(len));
         self.at = end.filter(|end| *end <= self.tree.len()).ok_or(TreeError::Damaged)?;

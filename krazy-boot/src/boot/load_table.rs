@@ -1,5 +1,5 @@
-//! The load table of a slot: which sectors the boot sector copies to which addresses, and where it jumps.
-//! Format of our own; it stands in the first four sectors of a slot's area.
+//! The load table of a slot: the sectors that the boot sector copies, their addresses in memory, and the address it jumps
+//! to. A format of this project, in the first four sectors of a slot's area.
 //!
 //! | bytes | content |
 //! |---|---|
@@ -12,7 +12,10 @@
 //! | 32 + 12 n … | entry n: destination address, first sector, number of sectors; 32 bits each |
 //!
 //! The rest is zero. A table of at most [`FIRST_SECTOR_ENTRIES`] entries fits in one sector, which disks write
-//! as a whole. The boot sector checks the magic only; the CRC is for the programs that write and compare.
+//! atomically. The boot sector checks the magic only; the CRC is for the programs that write and compare tables.
+//!
+//! The table exists so that the boot sector needs no file system: everything that can be computed beforehand is, by the
+//! program that wrote the files.
 
 use crate::disk::layout::Extent;
 use crate::disk::size::{SECTOR_SIZE, Sectors};
@@ -20,19 +23,19 @@ use crate::disk::size::{SECTOR_SIZE, Sectors};
 /// The first four bytes.
 pub(crate) const MAGIC: [u8; 4] = *b"KZLT";
 
-/// The version this program writes and reads.
+/// The supported format version.
 const VERSION: u16 = 1;
 
-/// Sectors a table takes.
+/// Length of a table in sectors.
 pub(crate) const TABLE_SECTORS: Sectors = Sectors(4);
 
-/// Bytes a table takes.
+/// Length of a table in bytes.
 pub const TABLE_LEN: usize = TABLE_SECTORS.0 as usize * SECTOR_SIZE as usize;
 
-/// Entries a table holds.
+/// Number of entries that a table holds.
 const CAPACITY: usize = (TABLE_LEN - ENTRIES_OFFSET) / ENTRY_LEN;
 
-/// Entries that stand in the first sector of a table.
+/// Number of entries in the first sector of a table.
 pub const FIRST_SECTOR_ENTRIES: usize = (SECTOR_SIZE as usize - ENTRIES_OFFSET) / ENTRY_LEN;
 
 pub(crate) const COUNT_OFFSET: usize = 6;
@@ -60,51 +63,51 @@ pub struct Load {
     pub source: Extent,
 }
 
-/// What the boot sector does for a slot.
+/// Instructions of the boot sector for one slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadTable {
     /// SS:SP at the jump; the other data segments equal SS.
     pub(crate) stack: FarPointer,
     /// CS:IP to jump to.
     pub(crate) start: FarPointer,
-    /// The copies, in order. At least one, at most [`CAPACITY`].
+    /// The copies, in order: 1 to 168.
     pub loads: Vec<Load>,
 }
 
-/// Why there is no load table.
+/// A failure to make or read a load table.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LoadTableError {
-    /// More pieces than the table holds.
+    /// The files have more fragments than the table has entries.
     #[error(
         "the boot files are in {0} pieces, a load table holds {CAPACITY}; write them again to defragment"
     )]
     TooFragmented(usize),
-    /// Nothing to load.
+    /// The table is empty.
     #[error("the load table has no entries")]
     Empty,
-    /// The pieces of a file end before the file does.
+    /// The sectors of a file are shorter than the file.
     #[error("a boot file has {have} sectors on disk, {need} are needed")]
     Short {
-        /// What the extents add up to.
+        /// The sum of the extents.
         have: u64,
-        /// What was asked for.
+        /// The number of sectors needed.
         need: u64,
     },
-    /// A piece would be loaded beyond 4 GiB.
+    /// A fragment would be loaded beyond 4 GiB.
     #[error("a boot file does not fit below 4 GiB when loaded at {0:#x}")]
     Address(u32),
-    /// No table, or one overwritten by something else.
+    /// There is no table.
     #[error("no load table")]
     Magic,
-    /// Written by a newer version.
+    /// The table was written by a newer version.
     #[error("the load table has version {0}, this program reads {VERSION}")]
     Version(u16),
-    /// The CRC does not match, or the count is impossible.
+    /// The checksum does not match, or the number of entries is impossible.
     #[error("the load table is damaged: wrong checksum")]
     Checksum,
 }
 
-/// The part of a file that begins `skip` sectors in and is `len` sectors long, as extents in file order.
+/// Returns `len` sectors of a file from sector `skip` on, as extents in file order.
 pub(crate) fn file_part(file: &[Extent], skip: Sectors, len: Sectors) -> Result<Vec<Extent>, LoadTableError> {
     let have: u64 = file.iter().map(|extent| u64::from(extent.len.0)).sum();
     let need = u64::from(skip.0) + u64::from(len.0);
@@ -132,8 +135,8 @@ pub(crate) fn file_part(file: &[Extent], skip: Sectors, len: Sectors) -> Result<
     Ok(part)
 }
 
-/// Copies of `extents`, one after the other in memory from `destination` on.
-pub(crate) fn place(destination: u32, extents: &[Extent]) -> Result<Vec<Load>, LoadTableError> {
+/// Returns copies of `extents` to consecutive addresses from `destination` on.
+pub(crate) fn consecutive_loads(destination: u32, extents: &[Extent]) -> Result<Vec<Load>, LoadTableError> {
     let mut next = u64::from(destination);
     extents
         .iter()
@@ -149,7 +152,7 @@ pub(crate) fn place(destination: u32, extents: &[Extent]) -> Result<Vec<Load>, L
 }
 
 impl LoadTable {
-    /// The four sectors as they stand on the disk.
+    /// Encodes the four sectors.
     pub fn encode(&self) -> Result<Vec<u8>, LoadTableError> {
         if self.loads.is_empty() {
             return Err(LoadTableError::Empty);
@@ -168,8 +171,8 @@ impl LoadTable {
         }
         bytes.resize(ENTRIES_OFFSET, 0);
         for load in &self.loads {
-            for word in [load.destination, load.source.start.0, load.source.len.0] {
-                bytes.extend(word.to_le_bytes());
+            for number in [load.destination, load.source.start.0, load.source.len.0] {
+                bytes.extend(number.to_le_bytes());
             }
         }
         bytes.resize(TABLE_LEN, 0);
@@ -178,7 +181,7 @@ impl LoadTable {
         Ok(bytes)
     }
 
-    /// Reads the first [`TABLE_LEN`] of `bytes`.
+    /// Decodes the first [`TABLE_LEN`] of `bytes`.
     pub fn decode(bytes: &[u8]) -> Result<Self, LoadTableError> {
         let table: &[u8; TABLE_LEN] = bytes.first_chunk().ok_or(LoadTableError::Magic)?;
         let short = |at: usize| u16::from_le_bytes([table[at], table[at + 1]]);
@@ -231,7 +234,8 @@ mod tests {
 
     #[test]
     fn golden_bytes() {
-        let bytes = table(place(0x10_0000, &[extent(0x1234, 3), extent(0x0001_0000, 1)]).unwrap());
+        let bytes =
+            table(consecutive_loads(0x10_0000, &[extent(0x1234, 3), extent(0x0001_0000, 1)]).unwrap());
         let bytes = bytes.encode().unwrap();
         // The CRC was computed by another program (zlib).
         let mut expected = vec![0; 2048];
@@ -255,16 +259,16 @@ mod tests {
     }
 
     #[test]
-    fn pieces_lie_one_after_the_other_in_memory() {
-        let loads = place(0x20_0000, &[extent(7, 2), extent(99, 1)]).unwrap();
+    fn fragments_are_loaded_to_consecutive_addresses() {
+        let loads = consecutive_loads(0x20_0000, &[extent(7, 2), extent(99, 1)]).unwrap();
         assert_eq!(loads[1], Load { destination: 0x20_0400, source: extent(99, 1) });
-        assert!(place(0xffff_fe00, &[extent(0, 1)]).is_ok());
-        let error = place(0xffff_fc00, &[extent(0, 1), extent(5, 2)]).unwrap_err();
+        assert!(consecutive_loads(0xffff_fe00, &[extent(0, 1)]).is_ok());
+        let error = consecutive_loads(0xffff_fc00, &[extent(0, 1), extent(5, 2)]).unwrap_err();
         assert_eq!(error.to_string(), "a boot file does not fit below 4 GiB when loaded at 0xfffffc00");
     }
 
     #[test]
-    fn a_table_has_168_entries_and_no_more() {
+    fn table_holds_at_most_168_entries() {
         let load = |n: u32| Load { destination: n * 512, source: extent(n * 2, 1) };
         let full = table((0..168).map(load).collect());
         assert_eq!(LoadTable::decode(&full.encode().unwrap()).unwrap(), full);
@@ -277,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn damaged_tables_are_told_apart() {
+    fn damaged_tables_give_distinct_errors() {
         let mut bytes = table(vec![Load { destination: 0, source: extent(1, 1) }]).encode().unwrap();
         assert_eq!(LoadTable::decode(&bytes[..2047]), Err(LoadTableError::Magic));
         bytes[2047] = 1;
@@ -290,11 +294,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_table_survives_and_any_change_is_noticed(
-            words in prop::collection::vec(any::<[u32; 3]>(), 1..=CAPACITY), at in 0..TABLE_LEN, bits in 1..=255u8,
+        fn tables_survive_a_round_trip_and_changes_are_detected(
+            entries in prop::collection::vec(any::<[u32; 3]>(), 1..=CAPACITY), at in 0..TABLE_LEN, bits in 1..=255u8,
         ) {
             let load = |[destination, start, len]: [u32; 3]| Load { destination, source: extent(start, len) };
-            let table = table(words.into_iter().map(load).collect());
+            let table = table(entries.into_iter().map(load).collect());
             let mut bytes = table.encode().unwrap();
             prop_assert_eq!(LoadTable::decode(&bytes).unwrap(), table);
             bytes[at] ^= bits;
@@ -302,7 +306,7 @@ mod tests {
         }
 
         #[test]
-        fn never_panics(bytes in prop::collection::vec(any::<u8>(), 0..3000), count: u16) {
+        fn foreign_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..3000), count: u16) {
             let mut bytes = bytes;
             let _ = LoadTable::decode(&bytes);
             if bytes.len() >= TABLE_LEN {

@@ -1,6 +1,10 @@
 //! Starting a kernel: the boot sector with its tables, the kernel's headers and command line, and the files that a
 //! Raspberry Pi's firmware reads instead.
 //!
+//! Imports [`crate::disk`] only. Like that room it must stay usable without an operating system: no `std::fs`, no threads.
+//! A UEFI loader shares the decisions ([`crate::disk::selector`]) and the command lines ([`cmdline`]), and needs neither
+//! load tables nor the boot sector.
+//!
 //! | module | is |
 //! |---|---|
 //! | [`boot_sector`] | the machine code at LBA 0 |

@@ -1,4 +1,4 @@
-//! A slot's area before partition 1: its load table and what the table loads into low memory.
+//! A slot's area in front of partition 1: its load table, and the data that the table loads into low memory.
 //!
 //! | sectors of the area | content |
 //! |---|---|
@@ -6,16 +6,16 @@
 //! | 4 … 481 | low memory, bank 0 |
 //! | 482 … 959 | low memory, bank 1 |
 //!
-//! A bank holds the kernel's real-mode part with the boot loader's fields filled in, then the command line
-//! with a NUL. The rest of the kernel and the initramfs are loaded from the sectors of their files on `/boot`.
-//! The command line is copied here because an editor that rewrites `a-cmdline.txt` moves it to other
-//! clusters; a table that pointed there would load garbage.
+//! A bank holds the kernel's real-mode part with the boot loader's fields filled in, then the command line with a NUL. The
+//! rest of the kernel and the initramfs are loaded from the sectors of their files on `/boot`. The command line is copied
+//! here because an editor that rewrites `a-cmdline.txt` moves it to other clusters; a table that pointed there would load
+//! garbage.
 //!
-//! There are two banks so that a change of the command line never harms the table in use: the new content goes
-//! to the bank that the table on disk does not name, and then the table's first sector is rewritten, which
-//! disks do as a whole. (Only files in so many pieces that the table has more than 40 entries, *and* whose pieces
-//! changed, have a table that changes in more than one sector.) [`refresh`] gives the writes in that order. The image writer, init and the update
-//! engine all use it, so a disk they have written is always in the state [`refresh`] calls current.
+//! There are two banks so that a change of the command line never damages the table in use: the new content goes to the
+//! bank that the table on the disk does not name, and then the table's first sector is rewritten, which disks do
+//! atomically. (A table changes in more than one sector only if it has more than 40 entries, *and* files have moved.)
+//! [`refresh`] returns the writes in that order. Image writer, init and update engine all use it, so for a disk they have
+//! written it returns none.
 //!
 //! # Memory
 //!
@@ -24,14 +24,14 @@
 //! | 0x10000 … 0x1dfff | real-mode part, heap, stack (segment 0x1000) |
 //! | 0x1e000 … 0x1e7ff | command line |
 //! | 0x100000 … | protected-mode part |
-//! | above the memory the kernel unpacks itself to, on a MiB boundary | initramfs |
+//! | above the memory that the kernel unpacks itself to, on a MiB boundary | initramfs |
 
 use std::io::{Read, Seek, SeekFrom};
 
 use crate::boot::bzimage::{self, BzImage, LoaderFields, MAX_SETUP_LEN, PROTECTED_MODE_ADDRESS};
 use crate::boot::cmdline::{self, CommandLine};
 use crate::boot::load_table::{
-    FarPointer, Load, LoadTable, LoadTableError, TABLE_LEN, TABLE_SECTORS, file_part, place,
+    FarPointer, Load, LoadTable, LoadTableError, TABLE_LEN, TABLE_SECTORS, consecutive_loads, file_part,
 };
 use crate::disk::boot_fat::BootFat;
 use crate::disk::layout::{Extent, SLOT_AREA_LEN, area_of_slot};
@@ -43,48 +43,48 @@ use crate::disk::slot::{Slot, boot_file};
 mod error;
 pub use error::SlotAreaError;
 
-/// Sectors in a bank.
+/// Length of a bank.
 const BANK_SECTORS: Sectors = Sectors((SLOT_AREA_LEN.0 - TABLE_SECTORS.0) / 2);
 
 /// The segment of the kernel's real-mode part. The boot sector's own data ends below it.
 const REAL_MODE_SEGMENT: u16 = 0x1000;
 const REAL_MODE_ADDRESS: u32 = REAL_MODE_SEGMENT as u32 * 16;
-/// boot.rst recommends 0xe000 as the end of the heap for a kernel loaded this way; the stack starts there.
+/// End of the heap and start of the stack; boot.rst recommends 0xe000 for a kernel loaded this way.
 const HEAP_END: u16 = 0xe000;
 const COMMAND_LINE_ADDRESS: u32 = REAL_MODE_ADDRESS + HEAP_END as u32;
-/// The kernel's setup code and its uninitialised data stay below this (its linker script asserts it).
+/// Limit of the kernel's setup code with its uninitialised data, which its linker script asserts.
 const MAX_REAL_MODE_LEN: u64 = 0x8000;
 
-/// What a slot boots: content and place of its files.
+/// The boot files of a slot: the content that is needed, and their sectors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BootFiles {
     /// The first bytes of the kernel file: all of it, or at least [`MAX_SETUP_LEN`].
     pub(crate) kernel_start: Vec<u8>,
     /// Length of the kernel file.
     pub(crate) kernel_size: Bytes,
-    /// Where the kernel file is on the disk.
+    /// The kernel file's sectors.
     pub(crate) kernel: Vec<Extent>,
     /// Length of the initramfs.
     pub(crate) initramfs_size: Bytes,
-    /// Where the initramfs is on the disk.
+    /// The initramfs' sectors.
     pub(crate) initramfs: Vec<Extent>,
     /// The kernel command line.
     pub(crate) command_line: CommandLine,
 }
 
-/// One of the two places for what is loaded into low memory.
+/// One of the two locations of the data for low memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bank {
-    /// The first one, which a new image uses.
+    /// The one that a new image uses.
     First,
-    /// The second one.
+    /// The other one.
     Second,
 }
 
-/// The content of an area, as far as it is used.
+/// The used content of an area.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SlotArea {
-    /// What is loaded.
+    /// The load table.
     pub(crate) table: LoadTable,
     /// The bank the table names.
     pub(crate) bank: SectorWrite,
@@ -92,7 +92,7 @@ pub(crate) struct SlotArea {
 }
 
 impl Bank {
-    /// The sectors of this bank in the area of `slot`.
+    /// Returns the sectors of this bank in the area of `slot`.
     pub(crate) fn extent(self, slot: Slot) -> Extent {
         let first = area_of_slot(slot).start + TABLE_SECTORS;
         let start = match self {
@@ -102,7 +102,7 @@ impl Bank {
         Extent { start, len: BANK_SECTORS }
     }
 
-    /// The bank a table of `slot` loads from, if it is one of ours.
+    /// Returns the bank that a table of `slot` loads from; `None` for a foreign table.
     pub(crate) fn of(table: &LoadTable, slot: Slot) -> Option<Bank> {
         let start = table.loads.first()?.source.start;
         [Bank::First, Bank::Second].into_iter().find(|bank| bank.extent(slot).start == start)
@@ -110,7 +110,7 @@ impl Bank {
 }
 
 impl BootFiles {
-    /// Reads what `/boot` holds for `slot`.
+    /// Reads the boot files of `slot` from `/boot`.
     pub fn read<R: Read + Seek>(fat: &mut BootFat<R>, slot: Slot) -> Result<Self, SlotAreaError> {
         let kernel = fat.find(&slot.boot_file(boot_file::KERNEL))?;
         let initramfs = fat.find(&slot.boot_file(boot_file::INITRAMFS))?;
@@ -150,9 +150,9 @@ impl SlotArea {
             .ok_or_else(|| real_mode(Bytes(files.kernel_start.len() as u64)))?
             .to_vec();
 
-        // The header was parsed, so the file is longer than its real-mode part.
+        // `parse` has checked that the file is longer than its real-mode part.
         let protected_mode = files.kernel_size - setup_len;
-        let (ramdisk, ramdisk_size) = initramfs_place(slot, &kernel, protected_mode, files.initramfs_size)?;
+        let (ramdisk, ramdisk_size) = initramfs_address(slot, &kernel, protected_mode, files.initramfs_size)?;
         let fields =
             LoaderFields { heap_end: HEAP_END, cmd_line: COMMAND_LINE_ADDRESS, ramdisk, ramdisk_size };
         if !bzimage::patch(&mut low, fields) {
@@ -170,9 +170,9 @@ impl SlotArea {
             Load { destination: COMMAND_LINE_ADDRESS, source: command_line },
         ];
         let code = file_part(&files.kernel, kernel.setup, whole(protected_mode)?).map_err(table_error)?;
-        loads.extend(place(PROTECTED_MODE_ADDRESS, &code).map_err(table_error)?);
+        loads.extend(consecutive_loads(PROTECTED_MODE_ADDRESS, &code).map_err(table_error)?);
         let initramfs = file_part(&files.initramfs, Sectors(0), whole(files.initramfs_size)?);
-        loads.extend(place(ramdisk, &initramfs.map_err(table_error)?).map_err(table_error)?);
+        loads.extend(consecutive_loads(ramdisk, &initramfs.map_err(table_error)?).map_err(table_error)?);
 
         // boot.rst, "Running the Kernel": 0x20 segments above the real-mode part, SP at the end of the heap.
         let stack = FarPointer { segment: REAL_MODE_SEGMENT, offset: HEAP_END };
@@ -180,8 +180,8 @@ impl SlotArea {
         Ok(SlotArea { table: LoadTable { stack, start, loads }, bank: low, slot })
     }
 
-    /// The writes that bring this onto a disk, each to be durable before the next begins: the bank, the end of
-    /// the table, and its first sector, which is the commit.
+    /// Returns the writes that bring this onto a disk, each to be durable before the next one begins: the bank, the end of
+    /// the table, and its first sector, which is the commit. Until then the old table names the other bank.
     pub(crate) fn writes(&self) -> Result<Vec<SectorWrite>, SlotAreaError> {
         let mut head =
             self.table.encode().map_err(|source| SlotAreaError::Table { slot: self.slot, source })?;
@@ -192,8 +192,9 @@ impl SlotArea {
     }
 }
 
-/// Address and size of the initramfs: on the first MiB boundary above everything the kernel occupies.
-fn initramfs_place(
+/// Returns address and size of the initramfs: on the first MiB boundary above everything that the kernel occupies. Lower,
+/// the kernel would unpack itself over it.
+fn initramfs_address(
     slot: Slot,
     kernel: &BzImage,
     protected_mode: Bytes,
@@ -215,9 +216,10 @@ fn initramfs_place(
     }
 }
 
-/// The writes that make the area of `slot` agree with its files on `/boot`; none if it does already.
+/// Returns the writes that make the area of `slot` agree with its files on `/boot`; none if it does already. Does not
+/// write to the disk.
 ///
-/// `disk` is the whole disk or image file. Only reads. [`refresh_from`] takes an open file system instead.
+/// `disk` is the whole disk or image file. [`refresh_from`] takes files that were read already.
 pub fn refresh(disk: &mut (impl Read + Seek), slot: Slot) -> Result<Vec<SectorWrite>, SlotAreaError> {
     let mut sector = [0; SECTOR_SIZE as usize];
     read_at(disk, Sectors(0), &mut sector)?;
@@ -226,7 +228,7 @@ pub fn refresh(disk: &mut (impl Read + Seek), slot: Slot) -> Result<Vec<SectorWr
     refresh_from(disk, slot, &files)
 }
 
-/// Like [`refresh`], with what `/boot` holds already read.
+/// Does the same as [`refresh`] with `files` that were read already.
 pub fn refresh_from(
     disk: &mut (impl Read + Seek),
     slot: Slot,

@@ -1,11 +1,15 @@
-//! A bounded, read-only reader of FAT32 root-level files that tells where on the disk a file's sectors are.
+//! A bounded, read-only reader of FAT32 that returns the content of files and the location of their sectors.
 //!
-//! Source: Microsoft "FAT: General Overview of On-Disk Format" 1.03. Long names are read; folders are not
-//! entered. Not supported: FAT12 and FAT16, sectors other than 512 bytes. Nothing the image says makes it
-//! allocate more than [`MAX_EXTENTS`] extents or a root folder of [`MAX_ROOT_LEN`] bytes.
+//! Source: Microsoft "FAT: General Overview of On-Disk Format" 1.03. Long names are read. Only
+//! files in the root directory are found. Not supported: subdirectories, FAT12 and FAT16, sectors other than 512 bytes.
+//! Whatever the image contains, at most `MAX_EXTENTS` extents and `MAX_ROOT_LEN` bytes of the root directory are
+//! allocated.
 //!
-//! A running system that reads a mounted `/boot` through this should sync the file system first and open the
-//! partition's own device (not the disk's), whose page cache is the one the file system uses for its tables.
+//! Load tables consist of the locations of sectors. The kernel's vfat driver does not tell them by FIEMAP, and the host
+//! writes images that it does not mount; so both sides use this reader.
+//!
+//! A running system that reads a mounted `/boot` through this must sync the file system first and open the partition's
+//! own device, not the disk's: the file system keeps its tables in the page cache of the partition's device.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -14,10 +18,10 @@ use crate::disk::size::{Bytes, SECTOR_SIZE, Sectors};
 
 mod directory;
 
-/// A file in more pieces than this is refused. A load table holds far fewer.
+/// Limit of a file's fragments. A load table holds far fewer.
 const MAX_EXTENTS: usize = 4096;
 
-/// FAT limits a folder to 65536 entries of 32 bytes.
+/// Limit of the root directory: FAT allows 65536 entries of 32 bytes.
 const MAX_ROOT_LEN: usize = 65536 * 32;
 
 const SECTOR: usize = SECTOR_SIZE as usize;
@@ -29,9 +33,9 @@ const CLUSTER_MASK: u32 = 0x0fff_ffff;
 #[derive(Debug)]
 pub struct BootFat<R> {
     reader: R,
-    /// Where the partition begins in `reader`, in bytes.
+    /// Start of the partition in `reader`, in bytes.
     offset: u64,
-    /// Where the partition begins on the disk.
+    /// Location of the partition on the disk.
     partition: Extent,
     sectors_per_cluster: u32,
     fat_start: u32,
@@ -39,11 +43,11 @@ pub struct BootFat<R> {
     /// Cluster numbers are 2 … `clusters` + 1.
     clusters: u32,
     root_cluster: u32,
-    /// The FAT sector read last: its number within the partition, and its content.
+    /// The FAT sector read last, by its number within the partition. Chains are mostly sequential, so one is enough.
     fat_sector: Option<(u32, [u8; SECTOR])>,
 }
 
-/// A file in the root folder.
+/// A file in the root directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FatFile {
     /// Its long name, or the short one if it has no long one.
@@ -55,44 +59,44 @@ pub struct FatFile {
     first_cluster: u32,
 }
 
-/// Why a file could not be read from `/boot`.
+/// A failure to read a file of `/boot`.
 #[derive(Debug, thiserror::Error)]
 pub enum FatError {
     /// The disk could not be read.
     #[error("failed to read sector {sector} of the boot partition")]
     Read {
-        /// Within the partition.
+        /// The sector, counted from the partition's start.
         sector: u32,
-        /// What the disk answered.
+        /// The disk's error.
         source: io::Error,
     },
-    /// No FAT32.
+    /// The partition holds no FAT32.
     #[error("the boot partition is not a FAT32 file system: {0}")]
     NotFat32(&'static str),
-    /// The cluster chain leaves the file system or ends early.
+    /// The cluster chain of a file leaves the file system or ends early.
     #[error("the file system of the boot partition is damaged: the chain of `{0}` is broken")]
     Chain(String),
-    /// More than [`MAX_EXTENTS`] pieces.
+    /// A file has more than `MAX_EXTENTS` fragments.
     #[error("`{0}` on the boot partition is in more than {MAX_EXTENTS} pieces")]
     TooFragmented(String),
-    /// No such file.
+    /// The file does not exist.
     #[error("there is no `{0}` on the boot partition")]
     NotFound(String),
     /// The file is longer than the caller expected.
     #[error("`{name}` on the boot partition has {size}, at most {limit} are expected")]
     TooLong {
-        /// Which file.
+        /// The file.
         name: String,
-        /// How long it is.
+        /// Its length.
         size: Bytes,
-        /// What the caller allowed.
+        /// The caller's limit.
         limit: Bytes,
     },
 }
 
 impl<R: Read + Seek> BootFat<R> {
-    /// Reads the boot record. The file system begins `offset` bytes into `reader` and lies at `partition` on
-    /// the disk: for a whole disk, `offset` is the partition's start; for the partition's own device, 0.
+    /// Reads the boot record. The file system begins `offset` bytes into `reader` and is at `partition` on the disk: for
+    /// a whole disk, `offset` is the partition's start; for the partition's own device, 0.
     pub fn open(reader: R, offset: Bytes, partition: Extent) -> Result<Self, FatError> {
         if partition.start.0.checked_add(partition.len.0).is_none() {
             return Err(FatError::NotFat32("the partition leaves the disk"));
@@ -116,9 +120,9 @@ impl<R: Read + Seek> BootFat<R> {
             return Err(FatError::NotFat32("no boot signature"));
         }
         if u64::from(short(11)) != SECTOR_SIZE {
-            return Err(FatError::NotFat32("its sectors have not 512 bytes"));
+            return Err(FatError::NotFat32("its sectors do not have 512 bytes"));
         }
-        // FAT12 and FAT16 have a root folder of fixed size and a 16-bit FAT length.
+        // FAT12 and FAT16 have a root directory of fixed size and a 16-bit FAT length.
         if short(17) != 0 || short(22) != 0 || long(36) == 0 {
             return Err(FatError::NotFat32("it is FAT12, FAT16 or something else"));
         }
@@ -133,7 +137,7 @@ impl<R: Read + Seek> BootFat<R> {
             .and_then(|fats| fats.checked_add(fat_start))
             .filter(|start| *start < total && total <= partition.len.0 && fat_start > 0 && record[16] > 0)
             .ok_or(FatError::NotFat32("its areas do not fit in the partition"))?;
-        // As many clusters as there is room for, in the data area and in the FAT (4 bytes a cluster).
+        // The data area and the FAT (4 bytes a cluster) both limit the number of clusters.
         let entries = u64::from(long(36)) * (SECTOR_SIZE / 4);
         let clusters = ((total - data_start) / sectors_per_cluster)
             .min(u32::try_from(entries.saturating_sub(2)).unwrap_or(u32::MAX))
@@ -148,7 +152,7 @@ impl<R: Read + Seek> BootFat<R> {
         })
     }
 
-    /// The files of the root folder; folders and the volume label are left out.
+    /// Returns the files of the root directory, without subdirectories and the volume label.
     pub fn files(&mut self) -> Result<Vec<FatFile>, FatError> {
         let cluster_len = self.cluster_len();
         let mut cluster = self.root_cluster;
@@ -170,7 +174,7 @@ impl<R: Read + Seek> BootFat<R> {
         Ok(directory::files(&root))
     }
 
-    /// The root-level file called `name`, long or short, in any case (ASCII).
+    /// Finds the file with the long or short name `name`; ASCII case is ignored.
     pub fn find(&mut self, name: &str) -> Result<FatFile, FatError> {
         self.files()?
             .into_iter()
@@ -178,7 +182,7 @@ impl<R: Read + Seek> BootFat<R> {
             .ok_or_else(|| FatError::NotFound(name.to_owned()))
     }
 
-    /// Where the file is on the disk: absolute sectors, in file order, neighbours joined, only as many as the
+    /// Returns the sectors of a file on the disk, in file order, with adjacent ones joined, and only as many as the
     /// file's length needs.
     pub(crate) fn extents(&mut self, file: &FatFile) -> Result<Vec<Extent>, FatError> {
         let broken = || FatError::Chain(file.name.clone());
@@ -203,7 +207,7 @@ impl<R: Read + Seek> BootFat<R> {
         Ok(extents)
     }
 
-    /// The whole content of a file of at most `limit`.
+    /// Reads the whole content of a file of at most `limit`.
     pub fn read(&mut self, file: &FatFile, limit: Bytes) -> Result<Vec<u8>, FatError> {
         if file.size > limit {
             return Err(FatError::TooLong { name: file.name.clone(), size: file.size, limit });
@@ -211,17 +215,17 @@ impl<R: Read + Seek> BootFat<R> {
         self.read_start(file, file.size)
     }
 
-    /// The first `len` of a file, or all of a shorter one.
+    /// Reads the first `len` of a file, or all of a shorter one.
     pub fn read_start(&mut self, file: &FatFile, len: Bytes) -> Result<Vec<u8>, FatError> {
-        let wanted = FatFile { size: len.min(file.size), ..file.clone() };
+        let part = FatFile { size: len.min(file.size), ..file.clone() };
         let mut content = Vec::new();
-        // The extents were found inside the partition, which bounds the content.
-        for extent in self.extents(&wanted)? {
+        // The extents are inside the partition, which bounds the content.
+        for extent in self.extents(&part)? {
             let at = content.len();
             content.resize(at + extent.len.bytes().0 as usize, 0);
             self.read_sectors((extent.start - self.partition.start).0, &mut content[at..])?;
         }
-        content.truncate(wanted.size.0 as usize);
+        content.truncate(part.size.0 as usize);
         Ok(content)
     }
 
@@ -229,13 +233,13 @@ impl<R: Read + Seek> BootFat<R> {
         self.sectors_per_cluster as usize * SECTOR
     }
 
-    /// The first sector of a cluster, within the partition.
+    /// Returns the first sector of a cluster, counted from the partition's start; `None` outside of the data area.
     fn sector_of(&self, cluster: u32) -> Option<u32> {
         let index = cluster.checked_sub(2).filter(|index| *index < self.clusters)?;
         Some(self.data_start + index * self.sectors_per_cluster)
     }
 
-    /// What follows a cluster that [`Self::sector_of`] has accepted.
+    /// Returns the successor of a cluster that [`Self::sector_of`] has accepted.
     fn next(&mut self, cluster: u32) -> Result<u32, FatError> {
         let sector = self.fat_start + cluster / (SECTOR as u32 / 4);
         let content = match self.fat_sector {

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | 0 | boot sector code, disk signature, partition table ([`crate::disk::mbr`]) | with the image, and when `/data` grows |
 //! | 1, 2 | [`SELECTOR`] and [`SELECTOR_SPARE`] ([`crate::disk::selector`]) | when a trial is armed, started, confirmed or dropped |
-//! | 3 | [`TRIAL_NOTE`] ([`crate::disk::trial_note`]) | while a trial runs |
+//! | 3 | trial note ([`crate::disk::trial_note`]) | while a trial runs |
 //! | 64 … 1983 | one [area](area_of_slot) per slot (`boot::slot_area` has its format) | by updates, and when files on `/boot` change |
 //! | 2048 … | [`DiskLayout`]: `/boot`, root A, root B, `/data` | |
 //!
@@ -38,19 +38,19 @@ pub(crate) const SLOT_AREAS_END: Sectors = Sectors(FIRST_SLOT_AREA.0 + 2 * SLOT_
 /// First sector of partition 1.
 const FIRST_PARTITION: Sectors = Sectors(2048);
 
-/// Partition boundaries are multiples of this (1 MiB, the erase-block alignment common on flash).
+/// Alignment of partitions: 1 MiB, a multiple of the erase blocks of common flash.
 const ALIGNMENT: Bytes = Bytes::mib(1);
 
-/// Size of `/boot` and of each root unless the appliance says otherwise.
+/// Default size of `/boot` and of each root.
 const DEFAULT_PARTITION: Bytes = Bytes::mib(256);
 
-/// Size of the image file unless the appliance says otherwise. `/data` grows to the whole disk on first boot.
+/// Default size of the image file. `/data` grows to the whole disk at the first boot.
 const DEFAULT_IMAGE: Bytes = Bytes::gib(1);
 
-/// The least that `/data` may be: ext4 with a journal needs it.
+/// Minimum size of `/data`, which ext4 with a journal needs.
 pub const MINIMUM_DATA: Bytes = Bytes::mib(32);
 
-/// The least that `/boot` may be: below this, FAT32 has too few clusters to be FAT32.
+/// Minimum size of `/boot`. A smaller FAT32 has too few clusters, and readers take it for a FAT16.
 const MINIMUM_BOOT: Bytes = Bytes::mib(64);
 
 /// The 32-bit MBR disk signature, at byte 440 of LBA 0. Linux derives partition UUIDs from it.
@@ -59,7 +59,7 @@ const MINIMUM_BOOT: Bytes = Bytes::mib(64);
 pub struct DiskSignature(pub u32);
 
 impl DiskSignature {
-    /// The PARTUUID of primary partition `number` (1 to 4), as in `root=PARTUUID=1a2b3c4d-02`.
+    /// Returns the PARTUUID of primary partition `number` (1 to 4), as in `root=PARTUUID=1a2b3c4d-02`.
     /// Source: Linux `block/partitions/msdos.c`, format `%08x-%02x`.
     pub(crate) fn partuuid(self, number: u8) -> String {
         format!("{self}-{number:02x}")
@@ -78,12 +78,12 @@ impl fmt::Display for DiskSignature {
 pub struct Extent {
     /// The first sector.
     pub start: Sectors,
-    /// How many sectors.
+    /// The number of sectors.
     pub len: Sectors,
 }
 
 impl Extent {
-    /// The sector after the last one.
+    /// Returns the sector behind the last one.
     pub fn end(self) -> Sectors {
         self.start + self.len
     }
@@ -95,7 +95,7 @@ pub const fn area_of_slot(slot: Slot) -> Extent {
     Extent { start: Sectors(start), len: SLOT_AREA_LEN }
 }
 
-/// Sizes an appliance may choose; see [`DiskLayout::new`].
+/// Sizes that an appliance may choose; see [`DiskLayout::new`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionSizes {
     /// The whole disk or image file.
@@ -125,18 +125,18 @@ pub struct DiskLayout {
     pub data: Extent,
 }
 
-/// Why sizes do not make a disk.
+/// Sizes that do not make a disk.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LayoutError {
     /// The disk ends before `/data` has its minimum.
     #[error("a disk of {disk} is too small: /boot, two roots and a /data of {MINIMUM_DATA} need {needed}")]
     DiskTooSmall {
-        /// The size asked for.
+        /// The requested size.
         disk: Bytes,
-        /// The size that would do.
+        /// The minimum size.
         needed: Bytes,
     },
-    /// More than an MBR addresses.
+    /// The disk is larger than an MBR can address.
     #[error("a disk of {0} is too large for an MBR, which ends at 2 TiB")]
     DiskTooLarge(Bytes),
     /// A partition is below the minimum of its file system.
@@ -144,9 +144,9 @@ pub enum LayoutError {
     PartitionTooSmall {
         /// `/boot` or `root`.
         name: &'static str,
-        /// The size asked for.
+        /// The requested size.
         size: Bytes,
-        /// The least that works.
+        /// The minimum size.
         minimum: Bytes,
     },
     /// A partition does not end on a MiB boundary.
@@ -154,14 +154,13 @@ pub enum LayoutError {
     Unaligned {
         /// `/boot` or `root`.
         name: &'static str,
-        /// The size asked for.
+        /// The requested size.
         size: Bytes,
     },
 }
 
 impl DiskLayout {
-    /// Lays the partitions out one after the other from [`FIRST_PARTITION`]; `/data` takes what remains, down to
-    /// the last whole sector.
+    /// Lays the partitions out one behind the other, from 1 MiB on. `/data` takes the rest, to the last whole sector.
     pub fn new(sizes: PartitionSizes) -> Result<Self, LayoutError> {
         for (name, size, minimum) in
             [("/boot", sizes.boot, MINIMUM_BOOT), ("root", sizes.root, Bytes::mib(1))]
@@ -187,7 +186,7 @@ impl DiskLayout {
         if disk.bytes() < needed {
             return Err(LayoutError::DiskTooSmall { disk: sizes.disk, needed });
         }
-        // Both fit below `disk`, which was shown to fit.
+        // Both are smaller than `disk`, which fits.
         let (boot_len, root_len) =
             sizes.boot.sectors_floor().zip(sizes.root.sectors_floor()).ok_or_else(too_large)?;
         let boot = Extent { start: FIRST_PARTITION, len: boot_len };
@@ -197,7 +196,7 @@ impl DiskLayout {
         Ok(DiskLayout { boot, root_a, root_b, data })
     }
 
-    /// The root partition of `slot`.
+    /// Returns the root partition of `slot`.
     pub fn root(&self, slot: Slot) -> Extent {
         match slot {
             Slot::A => self.root_a,
@@ -205,12 +204,12 @@ impl DiskLayout {
         }
     }
 
-    /// The four partitions in table order.
+    /// Returns the four partitions in table order.
     pub fn partitions(&self) -> [Extent; 4] {
         [self.boot, self.root_a, self.root_b, self.data]
     }
 
-    /// From LBA 0 to the end of `/data`.
+    /// Returns the length of the disk, from LBA 0 to the end of `/data`.
     pub fn disk(&self) -> Sectors {
         self.data.end()
     }
@@ -221,7 +220,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_default_disk_has_the_mission_sizes() {
+    fn default_disk_has_four_partitions_in_1_gib() {
         let layout = DiskLayout::new(PartitionSizes::default()).unwrap();
         let [boot, a, b, data] = layout.partitions();
         assert_eq!(boot, Extent { start: Sectors(2048), len: Sectors(524_288) });
@@ -248,14 +247,14 @@ mod tests {
     }
 
     #[test]
-    fn data_uses_disks_beyond_4_gib_to_the_last_sector() {
+    fn data_partition_ends_at_the_last_sector_beyond_4_gib() {
         let sizes = PartitionSizes { disk: Bytes(Bytes::gib(64).0 + 700), ..PartitionSizes::default() };
         let layout = DiskLayout::new(sizes).unwrap();
         assert_eq!(layout.data.end().bytes(), Bytes(Bytes::gib(64).0 + 512));
     }
 
     #[test]
-    fn impossible_sizes_say_what_would_do() {
+    fn impossible_sizes_are_refused_with_the_needed_size() {
         let small = PartitionSizes { disk: Bytes::mib(700), ..PartitionSizes::default() };
         assert_eq!(
             DiskLayout::new(small).unwrap_err().to_string(),
@@ -270,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn partuuids_are_as_linux_prints_them() {
+    fn partuuid_has_the_format_of_linux() {
         assert_eq!(DiskSignature(0x00ab_12cd).partuuid(2), "00ab12cd-02");
     }
 }

@@ -1,8 +1,8 @@
 //! LBA 0: boot sector code, disk signature, and the four primary partitions.
 //!
 //! The classic layout, written and read through `mbrman`. Only primary partitions of 512-byte sectors below
-//! 2 TiB; logical partitions and GPT are not supported. CHS addresses are set to their largest value, which
-//! means "use the LBA".
+//! 2 TiB are supported, neither logical partitions nor GPT. CHS addresses have their largest value, which means
+//! "use the LBA".
 
 use std::io::Cursor;
 
@@ -17,7 +17,7 @@ const TYPE_FAT32_LBA: u8 = 0x0c;
 /// Partition type of the roots and of `/data`: Linux.
 const TYPE_LINUX: u8 = 0x83;
 
-/// The most bytes of code before the disk signature.
+/// Room for code in front of the disk signature, in bytes.
 pub(crate) const MAX_CODE_LEN: usize = 440;
 
 const TYPES: [u8; 4] = [TYPE_FAT32_LBA, TYPE_LINUX, TYPE_LINUX, TYPE_LINUX];
@@ -26,7 +26,7 @@ const BEYOND_CHS: CHS = CHS { cylinder: 1023, head: 254, sector: 63 };
 /// One sector.
 pub type MbrSector = [u8; SECTOR_SIZE as usize];
 
-/// What LBA 0 says besides the code.
+/// The content of LBA 0 besides the code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mbr {
     /// The disk's signature.
@@ -35,22 +35,22 @@ pub struct Mbr {
     pub layout: DiskLayout,
 }
 
-/// Whether `sector`, a disk's LBA 0, has code to boot from: then a BIOS starts the disk, and its selector and load
-/// tables are for that code. A Raspberry Pi's firmware needs none.
+/// Returns true if `sector`, a disk's LBA 0, has code to boot from: a BIOS starts such a disk, and the code uses its
+/// selector and load tables. A Raspberry Pi's firmware needs no code.
 pub fn has_code(sector: &MbrSector) -> bool {
     sector[..MAX_CODE_LEN].iter().any(|byte| *byte != 0)
 }
 
-/// Why there is no MBR.
+/// A failure to write or read LBA 0.
 #[derive(Debug, thiserror::Error)]
 pub enum MbrError {
-    /// The code is longer than the room for it.
+    /// The code does not fit.
     #[error("the boot sector code has {0} bytes, there is room for {MAX_CODE_LEN}")]
     CodeTooLong(usize),
-    /// Not a partition table.
+    /// The sector holds no partition table.
     #[error("sector 0 holds no partition table")]
     NoTable(#[source] mbrman::Error),
-    /// A partition is not what this disk layout has in its place.
+    /// The type of a partition is not the one that this layout has at its number.
     #[error("partition {number} has type {found:#04x}, a krazy disk has {expected:#04x} there")]
     Type {
         /// 1 to 4.
@@ -60,13 +60,14 @@ pub enum MbrError {
         /// The type byte of this layout.
         expected: u8,
     },
-    /// Partitions that overlap, leave the 2 TiB an MBR addresses, or cover the sectors before partition 1.
+    /// A partition overlaps another one or the fixed sectors, or ends beyond the 2 TiB that an MBR addresses.
     #[error("partition {0} overlaps another one, the boot sectors, or the end of what an MBR addresses")]
     Extent(usize),
 }
 
 impl Mbr {
-    /// LBA 0 with `code` before the disk signature. Partition 1 is marked active, for BIOSes that look.
+    /// Returns LBA 0 with `code` in front of the disk signature. Partition 1 is marked active: some BIOSes start only
+    /// disks that have an active partition.
     pub fn encode(&self, code: &[u8]) -> Result<MbrSector, MbrError> {
         let mut header = MBRHeader::new(self.signature.0.to_le_bytes());
         header
@@ -89,8 +90,7 @@ impl Mbr {
         Ok(sector)
     }
 
-    /// Reads LBA 0 of a disk with this layout: the types and order of the partitions must be ours, their sizes
-    /// may be any.
+    /// Reads LBA 0 of a disk with this layout: types and order of the partitions must match, sizes may differ.
     pub fn decode(sector: &MbrSector) -> Result<Self, MbrError> {
         let header = MBRHeader::read_from(&mut Cursor::new(&sector[..])).map_err(MbrError::NoTable)?;
         let mut free = SLOT_AREAS_END.0;
@@ -147,7 +147,7 @@ mod tests {
         assert!(has_code(&sector) && !has_code(&mbr(Bytes::gib(1)).encode(&[]).unwrap()));
     }
 
-    /// sfdisk must read the same numbers, on a disk beyond 4 GiB too (32-bit byte counts ended there).
+    /// sfdisk must read the same numbers, also on a disk beyond 4 GiB, the limit of 32-bit byte counts.
     #[test]
     fn sfdisk_reads_the_same_table() {
         for disk in [Bytes::gib(1), Bytes::gib(900)] {

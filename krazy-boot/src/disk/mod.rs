@@ -1,13 +1,17 @@
-//! The disk: its layout, its partition table, and the sectors and file systems that slots live in.
+//! The disk: its layout, its partition table, and the sectors and file systems that slots consist of.
+//!
+//! This is the lowest room: nothing here imports another one. It is also the part that a boot loader without an operating
+//! system needs, so it must stay free of `std::fs`, threads and the environment: readers take `Read + Seek` or bytes,
+//! writers return [`ordered_write::SectorWrite`]s. What it uses of `std::io` is traits and error values.
 //!
 //! | module | is |
 //! |---|---|
 //! | [`size`] | bytes and sectors as distinct types |
 //! | [`slot`] | slots A and B, and the names of their files on `/boot` |
-//! | [`layout`] | the place and size of every partition and reserved sector |
+//! | [`layout`] | location and size of every partition and fixed sector |
 //! | [`mbr`] | the partition table at LBA 0 |
-//! | [`selector`] | the confirmed slot, and the slot that boots once on trial |
-//! | [`trial_note`] | the progress of a trial, and the reason it failed |
+//! | [`selector`] | the confirmed slot, and the slot that boots once, on trial |
+//! | [`trial_note`] | progress of a trial, and the reason for its failure |
 //! | [`ordered_write`] | sector writes that are durable one after another |
 //! | [`boot_fat`] | a bounded reader of the FAT32 on `/boot` |
 

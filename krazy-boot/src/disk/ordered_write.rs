@@ -1,14 +1,14 @@
-//! Writes to fixed sectors whose order matters: each is durable before the next begins.
+//! Writes to fixed sectors in a fixed order: each is durable before the next one begins.
 //!
-//! Modules that own a format say *what* to write and in which order; whoever holds the disk does it, with a
-//! sync after each step. So the order is tested without a disk, and a disk can be cut off at every step.
+//! Modules that own a format return the writes and their order; the caller that has opened the disk performs them, with
+//! a sync after each. So tests check the order without a disk, and cut the power after every step.
 
 use std::fmt;
 use std::io::{self, Seek, SeekFrom, Write};
 
 use crate::disk::size::{SECTOR_SIZE, Sectors};
 
-/// Whole sectors at a fixed place of the disk.
+/// Whole sectors for a fixed location on the disk.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SectorWrite {
     /// The first sector.
@@ -18,14 +18,14 @@ pub struct SectorWrite {
 }
 
 impl SectorWrite {
-    /// Takes `bytes` and fills the last sector up with zeros.
+    /// Returns a write of `bytes`, with zeros up to the end of the last sector.
     pub fn padded(at: Sectors, mut bytes: Vec<u8>) -> Self {
         bytes.resize(bytes.len().next_multiple_of(SECTOR_SIZE as usize), 0);
         SectorWrite { at, bytes }
     }
 }
 
-/// Leaves the bytes out, which are many.
+/// Prints a checksum in place of the bytes.
 impl fmt::Debug for SectorWrite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let crc = format_args!("{:08x}", crc32fast::hash(&self.bytes));
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_write_is_synced_before_the_next() {
+    fn each_write_is_synced_before_the_next_begins() {
         let mut disk = Cursor::new(vec![0xee; 4 * 512]);
         let writes =
             [SectorWrite::padded(Sectors(2), vec![1; 3]), SectorWrite::padded(Sectors(0), vec![2; 512])];

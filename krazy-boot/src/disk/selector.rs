@@ -1,9 +1,9 @@
-//! The boot selector: the sector that decides which slot boots next. Format of our own.
+//! The boot selector: the sector that decides which slot boots next. A format of this project.
 //!
-//! Two copies exist. The boot sector reads the primary one (LBA 1), and the spare one (LBA 2) when the primary
-//! has no valid magic or names no slot. A **trial** boots its slot once: the boot sector clears the trial byte on disk *before*
-//! it loads anything, and boots the confirmed slot if it cannot. Any reset before a confirmation therefore
-//! ends in the confirmed slot.
+//! There are two copies. The boot sector reads the primary one (LBA 1), and the spare one (LBA 2) if the primary one has
+//! no valid magic or names no slot. A **trial** boots its slot once: the boot sector clears the trial byte on the disk
+//! *before* it loads anything, and boots the confirmed slot if it cannot clear it. Any reset before the confirmation
+//! therefore boots the confirmed slot.
 //!
 //! | bytes | content |
 //! |---|---|
@@ -15,14 +15,16 @@
 //! | 12 … 15 | generation, counted up at every change |
 //! | 508 … 511 | CRC-32 (IEEE) of bytes 0 … 507, the trial byte counted as 0xff |
 //!
-//! The rest is zero. The CRC leaves the trial byte out because the boot sector has no room to compute one.
+//! The rest is zero. The CRC leaves the trial byte out because the boot sector has no room for the code that computes
+//! one (it has 440 bytes in all).
 //!
 //! # Crash safety
 //!
 //! A change is written to the spare copy first and, once that is durable, to the primary one
-//! ([`Selector::writes`]). The primary write is the commit; a spare copy never carries an armed trial. If
-//! power fails in between, the copies disagree on the slot; [`SelectorCopies::needs_repair`] tells, and the
-//! copies must be made equal before anyone touches the slot that is not running.
+//! ([`Selector::writes`]). The primary write is the commit. A spare copy never has an armed trial: the boot sector clears
+//! the primary copy only, so a trial in the spare one could boot more than once. If power fails between the two writes,
+//! the copies disagree on the slot, and [`SelectorCopies::needs_repair`] returns true: the copies must be made equal
+//! before the inactive slot is changed, because the older copy may still name it.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -34,7 +36,7 @@ use crate::disk::slot::Slot;
 /// The first four bytes.
 pub(crate) const MAGIC: [u8; 4] = *b"KZSL";
 
-/// The version this program writes and reads.
+/// The supported format version.
 const VERSION: u16 = 1;
 
 pub(crate) const CONFIRMED_OFFSET: usize = 8;
@@ -47,15 +49,16 @@ const NONE: u8 = 0xff;
 /// One sector.
 pub type SelectorSector = [u8; SECTOR_SIZE as usize];
 
-/// Which slot boots. Methods change the value only; [`Selector::writes`] says what goes to the disk.
+/// The decision about the slot that boots. Methods return a new value and do not write to the disk;
+/// [`Selector::writes`] returns the sectors to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Selector {
     /// The slot that boots when no trial is armed.
     pub confirmed: Slot,
     /// The slot that boots once, at the next start.
     pub trial: Option<Slot>,
-    /// The slot armed last and not confirmed since. It outlives the trial byte, so that the confirmed slot
-    /// can tell that a trial took place and was not confirmed.
+    /// The slot that was armed last and not confirmed since. It stays when the trial byte is cleared, so that the
+    /// confirmed slot can see that a trial took place and failed.
     pub candidate: Option<Slot>,
     /// Counted up at every change.
     pub generation: u32,
@@ -68,75 +71,76 @@ pub enum SlotState {
     Confirmed,
     /// The confirmed slot runs; the next start tries the other one.
     Armed,
-    /// The other slot runs on trial: the next start returns unless it is confirmed.
+    /// The other slot runs on trial: the next start boots the confirmed slot unless the trial is confirmed.
     OnTrial,
     /// The confirmed slot runs after a trial of the other one that was not confirmed.
     Reverted,
-    /// A slot runs that this selector neither confirms nor tried, such as after a change by hand.
+    /// The running slot is neither confirmed nor on trial, for example after a manual change of the selector.
     Unexpected,
 }
 
-/// Why a sector is not a selector.
+/// A failure to read a selector.
 #[derive(Debug, thiserror::Error)]
 pub enum SelectorError {
-    /// No selector, or one overwritten by something else.
+    /// The sector holds no selector.
     #[error("sector {0} holds no boot selector")]
     Magic(u32),
-    /// Written by a newer version.
+    /// The selector was written by a newer version.
     #[error("the boot selector in sector {sector} has version {version}, this program reads {VERSION}")]
     Version {
-        /// Where it was read.
+        /// The sector.
         sector: u32,
-        /// What it says.
+        /// The version in it.
         version: u16,
     },
-    /// The CRC does not match.
+    /// The checksum does not match.
     #[error("the boot selector in sector {0} is damaged: wrong checksum")]
     Checksum(u32),
     /// A byte that should name a slot does not.
     #[error("the boot selector in sector {sector} names slot {value:#04x}")]
     Slot {
-        /// Where it was read.
+        /// The sector.
         sector: u32,
-        /// What it says.
+        /// The byte.
         value: u8,
     },
     /// The disk could not be read.
     #[error("failed to read the boot selector in sector {sector}")]
     Read {
-        /// Where it was to be read.
+        /// The sector.
         sector: u32,
-        /// What the disk answered.
+        /// The disk's error.
         source: io::Error,
     },
 }
 
 impl Selector {
-    /// The selector of a new image: `slot` is confirmed.
+    /// Returns the selector of a new image: `slot` is confirmed.
     pub const fn confirmed(slot: Slot) -> Self {
         Selector { confirmed: slot, trial: None, candidate: None, generation: 1 }
     }
 
-    /// `slot` boots once at the next start. In memory only.
+    /// Arms a trial: `slot` boots once, at the next start. In memory only.
     #[must_use]
     pub fn arm(self, slot: Slot) -> Self {
         Selector { trial: Some(slot), candidate: Some(slot), ..self }.next()
     }
 
-    /// `slot` boots from now on; a pending trial is dropped. In memory only.
+    /// Confirms `slot`, which boots from now on, and drops a pending trial. In memory only.
     #[must_use]
     pub fn confirm(self, slot: Slot) -> Self {
         Selector { confirmed: slot, trial: None, candidate: None, ..self }.next()
     }
 
-    /// The confirmed slot stays, a pending or failed trial is forgotten. In memory only.
+    /// Drops a pending or failed trial; the confirmed slot stays. In memory only.
     #[must_use]
     pub fn disarm(self) -> Self {
         self.confirm(self.confirmed)
     }
 
-    /// What starts the pending trial, as a boot sector would: it is cleared on the disk, and must be before anything
-    /// of its slot runs. The first stage does that where a firmware that knows no trials starts the kernel.
+    /// Starts the pending trial as the boot sector would: returns its slot, and the write that clears the trial, which
+    /// must be durable before anything of that slot runs. The first stage does this on boards whose firmware does not
+    /// support trials.
     pub(crate) fn start_trial(&self) -> Option<(Slot, SectorWrite)> {
         let write = SectorWrite { at: SELECTOR, bytes: Selector { trial: None, ..*self }.encode().to_vec() };
         self.trial.map(|slot| (slot, write))
@@ -161,7 +165,7 @@ impl Selector {
         }
     }
 
-    /// The sector as it stands on the disk.
+    /// Encodes the sector.
     pub(crate) fn encode(&self) -> SelectorSector {
         let mut sector = [0; SECTOR_SIZE as usize];
         sector[..4].copy_from_slice(&MAGIC);
@@ -175,7 +179,7 @@ impl Selector {
         sector
     }
 
-    /// Reads the sector that stands at `lba`, which only error messages use.
+    /// Decodes a sector that was read from `lba`, which only error messages use.
     pub(crate) fn decode(bytes: &SelectorSector, lba: Sectors) -> Result<Self, SelectorError> {
         let sector = lba.0;
         if bytes[..4] != MAGIC {
@@ -205,8 +209,9 @@ impl Selector {
         })
     }
 
-    /// What makes this the disk's selector: the spare copy without the trial, then the primary one. The first
-    /// must be durable before the second begins; see [`crate::disk::ordered_write::write_in_order`].
+    /// Returns the writes that make this the disk's selector: the spare copy without the trial, then the primary one.
+    /// The first must be durable before the second begins ([`crate::disk::ordered_write::write_in_order`]): with both
+    /// in flight, a power cut could damage both.
     pub fn writes(&self) -> [SectorWrite; 2] {
         let spare = Selector { trial: None, ..*self };
         [(SELECTOR_SPARE, spare), (SELECTOR, *self)]
@@ -218,12 +223,12 @@ impl Selector {
     }
 }
 
-/// Both copies, read from a disk.
+/// Both copies of the selector, as read from a disk.
 #[derive(Debug)]
 pub struct SelectorCopies {
-    /// LBA 1.
+    /// The copy in LBA 1.
     pub primary: Result<Selector, SelectorError>,
-    /// LBA 2.
+    /// The copy in LBA 2.
     pub spare: Result<Selector, SelectorError>,
 }
 
@@ -240,12 +245,12 @@ impl SelectorCopies {
         SelectorCopies { primary: read(SELECTOR), spare: read(SELECTOR_SPARE) }
     }
 
-    /// The selector in force: the primary copy, else the spare one, else the primary's error.
+    /// Returns the selector in force: the primary copy, else the spare one, else the error of the primary copy.
     pub fn selector(&self) -> Result<Selector, &SelectorError> {
         self.primary.as_ref().or_else(|primary| self.spare.as_ref().map_err(|_| primary)).copied()
     }
 
-    /// Whether a copy is damaged or the two disagree. Writing the selector in force again repairs that.
+    /// Returns true if a copy is damaged or the copies disagree. Writing the selector in force again repairs both.
     pub fn needs_repair(&self) -> bool {
         match (&self.primary, &self.spare) {
             (Ok(primary), Ok(spare)) => Selector { trial: None, ..*primary } != *spare,

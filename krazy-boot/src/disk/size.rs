@@ -1,4 +1,4 @@
-//! Amounts of storage. Bytes and sectors are different types, so that one cannot stand in for the other.
+//! Amounts of storage. Bytes and sectors are different types, so that they cannot be mixed up.
 
 use std::fmt;
 use std::ops::{Add, Sub};
@@ -6,7 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Bytes in a sector. Disks with 4096-byte logical sectors are not supported: their MBR counts differently.
+/// Bytes in a sector. Disks with logical sectors of 4096 bytes are not supported: an MBR counts in logical sectors, so
+/// the same partition table would mean other places.
 pub const SECTOR_SIZE: u64 = 512;
 
 /// A number of bytes.
@@ -19,7 +20,7 @@ pub struct Bytes(pub u64);
 #[serde(transparent)]
 pub struct Sectors(pub u32);
 
-/// Why a text is not a size.
+/// A text that is not a size.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a size; write a number of bytes or one with KiB, MiB, GiB or TiB, such as `256 MiB`")]
 pub struct ParseBytesError(String);
@@ -40,20 +41,20 @@ impl Bytes {
         Bytes(n << 30)
     }
 
-    /// The sectors that hold this many bytes, the last one possibly in part.
+    /// Returns the number of sectors that hold this many bytes, the last one possibly in part.
     /// `None` from 2 TiB on, which an MBR cannot address.
     pub(crate) fn sectors_ceil(self) -> Option<Sectors> {
         u32::try_from(self.0.div_ceil(SECTOR_SIZE)).ok().map(Sectors)
     }
 
-    /// The whole sectors within this many bytes; `None` from 2 TiB on.
+    /// Returns the number of whole sectors within this many bytes; `None` from 2 TiB on.
     pub fn sectors_floor(self) -> Option<Sectors> {
         u32::try_from(self.0 / SECTOR_SIZE).ok().map(Sectors)
     }
 }
 
 impl Sectors {
-    /// The same amount in bytes.
+    /// Returns the same amount in bytes.
     pub const fn bytes(self) -> Bytes {
         Bytes(self.0 as u64 * SECTOR_SIZE)
     }
@@ -87,7 +88,7 @@ impl Sub for Sectors {
     }
 }
 
-/// Prints the largest binary unit that keeps one decimal exact enough to read: `512 B`, `1.5 MiB`, `256 MiB`.
+/// Prints the amount in its largest binary unit, with at most one decimal: `512 B`, `1.5 MiB`, `256 MiB`.
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
@@ -105,7 +106,7 @@ impl fmt::Display for Bytes {
 impl FromStr for Bytes {
     type Err = ParseBytesError;
 
-    /// Reads `123`, `64KiB`, `1.5 GiB`; units are binary, with or without `iB` (`64M` is 64 MiB).
+    /// Parses `123`, `64KiB`, `1.5 GiB`. Units are binary, with or without `iB` (`64M` is 64 MiB).
     fn from_str(text: &str) -> Result<Self, ParseBytesError> {
         let error = || ParseBytesError(text.to_owned());
         let trimmed = text.trim();
@@ -137,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parses_what_people_write() {
+    fn sizes_parse_with_and_without_units() {
         assert_eq!("512".parse(), Ok(Bytes(512)));
         assert_eq!("256MiB".parse(), Ok(Bytes::mib(256)));
         assert_eq!(" 1.5 GiB".parse(), Ok(Bytes(3 << 29)));
@@ -148,14 +149,14 @@ mod tests {
     }
 
     #[test]
-    fn sectors_stop_where_an_mbr_does() {
+    fn sector_counts_end_at_2_tib() {
         assert_eq!(Bytes(513).sectors_ceil(), Some(Sectors(2)));
         assert_eq!(Bytes(513).sectors_floor(), Some(Sectors(1)));
         assert_eq!(Bytes(2 << 40).sectors_floor(), None);
     }
 
     #[test]
-    fn prints_readable_amounts() {
+    fn sizes_print_in_their_largest_unit() {
         assert_eq!(Bytes(0).to_string(), "0 B");
         assert_eq!(Bytes::mib(256).to_string(), "256 MiB");
         assert_eq!(Bytes(1_572_864).to_string(), "1.5 MiB");

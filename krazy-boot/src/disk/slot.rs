@@ -1,4 +1,4 @@
-//! The two halves of an A/B appliance.
+//! The two slots of an A/B appliance.
 //!
 //! A slot owns a root partition, a set of files on `/boot` and a load table. Only one slot runs at a time;
 //! updates go to the other.
@@ -13,13 +13,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Slot {
-    /// The slot a new image starts in.
+    /// The slot that a new image boots.
     A,
     /// The other slot, empty on a new image.
     B,
 }
 
-/// Why a text is not a slot.
+/// A text that is not a slot.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a slot; the slots are `a` and `b`")]
 pub struct ParseSlotError(String);
@@ -28,7 +28,7 @@ impl Slot {
     /// Both slots, in disk order.
     pub const ALL: [Slot; 2] = [Slot::A, Slot::B];
 
-    /// `a` or `b`, as used in file names, on the kernel command line and in the API.
+    /// Returns `a` or `b`, as used in file names, on the kernel command line and in the API.
     pub const fn letter(self) -> &'static str {
         match self {
             Slot::A => "a",
@@ -36,7 +36,7 @@ impl Slot {
         }
     }
 
-    /// The position in disk order, 0 or 1; also the number the boot selector stores.
+    /// Returns the position in disk order, 0 or 1, which is also the number that the boot selector stores.
     pub(crate) const fn index(self) -> usize {
         match self {
             Slot::A => 0,
@@ -44,7 +44,7 @@ impl Slot {
         }
     }
 
-    /// The number of the primary partition that holds this slot's root.
+    /// Returns the number of the primary partition that holds this slot's root.
     pub const fn root_partition(self) -> u8 {
         match self {
             Slot::A => 2,
@@ -52,7 +52,7 @@ impl Slot {
         }
     }
 
-    /// What the names of this slot's files on `/boot` begin with: `a-`, `b-`.
+    /// Returns the prefix of this slot's files on `/boot`: `a-`, `b-`.
     pub const fn boot_prefix(self) -> &'static str {
         match self {
             Slot::A => "a-",
@@ -60,13 +60,13 @@ impl Slot {
         }
     }
 
-    /// The name on `/boot` of this slot's copy of `file`, such as `a-vmlinuz`.
+    /// Returns the name on `/boot` of this slot's copy of `file`, such as `a-vmlinuz`.
     pub fn boot_file(self, file: &str) -> String {
         format!("{}{file}", self.boot_prefix())
     }
 }
 
-/// Names of the files every slot has on `/boot`, to be given to [`Slot::boot_file`].
+/// Names of the files that every slot has on `/boot`, as arguments of [`Slot::boot_file`].
 pub mod boot_file {
     /// The Linux kernel image.
     pub const KERNEL: &str = "vmlinuz";
@@ -74,10 +74,10 @@ pub mod boot_file {
     pub const INITRAMFS: &str = "initramfs";
     /// The kernel command line: one line of text.
     pub const CMDLINE: &str = "cmdline.txt";
-    /// Where a firmware starts the slots: the command line of the slot as a launcher ([`crate::boot::config_txt`]).
+    /// The command line of the slot as a launcher, on boards whose firmware starts the slots ([`crate::boot::config_txt`]).
     pub const LAUNCH: &str = "launch.txt";
-    /// What the slot holds: the manifest of the bundle it came from ([`crate::update::bundle`]). It is removed before
-    /// anything of the slot is changed, and written last.
+    /// The record of the slot's content: the manifest of the bundle it came from ([`crate::update::bundle`]). An update
+    /// removes it before it changes anything else of the slot, and writes it last.
     pub(crate) const RECORD: &str = "slot.json";
 }
 
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_other_of_the_other_is_itself() {
+    fn negating_a_slot_twice_gives_the_same_slot() {
         for slot in Slot::ALL {
             assert_ne!(!slot, slot);
             assert_eq!(!!slot, slot);
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn files_carry_their_slot() {
+    fn boot_files_have_the_prefix_of_their_slot() {
         assert_eq!(Slot::B.boot_file(boot_file::KERNEL), "b-vmlinuz");
     }
 }

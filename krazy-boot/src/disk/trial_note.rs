@@ -1,10 +1,9 @@
-//! The trial note: one sector that tells how far a trial came, so that a failed one can be explained. Format of our
-//! own.
+//! The trial note: one sector with the progress of a trial, so that a failure can be explained. A format of this project.
 //!
-//! Init writes it when it arms a trial, the first stage and init of the tried slot bring it up to date, and the
-//! confirmed slot reads it after the way back. It is on no partition, so it works before anything is mounted, and
-//! with `/data` lost. It decides nothing: which slot boots is the [selector](crate::disk::selector)'s business alone, and
-//! a note that is damaged or missing costs the explanation only.
+//! Init writes it when it arms a trial, the first stage and init of the slot on trial update it, and the confirmed slot
+//! reads it after a failed trial. It is on no partition, so it works before anything is mounted, and without `/data`. It
+//! decides nothing: the [selector](crate::disk::selector) alone decides which slot boots, and a note that is damaged or
+//! missing costs the explanation only.
 //!
 //! | bytes | content |
 //! |---|---|
@@ -31,7 +30,7 @@ use crate::disk::slot::Slot;
 /// The first four bytes.
 const MAGIC: [u8; 4] = *b"KZTN";
 
-/// The version this program writes and reads.
+/// The supported format version.
 const VERSION: u16 = 1;
 
 /// The longest build id kept, in bytes: SHA-256 in hex.
@@ -44,10 +43,10 @@ const BUILD_ID_OFFSET: usize = 16;
 const TEXT_OFFSET: usize = BUILD_ID_OFFSET + MAX_BUILD_ID;
 const CRC_OFFSET: usize = 508;
 
-/// How far a trial came.
+/// The progress of a trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
-    /// It was armed; nothing of the slot has run yet.
+    /// The trial is armed; nothing of the slot has run yet.
     Armed,
     /// The slot's kernel runs, and its first stage has found the disk.
     FirstStage,
@@ -55,11 +54,11 @@ pub enum Stage {
     RootMounted,
     /// The slot's init runs.
     Init,
-    /// Init ended the trial; the text says why.
-    Ended,
+    /// Init finished the trial without a confirmation; the text is the reason.
+    Finished,
 }
 
-/// What is known about the trial that was armed last.
+/// The note about the trial that was armed last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrialNote {
     /// The slot on trial.
@@ -67,24 +66,24 @@ pub struct TrialNote {
     /// [`Selector::generation`](crate::disk::selector::Selector::generation) of the selector that armed it. A note whose
     /// generation is not the selector's is about another trial.
     pub generation: u32,
-    /// How far it came.
+    /// Its progress.
     pub stage: Stage,
-    /// The build on trial, at most [`MAX_BUILD_ID`] bytes; what is longer is cut.
+    /// The build on trial, cut to 64 bytes.
     pub build_id: String,
-    /// What went wrong, if something said so; at most [`MAX_TEXT`] bytes, what is longer is cut.
+    /// The reason for its failure, if one was reported; cut to 400 bytes.
     pub text: String,
 }
 
-/// Why a sector is not a note.
+/// A failure to read the note.
 #[derive(Debug, thiserror::Error)]
 pub enum TrialNoteError {
-    /// No note was ever written, or it was overwritten by something else.
+    /// The sector holds no note.
     #[error("sector {sector} holds no trial note", sector = TRIAL_NOTE.0)]
     Magic,
-    /// Written by a newer version.
+    /// The note was written by a newer version.
     #[error("the trial note has version {0}, this program reads {VERSION}")]
     Version(u16),
-    /// A write that did not end, or damage.
+    /// The checksum or a field is wrong, for example after an interrupted write.
     #[error("the trial note is damaged")]
     Damaged,
     /// The disk could not be read.
@@ -93,7 +92,7 @@ pub enum TrialNoteError {
 }
 
 impl TrialNote {
-    /// The note of a trial that is about to be armed.
+    /// Returns the note of a trial that is about to be armed.
     pub fn armed(slot: Slot, generation: u32, build_id: &str) -> Self {
         TrialNote {
             slot,
@@ -104,7 +103,7 @@ impl TrialNote {
         }
     }
 
-    /// The sector as it stands on the disk.
+    /// Encodes the sector.
     pub(crate) fn encode(&self) -> [u8; SECTOR_SIZE as usize] {
         let mut sector = [0; SECTOR_SIZE as usize];
         sector[..4].copy_from_slice(&MAGIC);
@@ -125,7 +124,7 @@ impl TrialNote {
         sector
     }
 
-    /// Reads the sector.
+    /// Decodes the sector.
     pub(crate) fn decode(sector: &[u8; SECTOR_SIZE as usize]) -> Result<Self, TrialNoteError> {
         if sector[..4] != MAGIC {
             return Err(TrialNoteError::Magic);
@@ -163,17 +162,17 @@ impl TrialNote {
         Self::decode(&sector)
     }
 
-    /// What makes this the disk's note.
+    /// Returns the write that makes this the disk's note.
     pub fn write(&self) -> SectorWrite {
         SectorWrite { at: TRIAL_NOTE, bytes: self.encode().to_vec() }
     }
 
-    /// Why the trial failed, as a sentence for people without its final stop.
+    /// Returns the reason for the failure as a sentence without its final stop.
     pub fn reason(&self) -> String {
         let without_notice =
             "without notice: power was cut, or the kernel or the watchdog restarted the machine";
         match (self.stage, self.text.as_str()) {
-            (Stage::Ended, text) if !text.is_empty() => text.to_owned(),
+            (Stage::Finished, text) if !text.is_empty() => text.to_owned(),
             (Stage::Armed, text) if !text.is_empty() => format!("its kernel could not be started: {text}"),
             (Stage::Armed, _) => {
                 "the kernel did not reach its first stage: it crashed or hung, or did not find the disk"
@@ -181,22 +180,22 @@ impl TrialNote {
             }
             (Stage::FirstStage, "") => format!("it ended {without_notice}, before the root was mounted"),
             (Stage::RootMounted, "") => format!("it ended {without_notice}, before init ran"),
-            (Stage::Init | Stage::Ended, "") => format!("it ended {without_notice}, while init ran"),
+            (Stage::Init | Stage::Finished, "") => format!("it ended {without_notice}, while init ran"),
             (Stage::FirstStage | Stage::RootMounted, text) => format!("the first stage failed: {text}"),
-            (Stage::Init | Stage::Ended, text) => format!("init failed: {text}"),
+            (Stage::Init | Stage::Finished, text) => format!("init failed: {text}"),
         }
     }
 }
 
 impl Stage {
     fn from_byte(byte: u8) -> Option<Self> {
-        [Stage::Armed, Stage::FirstStage, Stage::RootMounted, Stage::Init, Stage::Ended]
+        [Stage::Armed, Stage::FirstStage, Stage::RootMounted, Stage::Init, Stage::Finished]
             .into_iter()
             .find(|stage| *stage as u8 == byte)
     }
 }
 
-/// The longest beginning of `text` of at most `longest` bytes.
+/// Returns the longest beginning of `text` that has at most `longest` bytes.
 fn cut(text: &str, longest: usize) -> &str {
     &text[..text.floor_char_boundary(longest)]
 }

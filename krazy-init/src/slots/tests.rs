@@ -46,7 +46,7 @@ fn a_trial_that_fails_can_be_explained() {
     let tried = Slots::of(&disk, Slot::B).unwrap().unwrap();
     assert_eq!(tried.boot_status().unwrap().slot_state, SlotState::OnTrial);
     tried.tell(Stage::Init, None).unwrap();
-    tried.tell(Stage::Ended, Some("nobody came")).unwrap();
+    tried.tell(Stage::Finished, Some("nobody came")).unwrap();
 
     let status = slots.boot_status().unwrap();
     assert_eq!((status.slot_state, status.generation), (SlotState::Reverted, generation));

@@ -178,8 +178,8 @@ fn read_selector(a: &mut CodeAssembler, r: &mut Routines) -> Result<(), IcedErro
     a.set_label(&mut selected)
 }
 
-/// Leaves in AL the slot to boot. A trial is cleared on the disk first, and boots only if a second read shows 0xff: a
-/// disk that ignores or loses the write would otherwise boot a slot that hangs for ever.
+/// Leaves in AL the slot to boot. A trial is cleared on the disk first, and boots only if a second read returns
+/// 0xff: a disk that ignores the write would otherwise start a broken slot at every reset.
 fn consume_trial(a: &mut CodeAssembler, r: &mut Routines) -> Result<(), IcedError> {
     let mut no_trial = a.create_label();
     let mut cleared = a.create_label();
@@ -330,7 +330,7 @@ fn put_character_routine(a: &mut CodeAssembler, r: &mut Routines) -> Result<(), 
     a.pusha()?;
     a.mov(ah, 0x0e)?;
     a.mov(bx, 7)?;
-    // INT 10h of some firmware changes AL.
+    // INT 10h does not promise to keep AX.
     a.push(ax)?;
     a.int(0x10)?;
     a.pop(ax)?;

@@ -56,7 +56,7 @@ fn original() -> Vec<u8> {
 }
 
 #[test]
-fn what_goes_away_leaves_empty_tokens() {
+fn removed_parts_become_empty_tokens() {
     let mut edited = original();
     edit(&mut edited, &[Edit::RemoveNode("/soc/usb@7e98/hub@1")]).unwrap();
     assert_eq!(edited, example(begin("usb@7e98"), property(0, "peripheral"), nops(9)));
@@ -68,7 +68,7 @@ fn what_goes_away_leaves_empty_tokens() {
 }
 
 #[test]
-fn a_shorter_string_takes_the_place_of_a_longer_one() {
+fn shorter_string_replaces_a_longer_one() {
     let child = [begin("hub@1"), property(8, "okay"), end()].concat();
     let shorter = [property(0, "host"), nops(1)].concat();
     let mut edited = original();
@@ -79,7 +79,7 @@ fn a_shorter_string_takes_the_place_of_a_longer_one() {
 }
 
 #[test]
-fn what_is_not_there_stays_away() {
+fn missing_nodes_and_properties_are_skipped() {
     let mut edited = original();
     let edits = [
         Edit::RemoveNode("/soc/hub@1"),
@@ -116,7 +116,7 @@ fn value<'a>(tree: &'a [u8], path: &str, name: &str) -> Option<&'a [u8]> {
 }
 
 #[test]
-fn a_node_gets_more_properties() {
+fn inserted_properties_are_added_to_their_node() {
     let old = whole();
     let added: [(&str, &[u8]); 2] = [("bootargs", b"root=x\0"), ("linux,initrd-start", &[0, 0, 0, 1])];
     let new = insert(&old, "/chosen", &added).unwrap();
@@ -139,7 +139,7 @@ fn a_node_gets_more_properties() {
 
 proptest! {
     #[test]
-    fn a_damaged_tree_is_refused_or_edited(at in 0usize..200, byte: u8, len in 0usize..300) {
+    fn damaged_trees_are_refused_or_edited(at in 0usize..200, byte: u8, len in 0usize..300) {
         let mut tree = original();
         if let Some(place) = tree.get_mut(at) {
             *place = byte;
@@ -152,7 +152,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_is_put_into_a_damaged_tree_or_all_of_it(at in 0usize..200, bytes: [u8; 4]) {
+    fn insertion_into_a_damaged_tree_is_refused_or_complete(at in 0usize..200, bytes: [u8; 4]) {
         let mut tree = whole();
         if let Some(place) = tree.get_mut(at..at + 4) {
             place.copy_from_slice(&bytes);

@@ -1,4 +1,4 @@
-//! Why a slot's files cannot be booted, with the name of what does not fit.
+//! Errors of slot areas, which name the file that cannot be booted.
 
 use std::io;
 
@@ -10,43 +10,43 @@ use crate::disk::mbr::MbrError;
 use crate::disk::size::Bytes;
 use crate::disk::slot::Slot;
 
-/// Why a slot's files cannot be booted.
+/// A failure to make the area of a slot.
 #[derive(Debug, thiserror::Error)]
 pub enum SlotAreaError {
     /// The disk could not be read.
     #[error("failed to read the disk at sector {sector}")]
     Read {
-        /// Where.
+        /// The sector.
         sector: u32,
-        /// What the disk answered.
+        /// The disk's error.
         source: io::Error,
     },
-    /// LBA 0 is not ours.
+    /// LBA 0 has another layout.
     #[error(transparent)]
     Mbr(#[from] MbrError),
     /// The file system or a file on `/boot` cannot be read.
     #[error(transparent)]
     Fat(#[from] FatError),
-    /// Not a kernel.
+    /// The kernel file is not a kernel that the boot sector can start.
     #[error("the kernel of slot {slot} cannot be booted")]
     Kernel {
-        /// Whose kernel.
+        /// The kernel's slot.
         slot: Slot,
-        /// What is wrong with it.
+        /// The defect.
         source: BzImageError,
     },
-    /// Not a command line.
+    /// The command line cannot be used.
     #[error("the command line of slot {slot} cannot be used")]
     CommandLine {
-        /// Whose command line.
+        /// The command line's slot.
         slot: Slot,
-        /// What is wrong with it.
+        /// The defect.
         source: CommandLineError,
     },
-    /// The kernel takes less than we allow.
+    /// The command line is longer than this kernel allows.
     #[error("the command line of slot {slot} has {len} bytes, this kernel takes {limit}")]
     CommandLineTooLong {
-        /// Whose command line.
+        /// The command line's slot.
         slot: Slot,
         /// Its length.
         len: usize,
@@ -56,7 +56,7 @@ pub enum SlotAreaError {
     /// The kernel's real-mode part is too long.
     #[error("the real-mode part of slot {slot}'s kernel has {have}, there is room for {room}")]
     RealMode {
-        /// Whose kernel.
+        /// The kernel's slot.
         slot: Slot,
         /// Its length.
         have: Bytes,
@@ -69,21 +69,21 @@ pub enum SlotAreaError {
          the highest address its kernel reaches"
     )]
     Initramfs {
-        /// Whose initramfs.
+        /// The initramfs' slot.
         slot: Slot,
         /// Its length.
         size: Bytes,
-        /// Where it would be loaded.
+        /// The address it would be loaded to.
         address: u64,
         /// `initrd_addr_max` of the kernel.
         limit: u32,
     },
-    /// The table cannot be written.
+    /// The load table cannot be made.
     #[error("slot {slot} cannot be booted")]
     Table {
-        /// Which slot.
+        /// The table's slot.
         slot: Slot,
-        /// Why.
+        /// The cause.
         source: LoadTableError,
     },
 }

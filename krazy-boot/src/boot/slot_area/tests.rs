@@ -23,7 +23,7 @@ fn files() -> BootFiles {
 }
 
 #[test]
-fn everything_is_loaded_where_the_protocol_wants_it() {
+fn files_are_loaded_to_the_addresses_of_the_boot_protocol() {
     let area = SlotArea::new(Slot::B, Bank::First, &files()).unwrap();
     assert_eq!(area.table.stack, FarPointer { segment: 0x1000, offset: 0xe000 });
     assert_eq!(area.table.start, FarPointer { segment: 0x1020, offset: 0 });
@@ -48,7 +48,7 @@ fn everything_is_loaded_where_the_protocol_wants_it() {
 }
 
 #[test]
-fn what_does_not_fit_is_named() {
+fn boot_files_that_do_not_fit_are_named() {
     let refused = |change: &dyn Fn(&mut BootFiles)| {
         let mut files = files();
         change(&mut files);
@@ -135,7 +135,7 @@ fn loaded_command_line(disk: &Cursor<Vec<u8>>) -> String {
 }
 
 #[test]
-fn a_refreshed_area_is_current_until_boot_changes() {
+fn refreshed_area_is_current_until_boot_changes() {
     let mut disk = disk();
     let writes = refresh(&mut disk, Slot::A).unwrap();
     write_in_order(&mut disk, &writes, |_| Ok(())).unwrap();
@@ -151,7 +151,7 @@ fn a_refreshed_area_is_current_until_boot_changes() {
 }
 
 #[test]
-fn a_power_cut_during_a_refresh_leaves_the_old_or_the_new_command_line() {
+fn power_cut_during_a_refresh_keeps_the_old_or_the_new_command_line() {
     let mut before = disk();
     let writes = refresh(&mut before, Slot::A).unwrap();
     write_in_order(&mut before, &writes, |_| Ok(())).unwrap();
@@ -176,7 +176,7 @@ fn a_power_cut_during_a_refresh_leaves_the_old_or_the_new_command_line() {
 }
 
 #[test]
-fn what_is_missing_on_boot_is_named() {
+fn missing_boot_files_are_named() {
     let mut disk = disk();
     let error = refresh(&mut disk, Slot::B).unwrap_err();
     assert_eq!(error.to_string(), "there is no `b-vmlinuz` on the boot partition");

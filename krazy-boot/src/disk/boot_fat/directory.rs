@@ -1,4 +1,4 @@
-//! Folder entries: 32 bytes each, long names in the entries before the one they belong to.
+//! Directory entries: 32 bytes each. A long name is in the entries in front of the one that it belongs to.
 
 use super::{CLUSTER_MASK, FatFile};
 use crate::disk::size::Bytes;
@@ -7,34 +7,34 @@ const ENTRY_LEN: usize = 32;
 const DELETED: u8 = 0xe5;
 const ATTRIBUTE_LONG_NAME: u8 = 0x0f;
 const ATTRIBUTE_VOLUME: u8 = 0x08;
-const ATTRIBUTE_FOLDER: u8 = 0x10;
+const ATTRIBUTE_DIRECTORY: u8 = 0x10;
 /// Marks the last part of a long name, which comes first.
 const LAST_LONG: u8 = 0x40;
 /// 13 UTF-16 units each; names have at most 255.
 const MAX_LONG_PARTS: u8 = 20;
-/// Where the units of a part are in its entry.
+/// Offsets of a part's units in its entry.
 const UNITS: [usize; 13] = [1, 3, 5, 7, 9, 14, 16, 18, 20, 22, 24, 28, 30];
 
-/// A long name whose entries are being read, from its end to its start.
+/// A long name whose entries are being read. They are stored from its end to its start.
 struct LongName {
     checksum: u8,
-    /// The number of the part read last; a whole name ends with part 1.
+    /// The number of the part read last; a complete name ends with part 1.
     part: u8,
     units: Vec<u16>,
 }
 
-/// The files in the content of a folder.
-pub(super) fn files(folder: &[u8]) -> Vec<FatFile> {
+/// Returns the files in the content of a directory.
+pub(super) fn files(directory: &[u8]) -> Vec<FatFile> {
     let mut files = Vec::new();
     let mut long: Option<LongName> = None;
-    for entry in folder.as_chunks::<ENTRY_LEN>().0 {
+    for entry in directory.as_chunks::<ENTRY_LEN>().0 {
         match (entry[0], entry[11]) {
             (0, _) => break,
             (DELETED, _) => long = None,
             (_, attributes) if attributes & 0x3f == ATTRIBUTE_LONG_NAME => {
                 long = LongName::continued(long.take(), entry);
             }
-            (_, attributes) if attributes & (ATTRIBUTE_VOLUME | ATTRIBUTE_FOLDER) != 0 => long = None,
+            (_, attributes) if attributes & (ATTRIBUTE_VOLUME | ATTRIBUTE_DIRECTORY) != 0 => long = None,
             _ => files.push(file(entry, long.take())),
         }
     }
@@ -55,7 +55,7 @@ impl LongName {
         Some(name)
     }
 
-    /// The text, if all its parts were there and it belongs to the entry with `short` name.
+    /// Returns the name if it is complete and belongs to the entry with the name `short`.
     fn text(self, short: &[u8]) -> Option<String> {
         let checksum = short.iter().fold(0u8, |sum, byte| sum.rotate_right(1).wrapping_add(*byte));
         let units = self.units.split(|unit| *unit == 0).next()?;
@@ -64,15 +64,15 @@ impl LongName {
 }
 
 fn file(entry: &[u8; ENTRY_LEN], long: Option<LongName>) -> FatFile {
-    let word = |at: usize| u32::from(u16::from_le_bytes([entry[at], entry[at + 1]]));
-    // 0x05 stands for a name that begins with 0xe5. Code pages beyond ASCII are not our names.
+    let half = |at: usize| u32::from(u16::from_le_bytes([entry[at], entry[at + 1]]));
+    // A first byte of 0x05 means 0xe5, and other bytes beyond ASCII depend on a code page. Our own names are ASCII.
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
     let (base, extension) = (text(&entry[..8]), text(&entry[8..11]));
     let short_name = if extension.is_empty() { base } else { format!("{base}.{extension}") };
     FatFile {
         name: long.and_then(|long| long.text(&entry[..11])).unwrap_or_else(|| short_name.clone()),
         short_name,
-        size: Bytes(u64::from(word(28) | word(30) << 16)),
-        first_cluster: (word(26) | word(20) << 16) & CLUSTER_MASK,
+        size: Bytes(u64::from(half(28) | half(30) << 16)),
+        first_cluster: (half(26) | half(20) << 16) & CLUSTER_MASK,
     }
 }

@@ -26,7 +26,7 @@ fn image() -> Vec<u8> {
 
 fn write_files(fs: fatfs::FileSystem<&mut Cursor<Vec<u8>>>) {
     let root = fs.root_dir();
-    root.create_dir("folder").unwrap();
+    root.create_dir("directory").unwrap();
     let mut kernel = root.create_file("a-vmlinuz").unwrap();
     kernel.write_all(&content(3000, 3)).unwrap();
     kernel.flush().unwrap();
@@ -40,7 +40,7 @@ fn open(image: &[u8]) -> BootFat<Cursor<&[u8]>> {
 }
 
 #[test]
-fn files_are_found_with_their_sectors() {
+fn files_are_found_with_their_content_and_sectors() {
     let image = image();
     let mut fat = open(&image);
     let names: Vec<_> = fat.files().unwrap().into_iter().map(|file| file.name).collect();
@@ -66,9 +66,9 @@ fn files_are_found_with_their_sectors() {
     assert_eq!(fat.read(&empty, Bytes(0)).unwrap(), b"");
 }
 
-/// mkfs.fat and mcopy make the file system, we read it.
+/// mkfs.fat and mcopy make the file system.
 #[test]
-fn other_peoples_file_systems_are_read() {
+fn file_systems_of_mkfs_fat_are_read() {
     let dir = tempfile::tempdir().unwrap();
     let volume = dir.path().join("fat");
     let kernel = dir.path().join("kernel");
@@ -94,7 +94,7 @@ fn other_peoples_file_systems_are_read() {
 }
 
 #[test]
-fn what_is_wrong_is_said() {
+fn errors_name_the_file_and_the_defect() {
     let image = image();
     let mut fat = open(&image);
     let missing = fat.find("a-initramfs").unwrap_err();
@@ -129,8 +129,8 @@ fn read_everything(image: &[u8]) -> Result<(), FatError> {
 }
 
 #[test]
-fn never_panics() {
-    // A file system of which the changed parts count: boot record, FAT, root folder.
+fn damaged_file_systems_never_panic() {
+    // A file system of which the changed parts count: boot record, FAT, root directory.
     let image = image();
     let fat = open(&image);
     let offset = OFFSET.0 as usize;

@@ -12,7 +12,7 @@ fn disk(selector: Selector) -> Cursor<Vec<u8>> {
 }
 
 #[test]
-fn golden_bytes() {
+fn encoded_selector_has_the_golden_bytes() {
     let sector = Selector { generation: 0x0102_0304, ..Selector::confirmed(Slot::A) }.arm(Slot::B).encode();
     // The CRC was computed by another program (zlib).
     let mut expected = [0; 512];
@@ -22,7 +22,7 @@ fn golden_bytes() {
 }
 
 #[test]
-fn the_boot_sector_may_clear_the_trial_without_a_checksum() {
+fn cleared_trial_byte_keeps_the_checksum_valid() {
     let armed = Selector::confirmed(Slot::A).arm(Slot::B);
     let mut sector = armed.encode();
     sector[TRIAL_OFFSET] = 0xff;
@@ -37,7 +37,7 @@ fn the_boot_sector_may_clear_the_trial_without_a_checksum() {
 }
 
 #[test]
-fn a_first_stage_starts_a_trial_as_the_boot_sector_does() {
+fn started_trial_is_cleared_on_disk_and_cannot_start_again() {
     let armed = Selector::confirmed(Slot::A).arm(Slot::B);
     let (slot, write) = armed.start_trial().unwrap();
     let mut sector = armed.encode();
@@ -46,12 +46,12 @@ fn a_first_stage_starts_a_trial_as_the_boot_sector_does() {
     let started = Selector::decode(&sector, SELECTOR).unwrap();
     assert_eq!(started.start_trial(), None);
     assert_eq!(started.adopt_confirmed(Slot::A).slot_state(Slot::B), SlotState::OnTrial);
-    // The firmware has been told, the selector has not.
+    // A confirmation that was interrupted between config.txt and the selector.
     assert_eq!(started.adopt_confirmed(Slot::B), started.confirm(Slot::B));
 }
 
 #[test]
-fn the_spare_copy_is_written_first_and_never_armed() {
+fn spare_copy_is_written_first_and_is_never_armed() {
     let [spare, primary] = Selector::confirmed(Slot::A).arm(Slot::B).writes();
     assert_eq!((spare.at, primary.at), (SELECTOR_SPARE, SELECTOR));
     assert_eq!(spare.bytes[TRIAL_OFFSET], 0xff);
@@ -59,7 +59,7 @@ fn the_spare_copy_is_written_first_and_never_armed() {
 }
 
 #[test]
-fn the_spare_copy_stands_in_for_a_damaged_primary() {
+fn spare_copy_replaces_a_damaged_primary() {
     let selector = Selector::confirmed(Slot::B);
     let mut disk = disk(selector);
     let copies = SelectorCopies::read(&mut disk);
@@ -73,7 +73,7 @@ fn the_spare_copy_stands_in_for_a_damaged_primary() {
 }
 
 #[test]
-fn after_every_interrupted_change_a_complete_selector_is_in_force() {
+fn interrupted_change_leaves_a_complete_selector_in_force() {
     let old = Selector::confirmed(Slot::A);
     for new in [old.arm(Slot::B), old.confirm(Slot::B)] {
         for done in 0..=2 {
@@ -96,7 +96,7 @@ fn after_every_interrupted_change_a_complete_selector_is_in_force() {
 }
 
 #[test]
-fn wrong_sectors_are_told_apart() {
+fn unreadable_sectors_give_distinct_errors() {
     let zeros = SelectorCopies::read(&mut Cursor::new(vec![0; 1536]));
     assert_eq!(zeros.selector().unwrap_err().to_string(), "sector 1 holds no boot selector");
     let short = SelectorCopies::read(&mut Cursor::new(vec![0; 700]));
@@ -112,7 +112,7 @@ fn wrong_sectors_are_told_apart() {
 
 proptest! {
     #[test]
-    fn any_selector_survives_and_any_sector_is_answered(
+    fn selectors_survive_a_round_trip_and_changes_are_detected(
         confirmed in 0..2usize, trial in 0..3usize, candidate in 0..3usize, generation: u32,
         at in 0..512usize, value: u8,
     ) {

@@ -10,8 +10,8 @@ fn note(stage: Stage, text: &str) -> TrialNote {
 }
 
 #[test]
-fn the_bytes_are_as_documented() {
-    let sector = note(Stage::Ended, "tea").encode();
+fn encoded_note_has_the_golden_bytes() {
+    let sector = note(Stage::Finished, "tea").encode();
     assert_eq!(&sector[..16], b"KZTN\x01\0\x01\x04\x07\0\0\0\x40\0\x03\0");
     assert_eq!(&sector[16..80], "ab".repeat(32).as_bytes());
     assert_eq!(&sector[80..84], b"tea\0");
@@ -19,7 +19,7 @@ fn the_bytes_are_as_documented() {
 }
 
 #[test]
-fn it_touches_its_sector_only() {
+fn writing_a_note_changes_its_sector_only() {
     let mut disk = Cursor::new(vec![0xee; 5 * 512]);
     assert!(matches!(TrialNote::read(&mut disk), Err(TrialNoteError::Magic)));
     let note = note(Stage::Init, "");
@@ -30,7 +30,7 @@ fn it_touches_its_sector_only() {
 }
 
 #[test]
-fn a_torn_or_newer_note_is_none() {
+fn torn_and_newer_notes_are_refused() {
     let sector = note(Stage::Armed, "").encode();
     let mut torn = sector;
     torn[300] ^= 1;
@@ -41,21 +41,21 @@ fn a_torn_or_newer_note_is_none() {
 }
 
 #[test]
-fn every_stage_gives_a_reason() {
-    let stages = [Stage::Armed, Stage::FirstStage, Stage::RootMounted, Stage::Init, Stage::Ended];
+fn each_stage_has_a_reason() {
+    let stages = [Stage::Armed, Stage::FirstStage, Stage::RootMounted, Stage::Init, Stage::Finished];
     let reasons: Vec<String> = stages.map(|stage| note(stage, "").reason()).into();
     assert!(reasons[0].starts_with("the kernel did not reach its first stage"));
     assert!(reasons[1].ends_with("before the root was mounted"));
     assert!(reasons[2].ends_with("before init ran"));
     assert_eq!(reasons[3], reasons[4]);
-    assert_eq!(note(Stage::Ended, "nobody confirmed in time").reason(), "nobody confirmed in time");
+    assert_eq!(note(Stage::Finished, "nobody confirmed in time").reason(), "nobody confirmed in time");
     assert_eq!(note(Stage::FirstStage, "no disk").reason(), "the first stage failed: no disk");
     assert_eq!(note(Stage::Init, "panic").reason(), "init failed: panic");
 }
 
 proptest! {
     #[test]
-    fn survives_the_disk(slot in prop::bool::ANY, generation: u32, stage in 0u8..5, id in ".{0,80}", text in ".{0,500}") {
+    fn note_survives_a_round_trip(slot in prop::bool::ANY, generation: u32, stage in 0u8..5, id in ".{0,80}", text in ".{0,500}") {
         let note = TrialNote {
             slot: if slot { Slot::A } else { Slot::B },
             generation,

@@ -147,7 +147,7 @@ impl Trial {
         if self.deadline.take().is_some() {
             // A panic from here on is not the reason.
             crash::keep_words(None);
-            self.write_note(Stage::Ended, Some(reason), effects);
+            self.write_note(Stage::Finished, Some(reason), effects);
         }
     }
 
