@@ -1,4 +1,4 @@
-//! curl: a client of the API that is not ours, and may do what `cargo krazy` would not.
+//! curl as a foreign client of the API, for requests that `cargo krazy` would not send.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::device::Device;
 use crate::process::succeed;
 use crate::setup::judges;
 
-/// What the API answered.
+/// A response of the API.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// The HTTP status.
@@ -20,7 +20,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Checks that it is the problem of this kind.
+    /// Checks that it is a problem of this type.
     pub fn is_problem(&self, slug: &str) -> Result<()> {
         ensure!(
             self.status >= 400 && self.json["type"] == format!("urn:krazy:{slug}"),
@@ -38,7 +38,7 @@ impl Device {
         fs::write(&answer, "")?;
         let token = fs::read_to_string(self.secrets().join("token"))?;
         let mut curl = judges::command("curl")?;
-        // The certificate is for no name; who is pinned to it is tested elsewhere.
+        // The certificate names no host; pinning has tests of its own.
         curl.args([
             "--silent",
             "--show-error",
@@ -62,7 +62,7 @@ impl Device {
     }
 }
 
-/// curl's word for the content of a file.
+/// Returns curl's notation for the content of a file.
 fn at(path: &Path) -> Result<String> {
     Ok(format!("@{}", path.to_str().context("not UTF-8")?))
 }

@@ -1,4 +1,4 @@
-//! A machine that keeps its disk, and the appliance on it: booted, cut off, updated, and looked at from outside.
+//! A machine that keeps its disk, and its appliance: booted, cut off, updated, and checked from outside.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use crate::ended::{Ended, Pushing};
 use crate::fixture::Package;
 use crate::guest::{BOOT_LIMIT, Guest};
 use crate::krazy::Krazy;
+use crate::outcome::{Outcome, RunningPush};
 use crate::process::succeed;
 use crate::qmp::Qmp;
 
-/// What the appliance runs: it counts its starts on `/data`, says what `/etc/mode` says, and ends at once if that begins
-/// with `crash`. If its directory has a file `fill`, it fills `/data` to the last byte.
+/// The appliance's program: it counts its starts on `/data`, prints the text of `/etc/mode`, and exits at once if that
+/// begins with `crash`. If its directory has a file `fill`, it fills `/data` to the last byte.
 const MAIN: &str = r#"
 fn main() {
     let mode = std::fs::read_to_string("/etc/mode").unwrap_or_default();
@@ -46,7 +46,7 @@ pub const NAME: &str = "unit";
 /// The appliance and its machine.
 #[derive(Debug)]
 pub struct Device {
-    /// How it is made.
+    /// The program that makes and updates it.
     pub krazy: Krazy,
     /// The disk.
     pub image: PathBuf,
@@ -90,14 +90,14 @@ impl Device {
         Ok(device)
     }
 
-    /// Makes the image, with whatever the appliance and its secrets are now.
+    /// Makes the image from the present state of the appliance and its secrets.
     pub fn make_image(&self) -> Result<()> {
         let mut command = self.krazy.command(["image", "--target", self.board, "--manifest-path"])?;
         succeed(command.arg(self.package.manifest()).arg("-o").arg(&self.image))?;
         Ok(())
     }
 
-    /// Boots it for the first time, and puts a file on its `/data` that must survive everything.
+    /// Boots it for the first time, and writes a file to its `/data` that must survive everything.
     pub fn switch_on(&mut self) -> Result<()> {
         self.boot()?;
         self.put("precious", &self.precious.clone())
@@ -113,7 +113,7 @@ impl Device {
         Ok(())
     }
 
-    /// What the next build is: the content of `/etc/mode`, and bytes that make it large.
+    /// Changes the next build: the text of `/etc/mode`, and bytes that make it large.
     pub fn change(&self, mode: &str, ballast: &[u8]) -> Result<()> {
         fs::write(self.package.directory.join("ballast"), ballast)?;
         Ok(fs::write(self.package.directory.join("mode"), mode)?)
@@ -159,22 +159,22 @@ impl Device {
         self.status().map(drop)
     }
 
-    /// Another processor is emulated with more work, and a trial takes two boots.
+    /// Returns the time limit of a boot. A foreign processor is emulated more slowly, and a trial takes two boots there.
     fn boot_limit(&self) -> Duration {
         if self.board == "x86_64" { BOOT_LIMIT } else { 4 * BOOT_LIMIT }
     }
 
-    /// Takes the power away: the emulator is killed, and what it had written is what is on the disk.
+    /// Cuts the power: the emulator is killed, and the disk keeps what it had written.
     pub fn cut_power(&mut self) -> Result<()> {
         self.guest.take().context("the machine is off")?.kill_emulator()
     }
 
-    /// Presses the reset button: the machine starts anew from its firmware, whatever it was doing.
+    /// Presses the reset button: the machine restarts from its firmware.
     pub fn reset(&self) -> Result<()> {
         Qmp::connect(&self.monitor())?.reset()
     }
 
-    /// What the machine says on its console.
+    /// Returns the running machine's console.
     pub fn console(&mut self) -> Result<&mut Guest> {
         self.guest.as_mut().context("the machine is off")
     }
@@ -197,13 +197,13 @@ impl Device {
     }
 
     /// `cargo krazy push --bundle` of a file, with further arguments.
-    pub fn push_bundle(&self, bundle: &Path, arguments: &[&str]) -> Result<Ended> {
-        Ended::of(self.bundle_command(bundle, arguments)?.output()?)
+    pub fn push_bundle(&self, bundle: &Path, arguments: &[&str]) -> Result<Outcome> {
+        Outcome::of(self.bundle_command(bundle, arguments)?.output()?)
     }
 
-    /// The same, begun and left to itself.
-    pub fn begin_push_bundle(&self, bundle: &Path, arguments: &[&str]) -> Result<Pushing> {
-        Pushing::begin(self.bundle_command(bundle, arguments)?)
+    /// Starts the same in the background.
+    pub fn begin_push_bundle(&self, bundle: &Path, arguments: &[&str]) -> Result<RunningPush> {
+        RunningPush::begin(self.bundle_command(bundle, arguments)?)
     }
 
     fn bundle_command(&self, bundle: &Path, arguments: &[&str]) -> Result<Command> {
@@ -212,7 +212,7 @@ impl Device {
         Ok(command)
     }
 
-    /// Where its API is on loopback.
+    /// Returns the address of its API on loopback.
     pub fn address(&self) -> Result<SocketAddr> {
         let path = self.krazy.directory.path().join("state/machines.d/qemu.toml");
         let text = fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
@@ -227,19 +227,19 @@ impl Device {
     }
 
     /// Runs `cargo krazy ARGUMENTS` with JSON messages.
-    pub fn krazy(&self, arguments: &[&str]) -> Result<Ended> {
+    pub fn krazy(&self, arguments: &[&str]) -> Result<Outcome> {
         let mut command = self.krazy.command(arguments.iter().chain(&["--message-format", "json"]))?;
-        Ended::of(command.output()?)
+        Outcome::of(command.output()?)
     }
 
     /// `cargo krazy push` of the present build, with these arguments.
-    pub fn push(&self, arguments: &[&str]) -> Result<Ended> {
-        Ended::of(self.push_command(arguments)?.output()?)
+    pub fn push(&self, arguments: &[&str]) -> Result<Outcome> {
+        Outcome::of(self.push_command(arguments)?.output()?)
     }
 
-    /// The same, begun and left to itself.
-    pub fn begin_push(&self, arguments: &[&str]) -> Result<Pushing> {
-        Pushing::begin(self.push_command(arguments)?)
+    /// Starts the same in the background.
+    pub fn begin_push(&self, arguments: &[&str]) -> Result<RunningPush> {
+        RunningPush::begin(self.push_command(arguments)?)
     }
 
     fn push_command(&self, arguments: &[&str]) -> Result<Command> {
@@ -248,10 +248,10 @@ impl Device {
         Ok(command)
     }
 
-    /// Kills the program that serves the API, which init starts again.
+    /// Kills krazy-admind, which init restarts.
     pub fn kill_admind(&mut self) -> Result<()> {
         let signal = "services/krazy-admind/signal?signal=KILL";
-        // Whether its answer comes through is a matter of luck.
+        // The response may or may not arrive before the process dies.
         let answer = self.curl("POST", signal, None);
         let again = self.console()?.wait_for("serving https", BOOT_LIMIT);
         again.map(drop).with_context(|| format!("{answer:?}"))
@@ -265,12 +265,12 @@ impl Device {
             match ended.code {
                 Some(0) => return Ok(()),
                 _ if Instant::now() < end => std::thread::sleep(Duration::from_secs(1)),
-                _ => bail!("it is not confirmed: {ended:#?}"),
+                _ => bail!("the device did not confirm: {ended:#?}"),
             }
         }
     }
 
-    /// What the device says about itself.
+    /// Returns the device's status.
     pub fn status(&self) -> Result<Value> {
         self.status_when(|_| true)
     }
@@ -280,8 +280,8 @@ impl Device {
         self.status_when(|status| status["status"]["slot"] == slot)
     }
 
-    /// Waits until the device runs from `slot` after a trial that failed for a reason with these words, and returns
-    /// the reason.
+    /// Waits until the device runs from `slot` after a failed trial whose reason contains `words`, and returns the
+    /// reason.
     pub fn wait_for_failed_trial(&self, slot: &str, words: &str) -> Result<String> {
         let reason = |status: &Value| status["status"]["failed_trial"]["reason"].as_str().map(str::to_owned);
         let failed = |status: &Value| reason(status).is_some_and(|reason| reason.contains(words));
@@ -289,7 +289,7 @@ impl Device {
         reason(&status).context("no reason")
     }
 
-    /// The first status that is as `wanted`.
+    /// Waits for a status that `wanted` accepts.
     fn status_when(&self, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
         let end = Instant::now() + self.boot_limit();
         loop {
@@ -297,15 +297,15 @@ impl Device {
             match ended.messages.last() {
                 Some(message) if wanted(message) => return Ok(message.clone()),
                 _ if Instant::now() < end => std::thread::sleep(Duration::from_secs(1)),
-                _ => bail!("the device does not answer, or not as it should: {ended:#?}"),
+                _ => bail!("the device did not reach the expected status: {ended:#?}"),
             }
         }
     }
 
-    /// Checks that the device answers, runs the whole build with `mode` from `slot`, and has its `/data`.
+    /// Checks that the device answers, runs the build with `mode` from `slot`, and has its `/data`.
     pub fn check(&self, slot: &str, mode: &str) -> Result<Value> {
         let status = self.status()?;
-        ensure!(status["status"]["slot"] == slot, "another slot than {slot} runs: {status:#}");
+        ensure!(status["status"]["slot"] == slot, "slot {slot} is not the running one: {status:#}");
         let end = Instant::now() + self.boot_limit();
         let says = format!("mode {mode}");
         loop {
@@ -315,7 +315,7 @@ impl Device {
                 true => break,
                 // The API may serve before the service has started.
                 false if Instant::now() < end => std::thread::sleep(Duration::from_secs(1)),
-                false => bail!("`{mode}` does not run: {log:?}"),
+                false => bail!("the build with mode `{mode}` is not running: {log:?}"),
             }
         }
         let back = self.krazy.directory.path().join("back");
@@ -326,7 +326,7 @@ impl Device {
     }
 }
 
-/// Bytes that do not compress.
+/// Returns bytes that do not compress.
 pub fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed;
     let next = || {

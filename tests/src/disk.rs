@@ -1,4 +1,4 @@
-//! Takes an image apart for the judges, with no code of ours but the partition table `sfdisk` prints.
+//! Takes an image apart for the judges, with the partition table that `sfdisk` prints and no code of ours.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -83,7 +83,7 @@ pub fn succeed(command: &mut Command) -> Result<Output> {
 pub struct SmallDisk(pub PathBuf);
 
 impl SmallDisk {
-    /// Makes one of `size` and mounts it on the new `directory`.
+    /// Mounts a file system of `size` on the new `directory`.
     pub fn mount(directory: PathBuf, size: &str) -> Result<Self> {
         std::fs::create_dir(&directory)?;
         let options = format!("size={size}");
@@ -95,7 +95,7 @@ impl SmallDisk {
 impl Drop for SmallDisk {
     fn drop(&mut self) {
         let unmounted = Command::new("umount").arg(&self.0).status();
-        // While a test already fails, a second panic would hide why.
+        // While a test already fails, a second panic would hide its message.
         if !std::thread::panicking() {
             assert!(unmounted.is_ok_and(|status| status.success()));
         }

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::setup::judges;
 
-/// How long a boot may take before it counts as failed; emulation on a busy machine is slow.
+/// The time limit of a boot; emulation on a busy machine is slow.
 pub const BOOT_LIMIT: Duration = Duration::from_secs(180);
 
 /// QEMU with `image` as its only disk and no network card, for machines that `run-qemu` does not make. A restart ends it.
@@ -38,7 +38,7 @@ pub fn emulator(image: &Path) -> Result<Command> {
     Ok(command)
 }
 
-/// A running machine. It ends when this value is dropped.
+/// A running machine. It is stopped when this value is dropped.
 #[derive(Debug)]
 pub struct Guest {
     child: Child,
@@ -47,13 +47,13 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// Starts `command`, a `run-qemu`, with no terminal at all.
+    /// Starts `command`, a `run-qemu`, without a terminal.
     pub fn start(mut command: Command) -> Result<Self> {
         command.stdin(Stdio::null());
         Self::watch(&mut command)
     }
 
-    /// Starts `command`, whatever its standard input is.
+    /// Starts `command` with the standard input it has.
     pub(crate) fn watch(command: &mut Command) -> Result<Self> {
         let mut child = command
             .stdout(Stdio::piped())
@@ -70,7 +70,7 @@ impl Guest {
             std::thread::spawn(move || {
                 let mut output = BufReader::new(output);
                 let mut line = Vec::new();
-                // A broken pipe or a dropped receiver both mean that nobody listens any more.
+                // A broken pipe or a dropped receiver both end the reader.
                 while output.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
                     if sender.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
                         break;
@@ -87,7 +87,7 @@ impl Guest {
         self.child.stdin.take()
     }
 
-    /// Waits until a line of the console contains `text` and returns it; earlier lines are passed over.
+    /// Waits until a line of the console contains `text` and returns that line.
     pub fn wait_for(&mut self, text: &str, limit: Duration) -> Result<String> {
         let end = Instant::now() + limit;
         loop {
@@ -100,18 +100,18 @@ impl Guest {
                 }
                 Err(RecvTimeoutError::Timeout) => bail!("no `{text}` after {limit:?}:\n{}", self.seen),
                 Err(RecvTimeoutError::Disconnected) => {
-                    bail!("the machine ended without `{text}`:\n{}", self.seen)
+                    bail!("the machine stopped without `{text}`:\n{}", self.seen)
                 }
             }
         }
     }
 
-    /// Everything the console said up to the line waited for last.
+    /// Returns the console's text up to the last line that was waited for.
     pub fn seen(&self) -> &str {
         &self.seen
     }
 
-    /// Waits for the machine to end by itself and returns the program's exit code and everything it said.
+    /// Waits for the machine to exit and returns the program's exit code and its whole output.
     pub fn wait(mut self, limit: Duration) -> Result<(Option<i32>, String)> {
         let end = Instant::now() + limit;
         let mut seen = std::mem::take(&mut self.seen);
@@ -125,7 +125,7 @@ impl Guest {
         Ok((self.child.wait()?.code(), seen))
     }
 
-    /// Kills the emulator that `run-qemu` has started, as a power cut would, and waits until `run-qemu` has noticed.
+    /// Kills the emulator that `run-qemu` has started, as a power cut would, and waits until `run-qemu` exits.
     pub fn kill_emulator(mut self) -> Result<()> {
         let pid = self.child.id();
         // The thread that has started it is its parent.
@@ -145,7 +145,7 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        // Its number may belong to another process by now.
+        // The process id may belong to another process by now.
         if self.child.try_wait().is_ok_and(|status| status.is_some()) {
             return;
         }
@@ -159,7 +159,7 @@ impl Drop for Guest {
     }
 }
 
-/// A port on loopback that was free a moment ago.
+/// Returns a free port on loopback.
 pub fn free_port() -> Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }

@@ -32,24 +32,24 @@ const NTP_TO_UNIX: u64 = 2_208_988_800;
 pub struct Lan {
     socket: UdpSocket,
     machine: u16,
-    /// What DHCP requests are answered with.
+    /// The behaviour of the address server.
     pub dhcp: Dhcp,
-    /// How far the time told is from the right one, in seconds.
+    /// Offset of the served time from the right one, in seconds.
     pub lie: i64,
 }
 
-/// How the address server behaves.
+/// The behaviour of the address server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dhcp {
-    /// It answers with nonsense only.
+    /// Sends invalid replies only.
     Rogue,
-    /// It gives [`CLIENT`] for [`LEASE`] seconds.
+    /// Leases [`CLIENT`] for [`LEASE`] seconds.
     Honest,
-    /// It says nothing.
+    /// Sends no reply.
     Silent,
 }
 
-/// What the machine asked for.
+/// A request of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asked {
     /// Any address.
@@ -75,7 +75,7 @@ impl Lan {
         Ok((Lan { socket, machine, dhcp: Dhcp::Silent, lie: 0 }, netdev))
     }
 
-    /// Takes one frame if one comes soon, and answers it; says what was asked for.
+    /// Receives one frame if one arrives soon, and replies to it. Returns the request.
     pub fn serve(&self) -> Result<Option<Asked>> {
         let mut frame = [0; 2048];
         let Ok(length) = self.socket.recv(&mut frame) else { return Ok(None) };
@@ -141,9 +141,9 @@ impl Lan {
                 let mut another = honest.clone();
                 another[4] ^= 0xff;
                 self.broadcast(&another)?;
-                let mut stranger = honest.clone();
-                stranger[28] ^= 0xff;
-                self.broadcast(&stranger)?;
+                let mut foreign = honest.clone();
+                foreign[28] ^= 0xff;
+                self.broadcast(&foreign)?;
                 for address in [[0, 0, 0, 0], [127, 0, 0, 1], [224, 0, 0, 1], [255; 4]] {
                     self.broadcast(&reply(message, kind, address.into(), &options(LEASE)))?;
                 }
@@ -182,7 +182,7 @@ impl Lan {
     }
 }
 
-/// What comes with the address; T1 is after T2, which makes no sense and must be passed over.
+/// The options beside the address. T1 is after T2, which is invalid and must be ignored.
 fn options(lease: u32) -> Vec<u8> {
     let mut options = vec![51, 4];
     options.extend(lease.to_be_bytes());

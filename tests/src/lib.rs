@@ -7,25 +7,26 @@
 //! | module | is |
 //! |---|---|
 //! | [`krazy`], [`fixture`] | `cargo krazy` as a user runs it, and packages for it |
-//! | [`disk`], [`root`], [`surgery`] | images and bundles, taken apart and damaged with tools of others |
+//! | [`disk`], [`root`], [`bundle_editor`] | images and bundles, taken apart and damaged with tools of others |
 //! | [`guest`], [`qmp`], [`terminal`], [`signal`] | running machines and programs, and what a person does to them |
-//! | [`device`], [`ended`], [`curl`] | a device that is pushed to, its outcome, and a foreign client of its API |
+//! | [`device`], [`outcome`], [`curl`] | a device that is pushed to, its outcome, and a foreign client of its API |
 //! | [`lan`], [`network`], [`proxy`] | networks that behave as told |
 //! | [`own_kernel`] | a kernel of our own and hardware to start it on |
 //! | [`figures`] | `cargo figures` |
 
 #![allow(clippy::print_stderr, clippy::print_stdout, reason = "the suite writes to a terminal or a log")]
 
+pub mod bundle_editor;
 pub mod curl;
 pub mod device;
 pub mod disk;
-pub mod ended;
 pub mod figures;
 pub mod fixture;
 pub mod guest;
 pub mod krazy;
 pub mod lan;
 pub mod network;
+pub mod outcome;
 pub mod own_kernel;
 pub mod process;
 pub mod proxy;
@@ -34,5 +35,4 @@ pub mod root;
 pub mod setup;
 pub mod signal;
 pub mod suite;
-pub mod surgery;
 pub mod terminal;

@@ -1,4 +1,4 @@
-//! Two network stacks of their own with a cable between them, for programs that speak to a local network.
+//! Two network namespaces with a cable between them, for programs that use a local network.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,14 +11,14 @@ use crate::setup::judges;
 /// The addresses of the two ends.
 pub const ADDRESSES: [&str; 2] = ["10.77.0.1", "10.77.0.5"];
 
-/// Two network namespaces (network_namespaces(7)), which go when this is dropped.
+/// Two network namespaces (network_namespaces(7)). They are deleted when this value is dropped.
 #[derive(Debug)]
 pub struct Network {
     names: [String; 2],
 }
 
 impl Network {
-    /// Makes both, with [`ADDRESSES`].
+    /// Makes both namespaces, with [`ADDRESSES`].
     pub fn new() -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -36,7 +36,7 @@ impl Network {
         Ok(network)
     }
 
-    /// A command that runs `command` at one end; `Command::env` and the like are to be set on the result.
+    /// Returns a command that runs `command` at one end. Set `Command::env` and the like on the result.
     pub fn at(&self, end: usize, command: &Command) -> Result<Command> {
         let mut wrapped = judges::command("ip")?;
         wrapped.args(["netns", "exec", &self.names[end]]).arg(command.get_program()).args(command.get_args());
@@ -56,7 +56,7 @@ impl Network {
 impl Drop for Network {
     fn drop(&mut self) {
         for name in &self.names {
-            // One that was not made cannot go.
+            // A namespace that was not made cannot be deleted.
             let _gone = ip(&["netns", "delete", name]);
         }
     }

@@ -23,7 +23,7 @@ pub struct OwnKernel {
     pub message: Value,
 }
 
-/// Builds the kernel of the x86_64 board with our fragments alone; what was compiled before is used again.
+/// Builds the kernel of the x86_64 board with our fragments alone; objects of earlier builds are used again.
 pub fn build(krazy: &Krazy) -> Result<OwnKernel> {
     let bundle = krazy.directory.path().join("kernel.tar.zst");
     // Tests that need the kernel at the same time, in processes of their own, build it once.
@@ -42,7 +42,7 @@ pub fn build_command(krazy: &Krazy, output: &Path) -> Result<Command> {
     Ok(command)
 }
 
-/// What the appliance of [`example`] says about its kernel once it runs, on one line after `features:`.
+/// The program of [`example`]: it prints the kernel's features on one line after `features:`.
 const MAIN: &str = r#"
 use std::fs::read_to_string as read;
 use std::path::Path;
@@ -109,7 +109,7 @@ pub fn image(krazy: &Krazy, manifest: &Path, name: &str) -> Result<PathBuf> {
     Ok(image)
 }
 
-/// How a disk and a network card are attached.
+/// The devices that attach disk and network.
 #[derive(Clone, Copy, Debug)]
 pub struct Hardware {
     /// QEMU devices for the disk, whose drive is called `disk`.

@@ -1,4 +1,4 @@
-//! A line between a client and a device that can be slow, broken, or held.
+//! A TCP proxy between a client and a device that breaks or holds the connection on request.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -7,28 +7,28 @@ use std::thread;
 
 use anyhow::Result;
 
-/// What happens to what the client sends, counted over all connections.
+/// The faults to inject, in bytes sent by the client over all connections.
 #[derive(Debug, Default)]
 struct Plan {
     sent: u64,
-    /// The connection breaks when so many bytes have passed; each of them once.
+    /// Offsets at which the connection breaks, each once.
     cuts: Vec<u64>,
-    /// Nothing passes beyond so many bytes.
+    /// The offset beyond which nothing passes.
     hold: Option<u64>,
-    /// Connections so far.
+    /// The number of connections.
     connections: u32,
 }
 
 /// A TCP proxy on loopback. Its threads end with their connections, or with the process.
 #[derive(Clone, Debug)]
 pub struct Proxy {
-    /// Where clients connect to.
+    /// The port that clients connect to.
     pub port: u16,
     plan: Arc<(Mutex<Plan>, Condvar)>,
 }
 
 impl Proxy {
-    /// Starts one that leads to `device`.
+    /// Starts a proxy for `device`.
     pub fn start(device: SocketAddr) -> Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0))?;
         let proxy = Proxy { port: listener.local_addr()?.port(), plan: Arc::default() };
@@ -36,7 +36,7 @@ impl Proxy {
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 own.with(|plan| plan.connections += 1);
-                // A device that is off refuses; then the client is hung up on.
+                // A device that is off refuses; dropping `client` closes its connection.
                 let Ok(server) = TcpStream::connect(device) else { continue };
                 own.connect(client, server);
             }
@@ -44,17 +44,17 @@ impl Proxy {
         Ok(proxy)
     }
 
-    /// Breaks the connection when the client has sent so many bytes, each of them once.
+    /// Breaks the connection after the client has sent each of these numbers of bytes, once.
     pub fn cut_at(&self, bytes: &[u64]) {
         self.with(|plan| plan.cuts.extend(bytes.iter().map(|at| plan.sent + at)));
     }
 
-    /// Holds what comes after the next `bytes` until [`Proxy::release`].
+    /// Holds everything after the next `bytes` until [`Proxy::release`].
     pub fn hold_after(&self, bytes: u64) {
         self.with(|plan| plan.hold = Some(plan.sent + bytes));
     }
 
-    /// Lets everything pass again.
+    /// Releases held bytes.
     pub fn release(&self) {
         self.with(|plan| plan.hold = None);
     }
@@ -70,12 +70,12 @@ impl Proxy {
         Ok(())
     }
 
-    /// Bytes that clients sent so far.
+    /// Returns the bytes that clients have sent.
     pub fn sent(&self) -> u64 {
         self.with(|plan| plan.sent)
     }
 
-    /// Cuts that have not come yet.
+    /// Returns the number of cuts still to come.
     pub fn cuts_left(&self) -> usize {
         self.with(|plan| plan.cuts.len())
     }
@@ -108,7 +108,7 @@ impl Proxy {
         });
     }
 
-    /// Counts bytes, waits while they are held, and tells whether the connection goes on.
+    /// Counts bytes and waits while they are held. Returns false if the connection breaks here.
     fn pass(&self, count: u64) -> bool {
         let (plan, changed) = &*self.plan;
         let mut guard = plan.lock().unwrap_or_else(PoisonError::into_inner);

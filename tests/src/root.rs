@@ -1,4 +1,4 @@
-//! The root of an image, taken out and put back by other tools than ours: for roots that `cargo krazy` would not make.
+//! The root of an image, unpacked and packed with foreign tools: for roots that `cargo krazy` would not make.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
@@ -11,7 +11,7 @@ use crate::disk::{extract, partitions};
 use crate::process::succeed;
 use crate::setup::judges;
 
-/// Where the manifest is in the root.
+/// The manifest's path in the root.
 const MANIFEST: &str = "etc/krazy/manifest.json";
 
 /// Slot A's root as a directory.
@@ -22,7 +22,7 @@ pub struct Root {
 }
 
 impl Root {
-    /// Takes the root of `image` apart, into `directory`, which is made.
+    /// Unpacks the root of `image` into `directory`, which is created.
     pub fn unpack(image: &Path, directory: &Path) -> Result<Self> {
         fs::create_dir_all(directory)?;
         let (_, table) = partitions(image)?;
@@ -33,7 +33,7 @@ impl Root {
         Ok(Root { directory: root })
     }
 
-    /// Makes it the root of `image`.
+    /// Packs it into root A of `image`.
     pub fn pack(&self, image: &Path) -> Result<()> {
         let file = self.directory.with_extension("squashfs");
         let options =
@@ -58,7 +58,7 @@ impl Root {
     }
 }
 
-/// The service called `name` of a manifest.
+/// Returns the service `name` of a manifest.
 pub fn service(manifest: &Value, name: &str) -> Result<Value> {
     let services = manifest["services"].as_array().context("a manifest has services")?;
     services

@@ -12,7 +12,7 @@ use crate::process::succeed;
 pub struct Foreground(Option<Child>);
 
 impl Foreground {
-    /// Starts `command` without standard input; what it says is kept until then. A program that says much would fill the pipe.
+    /// Starts `command` without standard input. Its output stays in pipes until it exits, so it must be short.
     pub fn start(command: &mut Command) -> Result<Self> {
         let command =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
@@ -20,21 +20,21 @@ impl Foreground {
         Ok(Foreground(Some(child)))
     }
 
-    /// Whether it still runs.
+    /// Returns true while it runs.
     pub fn runs(&mut self) -> Result<bool> {
-        let child = self.0.as_mut().context("it has ended")?;
+        let child = self.0.as_mut().context("the program has exited")?;
         Ok(child.try_wait()?.is_none())
     }
 
-    /// Waits for the end, and returns what it said on standard error.
+    /// Waits for its exit, and returns its standard error.
     pub fn end(mut self) -> Result<String> {
-        let child = self.0.take().context("it has ended")?;
+        let child = self.0.take().context("the program has exited")?;
         Ok(String::from_utf8_lossy(&child.wait_with_output()?.stderr).into_owned())
     }
 
-    /// Presses Ctrl-C, and waits for the end.
+    /// Sends SIGINT, and waits for its exit.
     pub fn interrupt(mut self) -> Result<Output> {
-        let child = self.0.take().context("it has ended")?;
+        let child = self.0.take().context("the program has exited")?;
         signal("-INT", child.id())?;
         Ok(child.wait_with_output()?)
     }
@@ -43,7 +43,7 @@ impl Foreground {
 impl Drop for Foreground {
     fn drop(&mut self) {
         if let Some(mut child) = self.0.take() {
-            // A test failed, and says so itself; this only leaves nothing behind.
+            // The test has failed already; this only leaves no process behind.
             let _gone = signal("-KILL", child.id());
             let _reaped = child.wait();
         }

@@ -1,4 +1,4 @@
-//! A program at a terminal, as a person has it. The terminal is made by `script` of util-linux.
+//! A program at a terminal. The terminal is made by `script` of util-linux.
 
 use std::ffi::OsStr;
 use std::io::Write;
@@ -10,17 +10,17 @@ use anyhow::{Context, Result};
 use crate::guest::Guest;
 use crate::setup::judges;
 
-/// What Ctrl-C sends.
+/// The byte that Ctrl-C sends.
 pub const CTRL_C: &str = "\x03";
 
-/// A terminal with one program. Both end when this value is dropped.
+/// A terminal with one program. Both are closed when this value is dropped.
 #[derive(Debug)]
 pub struct Terminal {
     screen: Guest,
     keyboard: ChildStdin,
 }
 
-/// What is there when the program has ended.
+/// The state after the program has exited.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Aftermath {
     /// The program's exit code.
@@ -36,7 +36,7 @@ impl Terminal {
     pub fn start(command: &Command) -> Result<Self> {
         let words: Vec<_> = std::iter::once(command.get_program()).chain(command.get_args()).collect();
         let line = words.into_iter().map(quoted).collect::<Result<Vec<_>>>()?.join(" ");
-        // The shell has to outlive a Ctrl-C to tell what came of it.
+        // The shell has to outlive a Ctrl-C to print the exit code.
         let line = format!("trap : INT; {line}; echo \"code: $?\"; stty -a");
         let mut script = judges::command("script")?;
         script.args(["--quiet", "--command", &line, "/dev/null"]).stdin(Stdio::piped());
@@ -69,9 +69,9 @@ impl Terminal {
             .context("failed to type")
     }
 
-    /// Waits for the program to end by itself.
+    /// Waits for the program to exit.
     pub fn end(self, limit: Duration) -> Result<Aftermath> {
-        // The keyboard stays until the end: its end would be typed as Ctrl-D.
+        // Closing the keyboard earlier would send Ctrl-D.
         let Terminal { screen, keyboard } = self;
         let (_, screen) = screen.wait(limit)?;
         drop(keyboard);
@@ -86,7 +86,7 @@ impl Terminal {
 }
 
 impl Aftermath {
-    /// Whether lines are edited and echoed, and keys such as Ctrl-C work: what a shell's user expects.
+    /// Returns true if lines are edited and echoed, and keys such as Ctrl-C work, as a shell's user expects.
     pub fn is_usable(&self) -> bool {
         ["icanon", "echo", "isig", "icrnl"].iter().all(|name| self.settings.iter().any(|word| word == name))
     }

@@ -22,7 +22,7 @@ fn messages(krazy: &Krazy, arguments: &[&str]) -> Result<Vec<Value>> {
 }
 
 #[test]
-fn a_device_shows_itself_takes_and_gives_files_and_obeys() -> Result<()> {
+fn device_reports_status_copies_files_and_follows_commands() -> Result<()> {
     let krazy = Krazy::new()?;
     let directory = krazy.directory.path();
     let image = directory.join("hello.img");

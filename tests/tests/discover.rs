@@ -12,12 +12,12 @@ use krazy_tests::process::succeed;
 use krazy_tests::root::Root;
 use serde_json::{Value, json};
 
-/// Which end of the cable is what.
+/// The ends of the cable.
 const HOST: usize = 0;
 const DEVICE: usize = 1;
 
 #[test]
-fn a_device_is_found_and_reached_by_its_name() -> Result<()> {
+fn device_is_discovered_and_reached_by_name() -> Result<()> {
     let krazy = Krazy::new()?;
     let directory = krazy.directory.path();
     let image = directory.join("hello.img");

@@ -40,7 +40,7 @@ fn expect(krazy: &Krazy, image: &Path, text: &str, seconds: &str) -> Result<Outp
 }
 
 #[test]
-fn foreign_tools_accept_every_part_of_the_image() -> Result<()> {
+fn every_partition_passes_its_foreign_judge() -> Result<()> {
     let krazy = Krazy::new()?;
     let directory = krazy.directory.path();
     let (image, message) = image(&krazy)?;
@@ -83,7 +83,7 @@ fn unpack_root(image: &Path, partition: Partition, directory: &Path) -> Result<P
 }
 
 #[test]
-fn it_boots_serves_its_page_and_keeps_its_counter() -> Result<()> {
+fn example_boots_serves_its_page_and_keeps_its_counter() -> Result<()> {
     let krazy = Krazy::new()?;
     let (image, _) = image(&krazy)?;
     let mut counts = Vec::new();
@@ -108,7 +108,7 @@ fn it_boots_serves_its_page_and_keeps_its_counter() -> Result<()> {
 }
 
 #[test]
-fn a_snapshot_leaves_the_image_as_it_was() -> Result<()> {
+fn snapshot_leaves_the_image_unchanged() -> Result<()> {
     let krazy = Krazy::new()?;
     let (image, message) = image(&krazy)?;
     let output = expect(&krazy, &image, "slot A is up", "300")?;

@@ -31,7 +31,7 @@ fn interrupt(mut program: Foreground, ready: impl Fn() -> Result<bool>) -> Resul
 }
 
 #[test]
-fn while_a_crate_builds() -> Result<()> {
+fn interrupted_build_leaves_no_process_and_no_file() -> Result<()> {
     let krazy = Krazy::new()?;
     let package =
         Package::new(krazy.directory.path(), "slow", MAIN, "[package.metadata.krazy]\nadmind = false")?;
@@ -55,7 +55,7 @@ fn while_a_crate_builds() -> Result<()> {
 }
 
 #[test]
-fn while_a_kernel_downloads() -> Result<()> {
+fn interrupted_download_leaves_no_process_and_no_file() -> Result<()> {
     let krazy = Krazy::new()?;
     // A mirror that takes calls and never answers.
     let mirror = TcpListener::bind(("127.0.0.1", 0))?;
@@ -89,7 +89,7 @@ fn while_a_kernel_downloads() -> Result<()> {
 }
 
 #[test]
-fn while_the_image_is_written() -> Result<()> {
+fn interrupted_image_leaves_the_earlier_one() -> Result<()> {
     let krazy = Krazy::new()?;
     let metadata = "[package.metadata.krazy]\nadmind = false\ncompression-level = 22\n\n\
                     [package.metadata.krazy.files]\n\"/big\" = \"big\"";

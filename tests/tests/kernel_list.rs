@@ -1,4 +1,4 @@
-//! What is newest at the source of the default kernel: Debian's archive itself, its index and its signatures.
+//! The newest kernel in Debian's archive, by its real index and signatures.
 
 use anyhow::{Context, Result, ensure};
 use krazy_tests::fixture::Package;
@@ -6,7 +6,7 @@ use krazy_tests::krazy::Krazy;
 use serde_json::Value;
 
 #[test]
-fn the_newest_kernel_of_debian_is_told_and_nothing_is_written() -> Result<()> {
+fn newest_debian_kernel_is_listed_without_writing_a_lock_file() -> Result<()> {
     let krazy = Krazy::new()?;
     let main = "fn main() {}";
     let package =

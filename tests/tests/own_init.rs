@@ -16,7 +16,7 @@ fn main() {
 "#;
 
 #[test]
-fn the_users_program_is_the_init() -> Result<()> {
+fn user_program_runs_as_init() -> Result<()> {
     let krazy = Krazy::new()?;
     let directory = krazy.directory.path();
     let package =

@@ -22,7 +22,7 @@ const HARDWARE: [Hardware; 4] = [
     Hardware { disk: &["qemu-xhci", "usb-storage,drive=disk,bootindex=0"], card: "e1000" },
 ];
 
-/// What services need of a kernel, as the appliance tells it.
+/// The kernel features that services need, as the appliance prints them.
 const FEATURES: &[&str] = &[
     "pid1=init",
     "cgroup:cpu",
@@ -52,7 +52,7 @@ const FEATURES: &[&str] = &[
 ];
 
 #[test]
-fn it_is_built_from_source_and_starts_from_every_disk() -> Result<()> {
+fn kernel_is_built_from_source_and_starts_from_every_disk() -> Result<()> {
     let krazy = Krazy::new()?;
     let kernel = own_kernel::build(&krazy)?;
     let bytes = kernel.message["image_bytes"].as_u64().unwrap_or(u64::MAX);
@@ -80,8 +80,8 @@ fn it_is_built_from_source_and_starts_from_every_disk() -> Result<()> {
     Ok(())
 }
 
-/// What was compiled does not fit where the bundle shall go, be it the files or the archive of them: what was there
-/// stays, and nothing else.
+/// The disk is too small for the compiled files, or for the archive of them: an existing bundle stays, and nothing
+/// else is left.
 fn no_room_for_the_bundle(krazy: &Krazy) -> Result<()> {
     for (name, size) in [("kernel.tar.zst", "8m"), ("kernel", "3m")] {
         let disk = SmallDisk::mount(krazy.directory.path().join("small"), size)?;
@@ -101,7 +101,7 @@ fn no_room_for_the_bundle(krazy: &Krazy) -> Result<()> {
 }
 
 #[test]
-fn push_moves_a_device_to_it_and_back() -> Result<()> {
+fn push_changes_to_an_own_kernel_and_back() -> Result<()> {
     let device = Device::start("")?;
     let debians = device.check("a", "good 1")?["status"]["kernel"].clone();
     let kernel = own_kernel::build(&device.krazy)?;

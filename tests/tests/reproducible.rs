@@ -21,7 +21,7 @@ fn image(krazy: &Krazy, directory: &Path) -> Result<PathBuf> {
 }
 
 #[test]
-fn images_made_elsewhere_and_later_are_equal() -> Result<()> {
+fn images_of_another_directory_and_time_are_identical() -> Result<()> {
     // One appliance, so one set of secrets: they are inputs, too.
     let krazy = Krazy::new()?;
     let first = image(&krazy, &krazy.directory.path().join("here"))?;

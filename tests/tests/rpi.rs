@@ -34,7 +34,7 @@ const BOOT_FILES: [&str; 14] = [
 ];
 
 #[test]
-fn the_example_runs_on_a_raspberry_pi() -> Result<()> {
+fn example_runs_on_an_emulated_raspberry_pi() -> Result<()> {
     let krazy = Krazy::new()?;
     let directory = krazy.directory.path();
     let image = directory.join("pi.img");
@@ -57,7 +57,7 @@ fn the_example_runs_on_a_raspberry_pi() -> Result<()> {
 
 /// The firmware cannot try a slot, so the confirmed slot's first stage starts the other one's kernel.
 #[test]
-fn a_raspberry_pi_is_updated_and_goes_back() -> Result<()> {
+fn raspberry_pi_is_updated_and_rolled_back() -> Result<()> {
     let mut device = Device::start_board("aarch64-rpi", "config-txt = [\"gpu_mem=16\"]\n")?;
     device.check("a", "good 1")?;
     device.krazy(&["switch", "qemu", "b"])?.refused("push an update into that slot first")?;
@@ -114,7 +114,7 @@ fn a_raspberry_pi_is_updated_and_goes_back() -> Result<()> {
 
 /// At image time, in words.
 #[test]
-fn what_firmware_or_processor_could_not_take_is_refused() -> Result<()> {
+fn settings_that_the_firmware_cannot_use_are_rejected() -> Result<()> {
     let krazy = Krazy::new()?;
     let directory = krazy.directory.path();
     let refused = |name: &str, line: &str, code: i32, words: &[&str]| -> Result<()> {
@@ -156,7 +156,7 @@ fn pretend_to_link(package: &Package) -> Result<()> {
     Ok(fs::write(directory.join("config.toml"), config)?)
 }
 
-/// What the card of a machine that is off makes the firmware boot, by mtools, and whether all of it is there.
+/// Checks with mtools that the card makes the firmware boot `slot`, and that all files of that slot are present.
 fn firmware_boots(image: &Path, directory: &Path, slot: &str) -> Result<()> {
     let (_, table) = partitions(image)?;
     let boot = extract(image, table[0], directory, "boot")?;

@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 /// From one event of a machine to the next, on a machine with other work to do.
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// How many copies of one service the strange root has.
+/// Copies of one service in the malformed root.
 const COPIES: usize = 300;
 
 /// Makes the image of `krazy-guest`.
@@ -58,7 +58,7 @@ fn ensure(holds: bool, why: impl FnOnce() -> String, console: &str) -> Result<()
 }
 
 #[test]
-fn services_and_trials_in_a_real_machine() -> Result<()> {
+fn services_and_trials_pass_every_case_in_a_real_machine() -> Result<()> {
     let krazy = Krazy::new()?;
     let directory = krazy.directory.path();
     let image = image(&krazy)?;
@@ -106,7 +106,7 @@ fn services_and_trials_in_a_real_machine() -> Result<()> {
 }
 
 #[test]
-fn a_strange_root_a_damaged_data_and_no_network() -> Result<()> {
+fn malformed_root_damaged_data_and_missing_network_leave_the_machine_running() -> Result<()> {
     let krazy = Krazy::new()?;
     let directory = krazy.directory.path();
     let image = image(&krazy)?;
@@ -122,14 +122,14 @@ fn a_strange_root_a_damaged_data_and_no_network() -> Result<()> {
     guest.wait_for("restarting: a signal to init requests it", LIMIT)?;
     let (_, console) = guest.wait(LIMIT)?;
 
-    check(&console, include_str!("supervisor/strange.txt"))?;
+    check(&console, include_str!("supervisor/malformed.txt"))?;
     assert!(console.contains("/data is temporary and will be lost"), "{console}");
     assert_eq!(start_of(&image, table[3])?, before, "a damaged /data must not be written");
     Ok(())
 }
 
 #[test]
-fn rogue_servers_a_lease_that_ends_and_a_lying_clock() -> Result<()> {
+fn rogue_servers_and_wrong_times_are_ignored_and_an_expired_lease_is_given_up() -> Result<()> {
     let krazy = Krazy::new()?;
     let directory = krazy.directory.path();
     let image = image(&krazy)?;
@@ -188,7 +188,7 @@ fn rogue_servers_a_lease_that_ends_and_a_lying_clock() -> Result<()> {
 }
 
 #[test]
-fn a_fixed_address_a_disk_that_cannot_be_written_and_a_halt() -> Result<()> {
+fn fixed_address_is_used_and_a_read_only_disk_still_halts() -> Result<()> {
     let krazy = Krazy::new()?;
     let directory = krazy.directory.path();
     let image = image(&krazy)?;
@@ -206,7 +206,7 @@ fn a_fixed_address_a_disk_that_cannot_be_written_and_a_halt() -> Result<()> {
 }
 
 #[test]
-fn power_cuts_while_data_is_made_and_grows() -> Result<()> {
+fn power_cuts_while_data_is_formatted_and_grown_leave_it_consistent() -> Result<()> {
     let krazy = Krazy::new()?;
     let directory = krazy.directory.path();
     let image = image(&krazy)?;
@@ -257,7 +257,7 @@ fn blank_data(image: &Path) -> Result<()> {
     Ok(disk.set_len(448 << 20)?)
 }
 
-/// How large the file system on `/data` says it is; 0 without one. Source: Linux `fs/ext4/ext4.h`, `ext4_super_block`.
+/// Returns the size of the file system on `/data` by its superblock, in bytes; 0 without one. Source: Linux `fs/ext4/ext4.h`, `ext4_super_block`.
 fn size_of_data(image: &Path) -> Result<u64> {
     let start = start_of(image, partitions(image)?.1[3])?;
     let number = |at: usize| u32::from_le_bytes([start[at], start[at + 1], start[at + 2], start[at + 3]]);
@@ -296,11 +296,11 @@ fn machine(image: &Path, directory: &Path) -> Result<Command> {
 
 /// Makes root A what no cargo krazy would make: programs that cannot run, and many copies of one that can.
 fn replace_root(image: &Path, directory: &Path) -> Result<()> {
-    let root = Root::unpack(image, &directory.join("strange"))?;
+    let root = Root::unpack(image, &directory.join("malformed"))?;
     let bin = root.directory.join("bin");
     let mut manifest = root.manifest()?;
     let mut judge = service(&manifest, "judge")?;
-    judge["settings"]["args"] = json!(["--strange"]);
+    judge["settings"]["args"] = json!(["--malformed"]);
     let steady = service(&manifest, "steady")?;
     let another = |name: &str| {
         let mut service = steady.clone();

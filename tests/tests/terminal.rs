@@ -1,4 +1,4 @@
-//! What a person at a terminal sees: a machine that ends with Ctrl-C, and the question before a disk is overwritten.
+//! The program at a terminal: a machine stopped with Ctrl-C, and the question before a disk is overwritten.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use krazy_tests::terminal::{Aftermath, CTRL_C, Terminal};
 const LIMIT: Duration = Duration::from_secs(180);
 
 #[test]
-fn ctrl_c_stops_the_machine_and_leaves_a_usable_terminal() -> Result<()> {
+fn ctrl_c_stops_the_machine_and_restores_the_terminal() -> Result<()> {
     let krazy = Krazy::new()?;
     let disk = sparse(&krazy.directory.path().join("empty.img"), 1 << 20)?;
     let mut command = krazy.command(["run-qemu", "--accel", "tcg", "--image"])?;
@@ -62,7 +62,7 @@ fn sparse(path: &Path, len: u64) -> Result<PathBuf> {
 }
 
 #[test]
-fn a_disk_is_overwritten_only_when_its_owner_agrees() -> Result<()> {
+fn disk_is_overwritten_only_after_confirmation() -> Result<()> {
     let krazy = Krazy::new()?;
     let directory = krazy.directory.path();
     let main = "fn main() { loop { std::thread::park(); } }";

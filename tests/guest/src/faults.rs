@@ -1,4 +1,4 @@
-//! Services that misbehave, one function each, and the well-behaved ones that must not notice.
+//! Services that misbehave, one function each, and well-behaved ones that must not be affected.
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -10,27 +10,27 @@ use std::time::Duration;
 
 use crate::{await_word, rest};
 
-/// What the double-forked child is called with.
+/// The argument of the double-forked child.
 const CHILD: &str = "--child";
 
-/// Makes the child end after a moment.
+/// The argument that makes the child exit after a moment.
 pub const BRIEF: &str = "--brief";
 const BRIEF_CHILD: &str = "--brief-child";
 
-/// Says that the child has spoken.
+/// The file that shows that the child has written its line.
 const LIVES: &str = "/tmp/daemon-lives";
 
-/// Ends at once, with status 3.
+/// Exits at once, with status 3.
 pub fn quits() {
     exit(3);
 }
 
-/// Ends at once, and well.
+/// Exits at once, with status 0.
 pub fn once() {
     println!("done");
 }
 
-/// Leaves a process in a session of its own behind, as daemons do, and ends. With [`BRIEF`] that process ends, too.
+/// Leaves a process in a session of its own behind, as daemons do, and exits. With [`BRIEF`] that process exits, too.
 pub fn daemon() {
     let role = std::env::args().nth(1).unwrap_or_default();
     match role.as_str() {
@@ -95,7 +95,7 @@ pub fn hungry() {
     }
 }
 
-/// Starts processes that start processes, until the kernel refuses; then tells how many it could.
+/// Starts processes that start processes, until the kernel refuses; then prints their number.
 pub fn bomb() {
     await_word("bomb");
     let mut children = Vec::new();
@@ -113,7 +113,7 @@ pub fn bomb() {
     rest();
 }
 
-/// Is ready when it says so.
+/// Reports its own readiness.
 pub fn notifier() {
     await_word("notifier");
     let told = std::env::var("NOTIFY_SOCKET").map_err(|error| error.to_string()).and_then(|path| {
@@ -124,7 +124,7 @@ pub fn notifier() {
     rest();
 }
 
-/// Is ready when its port is open; then says so ten times a second.
+/// Is ready when its port is open; then prints a line ten times a second.
 pub fn listener() {
     await_word("listener");
     match TcpListener::bind("127.0.0.1:7000") {
@@ -136,13 +136,13 @@ pub fn listener() {
     }
 }
 
-/// Comes after the two before.
+/// Starts after the two above.
 pub fn follower() {
     println!("following");
     rest();
 }
 
-/// Says once that it runs; its output is kept on `/data`.
+/// Prints one line; its log is kept on `/data`.
 pub fn kept() {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     println!("boot {}", boot.trim());
@@ -157,7 +157,7 @@ pub fn steady() {
     rest();
 }
 
-/// Behaves until the judge breaks it: a file in its home.
+/// Runs until the judge breaks it with a file in its home.
 pub fn fragile() {
     let home = std::env::var("HOME").unwrap_or_default();
     let broken = Path::new(&home).join("broken");

@@ -1,11 +1,11 @@
-//! What the kernel says. Source: Linux `Documentation/ABI/testing/dev-kmsg`: `PRIORITY,NUMBER,MICROSECONDS,…;TEXT`.
+//! The kernel's log. Source: Linux `Documentation/ABI/testing/dev-kmsg`: `PRIORITY,NUMBER,MICROSECONDS,…;TEXT`.
 
 use std::fs::OpenOptions;
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
-/// When the kernel first said something for which `wanted` holds, counted from its start.
+/// Returns the time of the kernel's first message that `wanted` accepts, counted from its start.
 pub fn find(wanted: impl Fn(&str) -> bool) -> Option<Duration> {
     let mut kmsg = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open("/dev/kmsg").ok()?;
     let mut record = [0; 8192];

@@ -1,14 +1,14 @@
-//! What runs in the machine of the supervisor's test: an appliance made by `cargo krazy` like any other.
+//! The appliance of the supervisor's test, made by `cargo krazy` like any other.
 //!
 //! | module | is |
 //! |---|---|
-//! | [`faults`] | services that do what services should not, and some that behave |
-//! | [`rights`] | services that try what they may and may not do, and tell |
-//! | [`judge`] | the service that watches init deal with them and prints a line a case |
-//! | [`kernel_log`] | what the kernel said |
+//! | [`faults`] | services that misbehave, and some that do not |
+//! | [`rights`] | services that try permitted and forbidden operations |
+//! | [`judge`] | the service that observes init and prints a line for each case |
+//! | [`kernel_log`] | the kernel's log |
 //! | [`probe`] | measures an init from within |
 //!
-//! A service that would disturb the boot waits for the judge's word, a file in `/tmp`.
+//! A service that would disturb the boot waits for the judge's signal, a file in `/tmp`.
 
 #![allow(clippy::print_stderr, clippy::print_stdout, reason = "services speak to their logs")]
 
@@ -21,7 +21,7 @@ pub mod rights;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The judge's word for `service`.
+/// Returns the path of the judge's signal to `service`.
 pub fn word(service: &str) -> PathBuf {
     Path::new("/tmp").join(format!("go-{service}"))
 }
@@ -33,7 +33,7 @@ fn rest() -> ! {
     }
 }
 
-/// Waits for the judge's word.
+/// Waits for the judge's signal.
 fn await_word(service: &str) {
     while !word(service).exists() {
         std::thread::sleep(Duration::from_millis(100));

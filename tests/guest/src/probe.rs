@@ -1,4 +1,4 @@
-//! What `cargo figures boot` measures, from within: the same program under every init.
+//! The measurements of `cargo figures boot` from within the machine: the same program under every init.
 //!
 //! It prints `probe started US`, microseconds of guest time from the first stage's start to its own; `probe memory KIB`,
 //! resident memory of all supervising processes; and for each of [`ROUNDS`] services it kills `probe restart US`, the
@@ -15,10 +15,10 @@ const SUPERVISORS: [&str; 2] = ["runsvdir", "runsv"];
 /// Services to kill: `copy-000` and on.
 const ROUNDS: usize = 5;
 
-/// Long enough for everything to have started, and for every init to count a service as one that runs well.
+/// Time for everything to start, and for every init to count a service as stable.
 const SETTLE: Duration = Duration::from_secs(12);
 
-/// Measures and says so.
+/// Measures and prints the results.
 pub fn run() {
     let now = since_boot();
     match first_stage() {
@@ -57,7 +57,7 @@ fn since_boot() -> Duration {
     Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32)
 }
 
-/// When the kernel ran `/init`.
+/// Returns the time at which the kernel ran `/init`.
 fn first_stage() -> Option<Duration> {
     kernel_log::find(|message| message.starts_with("Run /init as init process"))
 }

@@ -1,5 +1,5 @@
-//! Services that try what they may and may not do. Each tells the outcome as a case of its own; the judge passes the
-//! lines on.
+//! Services that try permitted and forbidden operations. Each prints its outcomes as cases; the judge passes the lines
+//! on.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -18,7 +18,7 @@ use crate::{await_word, rest};
 /// The last line of either.
 pub const END: &str = "that was all";
 
-/// A service nobody configured.
+/// A service without configuration.
 pub fn confined() {
     await_word("rights");
     case("confined: an account of its own, no rights, none to be had", || {
@@ -76,7 +76,7 @@ pub fn confined() {
     finish();
 }
 
-/// A service that asked for more.
+/// A service that was granted more.
 pub fn granted() {
     await_word("rights");
     case("granted: arguments, environment and working directory", || {
@@ -143,12 +143,12 @@ pub fn within(seconds: u64, mut check: impl FnMut() -> Verdict) -> Verdict {
     }
 }
 
-/// An error of the system in words.
+/// Returns the text of a system error.
 pub fn told<T>(outcome: io::Result<T>) -> Result<T, String> {
     outcome.map_err(|error| error.to_string())
 }
 
-/// Success is the failure here, and so is any other refusal than the one meant.
+/// Expects `error`: success fails the case, and so does any other error.
 fn refused(what: &str, outcome: io::Result<()>) -> Verdict {
     match outcome {
         Ok(()) => Err(format!("{what} was not refused")),

@@ -1,6 +1,6 @@
-//! Init beside busybox's and runit, with the same kernel, first stage, root and ten services: only `/bin/init` and what
-//! belongs to it differ. Times are the guest's, so the emulator's start does not count. What else the host does would: an
-//! emulated processor that has to wait looks slow from within. So the machines run before everything else, where the
+//! Init beside busybox's and runit, with the same kernel, first stage, root and ten services: only `/bin/init` and its
+//! files differ. Times are the guest's, so the emulator's start does not count. Other work of the host would count: an
+//! emulated processor that waits looks slow from within. The machines therefore run at real-time priority where the
 //! host allows it (root may have it).
 
 use std::fs;
@@ -27,12 +27,12 @@ const COPIES: usize = 9;
 /// For one boot, with other work on the machine.
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// What is compared: a name, and what makes a root run it.
+/// A peer: its name, and the change that makes a root run it.
 type Peer = (&'static str, fn(&Root) -> Result<()>);
 
 const PEERS: [Peer; 3] = [("krazy-init", krazy), ("busybox init", busybox), ("runit", runit)];
 
-/// What one boot gives.
+/// The measurements of one boot.
 #[derive(Clone, Debug, Default)]
 struct Boot {
     /// From the first stage's start to the first service's, in microseconds.
@@ -143,10 +143,10 @@ fn busybox(root: &Root) -> Result<()> {
     Ok(())
 }
 
-/// runit as Debian has it: its programs and their libraries, and busybox for the scripts it starts with.
+/// Debian's runit: its programs and their libraries, and busybox for its start scripts.
 fn runit(root: &Root) -> Result<()> {
     fs::copy(peer("busybox", "busybox-static")?, root.directory.join("bin/busybox"))?;
-    // PID 1 by whatever name; `runit-init` only tells a running one to end.
+    // `runit` is PID 1 under any name; `runit-init` only asks a running one to stop.
     for (program, place) in [("runit", "bin/init"), ("runsvdir", "bin/runsvdir"), ("runsv", "bin/runsv")] {
         let source = peer(program, "runit")?;
         for library in libraries(&source)? {
@@ -174,7 +174,7 @@ fn runit(root: &Root) -> Result<()> {
     Ok(())
 }
 
-/// A peer's program; the suite does without it, so it is not installed by itself.
+/// A peer's program. The suite does not need it, so it is not installed automatically.
 pub(super) fn peer(program: &str, package: &str) -> Result<PathBuf> {
     process::find(program).with_context(|| {
         format!("{program} is not installed; install the Debian package {package} and run this again")
@@ -194,7 +194,7 @@ pub(super) fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
     Ok(text.lines().filter_map(path).collect())
 }
 
-/// What makes a program run before all that have no real-time priority.
+/// The command that gives a program real-time priority, so that the host's other work does not delay it.
 const FIRST: [&str; 3] = ["chrt", "--rr", "1"];
 
 fn may_go_first() -> bool {
@@ -202,7 +202,7 @@ fn may_go_first() -> bool {
     Command::new(chrt).args(options).arg("true").stderr(Stdio::null()).status().is_ok_and(|end| end.success())
 }
 
-/// `command` before everything else on this host, if that is allowed.
+/// Returns `command` at real-time priority, if that is allowed.
 fn go_first(command: Command) -> Command {
     if !may_go_first() {
         return command;
@@ -213,7 +213,7 @@ fn go_first(command: Command) -> Command {
     first
 }
 
-/// Boots `image` and reads what the probe says.
+/// Boots `image` and reads the probe's lines.
 fn boot(image: &Path) -> Result<Boot> {
     let mut command = go_first(emulator(image)?);
     command.arg("-snapshot");
@@ -230,7 +230,7 @@ fn boot(image: &Path) -> Result<Boot> {
     Ok(Boot { started, memory, restarts })
 }
 
-/// The middle one.
+/// Returns the median.
 pub(super) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)

@@ -1,4 +1,4 @@
-//! How long the program takes when nothing has changed, beside cargo itself.
+//! The duration of `cargo krazy image` when nothing has changed, beside `cargo build`.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};

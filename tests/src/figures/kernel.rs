@@ -1,7 +1,7 @@
 //! The size of our own kernel, what building it takes, how it is hardened, and how soon an appliance answers with it:
 //! beside Debian's kernel, and beside a busybox whose kernel QEMU loads itself.
 //!
-//! What an earlier build compiled is used again; with `KRAZY_CACHE_DIR` set to an empty directory all of it is built.
+//! Objects of an earlier build are used again; an empty directory in `KRAZY_CACHE_DIR` makes it a full build.
 
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::net::TcpStream;
@@ -24,16 +24,16 @@ use crate::setup::workspace;
 
 /// Rounds; each boots every machine once, so that a noisy host disturbs all.
 const ROUNDS: usize = 5;
-/// How often a machine that ends before it answers is started.
+/// Attempts for a machine that exits before it answers.
 const STARTS: usize = 5;
-/// How long a machine may take to answer.
+/// The time limit of an answer.
 const LIMIT: Duration = Duration::from_secs(120);
 /// A new attempt to connect is made this often: an emulator's forwarded port accepts before the guest listens.
 const ATTEMPTS: Duration = Duration::from_millis(20);
 const CARD: &str = "virtio-net-pci";
 const VIRTIO: Hardware = Hardware { disk: &["virtio-blk-pci,drive=disk,bootindex=0"], card: CARD };
 
-/// What busybox needs of Debian's kernel to serve a page, in the order in which it loads.
+/// The modules of Debian's kernel that busybox needs to serve a page, in load order.
 const MODULES: [&str; 8] = [
     "virtio",
     "virtio_ring",
@@ -56,7 +56,7 @@ for module in $(/bin/busybox cat /modules/order); do /bin/busybox insmod /module
 exec /bin/busybox httpd -f -p 80 -h /www
 ";
 
-/// What udhcpc calls with its lease.
+/// The script that udhcpc calls with its lease.
 const LEASE: &str = "#!/bin/busybox sh
 [ \"$1\" = bound ] && /bin/busybox ip addr add $ip/$mask dev $interface
 exit 0
@@ -181,7 +181,7 @@ fn busybox(kernel: &Path, directory: &Path) -> Result<PathBuf> {
     for name in MODULES {
         let found =
             succeed(Command::new("find").arg(&modules).args(["-name", &format!("{name}.ko")]))?.stdout;
-        // What is not there is built in.
+        // A module that is missing is built in.
         if let Some(path) = String::from_utf8(found)?.lines().next() {
             std::fs::copy(path, root.join(format!("modules/{name}.ko")))?;
             order += &format!("{name}\n");
@@ -198,12 +198,12 @@ fn busybox(kernel: &Path, directory: &Path) -> Result<PathBuf> {
     Ok(initramfs)
 }
 
-/// When a machine answered.
+/// The time until a machine answered.
 #[derive(Clone, Copy, Debug)]
 struct Answer {
     /// Since the start of the emulator.
     time: Duration,
-    /// What the emulator had of the processors by then: other work on the machine counts little in it.
+    /// Processor time of the emulator by then; other work of the host hardly changes it.
     processor: Duration,
 }
 
@@ -218,7 +218,7 @@ fn processor_time(pid: u32) -> Result<Duration> {
     Ok(TICK * ticks)
 }
 
-/// A machine that ends with this value.
+/// A machine. It is killed when this value is dropped.
 struct Running(Child);
 
 impl Drop for Running {

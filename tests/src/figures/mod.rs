@@ -1,11 +1,11 @@
-//! `cargo figures [SUBJECT…]`: what the project promises in numbers, measured beside its peers in the same run.
+//! `cargo figures [SUBJECT…]`: the project's figures, measured beside its peers in the same run.
 //!
 //! | subject | measures |
 //! |---|---|
-//! | [`build`] | how long the program takes when nothing has changed, beside cargo itself |
-//! | [`boot`] | how long init takes to the first service, what it occupies, how fast it restarts, beside busybox and runit |
-//! | [`update`] | what a push sends, and how fast it is beside a PUT to nginx |
-//! | [`kernel`] | size, build time and hardening of our own kernel, and how soon an appliance answers with it |
+//! | [`build`] | the duration of an image when nothing has changed, beside cargo itself |
+//! | [`boot`] | time to the first service, memory and restart time of init, beside busybox and runit |
+//! | [`update`] | bytes and rate of a push, beside a PUT to nginx |
+//! | [`kernel`] | size, build time and hardening of our own kernel, and the time until an appliance answers with it |
 //!
 //! Image writing is measured by `cargo bench --package krazy-boot --features image`.
 

@@ -1,5 +1,5 @@
-//! What a push costs, and how fast it is beside nginx, which takes the same bytes over the same kind of TLS, on the same
-//! machine in the same run, and writes them to a file on the same disk. Both negotiate TLS_AES_256_GCM_SHA384.
+//! Bytes and rate of a push, beside nginx, which receives the same bytes over the same kind of TLS, on the same machine
+//! in the same run, and writes them to a file on the same disk. Both negotiate TLS_AES_256_GCM_SHA384.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use crate::process::succeed;
 /// Full pushes and PUTs; they take turns, so that a noisy machine disturbs both.
 const ROUNDS: usize = 3;
 
-/// What makes the root large: it does not compress.
+/// Bytes that make the root large and do not compress.
 const BALLAST: usize = 100 << 20;
 
 /// The ports in the guest: nginx, and what syncs what nginx has written.
@@ -170,7 +170,7 @@ fn package(directory: &Path) -> Result<Package> {
     Ok(package)
 }
 
-/// What a push sent.
+/// The bytes and time of a push.
 struct Sent {
     bytes: u64,
     /// From the first byte to the device's word that it has read back all.
@@ -238,7 +238,7 @@ fn memory_during<T: Send>(krazy: &Krazy, work: impl FnOnce() -> Result<T> + Send
     })
 }
 
-/// What krazy-admind occupies, in bytes.
+/// Returns the resident memory of krazy-admind in bytes.
 fn memory(krazy: &Krazy) -> Result<u64> {
     let output = krazy.succeed(["ps", "qemu", "--message-format", "json"])?;
     let text = String::from_utf8(output.stdout)?;

@@ -5,26 +5,26 @@
 //!
 //! | module | is about |
 //! |---|---|
-//! | `lines` | good updates, broken lines, strangers |
+//! | `connections` | updates, broken connections, unknown clients |
 //! | `refusals` | bundles that no device may take, and two pushes at once |
 //! | `trials` | builds that do not start, and the ways back |
 //! | `power` | power that is cut, and builds that do not hold |
 
-mod lines;
+mod connections;
 mod power;
 mod refusals;
 mod trials;
 
 use anyhow::{Result, ensure};
 use krazy_tests::device::Device;
-use krazy_tests::ended::Ended;
+use krazy_tests::outcome::Outcome;
 
 /// So many bytes of the new root cannot be taken from the old one: enough for a line to break while they travel.
 const NEW: usize = 16 << 20;
 
 /// Pushes what ends back in slot A, as [`is_reverted`] says. QEMU's emulation now and then crashes a kernel at its start,
 /// which ends a trial too; such a one is repeated, so that the push has to insist.
-fn reverts(device: &Device, push: impl Fn() -> Result<Ended>, mode: &str, words: &str) -> Result<()> {
+fn reverts(device: &Device, push: impl Fn() -> Result<Outcome>, mode: &str, words: &str) -> Result<()> {
     let ended = push()?;
     let spoiled = |cause: &str| cause.contains(NOT_STARTED) && !cause.contains(words);
     match ended.last("cause").as_str().is_some_and(spoiled) {
@@ -33,11 +33,11 @@ fn reverts(device: &Device, push: impl Fn() -> Result<Ended>, mode: &str, words:
     }
 }
 
-/// What is told of a kernel that came to nothing.
+/// The reason given for a kernel that did not start.
 const NOT_STARTED: &str = "the kernel did not reach its first stage";
 
 /// The push ended back in slot A, where `mode` runs, for a reason with these words, which `status` tells as well.
-fn is_reverted(device: &Device, push: &Ended, mode: &str, words: &str) -> Result<()> {
+fn is_reverted(device: &Device, push: &Outcome, mode: &str, words: &str) -> Result<()> {
     push.expect(9, "reverted")?;
     let cause = push.last("cause");
     ensure!(cause.as_str().is_some_and(|cause| cause.contains(words)), "no `{words}`: {push:#?}");

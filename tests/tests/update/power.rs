@@ -2,13 +2,13 @@
 
 use anyhow::{Result, ensure};
 use krazy_tests::device::{Device, NAME, noise};
-use krazy_tests::ended::PUSH_LIMIT;
+use krazy_tests::outcome::PUSH_LIMIT;
 use krazy_tests::proxy::Proxy;
 
 use crate::{NEW, NOT_STARTED, is_reverted, reverts};
 
 #[test]
-fn power_cuts_and_builds_that_do_not_hold_leave_the_old_build() -> Result<()> {
+fn power_cuts_and_unstable_builds_leave_the_old_build() -> Result<()> {
     let mut device = Device::start("")?;
 
     // In the middle of the write.

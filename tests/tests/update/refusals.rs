@@ -5,17 +5,17 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use krazy_boot::update::bundle::PartKind;
+use krazy_tests::bundle_editor::{BundleEditor, head_len};
 use krazy_tests::device::{Device, NAME, noise};
-use krazy_tests::ended::PUSH_LIMIT;
 use krazy_tests::guest::BOOT_LIMIT;
+use krazy_tests::outcome::PUSH_LIMIT;
 use krazy_tests::proxy::Proxy;
-use krazy_tests::surgery::{Surgery, head_len};
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, date_time_ymd};
 
 use crate::{NEW, reverts};
 
 #[test]
-fn what_must_not_run_is_refused_and_told() -> Result<()> {
+fn forbidden_updates_are_rejected_with_their_reason() -> Result<()> {
     // What is left is a /data that can be filled.
     let mut device = Device::new("size = \"832MiB\"")?;
     give_an_expired_certificate(&device)?;
@@ -30,7 +30,7 @@ fn what_must_not_run_is_refused_and_told() -> Result<()> {
     two_at_once(&device, &bundle)?;
     device.check("a", "good 1")?;
 
-    a_receiver_is_killed(&mut device)?;
+    upload_survives_a_killed_receiver(&mut device)?;
     data_is_full(&mut device)
 }
 
@@ -95,8 +95,8 @@ fn damaged_bundles(device: &Device, bundle: &Path) -> Result<()> {
 fn signed_mistakes(device: &Device, bundle: &Path) -> Result<()> {
     let directory = device.krazy.directory.path();
     let key = device.secrets().join("update.key");
-    let good = Surgery::open(bundle)?;
-    let refused = |wrong: Surgery, words: &str| {
+    let good = BundleEditor::open(bundle)?;
+    let refused = |wrong: BundleEditor, words: &str| {
         let bundle = wrong.save(directory, "wrong.krazy", &key)?;
         device.push_bundle(&bundle, &["qemu", "--appliance", NAME])?.refused(words)
     };
@@ -124,7 +124,7 @@ fn two_at_once(device: &Device, bundle: &Path) -> Result<()> {
     let first = device.begin_push_bundle(bundle, &["line", "--stage"])?;
     line.wait_until_held(PUSH_LIMIT)?;
     // Another build: the same one would be gone on with, as if its host had come back.
-    let mut other = Surgery::open(bundle)?;
+    let mut other = BundleEditor::open(bundle)?;
     other.manifest.build_id = "0".repeat(64);
     let other =
         other.save(device.krazy.directory.path(), "other.krazy", &device.secrets().join("update.key"))?;
@@ -134,7 +134,7 @@ fn two_at_once(device: &Device, bundle: &Path) -> Result<()> {
 }
 
 /// The program that receives is killed in the middle. Init starts it again, and the push begins anew.
-fn a_receiver_is_killed(device: &mut Device) -> Result<()> {
+fn upload_survives_a_killed_receiver(device: &mut Device) -> Result<()> {
     let line = Proxy::start(device.address()?)?;
     device.name("line", line.port)?;
     device.change("good 3", &noise(3, NEW / 4))?;

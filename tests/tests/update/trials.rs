@@ -4,9 +4,9 @@
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
+use krazy_tests::bundle_editor::{BundleEditor, install_script};
 use krazy_tests::device::{Device, noise};
 use krazy_tests::guest::BOOT_LIMIT;
-use krazy_tests::surgery::{Surgery, install_script};
 
 use crate::{NEW, NOT_STARTED, is_reverted, reverts};
 
@@ -14,10 +14,10 @@ use crate::{NEW, NOT_STARTED, is_reverted, reverts};
 const HANGS: &str = "echo it hangs; while :; do /bin/busybox sleep 1000; done\n";
 
 #[test]
-fn builds_that_do_not_start_lead_back_and_tell_why() -> Result<()> {
+fn builds_that_do_not_start_are_rolled_back_with_their_reason() -> Result<()> {
     let mut device = Device::start("")?;
     device.change("good 2", &noise(2, NEW / 4))?;
-    let good = Surgery::open(&device.bundle("good.krazy")?)?;
+    let good = BundleEditor::open(&device.bundle("good.krazy")?)?;
     let directory = device.krazy.directory.path().to_owned();
     let key = device.secrets().join("update.key");
     // They are one build to the device, so all but the first have to be insisted on.
@@ -52,11 +52,11 @@ fn builds_that_do_not_start_lead_back_and_tell_why() -> Result<()> {
     let bundle = wrong.save(&directory, "init.krazy", &key)?;
     reverts(&device, || device.push_bundle(&bundle, &push), "good 1", "before init ran")?;
 
-    the_host_leaves(&mut device)
+    push_is_confirmed_after_the_host_returns(&mut device)
 }
 
 /// The host is gone after the restart, and confirms what it pushed when it is back.
-fn the_host_leaves(device: &mut Device) -> Result<()> {
+fn push_is_confirmed_after_the_host_returns(device: &mut Device) -> Result<()> {
     device.change("good 3", &[])?;
     let push = device.begin_push(&["qemu"])?;
     device.console()?.wait_for("slot B is on trial", BOOT_LIMIT)?;

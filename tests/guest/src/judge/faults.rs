@@ -1,4 +1,4 @@
-//! Services that do what services should not, and the order they start in.
+//! Services that misbehave, and the order of starts.
 
 use std::fs::OpenOptions;
 use std::io::Write;

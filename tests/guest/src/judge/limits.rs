@@ -1,4 +1,4 @@
-//! What services use, and may use: accounts, files, memory, processes.
+//! The resources of services and their limits: accounts, files, memory, processes.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;

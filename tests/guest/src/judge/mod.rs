@@ -1,24 +1,24 @@
 //! The judge: a service that is root, watches init through the control socket and `/proc`, and prints a line a case:
-//! `case NAME: ok` or `case NAME: FAILED why`. The host collects the lines and knows which there have to be.
+//! `case NAME: ok` or `case NAME: FAILED why`. The host collects the lines and compares them with its list.
 //!
 //! The machine restarts several times under it; what it does follows from what was booted:
 //!
 //! | boot | is | judged |
 //! |---|---|---|
 //! | 1 | slot A, confirmed | the system, services and their faults; at its end slot B is armed |
-//! | 2 | slot B on trial, with a required service that breaks | what is so during a trial |
-//! | 3 | slot A again | why the trial failed; slot B is armed again |
+//! | 2 | slot B on trial, with a required service that breaks | the state during a trial |
+//! | 3 | slot A again | the reason of the failed trial; slot B is armed again |
 //! | 4 | slot B on trial, nothing breaks | confirmation; at its end init is hit by a fatal signal |
 //! | 5 | slot B, confirmed | the end before, and `/data` that turns read-only; the host presses the power button |
 //!
-//! Called with `--strange`, it judges a machine without `/data` and network whose root holds what no root should; with
-//! `--link`, one whose network is the host's invention.
+//! With `--malformed` it judges a machine without `/data` and network whose root is malformed; with `--link`, one whose
+//! network the host simulates.
 
 mod faults;
 mod limits;
+mod malformed;
 mod slots;
 mod socket;
-mod strange;
 mod system;
 
 use std::fs;
@@ -29,16 +29,16 @@ use krazy_init::control::{Client, Command, ExitReason, LogStream, ServiceStatus}
 use crate::rest;
 use crate::rights::told;
 
-/// What the host waits for before it does something to the machine.
+/// The line that the host waits for before it acts on the machine.
 pub const WAITING: &str = "waiting for the host";
 
 /// Counts the boots.
 const BOOTS: &str = "/data/judge/boots";
 
-/// Why a case failed.
+/// The outcome of a case, with the reason of a failure.
 pub type Verdict = Result<(), String>;
 
-/// Judges one case and says so.
+/// Judges one case and prints the verdict.
 pub fn case(name: &str, judge: impl FnOnce() -> Verdict) {
     match judge() {
         Ok(()) => println!("case {name}: ok"),
@@ -46,17 +46,17 @@ pub fn case(name: &str, judge: impl FnOnce() -> Verdict) {
     }
 }
 
-/// What must hold.
+/// Fails the case with `why` unless `holds`.
 pub fn ensure(holds: bool, why: &str) -> Verdict {
     if holds { Ok(()) } else { Err(why.to_owned()) }
 }
 
-/// The whole trial.
+/// Judges the machine.
 pub fn run() {
     match std::env::args().nth(1).as_deref() {
-        Some("--strange") => return strange::judge(),
-        Some("--fixed") => return strange::judge_fixed(),
-        Some("--link") => return strange::judge_link(),
+        Some("--malformed") => return malformed::judge(),
+        Some("--fixed") => return malformed::judge_fixed(),
+        Some("--link") => return malformed::judge_link(),
         _ => {}
     }
     let boot = fs::read_to_string(BOOTS).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0u32) + 1;
@@ -103,7 +103,7 @@ fn log(service: &str) -> Result<String, String> {
     Ok(lines.into_iter().map(|line| line.text + "\n").collect())
 }
 
-/// Gives `service` the word it waits for.
+/// Gives `service` the signal that it waits for.
 fn give_word(service: &str) -> Verdict {
     told(fs::write(crate::word(service), ""))
 }

@@ -18,13 +18,13 @@ use crate::rights::{told, within};
 /// The disk.
 const DISK: &str = "/dev/vda";
 
-/// What breaks the service that is needed.
+/// The file that breaks the required service.
 const BROKEN: &str = "/data/fragile/broken";
 
 /// The home of a service that behaves.
 const HOME: &str = "/data/steady";
 
-/// End of boot 1: slot B is made, armed, and the machine restarts.
+/// End of boot 1: slot B is written, armed, and the machine restarts.
 pub fn arm() {
     case("an empty slot cannot be armed", || {
         refused(Command::Switch { slot: Slot::B }, ErrorKind::SlotIncomplete)?;
@@ -64,7 +64,7 @@ pub fn arm() {
     restart();
 }
 
-/// Boot 2: the service that is needed ends again and again.
+/// Boot 2: the required service exits again and again.
 pub fn on_trial() {
     case("a trial knows that it is one, and its watchdog counts", || {
         let info = ask(|client| client.boot())?;
@@ -78,7 +78,7 @@ pub fn on_trial() {
     });
 }
 
-/// Boot 3: back again.
+/// Boot 3: slot A after the rollback.
 pub fn returned() {
     let reason = "service fragile keeps exiting: exit status 7; it wrote last: a part is missing";
     case("a failed trial is explained, and by the service that failed it", || {
@@ -130,7 +130,7 @@ pub fn returned() {
     restart();
 }
 
-/// Boot 4: nothing breaks.
+/// Boot 4: the required service is stable.
 pub fn confirm() {
     case("a stable trial is confirmed", || {
         ensure(ask(|client| client.boot())?.trial.is_some(), "no trial")?;

@@ -1,4 +1,4 @@
-//! What every service finds when it starts: file systems, names, network, clock, devices.
+//! The environment of every service: file systems, names, network, clock, devices.
 
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -10,7 +10,7 @@ use super::{ask, case, ensure, processes, read};
 use crate::faults::BRIEF;
 use crate::rights::{told, within};
 
-/// Mount points and what is mounted there.
+/// Mount points and their file systems.
 const MOUNTS: [(&str, &str); 11] = [
     ("/", "squashfs"),
     ("/proc", "proc"),

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 const MAIN: &str = "fn main() { loop { std::thread::park(); } }";
 
-/// What stands where the image shall go; no image of ours.
+/// The content of a foreign file at the image's destination.
 const FOREIGN: &str = "somebody's only copy\n";
 
 /// A package with this metadata, in a place of its own.
@@ -48,7 +48,7 @@ fn assert_untouched(output: &Path) -> Result<()> {
 }
 
 #[test]
-fn a_root_that_does_not_fit_says_by_how_much() -> Result<()> {
+fn oversized_root_is_rejected_with_the_missing_size() -> Result<()> {
     let krazy = Krazy::new()?;
     let package =
         package(&krazy, "root-size = \"2 MiB\"\n\n[package.metadata.krazy.files]\n\"/big\" = \"big\"")?;
@@ -81,7 +81,7 @@ fn noise(len: usize) -> Vec<u8> {
 }
 
 #[test]
-fn boot_files_that_do_not_fit_are_named() -> Result<()> {
+fn oversized_boot_files_are_named() -> Result<()> {
     let krazy = Krazy::new()?;
     let package = package(&krazy, "boot-size = \"64 MiB\"\nkernel = { path = \"kernel\" }")?;
     let kernel = package.directory.join("kernel");
@@ -109,7 +109,7 @@ fn boot_files_that_do_not_fit_are_named() -> Result<()> {
 }
 
 #[test]
-fn a_full_disk_is_said_and_keeps_what_it_has() -> Result<()> {
+fn full_disk_is_reported_and_keeps_its_files() -> Result<()> {
     let krazy = Krazy::new()?;
     let package = package(&krazy, "")?;
     let disk = SmallDisk::mount(krazy.directory.path().join("small"), "6m")?;
@@ -123,7 +123,7 @@ fn a_full_disk_is_said_and_keeps_what_it_has() -> Result<()> {
 }
 
 #[test]
-fn places_that_are_none_are_refused_before_any_work() -> Result<()> {
+fn invalid_destinations_are_rejected_before_any_work() -> Result<()> {
     let krazy = Krazy::new()?;
     let package = package(&krazy, "")?;
     let missing = krazy.directory.path().join("nowhere/a.img");
@@ -140,7 +140,7 @@ fn places_that_are_none_are_refused_before_any_work() -> Result<()> {
 }
 
 #[test]
-fn a_foreign_file_is_replaced_as_a_whole() -> Result<()> {
+fn foreign_file_is_replaced_as_a_whole() -> Result<()> {
     let krazy = Krazy::new()?;
     let package = package(&krazy, "")?;
     let output = occupied(krazy.directory.path().join("out"))?;

@@ -1,4 +1,4 @@
-//! Good updates across good and broken lines, and strangers who get none through.
+//! Updates over intact and broken connections, and updates of unknown clients.
 
 use std::fs;
 
@@ -12,11 +12,11 @@ use krazy_tests::setup::judges;
 use crate::NEW;
 
 #[test]
-fn updates_come_through_broken_lines_and_strangers_do_not() -> Result<()> {
+fn interrupted_uploads_resume_and_unknown_clients_are_rejected() -> Result<()> {
     let device = Device::start("")?;
     device.check("a", "good 1")?;
     device.krazy(&["switch", "qemu", "b"])?.refused("push an update into that slot first")?;
-    strangers_are_refused(&device)?;
+    unknown_clients_are_rejected(&device)?;
 
     let ballast = noise(1, NEW);
     device.change("good 2", &ballast)?;
@@ -52,7 +52,7 @@ fn updates_come_through_broken_lines_and_strangers_do_not() -> Result<()> {
 }
 
 /// A wrong token and a wrong certificate, each of which is put right again.
-fn strangers_are_refused(device: &Device) -> Result<()> {
+fn unknown_clients_are_rejected(device: &Device) -> Result<()> {
     let secrets = device.secrets();
     let files = ["token", "tokens.json", "cert.pem", "key.pem"].map(|name| secrets.join(name));
     let right: Vec<_> = files.iter().map(fs::read).collect::<Result<_, _>>()?;
@@ -60,7 +60,7 @@ fn strangers_are_refused(device: &Device) -> Result<()> {
     let [token, tokens, certificate, key] = &files;
 
     let wrong = Token::from_random([7; 32]);
-    let entry = HashedToken::new("stranger", Role::Admin, Vec::new(), &wrong, [1; 16]);
+    let entry = HashedToken::new("unknown", Role::Admin, Vec::new(), &wrong, [1; 16]);
     fs::write(token, wrong.reveal())?;
     fs::write(tokens, TokenFile::new(vec![entry])?.to_json()?)?;
     device.push(&["qemu"])?.refused("is not the device's")?;

@@ -29,7 +29,7 @@ fn repository(directory: &Path) -> Result<String> {
 }
 
 #[test]
-fn a_file_server_a_tunnel_and_a_git_crate_run_together() -> Result<()> {
+fn file_server_tunnel_and_git_crate_run_together() -> Result<()> {
     let krazy = Krazy::new()?;
     let directory = krazy.directory.path();
     let url = repository(directory)?;
@@ -53,7 +53,7 @@ args = ["server"]
     );
     let main = "fn main() { println!(\"served\"); loop { std::thread::park(); } }";
     let package = Package::new(directory, "site", main, &metadata)?;
-    fs::write(package.directory.join("greeting.txt"), "hello from a stranger\n")?;
+    fs::write(package.directory.join("greeting.txt"), "hello from a third party\n")?;
 
     let image = directory.join("site.img");
     let mut command = krazy.command(["image", "--manifest-path"])?;
@@ -65,7 +65,7 @@ args = ["server"]
     guest.wait_for("tick-tock: tick", BOOT_LIMIT)?;
     let (head, body) = http_get(http, "/greeting.txt", Duration::from_secs(60))?;
     assert!(head.contains(" 200 "), "{head}");
-    assert_eq!(String::from_utf8(body)?, "hello from a stranger\n");
+    assert_eq!(String::from_utf8(body)?, "hello from a third party\n");
     // bore's messages are JSON that ends in NUL; "Hello" with port 0 asks for a tunnel on any port.
     let answer = exchange(control, b"{\"Hello\":0}\0", Duration::from_secs(60))?;
     assert!(answer.starts_with(b"{\"Hello\":"), "{}", String::from_utf8_lossy(&answer));

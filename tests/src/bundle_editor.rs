@@ -1,5 +1,4 @@
-//! Bundles that are not what they should be, signed with the appliance's key all the same: what a broken build, or an
-//! owner's mistake, would bring onto a device.
+//! Damaged bundles with a valid signature: the result of a broken build, or of an owner's mistake.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,13 +16,13 @@ use crate::setup::judges;
 
 /// A bundle taken apart.
 #[derive(Clone, Debug)]
-pub struct Surgery {
-    /// What it says about itself.
+pub struct BundleEditor {
+    /// Its manifest, not yet signed again.
     pub manifest: BundleManifest,
     parts: Vec<Vec<u8>>,
 }
 
-/// Makes `script` the program `name` below `tree`, with busybox to run it.
+/// Writes `script` as the program `name` below `tree`, with busybox as its interpreter.
 pub fn install_script(tree: &Path, name: &str, script: &str) -> Result<()> {
     fs::copy(process::find("busybox").context("no busybox")?, tree.join("bin/busybox"))?;
     let path = tree.join(name);
@@ -38,8 +37,8 @@ pub fn head_len(bundle: &[u8]) -> Result<usize> {
     Ok(bundle.len() - rest.len())
 }
 
-impl Surgery {
-    /// Takes the bundle at `path` apart.
+impl BundleEditor {
+    /// Reads the bundle at `path`.
     pub fn open(path: &Path) -> Result<Self> {
         let bundle = fs::read(path)?;
         let mut streams = &bundle[..];
@@ -61,7 +60,7 @@ impl Surgery {
             decoder.finish()?;
             parts.push(content);
         }
-        Ok(Surgery { manifest: head.manifest, parts })
+        Ok(BundleEditor { manifest: head.manifest, parts })
     }
 
     /// The bytes of a part.
@@ -70,8 +69,8 @@ impl Surgery {
         found.and_then(|at| self.parts.get_mut(at)).with_context(|| format!("there is no {kind}"))
     }
 
-    /// Damages what the root's files hold: the beginning of the first one, `/bin/init`, cannot be unpacked any more.
-    /// Superblock, directories and the last blocks, which small files share, stay as they are.
+    /// Damages the beginning of the root's first file, `/bin/init`: it cannot be unpacked any more. Superblock,
+    /// directories and the fragment blocks of small files stay intact.
     pub fn damage_root(&mut self) -> Result<()> {
         let root = self.part(&PartKind::Root)?;
         // Behind superblock and compression options, within the first block.
@@ -96,9 +95,9 @@ impl Surgery {
         Ok(())
     }
 
-    /// Unpacks the root, lets `change` have it, and packs it again with foreign tools.
+    /// Unpacks the root, applies `change`, and packs it again with foreign tools.
     pub fn change_root(&mut self, directory: &Path, change: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-        let (image, tree) = (directory.join("surgery.squashfs"), directory.join("surgery"));
+        let (image, tree) = (directory.join("bundle_editor.squashfs"), directory.join("bundle_editor"));
         fs::write(&image, self.part(&PartKind::Root)?)?;
         succeed(judges::command("unsquashfs")?.args(["-no-progress", "-d"]).arg(&tree).arg(&image))?;
         change(&tree)?;
@@ -106,7 +105,7 @@ impl Surgery {
         let mut pack = judges::command("mksquashfs")?;
         succeed(pack.arg(&tree).arg(&image).args(options).args(["-Xcompression-level", "1"]))?;
         let mut bytes = fs::read(&image)?;
-        // What the superblock says is in use, without the padding.
+        // `bytes_used` of the superblock, without the padding.
         let used: [u8; 8] = bytes.get(40..48).context("no superblock")?.try_into()?;
         bytes.truncate(usize::try_from(u64::from_le_bytes(used))?);
         *self.part(&PartKind::Root)? = bytes;
@@ -114,7 +113,7 @@ impl Surgery {
         Ok(fs::remove_file(&image)?)
     }
 
-    /// Puts it together again as `name` in `directory`, signed with `key`, a PEM file.
+    /// Writes the bundle as `name` into `directory`, signed with `key`, a PEM file.
     pub fn save(mut self, directory: &Path, name: &str, key: &Path) -> Result<PathBuf> {
         for (part, content) in self.manifest.parts.iter_mut().zip(&self.parts) {
             part.size = Bytes(content.len() as u64);

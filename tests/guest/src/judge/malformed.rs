@@ -1,5 +1,5 @@
-//! A machine nobody would make: its root holds programs that cannot run and three hundred that can, its `/data` is
-//! damaged, and it has no network card.
+//! A malformed machine: its root holds programs that cannot run and three hundred that can, its `/data` is damaged, and
+//! it has no network card.
 
 use krazy_init::control::{Command, ExitReason, ServiceState};
 
@@ -7,7 +7,7 @@ use super::{WAITING, ask, case, ensure, order, read, status};
 use crate::rest;
 use crate::rights::within;
 
-/// Programs that cannot run, and a word of the reason.
+/// Programs that cannot run, and a part of the reason.
 const BROKEN: [(&str, &str); 4] = [
     ("missing", "No such file"),
     ("not-executable", "Permission denied"),
@@ -18,7 +18,7 @@ const BROKEN: [(&str, &str); 4] = [
 /// Copies of one service that does nothing.
 pub const COPIES: usize = 300;
 
-/// A machine whose network is the host's invention.
+/// A machine whose network the host simulates.
 pub fn judge_link() {
     case("name servers come from DHCP and from the router", || {
         within(600, || {
@@ -30,7 +30,7 @@ pub fn judge_link() {
     rest();
 }
 
-/// A machine with a fixed address, whose disk nobody can write.
+/// A machine with a fixed address and a read-only disk.
 pub fn judge_fixed() {
     case("a fixed address needs no address server", || {
         within(120, || {
