@@ -1,5 +1,7 @@
 //! What a build will do, as plain data: computed before any work, and printable.
 
+mod install_arguments;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -10,10 +12,9 @@ use krazy_boot::manifest::network::NetworkSettings;
 use krazy_boot::manifest::{Restart, ServiceSettings};
 use serde::Serialize;
 
+pub(crate) use self::install_arguments::{install_arguments, quote};
 use crate::config::{Appliance, Install, KernelSource, OWN_INIT};
 use crate::failure::{Exit, Failure};
-use crate::install;
-use crate::toolchain::quote;
 
 /// A build that has not begun.
 #[derive(Clone, Debug)]
@@ -99,10 +100,10 @@ impl Plan {
             .collect()
     }
 
-    /// The install's command line in outline: without the folders and the linker's settings of this machine.
+    /// Returns the command line in outline: without directories and linker settings of this machine.
     fn command(&self, install: &Install) -> String {
         let mut words = vec!["cargo".to_owned(), "install".to_owned()];
-        let arguments = install::arguments(install, self.appliance.board.triple, self.appliance.offline);
+        let arguments = install_arguments(install, self.appliance.board.triple, self.appliance.offline);
         words.extend(arguments.iter().map(|word| word.display().to_string()));
         let quoted =
             |word: &String| match word.contains(|c: char| c.is_whitespace() || "<>*?'\"$&;|".contains(c)) {

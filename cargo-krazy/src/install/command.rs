@@ -1,11 +1,11 @@
-//! The `cargo install` command line of one entry, as plain data.
+//! The `cargo install` process of one entry: the arguments of the plan, and those that depend on this machine.
 
-use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use cargo_util::ProcessBuilder;
 
 use crate::config::{GitReference, Install, Source};
+use crate::plan;
 use crate::toolchain::{CargoSettings, Toolchain};
 
 /// Where one `cargo install` puts things.
@@ -19,49 +19,6 @@ pub struct Places {
     pub configs: Vec<PathBuf>,
 }
 
-/// What `cargo install` is told about a crate: which one, how it is built, and for which target. Folders and what
-/// depends on this machine are left out.
-pub fn arguments(install: &Install, triple: &str, offline: bool) -> Vec<OsString> {
-    let mut arguments: Vec<OsString> = Vec::new();
-    let mut option = |name: &str, value: &OsStr| arguments.extend([name.into(), value.to_owned()]);
-    let package = match &install.source {
-        Source::Registry { package, version, registry } => {
-            version.iter().for_each(|version| option("--version", version.as_ref()));
-            registry.iter().for_each(|registry| option("--registry", registry.as_ref()));
-            Some(package)
-        }
-        Source::Path { path } => {
-            option("--path", path.as_ref());
-            None
-        }
-        Source::Git { url, package, reference } => {
-            option("--git", url.as_ref());
-            match reference {
-                GitReference::Head => {}
-                GitReference::Branch(branch) => option("--branch", branch.as_ref()),
-                GitReference::Tag(tag) => option("--tag", tag.as_ref()),
-                GitReference::Rev(rev) => option("--rev", rev.as_ref()),
-            }
-            Some(package)
-        }
-    };
-    install.bins.iter().for_each(|bin| option("--bin", bin.as_ref()));
-    if !install.features.is_empty() {
-        option("--features", install.features.join(",").as_ref());
-    }
-    install.profile.iter().for_each(|profile| option("--profile", profile.as_ref()));
-    let flags = [
-        (install.all_features, "--all-features"),
-        (install.no_default_features, "--no-default-features"),
-        (install.locked, "--locked"),
-    ];
-    arguments.extend(flags.iter().filter(|(wanted, _)| *wanted).map(|(_, flag)| flag.into()));
-    arguments.extend(package.map(OsString::from));
-    arguments.extend(["--target".into(), triple.into()]);
-    arguments.extend(offline.then(|| "--offline".into()));
-    arguments
-}
-
 /// Builds the command. `pin` is a version or commit that replaces the requirement.
 pub fn command(
     install: &Install,
@@ -72,7 +29,7 @@ pub fn command(
     offline: bool,
 ) -> ProcessBuilder {
     let mut cargo = ProcessBuilder::new(toolchain.env.cargo());
-    let arguments = arguments(&pinned(install, pin), &toolchain.triple, offline);
+    let arguments = plan::install_arguments(&pinned(install, pin), &toolchain.triple, offline);
     cargo.cwd(&toolchain.folder).arg("install").args(&arguments);
     if !matches!(install.source, Source::Path { .. }) {
         for config in &places.configs {

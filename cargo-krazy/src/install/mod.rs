@@ -36,7 +36,6 @@ use cargo_util::ProcessBuilder;
 use serde::{Deserialize, Serialize};
 
 use self::command::Places;
-pub use self::command::arguments;
 use self::lock::InstallLock;
 use self::places::Layout;
 use self::record::Record;

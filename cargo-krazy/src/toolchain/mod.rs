@@ -27,7 +27,6 @@ pub use c_compiler::{CCompiler, find_zig};
 pub use environment::Environment;
 pub use rustc::Rustc;
 pub use settings::{CargoSettings, Codegen};
-pub(crate) use wrapper::quote;
 
 use crate::board::Board;
 use crate::failure::{Exit, Failure};

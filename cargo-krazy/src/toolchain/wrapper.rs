@@ -10,6 +10,7 @@ use anyhow::Context;
 use super::arch_of;
 use super::c_compiler::CCompiler;
 use super::environment::Environment;
+use crate::plan::quote;
 
 /// Compiler, C++ compiler and archiver for one target, as files to name in `CC_…`, `CXX_…` and `AR_…`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,11 +141,6 @@ fn script(folder: &Path, name: &str, content: &str) -> anyhow::Result<PathBuf> {
         }
     }
     Ok(path)
-}
-
-/// One word for `sh`.
-pub fn quote(word: &str) -> String {
-    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]

@@ -78,7 +78,7 @@ ntp = { git = "https://host/ntp.git%ntp-daemon", tag = "v1", default-features = 
     let files: Vec<_> = appliance.files.keys().map(String::as_str).collect();
     assert_eq!(files, ["/etc/weather.toml", "/srv/img/logo.svg", "/srv/index.html"]);
     let arguments = |index: usize| {
-        let arguments = crate::install::arguments(&appliance.installs[index], "TRIPLE", false);
+        let arguments = crate::plan::install_arguments(&appliance.installs[index], "TRIPLE", false);
         let words: Vec<_> = arguments.iter().map(|argument| argument.to_str().unwrap()).collect();
         words.join(" ").strip_suffix(" --target TRIPLE").unwrap().to_owned()
     };
