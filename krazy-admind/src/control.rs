@@ -1,16 +1,16 @@
-//! Questions to init, without blocking the one thread that serves everybody.
+//! An asynchronous client of krazy-init's control socket ([`krazy_boot::api::control`]).
 //!
-//! The messages are krazy-init's own. Its blocking client is not used, because a live log would then hold a
-//! thread until the service writes its next line, long after the browser has gone.
+//! krazy-init's own blocking client is not used, because a live log would then hold a thread until the service writes
+//! its next line, long after the browser has disconnected.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use krazy_boot::api::control::{Command, ErrorKind, Outcome, Reply, Request, Response, VERSION};
+use krazy_boot::api::logs::{LogLine, LogStream};
+use krazy_boot::api::services::ServiceStatus;
+use krazy_boot::api::status::BootInfo;
 use krazy_boot::update::refusal::Refusal;
-use krazy_init::control::{
-    BootInfo, Command, ErrorKind, LogLine, LogStream, Outcome, Reply, Request, Response, ServiceStatus,
-    VERSION,
-};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
@@ -18,52 +18,51 @@ use tokio::time::timeout;
 
 use crate::problem::{Kind, Problem};
 
-/// Questions at the same time; further ones wait. Init turns away whoever comes when it has too many connections.
-const MAX_QUESTIONS: usize = 16;
+/// The most requests at a time; further ones wait, because init rejects connections beyond its limit.
+const MAX_REQUESTS: usize = 16;
 
-/// The longest answer, in bytes: the most log lines init returns at once, 4 KiB each.
-const MAX_ANSWER: u64 = 4 << 20;
+/// The longest response, in bytes: the most log lines init returns at once, 4 KiB each.
+const MAX_RESPONSE: u64 = 4 << 20;
 
-/// Init, as the API asks it.
+/// The address of init, and the limit of requests to it.
 #[derive(Clone, Debug)]
 pub(crate) struct Control {
     socket: PathBuf,
-    /// One for each question that may be asked at the same time.
-    questions: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
-/// One conversation with init.
-struct Conversation {
+/// A connection to init.
+struct Connection {
     stream: BufReader<UnixStream>,
 }
 
 /// New lines of a service; see [`Control::follow`].
 pub(crate) struct Follower {
-    conversation: Conversation,
+    connection: Connection,
     backlog: std::vec::IntoIter<LogLine>,
 }
 
 impl Control {
     pub(crate) fn new(socket: PathBuf) -> Self {
-        Control { socket, questions: Arc::new(Semaphore::new(MAX_QUESTIONS)) }
+        Control { socket, permits: Arc::new(Semaphore::new(MAX_REQUESTS)) }
     }
 
     pub(crate) async fn boot(&self) -> Result<BootInfo, Problem> {
-        match self.ask(Command::Boot).await? {
+        match self.request(Command::Boot).await? {
             Reply::Boot(info) => Ok(*info),
             other => Err(unexpected(&other)),
         }
     }
 
     pub(crate) async fn list(&self) -> Result<Vec<ServiceStatus>, Problem> {
-        match self.ask(Command::List).await? {
+        match self.request(Command::List).await? {
             Reply::Services(services) => Ok(services),
             other => Err(unexpected(&other)),
         }
     }
 
     pub(crate) async fn status(&self, service: String) -> Result<ServiceStatus, Problem> {
-        match self.ask(Command::Status { service }).await? {
+        match self.request(Command::Status { service }).await? {
             Reply::Service(status) => Ok(*status),
             other => Err(unexpected(&other)),
         }
@@ -75,7 +74,7 @@ impl Control {
         stream: LogStream,
         lines: u32,
     ) -> Result<Vec<LogLine>, Problem> {
-        match self.ask(Command::Logs { service, stream, lines, follow: false }).await? {
+        match self.request(Command::Logs { service, stream, lines, follow: false }).await? {
             Reply::Log(lines) => Ok(lines),
             other => Err(unexpected(&other)),
         }
@@ -88,52 +87,52 @@ impl Control {
         stream: LogStream,
         lines: u32,
     ) -> Result<Follower, Problem> {
-        let mut conversation = self.connect().await?;
-        match conversation.ask(Command::Logs { service, stream, lines, follow: true }).await? {
-            Reply::Log(lines) => Ok(Follower { conversation, backlog: lines.into_iter() }),
+        let mut connection = self.connect().await?;
+        match connection.request(Command::Logs { service, stream, lines, follow: true }).await? {
+            Reply::Log(lines) => Ok(Follower { connection, backlog: lines.into_iter() }),
             other => Err(unexpected(&other)),
         }
     }
 
-    /// A command whose answer is [`Reply::Done`].
+    /// Sends a command whose reply is [`Reply::Done`].
     pub(crate) async fn order(&self, command: Command) -> Result<(), Problem> {
-        match self.ask(command).await? {
+        match self.request(command).await? {
             Reply::Done => Ok(()),
             other => Err(unexpected(&other)),
         }
     }
 
-    async fn ask(&self, command: Command) -> Result<Reply, Problem> {
-        let _permit = self.questions.acquire().await.map_err(|error| broken(&error))?;
-        self.connect().await?.ask(command).await
+    async fn request(&self, command: Command) -> Result<Reply, Problem> {
+        let _permit = self.permits.acquire().await.map_err(|error| broken(&error))?;
+        self.connect().await?.request(command).await
     }
 
-    async fn connect(&self) -> Result<Conversation, Problem> {
+    async fn connect(&self) -> Result<Connection, Problem> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| {
             Problem::new(
                 Kind::InitUnreachable,
                 format!("nothing answers at {}: {error}; is krazy-init the init?", self.socket.display()),
             )
         })?;
-        Ok(Conversation { stream: BufReader::new(stream) })
+        Ok(Connection { stream: BufReader::new(stream) })
     }
 }
 
-impl Conversation {
-    async fn ask(&mut self, command: Command) -> Result<Reply, Problem> {
-        let limit = command.time_limit();
+impl Connection {
+    async fn request(&mut self, command: Command) -> Result<Reply, Problem> {
+        let limit = command.timeout();
         let exchange = async {
             let line = Request { version: VERSION, command }.to_line();
             self.stream.get_mut().write_all(&line).await.map_err(|error| broken(&error))?;
-            self.answer().await?.ok_or_else(|| broken("it hung up"))
+            self.read_reply().await?.ok_or_else(|| broken("it hung up"))
         };
         timeout(limit, exchange).await.unwrap_or_else(|_| Err(broken("it takes too long")))
     }
 
-    /// The next answer; `None` when init hung up.
-    async fn answer(&mut self) -> Result<Option<Reply>, Problem> {
+    /// The next reply; `None` when init hung up.
+    async fn read_reply(&mut self) -> Result<Option<Reply>, Problem> {
         let mut line = Vec::new();
-        let read = (&mut self.stream).take(MAX_ANSWER).read_until(b'\n', &mut line).await;
+        let read = (&mut self.stream).take(MAX_RESPONSE).read_until(b'\n', &mut line).await;
         if read.map_err(|error| broken(&error))? == 0 {
             return Ok(None);
         }
@@ -151,7 +150,7 @@ impl Follower {
         if let Some(line) = self.backlog.next() {
             return Ok(Some(line));
         }
-        match self.conversation.answer().await? {
+        match self.connection.read_reply().await? {
             Some(Reply::Line(line)) => Ok(Some(line)),
             Some(other) => Err(unexpected(&other)),
             None => Ok(None),

@@ -5,12 +5,11 @@
 //! | [`config`] | addresses, the root directory and the limits; a test uses a root of its own |
 //! | `net` | sockets, TLS, HTTP, connection limits, the announcement over mDNS |
 //! | `identity` | the certificate, the credentials of clients, known and unknown clients |
-//! | [`routes`] | every operation with its access: the one table behind server, tests and OpenAPI document |
-//! | `api` | the handlers of the operations |
+//! | `api` | the handlers of the operations that [`krazy_boot::api`] defines |
 //! | `body` | the body of a request |
 //! | `device` | files, slots and disk: everything that needs the rights of root |
 //! | `control` | the client of krazy-init's control socket |
-//! | [`problem`] | errors as clients see them, RFC 9457 |
+//! | `problem` | errors as clients see them, RFC 9457 |
 //! | `task`, `log` | work on other threads; the log of this service |
 //!
 //! # Order of a request
@@ -34,8 +33,7 @@ mod device;
 mod identity;
 mod log;
 mod net;
-pub mod problem;
-pub mod routes;
+mod problem;
 mod task;
 
 pub use net::{Server, StartError};
@@ -46,6 +44,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use args::Invocation;
+use net::announcement::Announcement;
 
 /// Runs the program with the command line `args`, the program's name included. Returns only on failure, or
 /// after `--help` and `--version`.
@@ -82,18 +81,18 @@ fn run(config: config::Config) -> Result<std::convert::Infallible, StartError> {
         .build()
         .map_err(StartError::Runtime)?;
     runtime.block_on(async {
-        let announce = config.announce;
+        let announced = config.announce.then(|| config.root.clone());
         let server = Server::bind(config).await?;
         log::write(format_args!("serving https on {}", server.local_addr()));
-        // A failure is only logged: clients that know the address need no announcement.
-        let _announcement = match announce {
-            true => server
-                .announce()
-                .await
-                .inspect_err(|error| log::write(format_args!("failed to announce the device: {error}")))
-                .ok(),
-            false => None,
-        };
+        // Without it the device is as useful to all who know its address.
+        let _announced = announced.and_then(|root| {
+            let announced = Announcement::begin(&root, server.local_addr().port());
+            announced
+                .inspect_err(|error| {
+                    log::write(format_args!("the network is not told where this is: {error}"))
+                })
+                .ok()
+        });
         Ok(server.run().await)
     })
 }

@@ -1,7 +1,7 @@
 //! `cargo krazy floor`.
 
 use cargo_metadata::semver::Version;
-use krazy_boot::update::wire::{Floor, UpdateStatus};
+use krazy_boot::api::update::{Floor, UpdateStatus};
 use reqwest::Method;
 use serde::Serialize;
 

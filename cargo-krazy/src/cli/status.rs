@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::device::status::{API, FailedTrial, Service, Slots, Status, span};
 use crate::device::{Client, DeviceArgs, DeviceError};
 use crate::shell::{MessageFormat, Shell};
+use krazy_boot::api::problem::ProblemKind;
 use krazy_boot::disk::size::Bytes;
 
 /// Shows what a device runs, and in what condition it is
@@ -56,12 +57,10 @@ impl Args {
 fn optional(client: &Client, name: &str) -> anyhow::Result<Option<Value>> {
     match client.get(&format!("{API}/{name}")) {
         Ok(value) => Ok(Some(value)),
-        Err(DeviceError::Refused { problem, .. })
-            if ["not-now", "init-unreachable", "not-found"].contains(&problem.slug()) =>
-        {
-            Ok(None)
-        }
-        Err(error) => Err(error.into_failure().into()),
+        Err(error) => match error.kind() {
+            Some(ProblemKind::NotNow | ProblemKind::InitUnreachable | ProblemKind::NotFound) => Ok(None),
+            _ => Err(error.into_failure().into()),
+        },
     }
 }
 

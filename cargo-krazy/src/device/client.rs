@@ -6,12 +6,13 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use krazy_boot::api::credentials::Token;
+use krazy_boot::api::problem::ProblemDetails;
 use krazy_boot::disk::size::Bytes;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Body, Method, RequestBuilder, Response};
 use serde::de::DeserializeOwned;
 
-use super::error::{DeviceError, Problem};
+use super::error::DeviceError;
 use super::pinned::{self, Fingerprint, Stranger};
 use super::selection::Target;
 use crate::failure::{Failure, chain};
@@ -253,7 +254,7 @@ impl Client {
             return Ok(response);
         }
         let bytes = self.whole(&mut response).await?;
-        match serde_json::from_slice::<Problem>(&bytes) {
+        match serde_json::from_slice::<ProblemDetails>(&bytes) {
             Ok(problem) => Err(self.refused(problem)),
             Err(_) => Err(self.foreign(format!("status {status}"))),
         }
@@ -300,7 +301,7 @@ impl Client {
     }
 
     /// The error for a request that the device does not do.
-    pub fn refused(&self, problem: Problem) -> DeviceError {
+    pub fn refused(&self, problem: ProblemDetails) -> DeviceError {
         DeviceError::Refused {
             device: self.target.name.clone(),
             appliance: self.appliance.clone(),

@@ -1,43 +1,21 @@
-//! What can go wrong with a device, and what to do then.
+//! Failures of requests to a device, with the next step.
 
+use krazy_boot::api::problem::{ProblemDetails, ProblemKind};
 use krazy_boot::disk::size::Bytes;
-use serde::{Deserialize, Serialize};
+use krazy_boot::update::refusal::Refusal;
 
 use super::credentials::VARIABLE;
 use crate::failure::{Exit, Failure};
 
-/// Problem details as admind sends them (RFC 9457, section 3.1).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Problem {
-    /// `urn:krazy:` and the kind of problem.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// The kind in words.
-    #[serde(default)]
-    pub title: String,
-    /// The HTTP status.
-    pub status: u16,
-    /// What happened this time.
-    #[serde(default)]
-    pub detail: String,
-}
-
-impl Problem {
-    /// The kind without its prefix: `not-now`, `unauthorized`.
-    pub fn slug(&self) -> &str {
-        self.kind.strip_prefix("urn:krazy:").unwrap_or(&self.kind)
-    }
-}
-
-/// Why a request to a device had no success.
+/// A failed request to a device.
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
-    /// Nothing answers there.
+    /// Nothing responds at the address.
     #[error("`{device}` was not reached at {address}: {why}")]
     Unreachable {
-        /// As the user calls it.
+        /// The name that the user gave.
         device: String,
-        /// Where it should be.
+        /// The address.
         address: String,
         /// The cause.
         why: String,
@@ -48,74 +26,87 @@ pub enum DeviceError {
          not {pinned}"
     )]
     Certificate {
-        /// As the user calls it.
+        /// The name that the user gave.
         device: String,
-        /// Whose certificate was expected.
+        /// The appliance whose certificate was expected.
         appliance: String,
-        /// Hex.
+        /// SHA-256 of the device's certificate in hex.
         found: String,
-        /// Hex.
+        /// SHA-256 of the expected certificate in hex.
         pinned: String,
     },
-    /// It said no.
+    /// The device sent a problem.
     #[error("`{device}` refused: {}", if problem.detail.is_empty() { &problem.title } else { &problem.detail })]
     Refused {
-        /// As the user calls it.
+        /// The name that the user gave.
         device: String,
-        /// Whose credentials were sent.
+        /// The appliance whose credentials were sent.
         appliance: String,
-        /// Its answer.
-        problem: Box<Problem>,
+        /// The problem.
+        problem: Box<ProblemDetails>,
     },
-    /// The connection ended before the answer was complete.
+    /// The connection ended before the response was complete.
     #[error("the connection to `{device}` broke: {why}")]
     Broken {
-        /// As the user calls it.
+        /// The name that the user gave.
         device: String,
         /// The cause.
         why: String,
     },
-    /// Something answered that is not our API, or is another version of it.
+    /// The response is not one of this API, or is one of another version.
     #[error("the answer of `{device}` was not understood: {why}")]
     Foreign {
-        /// As the user calls it.
+        /// The name that the user gave.
         device: String,
-        /// What is odd.
+        /// The reason.
         why: String,
     },
-    /// An answer beyond every sensible size.
+    /// A response beyond the limit.
     #[error("the answer of `{device}` has more than {limit}")]
     TooLong {
-        /// As the user calls it.
+        /// The name that the user gave.
         device: String,
-        /// What is taken.
+        /// The limit.
         limit: Bytes,
     },
-    /// This machine: a file, the interrupt, the options.
+    /// A failure on this machine: a file, an interrupt, an option.
     #[error(transparent)]
     Local(#[from] Failure),
 }
 
 impl DeviceError {
     /// The problem, if the device sent one.
-    pub fn problem(&self) -> Option<&Problem> {
+    pub fn problem(&self) -> Option<&ProblemDetails> {
         match self {
             DeviceError::Refused { problem, .. } => Some(problem),
             _ => None,
         }
     }
 
-    /// Whether the device does not know the token.
-    pub fn is_unauthorized(&self) -> bool {
-        self.problem().is_some_and(|problem| problem.slug() == "unauthorized")
+    /// The kind of the problem, if the device sent one that is known here.
+    pub fn kind(&self) -> Option<ProblemKind> {
+        self.problem()?.kind()
     }
 
-    /// Whether the same request may succeed a little later: the device restarts, or the line is bad.
+    /// The reason for which the device rejected an update, if it did.
+    pub fn refusal(&self) -> Option<Refusal> {
+        match self.kind()? {
+            ProblemKind::Update(refusal) => Some(refusal),
+            _ => None,
+        }
+    }
+
+    /// Returns true if the device does not know the token.
+    pub fn is_unauthorized(&self) -> bool {
+        self.kind() == Some(ProblemKind::Unauthorized)
+    }
+
+    /// Returns true if the same request may succeed later: the device restarts, or the connection is bad.
     pub fn is_transient(&self) -> bool {
         matches!(self, DeviceError::Unreachable { .. } | DeviceError::Broken { .. })
     }
 
-    /// The same with an exit code and the next step.
+    /// Adds an exit code and the next step.
     pub fn into_failure(self) -> Failure {
         let text = self.to_string();
         let failure = Failure::new(Exit::Device, text);
@@ -128,7 +119,7 @@ impl DeviceError {
             DeviceError::Certificate { appliance, .. } => failure.help(format!(
                 "it is another device than you think, or was provisioned on another machine, or someone is in \
                  between; nothing was sent. If it is another appliance, name it with `--appliance`; if `{appliance}` \
-                 was provisioned elsewhere, copy its folder from that machine's state directory",
+                 was provisioned elsewhere, copy its directory from that machine's state directory",
             )),
             DeviceError::Refused { appliance, problem, .. } => match help_for(&problem, &appliance) {
                 Some(help) => failure.help(help),
@@ -143,27 +134,29 @@ impl DeviceError {
     }
 }
 
-/// The next step after a refusal, where there is one that the device's own words do not tell.
-fn help_for(problem: &Problem, appliance: &str) -> Option<String> {
-    let help = match problem.slug() {
-        "unauthorized" => format!(
+/// The next step after a refusal whose detail does not name it.
+fn help_for(problem: &ProblemDetails, appliance: &str) -> Option<String> {
+    let help = match problem.kind()? {
+        ProblemKind::Unauthorized => format!(
             "the token of `{appliance}` on this machine, or the one in {VARIABLE} if that is set, is not the device's: \
-             it was revoked there, or the device was provisioned on another machine; copy the appliance's folder from \
-             that machine's state directory, or ask its owner for a token (`cargo krazy token add`)",
+             it was revoked there, or the device was provisioned on another machine; copy the appliance's directory \
+             from that machine's state directory, or ask its owner for a token (`cargo krazy token add`)",
         ),
-        "forbidden" => format!(
+        ProblemKind::Forbidden => format!(
             "the token in use has another role or scope; {VARIABLE} can hold another token, and `cargo krazy token \
-             list` tells an admin what each may do"
+             list` shows an admin the role of each"
         ),
-        "too-many-attempts" => "wait a minute, and use the right credentials".to_owned(),
-        "too-many-live-logs" => "end another `cargo krazy logs --follow`".to_owned(),
-        "no-such-service" => "`cargo krazy ps` lists the services".to_owned(),
-        "outside-tree" => "files are below /data; logs are /tmp/SERVICE.log and /tmp/SERVICE.err".to_owned(),
-        "init-unreachable" => {
+        ProblemKind::TooManyAttempts => "wait a minute, and use the right credentials".to_owned(),
+        ProblemKind::TooManyLiveLogs => "end another `cargo krazy logs --follow`".to_owned(),
+        ProblemKind::NoSuchService => "`cargo krazy ps` lists the services".to_owned(),
+        ProblemKind::OutsideTree => {
+            "files are below /data; logs are /tmp/SERVICE.log and /tmp/SERVICE.err".to_owned()
+        }
+        ProblemKind::InitUnreachable => {
             "the device's /bin/init is another program than krazy-init, or hangs".to_owned()
         }
-        "disk-full" => "make room on its /data, or write a smaller file".to_owned(),
-        "not-found" if problem.detail.contains("not part of the API") => {
+        ProblemKind::DiskFull => "make room on its /data, or write a smaller file".to_owned(),
+        ProblemKind::NotFound if problem.is_unknown_operation() => {
             "the device runs an older krazy-admind that cannot do this yet".to_owned()
         }
         _ => return None,

@@ -6,6 +6,7 @@
 
 use krazy_boot::api::certificate::CertificateStatus;
 use krazy_boot::api::credentials::{Role, Token};
+use krazy_boot::api::problem::ProblemKind;
 use krazy_boot::digest::Sha256Hash;
 use reqwest::Method;
 
@@ -103,7 +104,7 @@ pub fn rotate_token(client: &Client, secrets: &Secrets) -> anyhow::Result<Entry>
     }
     if let Some((_, old)) = old {
         match renewed.order(Method::DELETE, &tokens::path(&old.name), None) {
-            Err(error) if error.problem().is_none_or(|problem| problem.slug() != "not-found") => {
+            Err(error) if error.kind() != Some(ProblemKind::NotFound) => {
                 return Err(unfinished(error, client, "the earlier token still works, too").into());
             }
             _ => {}

@@ -4,6 +4,7 @@
 //! program, and nobody can read it again.
 
 use krazy_boot::api::credentials::{Role, Scope, Token};
+use krazy_boot::api::problem::ProblemKind;
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 
@@ -59,12 +60,12 @@ pub fn revoke(client: &Client, name: &str) -> Result<(), Failure> {
     let device = client.device();
     client.order(Method::DELETE, &path(name), None).map_err(|error| {
         let failure = Failure::new(Exit::Device, error.to_string());
-        match slug(&error) {
-            "not-now" => failure.help(format!(
+        match error.kind() {
+            Some(ProblemKind::NotNow) => failure.help(format!(
                 "nobody should lock themselves out: add another one with `cargo krazy token add NAME --role admin \
                  {device}`, and revoke `{name}` with that in KRAZY_TOKEN",
             )),
-            "not-found" => failure.help(format!("`cargo krazy token list {device}` shows them")),
+            Some(ProblemKind::NotFound) => failure.help(format!("`cargo krazy token list {device}` shows them")),
             _ => error.into_failure(),
         }
     })
@@ -73,10 +74,6 @@ pub fn revoke(client: &Client, name: &str) -> Result<(), Failure> {
 /// Names of tokens need no escapes.
 pub(super) fn path(name: &str) -> String {
     format!("{API}/tokens/{name}")
-}
-
-fn slug(error: &DeviceError) -> &str {
-    error.problem().map_or("", |problem| problem.slug())
 }
 
 #[cfg(test)]

@@ -7,14 +7,15 @@ use krazy_boot::digest::Sha256Hash;
 use warp::http::StatusCode;
 use warp::reply::Response;
 
-use crate::api::{Admin, Call, empty, json};
+use crate::api::{Admin, empty, json};
+use crate::body::{self, Body};
 use crate::problem::Problem;
 use crate::task::blocking;
 
 /// Puts the key and certificate in the body on trial.
-pub(super) async fn put(admin: &Admin, call: Call) -> Result<Response, Problem> {
-    let pem = call.body.read(MAX_FILE).await?;
-    admin.certificates.start_trial(pem)?;
+pub(super) async fn put(admin: &Admin, body: Body) -> Result<Response, Problem> {
+    let pem = body::read(body, MAX_FILE, admin.upload_pause).await?;
+    admin.certificates.try_out(pem)?;
     json(&admin.certificates.status())
 }
 

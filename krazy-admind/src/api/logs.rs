@@ -1,12 +1,12 @@
-//! What services wrote: as lines, as a file, and as it comes.
+//! Logs of services: the newest lines, the file, and live lines.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream;
 use headers::HeaderMap;
-use krazy_init::control::{LogLine, LogStream, MAX_LOG_LINES};
-use serde::{Deserialize, Serialize};
+use krazy_boot::api::logs::{LogLines, LogQuery, LogStream, MAX_LOG_LINES};
 use warp::Reply;
 use warp::reply::Response;
 use warp::sse::{Event, keep_alive};
@@ -14,55 +14,29 @@ use warp::sse::{Event, keep_alive};
 use crate::api::{Admin, files, json};
 use crate::config::Limits;
 use crate::control::Follower;
+use crate::device::files::Place;
 use crate::identity::auth::Identity;
 use crate::identity::quota::{Permit, Quota};
 use crate::problem::{Kind, Problem};
 
-/// How often a quiet live log says that it is still there. Proxies and browsers give up after a minute or so.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// The interval of comments on a live log without new lines: proxies and browsers give up after about a minute.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
-/// The query of log lines.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct LogQuery {
-    stream: LogStream,
-    lines: u32,
-}
-
-impl Default for LogQuery {
-    fn default() -> Self {
-        LogQuery { stream: LogStream::Out, lines: 100 }
-    }
-}
-
+/// The newest lines of a service.
 pub(super) async fn newest(admin: &Admin, service: String, query: LogQuery) -> Result<Response, Problem> {
-    #[derive(Serialize)]
-    struct Lines {
-        lines: Vec<LogLine>,
-    }
     let lines = admin.control.logs(service, query.stream, query.lines.min(MAX_LOG_LINES)).await?;
-    json(&Lines { lines })
+    json(&LogLines { lines })
 }
 
-/// The file in `/tmp`. Whoever may see lines may see the whole.
+/// The log file in `/tmp`. Everybody who may read its lines may read the file.
 pub(super) async fn file(
     admin: &Arc<Admin>,
     service: &str,
-    stream: &str,
+    stream: LogStream,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
-    let extension = match stream {
-        "out" => "log",
-        "err" => "err",
-        other => {
-            return Err(Problem::new(
-                Kind::NotFound,
-                format!("`{other}` is not a log; there are `out` and `err`"),
-            ));
-        }
-    };
-    let mut response =
-        files::read(admin, admin.device.files().locate_log(service, extension)?, headers).await?;
+    let place = Place::log(&admin.root, service, stream.extension())?;
+    let mut response = files::read(place, headers).await?;
     files::show_as_text(&mut response);
     Ok(response)
 }
@@ -90,7 +64,7 @@ impl LiveLogs {
     }
 }
 
-/// Server-sent events, one per line. The conversation with init ends when the client hangs up.
+/// Server-sent events, one per line. The connection to init ends when the client hangs up.
 pub(super) async fn follow(
     admin: &Admin,
     identity: &Identity,
@@ -103,19 +77,13 @@ pub(super) async fn follow(
         let (mut follower, permit): (Follower, Permit<String>) = state?;
         match follower.next().await {
             Ok(Some(line)) => {
-                let name = match line.stream {
-                    LogStream::Out => "out",
-                    LogStream::Err => "err",
-                };
-                Some((
-                    Ok::<_, std::convert::Infallible>(Event::default().event(name).data(line.text)),
-                    Some((follower, permit)),
-                ))
+                let event = Event::default().event(line.stream.name()).data(line.text);
+                Some((Ok::<_, Infallible>(event), Some((follower, permit))))
             }
             Ok(None) => None,
             Err(problem) => Some((Ok(Event::default().event("problem").data(problem.detail())), None)),
         }
     });
-    let events = keep_alive().interval(KEEP_ALIVE).stream(events);
+    let events = keep_alive().interval(KEEP_ALIVE_INTERVAL).stream(events);
     Ok(warp::sse::reply(events).into_response())
 }

@@ -3,10 +3,11 @@
 use std::fmt::{self, Write};
 use std::sync::Arc;
 
-use krazy_init::control::{ServiceState, ServiceStatus};
+use krazy_boot::api::services::{ServiceState, ServiceStatus};
+use krazy_boot::api::status::Status;
 use warp::reply::Response;
 
-use crate::api::status::{self, Status};
+use crate::api::status;
 use crate::api::{Admin, content};
 use crate::problem::{Kind, Problem};
 

@@ -1,14 +1,12 @@
-//! What the operations do.
+//! The handlers of the operations that [`krazy_boot::api`] defines.
 
 mod certificate;
 mod files;
 mod flash;
 mod logs;
 mod metrics;
-mod openapi;
 mod page;
 mod range;
-mod services;
 mod slots;
 mod status;
 mod tokens;
@@ -17,35 +15,42 @@ mod update;
 pub(crate) use logs::LiveLogs;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use headers::{HeaderMap, HeaderName, HeaderValue};
+use krazy_boot::api::control::Command;
 use krazy_boot::api::credentials::Role;
+use krazy_boot::api::operation::JSON;
+use krazy_boot::api::services::ServiceList;
+use krazy_boot::api::{Access, Endpoint, OPENAPI, Operation, Route};
 use krazy_boot::digest::Sha256Hash;
-use krazy_init::control::Command;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tokio::time::sleep;
 use warp::http::{Method, StatusCode, header};
 use warp::reply::Response;
 
 use crate::body::Body;
 use crate::control::Control;
-use crate::device::Device;
-use crate::identity::auth::{Auth, Denial, Identity, reject_cross_site};
+use crate::device::update::Updates;
+use crate::identity::auth::{Auth, Denial, Identity, refuse_cross_site};
 use crate::identity::certificate::Certificates;
 use crate::problem::{Kind, Problem};
-use crate::routes::{self, Access, Found, HEALTH, Operation};
 use crate::task::run_to_completion;
 
-/// What every operation works with.
+/// The parts of the server that handlers use.
 pub(crate) struct Admin {
     pub(crate) auth: Auth,
     pub(crate) certificates: Arc<Certificates>,
     pub(crate) control: Control,
-    pub(crate) device: Device,
+    pub(crate) updates: Arc<Updates>,
     pub(crate) live_logs: LiveLogs,
+    /// [`crate::config::Config::root`], without symbolic links.
+    pub(crate) root: PathBuf,
+    /// The longest pause in an upload.
+    pub(crate) upload_pause: Duration,
 }
 
 /// A request.
@@ -61,7 +66,7 @@ pub(crate) struct Call {
     pub(crate) body: Body,
 }
 
-/// Sent with everything. Nothing from here is to be cached, framed, or run as a script.
+/// Headers of every response: nothing is to be cached, framed, or run as a script.
 const HEADERS: [(HeaderName, &str); 5] = [
     (header::CACHE_CONTROL, "no-store"),
     (
@@ -73,7 +78,7 @@ const HEADERS: [(HeaderName, &str); 5] = [
     (header::X_FRAME_OPTIONS, "DENY"),
 ];
 
-/// Answers a request.
+/// Returns the response to a request.
 pub(crate) async fn answer(admin: Arc<Admin>, call: Call) -> Response {
     let mut response = serve(&admin, call).await.unwrap_or_else(Problem::into_response);
     for (name, value) in HEADERS {
@@ -83,127 +88,120 @@ pub(crate) async fn answer(admin: Arc<Admin>, call: Call) -> Response {
 }
 
 async fn serve(admin: &Arc<Admin>, call: Call) -> Result<Response, Problem> {
-    if call.path == HEALTH && (call.method == Method::GET || call.method == Method::HEAD) {
+    let route = Route::find(call.method.as_str(), &call.path);
+    if route.as_ref().is_ok_and(|route| route.operation() == Operation::Health) {
         return Ok(empty(StatusCode::NO_CONTENT));
     }
     let identity = match admin.auth.identify(&call.headers, call.peer.ip().to_canonical()).await {
         Ok(identity) => identity,
-        Err(Denial { problem, delay }) => {
-            // What has come of its body is of no use while its answer waits.
+        Err(Denial { problem, after }) => {
+            // Frees the received part of the body while the response waits.
             drop(call);
-            sleep(delay).await;
+            sleep(after).await;
             return Err(problem);
         }
     };
-    let found = routes::find(&call.method, &call.path)?;
-    if found.route.access == Access::Admin && identity.role != Role::Admin {
+    let route = route?;
+    if route.operation().definition().access == Access::Admin && identity.role != Role::Admin {
         return Err(Problem::new(
             Kind::Forbidden,
             format!("`{}` is a viewer; {} {} takes an admin", identity.name, call.method, call.path),
         ));
     }
     if call.method.is_safe() {
-        return operate(admin, &identity, &found, call).await;
+        return operate(admin, &identity, route.endpoint(&call.query)?, call).await;
     }
-    reject_cross_site(&call.headers, call.host.as_deref())?;
+    refuse_cross_site(&call.headers, call.host.as_deref())?;
     crate::log::write(format_args!("{} from {}: {} {}", identity.name, call.peer, call.method, call.path));
+    let endpoint = route.endpoint(&call.query)?;
     let admin = Arc::clone(admin);
-    run_to_completion(async move { operate(&admin, &identity, &found, call).await }).await
+    run_to_completion(async move { operate(&admin, &identity, endpoint, call).await }).await
 }
 
 async fn operate(
     admin: &Arc<Admin>,
     identity: &Identity,
-    found: &Found,
+    endpoint: Endpoint,
     call: Call,
 ) -> Result<Response, Problem> {
-    let order = |command| async { admin.control.order(command).await };
-    let service = || found.get("name").map(str::to_owned);
-    match found.route.operation {
-        Operation::Health => Ok(empty(StatusCode::NO_CONTENT)),
-        Operation::Page => page::page(admin).await,
-        Operation::OpenApi => json(&openapi::document()),
-        Operation::Status => json(&status::status(admin).await?),
-        Operation::Slots => json(&slots::slots(admin).await?),
-        Operation::ConfirmSlot => order(Command::Confirm).await.map(|()| empty(StatusCode::NO_CONTENT)),
-        Operation::RollBackSlot => order(Command::Rollback).await.map(|()| empty(StatusCode::ACCEPTED)),
-        Operation::SwitchSlot => update::switch(admin, &call.query).await,
-        Operation::UpdateStatus => update::status(admin, &call.query).await,
-        Operation::BeginUpdate => update::begin(admin, identity, call).await,
-        Operation::SendUpdate => update::receive(admin, found.get("id")?, call).await,
-        Operation::ArmUpdate => update::arm(admin, found.get("id")?).await,
-        Operation::CancelUpdate => update::cancel(admin).await,
-        Operation::SetFloor => update::set_floor(admin, call).await,
-        Operation::Services => services::list(admin).await,
-        Operation::Service => json(&admin.control.status(service()?).await?),
-        Operation::StartService => {
-            order(Command::Start { service: service()? }).await.map(|()| empty(StatusCode::NO_CONTENT))
+    let order = async |command, status| admin.control.order(command).await.map(|()| empty(status));
+    let place = |path| files::place(admin, identity, &path);
+    match endpoint {
+        Endpoint::Health => Ok(empty(StatusCode::NO_CONTENT)),
+        Endpoint::Page => page::page(admin).await,
+        Endpoint::OpenApi => Ok(content(OPENAPI, JSON)),
+        Endpoint::Status => json(&status::status(admin).await?),
+        Endpoint::Slots => json(&slots::slots(admin).await?),
+        Endpoint::ConfirmSlot => order(Command::Confirm, StatusCode::NO_CONTENT).await,
+        Endpoint::RollBackSlot => order(Command::Rollback, StatusCode::ACCEPTED).await,
+        Endpoint::SwitchSlot { query } => {
+            let slot = update::slot_to_switch_to(admin, query).await?;
+            order(Command::Switch { slot }, StatusCode::ACCEPTED).await
         }
-        Operation::StopService => {
-            order(Command::Stop { service: service()? }).await.map(|()| empty(StatusCode::NO_CONTENT))
+        Endpoint::UpdateStatus { query } => json(&admin.updates.status(query.hash).await?),
+        Endpoint::BeginUpdate { query } => update::begin(admin, identity, query, call.body).await,
+        Endpoint::SendUpdate { id, query } => update::receive(admin, &id, query, call).await,
+        Endpoint::ArmUpdate { id } => json(&admin.updates.arm(&id).await?),
+        Endpoint::CancelUpdate => admin.updates.cancel().await.map(|()| empty(StatusCode::NO_CONTENT)),
+        Endpoint::SetFloor => update::set_floor(admin, call.body).await,
+        Endpoint::Services => json(&ServiceList { services: admin.control.list().await? }),
+        Endpoint::Service { name } => json(&admin.control.status(name).await?),
+        Endpoint::StartService { name } => {
+            order(Command::Start { service: name }, StatusCode::NO_CONTENT).await
         }
-        Operation::RestartService => {
-            order(Command::Restart { service: service()? }).await.map(|()| empty(StatusCode::NO_CONTENT))
+        Endpoint::StopService { name } => {
+            order(Command::Stop { service: name }, StatusCode::NO_CONTENT).await
         }
-        Operation::SignalService => {
-            let services::SignalQuery { signal } = query(&call.query)?;
-            order(Command::Signal { service: service()?, signal })
-                .await
-                .map(|()| empty(StatusCode::NO_CONTENT))
+        Endpoint::RestartService { name } => {
+            order(Command::Restart { service: name }, StatusCode::NO_CONTENT).await
         }
-        Operation::Logs => logs::newest(admin, service()?, query(&call.query)?).await,
-        Operation::LogFile => logs::file(admin, &service()?, found.get("stream")?, &call.headers).await,
-        Operation::FollowLogs => logs::follow(admin, identity, service()?, query(&call.query)?).await,
-        Operation::ReadFile => {
-            files::read(admin, files::locate(admin, identity, found)?, &call.headers).await
+        Endpoint::SignalService { name, query } => {
+            order(Command::Signal { service: name, signal: query.signal }, StatusCode::NO_CONTENT).await
         }
-        Operation::WriteFile => files::write(admin, files::locate(admin, identity, found)?, call).await,
-        Operation::RemoveFile => files::remove(admin, files::locate(admin, identity, found)?).await,
-        Operation::ListDirectory => files::list(admin, files::locate(admin, identity, found)?).await,
-        Operation::MakeDirectory => {
-            files::make_directory(admin, files::locate(admin, identity, found)?).await
+        Endpoint::Logs { name, query } => logs::newest(admin, name, query).await,
+        Endpoint::LogFile { name, stream } => logs::file(admin, &name, stream, &call.headers).await,
+        Endpoint::FollowLogs { name, query } => logs::follow(admin, identity, name, query).await,
+        Endpoint::ReadFile { path } => files::read(place(path)?, &call.headers).await,
+        Endpoint::WriteFile { path } => files::write(admin, place(path)?, call).await,
+        Endpoint::RemoveFile { path } => files::remove(place(path)?).await,
+        Endpoint::ListDirectory { path } => files::list(place(path)?).await,
+        Endpoint::MakeDirectory { path } => files::make_directory(place(path)?).await,
+        Endpoint::RemoveDirectory { path, query } => {
+            files::remove_directory(place(path)?, query.recursive).await
         }
-        Operation::RemoveDirectory => {
-            let files::RemoveQuery { recursive } = query(&call.query)?;
-            files::remove_directory(admin, files::locate(admin, identity, found)?, recursive).await
+        Endpoint::FlashDisk { query } => flash::flash(admin, None, query.force, call).await,
+        Endpoint::FlashPartition { number, query } => {
+            flash::flash(admin, Some(number.get()), query.force, call).await
         }
-        Operation::FlashDisk => flash::flash(admin, None, call).await,
-        Operation::FlashPartition => flash::flash(admin, Some(found.get("number")?), call).await,
-        Operation::Metrics => metrics::metrics(admin).await,
-        Operation::Tokens => tokens::list(admin, identity).await,
-        Operation::PutToken => tokens::put(admin, found.get("name")?, call).await,
-        Operation::RemoveToken => tokens::remove(admin, identity, found.get("name")?).await,
-        Operation::Certificate => json(&admin.certificates.status()),
-        Operation::PutCertificate => certificate::put(admin, call).await,
-        Operation::ConfirmCertificate => certificate::confirm(admin, call.certificate).await,
-        Operation::Reboot => order(Command::Reboot).await.map(|()| empty(StatusCode::ACCEPTED)),
-        Operation::Poweroff => order(Command::Poweroff).await.map(|()| empty(StatusCode::ACCEPTED)),
+        Endpoint::Metrics => metrics::metrics(admin).await,
+        Endpoint::Tokens => tokens::list(admin, identity).await,
+        Endpoint::PutToken { name } => tokens::put(admin, &name, call.body).await,
+        Endpoint::RemoveToken { name } => tokens::remove(admin, identity, &name).await,
+        Endpoint::Certificate => json(&admin.certificates.status()),
+        Endpoint::PutCertificate => certificate::put(admin, call.body).await,
+        Endpoint::ConfirmCertificate => certificate::confirm(admin, call.certificate).await,
+        Endpoint::Reboot => order(Command::Reboot, StatusCode::ACCEPTED).await,
+        Endpoint::Poweroff => order(Command::Poweroff, StatusCode::ACCEPTED).await,
     }
 }
 
-/// An answer without a body.
+/// A response without a body.
 fn empty(status: StatusCode) -> Response {
     let mut response = Response::new(Bytes::new().into());
     *response.status_mut() = status;
     response
 }
 
-/// An answer of `bytes`.
+/// A response of `bytes`.
 fn content(bytes: impl Into<Bytes>, media_type: &'static str) -> Response {
     let mut response = Response::new(bytes.into().into());
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     response
 }
 
+/// A response of `value` in JSON.
 fn json(value: &impl Serialize) -> Result<Response, Problem> {
     let bytes = serde_json::to_vec(value)
-        .map_err(|error| Problem::new(Kind::Internal, format!("the answer is not JSON: {error}")))?;
-    Ok(content(bytes, "application/json"))
-}
-
-/// What stands behind `?`.
-fn query<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
-    serde_urlencoded::from_str(text).map_err(|error| {
-        Problem::new(Kind::BadRequest, format!("the query `{text}` is not understood: {error}"))
-    })
+        .map_err(|error| Problem::new(Kind::Internal, format!("the response is not JSON: {error}")))?;
+    Ok(content(bytes, JSON))
 }

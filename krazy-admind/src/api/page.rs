@@ -3,12 +3,13 @@
 use std::fmt::{self, Write};
 use std::sync::Arc;
 
+use krazy_boot::api::services::ServiceStatus;
+use krazy_boot::api::status::Status;
 use krazy_boot::update::history::Outcome;
-use krazy_init::control::ServiceStatus;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use warp::reply::Response;
 
-use crate::api::status::{self, Status};
+use crate::api::status;
 use crate::api::{Admin, content};
 use crate::problem::{Kind, Problem};
 

@@ -1,51 +1,24 @@
-//! What runs, and in what condition it is.
+//! The running system and its condition.
 
+use std::path::Path;
 use std::sync::Arc;
 
+use krazy_boot::api::status::Status;
+use krazy_boot::boot::cmdline::CommandLine;
 use krazy_boot::disk::slot::Slot;
-use krazy_boot::update::history::Attempt;
-use krazy_init::control::{FailedTrial, Milestones, Trial};
-use serde::Serialize;
 
 use crate::api::Admin;
-use crate::device::{Facts, Memory, Space};
+use crate::device::system::{data_space, read_manifest, read_memory};
+use crate::device::update::last_attempt;
 use crate::problem::{Kind, Problem};
+use crate::task::blocking;
 
-/// The answer of `/api/v1/status`.
-#[derive(Debug, Serialize)]
-pub(super) struct Status {
-    pub(super) name: String,
-    pub(super) version: String,
-    pub(super) board: String,
-    pub(super) build_id: String,
-    pub(super) hostname: String,
-    pub(super) kernel: String,
-    /// The running slot, if the command line names one.
-    pub(super) slot: Option<Slot>,
-    /// The trial this boot is, if it is one.
-    pub(super) trial: Option<Trial>,
-    /// The trial that brought the device back to this slot, if one did.
-    pub(super) failed_trial: Option<FailedTrial>,
-    /// The last update or switch that was armed, and what became of it.
-    pub(super) last_attempt: Option<Attempt>,
-    /// Seconds since the kernel started.
-    pub(super) uptime: u64,
-    /// Whether every required service is stable; unknown without krazy-init.
-    pub(super) stable: Option<bool>,
-    /// What is not as it should be, one sentence each.
-    pub(super) degraded: Vec<String>,
-    pub(super) milestones: Option<Milestones>,
-    pub(super) previous_end: Option<String>,
-    pub(super) memory: Memory,
-    pub(super) data: Space,
-    /// The version of this API server.
-    pub(super) admind: &'static str,
-}
-
-/// Asks init. If that is another program, or hangs, the root and the kernel tell the rest.
+/// Queries init. If that is another program, or hangs, root and kernel supply the rest.
 pub(super) async fn status(admin: &Arc<Admin>) -> Result<Status, Problem> {
-    let Facts { memory, data, last_attempt } = admin.device.facts().await?;
-    let admind = env!("CARGO_PKG_VERSION");
+    let root = admin.root.clone();
+    let (memory, data, last_attempt) =
+        blocking(move || Ok((read_memory(&root)?, data_space(&root)?, last_attempt(&root)))).await?;
+    let admind = env!("CARGO_PKG_VERSION").to_owned();
     match admin.control.boot().await {
         Ok(boot) => Ok(Status {
             name: boot.name,
@@ -68,7 +41,8 @@ pub(super) async fn status(admin: &Arc<Admin>) -> Result<Status, Problem> {
             admind,
         }),
         Err(problem) if problem.kind() == Kind::InitUnreachable => {
-            let (manifest, slot) = (admin.device.manifest().await?, admin.device.running_slot().await?);
+            let root = admin.root.clone();
+            let (manifest, slot) = blocking(move || Ok((read_manifest(&root)?, running_slot(&root)))).await?;
             let uname = rustix::system::uname();
             Ok(Status {
                 name: manifest.name,
@@ -93,4 +67,10 @@ pub(super) async fn status(admin: &Arc<Admin>) -> Result<Status, Problem> {
         }
         Err(problem) => Err(problem),
     }
+}
+
+/// From the kernel command line; `None` if it cannot be read or names no slot.
+fn running_slot(root: &Path) -> Option<Slot> {
+    let line = std::fs::read_to_string(root.join("proc/cmdline")).ok()?;
+    CommandLine::parse(&line).ok()?.slot()
 }

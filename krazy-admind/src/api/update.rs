@@ -1,99 +1,68 @@
-//! Updates over HTTP; see [`crate::device`].
+//! Updates over HTTP; see [`crate::device::update`].
 
-use std::sync::Arc;
-
+use krazy_boot::api::status::SwitchQuery;
+use krazy_boot::api::update::{BeginQuery, DataQuery};
 use krazy_boot::disk::slot::Slot;
 use krazy_boot::update::bundle::MAX_HEAD;
 use krazy_boot::update::refusal::Refusal;
-use krazy_init::control::Command;
-use serde::Deserialize;
-use warp::http::StatusCode;
+use warp::http::{StatusCode, header};
 use warp::reply::Response;
 
-use crate::api::{Admin, Call, empty, json, query};
-use crate::body::BodyError;
-use crate::device::BeginOptions;
+use crate::api::{Admin, Call, empty, json};
+use crate::body::{self, Body};
+use crate::device::update::Arrival;
 use crate::identity::auth::Identity;
 use crate::problem::{Kind, Problem};
 
 /// The longest version floor.
 const MAX_FLOOR: usize = 4096;
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct StatusQuery {
-    #[serde(default)]
-    hash: bool,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct BeginQuery {
-    #[serde(default)]
-    force: bool,
-    #[serde(default)]
-    replace: bool,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DataQuery {
-    offset: u64,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SwitchQuery {
-    slot: Option<Slot>,
-}
-
-pub(super) async fn status(admin: &Admin, text: &str) -> Result<Response, Problem> {
-    let StatusQuery { hash } = query(text)?;
-    json(&admin.device.updates().status(hash).await?)
-}
-
-pub(super) async fn begin(admin: &Admin, identity: &Identity, call: Call) -> Result<Response, Problem> {
-    let BeginQuery { force, replace } = query(&call.query)?;
-    let head = call.body.read(MAX_HEAD).await.map_err(|error| match error {
-        BodyError::TooLong(_) => Problem::new(Kind::Update(Refusal::Bundle), error.to_string()),
-        other => other.into(),
+/// Begins an update with the head in `body`.
+pub(super) async fn begin(
+    admin: &Admin,
+    identity: &Identity,
+    query: BeginQuery,
+    body: Body,
+) -> Result<Response, Problem> {
+    let head = body::read(body, MAX_HEAD, admin.upload_pause).await.map_err(|problem| {
+        if problem.kind() == Kind::BodyTooLarge {
+            Problem::new(Kind::Update(Refusal::Bundle), problem.detail())
+        } else {
+            problem
+        }
     })?;
-    let session = admin.device.updates().begin(head, &identity.name, BeginOptions { force, replace }).await?;
+    let session = admin.updates.begin(head, &identity.name, query).await?;
     let mut response = json(&session)?;
     *response.status_mut() = StatusCode::CREATED;
     Ok(response)
 }
 
-pub(super) async fn receive(admin: &Admin, id: &str, call: Call) -> Result<Response, Problem> {
-    let DataQuery { offset } = query(&call.query)?;
-    json(&admin.device.updates().receive(id, offset, call.body).await?)
+/// Takes streams of the update `id` from the body.
+pub(super) async fn receive(
+    admin: &Admin,
+    id: &str,
+    query: DataQuery,
+    call: Call,
+) -> Result<Response, Problem> {
+    let len = call.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let arrival = Arrival { offset: query.offset, len, pause: admin.upload_pause };
+    json(&admin.updates.receive(id, arrival, call.body).await?)
 }
 
-pub(super) async fn arm(admin: &Admin, id: &str) -> Result<Response, Problem> {
-    json(&admin.device.updates().arm(id).await?)
+/// Sets the floor in `body`.
+pub(super) async fn set_floor(admin: &Admin, body: Body) -> Result<Response, Problem> {
+    let floor = body::read(body, MAX_FLOOR, admin.upload_pause).await?;
+    admin.updates.set_floor(floor).await.map(|()| empty(StatusCode::NO_CONTENT))
 }
 
-pub(super) async fn cancel(admin: &Admin) -> Result<Response, Problem> {
-    admin.device.updates().cancel().await.map(|()| empty(StatusCode::NO_CONTENT))
-}
-
-pub(super) async fn set_floor(admin: &Admin, call: Call) -> Result<Response, Problem> {
-    let floor = call.body.read(MAX_FLOOR).await?;
-    admin.device.updates().set_floor(floor).await.map(|()| empty(StatusCode::NO_CONTENT))
-}
-
-/// Arms the slot that does not run.
-pub(super) async fn switch(admin: &Arc<Admin>, text: &str) -> Result<Response, Problem> {
-    let SwitchQuery { slot } = query(text)?;
-    let slot = match slot {
-        Some(slot) => slot,
-        None => {
-            let running = admin.control.boot().await?.slot;
-            !running.ok_or_else(|| {
-                let text = "this device does not run from a slot of a cargo krazy disk";
-                Problem::new(Kind::Update(Refusal::NoSlots), text)
-            })?
-        }
-    };
-    admin.control.order(Command::Switch { slot }).await.map(|()| empty(StatusCode::ACCEPTED))
+/// The slot of `query`, or else the inactive one.
+pub(super) async fn slot_to_switch_to(admin: &Admin, query: SwitchQuery) -> Result<Slot, Problem> {
+    if let Some(slot) = query.slot {
+        return Ok(slot);
+    }
+    let running = admin.control.boot().await?.slot;
+    running.map(|running| !running).ok_or_else(|| {
+        let text = "this device does not run from a slot of a cargo krazy disk";
+        Problem::new(Kind::Update(Refusal::NoSlots), text)
+    })
 }

@@ -6,4 +6,3 @@ pub(crate) mod clients;
 pub(crate) mod credentials;
 pub(crate) mod quota;
 mod throttle;
-pub(crate) mod tokens;

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex};
 
 use krazy_admind::Server;
 use krazy_admind::config::{Config, Limits};
-use krazy_admind::problem::{Details, MEDIA_TYPE};
 use krazy_boot::api::certificate::TRIAL_SERVER_NAME;
 use krazy_boot::api::credentials::{HashedToken, Role, Scope, Token, TokenFile};
+use krazy_boot::api::problem::{MEDIA_TYPE, ProblemDetails};
 use krazy_boot::manifest::{FORMAT, Kernel, Manifest, Program};
 use krazy_init::control::{
     BootInfo, Command, ErrorKind, LogLine, LogStream, Reply, Request, Response, SOCKET, ServiceStatus,
@@ -203,10 +203,10 @@ pub fn client(address: SocketAddr, tls: ClientConfig, from: IpAddr) -> Client {
 }
 
 /// The problem that `response` is; fails if it is none, or its status differs from what it says.
-pub async fn problem(response: reqwest::Response) -> Details {
+pub async fn problem(response: reqwest::Response) -> ProblemDetails {
     assert_eq!(response.headers()["content-type"], MEDIA_TYPE);
     let status = response.status().as_u16();
-    let details: Details = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
+    let details: ProblemDetails = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
     assert_eq!(details.status, status);
     assert!(
         details.kind.starts_with("urn:krazy:") && !details.title.is_empty() && !details.detail.is_empty()

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use krazy_boot::api::credentials::{Role, TokenFile};
-use krazy_boot::update::wire::UpdateStatus;
+use krazy_boot::api::update::UpdateStatus;
 use reqwest::StatusCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use reqwest::{Body, StatusCode};
 
-use krazy_boot::update::wire::{Session, SessionState};
+use krazy_boot::api::update::{Session, SessionState};
 use krazy_init::control::SOCKET;
 
 use crate::bundle::Bundle;
@@ -57,10 +57,7 @@ fn a_certificate_with_another_key_is_refused() {
     std::fs::copy(one.path().join(key), two.path().join(key)).unwrap();
     let output = Command::new(BINARY).arg("--root").arg(two.path()).output().unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
-    assert!(
-        !output.status.success() && text.contains("certificate and key do not work together: "),
-        "{text}"
-    );
+    assert!(!output.status.success() && text.contains("certificate and key cannot be used: "), "{text}");
 }
 
 #[test]

@@ -5,10 +5,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream;
 use krazy_admind::config::Limits;
+use krazy_boot::api::problem::ProblemKind;
+use krazy_boot::api::update::{Session, SessionState, UpdateStatus};
 use krazy_boot::disk::size;
 use krazy_boot::disk::slot::Slot;
 use krazy_boot::update::refusal::Refusal;
-use krazy_boot::update::wire::{Session, SessionState, UpdateStatus};
 use krazy_init::control::{Command, Trial};
 use reqwest::{Body, Method, Response, StatusCode};
 use tokio::time::{sleep, timeout};
@@ -44,7 +45,10 @@ async fn status(device: &Device, query: &str) -> UpdateStatus {
 
 async fn refused(response: Response) -> Refusal {
     let details = problem(response).await;
-    Refusal::from_type(&details.kind).unwrap_or_else(|| panic!("{}: {}", details.kind, details.detail))
+    match details.kind() {
+        Some(ProblemKind::Update(refusal)) => refusal,
+        _ => panic!("{}: {}", details.kind, details.detail),
+    }
 }
 
 fn new_slot_is_there(device: &Device) {
@@ -182,7 +186,7 @@ async fn what_is_not_signed_or_not_for_this_device_is_refused() {
     let history = failed.replace("BUILD", &"ab".repeat(32));
     std::fs::write(device.path("data/krazy/updates.json"), history).unwrap();
     let details = problem(post(&device, &Bundle::new(false).head(), "").await).await;
-    assert_eq!(details.detail, "this build failed its trial: service web keeps crashing");
+    assert_eq!(details.detail, "this build was tried and did not hold: service web keeps crashing");
     assert_eq!(status(&device, "").await.history.len(), 1);
 
     device.init.boot.lock().unwrap().trial = Some(Trial { deadline: 100 });
@@ -214,8 +218,8 @@ async fn damaged_and_surplus_data_end_the_update() {
         if change != "more" {
             let session = status.session.unwrap();
             assert_eq!((session.state, session.id.as_str()), (SessionState::Failed, id.as_str()));
-            let kind = session.problem.unwrap().kind;
-            assert_eq!(Refusal::from_type(&kind), Some(Refusal::Content));
+            let kind = session.problem.unwrap().kind();
+            assert_eq!(kind, Some(ProblemKind::Update(Refusal::Content)));
             assert_eq!(refused(send(&device, &id, 0, &streams).await).await, Refusal::NoSession);
         }
     }
@@ -235,7 +239,7 @@ async fn there_is_one_update_at_a_time() {
     let bundle = Bundle::new(false);
     let first = begin(&device, &bundle, "").await.id;
     let details = problem(post(&device, &bundle.head(), "").await).await;
-    assert_eq!(Refusal::from_type(&details.kind), Some(Refusal::SessionActive));
+    assert_eq!(details.kind(), Some(ProblemKind::Update(Refusal::SessionActive)));
     assert!(
         details.detail.starts_with("admin is updating to 1.3.0; the last data came "),
         "{}",

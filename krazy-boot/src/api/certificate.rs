@@ -25,6 +25,7 @@ pub const TRIAL_SERVER_NAME: &str = "trial.krazy.invalid";
 
 /// What a device presents.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CertificateStatus {
     /// The certificate in use, DER.
     pub sha256: Sha256Hash,
@@ -36,6 +37,7 @@ pub struct CertificateStatus {
 
 /// A certificate on trial.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CertificateTrial {
     /// The certificate, DER.
     pub sha256: Sha256Hash,

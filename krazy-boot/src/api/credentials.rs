@@ -83,6 +83,7 @@ pub enum CredentialError {
 
 /// What a token may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// May look: status, services, logs.
@@ -93,6 +94,7 @@ pub enum Role {
 
 /// What an admin token may do only if that was asked for when it was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Scope {
     /// Files anywhere, not just below `/data` and the logs in `/tmp`.
@@ -150,6 +152,7 @@ pub fn check_name(name: &str) -> Result<(), CredentialError> {
 
 /// A token as a device stores it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct HashedToken {
     /// Whose token it is; unique in its file.

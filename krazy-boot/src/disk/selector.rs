@@ -28,6 +28,8 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 
+use serde::{Deserialize, Serialize};
+
 use crate::disk::layout::{SELECTOR, SELECTOR_SPARE};
 use crate::disk::ordered_write::SectorWrite;
 use crate::disk::size::{SECTOR_SIZE, Sectors};
@@ -65,7 +67,9 @@ pub struct Selector {
 }
 
 /// State of the running slot, as the selector gives it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
 pub enum SlotState {
     /// The confirmed slot runs and nothing is pending.
     Confirmed,

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 /// One of the two slots. `!slot` is the other one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Slot {
     /// The slot that a new image boots.

@@ -80,6 +80,7 @@ pub struct BundleManifest {
 
 /// One part of a slot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Part {
     /// What it is.
     pub kind: PartKind,
@@ -91,6 +92,7 @@ pub struct Part {
 
 /// What a part is. In JSON `"kernel"`, `"initramfs"`, `"root"` or `{"boot-file": "NAME"}`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum PartKind {
     /// The kernel image.

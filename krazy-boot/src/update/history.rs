@@ -35,6 +35,7 @@ pub struct History {
 
 /// One trial of a slot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Attempt {
     /// The build's id in hex, as its manifest has it.
     pub build_id: String,
@@ -53,6 +54,7 @@ pub struct Attempt {
 
 /// What became of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// It is armed or running on trial.

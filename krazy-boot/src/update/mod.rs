@@ -5,7 +5,6 @@
 //! | [`bundle`] | the signed description of a slot's content, and the file it stands in |
 //! | [`delta`] | how one part travels: data, and copies from what the device has already |
 //! | [`engine`] | what a device does with it |
-//! | [`wire`] | the JSON of the API |
 //! | [`history`] | what became of earlier updates |
 //! | [`refusal`] | why a device does not take an update, as both sides name it |
 
@@ -16,4 +15,3 @@ pub mod delta;
 pub mod engine;
 pub mod history;
 pub mod refusal;
-pub mod wire;

@@ -1,53 +1,50 @@
-//! Why a device does not take an update. The API sends the slug in the `type` of a problem (RFC 9457), after
-//! [`TYPE_PREFIX`]; the host tool matches on it.
+//! The reasons for which a device rejects an update. The API sends them as
+//! [`ProblemKind::Update`](crate::api::problem::ProblemKind::Update).
 
 use std::fmt;
 
-/// What every problem `type` of the API begins with.
-pub const TYPE_PREFIX: &str = "urn:krazy:";
-
-/// Why not.
+/// A reason to reject an update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Refusal {
     /// No trusted key signed it.
     Signature,
-    /// It is not a bundle, or a newer one, or one that makes no sense.
+    /// It is not a bundle, is a newer one, or is malformed.
     Bundle,
     /// It is for another board.
     Board,
     /// It is for another appliance. `force` allows it.
     Appliance,
-    /// It needs a newer device protocol.
+    /// It needs a newer protocol of the device.
     Protocol,
     /// A part does not fit in the slot.
     TooLarge,
     /// Its version is below the owner's floor, which must be lowered first.
     BelowFloor,
-    /// This build was tried and did not hold. `force` allows it.
+    /// This build was tried and failed. `force` allows it.
     RejectedBefore,
     /// This build runs already. `force` allows it.
     Unchanged,
-    /// Another session is under way. `replace` ends it.
+    /// Another session is in progress. `replace` ends it.
     SessionActive,
-    /// The running slot is on trial: confirm it, or go back, first.
+    /// The running slot is on trial: confirm it, or roll back, first.
     Unconfirmed,
     /// The other slot is armed. `replace` disarms it.
     Armed,
     /// The device does not run from slots of a cargo krazy disk.
     NoSlots,
-    /// There is no session, or not this one.
+    /// There is no session of this name.
     NoSession,
-    /// The data does not continue where the device is. The problem's `received` says where that is.
+    /// The data does not continue at the device's position, which is the problem's `received`.
     Offset,
-    /// A stream copies from what the device does not have.
+    /// A stream copies from a base that the device does not have.
     Base,
-    /// A stream is damaged, or a part is not what the manifest says. The session is over.
+    /// A stream is damaged, or a part differs from the manifest. The session has ended.
     Content,
-    /// The disk returns something else than was written to it. The session is over.
+    /// The disk does not return what was written to it. The session has ended.
     ReadBack,
     /// Not everything has been received and verified yet.
     NotVerified,
-    /// The slot is empty, or was not written to its end.
+    /// The slot is empty, or was not written completely.
     SlotIncomplete,
 }
 
@@ -102,12 +99,6 @@ impl Refusal {
         }
     }
 
-    /// The reason a problem's `type` stands for.
-    pub fn from_type(text: &str) -> Option<Refusal> {
-        let slug = text.strip_prefix(TYPE_PREFIX)?;
-        Refusal::ALL.into_iter().find(|refusal| refusal.slug() == slug)
-    }
-
     /// The reason in a few words.
     pub const fn title(self) -> &'static str {
         match self {
@@ -138,20 +129,5 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.title())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn types_lead_back_to_reasons() {
-        for refusal in Refusal::ALL {
-            let text = format!("{TYPE_PREFIX}{}", refusal.slug());
-            assert_eq!(Refusal::from_type(&text), Some(refusal));
-        }
-        assert_eq!(Refusal::from_type("update-board"), None);
-        assert_eq!(Refusal::from_type("urn:krazy:not-found"), None);
     }
 }

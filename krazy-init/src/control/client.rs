@@ -1,4 +1,4 @@
-//! The client's side of the control socket: blocking, for admind's worker threads and for command-line use.
+//! A blocking client of the control socket, for command-line use.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -10,11 +10,11 @@ use super::{
     ServiceStatus, VERSION,
 };
 
-/// How long init may take to accept a request; for the answer, see [`Command::time_limit`].
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// The time in which init has to accept a request; for the reply, see [`Command::timeout`].
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The longest answer accepted, in bytes: a thousand log lines fit several times.
-const MAX_ANSWER: u64 = 64 << 20;
+/// The longest response accepted, in bytes: a thousand log lines fit several times.
+const MAX_RESPONSE: u64 = 64 << 20;
 
 /// A connection to init.
 #[derive(Debug)]
@@ -28,16 +28,19 @@ pub struct LogFollower {
     client: Client,
 }
 
-/// Why init did not do it.
+/// The failure of a request.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The socket is not there, not ours to use, or broke.
+    /// The socket does not exist, may not be used, or failed.
     #[error("cannot talk to init over {SOCKET}: {0}")]
     Io(#[from] io::Error),
-    /// The answer does not belong to the question.
-    #[error("init's answer makes no sense: {0}")]
-    Answer(String),
-    /// Init refused.
+    /// The response is not JSON of the expected shape.
+    #[error("init's response is malformed: {0}")]
+    Malformed(#[from] serde_json::Error),
+    /// The reply belongs to another command.
+    #[error("init's reply makes no sense: unexpected {0:?}")]
+    Unexpected(Box<Reply>),
+    /// Init rejected the request.
     #[error(transparent)]
     Refused(#[from] RequestError),
 }
@@ -51,22 +54,22 @@ impl Client {
     /// Connects to another socket, such as a test's.
     pub fn connect_to(socket: &Path) -> Result<Self, ClientError> {
         let stream = UnixStream::connect(socket)?;
-        stream.set_write_timeout(Some(TIMEOUT))?;
+        stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
         Ok(Client { stream: BufReader::new(stream) })
     }
 
-    /// Sends one command and waits for its answer.
+    /// Sends one command and waits for its reply.
     pub fn request(&mut self, command: Command) -> Result<Reply, ClientError> {
-        self.stream.get_ref().set_read_timeout(Some(command.time_limit()))?;
+        self.stream.get_ref().set_read_timeout(Some(command.timeout()))?;
         self.stream.get_mut().write_all(&Request { version: VERSION, command }.to_line())?;
-        self.answer()
+        self.read_reply()
     }
 
     /// [`Command::Boot`].
     pub fn boot(&mut self) -> Result<BootInfo, ClientError> {
         match self.request(Command::Boot)? {
             Reply::Boot(info) => Ok(*info),
-            other => Err(unexpected(&other)),
+            other => Err(unexpected(other)),
         }
     }
 
@@ -74,7 +77,7 @@ impl Client {
     pub fn list(&mut self) -> Result<Vec<ServiceStatus>, ClientError> {
         match self.request(Command::List)? {
             Reply::Services(services) => Ok(services),
-            other => Err(unexpected(&other)),
+            other => Err(unexpected(other)),
         }
     }
 
@@ -82,7 +85,7 @@ impl Client {
     pub fn status(&mut self, service: &str) -> Result<ServiceStatus, ClientError> {
         match self.request(Command::Status { service: service.to_owned() })? {
             Reply::Service(status) => Ok(*status),
-            other => Err(unexpected(&other)),
+            other => Err(unexpected(other)),
         }
     }
 
@@ -96,7 +99,7 @@ impl Client {
         let command = Command::Logs { service: service.to_owned(), stream, lines, follow: false };
         match self.request(command)? {
             Reply::Log(lines) => Ok(lines),
-            other => Err(unexpected(&other)),
+            other => Err(unexpected(other)),
         }
     }
 
@@ -113,26 +116,25 @@ impl Client {
                 self.stream.get_ref().set_read_timeout(None)?;
                 Ok((lines, LogFollower { client: self }))
             }
-            other => Err(unexpected(&other)),
+            other => Err(unexpected(other)),
         }
     }
 
-    /// A command whose answer is [`Reply::Done`]: start, stop, restart, signal, remount, confirm, reboot, poweroff.
+    /// Sends a command whose reply is [`Reply::Done`]: start, stop, restart, signal, remount, confirm, reboot, poweroff.
     pub fn order(&mut self, command: Command) -> Result<(), ClientError> {
         match self.request(command)? {
             Reply::Done => Ok(()),
-            other => Err(unexpected(&other)),
+            other => Err(unexpected(other)),
         }
     }
 
-    fn answer(&mut self) -> Result<Reply, ClientError> {
+    fn read_reply(&mut self) -> Result<Reply, ClientError> {
         let mut line = Vec::new();
-        let read = (&mut self.stream).take(MAX_ANSWER).read_until(b'\n', &mut line)?;
+        let read = (&mut self.stream).take(MAX_RESPONSE).read_until(b'\n', &mut line)?;
         if read == 0 {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
-        let response: Response =
-            serde_json::from_slice(&line).map_err(|error| ClientError::Answer(error.to_string()))?;
+        let response: Response = serde_json::from_slice(&line)?;
         match response.outcome {
             Outcome::Ok(reply) => Ok(reply),
             Outcome::Error(error) => Err(error.into()),
@@ -145,17 +147,17 @@ impl Iterator for LogFollower {
     type Item = Result<LogLine, ClientError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        match self.client.answer() {
+        match self.client.read_reply() {
             Ok(Reply::Line(line)) => Some(Ok(line)),
-            Ok(other) => Some(Err(unexpected(&other))),
+            Ok(other) => Some(Err(unexpected(other))),
             Err(ClientError::Io(error)) if error.kind() == io::ErrorKind::UnexpectedEof => None,
             Err(error) => Some(Err(error)),
         }
     }
 }
 
-fn unexpected(reply: &Reply) -> ClientError {
-    ClientError::Answer(format!("unexpected {reply:?}"))
+fn unexpected(reply: Reply) -> ClientError {
+    ClientError::Unexpected(Box::new(reply))
 }
 
 #[cfg(test)]
@@ -166,19 +168,19 @@ mod tests {
     use super::*;
     use crate::control::ErrorKind;
 
-    /// Serves one connection: answers every request line with the next of `answers`, then hangs up.
-    fn server(answers: Vec<Response>) -> (tempfile::TempDir, thread::JoinHandle<Vec<Request>>) {
+    /// Serves one connection: sends the next of `responses` after each request line, then hangs up.
+    fn server(responses: Vec<Response>) -> (tempfile::TempDir, thread::JoinHandle<Vec<Request>>) {
         let dir = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(dir.path().join("s")).unwrap();
         let handle = thread::spawn(move || {
             let (stream, _) = listener.accept().unwrap();
             let mut reader = BufReader::new(stream);
             let mut requests = Vec::new();
-            for answer in answers {
+            for response in responses {
                 let mut line = Vec::new();
                 reader.read_until(b'\n', &mut line).unwrap();
                 requests.push(Request::from_line(&line).unwrap());
-                reader.get_mut().write_all(&answer.to_line()).unwrap();
+                reader.get_mut().write_all(&response.to_line()).unwrap();
             }
             requests
         });
@@ -186,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn asks_and_is_refused() {
+    fn rejected_request_is_an_error() {
         let (dir, handle) = server(vec![
             Response::ok(Reply::Services(Vec::new())),
             Response::error(ErrorKind::NoSuchService, "there is no service `x`"),
@@ -195,13 +197,13 @@ mod tests {
         let mut client = Client::connect_to(&dir.path().join("s")).unwrap();
         assert!(client.list().unwrap().is_empty());
         assert_eq!(client.status("x").unwrap_err().to_string(), "there is no service `x`");
-        assert!(matches!(client.boot(), Err(ClientError::Answer(_))));
+        assert!(matches!(client.boot(), Err(ClientError::Unexpected(_))));
         let requests = handle.join().unwrap();
         assert_eq!(requests[2].command, Command::Boot);
     }
 
     #[test]
-    fn what_waits_for_a_disk_may_take_longer() {
+    fn disk_command_has_a_longer_timeout() {
         let (dir, _handle) = server(vec![Response::ok(Reply::Done), Response::ok(Reply::Done)]);
         let mut client = Client::connect_to(&dir.path().join("s")).unwrap();
         client.order(Command::Confirm).unwrap();
@@ -211,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn follows_until_init_hangs_up() {
+    fn follower_ends_when_init_hangs_up() {
         let line = LogLine { stream: LogStream::Out, text: "hello".into() };
         let (dir, _handle) = server(vec![Response::ok(Reply::Log(vec![line.clone()]))]);
         let client = Client::connect_to(&dir.path().join("s")).unwrap();

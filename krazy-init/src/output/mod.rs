@@ -1,9 +1,9 @@
-//! Output of services: their files in `/tmp`, complete lines, and the part that the console shows.
+//! What services write: to their files in `/tmp`, to the console, to whoever follows.
 
 mod file;
 mod lines;
 mod throttle;
 
 pub use file::LogFile;
-pub use lines::Lines;
+pub use lines::{Lines, MAX_LINE};
 pub use throttle::{Throttle, Verdict};

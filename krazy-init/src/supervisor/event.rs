@@ -1,4 +1,4 @@
-//! Input and output of the services' state machine: plain data.
+//! What the state machine of the services is told and what it orders: plain data.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use krazy_boot::manifest::Restart;
 use crate::control::{ExitReason, ServiceState};
 use crate::linux::power::End;
 
-/// A state of the machine that services can wait for.
+/// What services can wait for besides each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Milestone {
     /// An interface has an address and a default route.
     Network,
     /// The clock is right.
     Clock,
-    /// `/data` is mounted, or it is certain that it will not be.
+    /// `/data` is there, or it is certain that it will not be.
     Data,
 }
 
@@ -27,24 +27,24 @@ pub enum After {
     Milestone(Milestone),
 }
 
-/// The settings of a service that decide when it runs.
+/// What the state machine needs to know of a service.
 #[derive(Clone, Debug)]
 pub struct Rules {
     /// For messages.
     pub name: String,
-    /// Its dependencies at boot.
+    /// What it waits for at boot.
     pub after: Vec<After>,
-    /// The policy about another start when it exited.
+    /// When it is started again.
     pub restart: Restart,
-    /// The time between the stop signal and SIGKILL.
+    /// Between the stop signal and SIGKILL.
     pub stop_timeout: Duration,
-    /// True if the machine is stable only if this service is.
+    /// Whether the machine is stable only if this service is.
     pub required: bool,
-    /// True if it announces that it is ready, instead of being ready once it runs.
+    /// Whether it says itself when it is ready, instead of being so once it runs.
     pub announces_ready: bool,
 }
 
-/// An event that the state machine takes.
+/// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The machine is ready for services.
@@ -57,21 +57,21 @@ pub enum Event {
     Started(usize),
     /// [`Action::Spawn`] failed.
     StartFailed(usize, String),
-    /// A service is ready.
+    /// A service says it is ready.
     Ready(usize),
-    /// A service's main process exited.
+    /// A service's main process ended.
     Exited(usize, ExitReason),
-    /// Its start was requested.
+    /// Someone wants it started.
     Start(usize),
-    /// Its stop was requested.
+    /// Someone wants it stopped.
     Stop(usize),
-    /// A stop and another start were requested.
+    /// Someone wants it stopped and started.
     Restart(usize),
-    /// The end of the machine was requested.
+    /// The machine is to end.
     Shutdown(End),
 }
 
-/// An action that the state machine orders.
+/// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Start the service's main process and report [`Event::Started`] or [`Event::StartFailed`].
@@ -80,7 +80,7 @@ pub enum Action {
     Terminate(usize),
     /// Kill everything the service has started.
     Kill(usize),
-    /// The main process is gone: kill what it left behind.
+    /// The main process is gone: end whatever it left behind.
     Sweep(usize),
     /// Write a line about a service to the console.
     Log(usize, String),
@@ -90,25 +90,25 @@ pub enum Action {
     End(End),
 }
 
-/// The state of a service, for status requests.
+/// What can be asked about a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct View {
-    /// Its state.
+    /// What it is doing.
     pub state: ServiceState,
-    /// The time of its start, while it runs.
+    /// Since when it runs.
     pub running_since: Option<Duration>,
-    /// The number of starts after it exited by itself.
+    /// How often it was started again after it ended by itself.
     pub restarts: u32,
-    /// The last exit.
+    /// How it last ended.
     pub last_exit: Option<ExitReason>,
-    /// The time of the next start.
+    /// When it will be started.
     pub next_start: Option<Duration>,
-    /// True if it has run long enough, or exited successfully.
+    /// Whether it has run long enough, or ended as it should.
     pub stable: bool,
-    /// True if it keeps exiting.
+    /// Whether it keeps ending.
     pub crash_loop: bool,
-    /// True if the machine is stable only if this service is.
+    /// Whether the machine is stable only if this service is.
     pub required: bool,
-    /// The dependencies that it still waits for.
+    /// What it still waits for.
     pub waiting_for: Vec<After>,
 }

@@ -1,7 +1,7 @@
-//! The state machine that decides which service runs when. It has no side effects: [`Supervisor::handle`] takes an
-//! [`Event`] and appends [`Action`]s; its owner carries them out and reports back with further events.
+//! Which service runs when: a state machine without side effects. [`Supervisor::handle`] takes an [`Event`] and
+//! appends [`Action`]s; whoever owns it carries them out and reports back with further events.
 //!
-//! Time is monotonic, counted from the kernel's start. [`Supervisor::deadline`] is the time of the next [`Event::Tick`].
+//! Time is monotonic, counted from the kernel's start. [`Supervisor::deadline`] says when [`Event::Tick`] is due.
 
 mod stability;
 
@@ -9,28 +9,27 @@ use std::time::Duration;
 
 use krazy_boot::manifest::Restart;
 
-use super::backoff::{self, STABLE_AFTER};
+use super::backoff::{self, STABLE};
 pub use super::event::{Action, After, Event, Milestone, Rules, View};
 use crate::control::{ExitReason, ServiceState};
 use crate::linux::power::End;
 
-/// The time that a service waits for the entries of its `after` before it is started without them: a dependency that
-/// never comes must not keep a machine from its other work.
-pub const DEPENDENCY_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a service waits for what stands in its `after` before it is started without.
+pub const WAIT_LIMIT: Duration = Duration::from_secs(60);
 
-/// The time that the machine waits for a process that even SIGKILL does not end, because it hangs in the kernel.
-const KILL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the machine waits for a process that even SIGKILL does not end (it hangs in the kernel).
+const UNKILLABLE: Duration = Duration::from_secs(5);
 
-/// The time that the machine's end waits for the outcome of a start.
-const START_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the machine's end waits for the outcome of a start.
+const UNSTARTED: Duration = Duration::from_secs(10);
 
-/// State of one service.
+/// Where a service is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
     Waiting {
         since: Duration,
     },
-    /// Spawn was ordered. A request to stop that comes now is kept until the outcome is known.
+    /// Spawn was ordered. A wish to stop that comes now is kept for when the outcome is known.
     Starting {
         then: Option<Then>,
     },
@@ -50,7 +49,7 @@ enum State {
     Exited,
 }
 
-/// Continuation after a stop.
+/// What follows a stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Then {
     StayStopped,
@@ -118,7 +117,7 @@ impl Supervisor {
             Event::Started(id) => self.started(id, now, actions),
             Event::StartFailed(id, why) => {
                 if matches!(self.state(id), Some(State::Starting { .. })) {
-                    self.exited(id, now, ExitReason::NotStarted(why), actions);
+                    self.ended_by_itself(id, now, ExitReason::NotStarted(why), actions);
                 }
             }
             Event::Ready(id) => {
@@ -130,7 +129,7 @@ impl Supervisor {
                 let alive = [ServiceState::Running, ServiceState::Stopping];
                 if self.view(id, now).is_some_and(|view| alive.contains(&view.state)) {
                     actions.push(Action::Sweep(id));
-                    self.exited(id, now, reason, actions);
+                    self.ended_by_itself(id, now, reason, actions);
                 }
             }
             Event::Start(id) => self.start(id, actions),
@@ -148,39 +147,39 @@ impl Supervisor {
         self.advance(now, actions);
     }
 
-    /// The time of the next [`Event::Tick`], if one is needed.
+    /// When the next [`Event::Tick`] is due, if ever.
     pub fn deadline(&self) -> Option<Duration> {
         let of = |service: &Service| match &service.state {
-            State::Waiting { since } if self.begun => Some(*since + DEPENDENCY_TIMEOUT),
-            State::Running { since, .. } if service.failures > 0 => Some(*since + STABLE_AFTER),
+            State::Waiting { since } if self.begun => Some(*since + WAIT_LIMIT),
+            State::Running { since, .. } if service.failures > 0 => Some(*since + STABLE),
             State::Backoff { until } => Some(*until),
             State::Stopping { kill_at, killed: false, .. } => Some(*kill_at),
             State::Stopping { kill_at, killed: true, .. } if self.ending.is_some() => {
-                Some(*kill_at + KILL_TIMEOUT)
+                Some(*kill_at + UNKILLABLE)
             }
-            State::Starting { .. } if self.ending.is_some() => Some(self.ending_since + START_TIMEOUT),
+            State::Starting { .. } if self.ending.is_some() => Some(self.ending_since + UNSTARTED),
             _ => None,
         };
         self.services.iter().filter_map(of).min()
     }
 
-    /// The services that run and have not announced that they are ready.
+    /// Services that run and have not said that they are ready.
     pub fn unready(&self) -> impl Iterator<Item = usize> {
         let is_unready = |service: &Service| matches!(service.state, State::Running { ready: false, .. });
         self.services.iter().enumerate().filter(move |(_, service)| is_unready(service)).map(|(id, _)| id)
     }
 
-    /// Returns true if the machine is shutting down.
+    /// Whether the machine is on its way down.
     pub fn is_ending(&self) -> bool {
         self.ending.is_some()
     }
 
-    /// Returns true if `milestone` was reached.
+    /// Whether `milestone` was reached.
     pub fn has_reached(&self, milestone: Milestone) -> bool {
         self.reached.contains(&milestone)
     }
 
-    /// The state of service `id`; `None` if there is no such service.
+    /// What service `id` is doing; `None` if there is no such service.
     pub fn view(&self, id: usize, now: Duration) -> Option<View> {
         let service = self.services.get(id)?;
         let (state, running_since, next_start) = match &service.state {
@@ -200,7 +199,7 @@ impl Supervisor {
             last_exit: service.last_exit.clone(),
             next_start,
             stable: service.is_stable(now),
-            crash_loop: service.failures >= backoff::CRASH_LOOP_FAILURES,
+            crash_loop: service.failures >= backoff::CRASH_LOOP,
             required: service.rules.required,
             waiting_for: if waiting { self.missing(service) } else { Vec::new() },
         })
@@ -219,8 +218,8 @@ impl Supervisor {
         }
     }
 
-    /// Decides what follows when a service exited or could not be started.
-    fn exited(&mut self, id: usize, now: Duration, reason: ExitReason, actions: &mut Vec<Action>) {
+    /// A service ended, or could not be started: decides what follows.
+    fn ended_by_itself(&mut self, id: usize, now: Duration, reason: ExitReason, actions: &mut Vec<Action>) {
         let ending = self.ending.is_some();
         let Some(service) = self.services.get_mut(id) else { return };
         let asked_for = match &service.state {
@@ -229,7 +228,7 @@ impl Supervisor {
             _ => None,
         };
         let success = reason.is_success();
-        let was_stable = matches!(service.state, State::Running { since, .. } if now >= since + STABLE_AFTER);
+        let was_stable = matches!(service.state, State::Running { since, .. } if now >= since + STABLE);
         service.last_exit = Some(reason.clone());
         service.state = match (asked_for, service.rules.restart) {
             (Some(Then::StartAgain), _) if !ending => {
@@ -245,12 +244,12 @@ impl Supervisor {
                 let pause = backoff::pause(service.failures);
                 service.restarts = service.restarts.saturating_add(1);
                 let text = match service.failures {
-                    backoff::CRASH_LOOP_FAILURES => Some(format!(
+                    backoff::CRASH_LOOP => Some(format!(
                         "keeps exiting ({reason}), now tried every {} s at the slowest",
-                        backoff::LONGEST_PAUSE.as_secs()
+                        backoff::LONGEST.as_secs()
                     )),
-                    // A crash loop is reported once, not every 30 s for years.
-                    n if n > backoff::CRASH_LOOP_FAILURES => None,
+                    // A crash loop is said once, not every 30 s for years.
+                    n if n > backoff::CRASH_LOOP => None,
                     _ => Some(format!("exited ({reason}), starting again in {} ms", pause.as_millis())),
                 };
                 actions.extend(text.map(|text| Action::Log(id, text)));
@@ -296,7 +295,7 @@ impl Supervisor {
         }
     }
 
-    /// Takes the steps that time and the progress of other services allow.
+    /// Does what time and other services' progress allow.
     fn advance(&mut self, now: Duration, actions: &mut Vec<Action>) {
         if !self.begun && self.ending.is_none() {
             return;
@@ -325,20 +324,20 @@ impl Supervisor {
         match service.state {
             State::Waiting { since } => {
                 let missing = self.missing(service);
-                if missing.is_empty() || now >= since + DEPENDENCY_TIMEOUT {
+                if missing.is_empty() || now >= since + WAIT_LIMIT {
                     if !missing.is_empty() {
                         let names: Vec<String> = missing.iter().map(|after| self.name(*after)).collect();
                         let text = format!(
                             "started without {}, which did not come within {} s",
                             names.join(", "),
-                            DEPENDENCY_TIMEOUT.as_secs()
+                            WAIT_LIMIT.as_secs()
                         );
                         actions.push(Action::Log(id, text));
                     }
                     self.services[id].spawn(id, actions);
                 }
             }
-            State::Running { since, .. } if now >= since + STABLE_AFTER => self.services[id].failures = 0,
+            State::Running { since, .. } if now >= since + STABLE => self.services[id].failures = 0,
             State::Backoff { until } if now >= until => self.services[id].spawn(id, actions),
             State::Stopping { kill_at, killed: false, then } if now >= kill_at => {
                 actions.push(Action::Log(id, "did not exit in time and is killed".to_owned()));
@@ -346,12 +345,12 @@ impl Supervisor {
                 self.services[id].state = State::Stopping { kill_at: now, killed: true, then };
             }
             State::Stopping { kill_at, killed: true, .. }
-                if self.ending.is_some() && now >= kill_at + KILL_TIMEOUT =>
+                if self.ending.is_some() && now >= kill_at + UNKILLABLE =>
             {
                 actions.push(Action::Log(id, "cannot be killed, going on without".to_owned()));
                 self.services[id].state = State::Stopped;
             }
-            State::Starting { .. } if self.ending.is_some() && now >= self.ending_since + START_TIMEOUT => {
+            State::Starting { .. } if self.ending.is_some() && now >= self.ending_since + UNSTARTED => {
                 actions.push(Action::Log(id, "is still being started, going on without".to_owned()));
                 self.services[id].state = State::Stopped;
             }
@@ -359,7 +358,7 @@ impl Supervisor {
         }
     }
 
-    /// The dependencies of `service` that are not ready yet.
+    /// What `service` waits for and is not there.
     fn missing(&self, service: &Service) -> Vec<After> {
         let is_missing = |after: &After| match after {
             After::Milestone(milestone) => !self.reached.contains(milestone),
@@ -375,7 +374,7 @@ impl Supervisor {
         service.rules.after.iter().copied().filter(is_missing).collect()
     }
 
-    /// The name of a dependency, for messages.
+    /// How people call it.
     pub fn name(&self, after: After) -> String {
         match after {
             After::Milestone(Milestone::Network) => "network".to_owned(),

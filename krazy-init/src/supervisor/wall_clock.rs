@@ -14,12 +14,12 @@ use super::inbox::{Report, Reporter};
 use super::state::{Event, Milestone};
 use crate::linux::data::DataMount;
 use crate::linux::kernel_clock;
-use crate::net::sntp::{self, Consensus, SntpError};
+use crate::net::sntp::{self, Answer};
 
 /// The newest wall time known to have been reached, in seconds since 1970; a file of the machine on `/data`.
 const FILE: &str = "clock";
 
-/// The pause between two saves of the time. A machine without a hardware clock starts at most this far in the past.
+/// How often the time is saved. A machine without a hardware clock starts at most this far in the past.
 const SAVE_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// The kernel's clocks at one moment.
@@ -104,7 +104,7 @@ impl WallClock {
     /// Begins to wait for time servers, now that they can be reached.
     pub(super) fn network_up(&mut self, now: Duration) {
         if !self.is_right {
-            self.give_up_at = Some(now + clock::TIME_SERVER_TIMEOUT);
+            self.give_up_at = Some(now + clock::HARDWARE_CLOCK_AFTER);
         }
     }
 
@@ -126,14 +126,14 @@ impl WallClock {
 
     fn give_up(&mut self, reading: Reading, effects: &mut Effects) {
         self.give_up_at = None;
-        if reading.has_hardware_clock && reading.wall >= sntp::EARLIEST_TIME {
+        if reading.has_hardware_clock && reading.wall >= sntp::FLOOR {
             effects.log("no time server answers, the hardware clock is trusted");
             self.reach_milestone(effects);
         }
     }
 
     /// Takes the outcome of a round of questions to time servers.
-    pub(super) fn answered(&mut self, outcome: Result<Consensus, SntpError>, effects: &mut Effects) {
+    pub(super) fn answered(&mut self, outcome: Result<Answer, String>, effects: &mut Effects) {
         match outcome {
             Ok(answer) => self.correct(answer, effects),
             // Repeated for as long as the network is down: reported once.
@@ -145,7 +145,7 @@ impl WallClock {
         }
     }
 
-    fn correct(&mut self, answer: Consensus, effects: &mut Effects) {
+    fn correct(&mut self, answer: Answer, effects: &mut Effects) {
         let outcome = match self.decide(answer, Reading::now(), effects) {
             Correction::Refuse(_) => return,
             Correction::Slew(microseconds) => kernel_clock::slew_wall(microseconds),
@@ -162,7 +162,7 @@ impl WallClock {
     }
 
     /// Decides about an answer and reports refusals and steps.
-    fn decide(&self, answer: Consensus, reading: Reading, effects: &mut Effects) -> Correction {
+    fn decide(&self, answer: Answer, reading: Reading, effects: &mut Effects) -> Correction {
         let Reading { wall, has_hardware_clock } = reading;
         let correction = clock::correct(answer, wall, self.saved, has_hardware_clock);
         match correction {
@@ -221,7 +221,7 @@ mod tests {
         let mut clock = clock();
         assert_eq!(clock.deadline(), NOW + SAVE_INTERVAL);
         clock.network_up(NOW);
-        assert_eq!(clock.deadline(), NOW + clock::TIME_SERVER_TIMEOUT);
+        assert_eq!(clock.deadline(), NOW + clock::HARDWARE_CLOCK_AFTER);
         let mut effects = Effects::default();
         clock.give_up(reading(TODAY, true), &mut effects);
         assert_eq!(list(effects).last(), Some(&Effect::Service(Event::Reached(Milestone::Clock))));
@@ -247,16 +247,15 @@ mod tests {
     fn failures_of_time_servers_are_reported_once() {
         let mut clock = clock();
         let mut effects = Effects::default();
-        clock.answered(Err(SntpError::Disagreement), &mut effects);
-        clock.answered(Err(SntpError::Disagreement), &mut effects);
-        let text = "no time from the network yet: the time servers contradict each other".to_owned();
-        assert_eq!(list(effects), [Effect::Note(text)]);
+        clock.answered(Err("timed out".to_owned()), &mut effects);
+        clock.answered(Err("timed out".to_owned()), &mut effects);
+        assert_eq!(list(effects), [Effect::Note("no time from the network yet: timed out".to_owned())]);
     }
 
     #[test]
     fn first_step_is_routine_and_later_ones_are_not() {
         let mut clock = clock();
-        let answer = Consensus { offset: -3_000_000_000, agreeing: 2 };
+        let answer = Answer { offset: -3_000_000_000, agreeing: 2 };
         let mut effects = Effects::default();
         clock.decide(answer, reading(TODAY, true), &mut effects);
         clock.is_right = true;
@@ -267,7 +266,7 @@ mod tests {
 
     #[test]
     fn refused_answers_degrade_the_machine() {
-        let answer = Consensus { offset: 300 * 365 * 86_400 * 1_000_000_000, agreeing: 4 };
+        let answer = Answer { offset: 300 * 365 * 86_400 * 1_000_000_000, agreeing: 4 };
         let mut effects = Effects::default();
         let correction = clock().decide(answer, reading(TODAY, false), &mut effects);
         assert!(matches!(correction, Correction::Refuse(_)));

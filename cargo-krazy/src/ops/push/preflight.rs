@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use krazy_boot::api::update::UpdateStatus;
 use krazy_boot::disk::slot::Slot;
 use krazy_boot::update::bundle::{PROTOCOL, Part};
-use krazy_boot::update::wire::UpdateStatus;
 
 use crate::device::status::{API, Status, span};
 use crate::device::{Client, DeviceError};

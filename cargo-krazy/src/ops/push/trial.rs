@@ -3,6 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use krazy_boot::api::problem::ProblemKind;
 use krazy_boot::disk::slot::Slot;
 use krazy_boot::update::refusal::Refusal;
 use reqwest::Method;
@@ -64,7 +65,7 @@ pub fn run(
     options: Options,
     shell: Shell,
 ) -> Result<End, Failure> {
-    let session: krazy_boot::update::wire::UpdateStatus =
+    let session: krazy_boot::api::update::UpdateStatus =
         client.get(&format!("{API}/update")).map_err(DeviceError::into_failure)?;
     let id = session.session.map(|session| session.id).unwrap_or_default();
     let arm = format!("{API}/update/{id}/arm");
@@ -78,7 +79,7 @@ pub fn run(
 
 /// A device looks at the new slot before it arms it.
 fn not_armed(error: DeviceError, device: &str) -> Failure {
-    match error.problem().and_then(|problem| Refusal::from_type(&problem.kind)) {
+    match error.refusal() {
         Some(Refusal::SlotIncomplete) => Failure::new(Exit::Device, error.to_string()).help(
             "nothing was armed, and the device runs what it ran; the build itself is damaged: make it again",
         ),
@@ -148,7 +149,9 @@ fn settle(
         match client.order(Method::POST, &format!("{API}/slots/confirm"), None) {
             Ok(()) => return Ok(End::Confirmed(slot)),
             // It is not stable yet, or it is restarting.
-            Err(error) if error.problem().is_some_and(|problem| is_unstable(problem.slug())) => {
+            Err(error)
+                if matches!(error.kind(), Some(ProblemKind::NotStable | ProblemKind::InitUnreachable)) =>
+            {
                 unstable = error.problem().map(|problem| problem.detail.clone()).unwrap_or_default();
             }
             Err(error) if error.is_transient() => {}
@@ -171,10 +174,6 @@ fn settle(
             }
         };
     }
-}
-
-fn is_unstable(slug: &str) -> bool {
-    ["not-stable", "init-unreachable"].contains(&slug)
 }
 
 /// The services that are not well, for a help line.

@@ -10,15 +10,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use indicatif::MultiProgress;
+use krazy_boot::api::problem::{ProblemDetails, ProblemKind};
+use krazy_boot::api::update::{Session, SessionProblem, SessionState, UpdateStatus};
 use krazy_boot::disk::size::Bytes;
 use krazy_boot::update::refusal::Refusal;
-use krazy_boot::update::wire::{Session, SessionProblem, SessionState, UpdateStatus};
 use reqwest::Method;
 
 use crate::bundle::Bundle;
 use crate::bundle::transfer::Shipment;
 use crate::device::client::Patience;
-use crate::device::error::Problem;
 use crate::device::status::API;
 use crate::device::upload::{body, skip};
 use crate::device::{Client, DeviceError};
@@ -97,13 +97,13 @@ pub fn upload(
             }
             Err(error) if error.is_transient() => error,
             // The device knows best where it is.
-            Err(error) if refusal(&error) == Some(Refusal::Offset) => error,
+            Err(error) if error.refusal() == Some(Refusal::Offset) => error,
             Err(error) => return Err(refused(error)),
         };
         breaks += 1;
         session = match reconnect(client, &session, &error) {
             // The device, or the program that receives, has restarted and forgotten what came before.
-            Err(lost) if !begun_anew && refusal(&lost) == Some(Refusal::NoSession) => {
+            Err(lost) if !begun_anew && lost.refusal() == Some(Refusal::NoSession) => {
                 begun_anew = true;
                 shell.verbose("Restarting", format!("the upload to `{}`: {lost}", client.device()));
                 open(client, shipment, force)
@@ -186,13 +186,9 @@ fn reconnect(client: &Client, session: &Session, broken: &DeviceError) -> Result
         match client.get::<UpdateStatus>(&format!("{API}/update")) {
             Ok(UpdateStatus { session: Some(found), .. }) if found.id == session.id => return Ok(found),
             Ok(_) => {
-                let problem = Problem {
-                    kind: format!("urn:krazy:{}", Refusal::NoSession.slug()),
-                    title: Refusal::NoSession.title().to_owned(),
-                    status: 409,
-                    detail: format!("the update ended meanwhile ({broken})"),
-                };
-                return Err(client.refused(problem));
+                let kind = ProblemKind::Update(Refusal::NoSession);
+                let detail = format!("the update ended meanwhile ({broken})");
+                return Err(client.refused(ProblemDetails::new(kind, detail)));
             }
             Err(error) if error.is_transient() && begin.elapsed() < READ_BACK => {}
             Err(error) => return Err(error),
@@ -213,21 +209,18 @@ fn verified(client: &Client, mut session: Session) -> Result<(), DeviceError> {
     match (session.state, session.problem) {
         (SessionState::Verified | SessionState::Armed, _) => Ok(()),
         // The answer that told it was lost with its connection.
-        (_, Some(SessionProblem { kind, detail })) => {
-            let title = Refusal::from_type(&kind).map_or(String::new(), |refusal| refusal.title().to_owned());
-            Err(client.refused(Problem { kind, title, status: 422, detail }))
+        (_, Some(problem)) => {
+            let title = problem.kind().map_or("", ProblemKind::title).to_owned();
+            let SessionProblem { kind, detail } = problem;
+            Err(client.refused(ProblemDetails { kind, title, status: 422, detail, received: None }))
         }
         (state, None) => Err(client.foreign(format!("the update is {state:?} instead of verified"))),
     }
 }
 
-fn refusal(error: &DeviceError) -> Option<Refusal> {
-    Refusal::from_type(&error.problem()?.kind)
-}
-
 /// The failure with the next step for what only an update can be refused for.
 pub fn explain(error: DeviceError, device: &str) -> Failure {
-    let Some(refusal) = refusal(&error) else { return error.into_failure() };
+    let Some(refusal) = error.refusal() else { return error.into_failure() };
     let failure = Failure::new(Exit::Device, error.to_string());
     let help = match refusal {
         Refusal::Signature => {

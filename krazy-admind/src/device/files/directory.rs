@@ -5,71 +5,41 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 
+use krazy_boot::api::files::{Entry, EntryKind, Listing};
 use rustix::fs::{
     AtFlags, Dir, FileType, Mode, OFlags, fchown, fstat, fsync, mkdirat, openat, readlinkat, statat, unlinkat,
 };
 use rustix::io::Errno;
-use serde::Serialize;
 
-use super::{Location, TreePath};
+use crate::device::files::{Place, TreePath};
 use crate::problem::{Kind, Problem};
 
-/// Entries in a listing; `truncated` is set if there are more.
+/// The most entries a listing shows; it says when there are more.
 const MAX_ENTRIES: usize = 10_000;
 
-/// Levels of a tree that is removed as a whole. One file descriptor per level is open.
+/// The deepest tree that is removed as a whole. One file descriptor per level is open.
 const MAX_DEPTH: usize = 64;
 
-/// The content of a directory.
-#[derive(Debug, Serialize)]
-pub(crate) struct Listing {
-    path: String,
-    entries: Vec<Entry>,
-    /// Set when there are more entries.
-    truncated: bool,
-}
-
-#[derive(Debug, Serialize)]
-struct Entry {
-    /// The name for people. Bytes that are not UTF-8 are replaced.
-    name: String,
-    /// The path for programs, below `/api/v1/files` or `/api/v1/directories`.
-    path: String,
-    #[serde(rename = "type")]
-    kind: &'static str,
-    /// The size in bytes.
-    size: u64,
-    /// The permission bits in octal.
-    mode: String,
-    uid: u32,
-    gid: u32,
-    /// Seconds since 1970.
-    modified: i64,
-    /// The target of a symbolic link.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    target: Option<String>,
-}
-
-/// Lists the directory at `location`, sorted by name.
-pub(super) fn list(location: &Location) -> Result<Listing, Problem> {
-    let path = location.path().to_string();
+/// Lists the directory at `place`, sorted by name.
+pub(crate) fn list(place: &Place) -> Result<Listing, Problem> {
+    let path = place.path().to_string();
     let problem = |errno| Problem::from_errno(errno, &path);
-    let directory = location.open(OFlags::RDONLY | OFlags::DIRECTORY)?;
+    let directory = place.open(OFlags::RDONLY | OFlags::DIRECTORY)?;
     let mut entries = Vec::new();
     let mut truncated = false;
     for item in Dir::read_from(&directory).map_err(problem)? {
         let item = item.map_err(problem)?;
         let name = OsStr::from_bytes(item.file_name().to_bytes());
-        if is_dots(item.file_name()) || !location.shows(name) {
+        if is_dots(item.file_name()) || !place.shows(name) {
             continue;
         }
         if entries.len() == MAX_ENTRIES {
             truncated = true;
             break;
         }
-        match entry(directory.as_fd(), location.path(), name) {
+        match entry(directory.as_fd(), place.path(), name) {
             Ok(entry) => entries.push(entry),
-            // Removed since the directory was read.
+            // Removed since it was read.
             Err(Errno::NOENT) => {}
             Err(errno) => return Err(problem(errno)),
         }
@@ -89,10 +59,10 @@ fn entry(directory: BorrowedFd<'_>, parent: &TreePath, name: &OsStr) -> Result<E
         name: name.to_string_lossy().into_owned(),
         path: parent.url_of(name),
         kind: match kind {
-            FileType::RegularFile => "file",
-            FileType::Directory => "directory",
-            FileType::Symlink => "symlink",
-            _ => "other",
+            FileType::RegularFile => EntryKind::File,
+            FileType::Directory => EntryKind::Directory,
+            FileType::Symlink => EntryKind::Symlink,
+            _ => EntryKind::Other,
         },
         size: stat.st_size.try_into().unwrap_or(0),
         mode: format!("{:04o}", stat.st_mode & 0o7777),
@@ -103,28 +73,28 @@ fn entry(directory: BorrowedFd<'_>, parent: &TreePath, name: &OsStr) -> Result<E
     })
 }
 
-/// Makes the directory at `location` in an existing one, with the same owner. Returns true if it is new.
-pub(super) fn make(location: Location) -> Result<bool, Problem> {
-    let location = location.writable()?;
-    let (parent, name) = location.open_parent()?;
-    let problem = |errno| Problem::from_errno(errno, &location.path().to_string());
+/// Makes the directory at `place`; its parent must exist. Says whether it is new. It belongs to whom its parent
+/// belongs to.
+pub(crate) fn make(place: Place) -> Result<bool, Problem> {
+    let place = place.writable()?;
+    let (parent, name) = place.open_parent()?;
+    let problem = |errno| Problem::from_errno(errno, &place.path().to_string());
     match mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
         Ok(()) => {}
         Err(Errno::EXIST) => {
-            let existing = statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW).map_err(problem)?;
-            return match FileType::from_raw_mode(existing.st_mode) {
+            let there = statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW).map_err(problem)?;
+            return match FileType::from_raw_mode(there.st_mode) {
                 FileType::Directory => Ok(false),
                 _ => Err(problem(Errno::EXIST)),
             };
         }
         Err(errno) => return Err(problem(errno)),
     }
-    inherit_owner(&parent, name).and_then(|()| fsync(&parent)).map_err(problem)?;
+    adopt(&parent, name).and_then(|()| fsync(&parent)).map_err(problem)?;
     Ok(true)
 }
 
-/// Gives the new directory `name` the owner of `parent`.
-fn inherit_owner(parent: &File, name: &OsStr) -> Result<(), Errno> {
+fn adopt(parent: &File, name: &OsStr) -> Result<(), Errno> {
     use rustix::fs::{Gid, Uid};
     let directory = openat(
         parent,
@@ -134,31 +104,31 @@ fn inherit_owner(parent: &File, name: &OsStr) -> Result<(), Errno> {
     )?;
     let owner = fstat(parent)?;
     match fchown(&directory, Some(Uid::from_raw(owner.st_uid)), Some(Gid::from_raw(owner.st_gid))) {
-        // FAT has no owners, and only root may change them.
+        // FAT has no owners, and only root gives files away.
         Ok(()) | Err(Errno::PERM) => Ok(()),
         Err(errno) => Err(errno),
     }
 }
 
-/// Removes the directory at `location`; one with entries only if `recursive`. Links in it are removed, not followed.
-pub(super) fn remove(location: Location, recursive: bool) -> Result<(), Problem> {
-    let location = location.writable()?;
-    let (parent, name) = location.open_parent()?;
+/// Removes the directory at `place`; one with entries only if `recursive`. Links in it are removed, not followed.
+pub(crate) fn remove_directory(place: Place, recursive: bool) -> Result<(), Problem> {
+    let place = place.writable()?;
+    let (parent, name) = place.open_parent()?;
     let problem = |errno| match errno {
         Errno::MLINK => Problem::new(
             Kind::BadRequest,
-            format!("{} is deeper than {MAX_DEPTH} levels; remove its subdirectories first", location.path()),
+            format!("{} is deeper than {MAX_DEPTH} levels; remove its parts first", place.path()),
         ),
-        errno => Problem::from_errno(errno, &location.path().to_string()),
+        errno => Problem::from_errno(errno, &place.path().to_string()),
     };
     if recursive {
-        remove_content(parent.as_fd(), name, MAX_DEPTH).map_err(problem)?;
+        empty(parent.as_fd(), name, MAX_DEPTH).map_err(problem)?;
     }
     unlinkat(&parent, name, AtFlags::REMOVEDIR).and_then(|()| fsync(&parent)).map_err(problem)
 }
 
-/// Removes everything in the directory `name`. Fails with `MLINK` if it is deeper than `depth` levels.
-fn remove_content(parent: BorrowedFd<'_>, name: &OsStr, depth: usize) -> Result<(), Errno> {
+/// Removes everything in the directory `name`. `MLINK` when it is deeper than `depth`.
+fn empty(parent: BorrowedFd<'_>, name: &OsStr, depth: usize) -> Result<(), Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let directory = openat(parent, name, flags, Mode::empty())?;
     let depth = depth.checked_sub(1).ok_or(Errno::MLINK)?;
@@ -170,9 +140,9 @@ fn remove_content(parent: BorrowedFd<'_>, name: &OsStr, depth: usize) -> Result<
         let name = OsStr::from_bytes(item.file_name().to_bytes());
         match unlinkat(&directory, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
-            // For a directory, unlink fails with EPERM in POSIX and with EISDIR on Linux.
+            // POSIX lets unlink answer EPERM for a directory, Linux says EISDIR.
             Err(Errno::ISDIR | Errno::PERM) => {
-                remove_content(directory.as_fd(), name, depth)?;
+                empty(directory.as_fd(), name, depth)?;
                 unlinkat(&directory, name, AtFlags::REMOVEDIR)?;
             }
             Err(errno) => return Err(errno),
