@@ -132,7 +132,7 @@ impl Flash {
             }
         };
         if let Some(slot) = other {
-            engine::forget(&mut disk, slot).map_err(Problem::from_engine)?;
+            engine::remove_record(&mut disk, slot).map_err(Problem::from_engine)?;
         }
         Ok(Flash { disk, target, extent, written: 0, sha256: Sha256::new(), unsynced: 0 })
     }

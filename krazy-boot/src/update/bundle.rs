@@ -1,24 +1,24 @@
-//! The update bundle: one file, or the body of an upload. Format of our own.
+//! The update bundle: one file, or the body of an upload. A format of this project.
 //!
 //! | bytes | content |
 //! |---|---|
 //! | 0 … 3 | magic `KZUB` |
 //! | 4, 5 | format version, 1 |
 //! | 6, 7 | 0 |
-//! | 8 … 11 | length *m* of the manifest, at most [`MAX_JSON`] |
+//! | 8 … 11 | length *m* of the manifest, at most 64 KiB |
 //! | 12 … 75 | Ed25519 signature |
 //! | 76 … | manifest: JSON, *m* bytes ([`BundleManifest`]) |
-//! | 4 bytes | length *t* of the transport, at most [`MAX_JSON`] |
+//! | 4 bytes | length *t* of the transport, at most 64 KiB |
 //! | *t* bytes | transport: JSON ([`Transport`]) |
 //! | the rest | one [stream](super::delta) per part, back to back in the manifest's order |
 //!
-//! The signature covers [`SIGNED_DOMAIN`] and the manifest's bytes as they stand. The manifest describes what a
-//! slot holds in the end and nothing about how that travels, so one signature serves whole uploads and those
-//! that refer to what a device has. The transport is not signed: a wrong one costs a refused upload, because
-//! every part's hash is compared with the manifest when it is on the disk.
+//! The signature covers `SIGNED_DOMAIN` and the manifest's bytes as they are. The manifest describes the content of a
+//! slot after the update, and not its transfer, so one signature serves whole uploads and those that copy from the active
+//! slot. The transport is not signed: a wrong one costs a refused upload, because the hash of every part is compared with
+//! the manifest when it is on the disk.
 //!
-//! Nothing in a bundle belongs to one device or one slot, so one bundle serves a fleet: the command line is
-//! given by its parameters, and the device adds its slot and its disk's PARTUUID ([`crate::boot::cmdline`]).
+//! Nothing in a bundle belongs to one device or one slot, so one bundle serves a fleet: it has the parameters of the
+//! command line, and the device adds its slot and its disk's PARTUUID ([`crate::boot::cmdline`]).
 
 use std::io::{self, Read};
 
@@ -31,25 +31,25 @@ use crate::disk::slot::boot_file;
 /// The first four bytes.
 const MAGIC: [u8; 4] = *b"KZUB";
 
-/// The version of this format. A reader refuses another one.
+/// The version of this format. Readers refuse any other one.
 pub const FORMAT: u16 = 1;
 
-/// The protocol between host and device. A device refuses bundles that need a higher one.
+/// The version of the update protocol. A device refuses bundles that need a higher one.
 pub const PROTOCOL: u32 = 1;
 
-/// The longest manifest and the longest transport, in bytes.
+/// Limit of the manifest, and of the transport, in bytes.
 pub(crate) const MAX_JSON: usize = 64 << 10;
 
-/// The longest head: everything before the streams.
+/// Limit of the head, which is everything in front of the streams.
 pub const MAX_HEAD: usize = FIXED_LEN + MAX_JSON + 4 + MAX_JSON;
 
-/// What a signature covers before the manifest, so that it means nothing anywhere else.
+/// Signed in front of the manifest (domain separation), so that the signature is not valid for anything else.
 const SIGNED_DOMAIN: &[u8] = b"cargo krazy update bundle 1\0";
 
-/// The most parts a bundle has.
+/// Limit of the number of parts.
 const MAX_PARTS: usize = 256;
 
-/// The longest name of a part that is a file on `/boot`, without the slot's prefix.
+/// Limit of the name of a file on `/boot`, without the slot's prefix.
 pub const MAX_NAME: usize = 64;
 
 /// The length of an Ed25519 signature.
@@ -57,7 +57,7 @@ pub const SIGNATURE_LEN: usize = 64;
 
 const FIXED_LEN: usize = 12 + SIGNATURE_LEN;
 
-/// What a slot holds after the update.
+/// The content of a slot after the update.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BundleManifest {
     /// [`FORMAT`] of the writer.
@@ -82,7 +82,7 @@ pub struct BundleManifest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Part {
-    /// What it is.
+    /// Its kind.
     pub kind: PartKind,
     /// Its length.
     pub size: Bytes,
@@ -90,7 +90,7 @@ pub struct Part {
     pub sha256: Sha256Hash,
 }
 
-/// What a part is. In JSON `"kernel"`, `"initramfs"`, `"root"` or `{"boot-file": "NAME"}`.
+/// The kind of a part. In JSON `"kernel"`, `"initramfs"`, `"root"` or `{"boot-file": "NAME"}`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
@@ -99,25 +99,25 @@ pub enum PartKind {
     Kernel,
     /// The initramfs.
     Initramfs,
-    /// The root: a SquashFS image, as long as its superblock says.
+    /// The root: a SquashFS image of the length in its superblock.
     Root,
     /// A further file of the slot on `/boot`, such as a device tree; its name without the slot's prefix.
     BootFile(String),
 }
 
-/// How the parts travel.
+/// The encoding of the parts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Transport {
     /// One per part, in the manifest's order.
     pub parts: Vec<PartTransport>,
 }
 
-/// How one part travels.
+/// The encoding of one part.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartTransport {
     /// The length of its stream.
     pub stored: Bytes,
-    /// What its stream copies from: the same part of the running slot, which has this hash.
+    /// Hash of the base that the stream copies from, which is the same part of the active slot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<Sha256Hash>,
 }
@@ -125,36 +125,36 @@ pub struct PartTransport {
 /// A manifest as it was signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signed {
-    /// The manifest's bytes.
+    /// The bytes of the manifest.
     pub json: Vec<u8>,
     /// The signature over [`Signed::message`].
     pub signature: [u8; SIGNATURE_LEN],
 }
 
-/// Everything before the streams. Comes into being only with a good signature.
+/// Everything in front of the streams. [`Head::read`] returns one only with a valid signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// What the slot holds in the end.
+    /// The content of the slot after the update.
     pub manifest: BundleManifest,
-    /// The same as it was signed.
+    /// The manifest as it was signed.
     pub signed: Signed,
-    /// How it travels.
+    /// The encoding of the parts.
     pub transport: Transport,
 }
 
-/// Why there is no bundle.
+/// A failure to make or read a bundle.
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
-    /// It ends early, or cannot be read.
+    /// The head ends early, or cannot be read.
     #[error("failed to read the head of the update bundle")]
     Read(#[source] io::Error),
-    /// Something else.
+    /// The file is no bundle.
     #[error("this is not an update bundle")]
     Magic,
-    /// Written by a newer version.
+    /// The bundle was written by a newer version.
     #[error("the update bundle has format {0}, this program reads {FORMAT}")]
     Format(u16),
-    /// More than a reader takes.
+    /// A part of the head exceeds its limit.
     #[error("the {what} of the update bundle has {len} bytes, at most {MAX_JSON} are allowed")]
     TooLong {
         /// `manifest` or `transport`.
@@ -162,24 +162,24 @@ pub enum BundleError {
         /// Its length.
         len: usize,
     },
-    /// Not signed by a key that counts.
-    #[error("the signature of the update bundle is not good")]
+    /// No trusted key has signed it.
+    #[error("the signature of the update bundle is not valid")]
     Signature,
-    /// Not JSON of the expected shape.
+    /// A part of the head is not JSON of the expected shape.
     #[error("the {what} of the update bundle is damaged")]
     Json {
         /// `manifest` or `transport`.
         what: &'static str,
-        /// Where.
+        /// The position and the defect.
         source: serde_json::Error,
     },
-    /// JSON that makes no sense.
-    #[error("the update bundle makes no sense: {0}")]
+    /// The head contradicts itself or the rules for slots.
+    #[error("the update bundle is invalid: {0}")]
     Content(String),
 }
 
 impl PartKind {
-    /// The name on `/boot` without the slot's prefix; `None` for the root, which has a partition.
+    /// Returns the name on `/boot` without the slot's prefix; `None` for the root, which has a partition.
     pub(crate) fn boot_name(&self) -> Option<&str> {
         match self {
             PartKind::Kernel => Some(boot_file::KERNEL),
@@ -203,7 +203,7 @@ impl std::fmt::Display for PartKind {
 }
 
 impl BundleManifest {
-    /// Reads a manifest and checks that it describes a slot.
+    /// Parses a manifest and checks that it describes a slot.
     pub(crate) fn from_json(json: &[u8]) -> Result<Self, BundleError> {
         #[derive(Deserialize)]
         struct Header {
@@ -223,13 +223,13 @@ impl BundleManifest {
         Ok(manifest)
     }
 
-    /// The bytes to sign: JSON on one line, the same for equal manifests.
+    /// Returns the bytes to sign: JSON on one line, the same for equal manifests.
     pub fn to_json(&self) -> Result<Vec<u8>, BundleError> {
         self.check()?;
         to_json("manifest", self)
     }
 
-    /// The part of this kind.
+    /// Returns the part of this kind.
     pub(crate) fn part(&self, kind: &PartKind) -> Option<&Part> {
         self.parts.iter().find(|part| part.kind == *kind)
     }
@@ -248,13 +248,13 @@ impl BundleManifest {
             if part.size == Bytes(0) {
                 return wrong(format!("{} is empty", part.kind));
             }
-            // FAT does not tell `A` from `a`.
+            // FAT does not distinguish `A` from `a`.
             let same = |other: &Part| match (part.kind.boot_name(), other.kind.boot_name()) {
                 (Some(one), Some(two)) => one.eq_ignore_ascii_case(two),
                 (one, two) => one == two,
             };
             if self.parts.iter().take(n).any(same) {
-                return wrong(format!("{} is there twice", part.kind));
+                return wrong(format!("{} occurs twice", part.kind));
             }
             if let PartKind::BootFile(name) = &part.kind {
                 check_boot_name(name)?;
@@ -264,7 +264,7 @@ impl BundleManifest {
     }
 }
 
-/// A name that stays in its folder, and is none of those the device writes itself.
+/// Checks that a name stays in its directory, and is not one that the device writes itself.
 fn check_boot_name(name: &str) -> Result<(), BundleError> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
     let own = [boot_file::CMDLINE, boot_file::LAUNCH, boot_file::RECORD];
@@ -277,15 +277,15 @@ fn check_boot_name(name: &str) -> Result<(), BundleError> {
 }
 
 impl Signed {
-    /// What the signature of a manifest covers.
+    /// Returns the message that the signature of a manifest covers.
     pub fn message(json: &[u8]) -> Vec<u8> {
         [SIGNED_DOMAIN, json].concat()
     }
 }
 
 impl Head {
-    /// Reads up to the first byte of the streams. `verify` says whether a signature over a message is good; it is
-    /// asked before anything is parsed.
+    /// Reads up to the first byte of the streams. `verify` returns true if a signature over a message is valid. It is called
+    /// before anything is parsed, so that only the length fields of a stranger's upload are ever interpreted.
     pub fn read(
         reader: &mut impl Read,
         verify: impl FnOnce(&[u8], &[u8; SIGNATURE_LEN]) -> bool,
@@ -316,7 +316,7 @@ impl Head {
         Ok(head)
     }
 
-    /// The bytes before the streams.
+    /// Returns the bytes in front of the streams.
     pub fn to_bytes(signed: &Signed, transport: &Transport) -> Result<Vec<u8>, BundleError> {
         let transport = to_json("transport", transport)?;
         if signed.json.len() > MAX_JSON {
@@ -334,24 +334,24 @@ impl Head {
         Ok(bytes)
     }
 
-    /// The length of all streams together.
+    /// Returns the length of all streams together.
     pub fn stored(&self) -> Bytes {
-        // The sum was found to fit when this was read.
+        // `check` has limited each of at most 256 lengths, so the sum does not overflow.
         Bytes(self.transport.parts.iter().map(|part| part.stored.0).sum())
     }
 
     fn check(&self) -> Result<(), BundleError> {
-        let (parts, travelling) = (self.manifest.parts.len(), self.transport.parts.len());
-        if parts != travelling {
-            let text = format!("it has {parts} parts, of which {travelling} travel");
+        let (parts, streams) = (self.manifest.parts.len(), self.transport.parts.len());
+        if parts != streams {
+            let text = format!("it has {parts} parts and {streams} streams");
             return Err(BundleError::Content(text));
         }
         let stored = self.transport.parts.iter().map(|part| part.stored.0);
         if stored.clone().any(|len| len == 0) {
-            return Err(BundleError::Content("a part does not travel".to_owned()));
+            return Err(BundleError::Content("a part has no stream".to_owned()));
         }
         let size = self.manifest.parts.iter().map(|part| part.size.0);
-        // Far beyond every disk with an MBR, and far below an overflow.
+        // Twice the largest disk with an MBR, and far below an overflow.
         if stored.chain(size).any(|len| len > 1 << 42) {
             return Err(BundleError::Content("a part is larger than a disk".to_owned()));
         }

@@ -1,4 +1,4 @@
-//! How one part travels: a zstd frame around a sequence of operations. Format of our own.
+//! The stream of one part: a zstd frame around a sequence of operations. A format of this project.
 //!
 //! | first byte | then | means |
 //! |---|---|---|
@@ -7,15 +7,14 @@
 //! | 2 | offset, length | bytes of the base: the same part of the running slot |
 //! | 3 | length | zeros |
 //!
-//! Numbers are LEB128: seven bits a byte, at most ten bytes for 64 bits. The window of the frame is at most [`MAX_WINDOW`]; the
-//! frame carries no dictionary. A part that refers to nothing has operations 1 and 3 only.
+//! Numbers are LEB128: seven bits a byte, at most ten bytes for 64 bits. The window of the frame is at most 1 MiB; the
+//! frame has no dictionary. A stream without a base has operations 1 and 3 only.
 //!
-//! Blocks of files that did not change are the same bytes in the old SquashFS and in the new one, only elsewhere.
-//! So copies find nearly everything, and a device applies them with a buffer, where zstd's own patches would
-//! want the whole old root in memory.
+//! Blocks of unchanged files have the same bytes in the old and the new SquashFS, at other offsets. So copies cover nearly
+//! everything, and a device applies them with a buffer, where zstd's own patches need the whole old root in memory.
 //!
-//! The [`Decoder`] takes pieces as they arrive, and holds one zstd block, the window and one number. zstd is
-//! decoded by ruzstd, so that no C code handles what comes over the network.
+//! The [`Decoder`] takes pieces as they arrive, and keeps one zstd block, the window and one number in memory. ruzstd
+//! decodes zstd, so that no C code processes data from the network.
 
 use std::io;
 
@@ -29,10 +28,10 @@ mod frame;
 pub use encoder::{EncodeError, Encoded, encode};
 use frame::Frame;
 
-/// The largest window of a frame.
+/// Limit of a frame's window in bytes. The decoder allocates it, so it is part of admind's memory limit.
 pub(crate) const MAX_WINDOW: u64 = 1 << 20;
 
-/// The longest [`Step::Copy`] and [`Step::Zero`]; longer operations are taken apart.
+/// Limit of one [`Step::Copy`] or [`Step::Zero`]; longer operations become several steps.
 pub(crate) const MAX_STEP: u64 = 64 << 10;
 
 const END: u8 = 0;
@@ -40,67 +39,67 @@ const DATA: u8 = 1;
 const COPY: u8 = 2;
 const ZERO: u8 = 3;
 
-/// What is to be done next, at the end of what was done before.
+/// The next step, which appends to the output of the steps before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step<'a> {
-    /// Append these bytes; at most the window and a zstd block.
+    /// Appends these bytes, at most the window and a zstd block.
     Data(&'a [u8]),
-    /// Append `len` bytes of the base from `offset` on; they are within it.
+    /// Appends `len` bytes of the base from `offset` on, all of which are within it.
     Copy {
-        /// Where in the base.
+        /// Offset in the base.
         offset: u64,
-        /// How many, at most [`MAX_STEP`].
+        /// Number of bytes, at most 64 KiB.
         len: u64,
     },
-    /// Append so many zeros, at most [`MAX_STEP`].
+    /// Appends this number of zeros, at most 64 KiB.
     Zero(u64),
 }
 
-/// Why a stream cannot be applied.
+/// A failure to apply a stream.
 #[derive(Debug, thiserror::Error)]
 pub enum DeltaError {
-    /// Not a zstd frame, or a damaged one.
+    /// The stream is no zstd frame, or a damaged one.
     #[error("the stream is damaged: {0}")]
     Frame(String),
-    /// An operation that does not exist.
+    /// The stream has an unknown operation.
     #[error("the stream is damaged: operation {0} does not exist")]
     Operation(u8),
-    /// A number that does not end.
+    /// A number exceeds 64 bits.
     #[error("the stream is damaged: a number is too long")]
     Number,
-    /// More than the part has.
+    /// The output is longer than the part.
     #[error("the stream yields more than the {0} of the part")]
     TooLong(Bytes),
-    /// Less than the part has.
+    /// The output is shorter than the part.
     #[error("the stream yields {have}, the part has {size}")]
     TooShort {
-        /// What came out.
+        /// Length of the output.
         have: Bytes,
         /// The size of the part.
         size: Bytes,
     },
-    /// A copy from outside the base.
+    /// A copy is not within the base.
     #[error("the stream copies {len} bytes from {offset} of a base of {base}")]
     Base {
-        /// From where.
+        /// Offset of the copy.
         offset: u64,
-        /// How many bytes.
+        /// Its length.
         len: u64,
-        /// The size of the base; 0 when there is none.
+        /// The size of the base; 0 if there is none.
         base: Bytes,
     },
-    /// Something behind the end.
-    #[error("something follows the end of the stream")]
+    /// Data follows the end.
+    #[error("data follows the end of the stream")]
     Trailing,
     /// The stream ends early.
     #[error("the stream ends early")]
     Truncated,
-    /// Whoever carries the steps out failed.
+    /// The caller's function failed.
     #[error("failed to apply the stream")]
     Apply(#[source] io::Error),
 }
 
-/// Takes a stream in pieces and yields the steps in it.
+/// Decoder of a stream that arrives in pieces.
 pub struct Decoder {
     frame: Frame,
     operations: Operations,
@@ -125,21 +124,21 @@ enum State {
         value: u64,
         shift: u32,
     },
-    /// So many bytes of data are to come.
+    /// This number of data bytes follows.
     Data(u64),
-    Ended,
+    Finished,
 }
 
 impl Decoder {
-    /// For a part of `size`, which copies from a base of `base` bytes; 0 if there is none.
+    /// Returns a decoder for a part of `size` that copies from a base of `base` bytes; 0 if there is none.
     pub fn new(size: Bytes, base: Bytes) -> Self {
         let operations = Operations { size: size.0, base: base.0, done: 0, state: State::Tag };
         Decoder { frame: Frame::new(), operations }
     }
 
-    /// Takes the next piece of the stream, of any length, and calls `apply` for every step that is complete.
+    /// Takes the next piece of the stream, of any length, and calls `apply` for every complete step.
     ///
-    /// After an error the decoder is of no use any more.
+    /// After an error the decoder cannot be used any more.
     pub fn feed(
         &mut self,
         piece: &[u8],
@@ -149,13 +148,13 @@ impl Decoder {
         frame.feed(piece, &mut |bytes| operations.feed(bytes, apply))
     }
 
-    /// To be called after the last piece: whether the stream was complete.
+    /// Checks, after the last piece, that the stream was complete.
     pub fn finish(&self) -> Result<(), DeltaError> {
         let Operations { done, size, state, .. } = self.operations;
         match state {
-            State::Ended if !self.frame.is_finished() => Err(DeltaError::Truncated),
-            State::Ended if done == size => Ok(()),
-            State::Ended => Err(DeltaError::TooShort { have: Bytes(done), size: Bytes(size) }),
+            State::Finished if !self.frame.is_finished() => Err(DeltaError::Truncated),
+            State::Finished if done == size => Ok(()),
+            State::Finished => Err(DeltaError::TooShort { have: Bytes(done), size: Bytes(size) }),
             _ => Err(DeltaError::Truncated),
         }
     }
@@ -171,7 +170,7 @@ impl Operations {
             match self.state {
                 State::Tag => {
                     self.state = match first {
-                        END => State::Ended,
+                        END => State::Finished,
                         tag @ (DATA | COPY | ZERO) => State::Number { tag, offset: None, value: 0, shift: 0 },
                         other => return Err(DeltaError::Operation(other)),
                     };
@@ -198,13 +197,13 @@ impl Operations {
                     self.state = if left == 0 { State::Tag } else { State::Data(left) };
                     bytes = rest;
                 }
-                State::Ended => return Err(DeltaError::Trailing),
+                State::Finished => return Err(DeltaError::Trailing),
             }
         }
         Ok(())
     }
 
-    /// A number is complete.
+    /// Starts the operation whose number is complete. The output's length is checked before anything is applied.
     fn begin(
         &mut self,
         tag: u8,

@@ -1,24 +1,27 @@
-//! Brings an update into the slot that does not run.
+//! Writes an update to the inactive slot.
 //!
-//! The order on disk is what keeps a device from becoming unbootable. Each line is durable before the next begins:
+//! The order of the writes keeps the device bootable at every moment. Each line is durable before the next one begins:
 //!
 //! 1. the slot is made unbootable: the first sector of its load table becomes zero ([`crate::boot::slot_area`]), its
-//!    record and its command line are removed from `/boot`, and then its other files;
+//!    record and its command line are removed from `/boot`, and then its other files. The load table is first because it
+//!    refers to sectors that `/boot` may reuse from then on; the record is next because it claims a content that is about
+//!    to go;
 //! 2. the parts are written as they arrive, the root to its partition, the others as files on `/boot`;
-//! 3. everything is read back past all caches and compared with the manifest's hashes, files from the very
-//!    sectors that a boot sector would load;
-//! 4. command line and record are written, then the load table, its first sector last.
+//! 3. everything is read back past all caches and compared with the manifest's hashes, files from the same sectors that
+//!    the boot sector would load;
+//! 4. command line and record are written, then the load table, its first sector last. A table is computed from the files'
+//!    sectors, so it can only be made when they are final.
 //!
-//! Only then may the slot be armed, which is one sector of [`crate::disk::selector`] and the business of init. So a slot
-//! that has a load table is complete, and until the arm nothing changes what boots. A disk that a firmware starts (a
-//! Raspberry Pi's) has no load tables; there, the command line is what an incomplete slot lacks.
+//! Only then may init arm the slot, by one sector of [`crate::disk::selector`]. So a slot that has a load table is complete,
+//! and nothing before the arming changes which slot boots. A disk that a firmware starts (a Raspberry Pi's) has no load
+//! tables; an incomplete slot lacks the command line there.
 //!
-//! Parts are hashed once, when they are read back. What is written is followed by a CRC-32 only, which tells a
-//! bundle that does not keep its manifest's promise from a disk that does not return what was written; the disk is
-//! asked for it when a hash is wrong.
+//! Parts are hashed once, when they are read back. During writing only a CRC-32 is computed, so that SHA-256 runs once over
+//! every byte. If a hash is wrong, the CRC distinguishes a bundle that contradicts its
+//! manifest from a disk that does not return the written data.
 //!
-//! The engine does not know files and sockets: it works on a [`Target`], which in the tests is a disk whose power
-//! can be cut after every sector.
+//! The engine uses neither files nor sockets: it works on a [`Target`], which in the tests is a simulated disk whose power
+//! is cut after every sector.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -39,15 +42,15 @@ mod read_back;
 mod session;
 
 pub use aligned::{ALIGNMENT, Aligned};
-pub use content::{complete, forget, measure, record};
+pub use content::{is_complete, measure, read_record, remove_record};
 pub use session::Session;
 
-/// Bytes read and written at a time.
+/// Bytes read and written at a time: long enough for any disk's full speed, short enough for a small memory.
 const PIECE: usize = 256 << 10;
 
-/// What the engine works on: a disk, and the file system on its first partition.
+/// A disk, and the file system on its first partition.
 pub trait Target {
-    /// Reads the disk from `offset` on. What nobody writes meanwhile may come from a cache.
+    /// Reads the disk from `offset` on, possibly from a cache. Used for data that the update does not change.
     fn read_at(&self, offset: Bytes, buffer: &mut [u8]) -> io::Result<()>;
 
     /// Reads the disk from `offset` on, past every cache.
@@ -56,64 +59,69 @@ pub trait Target {
     /// Writes to the disk from `offset` on.
     fn write_at(&mut self, offset: Bytes, bytes: &[u8]) -> io::Result<()>;
 
-    /// Returns when everything written to the disk is durable.
+    /// Makes everything written to the disk durable.
     fn sync(&mut self) -> io::Result<()>;
 
-    /// Space left on `/boot`.
+    /// Returns the free space on `/boot`.
     fn boot_free(&self) -> io::Result<Bytes>;
 
-    /// Appends to a file on `/boot`; `new` begins it anew.
+    /// Appends to a file on `/boot`, or replaces it if `new`.
     fn write_boot(&mut self, name: &str, new: bool, bytes: &[u8]) -> io::Result<()>;
 
-    /// Removes a file from `/boot`. That there is none is no error.
+    /// Removes a file from `/boot`. A missing file is no error.
     fn remove_boot(&mut self, name: &str) -> io::Result<()>;
 
-    /// Returns when everything on `/boot` is durable. Between this and the next write, `/boot` may be read-only.
+    /// Makes everything on `/boot` durable. From then to the next write, `/boot` may be read-only.
     fn sync_boot(&mut self) -> io::Result<()>;
 }
 
-/// Why an update does not go on.
+/// A failure of an update.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// The bundle cannot be taken, or is not what it says.
+    /// The bundle cannot be used, or contradicts its manifest.
     #[error("{detail}")]
     Refused {
-        /// Why, for programs.
+        /// The reason for programs.
         refusal: Refusal,
-        /// Why, for people.
+        /// The reason for people.
         detail: String,
     },
     /// A stream cannot be applied.
     #[error("the {part} of the update cannot be applied")]
     Stream {
-        /// Which part.
+        /// The part.
         part: String,
-        /// What is wrong with its stream.
+        /// The defect of its stream.
         source: DeltaError,
     },
-    /// The disk failed.
-    #[error("failed to {what} the disk")]
+    /// The disk cannot be read or written.
+    #[error("failed to {operation} the disk at sector {sector}")]
     Disk {
-        /// `read`, `write` or `sync`.
-        what: &'static str,
-        /// What it answered.
+        /// `read` or `write`.
+        operation: &'static str,
+        /// The first sector of the access.
+        sector: u64,
+        /// The disk's error.
         source: io::Error,
     },
-    /// `/boot` failed.
-    #[error("failed to {what} on /boot")]
+    /// Written data cannot be made durable.
+    #[error("failed to sync the disk")]
+    Sync(#[source] io::Error),
+    /// `/boot` cannot be changed.
+    #[error("failed to {operation} on /boot")]
     Boot {
-        /// What was tried.
-        what: String,
-        /// What it answered.
+        /// The operation and the file's name.
+        operation: String,
+        /// The file system's error.
         source: io::Error,
     },
-    /// LBA 0 is not ours.
+    /// LBA 0 has another layout.
     #[error(transparent)]
     Mbr(#[from] MbrError),
     /// The file system of `/boot` cannot be read.
     #[error(transparent)]
     Fat(#[from] FatError),
-    /// A Raspberry Pi's `config.txt` is not ours.
+    /// A Raspberry Pi's `config.txt` cannot be used.
     #[error(transparent)]
     ConfigTxt(#[from] ConfigTxtError),
     /// The boot selector cannot be read.
@@ -125,7 +133,7 @@ pub enum EngineError {
 }
 
 impl EngineError {
-    /// The reason, if it lies in the update.
+    /// Returns the reason if the update causes the failure; `None` if the device does.
     pub fn refusal(&self) -> Option<Refusal> {
         match self {
             EngineError::Refused { refusal, .. } => Some(*refusal),
@@ -141,19 +149,19 @@ fn refused<T>(refusal: Refusal, detail: impl Into<String>) -> Result<T, EngineEr
     Err(EngineError::Refused { refusal, detail: detail.into() })
 }
 
-/// LBA 0 and the boot selector.
+/// The content of LBA 0 and the boot selector.
 struct Sectors {
     mbr: Mbr,
-    /// `None` on a disk without one, whose slots cannot be armed.
+    /// `None` on a disk without a selector, whose slots cannot be armed.
     selector: Option<Selector>,
-    /// Whether our boot sector loads the slots, by load tables. Else a firmware does, from the slot in `config.txt`.
+    /// Set when the boot sector loads the slots by load tables; otherwise a firmware does, from the slot in `config.txt`.
     tables: bool,
 }
 
 impl Sectors {
     fn read(target: &impl Target) -> Result<Self, EngineError> {
         let mut sector = [0; SECTOR_SIZE as usize];
-        target.read_back(Bytes(0), &mut sector).map_err(reading)?;
+        target.read_back(Bytes(0), &mut sector).map_err(read_error(Bytes(0)))?;
         let (mbr, tables) = (Mbr::decode(&sector)?, mbr::has_code(&sector));
         let copies = SelectorCopies::read(&mut Reader::new(target));
         let selector = match (copies.primary, copies.spare) {
@@ -165,7 +173,7 @@ impl Sectors {
     }
 }
 
-/// What is on the disk, past every cache, as a reader.
+/// A reader of the disk past every cache.
 struct Reader<'a, T> {
     target: &'a T,
     position: u64,
@@ -176,13 +184,13 @@ impl<'a, T: Target> Reader<'a, T> {
         Reader { target, position: 0 }
     }
 
-    /// The file system of `/boot`.
+    /// Opens the file system of `/boot`.
     fn fat(target: &'a T, boot: Extent) -> Result<BootFat<Self>, FatError> {
         BootFat::open(Reader::new(target), boot.start.bytes(), boot)
     }
 }
 
-/// Fills the buffer or fails, as all its users read sectors that must be there.
+/// Fills the buffer or fails: all callers read sectors that must exist.
 impl<T: Target> Read for Reader<'_, T> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.target.read_back(Bytes(self.position), buffer)?;
@@ -203,21 +211,17 @@ impl<T: Target> Seek for Reader<'_, T> {
     }
 }
 
-fn reading(source: io::Error) -> EngineError {
-    EngineError::Disk { what: "read", source }
+fn read_error(offset: Bytes) -> impl FnOnce(io::Error) -> EngineError {
+    move |source| EngineError::Disk { operation: "read", sector: offset.0 / SECTOR_SIZE, source }
 }
 
-fn writing(source: io::Error) -> EngineError {
-    EngineError::Disk { what: "write", source }
+fn write_error(offset: Bytes) -> impl FnOnce(io::Error) -> EngineError {
+    move |source| EngineError::Disk { operation: "write", sector: offset.0 / SECTOR_SIZE, source }
 }
 
-fn syncing(source: io::Error) -> EngineError {
-    EngineError::Disk { what: "sync", source }
-}
-
-fn on_boot(what: impl Into<String>) -> impl FnOnce(io::Error) -> EngineError {
-    let what = what.into();
-    |source| EngineError::Boot { what, source }
+fn boot_error(operation: impl Into<String>) -> impl FnOnce(io::Error) -> EngineError {
+    let operation = operation.into();
+    |source| EngineError::Boot { operation, source }
 }
 
 #[cfg(test)]

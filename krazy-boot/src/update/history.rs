@@ -1,8 +1,8 @@
-//! What became of updates: `/data/krazy/updates.json`. Written by init alone, read by admind.
+//! Outcomes of updates: `/data/krazy/updates.json`. Only init writes it; admind reads it.
 //!
 //! An attempt is recorded when its trial is armed and concluded when it is confirmed, withdrawn, or found to have
-//! failed. The newest [`MAX_ATTEMPTS`] are kept. The file is replaced as a whole: whoever reads it sees the old one
-//! or the new one.
+//! failed. The newest 32 are kept. The file is replaced as a whole, so a reader gets the old one or the
+//! new one.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -16,20 +16,20 @@ use crate::disk::slot::Slot;
 /// The file, relative to `/data`.
 pub const PATH: &str = "krazy/updates.json";
 
-/// The version of this format. A reader refuses a higher one.
+/// The version of this format. Readers refuse a higher one.
 const FORMAT: u32 = 1;
 
-/// How many attempts are kept.
+/// Number of attempts that are kept.
 const MAX_ATTEMPTS: usize = 32;
 
-/// The longest file a reader takes.
+/// Limit of the file in bytes.
 const MAX_FILE: u64 = 256 << 10;
 
 /// Attempts to run another build, oldest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History {
     format: u32,
-    /// At most [`MAX_ATTEMPTS`].
+    /// The attempts, at most 32.
     pub attempts: Vec<Attempt>,
 }
 
@@ -41,18 +41,18 @@ pub struct Attempt {
     pub build_id: String,
     /// The slot it was tried in.
     pub slot: Slot,
-    /// Generation of the boot selector that armed it: tells two trials of one build apart.
+    /// Generation of the boot selector that armed it, which distinguishes two trials of one build.
     pub generation: u32,
-    /// When it was armed, in seconds since 1970 by the device's clock.
+    /// Time at which it was armed, in seconds since 1970 by the device's clock.
     pub armed_at: u64,
-    /// What became of it.
+    /// Its outcome.
     pub outcome: Outcome,
-    /// Why it failed, as a sentence without its final stop.
+    /// The reason for its failure, as a sentence without its final stop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
-/// What became of an attempt.
+/// The outcome of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
@@ -61,13 +61,13 @@ pub enum Outcome {
     Pending,
     /// It was confirmed.
     Confirmed,
-    /// It was not, and the device went back; there is a reason.
+    /// It was not confirmed, and the device booted the confirmed slot again; there is a reason.
     Failed,
     /// It was disarmed before it ran.
     Withdrawn,
 }
 
-/// For people: `build 0123456789abcdef in slot B failed: nobody confirmed in time`.
+/// Prints a sentence: `build 0123456789abcdef in slot B failed: nobody confirmed in time`.
 impl fmt::Display for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let build: String = self.build_id.chars().take(16).collect();
@@ -82,19 +82,19 @@ impl fmt::Display for Attempt {
     }
 }
 
-/// Why there is no history to be had.
+/// A failure to read or write the history.
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
     /// The file cannot be read or written.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// Not JSON of the expected shape.
+    /// The file is not JSON of the expected shape.
     #[error("the history of updates is damaged: {0}")]
     Damaged(#[from] serde_json::Error),
-    /// Longer than any that this program writes.
+    /// The file is longer than any that this program writes.
     #[error("the history of updates is longer than {MAX_FILE} bytes")]
     TooLong,
-    /// Written by a newer version.
+    /// The file was written by a newer version.
     #[error("the history of updates has format {0}, this program reads up to {FORMAT}")]
     TooNew(u32),
 }
@@ -106,7 +106,7 @@ impl Default for History {
 }
 
 impl History {
-    /// Reads the file at `path`; one that does not exist is an empty history.
+    /// Reads the file at `path`. A missing file is an empty history.
     pub fn read(path: &Path) -> Result<Self, HistoryError> {
         let mut bytes = Vec::new();
         match File::open(path) {
@@ -120,7 +120,7 @@ impl History {
         Self::from_json(&bytes)
     }
 
-    /// Reads the content of the file.
+    /// Parses the content of the file.
     pub(crate) fn from_json(bytes: &[u8]) -> Result<Self, HistoryError> {
         #[derive(Deserialize)]
         struct Header {
@@ -135,7 +135,7 @@ impl History {
         Ok(history)
     }
 
-    /// Replaces the file at `path`, durably: a temporary file beside it, synced, renamed, and the folder synced.
+    /// Replaces the file at `path` durably: a temporary file beside it, synced, renamed, and the directory synced.
     pub fn write(&self, path: &Path) -> Result<(), HistoryError> {
         let bytes = serde_json::to_vec(self)?;
         let new = path.with_extension("new");
@@ -143,14 +143,14 @@ impl History {
         file.write_all(&bytes)?;
         file.sync_all()?;
         fs::rename(&new, path)?;
-        if let Some(folder) = path.parent() {
-            File::open(folder)?.sync_all()?;
+        if let Some(directory) = path.parent() {
+            File::open(directory)?.sync_all()?;
         }
         Ok(())
     }
 
-    /// Adds an attempt that begins. Earlier ones that are still pending were never concluded, which only a power
-    /// cut between two writes brings about; they are withdrawn.
+    /// Adds an attempt that begins. Earlier ones that are still pending become withdrawn: a power cut between two writes has
+    /// kept them from being concluded.
     pub fn begin(&mut self, attempt: Attempt) {
         for earlier in &mut self.attempts {
             if earlier.outcome == Outcome::Pending {
@@ -161,8 +161,8 @@ impl History {
         self.bound();
     }
 
-    /// Concludes an attempt, given with its outcome. One that is not there is added: `/data` may have been
-    /// replaced, or full, when it began. One that is concluded already stays as it is.
+    /// Concludes an attempt, given with its outcome. A missing one is added, because `/data` may have been replaced, or full,
+    /// when it began. One that is concluded already does not change.
     pub fn conclude(&mut self, concluded: Attempt) {
         let same = |attempt: &&mut Attempt| {
             (attempt.generation, attempt.slot, &attempt.build_id)
@@ -181,7 +181,7 @@ impl History {
         }
     }
 
-    /// The last attempt of `build_id`, if it failed.
+    /// Returns the last attempt of `build_id` if it failed.
     pub fn failure_of(&self, build_id: &str) -> Option<&Attempt> {
         let last = self.attempts.iter().rev().find(|attempt| attempt.build_id == build_id);
         last.filter(|attempt| attempt.outcome == Outcome::Failed)
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_is_as_documented_and_replaced_as_a_whole() {
+    fn written_history_has_the_golden_text_and_replaces_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("updates.json");
         assert_eq!(History::read(&path).unwrap(), History::default());
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attempt_is_concluded_once() {
+    fn attempt_is_concluded_once() {
         let mut history = History::default();
         history.begin(attempt(3, Outcome::Pending));
         history.conclude(attempt(3, Outcome::Failed));
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn it_stays_short_and_forgotten_trials_end() {
+    fn history_is_bounded_and_pending_attempts_are_withdrawn() {
         let mut history = History::default();
         for generation in 0..100 {
             history.begin(attempt(generation, Outcome::Pending));
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn attempts_are_told_in_words() {
+    fn attempts_print_as_sentences() {
         assert_eq!(
             attempt(3, Outcome::Failed).to_string(),
             "build ab in slot B failed: nobody confirmed in time"
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn newer_and_endless_files_are_named() {
+    fn newer_and_overlong_files_are_refused() {
         let newer = History::from_json(br#"{"format":2,"tries":7}"#).unwrap_err();
         assert_eq!(newer.to_string(), "the history of updates has format 2, this program reads up to 1");
         let dir = tempfile::tempdir().unwrap();
@@ -269,7 +269,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn reading_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn foreign_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = History::from_json(&bytes);
         }
     }

@@ -253,10 +253,10 @@ impl Updates {
         let slots_here = slots.clone();
         let (recorded, other) = blocking(move || {
             let disk = slots_here.look(&root)?;
-            let running = engine::record(&disk, slots_here.running).map_err(Problem::from_engine)?;
+            let running = engine::read_record(&disk, slots_here.running).map_err(Problem::from_engine)?;
             let other = !slots_here.running;
-            let other = match !busy && engine::complete(&disk, other).map_err(Problem::from_engine)? {
-                true => engine::record(&disk, other).map_err(Problem::from_engine)?,
+            let other = match !busy && engine::is_complete(&disk, other).map_err(Problem::from_engine)? {
+                true => engine::read_record(&disk, other).map_err(Problem::from_engine)?,
                 false => None,
             };
             Ok((running.filter(|manifest| manifest.build_id == build_id), other))

@@ -29,7 +29,7 @@ fn signed(manifest: &BundleManifest) -> Signed {
     Signed { json: manifest.to_json().unwrap(), signature: [0x5a; SIGNATURE_LEN] }
 }
 
-/// Takes the one signature that [`signed`] gives.
+/// Accepts the signature of [`signed`] only.
 fn verify(message: &[u8], signature: &[u8; SIGNATURE_LEN]) -> bool {
     message.starts_with(SIGNED_DOMAIN) && signature == &[0x5a; SIGNATURE_LEN]
 }
@@ -39,7 +39,7 @@ fn read(bytes: &[u8]) -> Result<Head, BundleError> {
 }
 
 #[test]
-fn golden_bytes() {
+fn encoded_head_has_the_golden_bytes() {
     let bytes = Head::to_bytes(&signed(&manifest()), &transport(None)).unwrap();
     let manifest = concat!(
         r#"{"format":1,"appliance":"weather","board":"x86_64","build_id":"ab","version":"1.2.3","protocol":1,"#,
@@ -60,7 +60,7 @@ fn golden_bytes() {
 }
 
 #[test]
-fn the_reader_stops_where_the_streams_begin() {
+fn reader_stops_at_the_first_stream() {
     let base = Some(Hex([7; 32]));
     let mut bytes = Head::to_bytes(&signed(&manifest()), &transport(base)).unwrap();
     bytes.extend(b"streams");
@@ -72,7 +72,7 @@ fn the_reader_stops_where_the_streams_begin() {
 }
 
 #[test]
-fn other_files_and_newer_ones_are_named() {
+fn foreign_and_newer_files_are_refused_by_name() {
     let good = Head::to_bytes(&signed(&manifest()), &transport(None)).unwrap();
     let refused = |change: &dyn Fn(&mut Vec<u8>)| {
         let mut bytes = good.clone();
@@ -81,7 +81,7 @@ fn other_files_and_newer_ones_are_named() {
     };
     assert_eq!(refused(&|bytes| bytes[0] = b'k'), "this is not an update bundle");
     assert_eq!(refused(&|bytes| bytes[4] = 2), "the update bundle has format 2, this program reads 1");
-    assert_eq!(refused(&|bytes| bytes[12] ^= 1), "the signature of the update bundle is not good");
+    assert_eq!(refused(&|bytes| bytes[12] ^= 1), "the signature of the update bundle is not valid");
     assert_eq!(
         refused(&|bytes| bytes[10] = 2),
         "the manifest of the update bundle has 131510 bytes, at most 65536 are allowed"
@@ -92,27 +92,27 @@ fn other_files_and_newer_ones_are_named() {
 }
 
 #[test]
-fn nothing_is_parsed_before_the_signature_was_found_good() {
+fn signature_is_verified_before_anything_is_parsed() {
     let signed = Signed { json: b"not JSON".to_vec(), signature: [0; SIGNATURE_LEN] };
     let bytes = Head::to_bytes(&signed, &transport(None)).unwrap();
     assert!(matches!(read(&bytes), Err(BundleError::Signature)));
 }
 
 #[test]
-fn manifests_describe_a_slot() {
+fn manifests_that_describe_no_slot_are_refused() {
     let refused = |change: &dyn Fn(&mut BundleManifest)| {
         let mut manifest = manifest();
         change(&mut manifest);
         let json = serde_json::to_vec(&manifest).unwrap();
         BundleManifest::from_json(&json).unwrap_err().to_string()
     };
-    let wrong = |text: &str| format!("the update bundle makes no sense: {text}");
+    let wrong = |text: &str| format!("the update bundle is invalid: {text}");
     assert_eq!(refused(&|m| m.format = 2), "the update bundle has format 2, this program reads 1");
     assert_eq!(refused(&|m| m.parts.truncate(2)), wrong("it has no root"));
     assert_eq!(refused(&|m| m.parts[1].size = Bytes(0)), wrong("initramfs is empty"));
-    assert_eq!(refused(&|m| m.parts.push(part(PartKind::Root, 1))), wrong("root is there twice"));
+    assert_eq!(refused(&|m| m.parts.push(part(PartKind::Root, 1))), wrong("root occurs twice"));
     let file = |name: &str| part(PartKind::BootFile(name.into()), 1);
-    assert_eq!(refused(&|m| m.parts.push(file("VMLINUZ"))), wrong("VMLINUZ is there twice"));
+    assert_eq!(refused(&|m| m.parts.push(file("VMLINUZ"))), wrong("VMLINUZ occurs twice"));
     for name in ["", "../x", "a/b", "a b", "cmdline.txt", "Slot.json", "x.", "ä"] {
         assert_eq!(
             refused(&|m| m.parts.push(file(name))),
@@ -124,12 +124,12 @@ fn manifests_describe_a_slot() {
     let mut odd = transport(None);
     odd.parts.pop();
     let bytes = Head::to_bytes(&signed(&manifest()), &odd).unwrap();
-    assert_eq!(read(&bytes).unwrap_err().to_string(), wrong("it has 3 parts, of which 2 travel"));
+    assert_eq!(read(&bytes).unwrap_err().to_string(), wrong("it has 3 parts and 2 streams"));
 }
 
 proptest! {
     #[test]
-    fn never_panics(bytes: Vec<u8>, at in 0..600usize, json: Vec<u8>) {
+    fn foreign_bytes_never_panic(bytes: Vec<u8>, at in 0..600usize, json: Vec<u8>) {
         let _refused = Head::read(&mut &bytes[..], |_, _| true);
         let mut good = Head::to_bytes(&signed(&manifest()), &transport(None)).unwrap();
         let at = at.min(good.len());

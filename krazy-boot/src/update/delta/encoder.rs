@@ -1,27 +1,27 @@
-//! Finds what a part has in common with its base. Runs on the host, with both in memory.
+//! The encoder, which finds the common content of a part and its base. It runs on the host, with both in memory.
 //!
-//! Every 32nd byte of the base begins a block whose hash is looked up at every byte of the new part, by a
-//! rolling hash; what is found is compared and extended both ways, byte by byte. Runs of zeros are told apart
-//! first: they are not worth a lookup, and would all hash alike.
+//! The base is indexed in blocks of 32 bytes. A rolling hash looks a block up at every byte of the new part; a match is
+//! compared, and extended byte by byte in both directions. Runs of zeros are handled first: they would all have the same
+//! hash, and operation 3 is shorter than a copy.
 
 use std::io::{self, Write};
 
 use super::{COPY, DATA, END, MAX_WINDOW, ZERO};
 use crate::disk::size::Bytes;
 
-/// Length of a block that is looked up; shorter common runs are not found.
+/// Length of an indexed block. Shorter common runs are not found.
 const BLOCK: usize = 32;
 
-/// The shortest run that becomes an operation of its own: below, the operations cost more than they save.
+/// The shortest run of zeros that becomes an operation: a shorter one costs more than it saves.
 const MIN_RUN: usize = 24;
 
 /// The multiplier of the hash: odd, from splitmix64.
 const FACTOR: u64 = 0xbf58_476d_1ce4_e5b9;
 
-/// Marks an empty place in the index.
+/// Marks an empty entry of the index.
 const EMPTY: u32 = u32::MAX;
 
-/// What came of an encoding.
+/// Figures of an encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Encoded {
     /// Bytes of the stream.
@@ -30,10 +30,10 @@ pub struct Encoded {
     pub copied: Bytes,
 }
 
-/// Why a part was not encoded.
+/// A failure to encode a part.
 #[derive(Debug, thiserror::Error)]
 pub enum EncodeError {
-    /// Positions have 32 bits.
+    /// The index has 32-bit positions.
     #[error("a base of {0} is too large")]
     BaseTooLarge(Bytes),
     /// The stream could not be written.
@@ -41,8 +41,8 @@ pub enum EncodeError {
     Write(#[from] io::Error),
 }
 
-/// Writes the stream that turns `base` into `new`; an empty base makes one that refers to nothing. `level` is
-/// zstd's. What is compressed already (a SquashFS, a kernel) does not get smaller at a higher one.
+/// Writes the stream that turns `base` into `new`; with an empty base it has no copies. `level` is zstd's. Compressed
+/// content, such as a SquashFS or a kernel, does not get smaller at a higher level.
 pub fn encode(new: &[u8], base: &[u8], level: i32, out: impl Write) -> Result<Encoded, EncodeError> {
     if base.len() >= EMPTY as usize {
         return Err(EncodeError::BaseTooLarge(Bytes(base.len() as u64)));
@@ -53,7 +53,7 @@ pub fn encode(new: &[u8], base: &[u8], level: i32, out: impl Write) -> Result<En
     let mut copied = 0;
     let index = Index::new(base);
     let mut at = 0;
-    // Where the data begins that no operation covers yet.
+    // Start of the data that no operation covers yet.
     let mut uncovered = 0;
     let mut hash = Rolling::default();
     while at < new.len() {
@@ -107,9 +107,10 @@ fn operation(out: &mut impl Write, tag: u8, numbers: &[u64]) -> io::Result<()> {
 }
 
 fn common_prefix(one: &[u8], two: &[u8]) -> usize {
-    // Most of it eight bytes at a time.
-    let words = one.as_chunks::<8>().0.iter().zip(two.as_chunks::<8>().0).take_while(|(a, b)| a == b).count();
-    let at = 8 * words;
+    // Eight bytes at a time, which the compiler turns into single comparisons.
+    let chunks =
+        one.as_chunks::<8>().0.iter().zip(two.as_chunks::<8>().0).take_while(|(a, b)| a == b).count();
+    let at = 8 * chunks;
     at + one[at..].iter().zip(&two[at..]).take_while(|(a, b)| a == b).count()
 }
 
@@ -117,7 +118,7 @@ fn common_suffix(one: &[u8], two: &[u8]) -> usize {
     one.iter().rev().zip(two.iter().rev()).take_while(|(a, b)| a == b).count()
 }
 
-/// Hash of a block: the sum of its bytes times powers of the factor, the last byte's power being 0.
+/// Returns the hash of a block: the sum of its bytes, each times a power of the factor, 0 for the last byte.
 fn hash(block: &[u8]) -> u64 {
     block.iter().fold(0_u64, |sum, byte| sum.wrapping_mul(FACTOR).wrapping_add(value(*byte)))
 }
@@ -126,15 +127,15 @@ fn value(byte: u8) -> u64 {
     u64::from(byte) + 1
 }
 
-/// The hash of the block that was asked for last, from which that of the next one follows.
+/// The hash of the latest block, from which that of the next one is computed.
 #[derive(Default)]
 struct Rolling {
-    /// Where that block began, its first byte, and its hash.
+    /// Offset of that block, its first byte, and its hash.
     last: Option<(usize, u8, u64)>,
 }
 
 impl Rolling {
-    /// The hash of `block`, which begins at `at` and has [`BLOCK`] bytes.
+    /// Returns the hash of `block`, which begins at `at` and has [`BLOCK`] bytes.
     fn of(&mut self, block: &[u8], at: usize) -> u64 {
         const OUT: u64 = FACTOR.wrapping_pow(BLOCK as u32);
         let value_here = match self.last {
@@ -149,7 +150,7 @@ impl Rolling {
     }
 }
 
-/// Where in the base blocks of a hash are: a table with open addressing, the first of equal blocks kept.
+/// Offsets of the base's blocks by their hashes: a table with open addressing that keeps the first of equal blocks.
 struct Index<'a> {
     base: &'a [u8],
     table: Vec<u32>,
@@ -161,30 +162,30 @@ impl<'a> Index<'a> {
         let bits = (2 * base.len() / BLOCK + 2).next_power_of_two().ilog2();
         let mut index = Index { base, table: vec![EMPTY; 1 << bits], shift: 64 - bits };
         for (n, block) in base.as_chunks::<BLOCK>().0.iter().enumerate() {
-            let place = index.place(hash(block), block);
-            let slot = &mut index.table[place];
-            if *slot == EMPTY {
-                *slot = (n * BLOCK) as u32;
+            let position = index.position(hash(block), block);
+            let entry = &mut index.table[position];
+            if *entry == EMPTY {
+                *entry = (n * BLOCK) as u32;
             }
         }
         index
     }
 
     fn find(&self, hash: u64, block: &[u8]) -> Option<usize> {
-        let found = self.table[self.place(hash, block)];
+        let found = self.table[self.position(hash, block)];
         (found != EMPTY).then_some(found as usize)
     }
 
-    /// The place of `block` in the table, or the empty one where it would be. Half of the places are empty.
-    fn place(&self, hash: u64, block: &[u8]) -> usize {
+    /// Returns the position of `block` in the table, or the empty one for it. Half of the table is empty, so there is one.
+    fn position(&self, hash: u64, block: &[u8]) -> usize {
         let mask = self.table.len() - 1;
-        let mut place = (hash.wrapping_mul(FACTOR) >> self.shift) as usize & mask;
+        let mut position = (hash.wrapping_mul(FACTOR) >> self.shift) as usize & mask;
         loop {
-            let found = self.table[place];
+            let found = self.table[position];
             if found == EMPTY || self.base[found as usize..].starts_with(block) {
-                return place;
+                return position;
             }
-            place = (place + 1) & mask;
+            position = (position + 1) & mask;
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A zstd frame that arrives in pieces (RFC 8878, section 3.1.1), block by block.
 //!
-//! ruzstd reads from a source that has everything it asks for. Here the lengths of header and blocks are found
-//! first, so that it is asked only when that much is there.
+//! ruzstd reads from a source that never runs short. Here the lengths of header and blocks are determined first, so that
+//! ruzstd is called only with a complete one.
 
 use std::io::{self, Write};
 
@@ -10,14 +10,14 @@ use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 use super::{DeltaError, MAX_WINDOW};
 
 const MAGIC: [u8; 4] = 0xfd2f_b528_u32.to_le_bytes();
-/// No block has more, compressed or not.
+/// Limit of a block, compressed or not.
 const MAX_BLOCK: usize = 128 << 10;
 const BLOCK_HEADER: usize = 3;
 const CHECKSUM: usize = 4;
 
 pub(super) struct Frame {
     decoder: FrameDecoder,
-    /// What has arrived of the unit that `next` is about.
+    /// The received bytes of the unit `next`.
     pending: Vec<u8>,
     next: Unit,
 }
@@ -26,7 +26,7 @@ pub(super) struct Frame {
 enum Unit {
     Header,
     Block { checksum: bool },
-    Ended,
+    Finished,
 }
 
 impl Frame {
@@ -37,37 +37,37 @@ impl Frame {
     }
 
     pub(super) fn is_finished(&self) -> bool {
-        self.next == Unit::Ended
+        self.next == Unit::Finished
     }
 
-    /// Takes the next piece and hands on what it decodes to.
+    /// Takes the next piece and passes the decoded bytes to `decoded`.
     pub(super) fn feed(
         &mut self,
         mut piece: &[u8],
         decoded: &mut dyn FnMut(&[u8]) -> Result<(), DeltaError>,
     ) -> Result<(), DeltaError> {
         loop {
-            let wanted = self.wanted()?;
-            let missing = wanted.saturating_sub(self.pending.len()).min(piece.len());
+            let needed = self.needed()?;
+            let missing = needed.saturating_sub(self.pending.len()).min(piece.len());
             let (taken, rest) = piece.split_at(missing);
             self.pending.extend_from_slice(taken);
             piece = rest;
-            if self.pending.len() < wanted || self.next == Unit::Ended {
+            if self.pending.len() < needed || self.next == Unit::Finished {
                 return if piece.is_empty() { Ok(()) } else { Err(DeltaError::Trailing) };
             }
-            // With its first bytes there, a unit tells its length.
-            if self.wanted()? == wanted {
+            // The first bytes of a unit give its length.
+            if self.needed()? == needed {
                 self.take(decoded)?;
             }
         }
     }
 
-    /// How many bytes of the unit are needed to go on.
-    fn wanted(&self) -> Result<usize, DeltaError> {
+    /// Returns the number of bytes of the unit that are needed to continue.
+    fn needed(&self) -> Result<usize, DeltaError> {
         match self.next {
             Unit::Header => header_len(&self.pending),
             Unit::Block { checksum } => block_len(&self.pending, checksum),
-            Unit::Ended => Ok(0),
+            Unit::Finished => Ok(0),
         }
     }
 
@@ -84,7 +84,7 @@ impl Frame {
                 let last =
                     self.decoder.decode_blocks(&self.pending[..], one).map_err(|error| damaged(&error))?;
                 if last {
-                    self.next = Unit::Ended;
+                    self.next = Unit::Finished;
                 }
                 let mut sink = Sink { decoded, error: None };
                 let collected = self.decoder.collect_to_writer(&mut sink);
@@ -93,14 +93,14 @@ impl Frame {
                 }
                 collected.map_err(|error| damaged(&error))?;
             }
-            Unit::Ended => {}
+            Unit::Finished => {}
         }
         self.pending.clear();
         Ok(())
     }
 }
 
-/// What was decoded, straight from the window.
+/// A writer that passes decoded bytes on, straight from the window.
 struct Sink<'a> {
     decoded: &'a mut dyn FnMut(&[u8]) -> Result<(), DeltaError>,
     error: Option<DeltaError>,
@@ -122,7 +122,7 @@ impl Write for Sink<'_> {
     }
 }
 
-/// Magic number, descriptor, and what the descriptor says that follows.
+/// Returns the length of the header: magic number, descriptor, and the fields that the descriptor announces.
 fn header_len(start: &[u8]) -> Result<usize, DeltaError> {
     let Some(&descriptor) = start.get(4) else { return Ok(5) };
     if start[..4] != MAGIC {
@@ -140,7 +140,7 @@ fn header_len(start: &[u8]) -> Result<usize, DeltaError> {
     Ok(5 + usize::from(1 - single_segment) + content_size)
 }
 
-/// The header of a block, its content, and the checksum after the last one.
+/// Returns the length of a block: its header, its content, and the checksum behind the last block.
 fn block_len(start: &[u8], checksum: bool) -> Result<usize, DeltaError> {
     let Some(&[one, two, three]) = start.first_chunk() else { return Ok(BLOCK_HEADER) };
     let header = u32::from_le_bytes([one, two, three, 0]);

@@ -52,7 +52,7 @@ fn frame(pieces: &[&[u8]]) -> Vec<u8> {
 }
 
 #[test]
-fn golden_bytes() {
+fn golden_stream_is_decoded_in_any_pieces() {
     // "abc", three bytes from 300 on, 200 zeros.
     let operations = [1, 3, b'a', b'b', b'c', 2, 0xac, 0x02, 3, 3, 0xc8, 0x01, 0];
     let mut base = vec![0xee; 303];
@@ -67,7 +67,7 @@ fn golden_bytes() {
 }
 
 #[test]
-fn damaged_streams_are_named() {
+fn damaged_streams_give_distinct_errors() {
     let refused =
         |operations: &[u8], size| apply(&frame(&[operations]), &[0; 10], size, 1000).unwrap_err().to_string();
     assert_eq!(refused(&[9], 5), "the stream is damaged: operation 9 does not exist");
@@ -78,7 +78,7 @@ fn damaged_streams_are_named() {
     assert!(refused(&far, 5).contains("of a base of 10 B"));
     let long = [3, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0];
     assert_eq!(refused(&long, 5), "the stream is damaged: a number is too long");
-    assert_eq!(refused(&[3, 5, 0, 0], 5), "something follows the end of the stream");
+    assert_eq!(refused(&[3, 5, 0, 0], 5), "data follows the end of the stream");
     assert_eq!(refused(&[3, 5], 5), "the stream ends early");
     let mut long = frame(&[&[3, 5, 0]]);
     long.push(0);
@@ -95,7 +95,7 @@ fn damaged_streams_are_named() {
 }
 
 #[test]
-fn failures_of_the_disk_are_handed_on() {
+fn disk_errors_are_passed_to_the_caller() {
     let (stream, _) = encoded(b"content", b"");
     let mut decoder = Decoder::new(Bytes(7), Bytes(0));
     let error = decoder.feed(&stream, &mut |_| Err(io::ErrorKind::StorageFull.into())).unwrap_err();
@@ -103,7 +103,7 @@ fn failures_of_the_disk_are_handed_on() {
 }
 
 #[test]
-fn what_moved_is_copied() {
+fn moved_content_is_copied_from_the_base() {
     let base = noise(1 << 20, 1);
     let mut new = noise(5000, 2);
     new.extend(&base[300_001..900_000]);
@@ -120,7 +120,7 @@ fn what_moved_is_copied() {
 }
 
 #[test]
-fn a_base_that_repeats_itself_does_not_slow_the_search_down() {
+fn repetitive_base_does_not_slow_down_the_search() {
     let base = vec![7; 4 << 20];
     let new: Vec<u8> = (0..4_u32 << 20).map(|n| if n % 40 == 0 { 8 } else { 7 }).collect();
     let (stream, _) = encoded(&new, &base);
@@ -129,7 +129,7 @@ fn a_base_that_repeats_itself_does_not_slow_the_search_down() {
 
 proptest! {
     #[test]
-    fn streams_yield_what_went_in(
+    fn streams_survive_a_round_trip(
         base in prop::collection::vec(any::<u8>(), 0..2000),
         cuts in prop::collection::vec((0..2000usize, 0..400usize, prop::collection::vec(0..3u8, 0..60)), 0..8),
         piece in 1..3000usize,
@@ -145,7 +145,7 @@ proptest! {
     }
 
     #[test]
-    fn never_panics(
+    fn damaged_streams_never_panic(
         bytes in prop::collection::vec(any::<u8>(), 0..300),
         operations in prop::collection::vec(0..5u8, 0..40),
         at in 0..200usize,

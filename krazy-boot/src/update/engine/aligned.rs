@@ -1,9 +1,8 @@
-//! Memory that disks read and write without the page cache.
+//! Memory for direct I/O, past the page cache.
 
 use std::ops::{Deref, DerefMut};
 
-/// What places on the disk, lengths and memory are multiples of when the page cache is left out. Enough for every
-/// disk.
+/// Alignment of offsets, lengths and memory for direct I/O: a multiple of every disk's logical block.
 pub const ALIGNMENT: usize = 4096;
 
 /// Bytes that begin at a multiple of [`ALIGNMENT`].
@@ -15,7 +14,7 @@ pub struct Aligned {
 }
 
 impl Aligned {
-    /// So many zeros. They stay where they are: the vector never grows.
+    /// Returns `len` zeros. They never move, because the vector never grows.
     pub fn new(len: usize) -> Self {
         let memory = vec![0; len + ALIGNMENT];
         let start = memory.as_ptr().addr().wrapping_neg() % ALIGNMENT;
@@ -42,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_begins_where_it_should_and_has_the_length_asked_for() {
+    fn memory_is_aligned_and_has_the_requested_length() {
         for len in [0, 1, ALIGNMENT - 1, ALIGNMENT, 128 << 10] {
             let memory = Aligned::new(len);
             assert_eq!(memory.as_ptr().addr() % ALIGNMENT, 0);

@@ -1,7 +1,7 @@
-//! What a slot holds.
+//! The content of a slot.
 
-use super::read_back::Placed;
-use super::{EngineError, Reader, Sectors, Target, on_boot, reading};
+use super::read_back::StoredContent;
+use super::{EngineError, Reader, Sectors, Target, boot_error, read_error};
 use crate::boot::config_txt;
 use crate::boot::slot_area::{self, BootFiles};
 use crate::disk::boot_fat::FatError;
@@ -10,15 +10,15 @@ use crate::disk::size::Bytes;
 use crate::disk::slot::{Slot, boot_file};
 use crate::update::bundle::{BundleManifest, MAX_JSON, Part, PartKind};
 
-/// The first bytes of a SquashFS image, and where it says how long it is. Source: Linux `squashfs_fs.h`,
+/// The first bytes of a SquashFS image, and the offset of its length. Source: Linux `squashfs_fs.h`,
 /// `struct squashfs_super_block`.
 const SQUASHFS_MAGIC: [u8; 4] = *b"hsqs";
 const BYTES_USED_OFFSET: usize = 40;
 const SUPERBLOCK_LEN: usize = 96;
 
-/// Whether `slot` can be booted, as far as can be told without booting it: its files are on `/boot`, its root has a
-/// SquashFS image, and the load table, on a disk that has one, agrees with the files.
-pub fn complete(target: &impl Target, slot: Slot) -> Result<bool, EngineError> {
+/// Returns true if `slot` has everything to boot: its files are on `/boot`, its root has a SquashFS image, and the load
+/// table, on a disk that has one, agrees with the files.
+pub fn is_complete(target: &impl Target, slot: Slot) -> Result<bool, EngineError> {
     let Sectors { mbr, tables, .. } = Sectors::read(target)?;
     if root_len(target, mbr.layout.root(slot))?.is_none() {
         return Ok(false);
@@ -35,8 +35,8 @@ pub fn complete(target: &impl Target, slot: Slot) -> Result<bool, EngineError> {
     Ok(writes.is_ok_and(|writes| writes.is_empty()))
 }
 
-/// What the record of `slot` says it holds; `None` without a record, or with one that makes no sense.
-pub fn record(target: &impl Target, slot: Slot) -> Result<Option<BundleManifest>, EngineError> {
+/// Reads the record of `slot`; `None` if it is missing or invalid.
+pub fn read_record(target: &impl Target, slot: Slot) -> Result<Option<BundleManifest>, EngineError> {
     let Sectors { mbr, .. } = Sectors::read(target)?;
     let mut fat = Reader::fat(target, mbr.layout.boot)?;
     let file = match fat.find(&slot.boot_file(boot_file::RECORD)) {
@@ -48,35 +48,37 @@ pub fn record(target: &impl Target, slot: Slot) -> Result<Option<BundleManifest>
     Ok(BundleManifest::from_json(&json).ok())
 }
 
-/// Removes the record of `slot`, which somebody is about to change by hand.
-pub fn forget(target: &mut impl Target, slot: Slot) -> Result<(), EngineError> {
+/// Removes the record of `slot`, before its content is changed by other means than an update.
+pub fn remove_record(target: &mut impl Target, slot: Slot) -> Result<(), EngineError> {
     let name = slot.boot_file(boot_file::RECORD);
-    target.remove_boot(&name).and_then(|()| target.sync_boot()).map_err(on_boot(format!("remove {name}")))
+    target.remove_boot(&name).and_then(|()| target.sync_boot()).map_err(boot_error(format!("remove {name}")))
 }
 
-/// Sizes and hashes of what `slot` holds, by reading all of it; kernel, initramfs and root only.
+/// Returns sizes and hashes of kernel, initramfs and root of `slot`, by reading all of them.
 pub fn measure(target: &impl Target, slot: Slot) -> Result<Vec<Part>, EngineError> {
     let Sectors { mbr, .. } = Sectors::read(target)?;
     let mut parts = Vec::new();
     for kind in [PartKind::Kernel, PartKind::Initramfs, PartKind::Root] {
-        let placed = match kind.boot_name() {
-            Some(name) => Placed::on_boot(target, mbr.layout.boot, &slot.boot_file(name))?,
+        let stored = match kind.boot_name() {
+            Some(name) => StoredContent::on_boot(target, mbr.layout.boot, &slot.boot_file(name))?,
             None => {
                 let partition = mbr.layout.root(slot);
                 let Some(len) = root_len(target, partition)? else { continue };
-                Placed::in_partition(partition, len)
+                StoredContent::in_partition(partition, len)
             }
         };
-        let sha256 = placed.sha256(target)?;
-        parts.push(Part { kind, size: placed.len, sha256 });
+        let sha256 = stored.sha256(target)?;
+        parts.push(Part { kind, size: stored.len, sha256 });
     }
     Ok(parts)
 }
 
-/// The length of the SquashFS image in a partition; `None` if there is none, or it would not fit.
+/// Returns the length of the SquashFS image in a partition; `None` if there is none, or it does not fit.
 pub(super) fn root_len(target: &impl Target, partition: Extent) -> Result<Option<Bytes>, EngineError> {
     let mut superblock = [0; SUPERBLOCK_LEN];
-    target.read_back(partition.start.bytes(), &mut superblock).map_err(reading)?;
+    target
+        .read_back(partition.start.bytes(), &mut superblock)
+        .map_err(read_error(partition.start.bytes()))?;
     let mut used = [0; 8];
     used.copy_from_slice(&superblock[BYTES_USED_OFFSET..BYTES_USED_OFFSET + 8]);
     let used = Bytes(u64::from_le_bytes(used));

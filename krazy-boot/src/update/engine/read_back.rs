@@ -1,41 +1,41 @@
-//! Content at its place on the disk: hashed for a comparison, and as what copies refer to.
+//! Content stored on the disk, read to be hashed, and as the base of copies.
 
 use std::io;
 
 use sha2::{Digest, Sha256};
 
-use super::{Aligned, EngineError, PIECE, Reader, Target, reading};
+use super::{Aligned, EngineError, PIECE, Reader, Target, read_error};
 use crate::digest::{Hex, Sha256Hash};
 use crate::disk::layout::Extent;
 use crate::disk::size::Bytes;
 
 /// A file or a file system, as sectors of the disk in order.
-pub(super) struct Placed {
+pub(super) struct StoredContent {
     pub(super) extents: Vec<Extent>,
     pub(super) len: Bytes,
 }
 
-impl Placed {
-    /// `len` bytes from the start of a partition.
+impl StoredContent {
+    /// Returns the first `len` bytes of a partition.
     pub(super) fn in_partition(partition: Extent, len: Bytes) -> Self {
-        Placed { extents: vec![partition], len }
+        StoredContent { extents: vec![partition], len }
     }
 
-    /// A file on `/boot`.
+    /// Finds a file on `/boot`.
     pub(super) fn on_boot<T: Target>(target: &T, boot: Extent, name: &str) -> Result<Self, EngineError> {
         let mut fat = Reader::fat(target, boot)?;
         let file = fat.find(name)?;
-        Ok(Placed { extents: fat.extents(&file)?, len: file.size })
+        Ok(StoredContent { extents: fat.extents(&file)?, len: file.size })
     }
 
-    /// SHA-256 of what is on the disk, past every cache.
+    /// Returns the SHA-256 of the content, read past every cache.
     pub(super) fn sha256(&self, target: &impl Target) -> Result<Sha256Hash, EngineError> {
         let mut sha256 = Sha256::new();
         self.read_all(target, |content| sha256.update(content))?;
         Ok(Hex(sha256.finalize().into()))
     }
 
-    /// SHA-256 and CRC-32 of what is on the disk, past every cache.
+    /// Returns the SHA-256 and the CRC-32 of the content, read past every cache.
     pub(super) fn hashes(&self, target: &impl Target) -> Result<(Sha256Hash, u32), EngineError> {
         let (mut sha256, mut crc) = (Sha256::new(), crc32fast::Hasher::new());
         self.read_all(target, |content| {
@@ -53,7 +53,7 @@ impl Placed {
             while at < end && left > 0 {
                 let len = (end - at).min(PIECE as u64);
                 let piece = &mut piece[..len as usize];
-                target.read_back(Bytes(at), piece).map_err(reading)?;
+                target.read_back(Bytes(at), piece).map_err(read_error(Bytes(at)))?;
                 let content = &piece[..len.min(left) as usize];
                 take(content);
                 left -= content.len() as u64;
@@ -62,12 +62,13 @@ impl Placed {
         }
         if left > 0 {
             let short = io::Error::new(io::ErrorKind::UnexpectedEof, "a file is longer than its sectors");
-            return Err(reading(short));
+            let end = self.extents.last().map_or(Bytes(0), |extent| extent.end().bytes());
+            return Err(read_error(end)(short));
         }
         Ok(())
     }
 
-    /// Reads from `offset` on, which with the buffer's length is within [`Placed::len`].
+    /// Fills the buffer from `offset` on, which must be within the content.
     pub(super) fn read(&self, target: &impl Target, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         let (mut skip, mut done) = (offset, 0);
         for extent in &self.extents {

@@ -1,10 +1,10 @@
-//! One update, from the first byte to the load table.
+//! One update session, from the first byte to the load table.
 
 use std::io;
 
-use super::output::{Output, Place};
-use super::read_back::Placed;
-use super::{EngineError, Reader, Sectors, Target, on_boot, reading, refused, syncing, writing};
+use super::output::{Destination, Output};
+use super::read_back::StoredContent;
+use super::{EngineError, Reader, Sectors, Target, boot_error, read_error, refused, write_error};
 use crate::boot::cmdline::CommandLine;
 use crate::boot::config_txt;
 use crate::boot::slot_area::{self, BootFiles};
@@ -17,32 +17,32 @@ use crate::update::bundle::{Head, PartKind};
 use crate::update::delta::{Decoder, DeltaError, MAX_STEP, Step};
 use crate::update::refusal::Refusal;
 
-/// After so many bytes a sync: what waits in the page cache must not fill a small machine's memory.
-const SYNC_EVERY: u64 = 16 << 20;
+/// Bytes between two syncs: unwritten data in the page cache must not fill the memory of a small machine.
+const SYNC_INTERVAL: u64 = 16 << 20;
 
-/// What FAT may take beyond the files themselves: a cluster per file, the folder, and room for a record.
+/// Space that FAT may need beyond the files: the directory, and the small files of the slot.
 const BOOT_OVERHEAD: u64 = 512 << 10;
 
-/// Bytes that a file takes on `/boot` beyond its own, at most: its last cluster.
+/// Limit of the space that a file occupies beyond its length, which is its last cluster.
 const MAX_CLUSTER: u64 = 32 << 10;
 
 static ZEROS: [u8; MAX_STEP as usize] = [0; MAX_STEP as usize];
 
-/// An update under way. After an error it is of no use any more; the slot stays unbootable.
+/// A running update. After an error it cannot be continued, and the slot stays unbootable.
 pub struct Session {
     head: Head,
     slot: Slot,
     mbr: Mbr,
-    /// Whether the disk has load tables.
+    /// Set when the disk has load tables.
     tables: bool,
     command_line: CommandLine,
-    /// Its command line as a launcher, where a firmware starts the slots.
+    /// The slot's command line as a launcher, if a firmware starts the slots.
     launcher: Option<CommandLine>,
-    /// What the streams copy from, per part.
-    bases: Vec<Option<Placed>>,
+    /// The bases of the streams, per part.
+    bases: Vec<Option<StoredContent>>,
     received: u64,
     stream: Stream,
-    /// CRC-32 of the parts that are complete.
+    /// CRC-32 of the complete parts.
     checksums: Vec<u32>,
     output: Output,
     unsynced: u64,
@@ -52,15 +52,16 @@ pub struct Session {
 /// The part that is being received.
 struct Stream {
     decoder: Decoder,
-    /// Bytes of the stream to come.
+    /// Bytes of the stream that are not received yet.
     left: u64,
     checksum: crc32fast::Hasher,
 }
 
 impl Session {
-    /// Checks that the update fits, and makes `slot` unbootable.
+    /// Checks that the update fits, and makes `slot` unbootable. Nothing is written before all checks have passed.
     ///
-    /// The caller knows that `slot` does not run; that it is neither confirmed nor armed is checked here once more.
+    /// The caller ensures that `slot` does not run. That it is neither confirmed nor armed is checked again here, because
+    /// a mistake would leave the device without a bootable slot.
     pub fn begin(target: &mut impl Target, slot: Slot, head: Head) -> Result<Self, EngineError> {
         let Sectors { mbr, selector, tables } = Sectors::read(target)?;
         let armed =
@@ -81,7 +82,7 @@ impl Session {
         check_fit(target, &mbr, slot, &head)?;
         let bases = bases(target, &mbr, slot, &head)?;
         let stream = Stream::new(&head, &bases, 0);
-        let output = Output::new(Place::of(&head.manifest.parts[0], slot, &mbr));
+        let output = Output::new(Destination::of(&head.manifest.parts[0], slot, &mbr));
         let session = Session {
             head,
             slot,
@@ -101,22 +102,22 @@ impl Session {
         Ok(session)
     }
 
-    /// What is being brought.
+    /// Returns the head of the bundle.
     pub fn head(&self) -> &Head {
         &self.head
     }
 
-    /// Bytes of streams that have been applied.
+    /// Returns the number of applied bytes of all streams.
     pub fn received(&self) -> Bytes {
         Bytes(self.received)
     }
 
-    /// Whether the streams are complete, so that [`Session::finish`] is next.
+    /// Returns true if all streams are complete, so that [`Session::finish`] is next.
     pub fn is_received(&self) -> bool {
         self.checksums.len() == self.head.manifest.parts.len()
     }
 
-    /// Applies the next bytes of the streams.
+    /// Applies the next bytes of the streams, of any length.
     pub fn feed(&mut self, target: &mut impl Target, mut bytes: &[u8]) -> Result<(), EngineError> {
         while !bytes.is_empty() {
             if self.is_received() {
@@ -134,33 +135,36 @@ impl Session {
     /// Reads everything back, and makes the slot bootable.
     pub fn finish(&self, target: &mut impl Target) -> Result<(), EngineError> {
         if !self.is_received() {
-            return refused(Refusal::NotVerified, "the update has not been received as a whole");
+            return refused(Refusal::NotVerified, "the update has not been received completely");
         }
-        target.sync().map_err(syncing)?;
+        target.sync().map_err(EngineError::Sync)?;
         self.verify(target)?;
         self.complete(target)
     }
 
+    /// Makes the slot unbootable and removes its files.
     fn invalidate(&self, target: &mut impl Target) -> Result<(), EngineError> {
         if self.tables {
             let at = area_of_slot(self.slot).start.bytes();
-            target.write_at(at, &[0; SECTOR_SIZE as usize]).map_err(writing)?;
-            target.sync().map_err(syncing)?;
+            target.write_at(at, &[0; SECTOR_SIZE as usize]).map_err(write_error(at))?;
+            target.sync().map_err(EngineError::Sync)?;
         }
         for own in [boot_file::RECORD, boot_file::CMDLINE] {
             let name = self.slot.boot_file(own);
-            target.remove_boot(&name).map_err(on_boot(format!("remove {name}")))?;
+            target.remove_boot(&name).map_err(boot_error(format!("remove {name}")))?;
         }
-        target.sync_boot().map_err(on_boot("sync"))?;
-        // All of the slot's files: room for the new ones, in one piece each.
+        target.sync_boot().map_err(boot_error("sync"))?;
+        // Removing all files of the slot makes room for the new ones, in as few fragments as possible. They may go in any
+        // order now: without load table and command line the slot does not boot.
         for file in Reader::fat(target, self.mbr.layout.boot)?.files()? {
-            if is_of(self.slot, &file.name) {
-                target.remove_boot(&file.name).map_err(on_boot(format!("remove {}", file.name)))?;
+            if belongs_to(self.slot, &file.name) {
+                target.remove_boot(&file.name).map_err(boot_error(format!("remove {}", file.name)))?;
             }
         }
-        target.sync_boot().map_err(on_boot("sync"))
+        target.sync_boot().map_err(boot_error("sync"))
     }
 
+    /// Applies the next bytes of the current part's stream.
     fn apply(&mut self, target: &mut impl Target, piece: &[u8]) -> Result<(), EngineError> {
         let number = self.checksums.len();
         let part = &self.head.manifest.parts[number];
@@ -193,9 +197,9 @@ impl Session {
             self.output.flush(target).map_err(|source| failed(DeltaError::Apply(source)))?;
         }
         self.unsynced += piece.len() as u64;
-        if self.unsynced >= SYNC_EVERY {
+        if self.unsynced >= SYNC_INTERVAL {
             self.unsynced = 0;
-            target.sync().map_err(syncing)?;
+            target.sync().map_err(EngineError::Sync)?;
         }
         if done {
             let checksum = std::mem::take(&mut self.stream.checksum);
@@ -203,25 +207,33 @@ impl Session {
             if !self.is_received() {
                 let next = self.checksums.len();
                 self.stream = Stream::new(&self.head, &self.bases, next);
-                self.output.turn_to(Place::of(&self.head.manifest.parts[next], self.slot, &self.mbr));
+                self.output.start_part(Destination::of(
+                    &self.head.manifest.parts[next],
+                    self.slot,
+                    &self.mbr,
+                ));
             }
         }
         Ok(())
     }
 
+    /// Reads all parts back and compares their hashes with the manifest.
     fn verify(&self, target: &mut impl Target) -> Result<(), EngineError> {
-        target.sync_boot().map_err(on_boot("sync"))?;
+        target.sync_boot().map_err(boot_error("sync"))?;
         for (part, checksum) in self.head.manifest.parts.iter().zip(&self.checksums) {
-            let placed = match part.kind.boot_name() {
-                Some(name) => Placed::on_boot(target, self.mbr.layout.boot, &self.slot.boot_file(name))?,
-                None => Placed::in_partition(self.mbr.layout.root(self.slot), part.size),
+            let stored = match part.kind.boot_name() {
+                Some(name) => {
+                    StoredContent::on_boot(target, self.mbr.layout.boot, &self.slot.boot_file(name))?
+                }
+                None => StoredContent::in_partition(self.mbr.layout.root(self.slot), part.size),
             };
-            if placed.len == part.size {
-                if placed.sha256(target)? == part.sha256 {
+            if stored.len == part.size {
+                if stored.sha256(target)? == part.sha256 {
                     continue;
                 }
-                // Once more, to learn whose fault it is. A disk that returns something else now is at fault, too.
-                let (sha256, crc) = placed.hashes(target)?;
+                // A second reading, with the CRC, shows the cause: if the disk returns what was written, the bundle is
+                // wrong. A disk that returns something else than at the first reading is faulty, too.
+                let (sha256, crc) = stored.hashes(target)?;
                 if sha256 != part.sha256 && crc == *checksum {
                     let text =
                         format!("the {} has the hash {sha256}, {} was announced", part.kind, part.sha256);
@@ -234,18 +246,19 @@ impl Session {
         Ok(())
     }
 
+    /// Makes the verified slot bootable: command line, record, load table.
     fn complete(&self, target: &mut impl Target) -> Result<(), EngineError> {
         let write = |target: &mut _, own, content: &[u8]| -> Result<(), EngineError> {
             let name = self.slot.boot_file(own);
-            Target::write_boot(target, &name, true, content).map_err(on_boot(format!("write {name}")))?;
-            Target::sync_boot(target).map_err(on_boot("sync"))
+            Target::write_boot(target, &name, true, content).map_err(boot_error(format!("write {name}")))?;
+            Target::sync_boot(target).map_err(boot_error("sync"))
         };
         if let Some(launcher) = &self.launcher {
             write(target, boot_file::LAUNCH, format!("{launcher}\n").as_bytes())?;
         }
         let line = format!("{}\n", self.command_line);
         write(target, boot_file::CMDLINE, line.as_bytes())?;
-        // Before the record, so that a kernel which cannot be booted has none.
+        // Computed before the record is written, so that a slot with a kernel that cannot be booted has none.
         let writes = match self.tables {
             true => {
                 let files = BootFiles::read(&mut Reader::fat(target, self.mbr.layout.boot)?, self.slot)?;
@@ -255,10 +268,10 @@ impl Session {
         };
         write(target, boot_file::RECORD, &self.head.signed.json)?;
         for SectorWrite { at, bytes } in writes {
-            target.write_at(at.bytes(), &bytes).map_err(writing)?;
-            target.sync().map_err(syncing)?;
+            target.write_at(at.bytes(), &bytes).map_err(write_error(at.bytes()))?;
+            target.sync().map_err(EngineError::Sync)?;
             let mut found = vec![0; bytes.len()];
-            target.read_back(at.bytes(), &mut found).map_err(reading)?;
+            target.read_back(at.bytes(), &mut found).map_err(read_error(at.bytes()))?;
             if found != bytes {
                 let text = format!("the disk does not return the load table of slot {}", self.slot);
                 return refused(Refusal::ReadBack, text);
@@ -269,7 +282,7 @@ impl Session {
 }
 
 impl Stream {
-    fn new(head: &Head, bases: &[Option<Placed>], number: usize) -> Self {
+    fn new(head: &Head, bases: &[Option<StoredContent>], number: usize) -> Self {
         let size = head.manifest.parts[number].size;
         let base = bases[number].as_ref().map_or(Bytes(0), |base| base.len);
         Stream {
@@ -280,12 +293,13 @@ impl Stream {
     }
 }
 
-/// Whether a file on `/boot` belongs to `slot`.
-fn is_of(slot: Slot, name: &str) -> bool {
+/// Returns true if a file on `/boot` belongs to `slot`.
+fn belongs_to(slot: Slot, name: &str) -> bool {
     let prefix = slot.boot_prefix();
     name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
 
+/// Checks that the parts fit in the root partition and on `/boot`, where the slot's own files will be removed.
 fn check_fit(target: &impl Target, mbr: &Mbr, slot: Slot, head: &Head) -> Result<(), EngineError> {
     let mut needed = BOOT_OVERHEAD;
     for part in &head.manifest.parts {
@@ -300,8 +314,8 @@ fn check_fit(target: &impl Target, mbr: &Mbr, slot: Slot, head: &Head) -> Result
         }
     }
     let files = Reader::fat(target, mbr.layout.boot)?.files()?;
-    let own = files.iter().filter(|file| is_of(slot, &file.name)).map(|file| file.size.0);
-    let room = own.sum::<u64>() + target.boot_free().map_err(on_boot("look for room"))?.0;
+    let own = files.iter().filter(|file| belongs_to(slot, &file.name)).map(|file| file.size.0);
+    let room = own.sum::<u64>() + target.boot_free().map_err(boot_error("determine the free space"))?.0;
     if needed > room {
         let text = format!(
             "the boot files take {}, /boot has room for {} in slot {slot}",
@@ -313,13 +327,13 @@ fn check_fit(target: &impl Target, mbr: &Mbr, slot: Slot, head: &Head) -> Result
     Ok(())
 }
 
-/// What the parts copy from: the same parts of the other slot.
+/// Returns the bases of the streams: the same parts of the other slot.
 fn bases(
     target: &impl Target,
     mbr: &Mbr,
     slot: Slot,
     head: &Head,
-) -> Result<Vec<Option<Placed>>, EngineError> {
+) -> Result<Vec<Option<StoredContent>>, EngineError> {
     let parts = head.manifest.parts.iter().zip(&head.transport.parts);
     parts
         .map(|(part, transport)| {
@@ -327,10 +341,10 @@ fn bases(
                 return Ok(None);
             }
             Ok(Some(match part.kind.boot_name() {
-                Some(name) => Placed::on_boot(target, mbr.layout.boot, &(!slot).boot_file(name))?,
+                Some(name) => StoredContent::on_boot(target, mbr.layout.boot, &(!slot).boot_file(name))?,
                 None => {
                     let partition = mbr.layout.root(!slot);
-                    Placed::in_partition(partition, partition.len.bytes())
+                    StoredContent::in_partition(partition, partition.len.bytes())
                 }
             }))
         })

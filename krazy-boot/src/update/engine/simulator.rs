@@ -1,7 +1,7 @@
-//! A disk that remembers every sector written and every sync, so that the power can be cut after each of them.
+//! A simulated disk that records every written sector and every sync, so that the power can be cut after each of them.
 //!
-//! `/boot` is a real FAT32, written by fatfs: its tables and folders are sectors like any other, which may be
-//! lost or kept.
+//! `/boot` is a real FAT32, written by fatfs: its tables and directories are sectors like any other, which may be lost or
+//! kept.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -27,14 +27,14 @@ pub(super) const SIGNATURE: DiskSignature = DiskSignature(0x1a2b_3c4d);
 
 pub(super) type Sector = [u8; SECTOR];
 
-/// What a disk is told.
+/// A command to the disk.
 #[derive(Clone)]
 pub(super) enum Event {
     Write(u32, Box<Sector>),
     Sync,
 }
 
-/// Sectors; those that are not there are zero. What it was frozen with is shared by its clones.
+/// The sectors of a disk; missing ones are zero. Clones share the sectors of the latest `freeze`.
 #[derive(Clone, Default)]
 pub(super) struct Image {
     frozen: Rc<HashMap<u32, Sector>>,
@@ -59,7 +59,7 @@ impl Image {
         bytes
     }
 
-    /// The first `len` bytes of `extent`.
+    /// Returns the first `len` bytes of `extent`.
     pub(super) fn start(&self, extent: Extent, len: usize) -> Vec<u8> {
         let sectors = Bytes(len as u64).sectors_ceil().unwrap();
         let mut bytes = self.bytes(Extent { len: sectors, ..extent });
@@ -75,13 +75,13 @@ impl Image {
     }
 }
 
-/// A running machine's disk.
+/// The disk of a running machine.
 #[derive(Clone)]
 pub(super) struct Machine {
     state: Rc<RefCell<State>>,
     boot: Extent,
-    /// A sector that the disk returns otherwise than it was written.
-    pub(super) rotten: Option<u32>,
+    /// A sector that the disk does not return as it was written.
+    pub(super) corrupt_sector: Option<u32>,
     pub(super) boot_free: Bytes,
 }
 
@@ -92,7 +92,7 @@ struct State {
 }
 
 impl Machine {
-    /// A disk whose slot A was made from `kernel(3, 1600)` and `root`; slot B is empty.
+    /// Returns a machine whose slot A has `kernel(3, 1600)` and `root`, and whose slot B is empty.
     pub(super) fn new(root: &[u8]) -> Self {
         let machine = Machine::with(boot_sector::CODE, root, &[]);
         let writes = slot_area::refresh(&mut machine.whole(), Slot::A).unwrap();
@@ -100,11 +100,11 @@ impl Machine {
         machine.restarted()
     }
 
-    /// The same for a board whose firmware loads files.
+    /// Returns the same for a board whose firmware loads files.
     pub(super) fn with_firmware(root: &[u8]) -> Self {
-        let selects = config_txt::encode(Slot::A.into());
+        let config = config_txt::encode(Slot::A.into());
         let files =
-            [("config.txt", &selects[..]), ("a-config.txt", b"kernel=vmlinuz\n"), ("a-board.dtb", b"tree")];
+            [("config.txt", &config[..]), ("a-config.txt", b"kernel=vmlinuz\n"), ("a-board.dtb", b"tree")];
         Machine::with(&[], root, &files).restarted()
     }
 
@@ -127,32 +127,32 @@ impl Machine {
         machine
     }
 
-    /// Starts with `image`.
+    /// Starts a machine with `image`.
     pub(super) fn on(image: Image) -> Self {
         let state = Rc::new(RefCell::new(State { image, log: Vec::new() }));
-        Machine { state, boot: layout().boot, rotten: None, boot_free: Bytes::mib(60) }
+        Machine { state, boot: layout().boot, corrupt_sector: None, boot_free: Bytes::mib(60) }
     }
 
     pub(super) fn image(&self) -> Image {
         self.state.borrow().image.clone()
     }
 
-    /// The same machine, started with what is on its disk now.
+    /// Restarts the machine with the present content of its disk.
     pub(super) fn restarted(&self) -> Self {
         Machine::on(self.image().freeze())
     }
 
-    /// Everything the disk was told since the start.
+    /// Returns all commands since the start.
     pub(super) fn log(&self) -> Vec<Event> {
         self.state.borrow().log.clone()
     }
 
-    /// What init does to try `slot`.
+    /// Arms a trial of `slot`, as init does.
     pub(super) fn arm(&mut self, slot: Slot) {
         self.write_sectors(&Selector::confirmed(!slot).arm(slot).writes());
     }
 
-    /// Each durable before the next begins.
+    /// Performs writes, each durable before the next one begins.
     pub(super) fn write_sectors(&mut self, writes: &[SectorWrite]) {
         write_in_order(&mut self.whole(), writes, |disk| {
             disk.sync();
@@ -161,7 +161,7 @@ impl Machine {
         .unwrap();
     }
 
-    /// The file system of `/boot`, as readers of the disk see it.
+    /// Opens the file system of `/boot` on the disk.
     pub(super) fn fat(&self) -> BootFat<Window> {
         BootFat::open(self.whole(), self.boot.start.bytes(), self.boot).unwrap()
     }
@@ -202,8 +202,8 @@ impl Target for Machine {
 
     fn read_back(&self, offset: Bytes, buffer: &mut [u8]) -> io::Result<()> {
         self.read_at(offset, buffer)?;
-        if let Some(rotten) = self.rotten
-            && let Some(at) = Sectors(rotten).bytes().0.checked_sub(offset.0)
+        if let Some(corrupt) = self.corrupt_sector
+            && let Some(at) = Sectors(corrupt).bytes().0.checked_sub(offset.0)
             && let Some(byte) = buffer.get_mut(at as usize)
         {
             *byte ^= 0x10;
@@ -247,7 +247,7 @@ impl Target for Machine {
     }
 }
 
-/// A part of the disk as a file.
+/// A range of the disk as a file.
 pub(super) struct Window {
     state: Rc<RefCell<State>>,
     start: u64,
@@ -259,7 +259,7 @@ impl Window {
         self.state.borrow_mut().log.push(Event::Sync);
     }
 
-    fn place(&self) -> (u32, usize) {
+    fn location(&self) -> (u32, usize) {
         let at = self.start + self.position;
         ((at / SECTOR_SIZE) as u32, (at % SECTOR_SIZE) as usize)
     }
@@ -267,7 +267,7 @@ impl Window {
 
 impl Read for Window {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let (number, at) = self.place();
+        let (number, at) = self.location();
         let sector = self.state.borrow().image.sector(number);
         let len = buffer.len().min(SECTOR - at);
         buffer[..len].copy_from_slice(&sector[at..at + len]);
@@ -278,7 +278,7 @@ impl Read for Window {
 
 impl Write for Window {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        let (number, at) = self.place();
+        let (number, at) = self.location();
         let mut state = self.state.borrow_mut();
         let mut sector = state.image.sector(number);
         let len = buffer.len().min(SECTOR - at);
@@ -307,7 +307,7 @@ impl Seek for Window {
 }
 
 impl Window {
-    /// Only the formatter asks where the end is, for `/boot`.
+    /// Returns the length of `/boot`: only its formatter seeks from the end.
     fn boot_len(&self) -> u64 {
         layout().boot.len.bytes().0
     }

@@ -1,18 +1,17 @@
 use proptest::prelude::*;
-use sha2::{Digest, Sha256};
 
 use super::simulator::{Event, Image, Machine, SIGNATURE, layout};
 use super::*;
 use crate::boot::bzimage::tests::kernel;
 use crate::boot::load_table::LoadTable;
 use crate::boot::slot_area::{self, BootFiles};
-use crate::digest::Hex;
+use crate::digest::{Hex, sha256 as hash};
 use crate::disk::layout::area_of_slot;
 use crate::disk::slot::Slot;
 use crate::update::bundle::{BundleManifest, FORMAT, Head, Part, PartKind, PartTransport, Signed, Transport};
 use crate::update::delta::encode;
 
-/// A file system for the root: a superblock that tells the length, then `seed`.
+/// Returns a root image: a superblock with the length, then content that depends on `seed`.
 fn root(len: usize, seed: u8) -> Vec<u8> {
     let mut image: Vec<u8> = (0..len).map(|n| (n as u8).wrapping_mul(31) ^ (n >> 7) as u8 ^ seed).collect();
     image[..4].copy_from_slice(b"hsqs");
@@ -30,7 +29,7 @@ fn new_root() -> Vec<u8> {
     new
 }
 
-/// What an update brings, with streams that copy from the running slot where `delta` says so.
+/// Returns head and streams of an update; the streams copy from the running slot if `delta`.
 fn update(delta: bool) -> (Head, Vec<u8>) {
     let dtb = PartKind::BootFile("board.dtb".into());
     let contents = [
@@ -40,12 +39,12 @@ fn update(delta: bool) -> (Head, Vec<u8>) {
         (dtb, b"device tree".to_vec(), Vec::new()),
     ];
     let mut streams = Vec::new();
-    let (mut parts, mut travelling) = (Vec::new(), Vec::new());
+    let (mut parts, mut transports) = (Vec::new(), Vec::new());
     for (kind, new, old) in contents {
         let base = if delta { &old[..] } else { &[] };
         let stored = encode(&new, base, 1, &mut streams).unwrap().stored;
         let base = (delta && !old.is_empty()).then(|| hash(&old));
-        travelling.push(PartTransport { stored, base });
+        transports.push(PartTransport { stored, base });
         parts.push(Part { kind, size: Bytes(new.len() as u64), sha256: hash(&new) });
     }
     let manifest = BundleManifest {
@@ -59,11 +58,7 @@ fn update(delta: bool) -> (Head, Vec<u8>) {
         parts,
     };
     let signed = Signed { json: manifest.to_json().unwrap(), signature: [0; 64] };
-    (Head { manifest, signed, transport: Transport { parts: travelling } }, streams)
-}
-
-fn hash(bytes: &[u8]) -> Hex<32> {
-    Hex(Sha256::digest(bytes).into())
+    (Head { manifest, signed, transport: Transport { parts: transports } }, streams)
 }
 
 fn install(machine: &mut Machine, head: Head, streams: &[u8], piece: usize) -> Result<(), EngineError> {
@@ -82,18 +77,18 @@ fn installed(delta: bool, piece: usize) -> Machine {
 }
 
 #[test]
-fn an_update_fills_the_slot_that_does_not_run() {
+fn update_fills_the_inactive_slot() {
     for (delta, piece) in [(false, 1 << 20), (true, 1 << 20), (true, 7)] {
         let machine = installed(delta, piece);
-        assert!(complete(&machine, Slot::A).unwrap() && complete(&machine, Slot::B).unwrap());
+        assert!(is_complete(&machine, Slot::A).unwrap() && is_complete(&machine, Slot::B).unwrap());
         assert_eq!(machine.boot_file("b-vmlinuz").unwrap(), kernel(4, 3000));
         assert_eq!(machine.boot_file("b-initramfs").unwrap(), [9; 1400]);
         assert_eq!(machine.boot_file("b-board.dtb").unwrap(), b"device tree");
         let line = machine.boot_file("b-cmdline.txt").unwrap();
         assert_eq!(line, b"root=PARTUUID=1a2b3c4d-03 krazy.slot=b console=ttyS0\n");
-        let manifest = record(&machine, Slot::B).unwrap().unwrap();
+        let manifest = read_record(&machine, Slot::B).unwrap().unwrap();
         assert_eq!(manifest, update(false).0.manifest);
-        assert_eq!(record(&machine, Slot::A).unwrap(), None);
+        assert_eq!(read_record(&machine, Slot::A).unwrap(), None);
         let measured = measure(&machine, Slot::B).unwrap();
         assert!(measured.len() == 3 && measured.iter().all(|part| manifest.parts.contains(part)));
         let root = machine.image().bytes(layout().root_b);
@@ -102,7 +97,7 @@ fn an_update_fills_the_slot_that_does_not_run() {
 }
 
 #[test]
-fn a_second_update_replaces_the_first_and_what_the_first_left_behind() {
+fn second_update_replaces_all_files_of_the_first() {
     let mut machine = installed(false, 1 << 20);
     let (mut head, mut streams) = update(true);
     // Without the device tree.
@@ -123,20 +118,20 @@ fn a_second_update_replaces_the_first_and_what_the_first_left_behind() {
         "b-vmlinuz",
     ];
     assert_eq!(names, expected);
-    assert!(complete(&machine, Slot::B).unwrap());
-    forget(&mut machine, Slot::B).unwrap();
-    assert_eq!(record(&machine, Slot::B).unwrap(), None);
+    assert!(is_complete(&machine, Slot::B).unwrap());
+    remove_record(&mut machine, Slot::B).unwrap();
+    assert_eq!(read_record(&machine, Slot::B).unwrap(), None);
 }
 
 #[test]
-fn what_is_not_as_announced_never_becomes_bootable() {
+fn update_that_contradicts_its_manifest_never_becomes_bootable() {
     let refused = |change: &dyn Fn(&mut Machine, &mut Head, &mut Vec<u8>)| {
         let mut machine = Machine::new(&old_root());
         let (mut head, mut streams) = update(true);
         change(&mut machine, &mut head, &mut streams);
         let error = install(&mut machine, head, &streams, 1000).unwrap_err();
-        assert!(!complete(&machine, Slot::B).unwrap(), "{error}");
-        assert!(complete(&machine, Slot::A).unwrap(), "{error}");
+        assert!(!is_complete(&machine, Slot::B).unwrap(), "{error}");
+        assert!(is_complete(&machine, Slot::A).unwrap(), "{error}");
         (error.refusal(), error.to_string())
     };
     let (reason, text) = refused(&|_, head, _| head.manifest.parts[0].sha256 = Hex([0; 32]));
@@ -149,7 +144,7 @@ fn what_is_not_as_announced_never_becomes_bootable() {
     assert_eq!(reason, Some(Refusal::NotVerified));
     let (reason, _) = refused(&|_, _, streams| streams[20] ^= 0x40);
     assert_eq!(reason, Some(Refusal::Content));
-    // The base is another one than the host believes.
+    // The base differs from the one that the host used.
     let (reason, _) = refused(&|machine, _, _| {
         machine.write_at(layout().root_a.start.bytes(), &root(20_000, 2)).unwrap();
     });
@@ -161,15 +156,16 @@ fn what_is_not_as_announced_never_becomes_bootable() {
     assert_eq!((reason, text.as_str()), (Some(Refusal::TooLarge), expected));
     let (reason, text) = refused(&|machine, _, _| machine.boot_free = Bytes::kib(512));
     assert!(text.starts_with("the boot files take 6") && reason == Some(Refusal::TooLarge), "{text}");
-    let (reason, text) = refused(&|machine, _, _| machine.rotten = Some(layout().root_b.start.0 + 5));
+    let (reason, text) = refused(&|machine, _, _| machine.corrupt_sector = Some(layout().root_b.start.0 + 5));
     let expected = "the disk does not return the root that was written to it";
     assert_eq!((reason, text.as_str()), (Some(Refusal::ReadBack), expected));
-    let (_, text) = refused(&|machine, _, _| machine.rotten = Some(area_of_slot(Slot::B).start.0 + 2));
+    let (_, text) =
+        refused(&|machine, _, _| machine.corrupt_sector = Some(area_of_slot(Slot::B).start.0 + 2));
     assert_eq!(text, "the disk does not return the load table of slot B");
 }
 
 #[test]
-fn a_kernel_that_cannot_be_booted_is_refused() {
+fn kernel_that_cannot_be_booted_is_refused() {
     let mut machine = Machine::new(&old_root());
     let (mut head, _) = update(false);
     let mut streams = Vec::new();
@@ -182,11 +178,11 @@ fn a_kernel_that_cannot_be_booted_is_refused() {
     assert_eq!(error.refusal(), Some(Refusal::Content));
     let cause = std::error::Error::source(&error).unwrap().to_string();
     assert_eq!(cause, "the kernel of slot B cannot be booted");
-    assert!(!complete(&machine, Slot::B).unwrap() && record(&machine, Slot::B).unwrap().is_none());
+    assert!(!is_complete(&machine, Slot::B).unwrap() && read_record(&machine, Slot::B).unwrap().is_none());
 }
 
 #[test]
-fn the_slot_that_boots_next_is_never_touched() {
+fn slot_that_boots_next_is_never_changed() {
     let mut machine = installed(false, 1 << 20);
     for slot in [Slot::A, Slot::B] {
         machine.arm(Slot::B);
@@ -197,7 +193,7 @@ fn the_slot_that_boots_next_is_never_touched() {
     }
 }
 
-/// What a machine with this disk would have in memory and mount, if it booted `slot`; `None` if it cannot.
+/// Returns what a machine with this disk would load into memory and mount if it booted `slot`; `None` if it cannot.
 fn booted(image: &Image, slot: Slot) -> Option<(Vec<u8>, Vec<u8>)> {
     let layout = layout();
     let table = LoadTable::decode(&image.bytes(area_of_slot(slot))).ok()?;
@@ -209,19 +205,19 @@ fn booted(image: &Image, slot: Slot) -> Option<(Vec<u8>, Vec<u8>)> {
     Some((memory.concat(), image.start(layout.root(slot), len)))
 }
 
-/// The slot that a boot sector would choose.
+/// Returns the slot that the boot sector would choose.
 fn selected(image: &Image) -> Slot {
     let copies = SelectorCopies::read(&mut Machine::on(image.clone()).whole());
     let selector = copies.selector().unwrap();
     selector.trial.unwrap_or(selector.confirmed)
 }
 
-/// Which of the writes since the last sync survive a power cut.
+/// The writes since the last sync that survive a power cut.
 #[derive(Clone, Copy, Debug)]
 enum Unsynced {
     Lost,
     Kept,
-    /// Every sector for itself, by this seed.
+    /// A random subset of the sectors, by this seed.
     Torn(u64),
 }
 
@@ -238,7 +234,7 @@ impl Unsynced {
     }
 }
 
-/// Calls `check` with the disk after a power cut behind every event of `log`.
+/// Calls `check` with the disk after a power cut at every event of `log`.
 fn cut_everywhere(start: &Image, log: &[Event], unsynced: Unsynced, mut check: impl FnMut(usize, &Image)) {
     let mut durable = start.clone();
     let mut pending: Vec<(u32, simulator::Sector)> = Vec::new();
@@ -257,9 +253,9 @@ fn cut_everywhere(start: &Image, log: &[Event], unsynced: Unsynced, mut check: i
     }
 }
 
-/// An update and the arm behind it, cut off after every sector and every sync.
+/// An update and its arming, interrupted after every sector and every sync.
 #[test]
-fn whenever_the_power_fails_the_old_slot_boots_or_the_new_one_as_a_whole() {
+fn power_cut_at_any_write_boots_the_old_slot_or_the_complete_new_one() {
     let layout = layout();
     // An update over an earlier one, so that slot B has something to lose.
     for (start, delta) in [(Machine::new(&old_root()), false), (installed(false, 1 << 20), true)] {
@@ -290,7 +286,7 @@ fn whenever_the_power_fails_the_old_slot_boots_or_the_new_one_as_a_whole() {
                         assert_eq!(booted(image, Slot::B).as_ref(), Some(&new), "slot B {context}");
                     }
                 }
-                // A table that reads as one belongs to a slot that is complete; before the update, to the old one.
+                // A valid table belongs to a complete slot; before the update, to the old content.
                 if let Some(found) = booted(image, Slot::B) {
                     let before = booted(&start, Slot::B);
                     assert!(found == new || before == Some(found), "half of slot B {context}");
@@ -305,9 +301,9 @@ fn whenever_the_power_fails_the_old_slot_boots_or_the_new_one_as_a_whole() {
     }
 }
 
-/// After a power cut, the next update works on whatever is there.
+/// After a power cut, the next update works with any content of the slot.
 #[test]
-fn an_update_after_a_power_cut_completes() {
+fn update_after_a_power_cut_completes() {
     let start = Machine::new(&old_root()).image();
     let mut machine = Machine::on(start.clone());
     let (head, streams) = update(true);
@@ -321,16 +317,16 @@ fn an_update_after_a_power_cut_completes() {
             let mut machine = Machine::on(image.clone());
             install(&mut machine, head.clone(), &streams, 1 << 20)
                 .unwrap_or_else(|error| panic!("after event {n}, {unsynced:?}: {error}"));
-            assert!(complete(&machine, Slot::B).unwrap(), "after event {n}, {unsynced:?}");
+            assert!(is_complete(&machine, Slot::B).unwrap(), "after event {n}, {unsynced:?}");
         });
     }
 }
 
 #[test]
-fn a_new_image_has_an_empty_second_slot() {
+fn new_image_has_an_empty_second_slot() {
     let machine = Machine::new(&old_root());
-    assert!(!complete(&machine, Slot::B).unwrap());
-    assert_eq!(record(&machine, Slot::B).unwrap(), None);
+    assert!(!is_complete(&machine, Slot::B).unwrap());
+    assert_eq!(read_record(&machine, Slot::B).unwrap(), None);
     let measured = measure(&machine, Slot::A).unwrap();
     assert_eq!(measured[2], Part { kind: PartKind::Root, size: Bytes(20_000), sha256: hash(&old_root()) });
     assert_eq!(SIGNATURE.partuuid(3), "1a2b3c4d-03");
@@ -348,7 +344,7 @@ proptest! {
         let end = (at + bytes.len()).min(streams.len());
         streams[at..end].copy_from_slice(&bytes[..end - at]);
         let outcome = install(&mut machine, head, &streams, 333);
-        prop_assert_eq!(outcome.is_ok(), complete(&machine, Slot::B).unwrap());
+        prop_assert_eq!(outcome.is_ok(), is_complete(&machine, Slot::B).unwrap());
     }
 }
 

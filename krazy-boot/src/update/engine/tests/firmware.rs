@@ -1,4 +1,4 @@
-//! Updates of a board whose firmware loads files: from the slot that `config.txt` names, which a trial leaves alone.
+//! Updates of a board whose firmware loads the files of the slot in `config.txt`, which a trial does not change.
 
 use super::*;
 use crate::boot::config_txt::{self, SLOT_FILE};
@@ -8,7 +8,7 @@ use crate::disk::slot::boot_file;
 
 const SETTINGS: &[u8] = b"kernel=vmlinuz\ngpu_mem=16\n";
 
-/// [`update`] with the settings that the firmware wants.
+/// Returns [`update`] with the slot's settings for the firmware.
 fn update_with_settings(delta: bool) -> (Head, Vec<u8>) {
     let (mut head, mut streams) = update(delta);
     let stored = encode(SETTINGS, &[], 1, &mut streams).unwrap().stored;
@@ -23,21 +23,21 @@ fn selector(machine: &Machine) -> Selector {
     *SelectorCopies::read(&mut machine.whole()).selector().as_ref().unwrap()
 }
 
-/// What init does to try slot B.
+/// Arms a trial of slot B, as init does.
 fn arm(machine: &mut Machine, launcher: bool) {
     let selector = selector(machine);
     let writes = config_txt::arm(&mut machine.fat(), &selector, launcher).unwrap();
     machine.write_sectors(&writes);
 }
 
-/// What init does to keep `slot`.
+/// Confirms `slot`, as init does.
 fn confirm(machine: &mut Machine, slot: Slot) {
     let selector = selector(machine);
     let writes = config_txt::confirm(&mut machine.fat(), &selector, slot).unwrap();
     machine.write_sectors(&writes);
 }
 
-/// What runs after a start: the slot whose files the firmware has loaded, those files, and the root's slot and content.
+/// The result of a start: the slot whose files the firmware has loaded, those files, and the root's slot and content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Running {
     loaded: Slot,
@@ -46,7 +46,7 @@ struct Running {
     slot_state: SlotState,
 }
 
-/// Firmware and first stage, up to the mount of the root.
+/// Simulates firmware and first stage, up to the mount of the root.
 fn boot(machine: &mut Machine) -> Running {
     let choice = config_txt::read(&mut machine.fat()).unwrap();
     let mut loaded = choice.slot;
@@ -54,7 +54,7 @@ fn boot(machine: &mut Machine) -> Running {
     let (slot, writes) = config_txt::start_trial(&mut machine.fat(), &selector_then).unwrap();
     machine.write_sectors(&writes);
     match (choice.launcher, slot) {
-        // It restarts.
+        // A launcher without a trial restarts the machine.
         (true, None) => return boot(machine),
         (true, Some(slot)) => loaded = slot,
         (false, _) => {}
@@ -74,15 +74,15 @@ fn boot(machine: &mut Machine) -> Running {
 }
 
 #[test]
-fn the_command_line_is_what_an_incomplete_slot_lacks() {
+fn incomplete_slot_has_no_command_line() {
     let mut machine = Machine::with_firmware(&old_root());
-    assert!(complete(&machine, Slot::A).unwrap() && !complete(&machine, Slot::B).unwrap());
+    assert!(is_complete(&machine, Slot::A).unwrap() && !is_complete(&machine, Slot::B).unwrap());
     let (head, streams) = update_with_settings(true);
     let mut session = Session::begin(&mut machine, Slot::B, head).unwrap();
     session.feed(&mut machine, &streams).unwrap();
-    assert!(!complete(&machine, Slot::B).unwrap());
+    assert!(!is_complete(&machine, Slot::B).unwrap());
     session.finish(&mut machine).unwrap();
-    assert!(complete(&machine, Slot::B).unwrap());
+    assert!(is_complete(&machine, Slot::B).unwrap());
     assert_eq!(machine.boot_file("b-config.txt").unwrap(), SETTINGS);
     let (own, launcher) = config_txt::command_lines(&mut machine.fat(), Slot::B).unwrap();
     assert_eq!(launcher, Some(own.launcher().unwrap()));
@@ -93,12 +93,12 @@ fn the_command_line_is_what_an_incomplete_slot_lacks() {
 }
 
 #[test]
-fn what_the_firmware_could_not_start_is_refused() {
+fn update_that_the_firmware_cannot_start_is_refused() {
     let mut machine = Machine::with_firmware(&old_root());
     let error = Session::begin(&mut machine, Slot::B, update(false).0).err().unwrap();
     let refused = (error.refusal(), error.to_string());
     assert_eq!(refused, (Some(Refusal::Bundle), "the update has no config.txt for the firmware".to_owned()));
-    // Confirmed behind the selector's back.
+    // config.txt names slot B, the selector does not.
     let write = config_txt::switch(&mut machine.fat(), Slot::B.into()).unwrap().unwrap();
     machine.write_sectors(&[write]);
     let error = Session::begin(&mut machine, Slot::B, update_with_settings(false).0).err().unwrap();
@@ -109,16 +109,16 @@ fn what_the_firmware_could_not_start_is_refused() {
     assert_eq!((error.refusal(), error.to_string().as_str()), (None, text));
 }
 
-/// Update, arm, trial and confirmation, cut off after every sector and every sync: with the slot's own kernel, and with
-/// the one that ran.
+/// Update, arming, trial and confirmation, interrupted after every sector and every sync: with the slot's own kernel, and
+/// with the running one.
 #[test]
-fn whenever_the_power_fails_a_slot_starts_as_a_whole() {
+fn power_cut_at_any_write_leaves_a_complete_slot_to_boot() {
     for launcher in [true, false] {
-        cut_off_everywhere(launcher);
+        interrupt_everywhere(launcher);
     }
 }
 
-fn cut_off_everywhere(launcher: bool) {
+fn interrupt_everywhere(launcher: bool) {
     let start = Machine::with_firmware(&old_root()).image();
     let mut machine = Machine::on(start.clone());
     let (head, streams) = update_with_settings(true);
@@ -143,7 +143,7 @@ fn cut_off_everywhere(launcher: bool) {
             match boot(&mut machine) {
                 running if running == on_trial => {
                     tried += 1;
-                    // Cut off on trial, or not confirmed: back.
+                    // A trial without a confirmation ends in the old slot.
                     let back = boot(&mut machine.restarted());
                     assert_eq!(back, Running { slot_state: SlotState::Reverted, ..old.clone() }, "{context}");
                 }
@@ -162,9 +162,9 @@ fn cut_off_everywhere(launcher: bool) {
     }
 }
 
-/// A confirmation that was cut off behind `config.txt` is made up for by one write of the selector.
+/// One write of the selector completes a confirmation that was interrupted behind `config.txt`.
 #[test]
-fn the_selector_follows_config_txt() {
+fn selector_adopts_the_slot_of_config_txt() {
     let mut machine = Machine::with_firmware(&old_root());
     let (head, streams) = update_with_settings(false);
     install(&mut machine, head, &streams, 1 << 20).unwrap();

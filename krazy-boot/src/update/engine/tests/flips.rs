@@ -1,4 +1,4 @@
-//! Bits that flip anywhere in a bundle: it is refused, or the slot holds what was signed.
+//! Bit flips anywhere in a bundle: it is refused, or the slot has the signed content.
 
 use prop::sample::Index;
 
@@ -7,7 +7,7 @@ use super::*;
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
     #[test]
-    fn a_damaged_bundle_brings_what_was_signed_or_nothing(
+    fn damaged_bundle_is_refused_or_installs_the_signed_content(
         flips in prop::collection::vec((any::<Index>(), 0..8u32), 1..4),
         in_head in any::<bool>(),
         delta in any::<bool>(),
@@ -29,7 +29,7 @@ proptest! {
         let mut rest = &bundle[..];
         let read = Head::read(&mut rest, verify).ok();
         let taken = read.is_some_and(|head| install(&mut machine, head, rest, 1000).is_ok());
-        prop_assert_eq!(taken, complete(&machine, Slot::B).unwrap());
+        prop_assert_eq!(taken, is_complete(&machine, Slot::B).unwrap());
         let machine = machine.restarted();
         prop_assert_eq!(booted(&machine.image(), Slot::A), old);
         prop_assert_eq!(selected(&machine.image()), Slot::A);
