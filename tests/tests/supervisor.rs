@@ -152,7 +152,7 @@ fn rogue_servers_and_wrong_times_are_ignored_and_an_expired_lease_is_given_up() 
     lan.dhcp = Dhcp::Silent;
     serve(&lan, Asked::Request, 1)?;
     serve(&lan, Asked::Discover, 1)?;
-    guest.wait_for("eth0: the lease of 10.9.0.50 is over", LIMIT)?;
+    guest.wait_for("eth0: the lease of 10.9.0.50 has ended", LIMIT)?;
     lan.dhcp = Dhcp::Honest;
     lan.lie = 90;
     serve(&lan, Asked::Time, 1)?;

@@ -1,30 +1,27 @@
-//! All wired interfaces: switched on, given addresses, followed through their changes.
+//! Sets wired interfaces up, configures their addresses and routes, and follows their changes.
+//!
+//! A new kind of link (VLAN, bridge, WireGuard) is another [`Kind`] here and another request in [`super::netlink`].
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
-use std::net::{IpAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
 use krazy_boot::manifest::network::{NetworkSettings, StaticAddress};
 
 use super::dhcp::{self, Client, Lease, Output};
-use super::netlink::{Link, Netlink, Notice, name_server};
+use super::netlink::{Link, Netlink, Notification};
+use super::resolv_conf::{self, MAX_NAME_SERVERS};
 use super::sockets;
 
-/// Where programs look for name servers; `/etc/resolv.conf` is a link to it.
-const RESOLV_CONF: &str = "/run/resolv.conf";
+/// DHCP messages read from one interface before init's loop serves its other descriptors.
+const MAX_BATCH: usize = 32;
 
-/// Name servers a resolver uses at most. Source: resolv.conf(5), MAXNS.
-const MAX_NAME_SERVERS: usize = 3;
-
-/// How many messages to one interface are read before init's loop turns on.
-const MOST_AT_ONCE: usize = 32;
-
-/// The network of the machine.
+/// The network interfaces of the machine.
 #[derive(Debug)]
-pub struct Network {
+pub(crate) struct Network {
     netlink: Netlink,
     settings: NetworkSettings,
     hostname: String,
@@ -32,74 +29,76 @@ pub struct Network {
     is_up: bool,
 }
 
-/// One wired interface.
+/// A wired interface.
 #[derive(Debug)]
 struct Interface {
     name: String,
     has_carrier: bool,
     kind: Kind,
-    /// From router advertisements, each with its end.
+    /// Name servers from router advertisements, each with the end of its lifetime.
     advertised: Vec<(IpAddr, Duration)>,
 }
 
+/// The source of an interface's address.
 #[derive(Debug)]
 enum Kind {
     Dhcp { client: Box<Client>, socket: UdpSocket },
     Static,
 }
 
-/// What the rest of init has to know.
+/// A change that concerns the rest of init.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Change {
-    /// For the console; the second is whether it is a problem.
-    Say(String, bool),
-    /// There is an address to reach others from.
-    Up,
-    /// A DHCP socket to wait on; see [`Network::descriptor`].
-    Watch(u32),
-    /// Other time servers.
+pub(crate) enum Change {
+    /// An event for the log.
+    Note(String),
+    /// A failure for the log.
+    Problem(String),
+    /// The machine got its first address.
+    Online,
+    /// The interface with this index has a DHCP socket to poll; see [`Network::dhcp_descriptor`].
+    SocketOpened(u32),
+    /// The time servers changed.
     TimeServers(Vec<String>),
 }
 
 impl Network {
-    /// Opens the netlink sockets and asks for the interfaces.
-    pub fn start(settings: NetworkSettings, hostname: &str) -> io::Result<Self> {
+    /// Opens the netlink sockets and requests the list of interfaces.
+    pub(crate) fn start(settings: NetworkSettings, hostname: &str) -> io::Result<Self> {
         let mut netlink = Netlink::open()?;
         netlink.list_links()?;
         let interfaces = BTreeMap::new();
-        let mut network =
-            Network { netlink, settings, hostname: hostname.to_owned(), interfaces, is_up: false };
+        let network = Network { netlink, settings, hostname: hostname.to_owned(), interfaces, is_up: false };
         network.write_resolv_conf(Duration::ZERO)?;
         Ok(network)
     }
 
-    /// Changes of interfaces, to wait on.
-    pub fn links(&self) -> &std::os::fd::OwnedFd {
+    /// The descriptor to poll for changes of interfaces.
+    pub(crate) fn link_descriptor(&self) -> &OwnedFd {
         self.netlink.descriptor()
     }
 
-    /// The DHCP socket of an interface, to wait on.
-    pub fn descriptor(&self, index: u32) -> Option<&UdpSocket> {
+    /// The DHCP socket of an interface, to poll.
+    pub(crate) fn dhcp_descriptor(&self, index: u32) -> Option<&UdpSocket> {
         match &self.interfaces.get(&index)?.kind {
             Kind::Dhcp { socket, .. } => Some(socket),
             Kind::Static => None,
         }
     }
 
-    /// When [`Network::tick`] is due.
-    pub fn deadline(&self) -> Option<Duration> {
-        let of = |interface: &Interface| {
+    /// Returns the time at which [`Network::tick`] is due.
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        let next = |interface: &Interface| {
             let dhcp = match &interface.kind {
                 Kind::Dhcp { client, .. } if interface.has_carrier => Some(client.deadline()),
                 _ => None,
             };
             interface.advertised.iter().map(|(_, end)| *end).chain(dhcp).min()
         };
-        self.interfaces.values().filter_map(of).min()
+        self.interfaces.values().filter_map(next).min()
     }
 
-    /// Does what is due.
-    pub fn tick(&mut self, now: Duration) -> Vec<Change> {
+    /// Runs the timers that are due.
+    pub(crate) fn tick(&mut self, now: Duration) -> Vec<Change> {
         let mut changes = Vec::new();
         let indices: Vec<u32> = self.interfaces.keys().copied().collect();
         for index in indices {
@@ -111,7 +110,7 @@ impl Network {
                 && interface.has_carrier
             {
                 let outputs = client.tick(now);
-                self.carry_out(index, now, outputs, &mut changes);
+                self.apply(index, now, outputs, &mut changes);
             }
             if expired {
                 self.refresh_resolv_conf(now, &mut changes);
@@ -120,28 +119,28 @@ impl Network {
         changes
     }
 
-    /// Takes in what the kernel says about interfaces.
-    pub fn notice(&mut self, now: Duration) -> Vec<Change> {
+    /// Handles the kernel's notifications about interfaces.
+    pub(crate) fn update_links(&mut self, now: Duration) -> Vec<Change> {
         let mut changes = Vec::new();
-        for notice in self.netlink.notices() {
-            match notice {
-                Notice::Link(link) => {
+        for notification in self.netlink.notifications() {
+            match notification {
+                Notification::Link(link) => {
                     if let Err(error) = self.link(&link, now, &mut changes) {
-                        changes.push(Change::Say(format!("{}: {error}", link.name), true));
+                        changes.push(Change::Problem(format!("{}: {error}", link.name)));
                     }
                 }
-                Notice::LinkGone(index) => {
+                Notification::LinkGone(index) => {
                     if let Some(gone) = self.interfaces.remove(&index) {
-                        changes.push(Change::Say(format!("{} is gone", gone.name), false));
+                        changes.push(Change::Note(format!("{} is gone", gone.name)));
                         self.refresh_resolv_conf(now, &mut changes);
                     }
                 }
-                Notice::GlobalAddress(index) => {
+                Notification::GlobalAddress(index) => {
                     if self.interfaces.contains_key(&index) {
                         self.up(&mut changes);
                     }
                 }
-                Notice::NameServers(index, servers, lifetime) => {
+                Notification::NameServers(index, servers, lifetime) => {
                     if let Some(interface) = self.interfaces.get_mut(&index) {
                         let servers: Vec<IpAddr> =
                             servers.into_iter().take(MAX_NAME_SERVERS).map(IpAddr::V6).collect();
@@ -160,19 +159,19 @@ impl Network {
         changes
     }
 
-    /// Takes in what came for DHCP on an interface.
-    pub fn receive(&mut self, index: u32, now: Duration) -> Vec<Change> {
+    /// Handles the DHCP messages of an interface.
+    pub(crate) fn receive_dhcp(&mut self, index: u32, now: Duration) -> Vec<Change> {
         let mut changes = Vec::new();
         let mut buffer = [0u8; dhcp::MAX_PACKET];
-        // Senders that never stop must not keep the loop from everything else.
-        for _ in 0..MOST_AT_ONCE {
+        // A host that never stops sending must not keep the loop from its other work.
+        for _ in 0..MAX_BATCH {
             let Some(Interface { kind: Kind::Dhcp { client, socket }, .. }) = self.interfaces.get_mut(&index)
             else {
                 break;
             };
             let Some(bytes) = sockets::receive(socket, &mut buffer) else { break };
             let outputs = client.receive(now, bytes);
-            self.carry_out(index, now, outputs, &mut changes);
+            self.apply(index, now, outputs, &mut changes);
         }
         changes
     }
@@ -183,10 +182,10 @@ impl Network {
         }
         let Some(mac) = link.mac.filter(|_| is_wired(&link.name)) else { return Ok(()) };
         if let Some(interface) = self.interfaces.get_mut(&link.index) {
-            let plugged = link.has_carrier && !interface.has_carrier;
+            let gained = link.has_carrier && !interface.has_carrier;
             interface.has_carrier = link.has_carrier;
-            if plugged && let Kind::Dhcp { client, .. } = &mut interface.kind {
-                client.replugged(now);
+            if gained && let Kind::Dhcp { client, .. } = &mut interface.kind {
+                client.carrier_gained(now);
             }
             return Ok(());
         }
@@ -199,7 +198,7 @@ impl Network {
                 let mut xid = [0u8; 4];
                 rustix::rand::getrandom(&mut xid[..], rustix::rand::GetRandomFlags::INSECURE)?;
                 let client = Client::new(mac, &self.hostname, u32::from_ne_bytes(xid), now);
-                changes.push(Change::Watch(link.index));
+                changes.push(Change::SocketOpened(link.index));
                 Kind::Dhcp { client: Box::new(client), socket: sockets::open(&link.name)? }
             }
         };
@@ -220,21 +219,21 @@ impl Network {
         Ok(())
     }
 
-    fn set_static(&mut self, link: &Link, wanted: &StaticAddress) -> io::Result<()> {
-        let (address, prefix) = (wanted.address.0, wanted.address.1);
+    fn set_static(&mut self, link: &Link, settings: &StaticAddress) -> io::Result<()> {
+        let (address, prefix) = (settings.address.0, settings.address.1);
         self.netlink.add_address(link.index, address, prefix, None)?;
-        if let Some(gateway) = wanted.gateway {
-            self.netlink.add_route(link.index, std::net::Ipv4Addr::UNSPECIFIED, 0, gateway, address)?;
+        if let Some(gateway) = settings.gateway {
+            self.netlink.add_route(link.index, Ipv4Addr::UNSPECIFIED, 0, gateway, address)?;
         }
         Ok(())
     }
 
-    fn carry_out(&mut self, index: u32, now: Duration, outputs: Vec<Output>, changes: &mut Vec<Change>) {
+    fn apply(&mut self, index: u32, now: Duration, outputs: Vec<Output>, changes: &mut Vec<Change>) {
         for output in outputs {
             let Some(interface) = self.interfaces.get(&index) else { return };
             let name = interface.name.clone();
             let outcome = match (output, &interface.kind) {
-                // A link that goes down between two tries refuses to send; the next try is planned already.
+                // A link that has just gone down rejects the message; the client's timer sends it again.
                 (Output::Send(bytes, target), Kind::Dhcp { socket, .. }) => {
                     let _unsent = sockets::send(socket, &bytes, target);
                     Ok(())
@@ -242,8 +241,8 @@ impl Network {
                 (Output::Configure(lease), _) => self.configure(index, &name, now, &lease, changes),
                 (Output::Release(lease), _) => {
                     changes
-                        .push(Change::Say(format!("{name}: the lease of {} is over", lease.address), true));
-                    // The kernel may have been faster.
+                        .push(Change::Problem(format!("{name}: the lease of {} has ended", lease.address)));
+                    // The kernel may have removed it already, at the end of its lifetime.
                     let _gone = self.netlink.remove_address(index, lease.address, lease.prefix);
                     self.refresh_resolv_conf(now, changes);
                     Ok(())
@@ -251,7 +250,7 @@ impl Network {
                 (Output::Send(..), Kind::Static) => Ok(()),
             };
             if let Err(error) = outcome {
-                changes.push(Change::Say(format!("{name}: {error}"), true));
+                changes.push(Change::Problem(format!("{name}: {error}")));
             }
         }
     }
@@ -269,12 +268,12 @@ impl Network {
             if let Err(error) =
                 self.netlink.add_route(index, route.network, route.prefix, route.gateway, lease.address)
             {
-                let text = format!("{name}: no route through {}: {error}", route.gateway);
-                changes.push(Change::Say(text, true));
+                let text = format!("{name}: cannot add the route through {}: {error}", route.gateway);
+                changes.push(Change::Problem(text));
             }
         }
         let text = format!("{name} has {}/{} from {}", lease.address, lease.prefix, lease.server);
-        changes.push(Change::Say(text, false));
+        changes.push(Change::Note(text));
         self.refresh_resolv_conf(now, changes);
         self.up(changes);
         changes.push(Change::TimeServers(self.time_servers()));
@@ -284,12 +283,12 @@ impl Network {
     fn up(&mut self, changes: &mut Vec<Change>) {
         if !self.is_up {
             self.is_up = true;
-            changes.push(Change::Up);
+            changes.push(Change::Online);
         }
     }
 
-    /// Time servers: those provisioned, else those of DHCP, else none (the caller has defaults).
-    pub fn time_servers(&self) -> Vec<String> {
+    /// Returns the time servers: those provisioned, else those of DHCP, else none.
+    fn time_servers(&self) -> Vec<String> {
         if !self.settings.ntp.is_empty() {
             return self.settings.ntp.clone();
         }
@@ -305,37 +304,33 @@ impl Network {
 
     fn refresh_resolv_conf(&mut self, now: Duration, changes: &mut Vec<Change>) {
         if let Err(error) = self.write_resolv_conf(now) {
-            changes.push(Change::Say(format!("{RESOLV_CONF}: {error}"), true));
+            changes.push(Change::Problem(format!("{}: {error}", resolv_conf::PATH)));
         }
     }
 
-    /// Replaced in one step: a program never reads half of it.
-    fn write_resolv_conf(&mut self, now: Duration) -> io::Result<()> {
-        let mut servers: Vec<String> = self.settings.dns.iter().map(ToString::to_string).collect();
-        for interface in self.interfaces.values() {
-            if let Kind::Dhcp { client, .. } = &interface.kind {
-                servers
-                    .extend(client.lease().into_iter().flat_map(|l| l.dns.iter().map(ToString::to_string)));
-            }
-            let lasting = interface.advertised.iter().filter(|(_, end)| now < *end);
-            servers.extend(lasting.map(|(server, _)| name_server(*server, &interface.name)));
-        }
-        let mut text = String::new();
-        let mut written = Vec::new();
-        for server in servers {
-            if written.len() < MAX_NAME_SERVERS && !written.contains(&server) {
-                text.push_str(&format!("nameserver {server}\n"));
-                written.push(server);
-            }
-        }
-        let new = format!("{RESOLV_CONF}.new");
-        fs::write(&new, text)?;
-        fs::rename(new, RESOLV_CONF)
+    fn write_resolv_conf(&self, now: Duration) -> io::Result<()> {
+        let provisioned = self.settings.dns.iter().map(ToString::to_string);
+        let learned = self.interfaces.values().flat_map(|interface| interface.name_servers(now));
+        resolv_conf::write(provisioned.chain(learned))
     }
 }
 
-/// Whether an interface is a piece of hardware with a cable: not a bridge, tunnel or container's end, not Wi-Fi.
+impl Interface {
+    /// Name servers of the lease, then those of router advertisements that still hold.
+    fn name_servers(&self, now: Duration) -> impl Iterator<Item = String> {
+        let lease = match &self.kind {
+            Kind::Dhcp { client, .. } => client.lease(),
+            Kind::Static => None,
+        };
+        let leased = lease.into_iter().flat_map(|lease| lease.dns.iter().map(ToString::to_string));
+        let advertised = self.advertised.iter().filter(move |(_, end)| now < *end);
+        leased.chain(advertised.map(|(server, _)| resolv_conf::name_server(*server, &self.name)))
+    }
+}
+
+/// Returns true if an interface is hardware with a cable: no bridge, tunnel or container's end, no Wi-Fi.
 fn is_wired(name: &str) -> bool {
-    let folder = Path::new("/sys/class/net").join(name);
-    folder.join("device").exists() && !folder.join("wireless").exists() && !folder.join("phy80211").exists()
+    let directory = Path::new("/sys/class/net").join(name);
+    let is_wireless = directory.join("wireless").exists() || directory.join("phy80211").exists();
+    directory.join("device").exists() && !is_wireless
 }

@@ -1,7 +1,17 @@
-//! The network: every wired interface up, an address on each, name servers, the time.
+//! The network: wired interfaces and their addresses, name servers, the time.
+//!
+//! | module | is |
+//! |---|---|
+//! | [`interfaces`] | the state of every interface; carries out what the protocols decide |
+//! | [`dhcp`] | the DHCPv4 client, without sockets |
+//! | [`netlink`] | requests to the kernel, and its notifications |
+//! | [`sockets`] | sockets that work before an interface has an address |
+//! | [`resolv_conf`] | the list of name servers for programs |
+//! | [`sntp`] | the time |
 
 pub mod dhcp;
-pub mod interfaces;
-pub mod netlink;
-pub mod sntp;
-pub mod sockets;
+pub(crate) mod interfaces;
+mod netlink;
+mod resolv_conf;
+pub(crate) mod sntp;
+mod sockets;

@@ -1,76 +1,91 @@
-//! The few messages of rtnetlink that addresses and routes need. Source: Linux `include/uapi/linux/rtnetlink.h`,
-//! `netlink.h`; RFC 8106 for name servers in router advertisements.
+//! The rtnetlink messages that addresses and routes need. Source: Linux `include/uapi/linux/rtnetlink.h`, `netlink.h`;
+//! RFC 8106 for name servers in router advertisements.
+//!
+//! `netlink-packet-route` lays the messages out. Of a link only the header and two attributes are decoded: its own
+//! decoder reads all of some sixty attributes, fails if it does not know the length of one, and makes init 25 % larger.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use netlink_packet_core::{
+    Emitable, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REPLACE, NLM_F_REQUEST, NLMSG_ERROR, NetlinkBuffer,
+    NetlinkHeader, NlasIterator,
+};
+use netlink_packet_route::AddressFamily as Family;
+use netlink_packet_route::address::{
+    AddressAttribute, AddressHeader, AddressMessage, AddressScope, CacheInfo,
+};
+use netlink_packet_route::link::{LinkFlags, LinkHeader, LinkLayerType};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
 
-const NEWLINK: u16 = 16;
-const DELLINK: u16 = 17;
-const GETLINK: u16 = 18;
-const NEWADDR: u16 = 20;
-const DELADDR: u16 = 21;
-const NEWROUTE: u16 = 24;
-const NEWNDUSEROPT: u16 = 68;
-const ERROR: u16 = 2;
+/// Links, IPv6 addresses, and options of router advertisements.
+const GROUPS: u32 =
+    (libc::RTMGRP_LINK | libc::RTMGRP_IPV6_IFADDR) as u32 | 1 << (libc::RTNLGRP_ND_USEROPT - 1);
 
-const REQUEST: u16 = 1;
-const ACK: u16 = 4;
-const REPLACE: u16 = 0x100;
-const DUMP: u16 = 0x300;
-const CREATE: u16 = 0x400;
+/// Attributes of a link, after its header. Source: Linux `include/uapi/linux/if_link.h`.
+const LINK_HEADER_LEN: usize = 16;
+const IFLA_ADDRESS: u16 = 1;
+const IFLA_IFNAME: u16 = 3;
 
-/// Groups: links, IPv6 addresses, options of router advertisements.
-const GROUPS: u32 = 1 | 0x100 | (1 << 19);
+/// `struct nduseroptmsg` of rtnetlink.h: its length, and the offset of the interface's index.
+const USER_OPTION_HEADER_LEN: usize = 16;
+const USER_OPTION_INDEX: usize = 4;
 
-const AF_INET: u8 = 2;
-const AF_INET6: u8 = 10;
-const IFF_UP: u32 = 1;
-const IFF_LOWER_UP: u32 = 0x1_0000;
-const ARPHRD_ETHER: u16 = 1;
+/// The recursive DNS server option, whose length counts units of eight bytes. Source: RFC 8106, section 5.1.
+const RDNSS: u8 = 25;
+const RDNSS_UNIT: usize = 8;
+const RDNSS_MIN_LEN: usize = 24;
 
-/// Something the kernel told.
+/// The metric of the first interface's routes; each further interface gets a higher one.
+const BASE_METRIC: u32 = 1000;
+
+/// A prefix this long leaves no broadcast address. Source: RFC 3021.
+const POINT_TO_POINT_PREFIX: u8 = 31;
+
+/// A change that the kernel reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Notice {
+pub(crate) enum Notification {
     /// An interface exists, or changed.
     Link(Link),
-    /// An interface is gone.
+    /// The interface with this index is gone.
     LinkGone(u32),
-    /// An interface got an IPv6 address that is valid everywhere.
+    /// The interface with this index got an IPv6 address of global scope.
     GlobalAddress(u32),
-    /// A router on the link offers these name servers for this long.
+    /// A router on the link of this interface offers these name servers for this long.
     NameServers(u32, Vec<Ipv6Addr>, Duration),
 }
 
-/// An interface.
+/// A network interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Link {
-    /// Its number.
-    pub index: u32,
+pub(crate) struct Link {
+    /// Its index.
+    pub(crate) index: u32,
     /// Its name.
-    pub name: String,
-    /// Its address, if it is an Ethernet.
-    pub mac: Option<[u8; 6]>,
-    /// Whether it was switched on.
-    pub is_up: bool,
-    /// Whether a cable is plugged in.
-    pub has_carrier: bool,
+    pub(crate) name: String,
+    /// The MAC address of an Ethernet interface.
+    pub(crate) mac: Option<[u8; 6]>,
+    /// Set when it is administratively up.
+    pub(crate) is_up: bool,
+    /// Set when a cable is plugged in.
+    pub(crate) has_carrier: bool,
 }
 
-/// Two sockets: one to hear, one to ask.
+/// Two rtnetlink sockets: one for notifications, one for requests.
 #[derive(Debug)]
-pub struct Netlink {
+pub(crate) struct Netlink {
     listener: OwnedFd,
     requests: OwnedFd,
     sequence: u32,
 }
 
 impl Netlink {
-    /// Opens the sockets. Notices about what exists already come after [`Netlink::list_links`].
-    pub fn open() -> io::Result<Self> {
+    /// Opens the sockets. Existing interfaces are reported after [`Netlink::list_links`].
+    pub(crate) fn open() -> io::Result<Self> {
         // NETLINK_ROUTE is protocol 0, the default.
         let socket = |flags| rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None);
         let listener = socket(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
@@ -80,71 +95,59 @@ impl Netlink {
         Ok(Netlink { listener, requests, sequence: 0 })
     }
 
-    /// The descriptor to wait on.
-    pub fn descriptor(&self) -> &OwnedFd {
+    /// The descriptor to poll for notifications.
+    pub(crate) fn descriptor(&self) -> &OwnedFd {
         &self.listener
     }
 
-    /// Asks for all interfaces; the answers are notices.
-    pub fn list_links(&mut self) -> io::Result<()> {
-        let message = Message::new(GETLINK, REQUEST | DUMP, &[0; 16]);
-        rustix::net::send(&self.listener, &message.finish(0), SendFlags::empty())?;
+    /// Requests a list of all interfaces, which arrives as notifications.
+    pub(crate) fn list_links(&mut self) -> io::Result<()> {
+        let message = encode(libc::RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, 0, &LinkHeader::default());
+        rustix::net::send(&self.listener, &message, SendFlags::empty())?;
         Ok(())
     }
 
-    /// What the kernel told since the last call.
-    pub fn notices(&mut self) -> Vec<Notice> {
-        let mut notices = Vec::new();
+    /// Returns the notifications since the last call.
+    pub(crate) fn notifications(&mut self) -> Vec<Notification> {
+        let mut notifications = Vec::new();
         let mut buffer = [0u8; 16 << 10];
         loop {
             match rustix::net::recv(&self.listener, &mut buffer[..], RecvFlags::empty()) {
-                Ok((_, 0)) => return notices,
-                Ok((_, length)) => parse(&buffer[..length.min(buffer.len())], &mut notices),
+                Ok((_, 0)) => return notifications,
+                Ok((_, length)) => parse(&buffer[..length.min(buffer.len())], &mut notifications),
                 Err(rustix::io::Errno::INTR) => {}
-                // Some were lost: ask for everything again.
+                // The queue overflowed, so the state of every interface must be read again.
                 Err(rustix::io::Errno::NOBUFS) if self.list_links().is_ok() => {}
-                Err(_) => return notices,
+                Err(_) => return notifications,
             }
         }
     }
 
-    /// Switches an interface on.
-    pub fn set_up(&mut self, index: u32) -> io::Result<()> {
-        let mut body = [0u8; 16];
-        body[4..8].copy_from_slice(&index.to_ne_bytes());
-        body[8..12].copy_from_slice(&IFF_UP.to_ne_bytes());
-        body[12..16].copy_from_slice(&IFF_UP.to_ne_bytes());
-        self.ask(Message::new(NEWLINK, REQUEST | ACK, &body))
+    /// Sets an interface administratively up.
+    pub(crate) fn set_up(&mut self, index: u32) -> io::Result<()> {
+        self.request(libc::RTM_NEWLINK, 0, &link_up(index))
     }
 
-    /// Gives an interface an address, or a new lifetime to one it has; the kernel removes it at its end.
-    pub fn add_address(
+    /// Adds an address to an interface, or renews the lifetime of an existing one. The kernel removes the address when
+    /// its lifetime ends.
+    pub(crate) fn add_address(
         &mut self,
         index: u32,
         address: Ipv4Addr,
         prefix: u8,
         lifetime: Option<Duration>,
     ) -> io::Result<()> {
-        let mut message = address_message(NEWADDR, REQUEST | ACK | CREATE | REPLACE, index, address, prefix);
-        let host_bits = u32::MAX.checked_shr(prefix.into()).unwrap_or(0);
-        if prefix < 31 {
-            message.attribute(4, &(u32::from(address) | host_bits).to_be_bytes());
-        }
-        let seconds = lifetime.map_or(u32::MAX, |time| time.as_secs().try_into().unwrap_or(u32::MAX));
-        let mut cache = [0u8; 16];
-        cache[..4].copy_from_slice(&seconds.to_ne_bytes());
-        cache[4..8].copy_from_slice(&seconds.to_ne_bytes());
-        message.attribute(6, &cache);
-        self.ask(message)
+        let message = address_with_lifetime(index, address, prefix, lifetime);
+        self.request(libc::RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, &message)
     }
 
-    /// Takes an address away, and its routes with it.
-    pub fn remove_address(&mut self, index: u32, address: Ipv4Addr, prefix: u8) -> io::Result<()> {
-        self.ask(address_message(DELADDR, REQUEST | ACK, index, address, prefix))
+    /// Removes an address and the routes that use it as their source.
+    pub(crate) fn remove_address(&mut self, index: u32, address: Ipv4Addr, prefix: u8) -> io::Result<()> {
+        self.request(libc::RTM_DELADDR, 0, &address_message(index, address, prefix))
     }
 
-    /// Adds a route. Interfaces with lower numbers are preferred when several lead to the same place.
-    pub fn add_route(
+    /// Adds a route. Among routes to the same network, that of the interface with the lowest index is preferred.
+    pub(crate) fn add_route(
         &mut self,
         index: u32,
         network: Ipv4Addr,
@@ -152,32 +155,21 @@ impl Netlink {
         gateway: Ipv4Addr,
         source: Ipv4Addr,
     ) -> io::Result<()> {
-        // Main table, protocol DHCP, unicast; a network on the link has link scope.
-        let scope = if gateway.is_unspecified() { 253 } else { 0 };
-        let body = [AF_INET, prefix, 0, 0, 254, 16, scope, 1, 0, 0, 0, 0];
-        let mut message = Message::new(NEWROUTE, REQUEST | ACK | CREATE | REPLACE, &body);
-        if prefix > 0 {
-            message.attribute(1, &network.octets());
-        }
-        message.attribute(4, &index.to_ne_bytes());
-        if !gateway.is_unspecified() {
-            message.attribute(5, &gateway.octets());
-        }
-        message.attribute(6, &(1000 + index).to_ne_bytes());
-        message.attribute(7, &source.octets());
-        self.ask(message)
+        let message = route_message(index, network, prefix, gateway, source);
+        self.request(libc::RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, &message)
     }
 
-    /// Sends a request and waits for the kernel's verdict, which comes at once.
-    fn ask(&mut self, message: Message) -> io::Result<()> {
+    /// Sends a request and waits for the kernel's acknowledgement, which it sends before `send` returns.
+    fn request(&mut self, kind: u16, flags: u16, body: &impl Emitable) -> io::Result<()> {
         self.sequence = self.sequence.wrapping_add(1);
-        rustix::net::send(&self.requests, &message.finish(self.sequence), SendFlags::empty())?;
+        let message = encode(kind, NLM_F_REQUEST | NLM_F_ACK | flags, self.sequence, body);
+        rustix::net::send(&self.requests, &message, SendFlags::empty())?;
         let mut buffer = [0u8; 4096];
         loop {
             let (_, length) = rustix::net::recv(&self.requests, &mut buffer[..], RecvFlags::empty())?;
-            for (kind, sequence, body) in messages(&buffer[..length.min(buffer.len())]) {
-                if kind == ERROR && sequence == self.sequence {
-                    let code = body.get(..4).and_then(|b| b.try_into().ok()).map_or(0, i32::from_ne_bytes);
+            for message in messages(&buffer[..length.min(buffer.len())]) {
+                if message.message_type() == NLMSG_ERROR && message.sequence_number() == self.sequence {
+                    let code = message.payload().first_chunk().map_or(0, |code| i32::from_ne_bytes(*code));
                     return if code == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(-code)) };
                 }
             }
@@ -185,136 +177,149 @@ impl Netlink {
     }
 }
 
-fn address_message(kind: u16, flags: u16, index: u32, address: Ipv4Addr, prefix: u8) -> Message {
-    let mut body = [AF_INET, prefix, 0, 0, 0, 0, 0, 0];
-    body[4..8].copy_from_slice(&index.to_ne_bytes());
-    let mut message = Message::new(kind, flags, &body);
-    message.attribute(2, &address.octets());
-    message.attribute(1, &address.octets());
+fn link_up(index: u32) -> LinkHeader {
+    LinkHeader { index, flags: LinkFlags::Up, change_mask: LinkFlags::Up, ..LinkHeader::default() }
+}
+
+fn address_message(index: u32, address: Ipv4Addr, prefix: u8) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.family = Family::Inet;
+    message.header.prefix_len = prefix;
+    message.header.index = index;
+    message.attributes =
+        vec![AddressAttribute::Local(address.into()), AddressAttribute::Address(address.into())];
     message
 }
 
-/// A message under construction.
-struct Message(Vec<u8>);
-
-impl Message {
-    fn new(kind: u16, flags: u16, body: &[u8]) -> Self {
-        let mut bytes = vec![0u8; 16];
-        bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
-        bytes[6..8].copy_from_slice(&flags.to_ne_bytes());
-        bytes.extend(body);
-        Message(bytes)
+fn address_with_lifetime(
+    index: u32,
+    address: Ipv4Addr,
+    prefix: u8,
+    lifetime: Option<Duration>,
+) -> AddressMessage {
+    let mut message = address_message(index, address, prefix);
+    if prefix < POINT_TO_POINT_PREFIX {
+        let host_bits = u32::MAX.checked_shr(prefix.into()).unwrap_or(0);
+        message.attributes.push(AddressAttribute::Broadcast((u32::from(address) | host_bits).into()));
     }
-
-    /// Values here are a few bytes, so the 16-bit length holds them.
-    fn attribute(&mut self, kind: u16, value: &[u8]) {
-        self.0.extend(((4 + value.len()) as u16).to_ne_bytes());
-        self.0.extend(kind.to_ne_bytes());
-        self.0.extend(value);
-        self.0.resize(self.0.len().next_multiple_of(4), 0);
-    }
-
-    fn finish(mut self, sequence: u32) -> Vec<u8> {
-        let length = self.0.len() as u32;
-        self.0[..4].copy_from_slice(&length.to_ne_bytes());
-        self.0[8..12].copy_from_slice(&sequence.to_ne_bytes());
-        self.0
-    }
+    let mut cache = CacheInfo::default();
+    // The kernel takes `u32::MAX` for an address without an end.
+    cache.ifa_valid = lifetime.map_or(u32::MAX, |time| time.as_secs().try_into().unwrap_or(u32::MAX));
+    cache.ifa_preferred = cache.ifa_valid;
+    message.attributes.push(AddressAttribute::CacheInfo(cache));
+    message
 }
 
-/// Splits a datagram: type, sequence number and body of each message.
-fn messages(mut bytes: &[u8]) -> impl Iterator<Item = (u16, u32, &[u8])> {
+fn route_message(
+    index: u32,
+    network: Ipv4Addr,
+    prefix: u8,
+    gateway: Ipv4Addr,
+    source: Ipv4Addr,
+) -> RouteMessage {
+    let is_on_link = gateway.is_unspecified();
+    let mut message = RouteMessage::default();
+    message.header = RouteHeader {
+        address_family: Family::Inet,
+        destination_prefix_length: prefix,
+        table: RouteHeader::RT_TABLE_MAIN,
+        protocol: RouteProtocol::Dhcp,
+        scope: if is_on_link { RouteScope::Link } else { RouteScope::Universe },
+        kind: RouteType::Unicast,
+        ..RouteHeader::default()
+    };
+    let destination = (prefix > 0).then_some(RouteAttribute::Destination(RouteAddress::Inet(network)));
+    let next_hop = (!is_on_link).then_some(RouteAttribute::Gateway(RouteAddress::Inet(gateway)));
+    message.attributes.extend(destination);
+    message.attributes.push(RouteAttribute::Oif(index));
+    message.attributes.extend(next_hop);
+    message.attributes.push(RouteAttribute::Priority(BASE_METRIC + index));
+    message.attributes.push(RouteAttribute::PrefSource(RouteAddress::Inet(source)));
+    message
+}
+
+/// Returns the bytes of a message with its header.
+fn encode(kind: u16, flags: u16, sequence: u32, body: &impl Emitable) -> Vec<u8> {
+    let mut header = NetlinkHeader::default();
+    let length = header.buffer_len() + body.buffer_len();
+    // Requests are far below the 4 GiB that the field can count.
+    header.length = length as u32;
+    header.message_type = kind;
+    header.flags = flags;
+    header.sequence_number = sequence;
+    let mut bytes = vec![0; length];
+    header.emit(&mut bytes);
+    body.emit(&mut bytes[header.buffer_len()..]);
+    bytes
+}
+
+/// Splits a datagram into its messages, up to the first malformed one.
+fn messages(mut bytes: &[u8]) -> impl Iterator<Item = NetlinkBuffer<&[u8]>> {
     std::iter::from_fn(move || {
-        let length = u32_at(bytes, 0)? as usize;
-        let kind = u16_at(bytes, 4)?;
-        let sequence = u32_at(bytes, 8)?;
-        let body = bytes.get(16..length)?;
-        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some((kind, sequence, body))
+        let message = NetlinkBuffer::new_checked(bytes).ok()?;
+        bytes = bytes.get((message.length() as usize).next_multiple_of(4)..).unwrap_or_default();
+        Some(message)
     })
 }
 
-/// Splits attributes: type and value of each.
-fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    std::iter::from_fn(move || {
-        let length = usize::from(u16_at(bytes, 0)?);
-        let kind = u16_at(bytes, 2)?;
-        let value = bytes.get(4..length)?;
-        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some((kind, value))
-    })
-}
-
-fn parse(bytes: &[u8], notices: &mut Vec<Notice>) {
-    for (kind, _, body) in messages(bytes) {
-        let notice = match kind {
-            NEWLINK => parse_link(body),
-            DELLINK => u32_at(body, 4).map(Notice::LinkGone),
-            NEWADDR => parse_address(body),
-            NEWNDUSEROPT => parse_name_servers(body),
+fn parse(bytes: &[u8], notifications: &mut Vec<Notification>) {
+    for message in messages(bytes) {
+        let body = message.payload();
+        let notification = match message.message_type() {
+            libc::RTM_NEWLINK => parse_link(body),
+            libc::RTM_DELLINK => {
+                LinkHeader::parse(body).ok().map(|header| Notification::LinkGone(header.index))
+            }
+            libc::RTM_NEWADDR => parse_address(body),
+            libc::RTM_NEWNDUSEROPT => parse_name_servers(body),
             _ => None,
         };
-        notices.extend(notice);
+        notifications.extend(notification);
     }
 }
 
-fn parse_link(body: &[u8]) -> Option<Notice> {
-    let ethernet = u16_at(body, 2)? == ARPHRD_ETHER;
-    let index = u32_at(body, 4)?;
-    let flags = u32_at(body, 8)?;
+fn parse_link(body: &[u8]) -> Option<Notification> {
+    let header = LinkHeader::parse(body).ok()?;
     let mut link = Link {
-        index,
+        index: header.index,
         name: String::new(),
         mac: None,
-        is_up: flags & IFF_UP != 0,
-        has_carrier: flags & IFF_LOWER_UP != 0,
+        is_up: header.flags.contains(LinkFlags::Up),
+        has_carrier: header.flags.contains(LinkFlags::LowerUp),
     };
-    for (kind, value) in attributes(body.get(16..)?) {
-        match kind {
-            1 if ethernet => link.mac = value.try_into().ok(),
-            3 => link.name = String::from_utf8_lossy(value).trim_end_matches('\0').to_owned(),
+    for attribute in NlasIterator::new(body.get(LINK_HEADER_LEN..)?).map_while(Result::ok) {
+        match attribute.kind() {
+            IFLA_ADDRESS if header.link_layer_type == LinkLayerType::Ether => {
+                link.mac = attribute.value().try_into().ok();
+            }
+            IFLA_IFNAME => {
+                link.name = String::from_utf8_lossy(attribute.value()).trim_end_matches('\0').to_owned();
+            }
             _ => {}
         }
     }
-    Some(Notice::Link(link))
+    Some(Notification::Link(link))
 }
 
-fn parse_address(body: &[u8]) -> Option<Notice> {
-    let (family, scope) = (*body.first()?, *body.get(3)?);
-    (family == AF_INET6 && scope == 0).then_some(Notice::GlobalAddress(u32_at(body, 4)?))
+fn parse_address(body: &[u8]) -> Option<Notification> {
+    let header = AddressHeader::parse(body).ok()?;
+    let is_global = header.family == Family::Inet6 && header.scope == AddressScope::Universe;
+    is_global.then_some(Notification::GlobalAddress(header.index))
 }
 
-/// Source: RFC 8106, section 5.1.
-fn parse_name_servers(body: &[u8]) -> Option<Notice> {
-    let index = u32_at(body, 4)?;
-    let option = body.get(16..)?;
-    let length = usize::from(*option.get(1)?) * 8;
-    if option.first() != Some(&25) || length < 24 {
+/// Decodes what `netlink-packet-route` does not know: `RTM_NEWNDUSEROPT` with a [`RDNSS`] option.
+fn parse_name_servers(body: &[u8]) -> Option<Notification> {
+    let index = u32::from_ne_bytes(*body.get(USER_OPTION_INDEX..)?.first_chunk()?);
+    let option = body.get(USER_OPTION_HEADER_LEN..)?;
+    let [kind, units, _, _, lifetime @ ..] = *option.first_chunk::<8>()?;
+    let length = usize::from(units) * RDNSS_UNIT;
+    if kind != RDNSS || length < RDNSS_MIN_LEN {
         return None;
     }
-    let seconds = u32::from_be_bytes(option.get(4..8)?.try_into().ok()?);
-    let servers = option
-        .get(8..length)?
-        .chunks_exact(16)
-        .filter_map(|chunk| <[u8; 16]>::try_from(chunk).ok().map(Ipv6Addr::from))
-        .collect();
-    Some(Notice::NameServers(index, servers, Duration::from_secs(seconds.into())))
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    bytes.get(at..at + 2)?.try_into().ok().map(u16::from_ne_bytes)
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes)
-}
-
-/// How a name server is written in `resolv.conf`: link-local ones need their interface.
-pub fn name_server(address: IpAddr, interface: &str) -> String {
-    match address {
-        IpAddr::V6(v6) if v6.is_unicast_link_local() => format!("{v6}%{interface}"),
-        other => other.to_string(),
-    }
+    let (servers, _) = option.get(RDNSS_UNIT..length)?.as_chunks::<16>();
+    let servers = servers.iter().map(|server| Ipv6Addr::from(*server)).collect();
+    let lifetime = Duration::from_secs(u32::from_be_bytes(lifetime).into());
+    Some(Notification::NameServers(index, servers, lifetime))
 }
 
 #[cfg(test)]
@@ -323,48 +328,98 @@ mod tests {
 
     use super::*;
 
+    const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
+
     #[test]
-    fn the_kernel_lists_its_loopback() {
+    fn listing_links_reports_the_loopback_interface() {
         let mut netlink = Netlink::open().unwrap();
         netlink.list_links().unwrap();
         let mut links = Vec::new();
         for _ in 0..100 {
-            links.extend(netlink.notices());
+            links.extend(netlink.notifications());
             if !links.is_empty() {
                 break;
             }
             std::thread::sleep(Duration::from_millis(10));
         }
         let is_loopback =
-            |notice: &Notice| matches!(notice, Notice::Link(l) if l.name == "lo" && l.mac.is_none());
+            |it: &Notification| matches!(it, Notification::Link(l) if l.name == "lo" && l.mac.is_none());
         assert!(links.iter().any(is_loopback), "{links:?}");
     }
 
     #[test]
-    fn a_refusal_of_the_kernel_is_an_error() {
+    fn rejected_request_is_an_error() {
         let mut netlink = Netlink::open().unwrap();
         let error = netlink.add_address(0x7fff_fff0, Ipv4Addr::new(192, 0, 2, 1), 24, None).unwrap_err();
         assert!([Some(libc::ENODEV), Some(libc::EPERM)].contains(&error.raw_os_error()), "{error}");
     }
 
+    /// The bytes that an encoder without a library sent, on a little-endian machine.
     #[test]
-    fn name_servers_of_routers() {
-        let mut body = vec![AF_INET6, 0, 24, 0];
+    #[cfg(target_endian = "little")]
+    fn requests_have_the_kernels_layout() {
+        let acknowledged = NLM_F_REQUEST | NLM_F_ACK;
+        let replacing = acknowledged | NLM_F_CREATE | NLM_F_REPLACE;
+        #[rustfmt::skip]
+        assert_eq!(encode(libc::RTM_NEWLINK, acknowledged, 1, &link_up(3)), [
+            32, 0, 0, 0, 16, 0, 5, 0, 1, 0, 0, 0, 0, 0, 0, 0,
+            0, 0, 0, 0, 3, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0,
+        ]);
+        let leased = address_with_lifetime(3, ADDRESS, 24, Some(Duration::from_secs(1800)));
+        #[rustfmt::skip]
+        assert_eq!(encode(libc::RTM_NEWADDR, replacing, 2, &leased), [
+            68, 0, 0, 0, 20, 0, 5, 5, 2, 0, 0, 0, 0, 0, 0, 0,
+            2, 24, 0, 0, 3, 0, 0, 0,
+            8, 0, 2, 0, 10, 0, 2, 15, 8, 0, 1, 0, 10, 0, 2, 15, 8, 0, 4, 0, 10, 0, 2, 255,
+            20, 0, 6, 0, 8, 7, 0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        ]);
+        let lasting = address_with_lifetime(3, ADDRESS, 32, None);
+        #[rustfmt::skip]
+        assert_eq!(encode(libc::RTM_NEWADDR, replacing, 3, &lasting), [
+            60, 0, 0, 0, 20, 0, 5, 5, 3, 0, 0, 0, 0, 0, 0, 0,
+            2, 32, 0, 0, 3, 0, 0, 0,
+            8, 0, 2, 0, 10, 0, 2, 15, 8, 0, 1, 0, 10, 0, 2, 15,
+            20, 0, 6, 0, 255, 255, 255, 255, 255, 255, 255, 255, 0, 0, 0, 0, 0, 0, 0, 0,
+        ]);
+        let gateway = route_message(3, Ipv4Addr::UNSPECIFIED, 0, Ipv4Addr::new(10, 0, 2, 2), ADDRESS);
+        #[rustfmt::skip]
+        assert_eq!(encode(libc::RTM_NEWROUTE, replacing, 5, &gateway), [
+            60, 0, 0, 0, 24, 0, 5, 5, 5, 0, 0, 0, 0, 0, 0, 0,
+            2, 0, 0, 0, 254, 16, 0, 1, 0, 0, 0, 0,
+            8, 0, 4, 0, 3, 0, 0, 0, 8, 0, 5, 0, 10, 0, 2, 2, 8, 0, 6, 0, 235, 3, 0, 0,
+            8, 0, 7, 0, 10, 0, 2, 15,
+        ]);
+        let on_link = route_message(3, Ipv4Addr::new(172, 16, 16, 0), 20, Ipv4Addr::UNSPECIFIED, ADDRESS);
+        #[rustfmt::skip]
+        assert_eq!(encode(libc::RTM_NEWROUTE, replacing, 6, &on_link), [
+            60, 0, 0, 0, 24, 0, 5, 5, 6, 0, 0, 0, 0, 0, 0, 0,
+            2, 20, 0, 0, 254, 16, 253, 1, 0, 0, 0, 0,
+            8, 0, 1, 0, 172, 16, 16, 0, 8, 0, 4, 0, 3, 0, 0, 0, 8, 0, 6, 0, 235, 3, 0, 0,
+            8, 0, 7, 0, 10, 0, 2, 15,
+        ]);
+    }
+
+    #[test]
+    fn router_advertisement_lists_name_servers() {
+        let mut body = vec![libc::AF_INET6 as u8, 0, 24, 0];
         body.extend(3u32.to_ne_bytes());
         body.extend([134, 0, 0, 0, 0, 0, 0, 0]);
         body.extend([25, 3, 0, 0, 0, 0, 7, 8]);
         body.extend(Ipv6Addr::LOCALHOST.octets());
-        let servers = Notice::NameServers(3, vec![Ipv6Addr::LOCALHOST], Duration::from_secs(1800));
+        let servers = Notification::NameServers(3, vec![Ipv6Addr::LOCALHOST], Duration::from_secs(1800));
         assert_eq!(parse_name_servers(&body), Some(servers));
-        assert_eq!(name_server("fe80::1".parse().unwrap(), "eth0"), "fe80::1%eth0");
     }
 
     proptest! {
         #[test]
-        fn reading_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300), kind in 0u16..70) {
-            let mut notices = Vec::new();
-            parse(&bytes, &mut notices);
-            parse(&Message::new(kind, 0, &bytes).finish(0), &mut notices);
+        fn foreign_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300), kind in 0u16..70) {
+            let mut notifications = Vec::new();
+            parse(&bytes, &mut notifications);
+            let mut message = ((16 + bytes.len()) as u32).to_ne_bytes().to_vec();
+            message.extend(kind.to_ne_bytes());
+            message.extend([0; 10]);
+            message.extend(bytes);
+            parse(&message, &mut notifications);
         }
     }
 }

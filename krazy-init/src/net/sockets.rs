@@ -1,4 +1,4 @@
-//! Sockets for DHCP: bound to one interface, usable before it has an address.
+//! UDP sockets for DHCP, which work before an interface has an address.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
@@ -8,12 +8,11 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::dhcp::{CLIENT_PORT, SERVER_PORT, Target};
 
-/// A socket on port 68 of interface `name`.
+/// Opens a socket on port 68 of interface `name`.
 ///
-/// An ordinary UDP socket does: the requests ask for broadcast answers, and Linux hands those to a socket bound
-/// to the device even if that has no address. Servers that ignore the wish and send to the new address are not
-/// heard; no server in use is known to.
-pub fn open(name: &str) -> io::Result<UdpSocket> {
+/// An ordinary UDP socket is enough: requests ask for broadcast replies, and Linux delivers those to a socket that is
+/// bound to the device even if that has no address. Not supported: servers that send to the new address all the same.
+pub(crate) fn open(name: &str) -> io::Result<UdpSocket> {
     let socket: OwnedFd = rustix::net::socket_with(
         AddressFamily::INET,
         SocketType::DGRAM,
@@ -41,7 +40,7 @@ pub fn open(name: &str) -> io::Result<UdpSocket> {
 }
 
 /// Sends a message.
-pub fn send(socket: &UdpSocket, bytes: &[u8], target: Target) -> io::Result<()> {
+pub(crate) fn send(socket: &UdpSocket, bytes: &[u8], target: Target) -> io::Result<()> {
     let address = match target {
         Target::Broadcast => Ipv4Addr::BROADCAST,
         Target::Server(server) => server,
@@ -49,8 +48,8 @@ pub fn send(socket: &UdpSocket, bytes: &[u8], target: Target) -> io::Result<()> 
     socket.send_to(bytes, (address, SERVER_PORT)).map(drop)
 }
 
-/// Receives a message; `None` when there is none for now. One that did not come from a server's port is empty.
-pub fn receive<'a>(socket: &UdpSocket, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
+/// Receives a message; `None` if the queue is empty. A message from another port than a server's becomes an empty one.
+pub(crate) fn receive<'a>(socket: &UdpSocket, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
     loop {
         match socket.recv_from(buffer) {
             Ok((length, sender)) if sender.port() == SERVER_PORT => return Some(&buffer[..length]),

@@ -5,5 +5,5 @@ mod lines;
 mod throttle;
 
 pub use file::LogFile;
-pub use lines::{Lines, MAX_LINE};
+pub use lines::Lines;
 pub use throttle::{Throttle, Verdict};

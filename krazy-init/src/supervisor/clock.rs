@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::net::sntp::{Answer, CEILING, FLOOR};
+use crate::net::sntp::{Consensus, EARLIEST_TIME, LATEST_TIME};
 
 /// Errors up to this are slewed: half a second, the most the kernel's `adjtime` is meant for.
 const SLEW: i128 = 500_000_000;
@@ -30,7 +30,7 @@ pub enum Correction {
 
 /// Decides about an answer. `wall` is the clock now, `saved` the newest time known to have been reached,
 /// `hardware` whether the machine has a clock that runs while it is off.
-pub fn correct(answer: Answer, wall: Duration, saved: Duration, hardware: bool) -> Correction {
+pub fn correct(answer: Consensus, wall: Duration, saved: Duration, hardware: bool) -> Correction {
     let target = wall.as_nanos() as i128 + answer.offset;
     let (Ok(seconds), nanos) =
         (u64::try_from(target.div_euclid(1_000_000_000)), target.rem_euclid(1_000_000_000))
@@ -38,14 +38,14 @@ pub fn correct(answer: Answer, wall: Duration, saved: Duration, hardware: bool) 
         return Correction::Refuse("it is before 1970");
     };
     let target = Duration::new(seconds, nanos as u32);
-    if target < FLOOR || target >= CEILING {
+    if target < EARLIEST_TIME || target >= LATEST_TIME {
         return Correction::Refuse("no such time can be");
     }
     // An hour of grace: the saved time may come from a clock that ran fast.
     if target + Duration::from_secs(3600) < saved {
         return Correction::Refuse("this machine has already been running later than that");
     }
-    let makes_sense = hardware && wall >= FLOOR.max(saved) && wall < CEILING;
+    let makes_sense = hardware && wall >= EARLIEST_TIME.max(saved) && wall < LATEST_TIME;
     if makes_sense && answer.agreeing < 2 && answer.offset.abs() > LONE_SERVER {
         return Correction::Refuse("one server alone is more than a day away from the hardware clock");
     }
@@ -58,8 +58,8 @@ pub fn correct(answer: Answer, wall: Duration, saved: Duration, hardware: bool) 
 
 /// The time to begin with: the hardware clock's, unless it is before the newest time known to have been reached.
 pub fn beginning(wall: Duration, saved: Duration) -> Option<Duration> {
-    let earliest = if saved < CEILING { saved.max(FLOOR) } else { FLOOR };
-    (wall < earliest || wall >= CEILING).then_some(earliest)
+    let earliest = if saved < LATEST_TIME { saved.max(EARLIEST_TIME) } else { EARLIEST_TIME };
+    (wall < earliest || wall >= LATEST_TIME).then_some(earliest)
 }
 
 #[cfg(test)]
@@ -69,19 +69,19 @@ mod tests {
     const NOW: Duration = Duration::from_secs(1_800_000_000);
     const SECOND: i128 = 1_000_000_000;
 
-    fn one(offset: i128) -> Answer {
-        Answer { offset, agreeing: 1 }
+    fn one(offset: i128) -> Consensus {
+        Consensus { offset, agreeing: 1 }
     }
 
     #[test]
     fn small_errors_are_slewed_and_large_ones_stepped() {
-        assert_eq!(correct(one(-20_000_000), NOW, FLOOR, false), Correction::Slew(-20_000));
+        assert_eq!(correct(one(-20_000_000), NOW, EARLIEST_TIME, false), Correction::Slew(-20_000));
         assert_eq!(
-            correct(one(90 * SECOND), NOW, FLOOR, false),
+            correct(one(90 * SECOND), NOW, EARLIEST_TIME, false),
             Correction::Step(NOW + Duration::from_secs(90))
         );
         assert_eq!(
-            correct(one(-90 * SECOND), NOW, FLOOR, true),
+            correct(one(-90 * SECOND), NOW, EARLIEST_TIME, true),
             Correction::Step(NOW - Duration::from_secs(90))
         );
     }
@@ -89,15 +89,18 @@ mod tests {
     #[test]
     fn liars_are_not_believed() {
         let years = 5 * 365 * 86_400 * SECOND;
-        assert!(matches!(correct(one(years), NOW, FLOOR, true), Correction::Refuse(_)));
+        assert!(matches!(correct(one(years), NOW, EARLIEST_TIME, true), Correction::Refuse(_)));
         assert!(matches!(
-            correct(Answer { offset: years, agreeing: 2 }, NOW, FLOOR, true),
+            correct(Consensus { offset: years, agreeing: 2 }, NOW, EARLIEST_TIME, true),
             Correction::Step(_)
         ));
-        assert!(matches!(correct(one(years), FLOOR, FLOOR, false), Correction::Step(_)));
+        assert!(matches!(correct(one(years), EARLIEST_TIME, EARLIEST_TIME, false), Correction::Step(_)));
         assert!(matches!(correct(one(-90 * 86_400 * SECOND), NOW, NOW, false), Correction::Refuse(_)));
         for offset in [i128::from(i64::MIN), i128::from(i64::MAX), -60 * 365 * 86_400 * SECOND] {
-            assert!(matches!(correct(one(offset), NOW, FLOOR, false), Correction::Refuse(_)), "{offset}");
+            assert!(
+                matches!(correct(one(offset), NOW, EARLIEST_TIME, false), Correction::Refuse(_)),
+                "{offset}"
+            );
         }
     }
 
@@ -105,7 +108,7 @@ mod tests {
     fn a_machine_begins_no_earlier_than_it_ended() {
         assert_eq!(beginning(Duration::ZERO, NOW), Some(NOW));
         assert_eq!(beginning(NOW, Duration::ZERO), None);
-        assert_eq!(beginning(Duration::ZERO, Duration::ZERO), Some(FLOOR));
+        assert_eq!(beginning(Duration::ZERO, Duration::ZERO), Some(EARLIEST_TIME));
         assert_eq!(beginning(NOW, Duration::MAX), None);
         assert_eq!(beginning(Duration::MAX, NOW), Some(NOW));
     }

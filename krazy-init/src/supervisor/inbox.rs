@@ -7,7 +7,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::net::sntp::Answer;
+use crate::net::sntp::{Consensus, SntpError};
 
 /// A report of a thread.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub enum Report {
     /// The home of this service was given to it; an error if it could not be.
     HandedOver(usize, io::Result<()>),
     /// The answer of the time servers; an error if there is none.
-    Clock(Result<Answer, String>),
+    Clock(Result<Consensus, SntpError>),
 }
 
 /// The loop's end.

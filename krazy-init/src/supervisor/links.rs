@@ -27,7 +27,7 @@ impl Links {
         };
         let settings = machine.manifest.network.clone().overridden_by(local);
         let started = Network::start(settings, &machine.hostname).and_then(|network| {
-            poller.add(network.links(), Source::Links)?;
+            poller.add(network.link_descriptor(), Source::Links)?;
             Ok(network)
         });
         match started {
@@ -51,12 +51,12 @@ impl Links {
 
     /// Reads what the kernel announces about interfaces.
     pub(super) fn read_announcements(&mut self, now: Duration, poller: &Poller, effects: &mut Effects) {
-        self.advance(now, poller, effects, |network| network.notice(now));
+        self.advance(now, poller, effects, |network| network.update_links(now));
     }
 
     /// Reads the DHCP messages of the interface with this index.
     pub(super) fn read_dhcp(&mut self, index: u32, now: Duration, poller: &Poller, effects: &mut Effects) {
-        self.advance(now, poller, effects, |network| network.receive(index, now));
+        self.advance(now, poller, effects, |network| network.receive_dhcp(index, now));
     }
 
     fn advance(
@@ -69,11 +69,11 @@ impl Links {
         let Some(network) = &mut self.0 else { return };
         for change in step(network) {
             match change {
-                Change::Say(text, true) => effects.log(text),
-                Change::Say(text, false) => effects.note(text),
-                Change::Up => effects.push(Effect::NetworkUp(now)),
-                Change::Watch(index) => {
-                    if let Some(socket) = network.descriptor(index)
+                Change::Problem(text) => effects.log(text),
+                Change::Note(text) => effects.note(text),
+                Change::Online => effects.push(Effect::NetworkUp(now)),
+                Change::SocketOpened(index) => {
+                    if let Some(socket) = network.dhcp_descriptor(index)
                         && let Err(error) = poller.add(socket, Source::Dhcp(index))
                     {
                         effects.degrade(format!("DHCP does not work: {error}"));

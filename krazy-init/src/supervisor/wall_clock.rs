@@ -14,7 +14,7 @@ use super::inbox::{Report, Reporter};
 use super::state::{Event, Milestone};
 use crate::linux::data::DataMount;
 use crate::linux::kernel_clock;
-use crate::net::sntp::{self, Answer};
+use crate::net::sntp::{self, Consensus, SntpError};
 
 /// The newest wall time known to have been reached, in seconds since 1970; a file of the machine on `/data`.
 const FILE: &str = "clock";
@@ -126,14 +126,14 @@ impl WallClock {
 
     fn give_up(&mut self, reading: Reading, effects: &mut Effects) {
         self.give_up_at = None;
-        if reading.has_hardware_clock && reading.wall >= sntp::FLOOR {
+        if reading.has_hardware_clock && reading.wall >= sntp::EARLIEST_TIME {
             effects.log("no time server answers, the hardware clock is trusted");
             self.reach_milestone(effects);
         }
     }
 
     /// Takes the outcome of a round of questions to time servers.
-    pub(super) fn answered(&mut self, outcome: Result<Answer, String>, effects: &mut Effects) {
+    pub(super) fn answered(&mut self, outcome: Result<Consensus, SntpError>, effects: &mut Effects) {
         match outcome {
             Ok(answer) => self.correct(answer, effects),
             // Repeated for as long as the network is down: reported once.
@@ -145,7 +145,7 @@ impl WallClock {
         }
     }
 
-    fn correct(&mut self, answer: Answer, effects: &mut Effects) {
+    fn correct(&mut self, answer: Consensus, effects: &mut Effects) {
         let outcome = match self.decide(answer, Reading::now(), effects) {
             Correction::Refuse(_) => return,
             Correction::Slew(microseconds) => kernel_clock::slew_wall(microseconds),
@@ -162,7 +162,7 @@ impl WallClock {
     }
 
     /// Decides about an answer and reports refusals and steps.
-    fn decide(&self, answer: Answer, reading: Reading, effects: &mut Effects) -> Correction {
+    fn decide(&self, answer: Consensus, reading: Reading, effects: &mut Effects) -> Correction {
         let Reading { wall, has_hardware_clock } = reading;
         let correction = clock::correct(answer, wall, self.saved, has_hardware_clock);
         match correction {
@@ -247,15 +247,16 @@ mod tests {
     fn failures_of_time_servers_are_reported_once() {
         let mut clock = clock();
         let mut effects = Effects::default();
-        clock.answered(Err("timed out".to_owned()), &mut effects);
-        clock.answered(Err("timed out".to_owned()), &mut effects);
-        assert_eq!(list(effects), [Effect::Note("no time from the network yet: timed out".to_owned())]);
+        clock.answered(Err(SntpError::Disagreement), &mut effects);
+        clock.answered(Err(SntpError::Disagreement), &mut effects);
+        let text = "no time from the network yet: the time servers contradict each other".to_owned();
+        assert_eq!(list(effects), [Effect::Note(text)]);
     }
 
     #[test]
     fn first_step_is_routine_and_later_ones_are_not() {
         let mut clock = clock();
-        let answer = Answer { offset: -3_000_000_000, agreeing: 2 };
+        let answer = Consensus { offset: -3_000_000_000, agreeing: 2 };
         let mut effects = Effects::default();
         clock.decide(answer, reading(TODAY, true), &mut effects);
         clock.is_right = true;
@@ -266,7 +267,7 @@ mod tests {
 
     #[test]
     fn refused_answers_degrade_the_machine() {
-        let answer = Answer { offset: 300 * 365 * 86_400 * 1_000_000_000, agreeing: 4 };
+        let answer = Consensus { offset: 300 * 365 * 86_400 * 1_000_000_000, agreeing: 4 };
         let mut effects = Effects::default();
         let correction = clock().decide(answer, reading(TODAY, false), &mut effects);
         assert!(matches!(correction, Correction::Refuse(_)));

@@ -1,74 +1,79 @@
-//! The client's states. Source: RFC 2131, section 4.4 and figure 5. Not done: DECLINE after an ARP probe, RELEASE
-//! (an appliance that restarts wants the same address again).
+//! The client's state machine. Source: RFC 2131, section 4.4 and figure 5.
+//!
+//! Not supported: DECLINE after an ARP probe; RELEASE, because an appliance that restarts wants the same address again.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::packet::{Reply, ReplyKind, Request, RequestKind, Route, parse};
 
-/// The first pause between tries; doubled up to [`LONGEST_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(64);
+/// The first retry interval, which doubles up to [`MAX_RETRY_INTERVAL`].
+const MIN_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+const MAX_RETRY_INTERVAL: Duration = Duration::from_secs(64);
 
-/// Tries to get an offered address before looking for another offer.
+/// Requests for an offered address before the client searches for another offer.
 const MAX_REQUESTS: u32 = 4;
 
-/// Shorter leases are taken for this long: a server that says 1 must not keep the network busy.
-const SHORTEST_LEASE: u32 = 60;
+/// The shortest lease time in seconds. A shorter one is extended: a server that grants one second must not keep the
+/// network busy.
+const MIN_LEASE_TIME: u32 = 60;
 
-/// How often renewal is tried at the least. Source: RFC 2131, section 4.4.5.
-const SHORTEST_RENEWAL: Duration = Duration::from_secs(60);
+/// The shortest interval between renewals. Source: RFC 2131, section 4.4.5.
+const MIN_RENEWAL_INTERVAL: Duration = Duration::from_secs(60);
 
-/// An address and what came with it.
+/// The prefix length if the server sends no subnet mask.
+const DEFAULT_PREFIX: u8 = 24;
+
+/// An address with its parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lease {
+pub(crate) struct Lease {
     /// The address.
-    pub address: Ipv4Addr,
+    pub(crate) address: Ipv4Addr,
     /// Its subnet's prefix length.
-    pub prefix: u8,
-    /// Who gave it.
-    pub server: Ipv4Addr,
+    pub(crate) prefix: u8,
+    /// The server that granted it.
+    pub(crate) server: Ipv4Addr,
     /// Routes.
-    pub routes: Vec<Route>,
+    pub(crate) routes: Vec<Route>,
     /// Name servers.
-    pub dns: Vec<Ipv4Addr>,
+    pub(crate) dns: Vec<Ipv4Addr>,
     /// Time servers.
-    pub ntp: Vec<Ipv4Addr>,
-    /// How long it may be used from when it was given.
-    pub duration: Duration,
+    pub(crate) ntp: Vec<Ipv4Addr>,
+    /// The lease time.
+    pub(crate) duration: Duration,
     renew: Duration,
     rebind: Duration,
 }
 
-/// What the client wants done.
+/// An action for the owner of the socket and the interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output {
+pub(crate) enum Output {
     /// Send these bytes.
     Send(Vec<u8>, Target),
-    /// Use this lease, new or renewed.
+    /// Configure the interface with this lease, new or renewed.
     Configure(Lease),
-    /// The lease is over: stop using its address.
+    /// The lease has ended: remove its address.
     Release(Lease),
 }
 
-/// Where a message goes.
+/// The destination of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// Everyone on the link.
+pub(crate) enum Target {
+    /// All hosts of the link.
     Broadcast,
-    /// A server.
+    /// One server.
     Server(Ipv4Addr),
 }
 
 /// A client for one interface.
 #[derive(Clone, Debug)]
-pub struct Client {
+pub(crate) struct Client {
     mac: [u8; 6],
     hostname: String,
     xid: u32,
     began: Duration,
     state: State,
-    /// The last address, asked for again.
+    /// The address of the last lease, requested again after a restart.
     last: Option<Ipv4Addr>,
 }
 
@@ -83,7 +88,7 @@ enum State {
         tries: u32,
         next: Duration,
     },
-    /// `since`: when the request that got the lease was sent. `next`: when to ask for renewal.
+    /// `since` is the time of the acknowledgement, `next` that of the next renewal.
     Bound {
         lease: Box<Lease>,
         since: Duration,
@@ -92,8 +97,8 @@ enum State {
 }
 
 impl Client {
-    /// A client that begins at `now`. `xid` should be random.
-    pub fn new(mac: [u8; 6], hostname: &str, xid: u32, now: Duration) -> Self {
+    /// Returns a client that starts at `now`. `xid` should be random.
+    pub(crate) fn new(mac: [u8; 6], hostname: &str, xid: u32, now: Duration) -> Self {
         Client {
             mac,
             hostname: hostname.to_owned(),
@@ -104,12 +109,12 @@ impl Client {
         }
     }
 
-    /// The cable was plugged in again, perhaps elsewhere: asks anew, for the same address if possible. A lease
-    /// stays in use until the answer.
-    pub fn replugged(&mut self, now: Duration) {
+    /// Checks the lease after the cable was plugged in again, perhaps into another network. The lease stays in use until
+    /// a server replies.
+    pub(crate) fn carrier_gained(&mut self, now: Duration) {
         match &mut self.state {
             State::Bound { lease, next, since } => {
-                // As after T2: whoever serves this link now answers.
+                // As after T2, any server of this link may reply.
                 *next = now;
                 lease.rebind = now.saturating_sub(*since);
                 lease.renew = lease.rebind;
@@ -121,31 +126,32 @@ impl Client {
         }
     }
 
-    /// The lease in use.
-    pub fn lease(&self) -> Option<&Lease> {
+    /// Returns the lease in use.
+    pub(crate) fn lease(&self) -> Option<&Lease> {
         match &self.state {
             State::Bound { lease, .. } => Some(lease),
             _ => None,
         }
     }
 
-    /// When [`Client::tick`] is due.
-    pub fn deadline(&self) -> Duration {
+    /// Returns the time at which [`Client::tick`] is due.
+    pub(crate) fn deadline(&self) -> Duration {
         match &self.state {
             State::Selecting { next, .. } | State::Requesting { next, .. } => *next,
             State::Bound { lease, since, next } => (*next).min(*since + lease.duration),
         }
     }
 
-    /// Does what is due.
-    pub fn tick(&mut self, now: Duration) -> Vec<Output> {
+    /// Runs the timers that are due.
+    pub(crate) fn tick(&mut self, now: Duration) -> Vec<Output> {
         if now < self.deadline() {
             return Vec::new();
         }
+        // Spreads the requests of devices that were switched on together. Source: RFC 2131, section 4.1.
         let jitter = Duration::from_millis(u64::from(self.xid % 500));
         match &mut self.state {
             State::Selecting { tries, next } => {
-                *next = now + pause(*tries) + jitter;
+                *next = now + retry_interval(*tries) + jitter;
                 *tries = tries.saturating_add(1);
                 vec![self.discover(now)]
             }
@@ -154,7 +160,7 @@ impl Client {
                 self.tick(now)
             }
             State::Requesting { tries, next, .. } => {
-                *next = now + pause(*tries) + jitter;
+                *next = now + retry_interval(*tries) + jitter;
                 *tries += 1;
                 vec![self.request(now)]
             }
@@ -170,14 +176,14 @@ impl Client {
                 // Half of the time left to the next limit.
                 let rebind = *since + lease.rebind;
                 let limit = if now < rebind { rebind } else { end };
-                *next = now + ((limit - now) / 2).max(SHORTEST_RENEWAL.min(limit - now));
+                *next = now + ((limit - now) / 2).max(MIN_RENEWAL_INTERVAL.min(limit - now));
                 vec![self.renewal(now)]
             }
         }
     }
 
-    /// Takes a message from the link. Anything that is not an answer to this client's question is ignored.
-    pub fn receive(&mut self, now: Duration, bytes: &[u8]) -> Vec<Output> {
+    /// Handles a message. Everything but a reply to this client's last request is ignored.
+    pub(crate) fn receive(&mut self, now: Duration, bytes: &[u8]) -> Vec<Output> {
         let Some(reply) = parse(bytes).filter(|reply| reply.xid == self.xid && reply.mac == self.mac) else {
             return Vec::new();
         };
@@ -200,10 +206,10 @@ impl Client {
                 Vec::new()
             }
             (State::Bound { lease, since, next }, ReplyKind::Ack) => {
-                // An answer nobody asked for is a duplicate, or someone's try.
-                let asked = *next > *since + lease.renew || now >= *since + lease.renew;
+                // An acknowledgement without a request is a duplicate or forged.
+                let requested = *next > *since + lease.renew || now >= *since + lease.renew;
                 match lease_of(&reply, Some(lease.server)) {
-                    Some(renewed) if asked && renewed.address == lease.address => self.bind(now, renewed),
+                    Some(renewed) if requested && renewed.address == lease.address => self.bind(now, renewed),
                     _ => Vec::new(),
                 }
             }
@@ -223,7 +229,7 @@ impl Client {
     }
 
     fn restart(&mut self, now: Duration) {
-        // Another transaction, so that late answers to this one are not taken for its.
+        // A new transaction number, so that late replies to the old one are ignored.
         self.xid = self.xid.wrapping_mul(0x0019_660d).wrapping_add(0x3c6e_f35f);
         self.began = now;
         self.state = State::Selecting { tries: 0, next: now };
@@ -251,7 +257,7 @@ impl Client {
         now: Duration,
         kind: RequestKind,
         current: Option<Ipv4Addr>,
-        wanted: Option<Ipv4Addr>,
+        requested: Option<Ipv4Addr>,
         server: Option<Ipv4Addr>,
     ) -> Vec<u8> {
         let seconds = now.saturating_sub(self.began).as_secs().try_into().unwrap_or(u16::MAX);
@@ -261,7 +267,7 @@ impl Client {
             seconds,
             mac: self.mac,
             current,
-            wanted,
+            requested,
             server,
             hostname: &self.hostname,
         }
@@ -269,11 +275,11 @@ impl Client {
     }
 }
 
-fn pause(tries: u32) -> Duration {
-    FIRST_PAUSE.saturating_mul(1 << tries.min(10)).min(LONGEST_PAUSE)
+fn retry_interval(tries: u32) -> Duration {
+    MIN_RETRY_INTERVAL.saturating_mul(1 << tries.min(10)).min(MAX_RETRY_INTERVAL)
 }
 
-/// A lease from a server's answer, if it makes sense. `server` stands in for one the answer does not name.
+/// Returns the lease that a reply grants, if its address is usable. `server` replaces a missing server identifier.
 fn lease_of(reply: &Reply, server: Option<Ipv4Addr>) -> Option<Lease> {
     let address = reply.address;
     let server = reply.server.or(server)?;
@@ -282,14 +288,14 @@ fn lease_of(reply: &Reply, server: Option<Ipv4Addr>) -> Option<Lease> {
         || address.is_multicast()
         || address.is_broadcast()
         || address.octets()[0] == 0);
-    let prefix = reply.prefix.unwrap_or(24);
+    let prefix = reply.prefix.unwrap_or(DEFAULT_PREFIX);
     if !usable || !(1..=32).contains(&prefix) {
         return None;
     }
-    let seconds = reply.lease?.max(SHORTEST_LEASE);
+    let seconds = reply.lease?.max(MIN_LEASE_TIME);
     let duration = Duration::from_secs(seconds.into());
-    let given = reply.renew.zip(reply.rebind).filter(|(t1, t2)| 0 < *t1 && t1 < t2 && *t2 < seconds);
-    let (renew, rebind) = match given {
+    let timers = reply.renew.zip(reply.rebind).filter(|(t1, t2)| 0 < *t1 && t1 < t2 && *t2 < seconds);
+    let (renew, rebind) = match timers {
         Some((t1, t2)) => (Duration::from_secs(t1.into()), Duration::from_secs(t2.into())),
         None => (duration / 2, duration * 7 / 8),
     };

@@ -1,8 +1,8 @@
-//! Tests of the DHCP client: a lease's life, silence, and answers that are not for it.
+//! Tests of the DHCP client: the life of a lease, a silent network, and replies that are not for this client.
 
 use proptest::prelude::*;
 
-use super::super::packet::reply_bytes;
+use super::super::packet::{ReplyKind, reply_bytes};
 use super::*;
 
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -13,31 +13,31 @@ fn at(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-fn answer(client: &Client, kind: u8) -> Vec<u8> {
+fn reply(client: &Client, kind: ReplyKind) -> Vec<u8> {
     let options: [(u8, &[u8]); 3] = [(1, &[255, 255, 255, 0]), (54, &SERVER), (51, &1000u32.to_be_bytes())];
-    reply_bytes(kind, client.xid, MAC, ADDRESS, &options)
+    reply_bytes(kind as u8, client.xid, MAC, ADDRESS, &options)
 }
 
 fn bound() -> Client {
     let mut client = Client::new(MAC, "weather", 1, at(0));
     assert!(matches!(client.tick(at(0))[..], [Output::Send(_, Target::Broadcast)]));
-    let offer = answer(&client, 2);
+    let offer = reply(&client, ReplyKind::Offer);
     assert!(matches!(client.receive(at(1), &offer)[..], [Output::Send(_, Target::Broadcast)]));
-    let ack = answer(&client, 5);
+    let ack = reply(&client, ReplyKind::Ack);
     assert!(matches!(client.receive(at(2), &ack)[..], [Output::Configure(_)]));
     client
 }
 
 #[test]
-fn a_lease_is_got_renewed_and_given_up() {
+fn lease_is_granted_renewed_and_ended() {
     let mut client = bound();
     assert_eq!(client.lease().map(|lease| (lease.address, lease.prefix)), Some((ADDRESS, 24)));
     assert_eq!(client.deadline(), at(502));
     let server = Target::Server(SERVER.into());
     assert!(matches!(&client.tick(at(502))[..], [Output::Send(_, target)] if *target == server));
-    let ack = answer(&client, 5);
+    let ack = reply(&client, ReplyKind::Ack);
     assert!(matches!(client.receive(at(503), &ack)[..], [Output::Configure(_)]));
-    // The server is gone: asked directly, then everyone, then the lease is over and it all begins anew.
+    // The server is gone: the renewal goes to it, then to all hosts; then the lease ends and discovery starts.
     let mut targets = Vec::new();
     let mut now = at(503);
     while client.lease().is_some() {
@@ -55,7 +55,7 @@ fn a_lease_is_got_renewed_and_given_up() {
 }
 
 #[test]
-fn silence_is_asked_into_ever_more_slowly() {
+fn discovery_is_retried_with_growing_intervals() {
     let mut client = Client::new(MAC, "", 1, at(0));
     let mut tries = 0;
     while client.deadline() < at(3600) {
@@ -66,12 +66,12 @@ fn silence_is_asked_into_ever_more_slowly() {
 }
 
 #[test]
-fn rogue_answers_change_nothing() {
+fn rogue_replies_change_nothing() {
     let mut client = bound();
     let lease = client.lease().cloned();
-    let mut other = answer(&client, 5);
+    let mut other = reply(&client, ReplyKind::Ack);
     other[16..20].copy_from_slice(&[6, 6, 6, 6]);
-    let nak = answer(&client, 6);
+    let nak = reply(&client, ReplyKind::Nak);
     for packet in [other, nak] {
         assert_eq!(client.receive(at(10), &packet), []);
     }
@@ -79,36 +79,36 @@ fn rogue_answers_change_nothing() {
     let mut fresh = Client::new(MAC, "", 1, at(0));
     fresh.tick(at(0));
     for address in [[0, 0, 0, 0], [127, 0, 0, 1], [224, 0, 0, 1], [255, 255, 255, 255]] {
-        let mut offer = answer(&fresh, 2);
+        let mut offer = reply(&fresh, ReplyKind::Offer);
         offer[16..20].copy_from_slice(&address);
         assert_eq!(fresh.receive(at(1), &offer), [], "{address:?}");
     }
 }
 
 #[test]
-fn a_refusal_starts_over() {
+fn rejected_request_starts_a_new_transaction() {
     let mut client = Client::new(MAC, "", 1, at(0));
     client.tick(at(0));
-    let offer = answer(&client, 2);
+    let offer = reply(&client, ReplyKind::Offer);
     client.receive(at(0), &offer);
-    let nak = answer(&client, 6);
+    let nak = reply(&client, ReplyKind::Nak);
     client.receive(at(1), &nak);
     assert_ne!(client.xid, 1);
     assert!(matches!(client.tick(at(1))[..], [Output::Send(_, Target::Broadcast)]));
 }
 
 #[test]
-fn another_cable_asks_everyone() {
+fn carrier_after_a_replug_broadcasts_the_renewal() {
     let mut client = bound();
-    client.replugged(at(100));
+    client.carrier_gained(at(100));
     assert!(matches!(client.tick(at(100))[..], [Output::Send(_, Target::Broadcast)]));
-    let nak = answer(&client, 6);
+    let nak = reply(&client, ReplyKind::Nak);
     assert!(matches!(client.receive(at(100), &nak)[..], [Output::Release(_)]));
 }
 
 proptest! {
     #[test]
-    fn time_moves_on_whatever_comes(
+    fn deadline_stays_ahead_after_any_packets(
         packets in proptest::collection::vec((0u8..8, 0u32..5000, any::<u8>(), 0u64..400), 0..60),
     ) {
         let mut client = Client::new(MAC, "", 1, at(0));

@@ -4,145 +4,216 @@
 
 use std::net::Ipv4Addr;
 
-/// The longest message taken; more than any Ethernet frame carries.
-pub const MAX_PACKET: usize = 1500;
+/// The longest message accepted, which is what an Ethernet frame carries. Sent as option 57.
+pub(crate) const MAX_PACKET: usize = 1500;
 
-/// The shortest message servers must take: some drop shorter ones. Source: RFC 1542, section 2.1.
+/// The shortest message that servers must accept; some drop shorter ones. Source: RFC 1542, section 2.1.
 const MIN_PACKET: usize = 300;
 
+/// Offsets of the fixed fields. Source: RFC 2131, figure 1.
+mod offset {
+    pub(super) const OP: usize = 0;
+    pub(super) const HTYPE: usize = 1;
+    pub(super) const HLEN: usize = 2;
+    pub(super) const XID: usize = 4;
+    pub(super) const SECS: usize = 8;
+    pub(super) const FLAGS: usize = 10;
+    pub(super) const CIADDR: usize = 12;
+    pub(super) const YIADDR: usize = 16;
+    pub(super) const CHADDR: usize = 28;
+    pub(super) const COOKIE: usize = 236;
+    pub(super) const OPTIONS: usize = 240;
+}
+
+/// Option numbers. Source: RFC 2132, section 9.6 and elsewhere; RFC 3442 for classless routes.
+mod option {
+    pub(super) const PAD: u8 = 0;
+    pub(super) const SUBNET_MASK: u8 = 1;
+    pub(super) const ROUTER: u8 = 3;
+    pub(super) const DOMAIN_NAME_SERVER: u8 = 6;
+    pub(super) const HOST_NAME: u8 = 12;
+    pub(super) const NTP_SERVERS: u8 = 42;
+    pub(super) const REQUESTED_ADDRESS: u8 = 50;
+    pub(super) const LEASE_TIME: u8 = 51;
+    pub(super) const MESSAGE_TYPE: u8 = 53;
+    pub(super) const SERVER_IDENTIFIER: u8 = 54;
+    pub(super) const PARAMETER_REQUEST_LIST: u8 = 55;
+    pub(super) const MAX_MESSAGE_SIZE: u8 = 57;
+    pub(super) const RENEWAL_TIME: u8 = 58;
+    pub(super) const REBINDING_TIME: u8 = 59;
+    pub(super) const CLIENT_IDENTIFIER: u8 = 61;
+    pub(super) const CLASSLESS_ROUTES: u8 = 121;
+    pub(super) const END: u8 = 255;
+}
+
+const BOOTREQUEST: u8 = 1;
+const BOOTREPLY: u8 = 2;
+
+/// Hardware type and address length of Ethernet. Source: IANA, "Address Resolution Protocol Parameters".
+const ETHERNET: u8 = 1;
+const MAC_LEN: u8 = 6;
+
+/// The high byte of the flags: the reply is to be broadcast.
+const BROADCAST: u8 = 0x80;
+
+/// Marks the start of options. Source: RFC 2131, section 3.
 const COOKIE: [u8; 4] = [99, 130, 83, 99];
-const OPTIONS: usize = 240;
 
-/// What a client says.
+/// The longest label of a host name. Source: RFC 1035, section 2.3.4.
+const MAX_HOST_NAME: usize = 63;
+
+/// The parameters requested from a server. Classless routes must stand before routers. Source: RFC 3442.
+const REQUESTED: [u8; 9] = [
+    option::SUBNET_MASK,
+    option::CLASSLESS_ROUTES,
+    option::ROUTER,
+    option::DOMAIN_NAME_SERVER,
+    option::NTP_SERVERS,
+    option::LEASE_TIME,
+    option::SERVER_IDENTIFIER,
+    option::RENEWAL_TIME,
+    option::REBINDING_TIME,
+];
+
+/// Message types that a client sends, by their numbers in option 53.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RequestKind {
-    /// Who has an address for me?
-    Discover,
-    /// I take (or keep) this address.
-    Request,
+#[repr(u8)]
+pub(super) enum RequestKind {
+    /// Searches for servers.
+    Discover = 1,
+    /// Accepts an offer, or renews a lease.
+    Request = 3,
 }
 
-/// A message of a client.
+/// A message from a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request<'a> {
-    /// What it says.
-    pub kind: RequestKind,
-    /// The transaction.
-    pub xid: u32,
+pub(super) struct Request<'a> {
+    /// The message type.
+    pub(super) kind: RequestKind,
+    /// The transaction's number.
+    pub(super) xid: u32,
     /// Seconds since the client began.
-    pub seconds: u16,
-    /// The interface's Ethernet address.
-    pub mac: [u8; 6],
-    /// The address in use, while there is one.
-    pub current: Option<Ipv4Addr>,
-    /// The address asked for.
-    pub wanted: Option<Ipv4Addr>,
-    /// The server whose offer is taken.
-    pub server: Option<Ipv4Addr>,
+    pub(super) seconds: u16,
+    /// The interface's MAC address.
+    pub(super) mac: [u8; 6],
+    /// The address in use, if any.
+    pub(super) current: Option<Ipv4Addr>,
+    /// The address requested.
+    pub(super) requested: Option<Ipv4Addr>,
+    /// The server whose offer is accepted.
+    pub(super) server: Option<Ipv4Addr>,
     /// The host name, for the server's table.
-    pub hostname: &'a str,
+    pub(super) hostname: &'a str,
 }
 
-/// What a server says.
+/// Message types that a server sends, by their numbers in option 53.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReplyKind {
-    /// You could have this.
-    Offer,
-    /// You have this.
-    Ack,
-    /// You do not.
-    Nak,
+#[repr(u8)]
+pub(super) enum ReplyKind {
+    /// Offers an address.
+    Offer = 2,
+    /// Grants the lease.
+    Ack = 5,
+    /// Rejects the request.
+    Nak = 6,
 }
 
-/// A route to networks behind a gateway.
+impl ReplyKind {
+    fn from_option(value: &[u8]) -> Option<Self> {
+        [ReplyKind::Offer, ReplyKind::Ack, ReplyKind::Nak].into_iter().find(|kind| value == [*kind as u8])
+    }
+}
+
+/// A route to a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Route {
+pub(crate) struct Route {
     /// The network.
-    pub network: Ipv4Addr,
+    pub(crate) network: Ipv4Addr,
     /// Its prefix length; 0 is the default route.
-    pub prefix: u8,
-    /// The next hop; 0.0.0.0 when the network is on the link.
-    pub gateway: Ipv4Addr,
+    pub(crate) prefix: u8,
+    /// The next hop; 0.0.0.0 if the network is on the link.
+    pub(crate) gateway: Ipv4Addr,
 }
 
-/// A message of a server.
+/// A message from a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
-    /// What it says.
-    pub kind: ReplyKind,
-    /// The transaction.
-    pub xid: u32,
-    /// Whom it is for.
-    pub mac: [u8; 6],
-    /// The address.
-    pub address: Ipv4Addr,
-    /// The server.
-    pub server: Option<Ipv4Addr>,
-    /// The subnet mask's prefix length.
-    pub prefix: Option<u8>,
-    /// Routes, from option 121 or else option 3.
-    pub routes: Vec<Route>,
+pub(super) struct Reply {
+    /// The message type.
+    pub(super) kind: ReplyKind,
+    /// The transaction's number.
+    pub(super) xid: u32,
+    /// The MAC address of the client.
+    pub(super) mac: [u8; 6],
+    /// The client's address.
+    pub(super) address: Ipv4Addr,
+    /// The server's identifier.
+    pub(super) server: Option<Ipv4Addr>,
+    /// The prefix length of the subnet mask.
+    pub(super) prefix: Option<u8>,
+    /// Routes, from option 121 or else from option 3.
+    pub(super) routes: Vec<Route>,
     /// Name servers.
-    pub dns: Vec<Ipv4Addr>,
+    pub(super) dns: Vec<Ipv4Addr>,
     /// Time servers.
-    pub ntp: Vec<Ipv4Addr>,
-    /// Seconds the address may be used.
-    pub lease: Option<u32>,
-    /// Seconds until it should be renewed with its server.
-    pub renew: Option<u32>,
-    /// Seconds until it should be renewed with any server.
-    pub rebind: Option<u32>,
+    pub(super) ntp: Vec<Ipv4Addr>,
+    /// The lease time in seconds.
+    pub(super) lease: Option<u32>,
+    /// T1: seconds until the client renews the lease with its server.
+    pub(super) renew: Option<u32>,
+    /// T2: seconds until the client renews the lease with any server.
+    pub(super) rebind: Option<u32>,
 }
 
 impl Request<'_> {
-    /// The bytes to send.
-    pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = vec![0u8; OPTIONS];
-        bytes[0] = 1;
-        bytes[1] = 1;
-        bytes[2] = 6;
-        bytes[4..8].copy_from_slice(&self.xid.to_be_bytes());
-        bytes[8..10].copy_from_slice(&self.seconds.to_be_bytes());
+    /// Returns the bytes to send.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut bytes = vec![0u8; offset::OPTIONS];
+        let mut field = |offset: usize, value: &[u8]| {
+            bytes[offset..offset + value.len()].copy_from_slice(value);
+        };
+        field(offset::OP, &[BOOTREQUEST]);
+        field(offset::HTYPE, &[ETHERNET]);
+        field(offset::HLEN, &[MAC_LEN]);
+        field(offset::XID, &self.xid.to_be_bytes());
+        field(offset::SECS, &self.seconds.to_be_bytes());
         match self.current {
-            Some(address) => bytes[12..16].copy_from_slice(&address.octets()),
+            Some(address) => field(offset::CIADDR, &address.octets()),
             // Without an address only broadcasts reach an ordinary socket.
-            None => bytes[10] = 0x80,
+            None => field(offset::FLAGS, &[BROADCAST]),
         }
-        bytes[28..34].copy_from_slice(&self.mac);
-        bytes[236..240].copy_from_slice(&COOKIE);
+        field(offset::CHADDR, &self.mac);
+        field(offset::COOKIE, &COOKIE);
         let mut option = |code: u8, value: &[u8]| {
             // Every value here is shorter than 256 bytes.
             bytes.extend([code, value.len() as u8]);
             bytes.extend(value);
         };
-        option(53, &[if self.kind == RequestKind::Discover { 1 } else { 3 }]);
-        let mut id = [1u8; 7];
-        id[1..].copy_from_slice(&self.mac);
-        option(61, &id);
-        if let Some(address) = self.wanted {
-            option(50, &address.octets());
+        option(option::MESSAGE_TYPE, &[self.kind as u8]);
+        // The identifier's type is the hardware type. Source: RFC 2132, section 9.14.
+        option(option::CLIENT_IDENTIFIER, &[&[ETHERNET], &self.mac[..]].concat());
+        if let Some(address) = self.requested {
+            option(option::REQUESTED_ADDRESS, &address.octets());
         }
         if let Some(server) = self.server {
-            option(54, &server.octets());
+            option(option::SERVER_IDENTIFIER, &server.octets());
         }
-        option(57, &(MAX_PACKET as u16).to_be_bytes());
-        // Classless routes must be asked for before routers. Source: RFC 3442.
-        option(55, &[1, 121, 3, 6, 42, 51, 54, 58, 59]);
-        if !self.hostname.is_empty() && self.hostname.len() < 64 {
-            option(12, self.hostname.as_bytes());
+        option(option::MAX_MESSAGE_SIZE, &(MAX_PACKET as u16).to_be_bytes());
+        option(option::PARAMETER_REQUEST_LIST, &REQUESTED);
+        if !self.hostname.is_empty() && self.hostname.len() <= MAX_HOST_NAME {
+            option(option::HOST_NAME, self.hostname.as_bytes());
         }
-        bytes.push(255);
-        bytes.resize(bytes.len().max(MIN_PACKET), 0);
+        bytes.push(option::END);
+        bytes.resize(bytes.len().max(MIN_PACKET), option::PAD);
         bytes
     }
 }
 
-/// Reads a server's message; `None` if it is none.
-pub fn parse(bytes: &[u8]) -> Option<Reply> {
-    if bytes.len() < OPTIONS
-        || bytes.len() > MAX_PACKET
-        || bytes[..3] != [2, 1, 6]
-        || bytes[236..240] != COOKIE
+/// Decodes a server's message; `None` if it is not one. A malformed option is skipped, because servers in use send
+/// such; a truncated one invalidates the message.
+pub(super) fn parse(bytes: &[u8]) -> Option<Reply> {
+    if bytes.len() > MAX_PACKET
+        || bytes.get(offset::OP..=offset::HLEN)? != [BOOTREPLY, ETHERNET, MAC_LEN]
+        || bytes.get(offset::COOKIE..offset::OPTIONS)? != COOKIE
     {
         return None;
     }
@@ -151,9 +222,9 @@ pub fn parse(bytes: &[u8]) -> Option<Reply> {
     let mut routers = Vec::new();
     let mut reply = Reply {
         kind: ReplyKind::Nak,
-        xid: u32::from_be_bytes(array(&bytes[4..8])?),
-        mac: bytes[28..34].try_into().ok()?,
-        address: Ipv4Addr::from(array(&bytes[16..20])?),
+        xid: u32::from_be_bytes(*bytes[offset::XID..].first_chunk()?),
+        mac: *bytes[offset::CHADDR..].first_chunk()?,
+        address: Ipv4Addr::from(*bytes[offset::YIADDR..].first_chunk::<4>()?),
         server: None,
         prefix: None,
         routes: Vec::new(),
@@ -163,36 +234,29 @@ pub fn parse(bytes: &[u8]) -> Option<Reply> {
         renew: None,
         rebind: None,
     };
-    let mut rest = &bytes[OPTIONS..];
+    let mut rest = &bytes[offset::OPTIONS..];
     while let Some((code, tail)) = rest.split_first() {
         rest = tail;
-        match code {
-            0 => continue,
-            255 => break,
+        match *code {
+            option::PAD => continue,
+            option::END => break,
             _ => {}
         }
         let (length, tail) = rest.split_first()?;
         let (value, tail) = tail.split_at_checked(usize::from(*length))?;
         rest = tail;
         let number = || array(value).map(u32::from_be_bytes);
-        match code {
-            1 => reply.prefix = prefix_of(value),
-            3 => routers = addresses(value),
-            6 => reply.dns = addresses(value),
-            42 => reply.ntp = addresses(value),
-            51 => reply.lease = number(),
-            53 => {
-                kind = match value {
-                    [2] => Some(ReplyKind::Offer),
-                    [5] => Some(ReplyKind::Ack),
-                    [6] => Some(ReplyKind::Nak),
-                    _ => None,
-                }
-            }
-            54 => reply.server = array(value).map(Ipv4Addr::from),
-            58 => reply.renew = number(),
-            59 => reply.rebind = number(),
-            121 => classless = classless_routes(value),
+        match *code {
+            option::SUBNET_MASK => reply.prefix = prefix_of(value),
+            option::ROUTER => routers = addresses(value),
+            option::DOMAIN_NAME_SERVER => reply.dns = addresses(value),
+            option::NTP_SERVERS => reply.ntp = addresses(value),
+            option::LEASE_TIME => reply.lease = number(),
+            option::MESSAGE_TYPE => kind = ReplyKind::from_option(value),
+            option::SERVER_IDENTIFIER => reply.server = array(value).map(Ipv4Addr::from),
+            option::RENEWAL_TIME => reply.renew = number(),
+            option::REBINDING_TIME => reply.rebind = number(),
+            option::CLASSLESS_ROUTES => classless = classless_routes(value),
             _ => {}
         }
     }
@@ -210,13 +274,13 @@ fn addresses(value: &[u8]) -> Vec<Ipv4Addr> {
     value.chunks_exact(4).filter_map(array).map(Ipv4Addr::from).filter(|a| !a.is_unspecified()).collect()
 }
 
-/// The length of a contiguous mask.
+/// Returns the prefix length of a contiguous mask.
 fn prefix_of(value: &[u8]) -> Option<u8> {
     let mask = u32::from_be_bytes(array(value)?);
     (mask.leading_ones() + mask.trailing_zeros() == 32).then_some(mask.leading_ones() as u8)
 }
 
-/// Source: RFC 3442: prefix length, as many octets of the network as that takes, gateway.
+/// Decodes option 121: for each route the prefix length, the octets of the network that it covers, and the gateway.
 fn classless_routes(mut value: &[u8]) -> Option<Vec<Route>> {
     let mut routes = Vec::new();
     while let Some((prefix, tail)) = value.split_first() {
@@ -234,21 +298,28 @@ fn classless_routes(mut value: &[u8]) -> Option<Vec<Route>> {
     routes.iter().all(|route| route.prefix <= 32).then_some(routes)
 }
 
-/// A server's message, for tests.
+/// Returns the bytes of a server's message, for tests.
 #[cfg(test)]
-pub fn reply_bytes(kind: u8, xid: u32, mac: [u8; 6], address: Ipv4Addr, options: &[(u8, &[u8])]) -> Vec<u8> {
-    let mut bytes = vec![0u8; OPTIONS];
-    bytes[..3].copy_from_slice(&[2, 1, 6]);
-    bytes[4..8].copy_from_slice(&xid.to_be_bytes());
-    bytes[16..20].copy_from_slice(&address.octets());
-    bytes[28..34].copy_from_slice(&mac);
-    bytes[236..240].copy_from_slice(&COOKIE);
-    bytes.extend([53, 1, kind]);
+pub(super) fn reply_bytes(
+    kind: u8,
+    xid: u32,
+    mac: [u8; 6],
+    address: Ipv4Addr,
+    options: &[(u8, &[u8])],
+) -> Vec<u8> {
+    let mut bytes = vec![0u8; offset::OPTIONS];
+    let mut field = |offset: usize, value: &[u8]| bytes[offset..offset + value.len()].copy_from_slice(value);
+    field(offset::OP, &[BOOTREPLY, ETHERNET, MAC_LEN]);
+    field(offset::XID, &xid.to_be_bytes());
+    field(offset::YIADDR, &address.octets());
+    field(offset::CHADDR, &mac);
+    field(offset::COOKIE, &COOKIE);
+    bytes.extend([option::MESSAGE_TYPE, 1, kind]);
     for (code, value) in options {
         bytes.extend([*code, value.len() as u8]);
         bytes.extend(*value);
     }
-    bytes.push(255);
+    bytes.push(option::END);
     bytes
 }
 
@@ -261,14 +332,14 @@ mod tests {
     const MAC: [u8; 6] = [0x52, 0x54, 0, 1, 2, 3];
 
     #[test]
-    fn a_request_is_as_the_rfc_says() {
+    fn request_has_the_layout_of_the_rfc() {
         let request = Request {
             kind: RequestKind::Request,
             xid: 0x1234_5678,
             seconds: 2,
             mac: MAC,
             current: None,
-            wanted: Some(Ipv4Addr::new(10, 0, 2, 15)),
+            requested: Some(Ipv4Addr::new(10, 0, 2, 15)),
             server: Some(Ipv4Addr::new(10, 0, 2, 2)),
             hostname: "weather",
         };
@@ -278,12 +349,12 @@ mod tests {
         assert_eq!(bytes[240..243], [53, 1, 3]);
         let text: Vec<u8> = [&[12u8, 7][..], b"weather"].concat();
         assert!(bytes.windows(text.len()).any(|window| window == text));
-        let wanted = [50, 4, 10, 0, 2, 15];
-        assert!(bytes.windows(6).any(|window| window == wanted));
+        let requested = [50, 4, 10, 0, 2, 15];
+        assert!(bytes.windows(6).any(|window| window == requested));
     }
 
     #[test]
-    fn an_offer_is_read() {
+    fn offer_is_decoded_without_its_malformed_option() {
         let options: [(u8, &[u8]); 6] = [
             (1, &[255, 255, 255, 0]),
             (3, &[10, 0, 2, 2, 10, 0, 2, 9]),
@@ -312,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_masks_are_none() {
+    fn only_contiguous_masks_have_a_prefix_length() {
         assert_eq!(prefix_of(&[255, 0, 255, 0]), None);
         assert_eq!(prefix_of(&[0, 0, 0, 0]), Some(0));
         assert_eq!(prefix_of(&[255, 255, 255, 255]), Some(32));
@@ -320,7 +391,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn reading_never_panics(
+        fn foreign_bytes_never_panic(
             bytes in proptest::collection::vec(any::<u8>(), 0..400),
             options in proptest::collection::vec(any::<u8>(), 0..200),
         ) {
