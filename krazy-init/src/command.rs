@@ -1,4 +1,4 @@
-//! `/bin/init` as a command, which is also `/sbin/krazy`: what root, and services in the group `krazy`, can ask the
+//! `/bin/init` as a command, which is also `/sbin/krazy`: requests of root, and of services in the group `krazy`, to the
 //! running init.
 
 use std::ffi::OsString;
@@ -9,25 +9,25 @@ use crate::control::{Client, ClientError, Command, LogStream, ServiceStatus};
 
 const USAGE: &str = "\
 usage: krazy COMMAND
-  boot                          what was booted and in what condition it is
+  boot                          the booted slot, its condition and its problems
   list                          all services
   status SERVICE                one service
   start|stop|restart SERVICE
   signal SERVICE SIGNAL
-  log|err SERVICE [LINES]       the newest lines of its output
-  follow SERVICE                its output as it comes
+  log|err SERVICE [LINES]       the newest lines of its standard output or error
+  follow SERVICE                its output as it is written
   boot-rw|boot-ro               mount /boot writable or read-only
-  confirm                       keep the slot that runs on trial
-  rollback                      leave a trial for the confirmed slot now; else try the other slot at the next start
-  switch a|b                    try this slot at the next start
-  disarm                        do not try it after all
+  confirm                       keep the slot that is on trial
+  rollback                      on trial: restart into the confirmed slot; otherwise: switch to the other slot
+  switch a|b                    try this slot once at the next start
+  disarm                        cancel the switch
   reboot|poweroff|halt
 ";
 
-/// How many lines `log` shows unless told otherwise.
-const LINES: u32 = 50;
+/// The number of lines that `log` shows by default.
+const DEFAULT_LINES: u32 = 50;
 
-/// What the arguments mean.
+/// The meaning of the arguments.
 #[derive(Debug, PartialEq, Eq)]
 enum Parsed {
     Boot,
@@ -40,28 +40,28 @@ enum Parsed {
 
 /// Runs one command. Exit status: 0 done, 1 refused or init cannot be reached, 2 wrong usage.
 pub fn run(arguments: &[OsString]) -> ExitCode {
-    let words: Option<Vec<&str>> = arguments.iter().skip(1).map(|word| word.to_str()).collect();
-    let Some(parsed) = words.and_then(|words| parse(&words)) else {
-        let _unheard = io::stderr().write_all(USAGE.as_bytes());
+    let arguments: Option<Vec<&str>> = arguments.iter().skip(1).map(|argument| argument.to_str()).collect();
+    let Some(parsed) = arguments.and_then(|arguments| parse(&arguments)) else {
+        let _closed = io::stderr().write_all(USAGE.as_bytes());
         return ExitCode::from(2);
     };
     match execute(parsed, &mut io::stdout().lock()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _unheard = writeln!(io::stderr(), "error: {error}");
+            let _closed = writeln!(io::stderr(), "error: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
-fn parse(words: &[&str]) -> Option<Parsed> {
+fn parse(arguments: &[&str]) -> Option<Parsed> {
     let own = |service: &&str| (*service).to_owned();
-    Some(match words {
+    Some(match arguments {
         ["boot"] => Parsed::Boot,
         ["list"] => Parsed::List,
         ["status", service] => Parsed::Status(own(service)),
-        ["log", service] => Parsed::Logs(own(service), LogStream::Out, LINES),
-        ["err", service] => Parsed::Logs(own(service), LogStream::Err, LINES),
+        ["log", service] => Parsed::Logs(own(service), LogStream::Out, DEFAULT_LINES),
+        ["err", service] => Parsed::Logs(own(service), LogStream::Err, DEFAULT_LINES),
         ["log", service, lines] => Parsed::Logs(own(service), LogStream::Out, lines.parse().ok()?),
         ["err", service, lines] => Parsed::Logs(own(service), LogStream::Err, lines.parse().ok()?),
         ["follow", service] => Parsed::Follow(own(service)),
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn commands_are_read_strictly() {
+    fn wrong_arguments_are_refused() {
         assert_eq!(parse(&["err", "web", "5"]), Some(Parsed::Logs("web".into(), LogStream::Err, 5)));
         let signal = Command::Signal { service: "web".into(), signal: "HUP".into() };
         assert_eq!(parse(&["signal", "web", "HUP"]), Some(Parsed::Order(signal)));
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn without_an_init_of_ours_it_is_said() {
+    fn missing_socket_is_reported_with_its_path() {
         let error = execute(Parsed::List, &mut Vec::new()).unwrap_err().to_string();
         assert!(error.starts_with("cannot talk to init over /run/krazy/control.sock: "), "{error}");
     }

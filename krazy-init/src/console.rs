@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::{Duration, Instant};
 
-/// What may wait for a slow console; beyond it whole lines are dropped and counted.
+/// The most bytes that wait for a slow console; beyond it whole lines are dropped and counted.
 const BACKLOG: usize = 64 << 10;
 
 /// The console, or nothing on a machine without one.
@@ -39,7 +39,7 @@ impl Console {
         self.line("krazy", text);
     }
 
-    /// A line with the name of who speaks: `NAME: TEXT`. Control characters but tabs are replaced, so that a
+    /// Writes a line with the name of its source: `NAME: TEXT`. Control characters but tabs are replaced, so that a
     /// program cannot drive the terminal.
     pub fn line(&mut self, name: &str, text: &str) {
         let length = name.len() + text.len() + 3;
@@ -71,7 +71,7 @@ impl Console {
                 Ok(n) => drop(self.backlog.drain(..n)),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                // A console that hangs up is gone for good; there is nobody to tell.
+                // A console that hangs up does not come back, and there is no other place to report it.
                 Err(_) => {
                     self.device = None;
                     self.backlog.clear();
@@ -89,7 +89,7 @@ impl Console {
         self.device.as_ref().map(AsFd::as_fd)
     }
 
-    /// Whether lines wait for the console.
+    /// Returns true if lines wait for the console.
     pub fn is_behind(&self) -> bool {
         !self.backlog.is_empty()
     }

@@ -1,4 +1,4 @@
-//! One binary, several roles; which one is told by how it was started.
+//! The roles of the one binary. The way it was started decides which one it plays.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -8,12 +8,12 @@ use crate::{command, first_stage, module_helper, supervisor};
 /// `f_type` of the file systems an initramfs is unpacked to. Source: Linux `include/uapi/linux/magic.h`.
 const INITRAMFS_TYPES: [u64; 2] = [0x8584_58f6, 0x0102_1994];
 
-/// Runs as what the process was started for:
+/// Runs in the role that the process was started for:
 ///
 /// * PID 1 on an initramfs: the first stage.
 /// * PID 1 on anything else: the supervisor.
 /// * As the kernel starts its module helper (`-q -- ALIAS`): loads that module.
-/// * Anything else: a client of the running init.
+/// * In any other way: a client of the running init.
 pub fn run(arguments: Vec<OsString>) -> ExitCode {
     if std::process::id() != 1 {
         return match module_helper::request(&arguments) {

@@ -5,13 +5,13 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-/// What one read of a tail looks at, at most.
+/// The most bytes that one read of a tail takes.
 const MAX_TAIL: u64 = 1 << 20;
 
 /// A file that never grows beyond its limit: when it would, it becomes `NAME.1` and a new one begins.
 ///
-/// Its folder is `/tmp`, where services can make files too; init's are opened without following links and never
-/// over a file that someone else made.
+/// Its directory is `/tmp`, where services can create files too: init's are opened without following links, and never
+/// over a file that another account created.
 #[derive(Debug)]
 pub struct LogFile {
     path: PathBuf,
@@ -24,13 +24,13 @@ pub struct LogFile {
 }
 
 impl LogFile {
-    /// Begins a file of at most `limit` bytes that root writes and `group` may read.
+    /// Creates a file of at most `limit` bytes that root writes and `group` may read.
     pub fn create(path: PathBuf, limit: u64, group: u32) -> io::Result<Self> {
         let file = create_new(&path, group)?;
         Ok(LogFile { path, file: Some(file), length: 0, limit, group, lost: 0 })
     }
 
-    /// Goes on with the file that an earlier boot left, or begins it. Only for folders that services cannot write.
+    /// Continues the file that an earlier boot left, or creates it. Only for directories that services cannot write.
     pub fn resume(path: PathBuf, limit: u64) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.append(true).create(true).mode(0o640).custom_flags(libc::O_NOFOLLOW);
@@ -39,7 +39,7 @@ impl LogFile {
         Ok(LogFile { path, file: Some(file), length, limit, group: 0, lost: 0 })
     }
 
-    /// Appends `bytes`. A full file system loses them; that is counted and told in the file once there is room.
+    /// Appends `bytes`. A full file system loses them; that is counted and noted in the file once there is room.
     pub fn append(&mut self, bytes: &[u8]) {
         if self.length + bytes.len() as u64 > self.limit {
             self.rotate();
@@ -84,7 +84,7 @@ impl LogFile {
     }
 
     fn rotate(&mut self) {
-        // If the old name is taken by a folder of someone else, the old lines are dropped instead of kept.
+        // If the old name is a directory that a service created, the old lines are dropped instead of kept.
         let _dropped = fs::rename(&self.path, rotated(&self.path));
         match create_new(&self.path, self.group) {
             Ok(file) => {
@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_bounded_and_its_past_is_kept_once() {
+    fn full_file_is_rotated_once() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("web.log");
         let mut log = LogFile::create(path.clone(), 1000, 0).unwrap();
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_resumed_file_keeps_its_lines_and_its_bound() {
+    fn resumed_file_keeps_its_lines_and_its_limit() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("web.log");
         for boot in 0..5 {
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn traps_in_tmp_are_not_stepped_into() {
+    fn links_and_directories_of_services_are_not_followed() {
         let dir = tempfile::tempdir().unwrap();
         let victim = dir.path().join("victim");
         fs::write(&victim, "precious").unwrap();

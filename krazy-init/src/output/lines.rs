@@ -1,6 +1,6 @@
-//! From a stream of bytes to lines.
+//! The lines in a stream of bytes.
 
-/// The longest line; what is longer becomes several.
+/// The longest line in bytes; a longer one becomes several.
 pub const MAX_LINE: usize = 4096;
 
 /// Collects bytes until a line is complete.
@@ -65,12 +65,12 @@ mod tests {
     }
 
     #[test]
-    fn lines_come_whole() {
+    fn lines_are_complete() {
         assert_eq!(collect(&[b"a\nb", b"c\n", b"\n", b"d"]), [&b"a"[..], b"bc", b"", b"d"]);
     }
 
     #[test]
-    fn endless_lines_are_cut() {
+    fn long_lines_are_cut() {
         let long = vec![b'x'; MAX_LINE * 2 + 10];
         let lengths: Vec<usize> = collect(&[&long, b"\n"]).iter().map(Vec::len).collect();
         assert_eq!(lengths, [MAX_LINE, MAX_LINE, 10]);
@@ -78,7 +78,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn chunking_does_not_matter(text in "[ab\n]{0,60}", cuts in proptest::collection::vec(0usize..60, 0..6)) {
+        fn chunks_of_any_size_give_the_same_lines(text in "[ab\n]{0,60}", cuts in proptest::collection::vec(0usize..60, 0..6)) {
             let bytes = text.as_bytes();
             let mut at: Vec<usize> = cuts.into_iter().map(|cut| cut.min(bytes.len())).collect();
             at.extend([0, bytes.len()]);

@@ -1,4 +1,4 @@
-//! What services write: to their files in `/tmp`, to the console, to whoever follows.
+//! Output of services: their files in `/tmp`, complete lines, and the part that the console shows.
 
 mod file;
 mod lines;

@@ -1,12 +1,12 @@
-//! How much of a service's output the console shows: all of a quiet one, a sample of a flood.
+//! The throttle of a service's output on the console: all of a quiet service is shown, a sample of a flood.
 
 use std::time::Duration;
 
-/// Lines that may come at once.
-const BURST: u32 = 200;
+/// The most lines that are shown at once.
+const BURST_LINES: u32 = 200;
 
-/// Lines a second in the long run: what a serial line at 115200 baud carries without falling behind.
-const RATE: u32 = 50;
+/// The lines per second in the long run: what a serial line at 115200 baud carries without falling behind.
+const LINES_PER_SECOND: u32 = 50;
 
 /// A token bucket that counts what it holds back.
 #[derive(Debug)]
@@ -16,10 +16,10 @@ pub struct Throttle {
     held_back: u64,
 }
 
-/// What to do with a line.
+/// The decision about a line.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Show it, after saying how many were held back before it (0: say nothing).
+    /// Show it, after reporting this number of lines held back before it (0: no report).
     Show(u64),
     /// Hold it back.
     Hide,
@@ -28,19 +28,20 @@ pub enum Verdict {
 impl Throttle {
     /// A full bucket.
     pub fn new(now: Duration) -> Self {
-        Throttle { tokens: BURST, refilled: now, held_back: 0 }
+        Throttle { tokens: BURST_LINES, refilled: now, held_back: 0 }
     }
 
     /// Decides about one line.
     pub fn line(&mut self, now: Duration) -> Verdict {
         let elapsed = now.saturating_sub(self.refilled);
-        let tokens = u32::try_from(elapsed.as_millis() * u128::from(RATE) / 1000).unwrap_or(u32::MAX);
+        let tokens =
+            u32::try_from(elapsed.as_millis() * u128::from(LINES_PER_SECOND) / 1000).unwrap_or(u32::MAX);
         if tokens > 0 {
-            self.tokens = self.tokens.saturating_add(tokens).min(BURST);
+            self.tokens = self.tokens.saturating_add(tokens).min(BURST_LINES);
             self.refilled = now;
         }
-        // After a flood, wait for a fifth of the burst: a line now and then would tell nothing.
-        let enough = if self.held_back > 0 { BURST / 5 } else { 1 };
+        // After a flood, wait for a fifth of the burst: single lines of a flood make no sense.
+        let enough = if self.held_back > 0 { BURST_LINES / 5 } else { 1 };
         if self.tokens < enough {
             self.held_back += 1;
             return Verdict::Hide;
@@ -55,26 +56,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flood_is_sampled_and_counted() {
+    fn flood_is_sampled_and_counted() {
         let mut throttle = Throttle::new(Duration::ZERO);
         let mut shown = 0;
-        let mut told = 0;
+        let mut reported = 0;
         // 100,000 lines within 10 seconds.
         for i in 0..100_000u64 {
             match throttle.line(Duration::from_micros(i * 100)) {
                 Verdict::Show(held_back) => {
                     shown += 1;
-                    told += held_back;
+                    reported += held_back;
                 }
                 Verdict::Hide => {}
             }
         }
         assert!((500..=750).contains(&shown), "{shown}");
-        assert!(told > 90_000, "{told}");
+        assert!(reported > 90_000, "{reported}");
     }
 
     #[test]
-    fn a_quiet_service_is_shown_whole() {
+    fn quiet_service_is_shown_completely() {
         let mut throttle = Throttle::new(Duration::ZERO);
         for i in 0..10_000 {
             assert_eq!(throttle.line(Duration::from_millis(i * 20)), Verdict::Show(0));

@@ -1,4 +1,4 @@
-//! The numeric accounts services run under. There is no `/etc/passwd`: a name's number follows from the name.
+//! The numeric accounts of services. There is no `/etc/passwd`: an account's number follows from its name.
 
 use std::collections::BTreeMap;
 
@@ -9,16 +9,17 @@ const COUNT: u32 = 50_000;
 /// The account that may do anything.
 pub const ROOT: &str = "root";
 
-/// The number of [`CONTROL_GROUP`](krazy_boot::manifest::CONTROL_GROUP), which is no account's.
+/// The number of [`CONTROL_GROUP`](krazy_boot::manifest::CONTROL_GROUP), which no account has.
 pub const CONTROL_GID: u32 = 9_999;
 
 /// Groups that own device nodes: these numbers and on, one a pattern. They last as long as `/dev`.
 pub const FIRST_DEVICE_GID: u32 = 8_000;
 
-/// Gives every name in `names` its number; `root` has 0.
+/// Assigns a number to every name in `names`; `root` has 0.
 ///
-/// A number is the hash of the name, so that it stays the same when other services come and go. Where two names
-/// meet, the later one by name takes the next free number; `/data` folders are handed over when that changes.
+/// A number is the hash of the name, so that it stays the same when other services come and go. If two names
+/// have the same hash, the later one by name takes the next free number; directories on `/data` are handed over when
+/// that changes.
 pub fn assign<'a>(names: impl IntoIterator<Item = &'a str>) -> BTreeMap<String, u32> {
     let mut sorted: Vec<&str> = names.into_iter().collect();
     sorted.sort_unstable();
@@ -27,7 +28,7 @@ pub fn assign<'a>(names: impl IntoIterator<Item = &'a str>) -> BTreeMap<String, 
     let mut taken = std::collections::BTreeSet::new();
     for name in sorted {
         let mut offset = hash(name) % COUNT;
-        // More names than numbers cannot be: a root has thousands of files at most. The bound is for the proof.
+        // Always finds a free number: a root has thousands of files at most. The bound makes that visible.
         for _ in 0..COUNT {
             if name == ROOT || taken.insert(offset) {
                 break;

@@ -1,26 +1,26 @@
-//! How long a service that keeps ending has to wait.
+//! The pauses between restarts of a service that keeps exiting.
 
 use std::time::Duration;
 
-/// After the first end, and after every end of a service that was stable.
-pub const FIRST: Duration = Duration::from_millis(100);
+/// The pause after the first exit, and after every exit of a service that was stable.
+pub const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// However often it ended.
-pub const LONGEST: Duration = Duration::from_secs(30);
+/// The longest pause.
+pub const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// A service that ran this long is stable; its count of failures starts anew.
-pub const STABLE: Duration = Duration::from_secs(10);
+/// A service that ran for this time is stable; its count of failures starts anew.
+pub const STABLE_AFTER: Duration = Duration::from_secs(10);
 
-/// From this many ends in a row without stability the service is said to be in a crash loop.
-pub const CRASH_LOOP: u32 = 5;
+/// From this number of exits in a row without stability the service is in a crash loop.
+pub const CRASH_LOOP_FAILURES: u32 = 5;
 
-/// From this many on there is no hope that waiting helps: about a minute after the first.
-pub const FAILED: u32 = 10;
+/// From this number on waiting does not help: about a minute after the first exit.
+pub const FINAL_FAILURES: u32 = 10;
 
-/// The pause after the `failures`th end in a row: 100 ms, doubled each time, up to 30 s.
+/// The pause after the `failures`th exit in a row: 100 ms, doubled each time, up to 30 s.
 pub fn pause(failures: u32) -> Duration {
     let doublings = failures.saturating_sub(1).min(16);
-    FIRST.saturating_mul(1 << doublings).min(LONGEST)
+    FIRST_PAUSE.saturating_mul(1 << doublings).min(LONGEST_PAUSE)
 }
 
 #[cfg(test)]
@@ -31,6 +31,6 @@ mod tests {
     fn pauses_double_up_to_the_longest() {
         let pauses: Vec<u128> = (0..=11).map(|n| pause(n).as_millis()).collect();
         assert_eq!(pauses, [100, 100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000, 30000]);
-        assert_eq!(pause(u32::MAX), LONGEST);
+        assert_eq!(pause(u32::MAX), LONGEST_PAUSE);
     }
 }

@@ -1,5 +1,5 @@
-//! From the root's first instruction to a machine that can run services. Nothing here is fatal: what cannot be had
-//! is said, and the machine is degraded.
+//! The way from the root's first instruction to a machine that can run services. Nothing here is fatal: what fails is
+//! reported, and the machine is degraded.
 
 use std::fs;
 use std::io;
@@ -17,24 +17,24 @@ use crate::linux::data::{self, DataMount};
 use crate::linux::modules::Parameters;
 use crate::linux::{cgroup, grow, mounts, power, process, settings, watchdog};
 
-/// What the machine turned out to be.
+/// Facts about the machine, found at its start and never changed.
 #[derive(Debug)]
 pub struct Machine {
-    /// What the root is.
+    /// The root's manifest.
     pub manifest: Manifest,
     /// The running slot, if the command line names one.
     pub slot: Option<Slot>,
     /// The disk the root is on.
     pub disk: Option<Disk>,
-    /// Whether `/data` is the disk's.
+    /// The file system of `/data`.
     pub data: DataMount,
     /// The host name in use.
     pub hostname: String,
-    /// How long a trial boot may take; `krazy.trial=SECONDS` on the command line.
+    /// The time that a trial may take; `krazy.trial=SECONDS` on the command line.
     pub trial_limit: Option<Duration>,
-    /// Whether another kernel started this one, and not the firmware.
+    /// True if another kernel started this one, and not the firmware.
     pub launched: bool,
-    /// Whether the hardware watchdog is used.
+    /// True if the hardware watchdog is used.
     pub use_watchdog: bool,
     /// Module parameters of the command line.
     pub parameters: Parameters,
@@ -48,10 +48,10 @@ impl Machine {
     }
 }
 
-/// Another limit for trials, in seconds since the kernel's start.
+/// The parameter with another time limit for trials, in seconds since the kernel's start.
 const TRIAL_PARAMETER: &str = "krazy.trial";
 
-/// Where `/data` may name the machine.
+/// The file of the machine on `/data` that may hold another host name.
 const HOSTNAME: &str = "hostname";
 
 /// Brings the system up as far as services need it.

@@ -1,26 +1,27 @@
-//! When the wall clock is set, and how: rules without side effects.
+//! Rules by which the wall clock is set, without side effects.
 //!
-//! Until the milestone `clock` the clock is set to what the network says, in either direction: who needs the right
-//! time waits for the milestone. After it small errors are slewed and larger ones stepped, and a step backwards is
-//! always said.
+//! Until the milestone `clock` the clock is set to the time from the network, in either direction: a service that needs
+//! the right time waits for the milestone. After it small errors are slewed and larger ones stepped, and a step
+//! is always reported.
 
 use std::time::Duration;
 
 use crate::net::sntp::{Consensus, EARLIEST_TIME, LATEST_TIME};
 
-/// Errors up to this are slewed: half a second, the most the kernel's `adjtime` is meant for.
-const SLEW: i128 = 500_000_000;
+/// The largest error that is slewed, in nanoseconds: half a second, the most that the kernel's `adjtime` is meant for.
+const MAX_SLEW_NS: i128 = 500_000_000;
 
-/// A lone server is not believed about more than this when the machine has a hardware clock that makes sense.
-const LONE_SERVER: i128 = 86_400 * 1_000_000_000;
+/// The largest error in nanoseconds about which a single server is believed, when the machine has a plausible hardware
+/// clock.
+const MAX_LONE_OFFSET_NS: i128 = 86_400 * 1_000_000_000;
 
-/// How long a machine with a hardware clock waits for time servers before it trusts that clock.
-pub const HARDWARE_CLOCK_AFTER: Duration = Duration::from_secs(15);
+/// The time that a machine with a hardware clock waits for time servers before it trusts that clock.
+pub const TIME_SERVER_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// What is to be done with an answer.
+/// The consequence of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Correction {
-    /// Set the clock to this.
+    /// Set the clock to this time.
     Step(Duration),
     /// Let the kernel drift there, by this many microseconds.
     Slew(i64),
@@ -41,22 +42,23 @@ pub fn correct(answer: Consensus, wall: Duration, saved: Duration, hardware: boo
     if target < EARLIEST_TIME || target >= LATEST_TIME {
         return Correction::Refuse("no such time can be");
     }
-    // An hour of grace: the saved time may come from a clock that ran fast.
+    // With an hour of tolerance: the saved time may come from a clock that ran fast.
     if target + Duration::from_secs(3600) < saved {
         return Correction::Refuse("this machine has already been running later than that");
     }
-    let makes_sense = hardware && wall >= EARLIEST_TIME.max(saved) && wall < LATEST_TIME;
-    if makes_sense && answer.agreeing < 2 && answer.offset.abs() > LONE_SERVER {
+    let is_plausible = hardware && wall >= EARLIEST_TIME.max(saved) && wall < LATEST_TIME;
+    if is_plausible && answer.agreeing < 2 && answer.offset.abs() > MAX_LONE_OFFSET_NS {
         return Correction::Refuse("one server alone is more than a day away from the hardware clock");
     }
-    if answer.offset.abs() <= SLEW {
+    if answer.offset.abs() <= MAX_SLEW_NS {
         Correction::Slew((answer.offset / 1000) as i64)
     } else {
         Correction::Step(target)
     }
 }
 
-/// The time to begin with: the hardware clock's, unless it is before the newest time known to have been reached.
+/// Returns the time to set at the start; `None` if the hardware clock's is plausible. It is not if it is before `saved`,
+/// the newest time known to have been reached.
 pub fn beginning(wall: Duration, saved: Duration) -> Option<Duration> {
     let earliest = if saved < LATEST_TIME { saved.max(EARLIEST_TIME) } else { EARLIEST_TIME };
     (wall < earliest || wall >= LATEST_TIME).then_some(earliest)
@@ -87,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn liars_are_not_believed() {
+    fn implausible_answers_are_refused() {
         let years = 5 * 365 * 86_400 * SECOND;
         assert!(matches!(correct(one(years), NOW, EARLIEST_TIME, true), Correction::Refuse(_)));
         assert!(matches!(
@@ -105,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_begins_no_earlier_than_it_ended() {
+    fn clock_begins_no_earlier_than_the_saved_time() {
         assert_eq!(beginning(Duration::ZERO, NOW), Some(NOW));
         assert_eq!(beginning(NOW, Duration::ZERO), None);
         assert_eq!(beginning(Duration::ZERO, Duration::ZERO), Some(EARLIEST_TIME));

@@ -14,14 +14,14 @@ use rustix::process::geteuid;
 use super::poller::{Poller, Source};
 use crate::control::{ErrorKind, LogLine, MAX_LINE, Reply, Request, Response};
 
-/// Connections at a time; the next one is turned away.
+/// The most connections at a time; further ones are closed.
 const MAX_CLIENTS: usize = 64;
 
-/// How many of them may be held for long: by services that may control init, or by whoever follows a log. The rest is
-/// for the orders of root, which come, are answered, and go.
+/// The most connections held for long: by services that may control init, or by clients that follow a log. The rest is
+/// left for requests of root, which are answered at once.
 const MAX_HELD: usize = 48;
 
-/// What may wait for a client that does not read; beyond it, init hangs up.
+/// The most bytes that wait for a client that does not read; beyond it, the connection is closed.
 const MAX_BACKLOG: usize = 4 << 20;
 
 /// The listening socket and its connections, by number.
@@ -39,11 +39,11 @@ struct Connection {
     input: Vec<u8>,
     output: Vec<u8>,
     follows: Option<usize>,
-    /// Whether the other side has init's own account.
+    /// True if the peer has init's own account.
     own: bool,
 }
 
-/// What came of a readable connection.
+/// The result of reading from a connection.
 #[derive(Debug, PartialEq, Eq)]
 enum Input {
     /// These requests, in order.
@@ -91,7 +91,7 @@ impl ControlServer {
     }
 
     /// Serves a connection that is readable or takes more: writes what waits, and returns the requests that came, with
-    /// the response for each that is none. Hangs up if the client is gone.
+    /// the response for each that is none. Closes it if the client is gone.
     pub(super) fn receive(&mut self, client: u32) -> Vec<Result<Request, Response>> {
         self.write(client);
         match self.read(client) {
@@ -154,7 +154,7 @@ impl ControlServer {
         self.clients.values().filter(|connection| connection.is_held()).count()
     }
 
-    /// Whether anyone follows `service`.
+    /// Returns true if a client follows `service`.
     pub(super) fn is_followed(&self, service: usize) -> bool {
         self.clients.values().any(|connection| connection.follows == Some(service))
     }
@@ -176,7 +176,7 @@ impl ControlServer {
         }
     }
 
-    /// Writes what the connection takes now; hangs up on one that does not read.
+    /// Writes what the connection takes now; closes one that does not read.
     fn write(&mut self, client: u32) {
         let Some(connection) = self.clients.get_mut(&client) else { return };
         while !connection.output.is_empty() {
@@ -194,7 +194,7 @@ impl ControlServer {
         }
     }
 
-    /// Hangs up.
+    /// Closes a connection.
     fn close(&mut self, client: u32) {
         self.clients.remove(&client);
     }
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_come_in_pieces_and_in_heaps() {
+    fn requests_may_come_in_pieces_and_several_at_once() {
         let (_dir, mut server, number, mut client) = pair();
         let request = Request { version: 1, command: Command::List };
         let line = request.to_line();
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endless_line_is_refused_without_being_kept() {
+    fn line_that_is_too_long_is_refused_and_not_kept() {
         let (_dir, mut server, number, mut client) = pair();
         let writer = std::thread::spawn(move || {
             client.write_all(&vec![b'x'; 3 * MAX_LINE]).unwrap();
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn followers_get_lines_and_sleepers_are_hung_up_on() {
+    fn followers_get_lines_and_clients_that_do_not_read_are_closed() {
         let (dir, mut server, number, client) = pair();
         let mut sleeper = UnixStream::connect(dir.path().join("krazy/control.sock")).unwrap();
         let other = server.accept_one().unwrap();
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn followers_leave_room_for_orders() {
+    fn followers_leave_room_for_requests() {
         let (dir, mut server, number, client) = pair();
         let path = dir.path().join("krazy/control.sock");
         let mut clients = vec![client];

@@ -11,14 +11,14 @@ use std::path::Path;
 use super::accounts::FIRST_DEVICE_GID;
 use crate::linux::modules::matches;
 
-/// Where device nodes are.
+/// The directory of device nodes.
 const DEV: &str = "/dev";
 
-/// Deeper than the kernel makes folders in `/dev`.
-const DEEPEST: u32 = 4;
+/// The depth of directories in `/dev` that is searched; the kernel creates fewer levels.
+const MAX_DEPTH: u32 = 4;
 
 /// Read and write for owner and group.
-const MODE: u32 = 0o660;
+const NODE_MODE: u32 = 0o660;
 
 /// All patterns of an appliance, sorted; the position is the group's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl DeviceGroups {
         patterns.iter().filter_map(position).map(group)
     }
 
-    /// Hands over the nodes that are there. Returns what went wrong.
+    /// Hands over the nodes that exist. Returns the problems.
     pub fn apply(&self) -> Vec<String> {
         let mut problems = Vec::new();
         if !self.0.is_empty() {
@@ -45,7 +45,7 @@ impl DeviceGroups {
         problems
     }
 
-    /// Hands over `node` if it is to be; anything that is no device is left alone.
+    /// Hands over `node` if it matches a pattern. A file that is no device is left alone.
     pub fn apply_to(&self, node: &Path) -> io::Result<()> {
         let Some(position) = self.0.iter().position(|pattern| matches(pattern, &node.to_string_lossy()))
         else {
@@ -54,18 +54,21 @@ impl DeviceGroups {
         let metadata = fs::symlink_metadata(node)?;
         if metadata.file_type().is_char_device() || metadata.file_type().is_block_device() {
             lchown(node, Some(0), Some(group(position)))?;
-            fs::set_permissions(node, Permissions::from_mode(metadata.permissions().mode() & 0o7777 | MODE))?;
+            fs::set_permissions(
+                node,
+                Permissions::from_mode(metadata.permissions().mode() & 0o7777 | NODE_MODE),
+            )?;
         }
         Ok(())
     }
 
-    fn walk(&self, folder: &Path, depth: u32, problems: &mut Vec<String>) {
-        // A folder that cannot be listed went away, as devices do.
-        let Ok(entries) = fs::read_dir(folder) else { return };
+    fn walk(&self, directory: &Path, depth: u32, problems: &mut Vec<String>) {
+        // A directory that cannot be listed is gone, as devices are unplugged.
+        let Ok(entries) = fs::read_dir(directory) else { return };
         for entry in entries.flatten() {
             let path = entry.path();
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                if depth < DEEPEST {
+                if depth < MAX_DEPTH {
                     self.walk(&path, depth + 1, problems);
                 }
             } else if let Err(error) = self.apply_to(&path) {
@@ -84,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_pattern_is_one_group_whoever_names_it() {
+    fn services_that_name_one_pattern_share_its_group() {
         let [usb, i2c] = ["/dev/ttyUSB*", "/dev/i2c-1"].map(str::to_owned);
         let groups = DeviceGroups::new([usb.clone(), i2c.clone(), i2c.clone()]);
         assert_eq!(groups.of(std::slice::from_ref(&i2c)).collect::<Vec<_>>(), [FIRST_DEVICE_GID]);

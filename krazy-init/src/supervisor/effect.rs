@@ -1,6 +1,6 @@
 //! Requests from one part of PID 1 to the others: plain data that a part returns and the loop routes.
 //!
-//! A part never reaches into another one. It is given what it needs as arguments, changes its own fields, and says
+//! A part never reaches into another one. It is given what it needs as arguments, changes its own fields, and lists
 //! here what is to follow. The loop carries effects out in their order, and what follows from one before the next, so
 //! the console and the disk see the same sequence as if the parts had called each other.
 

@@ -1,4 +1,4 @@
-//! What the state machine of the services is told and what it orders: plain data.
+//! Input and output of the services' state machine: plain data.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use krazy_boot::manifest::Restart;
 use crate::control::{ExitReason, ServiceState};
 use crate::linux::power::End;
 
-/// What services can wait for besides each other.
+/// A state of the machine that services can wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Milestone {
     /// An interface has an address and a default route.
     Network,
     /// The clock is right.
     Clock,
-    /// `/data` is there, or it is certain that it will not be.
+    /// `/data` is mounted, or it is certain that it will not be.
     Data,
 }
 
@@ -27,24 +27,24 @@ pub enum After {
     Milestone(Milestone),
 }
 
-/// What the state machine needs to know of a service.
+/// The settings of a service that decide when it runs.
 #[derive(Clone, Debug)]
 pub struct Rules {
     /// For messages.
     pub name: String,
-    /// What it waits for at boot.
+    /// Its dependencies at boot.
     pub after: Vec<After>,
-    /// When it is started again.
+    /// The policy about another start when it exited.
     pub restart: Restart,
-    /// Between the stop signal and SIGKILL.
+    /// The time between the stop signal and SIGKILL.
     pub stop_timeout: Duration,
-    /// Whether the machine is stable only if this service is.
+    /// True if the machine is stable only if this service is.
     pub required: bool,
-    /// Whether it says itself when it is ready, instead of being so once it runs.
+    /// True if it announces that it is ready, instead of being ready once it runs.
     pub announces_ready: bool,
 }
 
-/// What happened.
+/// An event that the state machine takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The machine is ready for services.
@@ -57,21 +57,21 @@ pub enum Event {
     Started(usize),
     /// [`Action::Spawn`] failed.
     StartFailed(usize, String),
-    /// A service says it is ready.
+    /// A service is ready.
     Ready(usize),
-    /// A service's main process ended.
+    /// A service's main process exited.
     Exited(usize, ExitReason),
-    /// Someone wants it started.
+    /// Its start was requested.
     Start(usize),
-    /// Someone wants it stopped.
+    /// Its stop was requested.
     Stop(usize),
-    /// Someone wants it stopped and started.
+    /// A stop and another start were requested.
     Restart(usize),
-    /// The machine is to end.
+    /// The end of the machine was requested.
     Shutdown(End),
 }
 
-/// What to do.
+/// An action that the state machine orders.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Start the service's main process and report [`Event::Started`] or [`Event::StartFailed`].
@@ -80,7 +80,7 @@ pub enum Action {
     Terminate(usize),
     /// Kill everything the service has started.
     Kill(usize),
-    /// The main process is gone: end whatever it left behind.
+    /// The main process is gone: kill what it left behind.
     Sweep(usize),
     /// Write a line about a service to the console.
     Log(usize, String),
@@ -90,25 +90,25 @@ pub enum Action {
     End(End),
 }
 
-/// What can be asked about a service.
+/// The state of a service, for status requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct View {
-    /// What it is doing.
+    /// Its state.
     pub state: ServiceState,
-    /// Since when it runs.
+    /// The time of its start, while it runs.
     pub running_since: Option<Duration>,
-    /// How often it was started again after it ended by itself.
+    /// The number of starts after it exited by itself.
     pub restarts: u32,
-    /// How it last ended.
+    /// The last exit.
     pub last_exit: Option<ExitReason>,
-    /// When it will be started.
+    /// The time of the next start.
     pub next_start: Option<Duration>,
-    /// Whether it has run long enough, or ended as it should.
+    /// True if it has run long enough, or exited successfully.
     pub stable: bool,
-    /// Whether it keeps ending.
+    /// True if it keeps exiting.
     pub crash_loop: bool,
-    /// Whether the machine is stable only if this service is.
+    /// True if the machine is stable only if this service is.
     pub required: bool,
-    /// What it still waits for.
+    /// The dependencies that it still waits for.
     pub waiting_for: Vec<After>,
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::poller::{Poller, Source};
 use crate::console::Console;
 
-/// How many problems are listed. The list is for people; a problem whose text changes every time must not fill the
+/// The most problems that are listed. The list is for people; a problem whose text changes every time must not fill the
 /// memory.
 const MAX_PROBLEMS: usize = 100;
 

@@ -1,4 +1,4 @@
-//! What services need not wait for, done in a thread that ends when it is done: mounting `/boot` (its file system is
+//! Work that services need not wait for, in a thread that exits when it is done: mounting `/boot` (its file system is
 //! three modules in most kernels, a third of a second under an emulator), the random seed (a write that has to
 //! reach the disk), and growing the file system of `/data` (seconds on a large card).
 
@@ -11,17 +11,17 @@ use super::inbox::{Report, Reporter};
 use crate::linux::block::Disk;
 use crate::linux::{boot_mount, entropy, grow, process};
 
-/// The seed's name in the machine's folder on `/data`.
+/// The random seed, a file of the machine on `/data`.
 pub const SEED: &str = "random-seed";
 
-/// What there is to do.
+/// Input of the thread.
 #[derive(Debug)]
 pub struct LateWork {
     /// The disk with `/boot`.
     pub disk: Option<Disk>,
-    /// Whether `/boot` is mounted writable.
+    /// True if `/boot` is mounted writable.
     pub boot_writable: bool,
-    /// The partition mounted on `/data`, if it is from the disk.
+    /// The partition mounted on `/data`, if that is the disk's.
     pub data: Option<PathBuf>,
 }
 

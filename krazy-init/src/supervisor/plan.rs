@@ -1,4 +1,4 @@
-//! From the manifest to what is run: every default resolved, every doubt told.
+//! The plan of what is run: the manifest with every default resolved, and the problems found in it.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -18,19 +18,19 @@ use crate::linux::cgroup::Limits;
 use crate::linux::launch::Rights;
 use crate::linux::{data, ready, signals};
 
-/// Where programs are.
+/// The directory of programs.
 pub const BIN: &str = "/bin";
 
-/// Where programs look for others: services, and the client of init.
+/// The `PATH` of services: programs, and the client of init.
 const PATH: &str = "/bin:/sbin";
 
-/// The program that is not a service.
+/// The program in that directory that is not a service.
 const INIT: &str = "init";
 
-/// The management service, which needs to be root; the host says so in the manifest, this is for when there is none.
+/// The management service, which needs to be root. The manifest says so; this is for a root without one.
 const ADMIND: &str = "krazy-admind";
 
-/// How one service is started.
+/// Everything needed to start one service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spec {
     /// Its name.
@@ -41,36 +41,36 @@ pub struct Spec {
     pub arguments: Vec<String>,
     /// The whole environment.
     pub environment: Vec<(String, String)>,
-    /// Where it starts.
-    pub folder: PathBuf,
+    /// Its working directory.
+    pub directory: PathBuf,
     /// Its HOME.
     pub home: PathBuf,
     /// User, group and capabilities. The sandbox is made when the service is.
     pub rights: Rights,
     /// Further groups.
     pub groups: Vec<u32>,
-    /// Whether its output is kept on `/data`.
+    /// True if its output is kept on `/data`.
     pub persistent_log: bool,
-    /// Whether it is sandboxed.
+    /// True if it is sandboxed.
     pub sandbox: bool,
-    /// What it may use.
+    /// Its resource limits.
     pub limits: Limits,
-    /// When it counts as started.
+    /// The condition under which it counts as started.
     pub ready: Ready,
-    /// What asks it to end.
+    /// The signal that asks it to exit.
     pub stop_signal: i32,
 }
 
 /// All services, by index.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
-    /// How each is started.
+    /// Everything needed to start each.
     pub specs: Vec<Spec>,
-    /// When each is started.
+    /// The rules of each for the state machine.
     pub rules: Vec<Rules>,
-    /// What the manifest asks for and cannot be.
+    /// Requests of the manifest that cannot be satisfied.
     pub problems: Vec<String>,
-    /// Which groups own which device nodes.
+    /// The groups that own device nodes.
     pub devices: DeviceGroups,
 }
 
@@ -95,10 +95,12 @@ pub fn plan(manifest: &Manifest) -> Plan {
             libc::SIGTERM
         });
         let mut after = Vec::new();
-        for wanted in &settings.after {
-            match after_named(wanted, manifest) {
+        for dependency in &settings.after {
+            match after_named(dependency, manifest) {
                 Some(known) => after.push(known),
-                None => plan.problems.push(format!("service {name}: there is no `{wanted}` to start after")),
+                None => {
+                    plan.problems.push(format!("service {name}: there is no `{dependency}` to start after"))
+                }
             }
         }
         let capabilities = Capabilities::named(&settings.capabilities).unwrap_or_else(|unknown| {
@@ -123,7 +125,7 @@ pub fn plan(manifest: &Manifest) -> Plan {
             program: Path::new(BIN).join(name),
             arguments: settings.args.clone(),
             environment: environment(settings, &user, &home),
-            folder: settings.workdir.as_ref().map_or_else(|| home.clone(), PathBuf::from),
+            directory: settings.workdir.as_ref().map_or_else(|| home.clone(), PathBuf::from),
             home,
             rights: Rights { uid, capabilities, sandbox: None, open_files: settings.file_limit },
             groups,
@@ -227,19 +229,19 @@ mod tests {
     }
 
     #[test]
-    fn without_configuration_every_program_is_a_service_of_its_own() {
+    fn without_configuration_every_program_is_a_service_with_its_own_account() {
         let manifest = manifest(&[("web", ServiceSettings::default()), ("db", ServiceSettings::default())]);
         let plan = plan(&manifest);
         assert!(plan.problems.is_empty());
         let [db, web] = &plan.specs[..] else { panic!("{:?}", plan.specs) };
         assert_eq!((web.name.as_str(), web.program.as_path()), ("web", Path::new("/bin/web")));
-        assert_eq!(web.folder, Path::new("/data/web"));
+        assert_eq!(web.directory, Path::new("/data/web"));
         assert!(web.rights.uid != db.rights.uid && web.rights.uid >= 10_000);
         assert!(web.environment.contains(&("HOME".into(), "/data/web".into())));
     }
 
     #[test]
-    fn groups_are_accounts_devices_and_the_way_to_init() {
+    fn groups_are_accounts_device_groups_and_the_control_group() {
         let settings = ServiceSettings {
             groups: vec!["db".into(), "krazy".into()],
             devices: vec!["/dev/ttyUSB*".into(), "/dev/i2c-1".into()],
@@ -254,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_are_resolved_and_doubts_told() {
+    fn settings_are_resolved_and_problems_reported() {
         let settings = ServiceSettings {
             after: vec!["db".into(), "network".into(), "tea".into()],
             user: Some("root".into()),
@@ -269,7 +271,10 @@ mod tests {
         let [api, db, web] = &plan.specs[..] else { panic!("{:?}", plan.specs) };
         assert_eq!(plan.rules[2].after, [After::Service(1), After::Milestone(Milestone::Network)]);
         assert_eq!((web.rights.uid, web.stop_signal), (0, 15));
-        assert_eq!((web.home.as_path(), web.folder.as_path()), (Path::new("/data/web"), Path::new("/tmp")));
+        assert_eq!(
+            (web.home.as_path(), web.directory.as_path()),
+            (Path::new("/data/web"), Path::new("/tmp"))
+        );
         assert_eq!(web.environment.iter().filter(|(key, _)| key == "HOME").count(), 1);
         assert_eq!((api.rights.uid, &api.home), (db.rights.uid, &db.home));
         assert_eq!(

@@ -1,4 +1,4 @@
-//! What the loop waits on: descriptors with names instead of numbers.
+//! The descriptors that the loop waits for, with names instead of numbers.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -33,7 +33,7 @@ pub enum Source {
     Links,
     /// DHCP of the interface with this index.
     Dhcp(u32),
-    /// Services say that they are ready.
+    /// Announcements of services that they are ready.
     Notify,
 }
 
@@ -83,7 +83,7 @@ pub struct Poller {
 }
 
 impl Poller {
-    /// An empty one.
+    /// Creates one without descriptors.
     pub fn new() -> io::Result<Self> {
         Ok(Poller { epoll: epoll::create(CreateFlags::CLOEXEC)?, events: Vec::with_capacity(64) })
     }
@@ -109,11 +109,11 @@ impl Poller {
         Ok(epoll::delete(&self.epoll, descriptor)?)
     }
 
-    /// Waits for something to happen, at most `limit`, and says to whom.
+    /// Waits at most `limit` for descriptors to become ready, and returns their names in `ready`.
     pub fn wait(&mut self, limit: Option<Duration>, ready: &mut Vec<Source>) -> io::Result<()> {
         ready.clear();
         self.events.clear();
-        // Old kernels count milliseconds in an int; an hour is as good as for ever.
+        // Old kernels count milliseconds in an int. The loop takes an early return for a tick without work.
         let limit = limit.map(|limit| limit.min(Duration::from_secs(3600))).map(|limit| Timespec {
             tv_sec: limit.as_secs().try_into().unwrap_or(i64::MAX),
             tv_nsec: limit.subsec_nanos().into(),
@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_survive_the_kernel() {
+    fn names_are_encoded_without_loss() {
         let sources = [
             Source::Signals,
             Source::Uevents,

@@ -1,19 +1,16 @@
 //! The loop of PID 1: waits for events, hands each to the part it concerns, and carries out what the part returns.
 
-use std::io;
-use std::path::Path;
+mod startup;
+
 use std::time::Duration;
 
-use super::accounts::CONTROL_GID;
 use super::boot::Machine;
 use super::control_server::ControlServer;
 use super::devices::Devices;
 use super::effect::{Effect, Effects};
-use super::inbox::{self, Inbox, Report, Reporter};
+use super::inbox::{Inbox, Report, Reporter};
 use super::journal::Journal;
-use super::late::{self, LateWork};
 use super::links::Links;
-use super::plan;
 use super::poller::{Poller, Source};
 use super::requests::{self, BootFacts};
 use super::services::{Audience, Services};
@@ -22,14 +19,12 @@ use super::state::{Event, Milestone};
 use super::trial::Trial;
 use super::wall_clock::WallClock;
 use super::watchdog::WatchdogTimer;
-use crate::control::{Request, Response, SOCKET};
-use crate::linux::data::DataMount;
-use crate::linux::modules::Modules;
+use crate::control::{Request, Response};
 use crate::linux::power::End;
 use crate::linux::signals::{Meaning, Signals};
 use crate::linux::{kernel_clock, process};
 
-/// How long the loop pauses when it cannot wait, so that a lasting failure does not occupy a processor.
+/// The pause of a loop that cannot wait, so that a lasting failure does not occupy a processor.
 const FAILED_WAIT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The parts of PID 1. Each owns its fields; they meet only here.
@@ -52,67 +47,9 @@ pub(super) struct Runtime {
 }
 
 impl Runtime {
-    /// Prepares everything that the first service needs.
-    ///
-    /// The order counts: the clock before anything is written with a time, the trial's note before anything that may
-    /// hang, and the control socket last, when there is something to ask.
-    pub(super) fn new(machine: Machine, mut journal: Journal) -> io::Result<Self> {
-        let signals = Signals::open()?;
-        let poller = Poller::new()?;
-        let (reporter, inbox) = inbox::channel()?;
-        poller.add(signals.descriptor(), Source::Signals)?;
-        poller.add(inbox.descriptor(), Source::Inbox)?;
-        let plan = plan::plan(&machine.manifest);
-        let now = kernel_clock::since_boot();
-        for text in plan.problems {
-            journal.degrade(text);
-        }
-        let mut effects = Effects::default();
-        let mut watchdog = WatchdogTimer::new(machine.use_watchdog, now);
-        let clock = WallClock::begin(&machine, now, &mut effects);
-        let shutdown = Shutdown::begin(&machine.data);
-        let trial = Trial::begin(&machine, &mut watchdog, &mut effects);
-        let mut runtime = Runtime {
-            services: Services::new(machine.title(), plan.rules, reporter.clone()),
-            devices: Devices::new(plan.devices),
-            machine,
-            journal,
-            poller,
-            signals,
-            inbox,
-            reporter,
-            trial,
-            clock,
-            links: Links::default(),
-            watchdog,
-            control: ControlServer::closed(),
-            shutdown,
-        };
-        runtime.carry_out(effects);
-        let Runtime { services, devices, control, poller, machine, .. } = &mut runtime;
-        let mut effects = Effects::default();
-        services.prepare(plan.specs, &machine.data, now, poller, &mut effects);
-        devices.hand_over_nodes(&mut effects);
-        if let Err(error) = control.listen(Path::new(SOCKET), CONTROL_GID, poller) {
-            effects.degrade(format!("{SOCKET}: {error}"));
-        }
-        services.open_notify_socket(poller, &mut effects);
-        runtime.carry_out(effects);
-        Ok(runtime)
-    }
-
     /// Starts the services and supervises them until the machine ends.
     pub(super) fn run(mut self) -> ! {
-        let mut effects = Effects::default();
-        effects.push(Effect::Service(Event::Reached(Milestone::Data)));
-        effects.push(Effect::Service(Event::Begin));
-        self.carry_out(effects);
-        let mut effects = Effects::default();
-        // What the network hears is only read in the loop.
-        self.links = Links::start(&self.machine, &self.poller, &mut effects);
-        // Only now: the threads would compete with the services' first moments.
-        self.start_threads(&mut effects);
-        self.carry_out(effects);
+        self.start();
         let mut ready = Vec::new();
         loop {
             if let Some(end) = self.shutdown.ending() {
@@ -131,28 +68,6 @@ impl Runtime {
         }
     }
 
-    /// Starts what may block in threads of its own.
-    fn start_threads(&mut self, effects: &mut Effects) {
-        self.devices.listen(&self.poller, effects);
-        // Again: the driver may have come since the trial began.
-        self.watchdog.arm(effects);
-        let data = match &self.machine.data {
-            DataMount::Disk(node) => Some(node.clone()),
-            DataMount::Temporary(_) => None,
-        };
-        let boot_writable = self.machine.manifest.boot_writable;
-        let work = LateWork { disk: self.machine.disk.clone(), boot_writable, data };
-        if let Err(error) = late::start(work, self.reporter.clone()) {
-            effects.degrade(format!("/boot is not mounted: {error}"));
-        }
-        let modules = Modules::running(self.machine.parameters.clone());
-        let named = self.machine.manifest.modules.clone();
-        let started = self.devices.start_loader(modules, named, self.reporter.clone());
-        if let Err(error) = started.and_then(|()| self.clock.start(self.reporter.clone())) {
-            effects.degrade(format!("cannot start a thread: {error}"));
-        }
-    }
-
     fn deadline(&self) -> Duration {
         let always = self.watchdog.deadline().min(self.clock.deadline());
         let others = [self.services.deadline(), self.links.deadline(), self.trial.deadline()];
@@ -167,9 +82,7 @@ impl Runtime {
         self.with_effects(|parts, effects| parts.clock.tick(now, effects));
         self.with_effects(|parts, effects| parts.trial.tick(now, &parts.services, effects));
         self.with_effects(|parts, effects| parts.links.tick(now, &parts.poller, effects));
-        self.with_effects(|parts, effects| {
-            parts.services.tick(now, &mut Audience::new(&mut parts.journal, &mut parts.control), effects);
-        });
+        self.with_services(|services, audience, effects| services.tick(now, audience, effects));
         self.journal.watch(&self.poller);
     }
 
@@ -211,14 +124,10 @@ impl Runtime {
                 }
                 self.control.watch(client, &self.poller);
             }
-            Source::Output(id, stream) => {
-                let mut audience = Audience::new(&mut self.journal, &mut self.control);
-                self.services.read_output(id as usize, stream, &mut audience);
-            }
-            Source::Notify => self.with_effects(|parts, effects| {
-                let mut audience = Audience::new(&mut parts.journal, &mut parts.control);
-                parts.services.read_notifications(&mut audience, effects);
+            Source::Output(id, stream) => self.with_services(|services, audience, _| {
+                services.read_output(id as usize, stream, audience);
             }),
+            Source::Notify => self.with_services(Services::read_notifications),
             Source::Button(index) => {
                 self.with_effects(|parts, effects| parts.devices.read_button(index, effects));
             }
@@ -234,10 +143,7 @@ impl Runtime {
     /// Reaps every process that has exited. What follows from each is carried out before the next one is reaped.
     fn reap(&mut self) {
         while let Some((pid, reason)) = process::reap() {
-            self.with_effects(|parts, effects| {
-                let mut audience = Audience::new(&mut parts.journal, &mut parts.control);
-                parts.services.exited(pid, reason, &mut audience, effects);
-            });
+            self.with_services(|services, audience, effects| services.exited(pid, reason, audience, effects));
         }
     }
 
@@ -245,9 +151,8 @@ impl Runtime {
         match report {
             Report::Problem(text) => self.journal.degrade(text),
             Report::Note(text) => self.journal.log(&text),
-            Report::HandedOver(id, outcome) => self.with_effects(|parts, effects| {
-                let mut audience = Audience::new(&mut parts.journal, &mut parts.control);
-                parts.services.handed_over(id, outcome, &mut audience, effects);
+            Report::HandedOver(id, outcome) => self.with_services(|services, audience, effects| {
+                services.handed_over(id, outcome, audience, effects);
             }),
             Report::Clock(outcome) => {
                 self.with_effects(|parts, effects| parts.clock.answered(outcome, effects));
@@ -278,6 +183,13 @@ impl Runtime {
         self.carry_out(effects);
     }
 
+    /// The same for the services, which show lines at once while they do it.
+    fn with_services(&mut self, step: impl FnOnce(&mut Services, &mut Audience<'_>, &mut Effects)) {
+        let mut effects = Effects::default();
+        step(&mut self.services, &mut Audience::new(&mut self.journal, &mut self.control), &mut effects);
+        self.carry_out(effects);
+    }
+
     fn carry_out(&mut self, effects: Effects) {
         for effect in effects {
             self.carry_out_one(effect);
@@ -289,10 +201,9 @@ impl Runtime {
             Effect::Log(text) => self.journal.log(&text),
             Effect::Note(text) => self.journal.note(&text),
             Effect::Degrade(text) => self.journal.degrade(text),
-            Effect::Service(event) => self.with_effects(|parts, effects| {
-                let mut audience = Audience::new(&mut parts.journal, &mut parts.control);
-                parts.services.handle(event, &mut audience, effects);
-            }),
+            Effect::Service(event) => {
+                self.with_services(|services, audience, effects| services.handle(event, audience, effects));
+            }
             Effect::NetworkUp(now) => {
                 self.carry_out_one(Effect::Service(Event::Reached(Milestone::Network)));
                 self.clock.network_up(now);

@@ -24,13 +24,13 @@ const LAST_END: &str = "last-end";
 /// The content of that file while the machine runs.
 const RUNNING: &str = "without notice: power was cut, or the kernel or the watchdog restarted the machine";
 
-/// How long processes that no service owns may take to die.
+/// The time that processes which no service owns may take to die.
 const STRAY_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long the disks may take for what was written: gigabytes, on a slow card.
+/// The time that the disks may take for what was written: gigabytes, on a slow card.
 const WRITE_BACK_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
-/// How long the slowest console may take for the last lines.
+/// The time that the slowest console may take for the last lines.
 const CONSOLE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The end of the previous boot, and of this one.

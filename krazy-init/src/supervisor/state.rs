@@ -1,7 +1,7 @@
-//! Which service runs when: a state machine without side effects. [`Supervisor::handle`] takes an [`Event`] and
-//! appends [`Action`]s; whoever owns it carries them out and reports back with further events.
+//! The state machine that decides which service runs when. It has no side effects: [`Supervisor::handle`] takes an
+//! [`Event`] and appends [`Action`]s; its owner carries them out and reports back with further events.
 //!
-//! Time is monotonic, counted from the kernel's start. [`Supervisor::deadline`] says when [`Event::Tick`] is due.
+//! Time is monotonic, counted from the kernel's start. [`Supervisor::deadline`] is the time of the next [`Event::Tick`].
 
 mod stability;
 
@@ -9,27 +9,28 @@ use std::time::Duration;
 
 use krazy_boot::manifest::Restart;
 
-use super::backoff::{self, STABLE};
+use super::backoff::{self, STABLE_AFTER};
 pub use super::event::{Action, After, Event, Milestone, Rules, View};
 use crate::control::{ExitReason, ServiceState};
 use crate::linux::power::End;
 
-/// How long a service waits for what stands in its `after` before it is started without.
-pub const WAIT_LIMIT: Duration = Duration::from_secs(60);
+/// The time that a service waits for the entries of its `after` before it is started without them: a dependency that
+/// never comes must not keep a machine from its other work.
+pub const DEPENDENCY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long the machine waits for a process that even SIGKILL does not end (it hangs in the kernel).
-const UNKILLABLE: Duration = Duration::from_secs(5);
+/// The time that the machine waits for a process that even SIGKILL does not end, because it hangs in the kernel.
+const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long the machine's end waits for the outcome of a start.
-const UNSTARTED: Duration = Duration::from_secs(10);
+/// The time that the machine's end waits for the outcome of a start.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where a service is.
+/// State of one service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
     Waiting {
         since: Duration,
     },
-    /// Spawn was ordered. A wish to stop that comes now is kept for when the outcome is known.
+    /// Spawn was ordered. A request to stop that comes now is kept until the outcome is known.
     Starting {
         then: Option<Then>,
     },
@@ -49,7 +50,7 @@ enum State {
     Exited,
 }
 
-/// What follows a stop.
+/// Continuation after a stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Then {
     StayStopped,
@@ -117,7 +118,7 @@ impl Supervisor {
             Event::Started(id) => self.started(id, now, actions),
             Event::StartFailed(id, why) => {
                 if matches!(self.state(id), Some(State::Starting { .. })) {
-                    self.ended_by_itself(id, now, ExitReason::NotStarted(why), actions);
+                    self.exited(id, now, ExitReason::NotStarted(why), actions);
                 }
             }
             Event::Ready(id) => {
@@ -129,7 +130,7 @@ impl Supervisor {
                 let alive = [ServiceState::Running, ServiceState::Stopping];
                 if self.view(id, now).is_some_and(|view| alive.contains(&view.state)) {
                     actions.push(Action::Sweep(id));
-                    self.ended_by_itself(id, now, reason, actions);
+                    self.exited(id, now, reason, actions);
                 }
             }
             Event::Start(id) => self.start(id, actions),
@@ -147,39 +148,39 @@ impl Supervisor {
         self.advance(now, actions);
     }
 
-    /// When the next [`Event::Tick`] is due, if ever.
+    /// The time of the next [`Event::Tick`], if one is needed.
     pub fn deadline(&self) -> Option<Duration> {
         let of = |service: &Service| match &service.state {
-            State::Waiting { since } if self.begun => Some(*since + WAIT_LIMIT),
-            State::Running { since, .. } if service.failures > 0 => Some(*since + STABLE),
+            State::Waiting { since } if self.begun => Some(*since + DEPENDENCY_TIMEOUT),
+            State::Running { since, .. } if service.failures > 0 => Some(*since + STABLE_AFTER),
             State::Backoff { until } => Some(*until),
             State::Stopping { kill_at, killed: false, .. } => Some(*kill_at),
             State::Stopping { kill_at, killed: true, .. } if self.ending.is_some() => {
-                Some(*kill_at + UNKILLABLE)
+                Some(*kill_at + KILL_TIMEOUT)
             }
-            State::Starting { .. } if self.ending.is_some() => Some(self.ending_since + UNSTARTED),
+            State::Starting { .. } if self.ending.is_some() => Some(self.ending_since + START_TIMEOUT),
             _ => None,
         };
         self.services.iter().filter_map(of).min()
     }
 
-    /// Services that run and have not said that they are ready.
+    /// The services that run and have not announced that they are ready.
     pub fn unready(&self) -> impl Iterator<Item = usize> {
         let is_unready = |service: &Service| matches!(service.state, State::Running { ready: false, .. });
         self.services.iter().enumerate().filter(move |(_, service)| is_unready(service)).map(|(id, _)| id)
     }
 
-    /// Whether the machine is on its way down.
+    /// Returns true if the machine is shutting down.
     pub fn is_ending(&self) -> bool {
         self.ending.is_some()
     }
 
-    /// Whether `milestone` was reached.
+    /// Returns true if `milestone` was reached.
     pub fn has_reached(&self, milestone: Milestone) -> bool {
         self.reached.contains(&milestone)
     }
 
-    /// What service `id` is doing; `None` if there is no such service.
+    /// The state of service `id`; `None` if there is no such service.
     pub fn view(&self, id: usize, now: Duration) -> Option<View> {
         let service = self.services.get(id)?;
         let (state, running_since, next_start) = match &service.state {
@@ -199,7 +200,7 @@ impl Supervisor {
             last_exit: service.last_exit.clone(),
             next_start,
             stable: service.is_stable(now),
-            crash_loop: service.failures >= backoff::CRASH_LOOP,
+            crash_loop: service.failures >= backoff::CRASH_LOOP_FAILURES,
             required: service.rules.required,
             waiting_for: if waiting { self.missing(service) } else { Vec::new() },
         })
@@ -218,8 +219,8 @@ impl Supervisor {
         }
     }
 
-    /// A service ended, or could not be started: decides what follows.
-    fn ended_by_itself(&mut self, id: usize, now: Duration, reason: ExitReason, actions: &mut Vec<Action>) {
+    /// Decides what follows when a service exited or could not be started.
+    fn exited(&mut self, id: usize, now: Duration, reason: ExitReason, actions: &mut Vec<Action>) {
         let ending = self.ending.is_some();
         let Some(service) = self.services.get_mut(id) else { return };
         let asked_for = match &service.state {
@@ -228,7 +229,7 @@ impl Supervisor {
             _ => None,
         };
         let success = reason.is_success();
-        let was_stable = matches!(service.state, State::Running { since, .. } if now >= since + STABLE);
+        let was_stable = matches!(service.state, State::Running { since, .. } if now >= since + STABLE_AFTER);
         service.last_exit = Some(reason.clone());
         service.state = match (asked_for, service.rules.restart) {
             (Some(Then::StartAgain), _) if !ending => {
@@ -244,12 +245,12 @@ impl Supervisor {
                 let pause = backoff::pause(service.failures);
                 service.restarts = service.restarts.saturating_add(1);
                 let text = match service.failures {
-                    backoff::CRASH_LOOP => Some(format!(
+                    backoff::CRASH_LOOP_FAILURES => Some(format!(
                         "keeps exiting ({reason}), now tried every {} s at the slowest",
-                        backoff::LONGEST.as_secs()
+                        backoff::LONGEST_PAUSE.as_secs()
                     )),
-                    // A crash loop is said once, not every 30 s for years.
-                    n if n > backoff::CRASH_LOOP => None,
+                    // A crash loop is reported once, not every 30 s for years.
+                    n if n > backoff::CRASH_LOOP_FAILURES => None,
                     _ => Some(format!("exited ({reason}), starting again in {} ms", pause.as_millis())),
                 };
                 actions.extend(text.map(|text| Action::Log(id, text)));
@@ -295,7 +296,7 @@ impl Supervisor {
         }
     }
 
-    /// Does what time and other services' progress allow.
+    /// Takes the steps that time and the progress of other services allow.
     fn advance(&mut self, now: Duration, actions: &mut Vec<Action>) {
         if !self.begun && self.ending.is_none() {
             return;
@@ -324,20 +325,20 @@ impl Supervisor {
         match service.state {
             State::Waiting { since } => {
                 let missing = self.missing(service);
-                if missing.is_empty() || now >= since + WAIT_LIMIT {
+                if missing.is_empty() || now >= since + DEPENDENCY_TIMEOUT {
                     if !missing.is_empty() {
                         let names: Vec<String> = missing.iter().map(|after| self.name(*after)).collect();
                         let text = format!(
                             "started without {}, which did not come within {} s",
                             names.join(", "),
-                            WAIT_LIMIT.as_secs()
+                            DEPENDENCY_TIMEOUT.as_secs()
                         );
                         actions.push(Action::Log(id, text));
                     }
                     self.services[id].spawn(id, actions);
                 }
             }
-            State::Running { since, .. } if now >= since + STABLE => self.services[id].failures = 0,
+            State::Running { since, .. } if now >= since + STABLE_AFTER => self.services[id].failures = 0,
             State::Backoff { until } if now >= until => self.services[id].spawn(id, actions),
             State::Stopping { kill_at, killed: false, then } if now >= kill_at => {
                 actions.push(Action::Log(id, "did not exit in time and is killed".to_owned()));
@@ -345,12 +346,12 @@ impl Supervisor {
                 self.services[id].state = State::Stopping { kill_at: now, killed: true, then };
             }
             State::Stopping { kill_at, killed: true, .. }
-                if self.ending.is_some() && now >= kill_at + UNKILLABLE =>
+                if self.ending.is_some() && now >= kill_at + KILL_TIMEOUT =>
             {
                 actions.push(Action::Log(id, "cannot be killed, going on without".to_owned()));
                 self.services[id].state = State::Stopped;
             }
-            State::Starting { .. } if self.ending.is_some() && now >= self.ending_since + UNSTARTED => {
+            State::Starting { .. } if self.ending.is_some() && now >= self.ending_since + START_TIMEOUT => {
                 actions.push(Action::Log(id, "is still being started, going on without".to_owned()));
                 self.services[id].state = State::Stopped;
             }
@@ -358,7 +359,7 @@ impl Supervisor {
         }
     }
 
-    /// What `service` waits for and is not there.
+    /// The dependencies of `service` that are not ready yet.
     fn missing(&self, service: &Service) -> Vec<After> {
         let is_missing = |after: &After| match after {
             After::Milestone(milestone) => !self.reached.contains(milestone),
@@ -374,7 +375,7 @@ impl Supervisor {
         service.rules.after.iter().copied().filter(is_missing).collect()
     }
 
-    /// How people call it.
+    /// The name of a dependency, for messages.
     pub fn name(&self, after: After) -> String {
         match after {
             After::Milestone(Milestone::Network) => "network".to_owned(),

@@ -1,4 +1,4 @@
-//! Tests of the state machine: cases told one by one, and random histories checked against what must always hold.
+//! Tests of the state machine: single cases, and random histories checked against invariants.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ fn running(all: Vec<Rules>) -> Supervisor {
 const FAILED: ExitReason = ExitReason::Code(1);
 
 #[test]
-fn services_start_and_the_machine_is_up() {
+fn machine_is_up_once_every_service_was_started() {
     let mut supervisor = Supervisor::new(vec![rules("a"), rules("b")]);
     assert_eq!(act(&mut supervisor, 1, Event::Tick), []);
     assert_eq!(act(&mut supervisor, 2, Event::Begin), [Action::Spawn(0), Action::Spawn(1)]);
@@ -51,12 +51,12 @@ fn services_start_and_the_machine_is_up() {
 }
 
 #[test]
-fn no_services_are_up_at_once() {
+fn machine_without_services_is_up_at_once() {
     assert_eq!(act(&mut Supervisor::new(Vec::new()), 0, Event::Begin), [Action::Up]);
 }
 
 #[test]
-fn a_stable_service_starts_again_after_the_shortest_pause() {
+fn back_off_starts_anew_after_a_stable_run() {
     let mut supervisor = running(vec![rules("a")]);
     for (at, pause) in [(1000, 100), (2000, 200), (3000, 400), (20_000, 100)] {
         assert_eq!(act(&mut supervisor, at, Event::Exited(0, FAILED)), [Action::Sweep(0)]);
@@ -68,7 +68,7 @@ fn a_stable_service_starts_again_after_the_shortest_pause() {
 }
 
 #[test]
-fn what_keeps_a_machine_from_being_stable_is_named() {
+fn blockers_name_every_unstable_required_service() {
     let second = Duration::from_secs(1);
     let after = vec![After::Service(0), After::Milestone(Milestone::Clock)];
     let optional = Rules { required: false, ..rules("optional") };
@@ -93,7 +93,7 @@ fn what_keeps_a_machine_from_being_stable_is_named() {
 }
 
 #[test]
-fn a_required_service_that_keeps_ending_is_given_up_after_a_while() {
+fn required_service_in_a_long_crash_loop_has_failed() {
     let fail_often = |required: bool, times: usize| {
         let mut supervisor = running(vec![Rules { required, ..rules("a") }]);
         let mut at = 0;
@@ -105,7 +105,7 @@ fn a_required_service_that_keeps_ending_is_given_up_after_a_while() {
         }
         (supervisor.failed_service().map(|(_, why)| why), at)
     };
-    assert_eq!(fail_often(false, 20).0, None, "nobody needs it");
+    assert_eq!(fail_often(false, 20).0, None, "an optional service fails nothing");
     assert_eq!(fail_often(true, 9).0, None);
     let (why, at) = fail_often(true, 10);
     assert_eq!(why.as_deref(), Some("service a keeps exiting: exit status 3"));
@@ -113,7 +113,7 @@ fn a_required_service_that_keeps_ending_is_given_up_after_a_while() {
 }
 
 #[test]
-fn restart_policies() {
+fn restart_policy_decides_about_another_start() {
     for (restart, reason, again) in [
         (Restart::Always, ExitReason::Code(0), true),
         (Restart::OnFailure, ExitReason::Code(0), false),
@@ -132,7 +132,7 @@ fn restart_policies() {
 }
 
 #[test]
-fn order_and_milestones() {
+fn service_waits_for_its_dependencies() {
     let waiter =
         Rules { after: vec![After::Service(1), After::Milestone(Milestone::Network)], ..rules("waiter") };
     let mut supervisor = Supervisor::new(vec![waiter, rules("first")]);
@@ -144,7 +144,7 @@ fn order_and_milestones() {
 }
 
 #[test]
-fn readiness_is_waited_for() {
+fn dependents_wait_for_readiness() {
     let first = Rules { announces_ready: true, ..rules("first") };
     let second = Rules { after: vec![After::Service(0)], ..rules("second") };
     let mut supervisor = Supervisor::new(vec![first, second]);
@@ -154,7 +154,7 @@ fn readiness_is_waited_for() {
 }
 
 #[test]
-fn nobody_waits_for_ever_and_it_is_said() {
+fn waiting_for_a_dependency_times_out_with_a_message() {
     let waiter = Rules { after: vec![After::Milestone(Milestone::Clock)], ..rules("waiter") };
     let mut supervisor = Supervisor::new(vec![waiter]);
     act(&mut supervisor, 1000, Event::Begin);
@@ -166,7 +166,7 @@ fn nobody_waits_for_ever_and_it_is_said() {
 }
 
 #[test]
-fn a_stop_holds_and_kills_after_its_timeout() {
+fn stopped_service_stays_stopped_and_is_killed_after_its_timeout() {
     let mut supervisor = running(vec![rules("a")]);
     assert_eq!(act(&mut supervisor, 100, Event::Stop(0)), [Action::Terminate(0)]);
     assert_eq!(act(&mut supervisor, 10_099, Event::Tick), []);
@@ -178,7 +178,7 @@ fn a_stop_holds_and_kills_after_its_timeout() {
 }
 
 #[test]
-fn a_restart_is_a_stop_and_a_start_without_pause() {
+fn restart_stops_and_starts_without_a_pause() {
     let mut supervisor = running(vec![rules("a")]);
     assert_eq!(act(&mut supervisor, 1, Event::Restart(0)), [Action::Terminate(0)]);
     let exited = Event::Exited(0, ExitReason::Signal(15));
@@ -186,7 +186,7 @@ fn a_restart_is_a_stop_and_a_start_without_pause() {
 }
 
 #[test]
-fn the_end_waits_for_all_and_not_for_ever() {
+fn shutdown_waits_for_every_service_with_a_limit() {
     let mut supervisor = running(vec![rules("a"), rules("b"), rules("c")]);
     act(&mut supervisor, 1, Event::Exited(2, FAILED));
     let stop = act(&mut supervisor, 2, Event::Shutdown(End::Reboot));
@@ -198,7 +198,7 @@ fn the_end_waits_for_all_and_not_for_ever() {
 }
 
 #[test]
-fn stability_needs_every_required_service() {
+fn machine_is_stable_when_required_services_are() {
     let mut supervisor = running(vec![rules("a"), Rules { required: false, ..rules("b") }]);
     act(&mut supervisor, 5, Event::Exited(1, FAILED));
     assert!(!supervisor.is_stable(Duration::from_secs(9)));
@@ -242,7 +242,7 @@ fn any_rules() -> impl Strategy<Value = Rules> {
 struct World {
     supervisor: Supervisor,
     alive: Vec<bool>,
-    told_to_stop: Vec<bool>,
+    asked_to_stop: Vec<bool>,
     ended: bool,
     up: u32,
 }
@@ -264,17 +264,17 @@ impl World {
                     prop_assert!(!self.alive[id], "a second process of service {id}");
                     prop_assert!(!self.supervisor.is_ending(), "a start during the end");
                     self.alive[id] = starts;
-                    self.told_to_stop[id] = false;
+                    self.asked_to_stop[id] = false;
                     let outcome =
                         if starts { Event::Started(id) } else { Event::StartFailed(id, "no".into()) };
                     self.feed(now, outcome, starts)?;
                 }
                 Action::Terminate(id) => {
-                    prop_assert!(self.alive[id], "a stop signal to nobody");
-                    self.told_to_stop[id] = true;
+                    prop_assert!(self.alive[id], "a stop signal without a process");
+                    self.asked_to_stop[id] = true;
                 }
                 Action::Kill(id) => {
-                    prop_assert!(self.told_to_stop[id], "killed without having been asked");
+                    prop_assert!(self.asked_to_stop[id], "killed without having been asked");
                     self.feed(now, Event::Exited(id, ExitReason::Signal(9)), starts)?;
                 }
                 Action::Sweep(id) => prop_assert!(!self.alive[id]),
@@ -291,7 +291,7 @@ impl World {
 }
 
 #[test]
-fn the_end_does_not_wait_for_a_start_without_an_outcome() {
+fn shutdown_does_not_wait_for_a_start_without_an_outcome() {
     let mut supervisor = Supervisor::new(vec![rules("a")]);
     let mut actions = Vec::new();
     let now = Duration::from_secs(1);
@@ -305,14 +305,14 @@ fn the_end_does_not_wait_for_a_start_without_an_outcome() {
 
 proptest! {
     #[test]
-    fn histories_keep_the_promises(
+    fn random_histories_keep_the_invariants(
         all in proptest::collection::vec(any_rules(), 4),
         history in proptest::collection::vec((any_event(4), 0u64..20_000, any::<bool>()), 0..120),
     ) {
         let mut world = World {
             supervisor: Supervisor::new(all),
             alive: vec![false; 4],
-            told_to_stop: vec![false; 4],
+            asked_to_stop: vec![false; 4],
             ended: false,
             up: 0,
         };
@@ -325,11 +325,11 @@ proptest! {
             world.feed(now, Event::Tick, starts)?;
             prop_assert!(world.supervisor.deadline().is_none_or(|deadline| deadline > now));
         }
-        // Nobody waits longer than the limit.
-        now += WAIT_LIMIT;
+        // No service waits longer than the timeout.
+        now += DEPENDENCY_TIMEOUT;
         world.feed(now, Event::Tick, true)?;
         prop_assert_eq!(world.up, 1);
-        // The end comes, whatever the services do.
+        // The machine ends, whatever the services do.
         world.feed(now, Event::Shutdown(End::Poweroff), true)?;
         while let Some(deadline) = world.supervisor.deadline() {
             prop_assert!(deadline < now + Duration::from_secs(60));

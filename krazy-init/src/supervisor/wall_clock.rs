@@ -19,7 +19,7 @@ use crate::net::sntp::{self, Consensus, SntpError};
 /// The newest wall time known to have been reached, in seconds since 1970; a file of the machine on `/data`.
 const FILE: &str = "clock";
 
-/// How often the time is saved. A machine without a hardware clock starts at most this far in the past.
+/// The pause between two saves of the time. A machine without a hardware clock starts at most this far in the past.
 const SAVE_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// The kernel's clocks at one moment.
@@ -104,7 +104,7 @@ impl WallClock {
     /// Begins to wait for time servers, now that they can be reached.
     pub(super) fn network_up(&mut self, now: Duration) {
         if !self.is_right {
-            self.give_up_at = Some(now + clock::HARDWARE_CLOCK_AFTER);
+            self.give_up_at = Some(now + clock::TIME_SERVER_TIMEOUT);
         }
     }
 
@@ -221,7 +221,7 @@ mod tests {
         let mut clock = clock();
         assert_eq!(clock.deadline(), NOW + SAVE_INTERVAL);
         clock.network_up(NOW);
-        assert_eq!(clock.deadline(), NOW + clock::HARDWARE_CLOCK_AFTER);
+        assert_eq!(clock.deadline(), NOW + clock::TIME_SERVER_TIMEOUT);
         let mut effects = Effects::default();
         clock.give_up(reading(TODAY, true), &mut effects);
         assert_eq!(list(effects).last(), Some(&Effect::Service(Event::Reached(Milestone::Clock))));

@@ -37,7 +37,7 @@ use crate::linux::ready::{self, NotifySocket};
 pub(super) use output::Audience;
 use unit::Unit;
 
-/// How often a port that a service is to open is looked for.
+/// The pause between two checks for a port that a service is to open.
 const PORT_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The directory of kept output among the machine's own files.
@@ -113,7 +113,7 @@ impl Services {
         }
     }
 
-    /// Opens the socket on which services say that they are ready.
+    /// Opens the socket on which services announce that they are ready.
     pub(super) fn open_notify_socket(&mut self, poller: &Poller, effects: &mut Effects) {
         let opened = NotifySocket::open(Path::new(ready::SOCKET)).and_then(|notify| {
             poller.add(notify.descriptor(), Source::Notify)?;
@@ -121,7 +121,7 @@ impl Services {
         });
         match opened {
             Ok(notify) => self.notify = Some(notify),
-            Err(error) => effects.degrade(format!("services cannot say that they are ready: {error}")),
+            Err(error) => effects.degrade(format!("services cannot announce that they are ready: {error}")),
         }
     }
 
@@ -135,12 +135,12 @@ impl Services {
         self.state.deadline().into_iter().chain(self.next_port_check).min()
     }
 
-    /// Tells the state machine the time if that is due, and looks for ports.
+    /// Tells the state machine the time if that is due, and checks for ports.
     pub(super) fn tick(&mut self, now: Duration, audience: &mut Audience<'_>, effects: &mut Effects) {
         if self.state.deadline().is_some_and(|deadline| now >= deadline) {
             self.handle(Event::Tick, audience, effects);
         }
-        // Without a time set, a service may have started since the last look.
+        // Without a time set, a service may have started since the last check.
         if self.next_port_check.is_none_or(|next| now >= next) {
             self.next_port_check = self.check_ports(now, audience, effects);
         }
@@ -240,7 +240,7 @@ impl Services {
         }
     }
 
-    /// The line that tells people and tests that the machine works.
+    /// The message that the machine works, for people and for tests.
     fn up_message(&self, now: Duration) -> String {
         let is_up = |id: &usize| {
             self.state.view(*id, now).is_some_and(|view| view.running_since.is_some() || view.stable)
@@ -252,10 +252,10 @@ impl Services {
         format!("{} is up ({total} {services}{failing})", self.title)
     }
 
-    /// The processes that say they are ready.
+    /// Reads which processes announce that they are ready.
     pub(super) fn read_notifications(&mut self, audience: &mut Audience<'_>, effects: &mut Effects) {
         for pid in self.notify.as_ref().map(NotifySocket::take).unwrap_or_default() {
-            // A helper that said so and exited is not in any cgroup any more; a main process is known.
+            // A helper that announced it and exited is not in any cgroup any more; a main process is known.
             let id = self.pids.get(&pid).copied().or_else(|| self.position(&ready::service_of(pid)?));
             // Others may send too, but only a service that announces itself is believed.
             if let Some(id) = id.filter(|id| self.units[*id].spec().ready == Ready::Notify) {
@@ -264,7 +264,7 @@ impl Services {
         }
     }
 
-    /// Looks for the ports that services are to open. Returns the time of the next look if one is missing.
+    /// Checks for the ports that services are to open. Returns the time of the next check if one is missing.
     fn check_ports(
         &mut self,
         now: Duration,

@@ -20,7 +20,7 @@ pub(super) struct OutputLine<'a> {
     pub verdict: Verdict,
 }
 
-/// Where lines of services are shown besides their files. It is written to at once and not by effects: a service may
+/// The console and the clients that lines of services are shown to. They are written at once and not by effects: a service may
 /// write 100 MB/s, and no line of it is worth a copy in a queue.
 #[derive(Debug)]
 pub(in super::super) struct Audience<'a> {

@@ -19,10 +19,10 @@ use crate::linux::process;
 use crate::linux::sandbox::Sandbox;
 use crate::output::{Lines, LogFile, Throttle};
 
-/// How large a log file on `/data` may be; each is kept twice.
+/// The largest size of a log file on `/data`; each is kept twice.
 const KEPT_LIMIT: u64 = 1 << 20;
 
-/// How many lines of standard error tell why a service ended.
+/// The number of lines of standard error that explain why a service exited.
 const LAST_LINES: usize = 3;
 
 /// One service.
@@ -41,7 +41,7 @@ pub(super) struct Unit {
 }
 
 /// One direction of output. Both ends of the pipe stay open over restarts, so that nothing a dying process wrote
-/// is lost and no end of file has to be told from silence.
+/// is lost and an end of file needs no handling.
 #[derive(Debug)]
 pub(super) struct Stream {
     reader: PipeReader,
@@ -81,7 +81,7 @@ impl Unit {
     }
 
     /// Makes its cgroup, unless that was tried before: at the first start, because the kernel takes milliseconds for
-    /// each. Without one the service runs all the same, but what it forks away cannot be ended.
+    /// each. Without one the service runs all the same, but processes that it leaves behind cannot be killed.
     pub(super) fn make_cgroup(&mut self) -> io::Result<()> {
         if !std::mem::replace(&mut self.has_tried_cgroup, true) {
             self.cgroup = Some(Cgroup::create(&self.spec.name, self.spec.limits)?);
@@ -89,10 +89,10 @@ impl Unit {
         Ok(())
     }
 
-    /// Keeps its output in `folder` too, which services cannot write.
-    pub(super) fn keep_output(&mut self, folder: &Path) -> io::Result<()> {
+    /// Keeps its output in `directory` too, which services cannot write.
+    pub(super) fn keep_output(&mut self, directory: &Path) -> io::Result<()> {
         for (stream, kind) in self.streams.iter_mut().zip(["log", "err"]) {
-            let path = folder.join(format!("{}.{kind}", self.spec.name));
+            let path = directory.join(format!("{}.{kind}", self.spec.name));
             let kept = LogFile::resume(path.clone(), KEPT_LIMIT).map_err(|error| in_context(error, &path))?;
             stream.kept = Some(kept);
         }
@@ -114,8 +114,8 @@ impl Unit {
             }
             self.home_is_ready = true;
             if self.spec.sandbox {
-                let folders = [&self.spec.home, Path::new("/tmp"), Path::new("/dev/shm")];
-                self.sandbox = Sandbox::new(&folders, &[Path::new("/dev"), Path::new("/proc")])?;
+                let directories = [&self.spec.home, Path::new("/tmp"), Path::new("/dev/shm")];
+                self.sandbox = Sandbox::new(&directories, &[Path::new("/dev"), Path::new("/proc")])?;
             }
         }
         let [out, err] = [self.streams[0].writer()?, self.streams[1].writer()?];
@@ -123,7 +123,7 @@ impl Unit {
             program: &self.spec.program,
             arguments: &self.spec.arguments,
             environment: &self.spec.environment,
-            folder: &self.spec.folder,
+            folder: &self.spec.directory,
             groups: &self.spec.groups,
             rights: Rights { sandbox: self.sandbox.as_ref().map(Sandbox::descriptor), ..self.spec.rights },
             cgroup: self.cgroup.as_ref().map(Cgroup::folder),
@@ -131,8 +131,8 @@ impl Unit {
             stderr: err,
         };
         // A missing working directory and a missing program give the same error.
-        if !self.spec.folder.is_dir() {
-            return Err(in_context(io::ErrorKind::NotFound.into(), &self.spec.folder));
+        if !self.spec.directory.is_dir() {
+            return Err(in_context(io::ErrorKind::NotFound.into(), &self.spec.directory));
         }
         let pid = launch::spawn(launch).map_err(|error| in_context(error, &self.spec.program))?;
         self.pid = Some(pid);
@@ -193,11 +193,12 @@ impl Unit {
     /// panicked. `None` if there are none, or they cannot be read.
     pub(super) fn last_error_lines(&self) -> Option<String> {
         let lines = self.tail(LogStream::Err, LAST_LINES).ok()?;
-        let words = lines.iter().map(|line| line.splitn(3, ' ').nth(2).unwrap_or_default().trim());
-        let mut words: Vec<&str> = words.filter(|line| !line.is_empty()).collect();
-        // A service that ends again and again says the same again and again.
-        words.dedup();
-        let text = words.join(" / ").replace(char::is_control, " ");
+        // Two times and a space stand before the text.
+        let texts = lines.iter().map(|line| line.splitn(3, ' ').nth(2).unwrap_or_default().trim());
+        let mut texts: Vec<&str> = texts.filter(|line| !line.is_empty()).collect();
+        // A service that keeps exiting writes the same lines each time.
+        texts.dedup();
+        let text = texts.join(" / ").replace(char::is_control, " ");
         (!text.is_empty()).then_some(text)
     }
 
@@ -274,7 +275,7 @@ fn stamp() -> String {
     format!("{} {}.{:03} ", kernel_clock::rfc3339(kernel_clock::wall()), up.as_secs(), up.subsec_millis())
 }
 
-/// How large one log file may be, so that all services' files (two, each kept twice) take an eighth of the
+/// The largest size of one log file, so that all services' files (two, each kept twice) take an eighth of the
 /// memory at most.
 pub(super) fn log_limit(services: usize) -> u64 {
     let memory = rustix::system::sysinfo();

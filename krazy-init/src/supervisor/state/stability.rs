@@ -1,18 +1,18 @@
-//! Whether the machine does what it is there for: the question a trial is decided by.
+//! Stability of the machine, by which a trial is decided.
 
 use std::time::Duration;
 
 use super::{Service, State, Supervisor};
 use crate::control::ExitReason;
-use crate::supervisor::backoff::{self, STABLE};
+use crate::supervisor::backoff::{self, STABLE_AFTER};
 
 impl Supervisor {
-    /// Whether every required service is stable.
+    /// Returns true if every required service is stable.
     pub fn is_stable(&self, now: Duration) -> bool {
         self.begun && self.unstable(now).next().is_none()
     }
 
-    /// What keeps the machine from being stable, one phrase for each required service.
+    /// The reasons why the machine is not stable, one phrase for each required service.
     pub fn blockers(&self, now: Duration) -> Vec<String> {
         self.unstable(now).map(|service| self.blocker(service)).collect()
     }
@@ -20,7 +20,8 @@ impl Supervisor {
     /// Why the machine will not become stable by waiting: a required service has been ending again and again for as
     /// long as its pauses have grown.
     pub fn failed_service(&self) -> Option<(usize, String)> {
-        let has_failed = |service: &Service| service.rules.required && service.failures >= backoff::FAILED;
+        let has_failed =
+            |service: &Service| service.rules.required && service.failures >= backoff::FINAL_FAILURES;
         let id = self.services.iter().position(has_failed)?;
         Some((id, self.blocker(&self.services[id])))
     }
@@ -33,14 +34,16 @@ impl Supervisor {
         let name = &service.rules.name;
         let last = service.last_exit.as_ref().map_or_else(String::new, |exit| format!(": {exit}"));
         match &service.state {
-            _ if service.failures >= backoff::CRASH_LOOP => format!("service {name} keeps exiting{last}"),
+            _ if service.failures >= backoff::CRASH_LOOP_FAILURES => {
+                format!("service {name} keeps exiting{last}")
+            }
             State::Waiting { .. } => {
                 let missing: Vec<String> =
                     self.missing(service).into_iter().map(|after| self.name(after)).collect();
                 format!("service {name} waits for {}", missing.join(", "))
             }
             State::Running { ready: false, .. } => format!("service {name} is not ready"),
-            State::Running { .. } => format!("service {name} has not run for {} s", STABLE.as_secs()),
+            State::Running { .. } => format!("service {name} has not run for {} s", STABLE_AFTER.as_secs()),
             State::Stopping { .. } | State::Stopped => format!("service {name} was stopped"),
             State::Starting { .. } | State::Backoff { .. } | State::Exited => {
                 format!("service {name} exited{last}")
@@ -52,7 +55,7 @@ impl Supervisor {
 impl Service {
     pub(super) fn is_stable(&self, now: Duration) -> bool {
         match &self.state {
-            State::Running { since, ready } => *ready && now >= *since + STABLE,
+            State::Running { since, ready } => *ready && now >= *since + STABLE_AFTER,
             State::Exited => self.last_exit.as_ref().is_some_and(ExitReason::is_success),
             _ => false,
         }

@@ -31,7 +31,7 @@ use crate::slots::Slots;
 use history::UpdateHistory;
 use rules::Verdict;
 
-/// How long a trial may take until it is confirmed. Within it the required services must have become stable, and the
+/// The time that a trial may take until it is confirmed. Within it the required services must have become stable, and the
 /// host must have come back to check.
 const TRIAL_TIMEOUT: Duration = Duration::from_secs(300);
 
@@ -169,7 +169,7 @@ impl Trial {
         self.failed.as_ref()
     }
 
-    /// The slot that is armed. A selector that cannot be read arms none that anybody could rely on.
+    /// The slot that is armed. `None` too if the selector cannot be read: the next start may do anything.
     pub(super) fn armed_slot(&self) -> Option<Slot> {
         let slots = self.slots.as_ref()?;
         let is_armed = slots.boot_status().is_ok_and(|status| status.slot_state == SlotState::Armed);
