@@ -9,27 +9,27 @@ use crate::failure::{Exit, Failure};
 #[derive(Debug, PartialEq, Eq)]
 pub struct Board {
     /// The name behind `--target`.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// What it covers, in a few words.
-    pub description: &'static str,
+    pub(crate) description: &'static str,
     /// The Rust target of every binary in the image.
-    pub triple: &'static str,
+    pub(crate) triple: &'static str,
     /// The architecture's name in the Debian archive.
-    pub debian_arch: &'static str,
+    pub(crate) debian_arch: &'static str,
     /// The Debian meta package whose kernel is the default.
-    pub debian_kernel: &'static str,
+    pub(crate) debian_kernel: &'static str,
     /// How the machine gets from power to the kernel.
-    pub boot: Boot,
+    pub(crate) boot: Boot,
     /// Kernel parameters the board needs, before the appliance's own.
-    pub cmdline: &'static [&'static str],
+    pub(crate) cmdline: &'static [&'static str],
     /// The one of them that is the serial console, which an appliance may do without.
-    pub serial_console: &'static str,
+    pub(crate) serial_console: &'static str,
     /// Modules the first stage loads to reach the root; missing ones are taken to be built in.
-    pub initramfs_modules: &'static [&'static str],
+    pub(crate) initramfs_modules: &'static [&'static str],
     /// Modules the root carries besides those of the initramfs: names, or folders below `kernel/` ending in `/`.
-    pub root_modules: &'static [&'static str],
+    pub(crate) root_modules: &'static [&'static str],
     /// The QEMU system emulator that runs it.
-    pub qemu: &'static str,
+    pub(crate) qemu: &'static str,
 }
 
 /// How a machine gets from power to the kernel.
@@ -47,7 +47,7 @@ pub enum Boot {
 }
 
 /// Every board, the default first.
-pub static BOARDS: &[Board] = &[
+pub(crate) static BOARDS: &[Board] = &[
     Board {
         name: "x86_64",
         description: "64-bit PC or virtual machine that boots from an MBR (BIOS or CSM)",
@@ -79,7 +79,7 @@ pub static BOARDS: &[Board] = &[
 
 impl Board {
     /// The board called `name`.
-    pub fn named(name: &str) -> Result<&'static Board, Failure> {
+    pub(crate) fn named(name: &str) -> Result<&'static Board, Failure> {
         BOARDS.iter().find(|board| board.name == name).ok_or_else(|| {
             let names: Vec<_> = BOARDS.iter().map(|board| format!("`{}`", board.name)).collect();
             Failure::new(Exit::Usage, format!("unknown board `{name}`"))

@@ -6,24 +6,25 @@
 //! Cargo.toml metadata → Appliance → Plan → cargo install --root → root tree → partitions → image
 //! ```
 
-pub mod board;
+mod board;
 mod bundle;
 mod cli;
 pub mod config;
 pub mod device;
 pub mod failure;
 mod image;
-pub mod install;
+mod install;
 pub mod interrupt;
-pub mod kernel;
+mod kernel;
+mod lock_file;
 mod ops;
 mod output;
 pub mod plan;
 mod provision;
-pub mod qemu;
+mod qemu;
 mod shell;
 mod table;
-pub mod toolchain;
+mod toolchain;
 mod user_directories;
 
 use std::ffi::OsString;

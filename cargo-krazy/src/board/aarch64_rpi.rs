@@ -3,7 +3,7 @@
 //! The lists are written for Debian's `arm64` kernel; a name that it has built in or lacks is passed over.
 
 /// Device trees of the kernel, in its own names, which the firmware looks for under `upstream_kernel=1`.
-pub const DTBS: &[&str] = &[
+pub(crate) const DTBS: &[&str] = &[
     "broadcom/bcm2711-rpi-4-b.dtb",
     "broadcom/bcm2711-rpi-400.dtb",
     "broadcom/bcm2711-rpi-cm4-io.dtb",
@@ -16,7 +16,7 @@ pub const DTBS: &[&str] = &[
 
 /// What the first stage needs to find and mount a root on an SD card, on eMMC or on a USB disk, and the watchdog,
 /// through which the machine restarts and powers off.
-pub const INITRAMFS: &[&str] = &[
+pub(crate) const INITRAMFS: &[&str] = &[
     "bcm2835_wdt",
     // SD cards and eMMC: the Pi 3's two hosts, the Pi 4's.
     "mmc_block",
@@ -44,7 +44,7 @@ pub const INITRAMFS: &[&str] = &[
 
 /// What the running system finds in `/lib/modules` besides [`INITRAMFS`]. Not here, for their size or because they
 /// need firmware that is not on the image: Wi-Fi and Bluetooth, sound, graphics and the camera.
-pub const ROOT: &[&str] = &[
+pub(crate) const ROOT: &[&str] = &[
     // Network: the boards' own, USB adapters, transceivers.
     "genet",
     "drivers/net/usb/",

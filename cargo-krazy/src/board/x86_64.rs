@@ -6,7 +6,7 @@
 /// What the first stage needs to find and mount a root: any disk a BIOS boots from, and the file systems of our
 /// partitions, so that a program of anybody's can be `/bin/init` and still mount `/boot` and `/data`.
 /// With all dependencies 62 modules: 14 MB, 2.9 MB compressed with zstd-15.
-pub const INITRAMFS: &[&str] = &[
+pub(crate) const INITRAMFS: &[&str] = &[
     // Virtual machines: KVM and clouds, Hyper-V, VMware, Xen.
     "virtio_pci",
     "virtio_blk",
@@ -53,7 +53,7 @@ pub const INITRAMFS: &[&str] = &[
 /// programs the protocols they use. Not here, for their size or because they need firmware: Wi-Fi, sound,
 /// graphics, the network cards of large servers (Mellanox, QLogic, Chelsio), and rarer file systems.
 /// With [`INITRAMFS`] and all dependencies 472 modules: 56 MB, 12 MB in a SquashFS with zstd-15.
-pub const ROOT: &[&str] = &[
+pub(crate) const ROOT: &[&str] = &[
     // Network: virtual machines.
     "virtio_net",
     "net_failover",

@@ -8,9 +8,9 @@ use serde::Serialize;
 use crate::board::{BOARDS, Board};
 use crate::cli::build_args::board_parser;
 use crate::failure::{Exit, Failure};
+use crate::ops::doctor::{Finding, Status, examine};
 use crate::shell::{MessageFormat, Shell};
 use crate::toolchain::Environment;
-use crate::toolchain::examination::{Finding, Status, examine};
 
 /// Reports what this machine has and lacks for each board
 ///

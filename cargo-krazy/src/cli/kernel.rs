@@ -13,10 +13,12 @@ use self::build::KernelBuildArgs;
 use crate::cli::build_args::BuildArgs;
 use crate::config::{self, Appliance, KernelSource};
 use crate::failure::{Exit, Failure};
-use crate::kernel::{
-    self, BootFirmware, CachedKernel, Change, DebianRequest, Inventory, KernelBundle, KernelCache,
-    KernelLock, LockedEntry, Update,
-};
+use crate::kernel::bundle::KernelBundle;
+use crate::kernel::bundle::firmware::BootFirmware;
+use crate::kernel::source::cache::KernelCache;
+use crate::kernel::source::debian::{self, Request};
+use crate::kernel::source::{self, CachedKernel, Change, Inventory, LockedEntry, Update};
+use crate::lock_file::LockFile;
 use crate::shell::{MessageFormat, Shell};
 
 /// Shows, fetches, updates and builds the kernels that images are made with
@@ -105,7 +107,7 @@ struct Cached<'a> {
 impl ListArgs {
     fn exec(self, shell: Shell) -> Result<()> {
         let appliance = config::load(&self.build.resolve())?;
-        let lock = KernelLock::load(&appliance.workspace_root)?;
+        let lock = LockFile::load(&appliance.workspace_root)?;
         let cache = KernelCache::of_user()?;
         let inventory = Inventory::new(&appliance.kernel, appliance.board, &lock, &cache, SystemTime::now())?;
         let newest = if self.newest { Newest::ask(&appliance, &lock, shell)? } else { Vec::new() };
@@ -142,8 +144,8 @@ struct Fetched<'a> {
 impl FetchArgs {
     fn exec(self, shell: Shell) -> Result<()> {
         let appliance = config::load(&self.build.resolve())?;
-        let bundle = kernel::of_appliance(&appliance, shell)?;
-        kernel::firmware_of_appliance(&appliance, shell)?;
+        let bundle = source::of_appliance(&appliance, shell)?;
+        source::firmware_of_appliance(&appliance, shell)?;
         let board = appliance.board.name;
         shell.status("Cached", format!("{} for {board}: {}", bundle.release, bundle.origin));
         shell.message(&Fetched {
@@ -173,14 +175,14 @@ struct Newest {
 
 impl Newest {
     /// The kernel, then the firmware; what has one or neither gives as many.
-    fn ask(appliance: &Appliance, lock: &KernelLock, shell: Shell) -> Result<Vec<Self>> {
+    fn ask(appliance: &Appliance, lock: &LockFile, shell: Shell) -> Result<Vec<Self>> {
         let kernel = match &appliance.kernel {
             KernelSource::Debian { package, suite, mirror } => {
-                Some(DebianRequest { package, suite, mirror: mirror.as_deref() })
+                Some(Request { package, suite, mirror: mirror.as_deref() })
             }
             KernelSource::Url { .. } | KernelSource::Path(_) => None,
         };
-        let firmware = kernel::firmware_request(appliance.board);
+        let firmware = source::firmware_request(appliance.board);
         if kernel.is_none() && firmware.is_none() {
             return Err(no_versions(&appliance.kernel).into());
         }
@@ -189,8 +191,8 @@ impl Newest {
             return Err(Failure::new(Exit::Usage, message).help("run it without --offline").into());
         }
         let board = appliance.board;
-        let kernel = kernel.map(|request| kernel::newest_debian::<KernelBundle>(request, board, shell));
-        let firmware = firmware.map(|request| kernel::newest_debian::<BootFirmware>(request, board, shell));
+        let kernel = kernel.map(|request| debian::newest::<KernelBundle>(request, board, shell));
+        let firmware = firmware.map(|request| debian::newest::<BootFirmware>(request, board, shell));
         let newest = kernel.into_iter().chain(firmware);
         newest.map(|newest| Ok(Newest { update: Update::new(lock, newest?) })).collect()
     }
@@ -211,7 +213,7 @@ impl UpdateArgs {
     fn exec(self, shell: Shell) -> Result<()> {
         let UpdateArgs { build, dry_run, allow_downgrade } = self;
         let appliance = config::load(&build.resolve())?;
-        let mut lock = KernelLock::load(&appliance.workspace_root)?.frozen(appliance.locked);
+        let mut lock = LockFile::load(&appliance.workspace_root)?.frozen(appliance.locked);
         for newest in Newest::ask(&appliance, &lock, shell)? {
             let update = &newest.update;
             let written = !dry_run && update.change != Change::None;

@@ -14,7 +14,8 @@ use krazy_boot::image::tree::Content;
 use crate::board::Boot;
 use crate::config::{Appliance, DtSource, MAX_LINE, Overlay, PiSettings, did_you_mean};
 use crate::failure::{Exit, Failure};
-use crate::kernel::{BootFirmware, KernelBundle};
+use crate::kernel::bundle::KernelBundle;
+use crate::kernel::bundle::firmware::BootFirmware;
 
 /// `overlay_prefix`: what names of overlays begin with, after the slot's own prefix.
 const OVERLAY_PREFIX: &str = "overlay-";
@@ -161,7 +162,7 @@ fn find(
 
 /// Names without `ending`, and paths, of all files below `folder` that have it.
 fn collect(folder: &Path, ending: &str, found: &mut Vec<(String, PathBuf)>) -> anyhow::Result<()> {
-    for (name, path, metadata) in crate::kernel::sorted_entries(folder)? {
+    for (name, path, metadata) in crate::kernel::files::sorted_entries(folder)? {
         if metadata.is_dir() {
             collect(&path, ending, found)?;
         } else if let Some(name) = name.strip_suffix(ending) {

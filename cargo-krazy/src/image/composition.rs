@@ -16,7 +16,9 @@ use crate::board::Boot;
 use crate::config::{Appliance, OWN_INIT};
 use crate::failure::{Exit, Failure};
 use crate::install::{Installation, Installed};
-use crate::kernel::{BootFirmware, KernelBundle, Selection};
+use crate::kernel::bundle::KernelBundle;
+use crate::kernel::bundle::firmware::BootFirmware;
+use crate::kernel::index::Selection;
 use crate::provision::Secrets;
 use krazy_boot::digest::hex;
 

@@ -14,12 +14,12 @@ use crate::shell::Shell;
 use crate::toolchain::Toolchain;
 
 /// Whether the workspace of `package` has a lock file.
-pub fn is_there(package: &Path) -> bool {
+pub(crate) fn is_there(package: &Path) -> bool {
     workspace_of(package).join("Cargo.lock").is_file()
 }
 
 /// Whether cargo says that a lock file does not fit the manifests.
-pub fn is_stale(stderr: &str) -> bool {
+pub(crate) fn is_stale(stderr: &str) -> bool {
     stderr.contains("because --locked was passed") || stderr.contains("but --locked was passed")
 }
 
@@ -28,7 +28,7 @@ pub fn is_stale(stderr: &str) -> bool {
 ///
 /// # Errors
 /// When cargo does not start. What it says, and whether it was successful, is in the outcome.
-pub fn refresh(
+pub(crate) fn refresh(
     package: &Path,
     toolchain: &Toolchain,
     locked: bool,

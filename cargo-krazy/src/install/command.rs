@@ -10,17 +10,17 @@ use crate::toolchain::{CargoSettings, Toolchain};
 
 /// Where one `cargo install` puts things.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Places {
+pub(crate) struct Places {
     /// `--root`: the entry's own, so that what it holds is exactly what the entry installs.
-    pub root: PathBuf,
+    pub(crate) root: PathBuf,
     /// `--target-dir`, shared.
-    pub build: PathBuf,
+    pub(crate) build: PathBuf,
     /// Configuration files of the user's package, for crates that are elsewhere: the most general first.
-    pub configs: Vec<PathBuf>,
+    pub(crate) configs: Vec<PathBuf>,
 }
 
 /// Builds the command. `pin` is a version or commit that replaces the requirement.
-pub fn command(
+pub(crate) fn command(
     install: &Install,
     pin: Option<&str>,
     places: &Places,
@@ -64,7 +64,7 @@ fn pinned(install: &Install, pin: Option<&str>) -> Install {
 ///
 /// A file that replaces a registry by a vendored folder is left out: that folder holds the dependencies of the
 /// user's package, not the programs to install.
-pub fn configs_above(folder: &Path, cargo_home: Option<&Path>) -> Vec<PathBuf> {
+pub(crate) fn configs_above(folder: &Path, cargo_home: Option<&Path>) -> Vec<PathBuf> {
     let mut configs: Vec<_> = folder
         .ancestors()
         .map(|ancestor| ancestor.join(".cargo"))

@@ -13,7 +13,7 @@ use crate::failure::{Exit, Failure};
 ///
 /// # Errors
 /// [`Exit::Build`] naming the binary, what is wrong, and the next step.
-pub fn check(data: &[u8], name: &str, package: &str, triple: &str) -> Result<(), Failure> {
+pub(crate) fn check(data: &[u8], name: &str, package: &str, triple: &str) -> Result<(), Failure> {
     let wrong =
         |what: String| Failure::new(Exit::Build, format!("the binary `{name}` of `{package}` {what}"));
     let header = FileHeader64::<Endianness>::parse(data)

@@ -77,7 +77,7 @@ const BUILD_STARTS: &[&str] = &[
 /// With `local`, for the user's own sources, everything that is not known to be volatile: `env!` reads any
 /// variable. A false alarm costs one run of cargo. Published crates are built the same by everyone, so for
 /// them the variables that tools read are enough, and a new terminal does not send cargo to the network.
-pub fn relevant(env: &Environment, local: bool) -> Vec<String> {
+pub(crate) fn relevant(env: &Environment, local: bool) -> Vec<String> {
     let counts = |name: &str| {
         let volatile =
             VOLATILE.contains(&name) || VOLATILE_STARTS.iter().any(|start| name.starts_with(start));

@@ -20,14 +20,14 @@ const CLOCK: u128 = 20_000_000;
 
 /// What a file was: length in bytes and time of change in nanoseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stamp {
+pub(crate) struct Stamp {
     bytes: u64,
     changed: u128,
 }
 
 impl Stamp {
     /// The stamp of `file`; `None` if it is not there or is not a file.
-    pub fn of(file: &Path) -> Option<Self> {
+    pub(crate) fn of(file: &Path) -> Option<Self> {
         let meta = fs::metadata(file).ok().filter(fs::Metadata::is_file)?;
         Some(Stamp { bytes: meta.len(), changed: nanoseconds(meta.modified().ok()?) })
     }
@@ -39,7 +39,7 @@ fn nanoseconds(time: SystemTime) -> u128 {
 
 /// The files an installed path crate was made from.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Inputs {
+pub(crate) struct Inputs {
     /// Files, absent ones too: `None`.
     files: BTreeMap<PathBuf, Option<Stamp>>,
     /// Folders where cargo discovers binaries, and the names in them.
@@ -49,7 +49,7 @@ pub struct Inputs {
 impl Inputs {
     /// What cargo's messages say went into the crate in `package`, after a run that began at `began`.
     /// `None` when that cannot be told from files: then cargo has to be asked every time.
-    pub fn gather(
+    pub(crate) fn gather(
         package: &Path,
         messages: &[Message],
         cargo_home: Option<&Path>,
@@ -113,7 +113,7 @@ impl Inputs {
     }
 
     /// Whether everything still is as it was.
-    pub fn unchanged(&self) -> bool {
+    pub(crate) fn unchanged(&self) -> bool {
         self.files.iter().all(|(file, stamp)| Stamp::of(file) == *stamp)
             && self.folders.iter().all(|(folder, names)| names_in(folder) == *names)
     }

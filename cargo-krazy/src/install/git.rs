@@ -17,7 +17,7 @@ use cargo_metadata::Message;
 ///
 /// # Errors
 /// When a fingerprint cannot be removed.
-pub fn forget_fresh(build: &Path, messages: &[Message]) -> anyhow::Result<bool> {
+pub(crate) fn forget_fresh(build: &Path, messages: &[Message]) -> anyhow::Result<bool> {
     let fresh: BTreeSet<_> = messages
         .iter()
         .filter_map(|message| match message {

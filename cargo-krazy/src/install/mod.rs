@@ -19,7 +19,6 @@ mod elf;
 mod environment;
 mod freshness;
 mod git;
-mod lock;
 mod names;
 mod places;
 mod record;
@@ -36,52 +35,52 @@ use cargo_util::ProcessBuilder;
 use serde::{Deserialize, Serialize};
 
 use self::command::Places;
-use self::lock::InstallLock;
 use self::places::Layout;
 use self::record::Record;
 use self::run::Outcome;
 use crate::config::{Appliance, Install, OWN_INIT, Source};
 use crate::failure::{Exit, Failure};
 use crate::interrupt;
+use crate::lock_file::LockFile;
 use crate::shell::Shell;
 use crate::toolchain::{StdSource, Toolchain};
 
 /// Everything an appliance's partitions get from crates.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Installation {
+pub(crate) struct Installation {
     /// What goes into `/bin`, in the order of the appliance's list. Names are unique.
-    pub bins: Vec<Installed>,
+    pub(crate) bins: Vec<Installed>,
     /// krazy-init, for the initramfs.
-    pub first_stage: Installed,
+    pub(crate) first_stage: Installed,
     init: String,
 }
 
 impl Installation {
     /// What becomes `/bin/init`: one of `bins`, or the first stage.
-    pub fn init(&self) -> &Installed {
+    pub(crate) fn init(&self) -> &Installed {
         self.bins.iter().find(|one| one.bin == self.init).unwrap_or(&self.first_stage)
     }
 }
 
 /// One binary, ready for `/bin`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Installed {
+pub(crate) struct Installed {
     /// The name of the entry it comes from.
-    pub install: String,
+    pub(crate) install: String,
     /// Its name.
-    pub bin: String,
+    pub(crate) bin: String,
     /// Where it is on this machine.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// The package.
-    pub package: String,
+    pub(crate) package: String,
     /// The package's version.
-    pub version: String,
+    pub(crate) version: String,
     /// Where the package came from, without this machine's folders: `registry+URL`, `git+URL#COMMIT` or `path`.
-    pub source: String,
+    pub(crate) source: String,
     /// SHA-256 of the file, in hex.
     pub sha256: String,
     /// Its length.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 impl std::fmt::Display for Installed {
@@ -97,13 +96,13 @@ impl std::fmt::Display for Installed {
 /// [`Exit::Build`] for a crate that does not install, a binary that cannot run on the board, or a name that is
 /// there twice; [`Exit::MissingTool`] for a missing compiler; [`Exit::Fetch`] when something cannot be
 /// downloaded; [`Exit::Config`] when no binary is the init.
-pub fn install_all(
+pub(crate) fn install_all(
     appliance: &Appliance,
     toolchain: &Toolchain,
     shell: Shell,
 ) -> anyhow::Result<Installation> {
     let layout = Layout::of(appliance);
-    let mut lock = InstallLock::read(&layout.lock)?;
+    let mut lock = LockFile::load(&appliance.workspace_root)?;
     let mut perform = |install| {
         let job = Job { install, toolchain, layout: &layout, appliance, shell };
         job.perform(&mut lock)
@@ -125,7 +124,7 @@ pub fn install_all(
 
 /// Takes the installs of the appliance's target directory for this process, as cargo does with its own. While the
 /// file is open, no other process changes binaries that [`install_all`] returned.
-pub fn hold(appliance: &Appliance, shell: Shell) -> anyhow::Result<File> {
+pub(crate) fn hold(appliance: &Appliance, shell: Shell) -> anyhow::Result<File> {
     let krazy = &Layout::of(appliance).krazy;
     let failed = || format!("failed to lock {}", krazy.display());
     fs::create_dir_all(krazy).with_context(failed)?;
@@ -147,7 +146,7 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    fn perform(&self, lock: &mut InstallLock) -> anyhow::Result<Vec<Installed>> {
+    fn perform(&self, lock: &mut LockFile) -> anyhow::Result<Vec<Installed>> {
         let Job { install, toolchain, layout, .. } = self;
         if let Source::Path { path } = &install.source
             && !path.join("Cargo.toml").is_file()
@@ -163,9 +162,9 @@ impl Job<'_> {
             return Err(Failure::new(Exit::Config, message).help("run once without `--locked`").into());
         }
         let pin = lock.pin(&install.source).map(str::to_owned);
-        if self.appliance.locked && pin.is_none() && InstallLock::needs_pin(&install.source) {
+        if self.appliance.locked && pin.is_none() && LockFile::needs_pin(&install.source) {
             let what = refusal::describe(install);
-            let message = format!("{what} is not in {}, and --locked was given", layout.lock.display());
+            let message = format!("{what} is not in {}, and --locked was given", lock.path().display());
             return Err(Failure::new(Exit::Config, message).help("run once without `--locked`").into());
         }
         let places = layout.places(install, toolchain);
@@ -191,7 +190,7 @@ impl Job<'_> {
         let installed = record::inspect(install, &places.root, &toolchain.triple)?;
         let mut held = pin;
         if let Some(resolved) = installed.first().and_then(record::resolved) {
-            lock.hold(&install.source, &resolved)?;
+            lock.set_pin(&install.source, &resolved)?;
             held = lock.pin(&install.source).map(str::to_owned);
         }
         let inputs = match &install.source {

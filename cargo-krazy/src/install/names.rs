@@ -7,7 +7,7 @@ use crate::failure::{Exit, Failure};
 ///
 /// # Errors
 /// [`Exit::Build`] when two crates bring a binary of the same name, or one called `init` that is not the init.
-pub fn check_unique(installed: &[Installed], init: &str) -> Result<(), Failure> {
+pub(crate) fn check_unique(installed: &[Installed], init: &str) -> Result<(), Failure> {
     for (index, one) in installed.iter().enumerate() {
         if let Some(other) = installed[..index].iter().find(|other| other.bin == one.bin) {
             return Err(Failure::new(
@@ -29,7 +29,7 @@ pub fn check_unique(installed: &[Installed], init: &str) -> Result<(), Failure> 
 ///
 /// # Errors
 /// [`Exit::Config`] naming the closest binary.
-pub fn check_init(installed: &[Installed], init: &str) -> Result<(), Failure> {
+pub(crate) fn check_init(installed: &[Installed], init: &str) -> Result<(), Failure> {
     if installed.iter().any(|one| one.bin == init) {
         return Ok(());
     }

@@ -11,28 +11,25 @@ use krazy_boot::digest::hex;
 
 /// The folders of an appliance.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Layout {
+pub(crate) struct Layout {
     /// `TARGET/krazy`.
-    pub krazy: PathBuf,
-    /// Krazy.lock, beside Cargo.lock.
-    pub lock: PathBuf,
+    pub(crate) krazy: PathBuf,
     workspace: PathBuf,
     board: &'static str,
 }
 
 impl Layout {
     /// The folders of `appliance`.
-    pub fn of(appliance: &Appliance) -> Self {
+    pub(crate) fn of(appliance: &Appliance) -> Self {
         Layout {
             krazy: appliance.target_directory.join("krazy"),
-            lock: appliance.workspace_root.join("Krazy.lock"),
             workspace: appliance.workspace_root.clone(),
             board: appliance.board.name,
         }
     }
 
     /// Where `install` goes.
-    pub fn places(&self, install: &Install, toolchain: &Toolchain) -> Places {
+    pub(crate) fn places(&self, install: &Install, toolchain: &Toolchain) -> Places {
         let hash = short_hash(&format!("{}\n{install:?}", self.board));
         let name: String = install.name.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
         Places {
@@ -68,7 +65,7 @@ impl Layout {
     /// Folders and what rustc shall call them, the most general first, as rustc takes the last that matches.
     ///
     /// The folders above the workspace become `..`, so that a path dependency beside it keeps its relative name.
-    pub fn remaps(&self, install: &Install, toolchain: &Toolchain) -> Vec<(PathBuf, String)> {
+    pub(crate) fn remaps(&self, install: &Install, toolchain: &Toolchain) -> Vec<(PathBuf, String)> {
         let workspace = self.other_workspace(install).unwrap_or_else(|| self.workspace.clone());
         let ancestors = workspace.ancestors().skip(1).filter(|folder| folder.parent().is_some());
         let mut remaps: Vec<_> = ancestors
@@ -81,7 +78,7 @@ impl Layout {
     }
 
     /// The same without the folders above the workspace, for C compilers, which match text and not folders.
-    pub fn prefix_maps(&self, install: &Install, toolchain: &Toolchain) -> Vec<(PathBuf, String)> {
+    pub(crate) fn prefix_maps(&self, install: &Install, toolchain: &Toolchain) -> Vec<(PathBuf, String)> {
         let workspace = self.other_workspace(install).unwrap_or_else(|| self.workspace.clone());
         let mut maps = vec![(workspace, "/appliance".to_owned())];
         maps.extend(toolchain.env.cargo_home().map(|home| (home, "/cargo".to_owned())));
@@ -93,7 +90,7 @@ impl Layout {
 
 /// The root of the workspace a package is in: the one it names, else the nearest folder, upwards, whose
 /// Cargo.toml has `[workspace]`, unless that excludes the package.
-pub fn workspace_of(package: &Path) -> PathBuf {
+pub(crate) fn workspace_of(package: &Path) -> PathBuf {
     let manifest = |folder: &Path| -> Option<toml::Table> {
         std::fs::read_to_string(folder.join("Cargo.toml")).ok()?.parse().ok()
     };

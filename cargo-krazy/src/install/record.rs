@@ -18,10 +18,10 @@ const FILE: &str = "krazy.json";
 
 /// The contents and origin of a root.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
+pub(crate) struct Record {
     key: String,
     /// The binaries.
-    pub installed: Vec<Installed>,
+    pub(crate) installed: Vec<Installed>,
     stamps: Vec<Option<Stamp>>,
     /// `None`: cargo has to be asked.
     inputs: Option<Inputs>,
@@ -29,18 +29,18 @@ pub struct Record {
 
 impl Record {
     /// A record of a root just made.
-    pub fn new(key: String, installed: Vec<Installed>, inputs: Option<Inputs>) -> Self {
+    pub(crate) fn new(key: String, installed: Vec<Installed>, inputs: Option<Inputs>) -> Self {
         let stamps = installed.iter().map(|one| Stamp::of(&one.path)).collect();
         Record { key, installed, stamps, inputs }
     }
 
     /// The record in `root`. An unreadable one, such as another version's, is as good as none.
-    pub fn read(root: &Path) -> Option<Self> {
+    pub(crate) fn read(root: &Path) -> Option<Self> {
         serde_json::from_slice(&fs::read(root.join(FILE)).ok()?).ok()
     }
 
     /// Whether the root still holds what `key` and unchanged inputs made.
-    pub fn holds(&self, key: &str) -> bool {
+    pub(crate) fn holds(&self, key: &str) -> bool {
         let untouched =
             |(one, stamp): (&Installed, &Option<Stamp>)| stamp.is_some() && (Stamp::of(&one.path) == *stamp);
         self.key == key
@@ -50,7 +50,7 @@ impl Record {
     }
 
     /// Writes the record into `root`.
-    pub fn write(&self, root: &Path) -> anyhow::Result<()> {
+    pub(crate) fn write(&self, root: &Path) -> anyhow::Result<()> {
         let path = root.join(FILE);
         let text = serde_json::to_vec(self)?;
         fs::write(&path, text).with_context(|| format!("failed to write {}", path.display()))
@@ -58,7 +58,7 @@ impl Record {
 }
 
 /// Everything but files that decides what comes out, as one hash.
-pub fn key(install: &Install, pin: Option<&str>, toolchain: &Toolchain, codegen: &Codegen) -> String {
+pub(crate) fn key(install: &Install, pin: Option<&str>, toolchain: &Toolchain, codegen: &Codegen) -> String {
     let local = matches!(install.source, Source::Path { .. });
     let mut hash = Sha256::new();
     for part in [
@@ -88,7 +88,7 @@ struct Bins {
 ///
 /// # Errors
 /// [`Exit::Build`] naming a binary that cannot run.
-pub fn inspect(install: &Install, root: &Path, triple: &str) -> anyhow::Result<Vec<Installed>> {
+pub(crate) fn inspect(install: &Install, root: &Path, triple: &str) -> anyhow::Result<Vec<Installed>> {
     let list = root.join(".crates2.json");
     let failed = || format!("failed to read {}", list.display());
     let crates: Crates =
@@ -139,7 +139,7 @@ fn plain(source: &str) -> String {
 }
 
 /// What a requirement turned out to be: the commit of a git crate, the version of a registry's.
-pub fn resolved(installed: &Installed) -> Option<String> {
+pub(crate) fn resolved(installed: &Installed) -> Option<String> {
     if installed.source.starts_with("git+") {
         installed.source.rsplit_once('#').map(|(_, commit)| commit.to_owned())
     } else if installed.source == "path" {

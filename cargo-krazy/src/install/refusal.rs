@@ -7,7 +7,7 @@ use crate::toolchain::Toolchain;
 use crate::toolchain::diagnosis::{between, diagnose};
 
 /// The failure of installing `install`, read from the end of cargo's standard error.
-pub fn explain(install: &Install, stderr: &str, toolchain: &Toolchain, offline: bool) -> Failure {
+pub(crate) fn explain(install: &Install, stderr: &str, toolchain: &Toolchain, offline: bool) -> Failure {
     let crate_name = describe(install);
     let has = |text: &str| stderr.contains(text);
     let build = |message: String| Failure::new(Exit::Build, message);
@@ -71,7 +71,7 @@ pub fn explain(install: &Install, stderr: &str, toolchain: &Toolchain, offline: 
 }
 
 /// Whether cargo failed because it could not reach or read a registry or repository.
-pub fn is_network(stderr: &str) -> bool {
+pub(crate) fn is_network(stderr: &str) -> bool {
     let signs = [
         "failed to download",
         "download of config.json failed",
@@ -87,7 +87,7 @@ pub fn is_network(stderr: &str) -> bool {
 }
 
 /// The crate and where it should be.
-pub fn describe(install: &Install) -> String {
+pub(crate) fn describe(install: &Install) -> String {
     match &install.source {
         Source::Path { path } => format!("the crate in {}", path.display()),
         Source::Registry { package, version: Some(version), .. } => {

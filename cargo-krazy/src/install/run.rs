@@ -16,22 +16,22 @@ const KEPT: usize = 64 * 1024;
 
 /// What a finished cargo left.
 #[derive(Debug)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// When it began.
-    pub began: SystemTime,
+    pub(crate) began: SystemTime,
     /// How it ended.
-    pub status: ExitStatus,
+    pub(crate) status: ExitStatus,
     /// Artifacts and build scripts, fresh ones too.
-    pub messages: Vec<Message>,
+    pub(crate) messages: Vec<Message>,
     /// The end of its standard error, without colours.
-    pub stderr: String,
+    pub(crate) stderr: String,
 }
 
 /// Runs `command` in `env`, which is complete.
 ///
 /// # Errors
 /// When cargo does not start ([`Exit::MissingTool`]) or its messages cannot be read.
-pub fn run(
+pub(crate) fn run(
     command: &ProcessBuilder,
     env: &crate::toolchain::Environment,
     shell: Shell,

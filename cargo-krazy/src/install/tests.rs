@@ -328,7 +328,7 @@ fn a_git_branch_is_held_at_its_commit() {
     let first = workspace.build().unwrap();
     assert_eq!(first.bins[0].source, format!("git+{url}#{commit}"));
     let lock = workspace.root().join("Krazy.lock");
-    assert_eq!(InstallLock::read(&lock).unwrap().pin(&held), Some(commit.as_str()));
+    assert_eq!(LockFile::load(workspace.root()).unwrap().pin(&held), Some(commit.as_str()));
 
     workspace.package("repository/ticker", "fn main() { print!(\"newer\") }\n");
     git(&repository, &["commit", "-q", "-a", "-m", "two"]);

@@ -2,6 +2,7 @@
 //! [`Shell`](crate::shell::Shell) it is given.
 
 pub mod bundle;
+pub mod doctor;
 pub mod image;
 pub mod inspect;
 pub mod push;

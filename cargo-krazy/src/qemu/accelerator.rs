@@ -9,7 +9,7 @@ use crate::board::Board;
 
 /// `--accel`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Accelerate {
+pub(crate) enum Accelerate {
     /// KVM if it works, else emulation.
     #[default]
     Auto,
@@ -22,7 +22,7 @@ pub enum Accelerate {
 /// What runs the guest's instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Accelerator {
+pub(crate) enum Accelerator {
     /// The processor itself, through /dev/kvm.
     Kvm,
     /// QEMU's translator.
@@ -31,7 +31,7 @@ pub enum Accelerator {
 
 impl Accelerate {
     /// What to try first for `board` on this machine.
-    pub fn first(self, board: &Board) -> Accelerator {
+    pub(crate) fn first(self, board: &Board) -> Accelerator {
         // Opening shows permission, not that it works: a nested /dev/kvm may let QEMU die or hang later.
         let usable = || {
             std::env::consts::OS == "linux"

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// How a machine came to its end.
 #[derive(Debug, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum End {
     /// The expected text appeared.
     Expected,
     /// It took too long.
@@ -40,7 +40,7 @@ pub enum End {
 
 impl End {
     /// Whether it is the accelerator that failed, not the guest and not the command line.
-    pub fn accelerator_failed(&self) -> bool {
+    pub(crate) fn accelerator_failed(&self) -> bool {
         match self {
             End::Silent | End::KvmBroke { .. } => true,
             // Without permission QEMU says so and ends; a register that KVM refuses aborts it.
@@ -52,7 +52,7 @@ impl End {
     }
 
     /// The reason in a few words.
-    pub fn cause(&self) -> String {
+    pub(crate) fn cause(&self) -> String {
         match self {
             End::Exited { complaint, .. } | End::KvmBroke { complaint } => complaint
                 .lines()

@@ -12,33 +12,33 @@ use crate::board::Board;
 
 /// A virtual machine around a disk image.
 #[derive(Clone, Debug)]
-pub struct Machine {
+pub(crate) struct Machine {
     /// The board the image is made for.
-    pub board: &'static Board,
+    pub(crate) board: &'static Board,
     /// Which one of them QEMU is to be, if the board is a Raspberry Pi.
-    pub model: Model,
+    pub(crate) model: Model,
     /// The disk image.
-    pub image: PathBuf,
+    pub(crate) image: PathBuf,
     /// The guest's memory.
-    pub memory: Bytes,
+    pub(crate) memory: Bytes,
     /// The guest's processors.
-    pub cpus: u32,
+    pub(crate) cpus: u32,
     /// Forwarded ports.
-    pub publish: Vec<Publish>,
+    pub(crate) publish: Vec<Publish>,
     /// Whether changes to the disk are forgotten at the end.
-    pub snapshot: bool,
+    pub(crate) snapshot: bool,
     /// Arguments of the user's own, last.
-    pub extra: Vec<OsString>,
+    pub(crate) extra: Vec<OsString>,
     /// The appliance whose API the guest serves, if it serves one. Its port is published, and while the machine runs
     /// it can be called `qemu`.
-    pub managed: Option<String>,
+    pub(crate) managed: Option<String>,
 }
 
 impl Machine {
     /// QEMU's arguments for a PC, the program's name not included.
     ///
     /// The firmware finds the disk as on hardware; kernel and command line come from the image, never from here.
-    pub fn command_line(&self, accelerator: Accelerator) -> Vec<OsString> {
+    pub(crate) fn command_line(&self, accelerator: Accelerator) -> Vec<OsString> {
         let mut line = CommandLine::default();
         // Without graphics SeaBIOS, and with it the boot sector, speaks on the serial line.
         line.option("-machine", "pc,graphics=off,usb=off");

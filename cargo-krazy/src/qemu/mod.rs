@@ -21,12 +21,12 @@ use std::time::Duration;
 use anyhow::Result;
 use serde::Serialize;
 
-pub use self::accelerator::{Accelerate, Accelerator};
+pub(crate) use self::accelerator::{Accelerate, Accelerator};
 use self::end::End;
-pub use self::machine::Machine;
-pub use self::pi::Model;
-pub use self::process::install_hint;
-pub use self::publish::{Protocol, Publish};
+pub(crate) use self::machine::Machine;
+pub(crate) use self::pi::Model;
+pub(crate) use self::process::install_hint;
+pub(crate) use self::publish::Publish;
 use self::session::Session;
 use self::terminal::RawTerminal;
 use crate::board::Boot;
@@ -41,17 +41,17 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
 
 /// What ends a run, besides the guest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Watch {
+pub(crate) struct Watch {
     /// Success as soon as this appears on the serial line.
-    pub expect: Option<String>,
+    pub(crate) expect: Option<String>,
     /// Failure when it takes longer than this.
-    pub timeout: Option<Duration>,
+    pub(crate) timeout: Option<Duration>,
 }
 
 /// A run that went well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// The guest powered off, or QEMU was told to quit.
     Ended,
     /// The expected text appeared; the machine was stopped.
@@ -77,7 +77,7 @@ struct Finished {
 ///
 /// The image is written to unless [`Machine::snapshot`] is set. Only the QEMU process started here is ever
 /// signalled. In JSON format the serial line goes to standard error.
-pub fn run(
+pub(crate) fn run(
     mut machine: Machine,
     accelerate: Accelerate,
     watch: &Watch,

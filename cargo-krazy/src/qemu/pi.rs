@@ -28,7 +28,7 @@ use tempfile::{NamedTempFile, TempDir};
 
 use self::config::Config;
 use self::model::Facts;
-pub use self::model::Model;
+pub(crate) use self::model::Model;
 pub(super) use self::reset::ResetWatch;
 use crate::failure::{Exit, Failure};
 use crate::output::sparse;
@@ -38,13 +38,13 @@ use crate::shell::Shell;
 #[derive(Debug)]
 pub(super) struct Loaded {
     /// The kernel.
-    pub kernel: PathBuf,
+    pub(crate) kernel: PathBuf,
     /// The device tree.
-    pub dtb: PathBuf,
+    pub(crate) dtb: PathBuf,
     /// The initramfs, if the configuration has one.
-    pub initramfs: Option<PathBuf>,
+    pub(crate) initramfs: Option<PathBuf>,
     /// The kernel's command line.
-    pub cmdline: String,
+    pub(crate) cmdline: String,
     /// Where the files are, as long as they are needed.
     _folder: TempDir,
 }
@@ -119,7 +119,7 @@ pub(super) enum Card {
 impl Card {
     /// A card with the content of `image`. QEMU's card reader wants a power of two of bytes, so that an image of
     /// another size is copied and padded.
-    pub fn of(image: &Path, snapshot: bool, shell: Shell) -> Result<Self> {
+    pub(crate) fn of(image: &Path, snapshot: bool, shell: Shell) -> Result<Self> {
         let len =
             std::fs::metadata(image).with_context(|| format!("failed to look at {}", image.display()))?.len();
         if len.is_power_of_two() && !snapshot {
@@ -143,7 +143,7 @@ impl Card {
     }
 
     /// The file QEMU opens.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         match self {
             Card::Image(path) => path,
             Card::Copy(file) => file.path(),

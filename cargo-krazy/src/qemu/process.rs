@@ -66,7 +66,7 @@ impl Drop for Running {
 }
 
 /// How to install the emulator `program`.
-pub fn install_hint(program: &str) -> String {
+pub(crate) fn install_hint(program: &str) -> String {
     let (debian, fedora) = match program.strip_prefix("qemu-system-") {
         Some("aarch64") => ("qemu-system-arm", "qemu-system-aarch64-core"),
         _ => ("qemu-system-x86", "qemu-system-x86-core"),

@@ -13,7 +13,7 @@ use crate::failure::{Exit, Failure};
 /// A transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Protocol {
+pub(crate) enum Protocol {
     /// TCP, the default.
     Tcp,
     /// UDP, written `/udp`.
@@ -22,18 +22,18 @@ pub enum Protocol {
 
 /// A forwarded port, written `[ADDR:]HOST:GUEST[/udp]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Publish {
+pub(crate) struct Publish {
     /// Where the host listens; port 0 until [`settle`] has found a free one.
-    pub host: SocketAddrV4,
+    pub(crate) host: SocketAddrV4,
     /// The port in the guest.
-    pub guest: u16,
+    pub(crate) guest: u16,
     /// The transport.
-    pub protocol: Protocol,
+    pub(crate) protocol: Protocol,
 }
 
 /// A forwarded port as a JSON message.
 #[derive(Serialize)]
-pub struct Published {
+pub(crate) struct Published {
     reason: &'static str,
     host: SocketAddrV4,
     guest: u16,
@@ -42,22 +42,22 @@ pub struct Published {
 
 impl Publish {
     /// The message that tells where the port is.
-    pub fn message(&self) -> Published {
+    pub(crate) fn message(&self) -> Published {
         Published { reason: "port-published", host: self.host, guest: self.guest, protocol: self.protocol }
     }
 
     /// Whether it leads to the guest's TCP `port`.
-    pub fn is_for(&self, port: u16) -> bool {
+    pub(crate) fn is_for(&self, port: u16) -> bool {
         self.protocol == Protocol::Tcp && self.guest == port
     }
 
     /// Where a program on this machine connects to.
-    pub fn reachable(&self) -> Ipv4Addr {
+    pub(crate) fn reachable(&self) -> Ipv4Addr {
         if self.host.ip().is_unspecified() { Ipv4Addr::LOCALHOST } else { *self.host.ip() }
     }
 
     /// QEMU's `hostfwd` value. Source: qemu(1), `-netdev user`.
-    pub fn hostfwd(&self) -> String {
+    pub(crate) fn hostfwd(&self) -> String {
         let protocol = match self.protocol {
             Protocol::Tcp => "tcp",
             Protocol::Udp => "udp",
@@ -107,7 +107,7 @@ impl FromStr for Publish {
 }
 
 /// Adds the guest's TCP `port` on any free loopback port, unless it is published already.
-pub fn ensure(ports: &mut Vec<Publish>, port: u16) {
+pub(crate) fn ensure(ports: &mut Vec<Publish>, port: u16) {
     if !ports.iter().any(|publish| publish.is_for(port)) {
         let host = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
         ports.push(Publish { host, guest: port, protocol: Protocol::Tcp });
@@ -116,7 +116,7 @@ pub fn ensure(ports: &mut Vec<Publish>, port: u16) {
 
 /// Checks that every host port is free, and replaces port 0 by a free one. Nothing is listening afterwards;
 /// QEMU does once it runs.
-pub fn settle(ports: &mut [Publish]) -> Result<()> {
+pub(crate) fn settle(ports: &mut [Publish]) -> Result<()> {
     // All are held until the end, so that a port asked for twice is found out, too.
     let (mut tcp, mut udp) = (Vec::new(), Vec::new());
     for publish in ports {

@@ -21,7 +21,7 @@ use crate::shell::Shell;
 const TICK: Duration = Duration::from_millis(50);
 
 /// One run of `run-qemu`, over possibly more than one start of QEMU.
-pub struct Session<'a> {
+pub(crate) struct Session<'a> {
     watch: &'a Watch,
     interrupted: &'a dyn Fn() -> bool,
     output: &'a mut dyn Write,
@@ -37,7 +37,7 @@ pub struct Session<'a> {
 impl<'a> Session<'a> {
     /// A session that listens to standard input as soon as there is a QEMU to hear it; on a raw terminal (`raw`)
     /// Ctrl-C arrives as a byte.
-    pub fn new(
+    pub(crate) fn new(
         watch: &'a Watch,
         interrupted: &'a dyn Fn() -> bool,
         output: &'a mut dyn Write,
@@ -58,7 +58,7 @@ impl<'a> Session<'a> {
     }
 
     /// Runs `program` to its end. With `patience`, it is stopped if nothing comes from it for that long at first.
-    pub fn run(
+    pub(crate) fn run(
         &mut self,
         program: &str,
         arguments: &[OsString],

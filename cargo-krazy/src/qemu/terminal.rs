@@ -14,14 +14,14 @@ const SANE: &[u8] = b"\x1b[0m\x1b[?25h\x1b[?7h\r\n";
 
 /// Keys go to the guest one by one and unseen. Dropping it restores what was before, also while panicking.
 /// An interrupt that ends the program at once restores it, too.
-pub struct RawTerminal {
+pub(crate) struct RawTerminal {
     before: Termios,
     _cleanup: Cleanup,
 }
 
 impl RawTerminal {
     /// Takes the terminal of standard input, if it is one and this program is in its foreground.
-    pub fn enter() -> Result<Option<Self>> {
+    pub(crate) fn enter() -> Result<Option<Self>> {
         let stdin = io::stdin();
         // Changing the terminal from the background would stop this program.
         if !stdin.is_terminal() || tcgetpgrp(&stdin).ok() != Some(rustix::process::getpgrp()) {

@@ -10,7 +10,7 @@ const LINES: usize = 12;
 
 /// A serial line's output so far.
 #[derive(Debug, Default)]
-pub struct Transcript {
+pub(crate) struct Transcript {
     expect: Vec<u8>,
     /// The end of the output, at most [`KEPT`] bytes and never less than the expected text needs.
     tail: VecDeque<u8>,
@@ -20,12 +20,12 @@ pub struct Transcript {
 
 impl Transcript {
     /// An empty transcript that looks for `expect`; an empty text is never found.
-    pub fn new(expect: &str) -> Self {
+    pub(crate) fn new(expect: &str) -> Self {
         Transcript { expect: expect.into(), tail: VecDeque::new(), found: false, silent: true }
     }
 
     /// Adds what just came in, and tells whether the text has appeared, be it cut anywhere.
-    pub fn push(&mut self, bytes: &[u8]) -> bool {
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> bool {
         self.silent &= bytes.is_empty();
         for byte in bytes {
             self.tail.push_back(*byte);
@@ -38,17 +38,17 @@ impl Transcript {
     }
 
     /// Whether nothing has come in yet.
-    pub fn is_silent(&self) -> bool {
+    pub(crate) fn is_silent(&self) -> bool {
         self.silent
     }
 
     /// Whether the last line has no end yet.
-    pub fn is_within_a_line(&self) -> bool {
+    pub(crate) fn is_within_a_line(&self) -> bool {
         self.tail.back().is_some_and(|byte| *byte != b'\n')
     }
 
     /// The last lines for a message, without control characters and escape sequences.
-    pub fn last_lines(&self) -> String {
+    pub(crate) fn last_lines(&self) -> String {
         if self.silent {
             return "the serial line was silent".to_owned();
         }

@@ -11,7 +11,7 @@ use super::environment::Environment;
 
 /// A way to compile C for a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CCompiler {
+pub(crate) enum CCompiler {
     /// The user named one in this variable; it is left alone.
     User(String),
     /// `cargo-zigbuild zig cc`, which knows how to translate more arguments than our own wrapper.
@@ -30,7 +30,7 @@ pub enum CCompiler {
 
 impl CCompiler {
     /// Looks for a compiler for `triple` on a host with processor and system `host` (a triple as well).
-    pub fn detect(env: &Environment, triple: &str, host: &str) -> Self {
+    pub(crate) fn detect(env: &Environment, triple: &str, host: &str) -> Self {
         let user = [format!("CC_{triple}"), format!("CC_{}", triple.replace('-', "_")), "TARGET_CC".into()];
         if let Some(name) = user.into_iter().find(|name| env.var(name).is_some()) {
             return CCompiler::User(name);
@@ -57,17 +57,17 @@ impl CCompiler {
     }
 
     /// Whether it brings musl's headers, so that any C library can be expected to build.
-    pub fn has_musl_headers(&self) -> bool {
+    pub(crate) fn has_musl_headers(&self) -> bool {
         matches!(self, CCompiler::CargoZigbuild(_) | CCompiler::Zig(_) | CCompiler::Cross(_))
     }
 
     /// Whether it brings a whole musl libc and unwinder, so that it can link what cargo built with `-Zbuild-std`.
-    pub fn is_zig(&self) -> bool {
+    pub(crate) fn is_zig(&self) -> bool {
         matches!(self, CCompiler::CargoZigbuild(_) | CCompiler::Zig(_))
     }
 
     /// What it is, in a few words, for messages.
-    pub fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         match self {
             CCompiler::User(name) => format!("${name}"),
             CCompiler::CargoZigbuild(path) => format!("zig cc through {}", path.display()),
@@ -80,7 +80,7 @@ impl CCompiler {
     }
 
     /// What to install for a C compiler that serves every crate on this target.
-    pub fn install_help(triple: &str, host: &str) -> String {
+    pub(crate) fn install_help(triple: &str, host: &str) -> String {
         let arch = arch_of(triple);
         let zig =
             "install zig, for every board at once: https://ziglang.org/download or `pip install ziglang`";
@@ -93,7 +93,7 @@ impl CCompiler {
 }
 
 /// Zig on `PATH`, else the one in Python's `ziglang` package.
-pub fn find_zig(env: &Environment) -> Option<PathBuf> {
+pub(crate) fn find_zig(env: &Environment) -> Option<PathBuf> {
     if let Some(zig) = env.find("zig") {
         return Some(zig);
     }

@@ -6,17 +6,17 @@ use super::{CCompiler, Toolchain};
 
 /// A cause and the next step.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Diagnosis {
+pub(crate) struct Diagnosis {
     /// What was missing, in lower case, to follow "because".
-    pub cause: String,
+    pub(crate) cause: String,
     /// What to do.
-    pub help: String,
+    pub(crate) help: String,
     /// Whether a tool is missing, rather than something being wrong with the crate.
-    pub missing_tool: bool,
+    pub(crate) missing_tool: bool,
 }
 
 /// Reads the end of a failed build's standard error.
-pub fn diagnose(stderr: &str, toolchain: &Toolchain) -> Option<Diagnosis> {
+pub(crate) fn diagnose(stderr: &str, toolchain: &Toolchain) -> Option<Diagnosis> {
     let triple = &toolchain.triple;
     let help = || CCompiler::install_help(triple, &toolchain.rustc.host);
     let missing = |cause: String, help: String| Some(Diagnosis { cause, help, missing_tool: true });
@@ -64,7 +64,7 @@ fn undefined(stderr: &str, symbol: &str) -> bool {
 }
 
 /// The text between the first `start` and the next `end` on the same line.
-pub fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
+pub(crate) fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
     text.lines().find_map(|line| {
         let (_, rest) = line.split_once(start)?;
         Some(rest.split_once(end)?.0)

@@ -10,14 +10,14 @@ use anyhow::Context;
 
 /// The variables of a process and, through `PATH`, the programs it can start.
 #[derive(Clone, Debug, Default)]
-pub struct Environment {
+pub(crate) struct Environment {
     vars: BTreeMap<OsString, OsString>,
 }
 
 impl Environment {
     /// The environment of this process, without what `cargo run` adds about the package it runs: that is ours,
     /// and must not show in what we build.
-    pub fn current() -> Self {
+    pub(crate) fn current() -> Self {
         let ours = |name: &OsStr| {
             let name = name.to_string_lossy();
             let starts =
@@ -28,29 +28,31 @@ impl Environment {
     }
 
     /// An environment of exactly these variables.
-    pub fn of<K: Into<OsString>, V: Into<OsString>>(vars: impl IntoIterator<Item = (K, V)>) -> Self {
+    #[cfg(test)]
+    pub(crate) fn of<K: Into<OsString>, V: Into<OsString>>(vars: impl IntoIterator<Item = (K, V)>) -> Self {
         Environment { vars: vars.into_iter().map(|(name, value)| (name.into(), value.into())).collect() }
     }
 
     /// This environment with one variable set.
+    #[cfg(test)]
     #[must_use]
-    pub fn with(mut self, name: &str, value: impl Into<OsString>) -> Self {
+    pub(crate) fn with(mut self, name: &str, value: impl Into<OsString>) -> Self {
         self.vars.insert(name.into(), value.into());
         self
     }
 
     /// A variable's value; an empty one counts as unset, as it does for cargo.
-    pub fn var(&self, name: &str) -> Option<&OsStr> {
+    pub(crate) fn var(&self, name: &str) -> Option<&OsStr> {
         self.vars.get(OsStr::new(name)).map(OsString::as_os_str).filter(|value| !value.is_empty())
     }
 
     /// Every variable, sorted by name.
-    pub fn vars(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+    pub(crate) fn vars(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
         self.vars.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()))
     }
 
     /// The first executable called `program` on `PATH`; a `program` with a folder is taken as it is.
-    pub fn find(&self, program: impl AsRef<Path>) -> Option<PathBuf> {
+    pub(crate) fn find(&self, program: impl AsRef<Path>) -> Option<PathBuf> {
         let program = program.as_ref();
         if program.components().count() > 1 {
             return is_executable(program).then(|| program.to_owned());
@@ -60,7 +62,7 @@ impl Environment {
     }
 
     /// A command that sees this environment and nothing else.
-    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+    pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command.env_clear().envs(&self.vars);
         command
@@ -71,7 +73,7 @@ impl Environment {
     /// # Errors
     /// When it does not start, fails, or answers in something other than UTF-8; names the command and what it
     /// said on standard error.
-    pub fn ask(&self, program: &Path, args: &[&str], folder: Option<&Path>) -> anyhow::Result<String> {
+    pub(crate) fn ask(&self, program: &Path, args: &[&str], folder: Option<&Path>) -> anyhow::Result<String> {
         let mut command = self.command(program);
         command.args(args);
         if let Some(folder) = folder {
@@ -87,7 +89,7 @@ impl Environment {
     }
 
     /// Cargo's home folder: `$CARGO_HOME`, else `~/.cargo`.
-    pub fn cargo_home(&self) -> Option<PathBuf> {
+    pub(crate) fn cargo_home(&self) -> Option<PathBuf> {
         match self.var("CARGO_HOME") {
             Some(home) => Some(PathBuf::from(home)),
             None => Some(Path::new(self.var("HOME")?).join(".cargo")),
@@ -95,7 +97,7 @@ impl Environment {
     }
 
     /// The cargo that called us, else the one on `PATH`.
-    pub fn cargo(&self) -> PathBuf {
+    pub(crate) fn cargo(&self) -> PathBuf {
         self.var("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from)
     }
 }

@@ -7,23 +7,23 @@ use std::process::Command;
 use super::environment::Environment;
 
 /// A machine with exactly the programs a test gives it.
-pub struct Machine {
+pub(crate) struct Machine {
     folder: tempfile::TempDir,
 }
 
 impl Machine {
     /// A machine without programs.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Machine { folder: tempfile::tempdir().unwrap() }
     }
 
     /// The file or program `name`.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// Installs a program with the shell script `body`.
-    pub fn program(&self, name: &str, body: &str) {
+    pub(crate) fn program(&self, name: &str, body: &str) {
         // Another process writes the file: a descriptor of ours, inherited by a test that forks at this
         // moment, would make the script "busy".
         let write = r#"printf '%s\n' '#!/bin/sh' "$1" >"$0"; chmod 755 "$0""#;
@@ -32,14 +32,14 @@ impl Machine {
     }
 
     /// An empty file, with its folders.
-    pub fn file(&self, name: &str) {
+    pub(crate) fn file(&self, name: &str) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, "").unwrap();
     }
 
     /// Its environment: only these programs on `PATH`, and `vars`.
-    pub fn environment(&self, vars: &[(&str, &str)]) -> Environment {
+    pub(crate) fn environment(&self, vars: &[(&str, &str)]) -> Environment {
         let path = self.folder.path().to_str().unwrap();
         Environment::of([("PATH", path), ("HOME", path)].into_iter().chain(vars.iter().copied()))
     }

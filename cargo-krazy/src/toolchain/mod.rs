@@ -10,9 +10,8 @@
 //! [`Toolchain::detect`] only looks; [`Toolchain::prepare`] may add a target.
 
 mod c_compiler;
-pub mod diagnosis;
+pub(crate) mod diagnosis;
 mod environment;
-pub mod examination;
 #[cfg(test)]
 pub(crate) mod fake;
 mod rustc;
@@ -23,10 +22,10 @@ mod wrapper;
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
-pub use c_compiler::{CCompiler, find_zig};
-pub use environment::Environment;
-pub use rustc::Rustc;
-pub use settings::{CargoSettings, Codegen};
+pub(crate) use c_compiler::{CCompiler, find_zig};
+pub(crate) use environment::Environment;
+pub(crate) use rustc::Rustc;
+pub(crate) use settings::{CargoSettings, Codegen};
 
 use crate::board::Board;
 use crate::failure::{Exit, Failure};
@@ -34,7 +33,7 @@ use crate::shell::Shell;
 
 /// Where the standard library of the target comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StdSource {
+pub(crate) enum StdSource {
     /// Compiled, in the sysroot.
     Installed,
     /// `rustup target add` can bring it.
@@ -52,7 +51,7 @@ pub enum StdSource {
 
 /// What links the binaries.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Linker {
+pub(crate) enum Linker {
     /// The user's cargo configuration or flags choose it.
     User,
     /// rustc's default, the host's `cc`.
@@ -67,17 +66,17 @@ pub enum Linker {
 
 /// Everything needed to run cargo for a board.
 #[derive(Clone, Debug)]
-pub struct Toolchain {
+pub(crate) struct Toolchain {
     /// The target handed to cargo: the board's, or the host's gnu target for [`StdSource::StaticGlibc`].
-    pub triple: String,
+    pub(crate) triple: String,
     /// The compiler.
-    pub rustc: Rustc,
+    pub(crate) rustc: Rustc,
     /// Where the standard library comes from.
-    pub std: StdSource,
+    pub(crate) std: StdSource,
     /// The environment the toolchain was found in, and cargo runs in.
-    pub env: Environment,
+    pub(crate) env: Environment,
     /// The folder whose cargo configuration and `rust-toolchain.toml` count.
-    pub folder: PathBuf,
+    pub(crate) folder: PathBuf,
     board: &'static Board,
     c_compiler: OnceCell<CCompiler>,
 }
@@ -88,7 +87,7 @@ impl Toolchain {
     ///
     /// # Errors
     /// [`Exit::MissingTool`] with what to install, when there is no way to build for `board`.
-    pub fn ready(
+    pub(crate) fn ready(
         board: &'static Board,
         folder: &Path,
         memory: &Path,
@@ -103,7 +102,7 @@ impl Toolchain {
     ///
     /// # Errors
     /// [`Exit::MissingTool`] with what to install.
-    pub fn detect(
+    pub(crate) fn detect(
         env: Environment,
         board: &'static Board,
         folder: &Path,
@@ -133,7 +132,7 @@ impl Toolchain {
     }
 
     /// How to get the target of `board`.
-    fn target_help(rustc: &Rustc, board: &Board) -> String {
+    pub(crate) fn target_help(rustc: &Rustc, board: &Board) -> String {
         let sources = format!(
             "the sources of Rust {} (`rust-src`) and zig (`pip install ziglang`) do as well",
             rustc.release()
@@ -160,7 +159,7 @@ impl Toolchain {
     ///
     /// # Errors
     /// [`Exit::MissingTool`] when no way remains.
-    pub fn prepare(self, memory: &Path, shell: Shell) -> anyhow::Result<Self> {
+    pub(crate) fn prepare(self, memory: &Path, shell: Shell) -> anyhow::Result<Self> {
         let mut ready = self;
         if let StdSource::Rustup { rustup, toolchain } = &ready.std {
             let Toolchain { env, rustc, triple, folder, board, .. } = &ready;
@@ -202,12 +201,12 @@ impl Toolchain {
     }
 
     /// The C compiler for the target. Looked up once, and only when something has to be built.
-    pub fn c_compiler(&self) -> &CCompiler {
+    pub(crate) fn c_compiler(&self) -> &CCompiler {
         self.c_compiler.get_or_init(|| CCompiler::detect(&self.env, &self.triple, &self.rustc.host))
     }
 
     /// How the standard library is had, in a few words.
-    pub fn describe_std(&self) -> String {
+    pub(crate) fn describe_std(&self) -> String {
         match &self.std {
             StdSource::Installed => format!("{} in {}", self.triple, self.rustc.sysroot.display()),
             StdSource::Rustup { toolchain, .. } => {

@@ -9,13 +9,13 @@ use crate::failure::{Exit, Failure};
 
 /// A compiler and its sysroot.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rustc {
+pub(crate) struct Rustc {
     /// `rustc -vV`, complete: two compilers that agree here produce the same code.
-    pub version: String,
+    pub(crate) version: String,
     /// Its own target.
-    pub host: String,
+    pub(crate) host: String,
     /// `rustc --print sysroot`.
-    pub sysroot: PathBuf,
+    pub(crate) sysroot: PathBuf,
 }
 
 impl Rustc {
@@ -24,7 +24,7 @@ impl Rustc {
     ///
     /// # Errors
     /// When there is no compiler or it does not answer.
-    pub fn query(env: &Environment, folder: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn query(env: &Environment, folder: &Path) -> anyhow::Result<Self> {
         let beside = env.var("CARGO").map(|cargo| Path::new(cargo).with_file_name("rustc"));
         let program = env
             .var("RUSTC")
@@ -46,12 +46,12 @@ impl Rustc {
     }
 
     /// The release, such as `1.95.0`.
-    pub fn release(&self) -> &str {
+    pub(crate) fn release(&self) -> &str {
         self.version.lines().find_map(|line| line.strip_prefix("release: ")).unwrap_or("unknown")
     }
 
     /// Whether a compiled standard library for `triple` is there; true for rustup's and distributions' layouts.
-    pub fn has_std(&self, triple: &str) -> bool {
+    pub(crate) fn has_std(&self, triple: &str) -> bool {
         let lib = self.sysroot.join("lib/rustlib").join(triple).join("lib");
         lib.read_dir().is_ok_and(|mut entries| {
             entries.any(|entry| {
@@ -65,24 +65,24 @@ impl Rustc {
     }
 
     /// Whether the standard library's sources (`rust-src`) are there.
-    pub fn has_sources(&self) -> bool {
+    pub(crate) fn has_sources(&self) -> bool {
         self.sysroot.join("lib/rustlib/src/rust/library/std/Cargo.toml").is_file()
     }
 
     /// Whether the linker that comes with Rust is there; rustc then finds it by its bare name.
-    pub fn has_lld(&self) -> bool {
+    pub(crate) fn has_lld(&self) -> bool {
         self.sysroot.join("lib/rustlib").join(&self.host).join("bin/rust-lld").is_file()
     }
 
     /// The name rustup knows the toolchain by, if rustup manages it and could add a target to it.
-    pub fn rustup_toolchain(&self) -> Option<&str> {
+    pub(crate) fn rustup_toolchain(&self) -> Option<&str> {
         let parent = self.sysroot.parent()?;
         let managed = parent.file_name()? == "toolchains" && !self.sysroot.is_symlink();
         managed.then(|| self.sysroot.file_name()?.to_str()).flatten()
     }
 
     /// The processor of the host, such as `x86_64`.
-    pub fn host_arch(&self) -> &str {
+    pub(crate) fn host_arch(&self) -> &str {
         self.host.split('-').next().unwrap_or_default()
     }
 }

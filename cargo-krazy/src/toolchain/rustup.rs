@@ -15,16 +15,16 @@ const MEMORY: Duration = Duration::from_secs(60 * 60);
 
 /// Why rustup did not add a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub(crate) struct Refusal {
     /// What rustup said, on one line.
-    pub reason: String,
+    pub(crate) reason: String,
     /// Whether that was an earlier time, and rustup was not asked again.
-    pub remembered: bool,
+    pub(crate) remembered: bool,
 }
 
 /// Adds the target `triple` to `toolchain`, unless that failed within the last hour, which the file `memory`
 /// tells. rustup runs in `folder`.
-pub fn add_target(
+pub(crate) fn add_target(
     env: &Environment,
     rustup: &Path,
     toolchain: &str,

@@ -9,20 +9,20 @@ use crate::failure::{Exit, Failure};
 
 /// What decides the code of the binaries. Cheap to find out, so that it can be part of every freshness check.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Codegen {
+pub(crate) struct Codegen {
     /// What links.
-    pub linker: Linker,
+    pub(crate) linker: Linker,
     /// Flags for rustc, ours before the user's, so that the user's win.
-    pub rustflags: Vec<String>,
+    pub(crate) rustflags: Vec<String>,
 }
 
 /// What `cargo` is run with, besides the command's own arguments.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CargoSettings {
+pub(crate) struct CargoSettings {
     /// Variables to set.
-    pub env: Vec<(String, OsString)>,
+    pub(crate) env: Vec<(String, OsString)>,
     /// Arguments to add.
-    pub args: Vec<String>,
+    pub(crate) args: Vec<String>,
 }
 
 impl Toolchain {
@@ -32,7 +32,7 @@ impl Toolchain {
     ///
     /// # Errors
     /// [`Exit::Config`] when the user's cargo configuration cannot be read.
-    pub fn codegen(&self, remaps: &[(PathBuf, String)]) -> anyhow::Result<Codegen> {
+    pub(crate) fn codegen(&self, remaps: &[(PathBuf, String)]) -> anyhow::Result<Codegen> {
         let wrong = |error| {
             let folder = self.folder.display();
             Failure::new(Exit::Config, format!("failed to read cargo's configuration for {folder}: {error}"))
@@ -93,7 +93,7 @@ impl Toolchain {
     ///
     /// # Errors
     /// When the wrappers cannot be written, or nothing can link ([`Exit::MissingTool`]).
-    pub fn cargo_settings(
+    pub(crate) fn cargo_settings(
         &self,
         codegen: &Codegen,
         prefix_maps: &[(PathBuf, String)],

@@ -14,13 +14,13 @@ use crate::plan::quote;
 
 /// Compiler, C++ compiler and archiver for one target, as files to name in `CC_…`, `CXX_…` and `AR_…`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wrappers {
+pub(crate) struct Wrappers {
     /// The C compiler; with zig also a linker.
-    pub cc: PathBuf,
+    pub(crate) cc: PathBuf,
     /// The C++ compiler.
-    pub cxx: PathBuf,
+    pub(crate) cxx: PathBuf,
     /// The archiver; the host's serves where this is absent.
-    pub ar: Option<PathBuf>,
+    pub(crate) ar: Option<PathBuf>,
 }
 
 impl Wrappers {
@@ -28,7 +28,7 @@ impl Wrappers {
     ///
     /// `prefix_maps` are pairs of a folder and what to call it in the object files, so that `__FILE__` does not
     /// name this machine.
-    pub fn write(
+    pub(crate) fn write(
         compiler: &CCompiler,
         env: &Environment,
         triple: &str,
@@ -92,7 +92,7 @@ impl Wrappers {
 
     /// The variables through which the `cc` crate, and what follows its conventions, learn of them. A variable
     /// the user has set is left out.
-    pub fn variables(&self, env: &Environment, triple: &str) -> Vec<(String, OsString)> {
+    pub(crate) fn variables(&self, env: &Environment, triple: &str) -> Vec<(String, OsString)> {
         let triple = triple.replace('-', "_");
         let pairs = [("CC", Some(&self.cc)), ("CXX", Some(&self.cxx)), ("AR", self.ar.as_ref())];
         let named = pairs.into_iter().filter_map(|(tool, path)| Some((format!("{tool}_{triple}"), path?)));

@@ -66,7 +66,7 @@ error: no kernel is locked for board `x86_64` (linux-image-amd64 of Debian's `tr
 }
 
 /// What Debian has signed once.
-const RELEASE: &str = include_str!("../../src/kernel/debian/testdata/trixie-InRelease");
+const RELEASE: &str = include_str!("../../src/kernel/source/debian/testdata/trixie-InRelease");
 
 #[test]
 fn the_newest_kernel_is_asked_of_the_mirror_and_believed_only_if_debian_signed_it() {

@@ -9,10 +9,10 @@ use serde::Serialize;
 
 use crate::board::{BOARDS, Board};
 use crate::cli::build_args::board_parser;
-use crate::kernel::KernelCache;
 use crate::kernel::build::{
     BuildRequest, BuiltKernel, Compiler, DEFAULT_RELEASE, KERNEL_ORG, Release, Source, build,
 };
+use crate::kernel::source::cache::KernelCache;
 use crate::shell::Shell;
 
 /// Builds a kernel from upstream source, with everything the board needs built in

@@ -6,18 +6,18 @@
 use std::collections::HashMap;
 use std::fmt::Write;
 
-use super::super::io_failure;
 use super::fragment::{Wishes, parse};
 use super::kconfig::KnownOptions;
 use super::make::Make;
 use crate::failure::{Exit, Failure};
+use crate::kernel::files::io_failure;
 use crate::shell::Shell;
 
 /// Options a message names at most.
 const NAMED: usize = 20;
 
 /// Makes the `.config` of the build folder.
-pub fn configure(
+pub(crate) fn configure(
     make: &Make<'_>,
     mut wishes: Wishes,
     known: &KnownOptions,

@@ -17,13 +17,13 @@ const PREFIX: &str = "CONFIG_";
 
 /// Where an option was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub(crate) struct Place {
     /// The fragment's name.
-    pub fragment: String,
+    pub(crate) fragment: String,
     /// The line, from 1.
-    pub line: usize,
+    pub(crate) line: usize,
     /// Whether the fragment is the user's.
-    pub users: bool,
+    pub(crate) users: bool,
 }
 
 impl fmt::Display for Place {
@@ -34,20 +34,20 @@ impl fmt::Display for Place {
 
 /// A value, and who asked for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wish {
+pub(crate) struct Wish {
     /// As in the file: `y`, `n`, `m`, a number, or a quoted string.
-    pub value: String,
+    pub(crate) value: String,
     /// The line that won.
-    pub place: Place,
+    pub(crate) place: Place,
 }
 
 /// Options by name, without `CONFIG_`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wishes(BTreeMap<String, Wish>);
+pub(crate) struct Wishes(BTreeMap<String, Wish>);
 
 impl Wishes {
     /// Adds a fragment of ours, called `name`; what it says replaces what was said before.
-    pub fn add(&mut self, name: &str, text: &str) -> Result<(), Failure> {
+    pub(crate) fn add(&mut self, name: &str, text: &str) -> Result<(), Failure> {
         self.read(name, text, false)
     }
 
@@ -70,7 +70,7 @@ impl Wishes {
     }
 
     /// Adds the user's fragment in `file`.
-    pub fn add_file(&mut self, file: &Path) -> Result<(), Failure> {
+    pub(crate) fn add_file(&mut self, file: &Path) -> Result<(), Failure> {
         let name = file.display().to_string();
         let failed = |why: String| {
             Failure::new(Exit::Usage, format!("failed to read the config fragment {name}: {why}"))
@@ -85,22 +85,22 @@ impl Wishes {
     }
 
     /// Takes the wish for `name` back.
-    pub fn forget(&mut self, name: &str) {
+    pub(crate) fn forget(&mut self, name: &str) {
         self.0.remove(name);
     }
 
     /// Names and wishes, sorted by name.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Wish)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Wish)> {
         self.0.iter().map(|(name, wish)| (name.as_str(), wish))
     }
 
     /// What is asked for `name`, which has no `CONFIG_`.
-    pub fn get(&self, name: &str) -> Option<&Wish> {
+    pub(crate) fn get(&self, name: &str) -> Option<&Wish> {
         self.0.get(name)
     }
 
     /// All of it as one file for kconfig, sorted by name.
-    pub fn to_config(&self) -> String {
+    pub(crate) fn to_config(&self) -> String {
         self.0.iter().fold(String::new(), |mut text, (name, wish)| {
             // Writing to a String cannot fail.
             let _infallible = match wish.value.as_str() {
@@ -113,7 +113,7 @@ impl Wishes {
 }
 
 /// The option and the value of a line; `None` for a comment or an empty line.
-pub fn parse(line: &str) -> Result<Option<(&str, &str)>, String> {
+pub(crate) fn parse(line: &str) -> Result<Option<(&str, &str)>, String> {
     let line = line.trim();
     if let Some(comment) = line.strip_prefix('#') {
         let option = comment.trim().strip_suffix(" is not set").map(str::trim);

@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
-use super::super::archive::sorted_entries;
-use super::super::io_failure;
 use super::fragment::Wishes;
 use crate::config::suggestion::closest;
 use crate::failure::{Exit, Failure};
 use crate::interrupt;
+use crate::kernel::files::io_failure;
+use crate::kernel::files::sorted_entries;
 
 /// Bytes of a Kconfig file at most; the largest of Linux 6.12 has 100 KB.
 const LARGEST: u64 = 4 << 20;
@@ -22,11 +22,11 @@ const OTHER: [&str; 4] = ["Documentation", "LICENSES", "scripts", "tools"];
 
 /// The options of a source tree, without `CONFIG_`, and what each depends on.
 #[derive(Debug, Default)]
-pub struct KnownOptions(BTreeMap<String, Vec<String>>);
+pub(crate) struct KnownOptions(BTreeMap<String, Vec<String>>);
 
 impl KnownOptions {
     /// Reads every Kconfig file below `tree`.
-    pub fn of_tree(tree: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn of_tree(tree: &Path) -> anyhow::Result<Self> {
         let mut known = KnownOptions::default();
         for (name, path, metadata) in sorted_entries(tree)? {
             if metadata.is_dir() && !OTHER.contains(&name.as_str()) {
@@ -85,7 +85,7 @@ impl KnownOptions {
 
     /// The options of our fragments that this kernel does not know, because it is older or younger than what they
     /// were written for. Fails if an option of the user's is unknown.
-    pub fn unknown(&self, wishes: &Wishes) -> Result<Vec<String>, Failure> {
+    pub(crate) fn unknown(&self, wishes: &Wishes) -> Result<Vec<String>, Failure> {
         let (users, ours): (Vec<_>, Vec<_>) = wishes
             .iter()
             .filter(|(name, _)| !self.0.contains_key(*name))
@@ -102,7 +102,7 @@ impl KnownOptions {
     }
 
     /// The conditions of the option `name`, for people.
-    pub fn depends(&self, name: &str) -> Option<String> {
+    pub(crate) fn depends(&self, name: &str) -> Option<String> {
         let conditions = self.0.get(name).filter(|conditions| !conditions.is_empty())?;
         Some(conditions.join(" && "))
     }

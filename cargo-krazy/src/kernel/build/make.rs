@@ -14,11 +14,11 @@ use anyhow::Context;
 use indicatif::ProgressBar;
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use super::super::io_failure;
 use super::target::Target;
 use super::tools::Toolchain;
 use crate::failure::{Exit, Failure};
 use crate::interrupt;
+use crate::kernel::files::io_failure;
 use crate::shell::Shell;
 
 /// When every kernel says it was built: the time must not be part of what makes two builds differ.
@@ -34,31 +34,31 @@ const PASSED: [&str; 3] = ["PATH", "HOME", "TMPDIR"];
 
 /// A build folder, and how make is called for it.
 #[derive(Debug)]
-pub struct Make<'m> {
+pub(crate) struct Make<'m> {
     /// The source tree; nothing is written to it.
-    pub tree: &'m Path,
+    pub(crate) tree: &'m Path,
     /// Everything make writes.
-    pub objects: PathBuf,
+    pub(crate) objects: PathBuf,
     /// All output of all calls.
-    pub log: PathBuf,
+    pub(crate) log: PathBuf,
     /// What is built.
-    pub target: &'static Target,
+    pub(crate) target: &'static Target,
     /// With which compiler.
-    pub toolchain: &'m Toolchain,
+    pub(crate) toolchain: &'m Toolchain,
     /// Compilers at a time.
-    pub jobs: NonZeroUsize,
+    pub(crate) jobs: NonZeroUsize,
 }
 
 impl Make<'_> {
     /// Empties the log.
-    pub fn begin(&self) -> anyhow::Result<()> {
+    pub(crate) fn begin(&self) -> anyhow::Result<()> {
         std::fs::create_dir_all(&self.objects).map_err(io_failure("create", &self.objects))?;
         File::create(&self.log).map_err(io_failure("write", &self.log))?;
         Ok(())
     }
 
     /// Makes `goals`. Returns the number of objects that were compiled.
-    pub fn run(
+    pub(crate) fn run(
         &self,
         what: &str,
         goals: &[&str],

@@ -29,65 +29,68 @@ mod source;
 mod tarball;
 mod target;
 mod tools;
+mod tree;
 
-use std::fs::File;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-pub use release::{DEFAULT as DEFAULT_RELEASE, KERNEL_ORG, Release};
-pub use source::Source;
-pub use tools::Compiler;
+pub(crate) use release::{DEFAULT as DEFAULT_RELEASE, KERNEL_ORG, Release};
+pub(crate) use source::Source;
+pub(crate) use tools::Compiler;
 
 use self::kconfig::KnownOptions;
 use self::make::Make;
 use self::pack::{Origin, Unfinished};
 use self::target::Target;
 use self::tools::Toolchain;
-use super::cache::{KernelCache, exclusive};
-use super::io_failure;
 use crate::board::Board;
+use crate::kernel::files::{io_failure, measure};
+use crate::kernel::source::cache::{KernelCache, exclusive};
 use crate::shell::Shell;
-use krazy_boot::digest::sha256_of;
 
 /// What to build.
 #[derive(Clone, Debug)]
-pub struct BuildRequest {
+pub(crate) struct BuildRequest {
     /// The source.
-    pub source: Source,
+    pub(crate) source: Source,
     /// The board.
-    pub board: &'static Board,
+    pub(crate) board: &'static Board,
     /// The user's fragments, in order.
-    pub fragments: Vec<PathBuf>,
+    pub(crate) fragments: Vec<PathBuf>,
     /// The compiler; unset for one that is there.
-    pub compiler: Option<Compiler>,
+    pub(crate) compiler: Option<Compiler>,
     /// Compilers at a time.
-    pub jobs: NonZeroUsize,
+    pub(crate) jobs: NonZeroUsize,
     /// Where the bundle goes; unset for a file named after the release in the working directory.
-    pub output: Option<PathBuf>,
+    pub(crate) output: Option<PathBuf>,
 }
 
 /// A finished kernel.
 #[derive(Clone, Debug)]
-pub struct BuiltKernel {
+pub(crate) struct BuiltKernel {
     /// Its bundle.
-    pub bundle: PathBuf,
+    pub(crate) bundle: PathBuf,
     /// The release as `uname -r` prints it.
-    pub release: String,
+    pub(crate) release: String,
     /// Bytes of the image.
-    pub image_bytes: u64,
+    pub(crate) image_bytes: u64,
     /// SHA-256 of the image, in hex.
     pub image_sha256: String,
     /// Objects compiled in this run; fewer than all after an earlier run.
-    pub objects: usize,
+    pub(crate) objects: usize,
     /// What configuring, compiling and linking took.
-    pub time: Duration,
+    pub(crate) time: Duration,
     /// All that make said.
-    pub log: PathBuf,
+    pub(crate) log: PathBuf,
 }
 
 /// Builds the kernel of `request`.
-pub fn build(request: &BuildRequest, cache: &KernelCache, shell: Shell) -> anyhow::Result<BuiltKernel> {
+pub(crate) fn build(
+    request: &BuildRequest,
+    cache: &KernelCache,
+    shell: Shell,
+) -> anyhow::Result<BuiltKernel> {
     let target = Target::of(request.board)?;
     let mut wishes = target.wishes()?;
     for fragment in &request.fragments {
@@ -142,10 +145,4 @@ fn compile(make: &Make<'_>, version: &str, compiler: &str, shell: Shell) -> anyh
         goals.push("modules");
     }
     make.run(&format!("Linux {version}"), &goals, &[], shell)
-}
-
-fn measure(image: &Path) -> anyhow::Result<(u64, String)> {
-    let mut file = File::open(image).map_err(io_failure("read", image))?;
-    let bytes = file.metadata().map_err(io_failure("read", image))?.len();
-    Ok((bytes, sha256_of(&mut file).map_err(io_failure("read", image))?.to_string()))
 }

@@ -1,4 +1,4 @@
-//! The finished kernel as a bundle: a folder or a tar archive of the layout in [the parent](super::super).
+//! The finished kernel as a bundle: a folder or a tar archive of the layout in [`bundle`](crate::kernel::bundle).
 //!
 //! It appears complete under its name or not at all. Files are sorted, owners and times are zero, so that the same
 //! files give the same archive.
@@ -7,11 +7,12 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::super::archive::sorted_entries;
-use super::super::{image, io_failure};
 use super::make::Make;
 use crate::failure::{Exit, Failure};
 use crate::interrupt;
+use crate::kernel::bundle::image;
+use crate::kernel::files::io_failure;
+use crate::kernel::files::sorted_entries;
 use crate::output::{Destination, write_failure};
 use crate::shell::Shell;
 
@@ -23,15 +24,20 @@ const TAKES: &str =
 
 /// What is packed besides the build folder's files.
 #[derive(Clone, Debug)]
-pub struct Origin {
+pub(crate) struct Origin {
     /// Where the source came from, for people.
-    pub source: String,
+    pub(crate) source: String,
     /// The compiler, as it calls itself.
-    pub compiler: String,
+    pub(crate) compiler: String,
 }
 
 /// Gathers the bundle of a finished build. Returns the kernel's release.
-pub fn gather(make: &Make<'_>, origin: &Origin, bundle: &Unfinished, shell: Shell) -> anyhow::Result<String> {
+pub(crate) fn gather(
+    make: &Make<'_>,
+    origin: &Origin,
+    bundle: &Unfinished,
+    shell: Shell,
+) -> anyhow::Result<String> {
     let built = make.objects.join(make.target.image);
     let bytes = std::fs::read(&built).map_err(io_failure("read", &built))?;
     let release = image::release(&bytes).ok_or_else(|| {
@@ -59,7 +65,7 @@ pub fn gather(make: &Make<'_>, origin: &Origin, bundle: &Unfinished, shell: Shel
 }
 
 /// Whether the configuration has modules, which our own fragments switch off.
-pub fn has_modules(objects: &Path) -> anyhow::Result<bool> {
+pub(crate) fn has_modules(objects: &Path) -> anyhow::Result<bool> {
     let file = objects.join(".config");
     let config = std::fs::read_to_string(&file).map_err(io_failure("read", &file))?;
     Ok(config.lines().any(|line| line == "CONFIG_MODULES=y"))
@@ -78,7 +84,7 @@ fn install_modules(make: &Make<'_>, bundle: &Unfinished, into: &Path, shell: She
 
 /// Checks that a bundle can come to `output`, so that nobody compiles for nothing. Links are resolved; nothing is
 /// written.
-pub fn check(output: &Path) -> anyhow::Result<PathBuf> {
+pub(crate) fn check(output: &Path) -> anyhow::Result<PathBuf> {
     if !output.is_dir() {
         let resolved = Destination::file(output)?;
         if !is_archive(output) && resolved.exists() {
@@ -95,7 +101,7 @@ pub fn check(output: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// A place for a bundle that is not complete yet, beside where it will be, so that a rename completes it.
-pub struct Unfinished {
+pub(crate) struct Unfinished {
     folder: tempfile::TempDir,
     output: PathBuf,
     _cleanup: interrupt::Cleanup,
@@ -103,7 +109,7 @@ pub struct Unfinished {
 
 impl Unfinished {
     /// Makes room beside `output`, which [`check`] has checked.
-    pub fn new(output: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn new(output: &Path) -> anyhow::Result<Self> {
         let parent = match output.parent() {
             Some(parent) if parent != Path::new("") => parent,
             _ => Path::new("."),
@@ -119,7 +125,7 @@ impl Unfinished {
     }
 
     /// The folder of the bundle's files; it is there since the first of them.
-    pub fn bundle(&self) -> PathBuf {
+    pub(crate) fn bundle(&self) -> PathBuf {
         self.folder.path().join("bundle")
     }
 
@@ -149,7 +155,7 @@ impl Unfinished {
     }
 
     /// Gives the bundle its name.
-    pub fn finish(self) -> anyhow::Result<()> {
+    pub(crate) fn finish(self) -> anyhow::Result<()> {
         if is_archive(&self.output) {
             let file = self.archive()?;
             std::fs::rename(&file, &self.output).map_err(|error| self.failure(error))?;
@@ -215,11 +221,11 @@ fn replaceable(folder: &Path) -> anyhow::Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::image::testing::bzimage;
     use super::super::target::Target;
     use super::super::tools::{Compiler, Toolchain};
     use super::*;
     use crate::board::Board;
+    use crate::kernel::bundle::image::testing::bzimage;
 
     /// Packs a build folder with these options to `output`.
     fn pack(folder: &Path, config: &str, output: &Path) -> anyhow::Result<String> {
@@ -263,7 +269,7 @@ mod tests {
         assert!(read("a.tar.zst") == read("b.tar.zst"));
         assert_eq!(names(&out.join("bundle")), ["config", "lib", "origin", "vmlinuz"]);
         for name in ["a.tar.zst", "bundle"] {
-            let cache = super::super::super::KernelCache::new(folder.path().join("cache"));
+            let cache = crate::kernel::source::cache::KernelCache::new(folder.path().join("cache"));
             let bundle = cache.of_path(&out.join(name), "amd64", Shell::default()).unwrap();
             assert_eq!(bundle.release, "6.9.3-krazy");
             let modules = bundle.modules().unwrap();

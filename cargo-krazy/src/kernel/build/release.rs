@@ -11,17 +11,18 @@ use std::time::SystemTime;
 
 use pgp::composed::{Deserializable, SignedPublicKey};
 
-use super::super::cache::KernelCache;
-use super::super::debian::Keyring;
-use super::super::{DownloadError, Expected, Fetcher};
 use crate::failure::{Exit, Failure};
+use crate::kernel::files::measure;
+use crate::kernel::source::cache::KernelCache;
+use crate::kernel::source::debian::Keyring;
+use crate::kernel::source::download::{DownloadError, Expected, Fetcher};
 use crate::shell::Shell;
 use krazy_boot::digest::is_sha256;
 
 /// Where the releases are.
-pub const KERNEL_ORG: &str = "https://cdn.kernel.org/pub/linux/kernel";
+pub(crate) const KERNEL_ORG: &str = "https://cdn.kernel.org/pub/linux/kernel";
 /// The series that our fragments are written for: the longterm one that Debian 13 has, too.
-pub const DEFAULT: &str = "6.12.x";
+pub(crate) const DEFAULT: &str = "6.12.x";
 /// `Kernel.org checksum autosigner`, B8868C80BA62A1FFFAF5FDA9632D3A06589DA6B1.
 const AUTOSIGNER: &[u8] = include_bytes!("keys/kernel.org-autosigner.gpg");
 /// Bytes of a list of sums at most; that of Linux 6 has 1.5 MB.
@@ -31,7 +32,7 @@ const MAX_TARBALL: u64 = 1 << 30;
 
 /// A release, or the newest one of a series.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Release {
+pub(crate) enum Release {
     /// `6.12.48`, or `6.12` for the first of its series.
     Exact(String),
     /// `6.12.x`: the newest of that series.
@@ -93,7 +94,7 @@ impl Release {
 }
 
 /// The tarball of `release` and its SHA-256, from the cache where it was fetched before.
-pub fn tarball(
+pub(crate) fn tarball(
     release: &Release,
     mirror: &str,
     cache: &KernelCache,
@@ -141,7 +142,7 @@ fn fetch(
     let (version, sha256) = release.find(&sums).ok_or_else(|| unknown(release, &folder))?;
     let _guard = cache.guard(shell)?;
     let file = cache.download(&format!("linux-{version}.tar.xz"))?;
-    if file.exists() && super::source::hash(&file)? == sha256 {
+    if file.exists() && measure(&file)?.1 == sha256 {
         return Ok((file, sha256));
     }
     let url = format!("{folder}/linux-{version}.tar.xz");
@@ -160,9 +161,9 @@ fn unknown(release: &Release, folder: &str) -> Failure {
 mod tests {
     use sha2::{Digest, Sha256};
 
-    use super::super::super::debian::testing::{keyring, secret_key, signed};
-    use super::super::super::testing::Server;
     use super::*;
+    use crate::kernel::source::debian::testing::{keyring, secret_key, signed};
+    use crate::kernel::source::test_server::Server;
     use krazy_boot::digest::hex;
 
     const TARBALL: &[u8] = b"not really a tarball";

@@ -1,21 +1,19 @@
 //! Where a kernel's source comes from: a release of kernel.org, a tarball, or a tree that somebody unpacked.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
-use super::super::cache::KernelCache;
-use super::super::io_failure;
 use super::release::{self, Release};
 use super::tarball;
+use super::tree::{Tree, Version, name_of};
 use crate::failure::{Exit, Failure};
+use crate::kernel::files::measure;
+use crate::kernel::source::cache::KernelCache;
 use crate::shell::Shell;
-use krazy_boot::digest::{hex, is_sha256, sha256_of};
+use krazy_boot::digest::is_sha256;
 
 /// Which source is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+pub(crate) enum Source {
     /// A release of kernel.org.
     Release {
         /// Which one.
@@ -34,32 +32,9 @@ pub enum Source {
     },
 }
 
-/// A source tree on this machine that is ready to build from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tree {
-    /// Its folder.
-    pub folder: PathBuf,
-    /// What its Makefile says it is.
-    pub version: Version,
-    /// Distinguishes it from every other source; the name of a folder.
-    pub key: String,
-    /// Where it came from, without any path of this machine.
-    pub origin: String,
-}
-
-/// `VERSION.PATCHLEVEL.SUBLEVEL` and `EXTRAVERSION` of a kernel's Makefile.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Version(String);
-
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 impl Source {
     /// Brings the source here.
-    pub fn obtain(&self, cache: &KernelCache, shell: Shell) -> anyhow::Result<Tree> {
+    pub(crate) fn obtain(&self, cache: &KernelCache, shell: Shell) -> anyhow::Result<Tree> {
         match self {
             Source::Release { release, mirror, offline } => {
                 let (tarball, sha256) = release::tarball(release, mirror, cache, *offline, shell)?;
@@ -79,9 +54,9 @@ impl Source {
                             format!("`--sha256` is that of a tarball, and {} is a folder", path.display());
                         return Err(Failure::new(Exit::Usage, message).into());
                     }
-                    return tree(&path);
+                    return Tree::open(&path);
                 }
-                let found = hash(&path)?;
+                let (_, found) = measure(&path)?;
                 if let Some(expected) = sha256 {
                     compare(&path, expected, &found)?;
                 }
@@ -90,16 +65,6 @@ impl Source {
             }
         }
     }
-}
-
-fn name_of(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-/// SHA-256 of a file.
-pub fn hash(path: &Path) -> anyhow::Result<String> {
-    let mut file = std::fs::File::open(path).map_err(io_failure("read", path))?;
-    Ok(sha256_of(&mut file).map_err(io_failure("read", path))?.to_string())
 }
 
 fn compare(path: &Path, expected: &str, found: &str) -> Result<(), Failure> {
@@ -138,68 +103,17 @@ fn unpacked(
         }
     }
     let key = sha256[..16].to_owned();
-    Ok(Tree { version: version(&folder)?, folder, key, origin: origin.to_owned() })
-}
-
-/// A tree as somebody else keeps it. It must not have been built in: kbuild refuses to build elsewhere then.
-fn tree(folder: &Path) -> anyhow::Result<Tree> {
-    let version = version(folder)?;
-    for built in [".config", "include/config", "arch/x86/include/generated", "arch/arm64/include/generated"] {
-        if folder.join(built).exists() {
-            let message = format!("the source {} has been built in: it has `{built}`", folder.display());
-            return Err(Failure::new(Exit::Usage, message)
-                .help(format!(
-                    "keep its `.config` elsewhere if you need it, then clean it: `make -C {} mrproper`; \
-                     options of your own go into a fragment for `--config`",
-                    folder.display()
-                ))
-                .into());
-        }
-    }
-    let key = hex(&Sha256::digest(folder.as_os_str().as_encoded_bytes())[..8]);
-    Ok(Tree {
-        folder: folder.to_owned(),
-        version,
-        key,
-        origin: format!("a source tree called {}", name_of(folder)),
-    })
-}
-
-/// Reads the version at the start of the tree's Makefile.
-pub fn version(folder: &Path) -> anyhow::Result<Version> {
-    let foreign = || {
-        Failure::new(Exit::Usage, format!("{} is not the source of a Linux kernel", folder.display()))
-            .help("`--source` takes a kernel's tarball, such as linux-6.12.tar.xz, or its unpacked tree")
-    };
-    let text = std::fs::read(folder.join("Makefile")).map_err(|_| foreign())?;
-    let text = String::from_utf8_lossy(&text).into_owned();
-    let value = |name: &str| {
-        let mut lines = text.lines().take(20).filter_map(|line| line.split_once('='));
-        lines.find(|(key, _)| key.trim() == name).map(|(_, value)| value.trim().to_owned())
-    };
-    let (Some(version), Some(patch), Some(sub)) = (value("VERSION"), value("PATCHLEVEL"), value("SUBLEVEL"))
-    else {
-        return Err(foreign().into());
-    };
-    if !folder.join("Kconfig").is_file() {
-        return Err(foreign().into());
-    }
-    Ok(Version(format!("{version}.{patch}.{sub}{}", value("EXTRAVERSION").unwrap_or_default())))
-}
-
-#[cfg(test)]
-pub mod testing {
-    /// The files of a source tree that has nothing but its version.
-    pub const FILES: [(&str, &[u8]); 2] = [
-        ("Makefile", b"# SPDX-License-Identifier: GPL-2.0\nVERSION = 6\nPATCHLEVEL = 9\nSUBLEVEL = 3\nEXTRAVERSION =\n"),
-        ("Kconfig", b"mainmenu \"Linux\"\nconfig NET\n\tbool \"net\"\n"),
-    ];
+    Ok(Tree { version: Version::of(&folder)?, folder, key, origin: origin.to_owned() })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::archive::testing::{tar, xz};
+    use krazy_boot::digest::hex;
+    use sha2::{Digest, Sha256};
+
+    use super::super::tree::testing::FILES;
     use super::*;
+    use crate::kernel::bundle::archive::testing::{tar, xz};
 
     struct Setup {
         folder: tempfile::TempDir,
@@ -218,7 +132,7 @@ mod tests {
 
         fn tarball(&self) -> String {
             let files: Vec<_> =
-                testing::FILES.iter().map(|(name, text)| (format!("linux-6.9.3/{name}"), *text)).collect();
+                FILES.iter().map(|(name, text)| (format!("linux-6.9.3/{name}"), *text)).collect();
             let files: Vec<_> = files.iter().map(|(name, text)| (name.as_str(), *text)).collect();
             let bytes = xz(&tar(&files));
             std::fs::write(self.folder.path().join("linux.tar.xz"), &bytes).unwrap();
@@ -228,7 +142,7 @@ mod tests {
         fn tree(&self) -> PathBuf {
             let tree = self.folder.path().join("tree");
             std::fs::create_dir(&tree).unwrap();
-            for (name, text) in testing::FILES {
+            for (name, text) in FILES {
                 std::fs::write(tree.join(name), text).unwrap();
             }
             tree

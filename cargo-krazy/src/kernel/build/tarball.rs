@@ -7,25 +7,22 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Component, Path};
 
-use super::super::archive::{decompressed, sorted_entries};
-use super::super::cache::UNFINISHED;
-use super::super::io_failure;
+use super::tree::Version;
 use crate::failure::{Exit, Failure};
 use crate::interrupt;
+use crate::kernel::bundle::archive::decompressed;
+use crate::kernel::files::io_failure;
+use crate::kernel::files::sorted_entries;
+use crate::kernel::source::cache::{UNFINISHED, remove_unfinished};
 
 /// Bytes of an unpacked tarball at most. Linux 6.12 has 1.5 GB.
 const LARGEST: u64 = 8 << 30;
 
 /// Unpacks `tarball` to `folder`, which appears complete or not at all. The caller holds the cache's guard.
-pub fn unpack(tarball: &Path, folder: &Path) -> anyhow::Result<()> {
+pub(crate) fn unpack(tarball: &Path, folder: &Path) -> anyhow::Result<()> {
     let parent = folder.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(parent).map_err(io_failure("create", parent))?;
-    for (name, path, _) in sorted_entries(parent)? {
-        // What a killed process left; the guard says that nobody is at work.
-        if name.starts_with(UNFINISHED) {
-            std::fs::remove_dir_all(&path).map_err(io_failure("remove", &path))?;
-        }
-    }
+    remove_unfinished(parent)?;
     let new = tempfile::Builder::new()
         .prefix(UNFINISHED)
         .tempdir_in(parent)
@@ -39,7 +36,7 @@ pub fn unpack(tarball: &Path, folder: &Path) -> anyhow::Result<()> {
         return Err(foreign(tarball).into());
     }
     // A tree that is no kernel's is found out before it gets its name.
-    super::source::version(&inner).map_err(|_| foreign(tarball))?;
+    Version::of(&inner).map_err(|_| foreign(tarball))?;
     std::fs::rename(&inner, folder).map_err(io_failure("write", folder))?;
     Ok(())
 }
@@ -106,9 +103,9 @@ fn cause(error: std::io::Error) -> std::io::Error {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::archive::testing::tar;
-    use super::super::source::testing::FILES;
+    use super::super::tree::testing::FILES;
     use super::*;
+    use crate::kernel::bundle::archive::testing::tar;
 
     fn unpack_bytes(bytes: &[u8]) -> (tempfile::TempDir, anyhow::Result<()>) {
         let folder = tempfile::tempdir().unwrap();

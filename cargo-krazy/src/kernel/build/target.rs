@@ -6,23 +6,23 @@ use crate::failure::{Exit, Failure};
 
 /// How the kernel of a board is made.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Target {
+pub(crate) struct Target {
     /// The board's name.
-    pub board: &'static str,
+    pub(crate) board: &'static str,
     /// `ARCH` of the kernel's Makefile.
-    pub arch: &'static str,
+    pub(crate) arch: &'static str,
     /// What to make: the image, and device trees where the board has some.
-    pub goals: &'static [&'static str],
+    pub(crate) goals: &'static [&'static str],
     /// The image in the build folder.
-    pub image: &'static str,
+    pub(crate) image: &'static str,
     /// Folders of device trees in the build folder, each with the vendor's name last.
-    pub dtbs: &'static [&'static str],
+    pub(crate) dtbs: &'static [&'static str],
     /// What the names of the gcc cross compiler's programs begin with, on a host of another architecture.
-    pub gcc_prefix: &'static str,
+    pub(crate) gcc_prefix: &'static str,
     /// The Debian package of that compiler.
-    pub gcc_package: &'static str,
+    pub(crate) gcc_package: &'static str,
     /// The host architecture (as in [`std::env::consts::ARCH`]) whose own gcc builds it.
-    pub native: &'static str,
+    pub(crate) native: &'static str,
     /// Our fragments and their names, in order.
     fragments: &'static [(&'static str, &'static str)],
 }
@@ -57,7 +57,7 @@ static TARGETS: &[Target] = &[
 
 impl Target {
     /// That of `board`.
-    pub fn of(board: &Board) -> Result<&'static Target, Failure> {
+    pub(crate) fn of(board: &Board) -> Result<&'static Target, Failure> {
         TARGETS.iter().find(|target| target.board == board.name).ok_or_else(|| {
             let known: Vec<_> = TARGETS.iter().map(|target| format!("`{}`", target.board)).collect();
             Failure::new(
@@ -69,7 +69,7 @@ impl Target {
     }
 
     /// What our fragments ask for.
-    pub fn wishes(&self) -> Result<Wishes, Failure> {
+    pub(crate) fn wishes(&self) -> Result<Wishes, Failure> {
         let mut wishes = Wishes::default();
         for (name, text) in self.fragments {
             wishes.add(name, text)?;

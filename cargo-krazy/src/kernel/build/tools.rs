@@ -10,7 +10,7 @@ use crate::failure::{Exit, Failure};
 
 /// A compiler for the kernel, with its assembler and linker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Compiler {
+pub(crate) enum Compiler {
     /// GNU gcc and binutils; a cross compiler where the host is of another architecture.
     Gcc,
     /// clang, lld and LLVM's tools, which build for every architecture.
@@ -41,23 +41,23 @@ const COMPRESSORS: &[(&str, &str, &str)] = &[
 
 /// The compiler that was chosen, complete with everything else that is needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Toolchain {
+pub(crate) struct Toolchain {
     /// Which one.
-    pub compiler: Compiler,
+    pub(crate) compiler: Compiler,
     /// Variables of the kernel's Makefile that choose it.
-    pub variables: Vec<String>,
+    pub(crate) variables: Vec<String>,
     /// The compiler's executable.
-    pub program: String,
+    pub(crate) program: String,
 }
 
 /// What this machine has; a test has its own.
-pub struct Machine<'m> {
+pub(crate) struct Machine<'m> {
     /// Its architecture, as in [`std::env::consts::ARCH`].
-    pub arch: &'m str,
+    pub(crate) arch: &'m str,
     /// Whether it has a program.
-    pub has_program: &'m dyn Fn(&str) -> bool,
+    pub(crate) has_program: &'m dyn Fn(&str) -> bool,
     /// Whether a C compiler finds a header.
-    pub has_header: &'m dyn Fn(&str) -> bool,
+    pub(crate) has_header: &'m dyn Fn(&str) -> bool,
 }
 
 impl Toolchain {
@@ -65,7 +65,7 @@ impl Toolchain {
     ///
     /// # Errors
     /// Names every missing program or header and the Debian packages to install.
-    pub fn find(target: &Target, wanted: Option<Compiler>, wishes: &Wishes) -> Result<Self, Failure> {
+    pub(crate) fn find(target: &Target, wanted: Option<Compiler>, wishes: &Wishes) -> Result<Self, Failure> {
         Self::find_on(
             &Machine {
                 arch: std::env::consts::ARCH,
@@ -128,7 +128,7 @@ impl Toolchain {
     }
 
     /// The first line of what the compiler says about itself.
-    pub fn version(&self) -> Result<String, Failure> {
+    pub(crate) fn version(&self) -> Result<String, Failure> {
         let output = Command::new(&self.program).arg("--version").stdin(Stdio::null()).output();
         let output = output.map_err(|error| {
             Failure::new(Exit::MissingTool, format!("failed to run {}: {error}", self.program))
@@ -173,7 +173,7 @@ fn missing_tools(lacks: &[Tool], choice: bool) -> Failure {
 }
 
 /// Where `program` is on PATH.
-pub fn path_of(program: impl AsRef<OsStr>) -> Option<PathBuf> {
+pub(crate) fn path_of(program: impl AsRef<OsStr>) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).map(|folder| folder.join(program.as_ref())).find(|file| file.is_file())
 }

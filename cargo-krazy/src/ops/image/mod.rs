@@ -23,7 +23,7 @@ use crate::image::Composition;
 use crate::image::disk::{self, DiskOptions};
 use crate::install;
 use crate::interrupt;
-use crate::kernel;
+use crate::kernel::source;
 use crate::output::{self, Destination, Scratch, deliver, write_failure};
 use crate::plan::Plan;
 use crate::provision::{self, Secrets};
@@ -90,8 +90,8 @@ pub fn prepare(plan: &Plan, shell: Shell) -> Result<Recipe> {
     config::check_services(appliance, &installation.bins.iter().map(|binary| binary.bin.clone()).collect())?;
     interrupt::check()?;
 
-    let bundle = kernel::of_appliance(appliance, shell)?;
-    let firmware = kernel::firmware_of_appliance(appliance, shell)?;
+    let bundle = source::of_appliance(appliance, shell)?;
+    let firmware = source::firmware_of_appliance(appliance, shell)?;
     interrupt::check()?;
 
     let secrets = provision::provision(&appliance.name, &provision::state_dir()?)?;

@@ -12,14 +12,14 @@ const MAX_DEPTH: usize = 4;
 
 /// The settings that hold.
 #[derive(Debug, Default)]
-pub struct Config {
+pub(crate) struct Config {
     settings: HashMap<String, String>,
     initramfs: Option<String>,
 }
 
 impl Config {
     /// Reads `name` and what it includes; `filters` are those that are true for the machine.
-    pub fn read(
+    pub(crate) fn read(
         name: &str,
         filters: &[&str],
         read: &mut dyn FnMut(&str) -> Result<Vec<u8>, FatError>,
@@ -58,12 +58,12 @@ impl Config {
     }
 
     /// The value of a setting; the last one counts.
-    pub fn get(&self, key: &str) -> Option<&str> {
+    pub(crate) fn get(&self, key: &str) -> Option<&str> {
         self.settings.get(key).map(String::as_str)
     }
 
     /// The name of the initramfs.
-    pub fn initramfs(&self) -> Option<&str> {
+    pub(crate) fn initramfs(&self) -> Option<&str> {
         self.initramfs.as_deref()
     }
 }

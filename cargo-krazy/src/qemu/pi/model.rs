@@ -10,7 +10,7 @@ use crate::failure::{Exit, Failure};
 
 /// `--machine`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Model {
+pub(crate) enum Model {
     /// Raspberry Pi 3B.
     #[default]
     Raspi3b,
@@ -20,23 +20,23 @@ pub enum Model {
 
 /// What differs between them.
 #[derive(Debug)]
-pub struct Facts {
+pub(crate) struct Facts {
     /// QEMU's name of the machine.
-    pub machine: &'static str,
+    pub(crate) machine: &'static str,
     /// The filters of `config.txt` that are true for it.
-    pub filters: &'static [&'static str],
+    pub(crate) filters: &'static [&'static str],
     /// What its firmware consists of.
-    pub firmware: &'static [&'static str],
+    pub(crate) firmware: &'static [&'static str],
     /// The device tree its firmware chooses under `upstream_kernel=1`.
-    pub dtb: &'static str,
+    pub(crate) dtb: &'static str,
     /// Its memory, which cannot be chosen.
-    pub memory: Bytes,
+    pub(crate) memory: Bytes,
     /// What its device tree says of devices that QEMU does not have, or has otherwise.
-    pub edits: &'static [Edit],
+    pub(crate) edits: &'static [Edit],
     /// The serial line that works, counted as QEMU does: 0 is the large UART, 1 the small one.
-    pub serial: usize,
+    pub(crate) serial: usize,
     /// Added to the kernel's command line, behind what is on the card: a launcher hands it on to the next kernel.
-    pub parameters: &'static str,
+    pub(crate) parameters: &'static str,
 }
 
 /// QEMU takes the start of the watchdog for a request to reset.
@@ -86,7 +86,7 @@ static RASPI4B: Facts = Facts {
 
 impl Model {
     /// What is known about it.
-    pub fn facts(self) -> &'static Facts {
+    pub(crate) fn facts(self) -> &'static Facts {
         match self {
             Model::Raspi3b => &RASPI3B,
             Model::Raspi4b => &RASPI4B,
@@ -95,7 +95,7 @@ impl Model {
 
     /// Fails if the installed `emulator` does not have the machine. An emulator that cannot be asked will say why when
     /// it is started.
-    pub fn check(self, emulator: &str) -> Result<()> {
+    pub(crate) fn check(self, emulator: &str) -> Result<()> {
         let machine = self.facts().machine;
         let ask = |question: &[&str]| {
             let answer = Command::new(emulator).args(question).output().ok()?;

@@ -20,7 +20,7 @@ const RESETS: [&str; 2] = ["guest-reset", "host-qmp-system-reset"];
 const MAX_TALK: u64 = 16 << 20;
 
 /// A control connection to a QEMU that is about to start.
-pub struct ResetWatch {
+pub(crate) struct ResetWatch {
     path: PathBuf,
     listener: JoinHandle<bool>,
     _folder: TempDir,
@@ -28,7 +28,7 @@ pub struct ResetWatch {
 
 impl ResetWatch {
     /// Waits for QEMU to connect, in the background.
-    pub fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let folder = tempfile::tempdir().context("failed to make a folder for a socket")?;
         let path = folder.path().join("qmp");
         let listener = UnixListener::bind(&path).context("failed to listen for QEMU")?;
@@ -38,14 +38,14 @@ impl ResetWatch {
     }
 
     /// What to give QEMU behind `-qmp`.
-    pub fn argument(&self) -> OsString {
+    pub(crate) fn argument(&self) -> OsString {
         let mut argument = OsString::from("unix:");
         argument.push(&self.path);
         argument
     }
 
     /// Whether the QEMU that has just ended did so because of a reset.
-    pub fn was_reset(self) -> bool {
+    pub(crate) fn was_reset(self) -> bool {
         // A QEMU that never connected leaves the listener waiting; this connection ends at once.
         drop(UnixStream::connect(&self.path));
         self.listener.join().unwrap_or(false)

@@ -1,0 +1,158 @@
+//! The firmware a Raspberry Pi starts with: files for `/boot` from Debian's package `raspi-firmware`.
+//!
+//! | in the package | here |
+//! |---|---|
+//! | `usr/lib/raspi-firmware/X` | `boot/X` |
+//! | `usr/lib/raspi-firmware/overlays/X.dtbo` | `overlays/X.dtbo` |
+//! | `usr/share/doc/raspi-firmware/copyright` | `LICENCE` |
+//!
+//! The files are not free software: they may be redistributed unmodified with their licence, for use on a Raspberry
+//! Pi. So the licence goes to `/boot` with them.
+
+use std::path::{Component, Path, PathBuf};
+
+use crate::failure::{Exit, Failure};
+use crate::kernel::bundle::archive::Archive;
+use crate::kernel::files::sorted_entries;
+use crate::kernel::files::{MAX_FILE, io_failure};
+
+/// What is made of the licence.
+const LICENCE: &str = "LICENCE";
+/// Parts of names of firmware with debug output, which images do without.
+const DEBUG: [&str; 2] = ["_db.", "4db."];
+
+/// Firmware on this machine.
+#[derive(Clone, Debug)]
+pub(crate) struct BootFirmware {
+    folder: PathBuf,
+}
+
+impl BootFirmware {
+    /// Names on `/boot` and files of everything the firmware is, the licence included.
+    pub(crate) fn files(&self) -> anyhow::Result<Vec<(String, PathBuf)>> {
+        let boot = sorted_entries(&self.folder.join("boot"))?;
+        let mut files: Vec<_> = boot
+            .into_iter()
+            .filter(|(name, ..)| !DEBUG.iter().any(|part| name.contains(part)))
+            .map(|(name, path, _)| (name, path))
+            .collect();
+        files.push(("LICENCE.broadcom".to_owned(), self.folder.join(LICENCE)));
+        Ok(files)
+    }
+
+    /// The overlay called `name`, if the package has it.
+    pub(crate) fn overlay(&self, name: &str) -> Option<PathBuf> {
+        Some(self.folder.join("overlays").join(format!("{name}.dtbo"))).filter(|path| path.is_file())
+    }
+
+    /// Names of all overlays.
+    pub(crate) fn overlays(&self) -> anyhow::Result<Vec<String>> {
+        let entries = sorted_entries(&self.folder.join("overlays"))?;
+        Ok(entries
+            .into_iter()
+            .filter_map(|(name, ..)| Some(name.strip_suffix(".dtbo")?.to_owned()))
+            .collect())
+    }
+
+    /// Returns the firmware in `folder`, if it is there.
+    pub(crate) fn open(folder: &Path) -> Option<Self> {
+        folder.is_dir().then(|| BootFirmware { folder: folder.to_owned() })
+    }
+}
+
+/// Unpacks the firmware of `archive` into the existing, empty directory `into`.
+pub(crate) fn unpack(archive: &Archive, into: &Path, origin: &str) -> anyhow::Result<()> {
+    for name in ["boot", "overlays"] {
+        let folder = into.join(name);
+        std::fs::create_dir(&folder).map_err(io_failure("create", &folder))?;
+    }
+    archive.visit(&mut |path, size, reader| {
+        let Some(place) = place(path) else { return Ok(()) };
+        let target = into.join(place);
+        if size > MAX_FILE {
+            let message = format!("`{path}` of {origin} is unbelievably large: {size} bytes");
+            return Err(Failure::new(Exit::Fetch, message).into());
+        }
+        let mut content = Vec::new();
+        let read = std::io::Read::take(reader, MAX_FILE);
+        std::io::copy(&mut { read }, &mut content)
+            .map_err(|error| Failure::new(Exit::Fetch, format!("failed to unpack `{path}`: {error}")))?;
+        std::fs::write(&target, content).map_err(io_failure("write", &target))?;
+        Ok(())
+    })?;
+    for name in ["boot/bootcode.bin", "boot/start.elf", "boot/start4.elf", LICENCE] {
+        if !into.join(name).is_file() {
+            return Err(Failure::new(Exit::Fetch, format!("{origin} has no {name}"))
+                .help("it is not the firmware of a Raspberry Pi as this program knows it")
+                .into());
+        }
+    }
+    Ok(())
+}
+
+/// Where a file of the package goes; nowhere for most, and for a path that is not plain.
+fn place(path: &str) -> Option<String> {
+    if !Path::new(path).components().all(|part| matches!(part, Component::Normal(_))) {
+        return None;
+    }
+    if path == "usr/share/doc/raspi-firmware/copyright" {
+        return Some(LICENCE.to_owned());
+    }
+    let name = path.strip_prefix("usr/lib/raspi-firmware/")?;
+    match name.strip_prefix("overlays/") {
+        Some(overlay) => {
+            (!overlay.contains('/') && overlay.ends_with(".dtbo")).then(|| format!("overlays/{overlay}"))
+        }
+        None => (!name.contains('/')).then(|| format!("boot/{name}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::bundle::archive::testing::deb;
+
+    fn unpacked(files: &[(&str, &[u8])]) -> anyhow::Result<(tempfile::TempDir, BootFirmware)> {
+        let folder = tempfile::tempdir()?;
+        let package = folder.path().join("f.deb");
+        std::fs::write(&package, deb(files))?;
+        let into = folder.path().join("firmware");
+        std::fs::create_dir(&into)?;
+        unpack(&Archive::open(&package)?, &into, "f.deb")?;
+        Ok((folder, BootFirmware { folder: into }))
+    }
+
+    const FILES: [(&str, &[u8]); 7] = [
+        ("./usr/lib/raspi-firmware/bootcode.bin", b"1"),
+        ("./usr/lib/raspi-firmware/start.elf", b"2"),
+        ("./usr/lib/raspi-firmware/start4.elf", b"3"),
+        ("./usr/lib/raspi-firmware/start4db.elf", b"debug"),
+        ("./usr/lib/raspi-firmware/overlays/pi4-spidev.dtbo", b"4"),
+        ("./usr/share/doc/raspi-firmware/copyright", b"licence"),
+        ("./etc/kernel/postinst.d/z50-raspi-firmware", b"not on an appliance"),
+    ];
+
+    #[test]
+    fn the_package_gives_files_for_boot_and_their_licence() {
+        let (_folder, firmware) = unpacked(&FILES).unwrap();
+        let names: Vec<_> = firmware.files().unwrap().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["bootcode.bin", "start.elf", "start4.elf", "LICENCE.broadcom"]);
+        assert_eq!(firmware.overlays().unwrap(), ["pi4-spidev"]);
+        assert_eq!(std::fs::read(firmware.overlay("pi4-spidev").unwrap()).unwrap(), b"4");
+        assert_eq!(firmware.overlay("nothing"), None);
+    }
+
+    #[test]
+    fn a_package_of_something_else_is_refused() {
+        assert_eq!(unpacked(&FILES[..5]).unwrap_err().to_string(), "f.deb has no LICENCE");
+    }
+
+    #[test]
+    fn no_path_leaves_the_folder() {
+        for path in
+            ["usr/lib/raspi-firmware/../../x", "/usr/lib/raspi-firmware/x", "usr/lib/raspi-firmware/a/b"]
+        {
+            assert_eq!(place(path), None, "{path}");
+        }
+    }
+}

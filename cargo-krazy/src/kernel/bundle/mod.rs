@@ -1,0 +1,147 @@
+//! A kernel ready for use: a folder in the cache, and what is known about it.
+//!
+//! ```text
+//! bundle.json   vmlinuz   config?   modules.json   lib/modules/RELEASE/kernel/…/X.ko   dtbs/?   firmware/?
+//! ```
+//!
+//! # A bundle of one's own
+//!
+//! A `path` or `url` source is a Debian kernel package (`.deb`), or a folder or tar archive (plain, zstd, xz) of
+//! this layout, of which only the image must be there:
+//!
+//! ```text
+//! vmlinuz                          bzImage (x86) or Image (arm64)
+//! config                           the configuration it was built with
+//! lib/modules/RELEASE/kernel/…     modules, plain or compressed with xz or zstd
+//! lib/modules/RELEASE/modules.builtin
+//! dtbs/VENDOR/BOARD.dtb            device trees
+//! firmware/…                       as in /lib/firmware
+//! ```
+//!
+//! That is what `make install`, `modules_install` and `dtbs_install` make, with the image renamed. A kernel
+//! image alone, with everything built in, works as well.
+
+pub(crate) mod archive;
+pub(crate) mod firmware;
+pub(crate) mod image;
+pub(crate) mod unpack;
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::kernel::bundle::unpack::Unpacked;
+use crate::kernel::files::io_failure;
+use crate::kernel::index::ModuleIndex;
+use crate::kernel::index::modinfo::Module;
+
+/// Raised whenever what is unpacked, or how it is stored, changes; an older bundle is made anew.
+const FORMAT: u32 = 1;
+/// The file that makes a folder a bundle; written last.
+pub(super) const DESCRIPTION: &str = "bundle.json";
+const INDEX: &str = "modules.json";
+
+/// A kernel image with its modules, device trees and firmware, all on this machine.
+#[derive(Clone, Debug)]
+pub(crate) struct KernelBundle {
+    /// The release as `uname -r` prints it.
+    pub(crate) release: String,
+    /// Where it came from, for people.
+    pub(crate) origin: String,
+    /// The kernel image: a bzImage on x86, an `Image` on arm64.
+    pub(crate) image: PathBuf,
+    /// SHA-256 of the image, in hex.
+    pub sha256: String,
+    /// `lib/modules/RELEASE`, with uncompressed modules below `kernel/`; may be empty.
+    pub(crate) modules_dir: PathBuf,
+    /// Device trees, in folders by vendor.
+    pub(crate) dtbs_dir: Option<PathBuf>,
+    index: PathBuf,
+}
+
+/// `bundle.json`.
+#[derive(Serialize, Deserialize)]
+struct Description {
+    format: u32,
+    release: String,
+    origin: String,
+    image_sha256: String,
+    /// Of what it was made, where that can change; see [`super::cache`].
+    fingerprint: Option<String>,
+}
+
+impl Description {
+    /// That of `folder`, unless there is none or another version of this program made it.
+    fn read(folder: &Path) -> anyhow::Result<Option<Self>> {
+        let file = folder.join(DESCRIPTION);
+        let bytes = match std::fs::read(&file) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(io_failure("read", &file)(error).into()),
+        };
+        Ok(serde_json::from_slice(&bytes).ok().filter(|read: &Description| read.format == FORMAT))
+    }
+}
+
+impl KernelBundle {
+    /// Release and origin of the bundle in `folder`, whatever it was made of.
+    pub(super) fn identity(folder: &Path) -> anyhow::Result<Option<(String, String)>> {
+        Ok(Description::read(folder)?.map(|description| (description.release, description.origin)))
+    }
+
+    /// The modules, read from the stored index.
+    pub(crate) fn modules(&self) -> anyhow::Result<ModuleIndex> {
+        ModuleIndex::load(&self.index)
+    }
+
+    /// The uncompressed file of `module`, with its signature if it has one.
+    pub(crate) fn module_file(&self, module: &Module) -> PathBuf {
+        self.modules_dir.join(&module.path)
+    }
+
+    /// Where a module or a table such as `modules.dep` belongs in an image, without a leading `/`.
+    pub(crate) fn path_in_image(&self, path: &str) -> String {
+        format!("lib/modules/{}/{path}", self.release)
+    }
+
+    /// Completes the unpacked `folder` with its index and description.
+    pub(super) fn describe(
+        folder: &Path,
+        unpacked: &Unpacked,
+        origin: &str,
+        fingerprint: Option<&str>,
+    ) -> anyhow::Result<()> {
+        unpacked.index.save(&folder.join(INDEX))?;
+        let modules_dir = folder.join("lib/modules").join(&unpacked.release);
+        std::fs::create_dir_all(&modules_dir).map_err(io_failure("create", &modules_dir))?;
+        let description = Description {
+            format: FORMAT,
+            release: unpacked.release.clone(),
+            origin: origin.to_owned(),
+            image_sha256: unpacked.image_sha256.clone(),
+            fingerprint: fingerprint.map(str::to_owned),
+        };
+        let file = folder.join(DESCRIPTION);
+        std::fs::write(&file, serde_json::to_vec_pretty(&description)?)
+            .map_err(io_failure("write", &file))?;
+        Ok(())
+    }
+
+    /// The bundle in `folder`; `None` if there is none, or one that another version of this program made or
+    /// that was made of something else than `fingerprint` says.
+    pub(super) fn open(folder: &Path, fingerprint: Option<&str>) -> anyhow::Result<Option<Self>> {
+        let Some(description) = Description::read(folder)? else { return Ok(None) };
+        if description.fingerprint.as_deref() != fingerprint {
+            return Ok(None);
+        }
+        Ok(Some(KernelBundle {
+            image: folder.join("vmlinuz"),
+            sha256: description.image_sha256,
+            modules_dir: folder.join("lib/modules").join(&description.release),
+            dtbs_dir: Some(folder.join("dtbs")).filter(|path| path.exists()),
+            index: folder.join(INDEX),
+            release: description.release,
+            origin: description.origin,
+        }))
+    }
+}

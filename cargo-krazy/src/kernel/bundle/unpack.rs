@@ -1,0 +1,341 @@
+//! From an archive to the folder of a bundle: chosen files, modules uncompressed, and an index of them.
+//!
+//! | in the archive | in the bundle |
+//! |---|---|
+//! | `boot/vmlinuz-RELEASE`, `vmlinuz` | `vmlinuz` |
+//! | `boot/config-RELEASE`, `config` | `config` |
+//! | `lib/modules/RELEASE/kernel/…/X.ko[.xz, .zst]`, also below `usr/` | `lib/modules/RELEASE/kernel/…/X.ko` |
+//! | `lib/modules/RELEASE/modules.builtin`, also below `usr/` | the same |
+//! | `usr/lib/linux-image-RELEASE/…/X.dtb`, `dtbs/…/X.dtb[o]` | `dtbs/…/X.dtb` |
+//! | `lib/firmware/…`, also below `usr/`, `firmware/…` | `firmware/…` |
+//!
+//! Everything else is left out. A module's appended signature stays where it is.
+
+use std::collections::{BTreeSet, HashSet};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Component, Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+
+use super::image;
+use crate::failure::{Exit, Failure};
+use crate::interrupt;
+use crate::kernel::bundle::archive::{Archive, decompressed};
+use crate::kernel::files::{MAX_FILE, io_failure};
+use crate::kernel::index::ModuleIndex;
+use crate::kernel::index::modinfo::Module;
+use krazy_boot::digest::hex;
+
+/// Modules that wait to be uncompressed; bounds the memory they take.
+const QUEUE: usize = 16;
+
+/// What an archive turned out to hold.
+#[derive(Debug)]
+pub(crate) struct Unpacked {
+    /// The kernel's release.
+    pub(crate) release: String,
+    /// SHA-256 of the kernel image, in hex.
+    pub image_sha256: String,
+    /// The modules.
+    pub(crate) index: ModuleIndex,
+}
+
+/// Where a file of the archive goes.
+#[derive(Debug, PartialEq, Eq)]
+enum Place {
+    /// As it is, to this path in the bundle.
+    File(String),
+    /// Uncompressed, to this path below `lib/modules/RELEASE`.
+    Module { release: String, path: String },
+}
+
+/// Unpacks `archive` into the existing, empty folder `into`, for a board of Debian's architecture `arch`.
+pub(crate) fn unpack(archive: &Archive, into: &Path, arch: &str, name: &str) -> anyhow::Result<Unpacked> {
+    let mut releases = BTreeSet::new();
+    let modules = std::thread::scope(|scope| {
+        let (sender, receiver) = sync_channel(QUEUE);
+        let workers = scope.spawn(move || store_modules(receiver));
+        let produced = distribute(archive, into, sender, &mut releases);
+        // A worker that failed hangs up, and the producer then fails for that reason only.
+        let stored = workers.join().map_err(|_| Failure::new(Exit::Failed, "unpacking panicked"))?;
+        let modules = stored?;
+        produced.map(|()| modules)
+    })?;
+
+    let image_path = into.join("vmlinuz");
+    let image = match std::fs::read(&image_path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(Failure::new(Exit::Fetch, format!("`{name}` holds no kernel image"))
+                .help("a bundle has `vmlinuz` at its top, a Debian package `boot/vmlinuz-RELEASE`")
+                .into());
+        }
+        Err(error) => return Err(io_failure("read", &image_path)(error).into()),
+    };
+    image::check(&image, arch, name)?;
+    let release = agreed_release(releases, image::release(&image), name)?;
+    let builtin_path = into.join("lib/modules").join(&release).join("modules.builtin");
+    let builtin = match std::fs::read_to_string(&builtin_path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(io_failure("read", &builtin_path)(error).into()),
+    };
+    let index = ModuleIndex::new(modules, &builtin);
+    Ok(Unpacked { release, image_sha256: hex(&Sha256::digest(&image)), index })
+}
+
+/// The one release all parts of a bundle agree on.
+fn agreed_release(folders: BTreeSet<String>, image: Option<String>, name: &str) -> Result<String, Failure> {
+    let mut folders = folders.into_iter();
+    match (folders.next(), folders.next(), image) {
+        (Some(one), Some(other), _) => Err(Failure::new(
+            Exit::Fetch,
+            format!("`{name}` holds modules of two kernels, {one} and {other}"),
+        )
+        .help("a bundle is one kernel: remove the other's folder below lib/modules")),
+        (Some(folder), None, Some(image)) if folder != image => Err(Failure::new(
+            Exit::Fetch,
+            format!("`{name}` has modules of kernel {folder}, but its image is kernel {image}"),
+        )
+        .help("modules load only into the kernel they were built with")),
+        (Some(release), ..) | (None, _, Some(release)) => Ok(release),
+        (None, _, None) => {
+            Err(Failure::new(Exit::Fetch, format!("`{name}` does not tell its kernel's release"))
+                .help("put the modules below lib/modules/RELEASE, or use an uncompressed image"))
+        }
+    }
+}
+
+/// Reads the archive from start to end: small files are written, modules go to `sender`.
+fn distribute(
+    archive: &Archive,
+    into: &Path,
+    sender: SyncSender<(PathBuf, String, Vec<u8>)>,
+    releases: &mut BTreeSet<String>,
+) -> anyhow::Result<()> {
+    let mut folders = HashSet::new();
+    archive.visit(&mut |path, size, reader| {
+        interrupt::check()?;
+        let Some(place) = place(path)? else { return Ok(()) };
+        if size > MAX_FILE {
+            return Err(
+                Failure::new(Exit::Fetch, format!("`{path}` is unbelievably large: {size} bytes")).into()
+            );
+        }
+        let target = match &place {
+            Place::File(path) => into.join(path),
+            Place::Module { release, path } => into.join("lib/modules").join(release).join(path),
+        };
+        if let Some(folder) = target.parent()
+            && folders.insert(folder.to_owned())
+        {
+            std::fs::create_dir_all(folder).map_err(io_failure("create", folder))?;
+        }
+        let mut content = Vec::new();
+        let read = reader.take(MAX_FILE).read_to_end(&mut content);
+        read.map_err(|error| Failure::new(Exit::Fetch, format!("failed to unpack `{path}`: {error}")))?;
+        match place {
+            Place::File(_) => write_new(&target, &content),
+            Place::Module { release, path } => {
+                releases.insert(release);
+                let sent = sender.send((target, path, content));
+                sent.map_err(|_| Failure::new(Exit::Failed, "unpacking the modules stopped").into())
+            }
+        }
+    })
+}
+
+fn store_modules(receiver: Receiver<(PathBuf, String, Vec<u8>)>) -> anyhow::Result<Vec<Module>> {
+    receiver
+        .into_iter()
+        .par_bridge()
+        .map(|(target, path, content)| store_module(&target, &path, &content))
+        .collect()
+}
+
+fn store_module(target: &Path, path: &str, content: &[u8]) -> anyhow::Result<Module> {
+    let unusable =
+        |why: String| Failure::new(Exit::Fetch, format!("the kernel module `{path}` is unusable: {why}"));
+    let mut elf = Vec::new();
+    let mut reader = decompressed(content).map_err(|error| unusable(error.to_string()))?.take(MAX_FILE + 1);
+    reader.read_to_end(&mut elf).map_err(|error| unusable(error.to_string()))?;
+    if elf.len() as u64 > MAX_FILE {
+        return Err(unusable(format!("it is larger than {} MiB", MAX_FILE >> 20)).into());
+    }
+    let module = Module::parse(path, &elf).map_err(|error| unusable(error.to_string()))?;
+    write_new(target, &elf)?;
+    Ok(module)
+}
+
+/// Writes a file that must not exist yet: two of one name in an archive would hide one another.
+fn write_new(target: &Path, content: &[u8]) -> anyhow::Result<()> {
+    let mut file = File::create_new(target).map_err(|error| {
+        if error.kind() == std::io::ErrorKind::AlreadyExists {
+            Failure::new(Exit::Fetch, format!("the kernel has two files called {}", target.display())).help(
+                "names may differ in case only: set KRAZY_CACHE_DIR to a folder on a case-sensitive file system",
+            )
+        } else {
+            io_failure("write", target)(error)
+        }
+    })?;
+    file.write_all(content).map_err(io_failure("write", target))?;
+    Ok(())
+}
+
+/// Decides by its path where a file goes; `None` for what a bundle does not keep.
+///
+/// Fails for a path that would leave the bundle, whether it were kept or not.
+fn place(path: &str) -> Result<Option<Place>, Failure> {
+    let clean = !path.is_empty()
+        && !path.contains(['\\', '\0'])
+        && Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
+    if !clean {
+        return Err(Failure::new(Exit::Fetch, format!("refused to unpack `{path}`: it leaves the folder"))
+            .help("the archive is damaged or was made to do harm; do not use it"));
+    }
+    let file = |to: String| Ok(Some(Place::File(to)));
+    let below = path.strip_prefix("usr/").unwrap_or(path);
+    if path == "vmlinuz" || path.starts_with("boot/vmlinuz-") {
+        return file("vmlinuz".to_owned());
+    }
+    if path == "config" || path.starts_with("boot/config-") {
+        return file("config".to_owned());
+    }
+    if let Some((release, inner)) = below.strip_prefix("lib/modules/").and_then(|rest| rest.split_once('/')) {
+        return match module_path(inner) {
+            _ if !crate::lock_file::is_release(release) => {
+                Err(Failure::new(Exit::Fetch, format!("`{path}`: `{release}` is not a kernel's release")))
+            }
+            Some(path) => Ok(Some(Place::Module { release: release.to_owned(), path })),
+            None if inner == "modules.builtin" => file(format!("lib/modules/{release}/{inner}")),
+            None => Ok(None),
+        };
+    }
+    if let Some((_, inner)) = path.strip_prefix("usr/lib/linux-image-").and_then(|rest| rest.split_once('/'))
+    {
+        return if inner.ends_with(".dtb") { file(format!("dtbs/{inner}")) } else { Ok(None) };
+    }
+    if path.starts_with("dtbs/") && (path.ends_with(".dtb") || path.ends_with(".dtbo")) {
+        return file(path.to_owned());
+    }
+    if let Some(inner) = below.strip_prefix("lib/firmware/").or_else(|| path.strip_prefix("firmware/")) {
+        return file(format!("firmware/{inner}"));
+    }
+    Ok(None)
+}
+
+/// `kernel/…/X.ko` from the path of a module below `lib/modules/RELEASE`, compressed or not.
+fn module_path(inner: &str) -> Option<String> {
+    let (stem, rest) = inner.rsplit_once(".ko")?;
+    matches!(rest, "" | ".xz" | ".zst" | ".gz").then(|| format!("{stem}.ko"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::kernel::bundle::archive::testing::{deb, xz};
+    use crate::kernel::bundle::image::testing::bzimage;
+    use crate::kernel::index::modinfo::testing::module;
+
+    fn try_unpack(files: &[(&str, &[u8])]) -> anyhow::Result<(tempfile::TempDir, Unpacked)> {
+        let folder = tempfile::tempdir()?;
+        let package = folder.path().join("k.deb");
+        std::fs::write(&package, deb(files))?;
+        let into = folder.path().join("bundle");
+        std::fs::create_dir(&into)?;
+        let unpacked = unpack(&Archive::open(&package)?, &into, "amd64", "k.deb")?;
+        Ok((folder, unpacked))
+    }
+
+    fn message(files: &[(&str, &[u8])]) -> String {
+        try_unpack(files).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_package_becomes_a_bundle() {
+        let ext4 = module(&["name=ext4", "depends=jbd2"]);
+        let jbd2 = module(&["name=jbd2"]);
+        let (folder, unpacked) = try_unpack(&[
+            ("./boot/vmlinuz-6.1-x", &bzimage("6.1-x")),
+            ("./boot/System.map-6.1-x", b"left out"),
+            ("./usr/lib/modules/6.1-x/kernel/fs/ext4.ko.xz", &xz(&ext4)),
+            ("./usr/lib/modules/6.1-x/kernel/fs/jbd2.ko.zst", &zstd::encode_all(&jbd2[..], 1).unwrap()),
+            ("./usr/lib/modules/6.1-x/modules.builtin", b"kernel/fs/vfat.ko\n"),
+            ("./usr/lib/linux-image-6.1-x/broadcom/bcm2837.dtb", b"dtb"),
+            ("./lib/firmware/a/b.bin", b"fw"),
+        ])
+        .unwrap();
+        assert_eq!(unpacked.release, "6.1-x");
+        assert_eq!(unpacked.index.get("ext4").unwrap().depends, ["jbd2"]);
+        assert!(unpacked.index.is_builtin("vfat"));
+        let read = |path: &str| std::fs::read(folder.path().join("bundle").join(path)).unwrap();
+        assert_eq!(read("lib/modules/6.1-x/kernel/fs/ext4.ko"), ext4);
+        assert_eq!(read("lib/modules/6.1-x/kernel/fs/jbd2.ko"), jbd2);
+        assert_eq!(read("dtbs/broadcom/bcm2837.dtb"), b"dtb");
+        assert_eq!(read("firmware/a/b.bin"), b"fw");
+        assert!(!folder.path().join("bundle/boot").exists());
+    }
+
+    #[test]
+    fn paths_that_leave_the_folder_are_refused() {
+        for path in ["../vmlinuz", "boot/vmlinuz-x/../../../../etc/passwd", "/etc/passwd"] {
+            assert_eq!(message(&[(path, b"x")]), format!("refused to unpack `{path}`: it leaves the folder"));
+        }
+        assert!(message(&[("lib/modules/.hidden/kernel/a.ko", b"x")]).contains("not a kernel's release"));
+    }
+
+    #[test]
+    fn what_does_not_fit_together_is_named() {
+        let image = bzimage("6.1-x");
+        assert_eq!(message(&[("config", b"x")]), "`k.deb` holds no kernel image");
+        assert_eq!(message(&[("vmlinuz", b"text")]), "`k.deb` is not a Linux kernel image");
+        assert_eq!(
+            message(&[("vmlinuz", &image), ("lib/modules/6.2-x/kernel/a.ko", &module(&[]))]),
+            "`k.deb` has modules of kernel 6.2-x, but its image is kernel 6.1-x"
+        );
+        assert_eq!(
+            message(&[
+                ("vmlinuz", &image),
+                ("lib/modules/6.1-x/kernel/a.ko", &module(&[])),
+                ("lib/modules/6.2-x/kernel/a.ko", &module(&[]))
+            ]),
+            "`k.deb` holds modules of two kernels, 6.1-x and 6.2-x"
+        );
+        assert!(
+            message(&[("vmlinuz", &image), ("lib/modules/6.1-x/kernel/a.ko", b"text")])
+                .starts_with("the kernel module `kernel/a.ko` is unusable: not a readable ELF file")
+        );
+        assert!(message(&[("vmlinuz", &image), ("vmlinuz", &image)]).contains("two files called"));
+    }
+
+    #[test]
+    fn a_bare_image_is_a_kernel_without_modules() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bzImage");
+        std::fs::write(&path, bzimage("6.12.1-krazy")).unwrap();
+        let into = folder.path().join("bundle");
+        std::fs::create_dir(&into).unwrap();
+        let unpacked = unpack(&Archive::open(&path).unwrap(), &into, "amd64", "bzImage").unwrap();
+        assert_eq!(unpacked.release, "6.12.1-krazy");
+        assert!(unpacked.index.modules().is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn no_path_leaves_the_bundle(path in "(usr/|lib/|modules/|\\.\\./|/|dtbs/|firmware/|boot/vmlinuz-|[a-z.]{0,4}|.ko|/){0,8}") {
+            if let Ok(Some(place)) = place(&path) {
+                let to = match place {
+                    Place::File(path) => path,
+                    Place::Module { release, path } => format!("{release}/{path}"),
+                };
+                let stays = Path::new(&to).components().all(|part| matches!(part, Component::Normal(_)));
+                prop_assert!(stays, "{}", to);
+            }
+        }
+    }
+}

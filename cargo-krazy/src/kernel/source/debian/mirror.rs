@@ -1,0 +1,176 @@
+//! Which server the Debian archive is fetched from. No mirror is trusted, so any will do.
+//!
+//! A configured URL; else the host's own apt sources (sources.list(5): the one-line format and deb822), since
+//! what the machine's administrator chose is near and allowed; else the official address.
+
+use std::path::Path;
+
+use crate::failure::{Exit, Failure};
+
+/// Where any machine can get the archive.
+const OFFICIAL: &str = "https://deb.debian.org";
+/// apt's folder of configuration.
+const APT: &str = "/etc/apt";
+
+/// Base URLs to try, in this order, for packages of `suite`. None ends in `/`.
+pub(crate) fn candidates(configured: Option<&str>, suite: &str) -> anyhow::Result<Vec<String>> {
+    candidates_below(configured, suite, Path::new(APT))
+}
+
+fn candidates_below(configured: Option<&str>, suite: &str, apt: &Path) -> anyhow::Result<Vec<String>> {
+    if let Some(url) = configured {
+        let url = url.trim_end_matches('/');
+        if !is_web(url) {
+            return Err(Failure::new(
+                Exit::Config,
+                format!("the kernel's mirror `{url}` is not an http or https URL"),
+            )
+            .help(format!("give the URL of an archive, such as \"{OFFICIAL}/debian\""))
+            .into());
+        }
+        return Ok(vec![url.to_owned()]);
+    }
+    let archive = archive_of(suite);
+    let mut urls: Vec<_> =
+        apt_sources(apt).into_iter().find(|url| url.ends_with(archive)).into_iter().collect();
+    let official = format!("{OFFICIAL}{archive}");
+    if !urls.contains(&official) {
+        urls.push(official);
+    }
+    Ok(urls)
+}
+
+/// The end of a base URL: security updates are an archive of their own.
+fn archive_of(suite: &str) -> &'static str {
+    if suite.ends_with("-security") { "/debian-security" } else { "/debian" }
+}
+
+fn is_web(url: &str) -> bool {
+    url.strip_prefix("http://")
+        .or_else(|| url.strip_prefix("https://"))
+        .is_some_and(|rest| !rest.is_empty() && !url.contains(char::is_whitespace))
+}
+
+/// The http and https base URLs in apt's sources, in apt's order; unreadable files are as good as none.
+fn apt_sources(apt: &Path) -> Vec<String> {
+    let mut files = vec![apt.join("sources.list")];
+    let mut parts: Vec<_> = std::fs::read_dir(apt.join("sources.list.d"))
+        .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
+        .unwrap_or_default();
+    parts.sort();
+    files.extend(parts);
+    let mut urls = Vec::new();
+    for file in files {
+        let Ok(text) = std::fs::read_to_string(&file) else { continue };
+        match file.extension().and_then(|extension| extension.to_str()) {
+            Some("list") => urls.extend(one_line_sources(&text)),
+            Some("sources") => urls.extend(deb822_sources(&text)),
+            _ => {}
+        }
+    }
+    urls
+}
+
+/// `deb [options] URL suite component…`
+fn one_line_sources(text: &str) -> Vec<String> {
+    let url = |line: &str| {
+        let entry = line.split('#').next()?.trim().strip_prefix("deb")?;
+        let entry = entry.strip_prefix(char::is_whitespace)?.trim_start();
+        let entry = match entry.strip_prefix('[') {
+            Some(options) => options.split_once(']')?.1,
+            None => entry,
+        };
+        base_url(entry.split_whitespace().next()?)
+    };
+    text.lines().filter_map(url).collect()
+}
+
+/// Stanzas with `Types`, `URIs` and perhaps `Enabled`.
+fn deb822_sources(text: &str) -> Vec<String> {
+    let mut urls = Vec::new();
+    let mut stanza: Vec<(String, String)> = Vec::new();
+    for line in text.lines().chain([""]) {
+        if line.starts_with('#') {
+            continue;
+        }
+        if line.trim().is_empty() {
+            urls.extend(stanza_urls(&std::mem::take(&mut stanza)));
+        } else if line.starts_with([' ', '\t']) {
+            if let Some((_, value)) = stanza.last_mut() {
+                value.push_str(line);
+            }
+        } else if let Some((key, value)) = line.split_once(':') {
+            stanza.push((key.to_ascii_lowercase(), value.to_owned()));
+        }
+    }
+    urls
+}
+
+fn stanza_urls(stanza: &[(String, String)]) -> Vec<String> {
+    let field =
+        |name: &str| stanza.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value.as_str());
+    let off = matches!(field("enabled").trim().to_ascii_lowercase().as_str(), "no" | "false" | "off" | "0");
+    if off || !field("types").split_whitespace().any(|kind| kind == "deb") {
+        return Vec::new();
+    }
+    field("uris").split_whitespace().filter_map(base_url).collect()
+}
+
+fn base_url(url: &str) -> Option<String> {
+    let url = url.trim_end_matches('/');
+    is_web(url).then(|| url.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn reads_both_formats_of_sources() {
+        let list = "# deb http://commented/debian x main\n\
+            deb-src http://src/debian trixie main\n\
+            deb cdrom:[Debian]/ trixie main\n\
+            deb [ arch=amd64 signed-by=/a/b.gpg ] http://mirror.test/debian/ trixie main # why\n\
+            deb\thttps://second.test/debian trixie main\n";
+        assert_eq!(one_line_sources(list), ["http://mirror.test/debian", "https://second.test/debian"]);
+        let sources = "Types: deb\n# comment\nURIs: http://one.test/debian\n https://two.test/x/debian/\nSuites: a\n\n\
+            Types: deb\nURIs: http://off.test/debian\nEnabled: no\n\nTypes: deb-src\nURIs: http://src.test/debian\n";
+        assert_eq!(deb822_sources(sources), ["http://one.test/debian", "https://two.test/x/debian"]);
+    }
+
+    #[test]
+    fn prefers_the_configured_then_the_hosts_own() {
+        let apt = tempfile::tempdir().unwrap();
+        let urls = |configured: Option<&str>, suite: &str| candidates_below(configured, suite, apt.path());
+        assert_eq!(urls(None, "trixie").unwrap(), ["https://deb.debian.org/debian"]);
+
+        std::fs::create_dir(apt.path().join("sources.list.d")).unwrap();
+        let file =
+            |name: &str, text: &str| std::fs::write(apt.path().join("sources.list.d").join(name), text);
+        file("a-other.list", "deb https://packages.test/apt x main\n").unwrap();
+        file("b.sources", "Types: deb\nURIs: http://near.test/debian http://near.test/debian-security\n")
+            .unwrap();
+        file("c.list.save", "deb http://saved.test/debian x main\n").unwrap();
+        assert_eq!(
+            urls(None, "trixie").unwrap(),
+            ["http://near.test/debian", "https://deb.debian.org/debian"]
+        );
+        assert_eq!(
+            urls(None, "trixie-security").unwrap(),
+            ["http://near.test/debian-security", "https://deb.debian.org/debian-security"]
+        );
+        assert_eq!(urls(Some("http://mine.test/d/"), "trixie").unwrap(), ["http://mine.test/d"]);
+        let error = urls(Some("ftp://mine.test/d"), "trixie").unwrap_err();
+        assert_eq!(error.to_string(), "the kernel's mirror `ftp://mine.test/d` is not an http or https URL");
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(text in "(deb |Types: deb|URIs: |http://|\\[|\\]|#|\n| |\\PC){0,40}") {
+            let _ = one_line_sources(&text);
+            let _ = deb822_sources(&text);
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! `Packages`: what an archive offers, one stanza per package (Debian Policy 5.1, repository format).
+
+use std::io::{self, BufRead, Read};
+
+use super::version;
+use crate::config::suggestion::closest;
+use crate::failure::{Exit, Failure};
+
+/// The longest line accepted. The longest of trixie's main section has 6,000 bytes.
+const LONGEST_LINE: u64 = 1 << 20;
+
+/// A binary package.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Package {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its version.
+    pub(crate) version: String,
+    /// `Depends`, as written.
+    pub(crate) depends: String,
+    /// Path of the .deb below the archive's base URL.
+    pub(crate) path: String,
+    /// Bytes of the .deb.
+    pub(crate) size: u64,
+    /// SHA-256 of the .deb in hex.
+    pub sha256: String,
+}
+
+/// The packages whose name begins with `prefix`, in the order of the file.
+///
+/// Stanzas of other packages are passed over without being kept; incomplete ones are dropped.
+pub(crate) fn packages(mut reader: impl BufRead, prefix: &str) -> io::Result<Vec<Package>> {
+    let mut found = Vec::new();
+    let mut current = Package::default();
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let read = reader.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line)?;
+        if read as u64 == LONGEST_LINE {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a line is too long"));
+        }
+        let text = String::from_utf8_lossy(&line);
+        let text = text.trim_end();
+        if text.is_empty() {
+            let package = std::mem::take(&mut current);
+            if package.name.starts_with(prefix) && package.is_complete() {
+                found.push(package);
+            }
+            if read == 0 {
+                return Ok(found);
+            }
+            continue;
+        }
+        let Some((key, value)) = text.split_once(':') else { continue };
+        let value = value.trim();
+        match key {
+            "Package" => current.name = value.to_owned(),
+            _ if !current.name.starts_with(prefix) => {}
+            "Version" => current.version = value.to_owned(),
+            "Depends" => current.depends = value.to_owned(),
+            "Filename" => current.path = value.to_owned(),
+            "Size" => current.size = value.parse().unwrap_or(0),
+            "SHA256" => current.sha256 = value.to_ascii_lowercase(),
+            _ => {}
+        }
+    }
+}
+
+impl Package {
+    fn is_complete(&self) -> bool {
+        use crate::lock_file::is_pool_path;
+        use krazy_boot::digest::is_sha256;
+        !self.version.is_empty() && self.size > 0 && is_pool_path(&self.path) && is_sha256(&self.sha256)
+    }
+
+    /// The first kernel image it depends on, with the version it insists on.
+    fn kernel_dependency(&self) -> Option<(&str, Option<&str>)> {
+        self.depends.split(',').find_map(|clause| {
+            let first = clause.split('|').next()?.trim();
+            let (name, constraint) = first.split_once('(').unwrap_or((first, ""));
+            let exact = constraint.trim_end_matches(')').trim().strip_prefix('=').map(str::trim);
+            name.starts_with("linux-image-").then(|| (name.split(':').next().unwrap_or(name).trim(), exact))
+        })
+    }
+}
+
+/// The package with the kernel image that `name` stands for: what the meta package depends on, or `name`
+/// itself where it depends on no kernel. Of several versions the newest.
+pub(crate) fn resolve<'p>(packages: &'p [Package], name: &str, suite: &str) -> Result<&'p Package, Failure> {
+    let newest = |name: &str, exact: Option<&str>| {
+        packages
+            .iter()
+            .filter(|package| package.name == name && exact.is_none_or(|version| package.version == version))
+            .max_by(|a, b| version::compare(&a.version, &b.version))
+    };
+    let meta = newest(name, None).ok_or_else(|| {
+        let metas = packages.iter().filter(|package| package.kernel_dependency().is_some());
+        let near = closest(name, metas.map(|package| package.name.as_str()));
+        let failure = Failure::new(Exit::Config, format!("Debian's suite `{suite}` has no package `{name}`"));
+        match near {
+            Some(near) => failure.help(format!("did you mean `{near}`?")),
+            None => failure.help("check `package` and `suite` of the kernel in Cargo.toml"),
+        }
+    })?;
+    let Some((real, exact)) = meta.kernel_dependency() else { return Ok(meta) };
+    newest(real, exact).ok_or_else(|| {
+        let exact = exact.map(|version| format!(" {version}")).unwrap_or_default();
+        Failure::new(
+            Exit::Fetch,
+            format!("Debian's suite `{suite}` has `{name}`, but not the `{real}`{exact} it depends on"),
+        )
+        .help("the mirror may be in the middle of an update: try again later")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn stanza(name: &str, version: &str, depends: &str) -> String {
+        format!(
+            "Package: {name}\nVersion: {version}\nDepends: {depends}\nDescription: some\n text: here\n\
+             Filename: pool/main/l/{name}_{version}_amd64.deb\nSize: 7\nSHA256: {}\n\n",
+            "aB".repeat(32)
+        )
+    }
+
+    fn parsed(text: &str) -> Vec<Package> {
+        packages(text.as_bytes(), "linux-image-").unwrap()
+    }
+
+    #[test]
+    fn follows_the_meta_package() {
+        let text = stanza("zlib1g", "1", "libc6")
+            + &stanza("linux-image-6.1-amd64", "6.1-1", "kmod, initramfs-tools | linux-initramfs-tool")
+            + &stanza("linux-image-6.1-amd64", "6.1-2", "kmod")
+            + &stanza("linux-image-amd64", "6.1-1", "linux-image-6.1-amd64 (= 6.1-1)")
+            + &stanza("linux-image-rt-amd64", "6.1-9", "linux-image-6.1-amd64")
+            + &stanza("linux-image-old", "1", "linux-image-0.1-amd64 (= 0.1-1)");
+        let packages = parsed(text.trim_end());
+        assert_eq!(packages.len(), 5);
+        let version = |name| resolve(&packages, name, "trixie").map(|package| package.version.clone());
+        assert_eq!(version("linux-image-amd64").unwrap(), "6.1-1");
+        assert_eq!(version("linux-image-rt-amd64").unwrap(), "6.1-2");
+        assert_eq!(version("linux-image-6.1-amd64").unwrap(), "6.1-2");
+        assert_eq!(packages[0].sha256, "ab".repeat(32));
+
+        let error = anyhow::Error::from(version("linux-image-amd46").unwrap_err());
+        assert_eq!(error.to_string(), "Debian's suite `trixie` has no package `linux-image-amd46`");
+        assert_eq!(Failure::help_of(&error), Some("did you mean `linux-image-amd64`?"));
+        assert_eq!(
+            version("linux-image-old").unwrap_err().to_string(),
+            "Debian's suite `trixie` has `linux-image-old`, but not the `linux-image-0.1-amd64` 0.1-1 it depends on"
+        );
+    }
+
+    #[test]
+    fn stanzas_that_could_mislead_are_dropped() {
+        let good = stanza("linux-image-a", "1", "");
+        assert_eq!(parsed(&good).len(), 1);
+        assert!(parsed(&good.replace("pool/main", "../../etc")).is_empty());
+        assert!(parsed(&good.replace("Size: 7", "Size: many")).is_empty());
+        assert!(parsed(&good.replace("SHA256", "SHA1")).is_empty());
+    }
+
+    #[test]
+    fn an_endless_line_is_refused() {
+        let error = packages(io::BufReader::new(io::repeat(b'x')), "").unwrap_err();
+        assert_eq!(error.to_string(), "a line is too long");
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(text in "(Package|Version|Size|Depends|Filename|:| |linux-image-|\\(|=|\\)|,|\\||\n|[a-z0-9]|\\PC){0,60}") {
+            for package in parsed(&text) {
+                let _ = package.kernel_dependency();
+            }
+            let _ = resolve(&parsed(&text), "linux-image-a", "s");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! What a package of the archive becomes on this machine.
+
+use super::Request;
+use crate::kernel::bundle::KernelBundle;
+use crate::kernel::bundle::archive::Archive;
+use crate::kernel::bundle::firmware::BootFirmware;
+use crate::kernel::source::cache::KernelCache;
+use crate::shell::Shell;
+
+/// What a package becomes on this machine: a kernel, or the firmware that starts one.
+pub(crate) trait Product: Sized {
+    /// What it is, for messages.
+    const WHAT: &'static str;
+    /// The archive's component it is in.
+    const COMPONENT: &'static str;
+
+    /// What the names of its package, and of all packages it may stand for, begin with.
+    fn prefix(request: Request<'_>) -> &str;
+    /// The one made of the file with this SHA-256, from the cache.
+    fn find(cache: &KernelCache, sha256: &str, arch: &str) -> anyhow::Result<Option<Self>>;
+    /// Makes it of a package's `archive`. The caller holds the cache's guard.
+    fn insert(
+        cache: &KernelCache,
+        sha256: &str,
+        arch: &str,
+        archive: &Archive,
+        origin: &str,
+        shell: Shell,
+    ) -> anyhow::Result<Self>;
+    /// The release it says it is, if it says so.
+    fn release(&self) -> Option<&str>;
+}
+
+impl Product for KernelBundle {
+    const WHAT: &'static str = "kernel";
+    const COMPONENT: &'static str = "main";
+
+    fn prefix(_: Request<'_>) -> &str {
+        "linux-image-"
+    }
+
+    fn find(cache: &KernelCache, sha256: &str, arch: &str) -> anyhow::Result<Option<Self>> {
+        cache.find(sha256, arch)
+    }
+
+    fn insert(
+        cache: &KernelCache,
+        sha256: &str,
+        arch: &str,
+        archive: &Archive,
+        origin: &str,
+        shell: Shell,
+    ) -> anyhow::Result<Self> {
+        cache.insert(sha256, arch, archive, origin, shell)
+    }
+
+    fn release(&self) -> Option<&str> {
+        Some(&self.release)
+    }
+}
+
+impl Product for BootFirmware {
+    const WHAT: &'static str = "firmware";
+    const COMPONENT: &'static str = "non-free-firmware";
+
+    fn prefix(request: Request<'_>) -> &str {
+        request.package
+    }
+
+    fn find(cache: &KernelCache, sha256: &str, _arch: &str) -> anyhow::Result<Option<Self>> {
+        Ok(cache.firmware(sha256))
+    }
+
+    fn insert(
+        cache: &KernelCache,
+        sha256: &str,
+        _arch: &str,
+        archive: &Archive,
+        origin: &str,
+        shell: Shell,
+    ) -> anyhow::Result<Self> {
+        cache.insert_firmware(sha256, archive, origin, shell)
+    }
+
+    fn release(&self) -> Option<&str> {
+        None
+    }
+}

@@ -1,0 +1,73 @@
+//! Why a download fails, and what its user can do.
+
+use crate::failure::{Exit, Failure};
+
+/// Why a download failed for good.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DownloadError {
+    /// The server has no such file.
+    #[error("{url} does not exist (status {status})")]
+    NotFound {
+        /// What was asked for.
+        url: String,
+        /// 404 or 410.
+        status: u16,
+    },
+    /// The server refused, or kept failing.
+    #[error("failed to download {url}: {why}")]
+    Failed {
+        /// What was asked for.
+        url: String,
+        /// The last failure.
+        why: String,
+    },
+    /// More or fewer bytes than there should be.
+    #[error("{url} has {found} bytes, not the expected {expected}")]
+    Size {
+        /// What was asked for.
+        url: String,
+        /// Bytes that were announced or came.
+        found: u64,
+        /// Bytes there should be.
+        expected: u64,
+    },
+    /// More bytes than are acceptable.
+    #[error("{url} is larger than {limit} bytes")]
+    TooLarge {
+        /// What was asked for.
+        url: String,
+        /// The limit.
+        limit: u64,
+    },
+    /// Other content than there should be.
+    #[error("{url} has the wrong content: its SHA-256 is {found}, not {expected}")]
+    Hash {
+        /// What was asked for.
+        url: String,
+        /// In hex.
+        found: String,
+        /// In hex.
+        expected: String,
+    },
+    /// The file on this machine.
+    #[error(transparent)]
+    Local(#[from] Failure),
+}
+
+impl DownloadError {
+    /// The same with an exit code and the next step.
+    pub(crate) fn into_failure(self) -> Failure {
+        let message = self.to_string();
+        match self {
+            DownloadError::Local(failure) => failure,
+            DownloadError::NotFound { .. } => Failure::new(Exit::Fetch, message).help("check the URL"),
+            DownloadError::Failed { .. } => Failure::new(Exit::Fetch, message).help(
+                "check the network and the proxy settings; what has arrived is kept, the next run resumes",
+            ),
+            DownloadError::Size { .. } | DownloadError::TooLarge { .. } | DownloadError::Hash { .. } => {
+                Failure::new(Exit::Fetch, message)
+                    .help("the server is out of date or was tampered with: try again later, or another one")
+            }
+        }
+    }
+}

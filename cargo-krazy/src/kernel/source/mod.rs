@@ -1,0 +1,132 @@
+//! The origin of a kernel: Debian's archive, a URL with its SHA-256, or a path on this machine.
+//!
+//! [`obtain`] turns a configured source into a [`KernelBundle`] in the user's cache. Whatever the source, the result
+//! is the same. A source that was used before costs a few milliseconds and no network.
+
+pub(crate) mod cache;
+pub(crate) mod debian;
+pub(crate) mod download;
+mod inventory;
+#[cfg(test)]
+pub(crate) mod test_server;
+#[cfg(test)]
+mod tests;
+mod update;
+
+use krazy_boot::digest::is_sha256;
+
+use self::cache::KernelCache;
+use self::debian::Request;
+use self::download::{DownloadError, Expected, Fetcher};
+pub(crate) use self::inventory::{CachedKernel, Inventory, LockedEntry};
+pub(crate) use self::update::{Change, Update};
+use super::bundle::KernelBundle;
+use super::bundle::archive::Archive;
+use super::bundle::firmware::BootFirmware;
+use super::files::io_failure;
+use crate::board::{Board, Boot};
+use crate::config::{Appliance, DEFAULT_SUITE, KernelSource};
+use crate::failure::{Exit, Failure};
+use crate::lock_file::LockFile;
+use crate::shell::Shell;
+
+/// Bytes of a download from an URL at most.
+const MAX_DOWNLOAD: u64 = 4 << 30;
+
+/// The kernel of `appliance`, through the user's cache and the workspace's lock file.
+pub(crate) fn of_appliance(appliance: &Appliance, shell: Shell) -> anyhow::Result<KernelBundle> {
+    let mut lock = LockFile::load(&appliance.workspace_root)?.frozen(appliance.locked);
+    let cache = KernelCache::of_user()?;
+    obtain(&appliance.kernel, appliance.board, &mut lock, &cache, appliance.offline, shell)
+}
+
+/// The firmware that `appliance`'s board starts with, if it needs any on `/boot`: that of the default suite, locked
+/// like a kernel.
+pub(crate) fn firmware_of_appliance(
+    appliance: &Appliance,
+    shell: Shell,
+) -> anyhow::Result<Option<BootFirmware>> {
+    let Some(request) = firmware_request(appliance.board) else { return Ok(None) };
+    let mut lock = LockFile::load(&appliance.workspace_root)?.frozen(appliance.locked);
+    let cache = KernelCache::of_user()?;
+    debian::obtain(request, appliance.board, &mut lock, &cache, appliance.offline, shell).map(Some)
+}
+
+/// What is looked for in the archive for the firmware of `board`.
+pub(crate) fn firmware_request(board: &Board) -> Option<Request<'static>> {
+    match board.boot {
+        Boot::Bios => None,
+        Boot::RaspberryPi { firmware, .. } => {
+            Some(Request { package: firmware, suite: DEFAULT_SUITE, mirror: None })
+        }
+    }
+}
+
+/// The kernel of `source` for `board`, from the cache where it is there.
+///
+/// A Debian kernel is the one in `lock`; if there is none, the newest is looked up, and entered into the file
+/// of `lock`. `offline` forbids every access to the network.
+pub(crate) fn obtain(
+    source: &KernelSource,
+    board: &Board,
+    lock: &mut LockFile,
+    cache: &KernelCache,
+    offline: bool,
+    shell: Shell,
+) -> anyhow::Result<KernelBundle> {
+    match source {
+        KernelSource::Debian { package, suite, mirror } => {
+            let request = Request { package, suite, mirror: mirror.as_deref() };
+            debian::obtain(request, board, lock, cache, offline, shell)
+        }
+        KernelSource::Url { url, sha256 } => from_url(url, sha256, board, cache, offline, shell),
+        KernelSource::Path(path) => cache.of_path(path, board.debian_arch, shell),
+    }
+}
+
+fn from_url(
+    url: &str,
+    sha256: &str,
+    board: &Board,
+    cache: &KernelCache,
+    offline: bool,
+    shell: Shell,
+) -> anyhow::Result<KernelBundle> {
+    let sha256 = sha256.to_ascii_lowercase();
+    if !is_sha256(&sha256) {
+        return Err(Failure::new(Exit::Config, format!("`sha256` of the kernel {url} is not 64 hex digits"))
+            .help("`sha256sum FILE` prints it")
+            .into());
+    }
+    let arch = board.debian_arch;
+    if let Some(bundle) = cache.find(&sha256, arch)? {
+        return Ok(bundle);
+    }
+    if offline {
+        let message = format!("the kernel {url} is not in the cache, and --offline forbids to fetch it");
+        return Err(Failure::new(Exit::Fetch, message).help("run once without --offline").into());
+    }
+    fetch_url(url, &sha256, arch, cache, &Fetcher::new(shell)?, shell)
+}
+
+fn fetch_url(
+    url: &str,
+    sha256: &str,
+    arch: &str,
+    cache: &KernelCache,
+    fetcher: &Fetcher,
+    shell: Shell,
+) -> anyhow::Result<KernelBundle> {
+    let _guard = cache.guard(shell)?;
+    // Another process may have fetched it while we waited.
+    if let Some(bundle) = cache.find(sha256, arch)? {
+        return Ok(bundle);
+    }
+    let file = cache.download(sha256)?;
+    shell.status("Fetching", url);
+    let expected = Expected { size: None, sha256: sha256.to_owned(), limit: MAX_DOWNLOAD };
+    fetcher.to_file(url, &file, &expected).map_err(DownloadError::into_failure)?;
+    let bundle = cache.insert(sha256, arch, &Archive::open(&file)?, url, shell)?;
+    std::fs::remove_file(&file).map_err(io_failure("remove", &file))?;
+    Ok(bundle)
+}

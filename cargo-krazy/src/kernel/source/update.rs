@@ -1,0 +1,161 @@
+//! What a source offers against what is locked, and the lock file's change from one to the other.
+
+use std::cmp::Ordering;
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::failure::{Exit, Failure};
+use crate::kernel::source::debian::compare_versions;
+use crate::lock_file::{LockFile, LockedPackage};
+
+/// How the newest kernel of a source relates to the locked one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Change {
+    /// It is the locked one.
+    None,
+    /// None was locked.
+    First,
+    /// Its version is higher.
+    Newer,
+    /// Its version is lower: a mirror that is behind, or a withdrawn kernel.
+    Older,
+    /// The version is the same, the package is not.
+    Replaced,
+}
+
+/// A step from one kernel to another that has not been made. Prints as `6.1-1 → 6.2-1`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Update {
+    /// What is locked.
+    pub(crate) old: Option<LockedPackage>,
+    /// What is to be locked.
+    pub(crate) new: LockedPackage,
+    /// How the two relate.
+    pub(crate) change: Change,
+}
+
+impl Update {
+    /// From what `lock` has to `newest`. The file is left alone.
+    pub(crate) fn new(lock: &LockFile, newest: LockedPackage) -> Self {
+        let old = lock.package(&newest.board, &newest.suite, &newest.package).cloned();
+        let change = match &old {
+            None => Change::First,
+            Some(old) => match compare_versions(&newest.version, &old.version) {
+                Ordering::Greater => Change::Newer,
+                Ordering::Less => Change::Older,
+                Ordering::Equal if is_same(old, &newest) => Change::None,
+                Ordering::Equal => Change::Replaced,
+            },
+        };
+        // The entry of a kernel that was unpacked has the release it really has, not only the one of its name.
+        let new = if change == Change::None { old.clone().unwrap_or(newest) } else { newest };
+        Update { old, new, change }
+    }
+
+    /// Enters the new kernel into the file of `lock`. An older one is refused unless `downgrade` allows it.
+    pub(crate) fn write(&self, lock: &mut LockFile, downgrade: bool) -> anyhow::Result<()> {
+        if let (Change::Older, Some(old), false) = (self.change, &self.old, downgrade) {
+            let message = format!(
+                "the newest {} in Debian's `{}` is {}, older than the locked {}",
+                self.new.package, self.new.suite, self.new.version, old.version
+            );
+            return Err(Failure::new(Exit::Fetch, message)
+                .help("the mirror may be behind: try again later; `--allow-downgrade` takes the older kernel")
+                .into());
+        }
+        Ok(lock.set_package(self.new.clone())?)
+    }
+}
+
+/// Whether two entries mean the same file at the same place.
+fn is_same(a: &LockedPackage, b: &LockedPackage) -> bool {
+    (&a.name, &a.version, &a.sha256, &a.path) == (&b.name, &b.version, &b.sha256, &b.path)
+}
+
+impl fmt::Display for Update {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let new = &self.new.version;
+        match (self.change, &self.old) {
+            (Change::None, _) => write!(f, "{new} is the newest"),
+            (Change::Newer, Some(old)) => write!(f, "{} → {new}", old.version),
+            (Change::Older, Some(old)) => write!(f, "{} → {new} (a downgrade)", old.version),
+            (Change::Replaced, _) => write!(f, "{new}, whose package changed at its source"),
+            (Change::First | Change::Newer | Change::Older, _) => f.write_str(new),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lock_file::testing::locked;
+
+    fn lock(folder: &tempfile::TempDir) -> LockFile {
+        LockFile::load(folder.path()).unwrap()
+    }
+
+    #[test]
+    fn a_newer_kernel_replaces_the_locked_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut lock = lock(&folder);
+        for (version, change, text) in [
+            ("6.12.9-1", Change::First, "6.12.9-1"),
+            ("6.12.48-1", Change::Newer, "6.12.9-1 → 6.12.48-1"),
+            ("6.12.48-1", Change::None, "6.12.48-1 is the newest"),
+        ] {
+            let update = Update::new(&lock, locked("x86_64", version));
+            assert_eq!((update.change, update.to_string().as_str()), (change, text));
+            update.write(&mut lock, false).unwrap();
+            assert_eq!(lock.packages(), [locked("x86_64", version)]);
+        }
+    }
+
+    #[test]
+    fn a_downgrade_must_be_allowed() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut lock = lock(&folder);
+        lock.set_package(locked("x86_64", "6.12.48-1")).unwrap();
+        let update = Update::new(&lock, locked("x86_64", "6.12.48-1~bpo1"));
+        assert_eq!(update.to_string(), "6.12.48-1 → 6.12.48-1~bpo1 (a downgrade)");
+        let error = update.write(&mut lock, false).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the newest linux-image-amd64 in Debian's `trixie` is 6.12.48-1~bpo1, older than the locked 6.12.48-1"
+        );
+        assert!(Failure::help_of(&error).unwrap().contains("--allow-downgrade"));
+        assert_eq!(lock.packages()[0].version, "6.12.48-1");
+        update.write(&mut lock, true).unwrap();
+        assert_eq!(lock.packages()[0].version, "6.12.48-1~bpo1");
+    }
+
+    #[test]
+    fn the_same_version_is_kept_with_its_real_release_unless_its_file_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut lock = lock(&folder);
+        let real = LockedPackage { release: "6.12.48-real".into(), ..locked("x86_64", "6.12.48-1") };
+        lock.set_package(real.clone()).unwrap();
+        let update = Update::new(&lock, locked("x86_64", "6.12.48-1"));
+        assert_eq!((update.change, &update.new), (Change::None, &real));
+
+        let other = LockedPackage { sha256: "cd".repeat(32), ..locked("x86_64", "6.12.48-1") };
+        let update = Update::new(&lock, other.clone());
+        assert_eq!(update.change, Change::Replaced);
+        update.write(&mut lock, false).unwrap();
+        assert_eq!(lock.packages(), [other]);
+    }
+
+    #[test]
+    fn a_frozen_lock_stays_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        lock(&folder).set_package(locked("x86_64", "6.1-1")).unwrap();
+        let mut lock = lock(&folder).frozen(true);
+        Update::new(&lock, locked("x86_64", "6.1-1")).write(&mut lock, false).unwrap();
+        let error = Update::new(&lock, locked("x86_64", "6.2-1")).write(&mut lock, false).unwrap_err();
+        assert_eq!(Failure::exit_of(&error), Exit::Fetch);
+        let file = folder.path().join("Krazy.lock");
+        assert_eq!(error.to_string(), format!("{} would change, and --locked forbids it", file.display()));
+        assert_eq!(lock.packages(), [locked("x86_64", "6.1-1")]);
+    }
+}
