@@ -8,24 +8,24 @@ use crate::linux::modules::{self, ModuleError, Parameters};
 /// The list of modules to load, one absolute path a line, in order.
 const MODULE_LIST: &str = "/etc/krazy/modules";
 
-/// Parts of the paths of modules behind which there are buses.
+/// Parts of the paths of bus drivers.
 const BUSES: [&str; 2] = ["/drivers/usb/", "/drivers/pci/"];
 
-/// Which of the modules that the image lists.
+/// A part of the modules that the image lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Drivers {
-    /// Every one.
+pub(crate) enum Drivers {
+    /// All modules.
     All,
-    /// Those a board's own disks need, such as an SD card. A launcher stays with them if it can: what has not been
-    /// started is as the next kernel expects it.
+    /// The drivers of a board's own disks, such as an SD card. A launcher loads no others if it can: the next kernel
+    /// expects devices as the firmware left them, and kexec resets none.
     OwnDisks,
-    /// The others: USB and PCI Express.
+    /// The drivers of USB and PCI Express.
     Buses,
 }
 
-/// Loads what the image lists. A module that does not load is said and passed over: the disk may well be driven
-/// by another.
-pub fn load(which: Drivers, console: &mut Console, parameters: &Parameters) {
+/// Loads the modules that the image lists. A module that does not load is reported and skipped, because the disk may
+/// need another one.
+pub(crate) fn load(which: Drivers, console: &mut Console, parameters: &Parameters) {
     let list = match std::fs::read_to_string(MODULE_LIST) {
         Ok(list) => list,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
@@ -39,7 +39,7 @@ pub fn load(which: Drivers, console: &mut Console, parameters: &Parameters) {
         match modules::insert(Path::new(path), parameters) {
             Ok(()) => {}
             Err(ModuleError::Absent) => absent = true,
-            // Built on a module that left because its hardware is not there.
+            // It depends on a module whose hardware is missing.
             Err(ModuleError::Symbols) if absent => {}
             Err(error) => console.log(&format!("cannot load module {path}: {error}")),
         }
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_card_needs_no_bus() {
+    fn sd_card_needs_no_bus_driver() {
         let card = "/lib/modules/6.12/kernel/drivers/mmc/host/bcm2835.ko";
         let usb = "/lib/modules/6.12/kernel/drivers/usb/dwc2/dwc2.ko";
         let included = |which: Drivers| [card, usb].map(|path| which.includes(path));

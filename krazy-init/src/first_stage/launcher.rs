@@ -1,8 +1,8 @@
-//! A launcher: the confirmed slot's kernel, started by a firmware that knows no trials, to start the other slot's
-//! kernel, once. It mounts no root and starts nothing else.
+//! A launcher: the confirmed slot's kernel, started by a firmware without trials to start the other slot's kernel once.
+//! It mounts no root and starts nothing else.
 //!
-//! Before anything of the trial runs, the disk says that it is over: whatever happens, the next start is the confirmed
-//! slot's own. See [`krazy_boot::boot::config_txt`].
+//! Before the other kernel runs, the disk records that the trial is over, so that the next start is that of the confirmed
+//! slot, whatever happens. See [`krazy_boot::boot::config_txt`].
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,25 +13,48 @@ use krazy_boot::disk::trial_note::Stage;
 
 use crate::console::Console;
 use crate::linux::block::Disk;
-use crate::linux::kexec;
+use crate::linux::kexec::{self, KexecError};
 use crate::linux::watchdog::{self, Watchdog};
 use crate::slots::{SlotError, Slots};
 
-/// Why the other slot's kernel does not run. The next start is the confirmed slot's own.
+/// The reason why the other slot's kernel does not run. The next start is that of the confirmed slot.
 #[derive(Debug, thiserror::Error)]
-pub enum LaunchError {
-    /// Power was cut before the trial was armed, or after it was over.
+pub(crate) enum LaunchError {
+    /// The power was cut before the trial was armed, or after it was over.
     #[error("there is no trial to start")]
     NotArmed,
-    /// There is one, and it cannot be started.
+    /// The kernel cannot be loaded or started.
     #[error("the kernel of slot {0} cannot be started: {1}")]
-    Kernel(Slot, String),
+    Kernel(Slot, #[source] KernelError),
 }
 
-/// Starts the other slot's kernel if this is a launcher. Comes back without an error if it is none, or if the disk
-/// cannot be brought to say that the trial is over: then this slot goes on, with one processor, rather than restart
-/// for ever.
-pub fn run(own: &Path, line: &CommandLine, console: &mut Console) -> Result<(), LaunchError> {
+/// The reason why a kernel cannot be loaded or started.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum KernelError {
+    /// Its files cannot be read.
+    #[error(transparent)]
+    Files(#[from] SlotError),
+    /// The running kernel cannot start it.
+    #[error(transparent)]
+    Kexec(#[from] KexecError),
+}
+
+/// The reason why the slots of the root's disk are unknown.
+#[derive(Debug, thiserror::Error)]
+enum FindSlotsError {
+    #[error("the root is not a partition")]
+    NoPartition,
+    #[error("the kernel command line names no slot")]
+    NoSlot,
+    #[error("the disk has no slots")]
+    NoSlots,
+    #[error(transparent)]
+    Slots(#[from] SlotError),
+}
+
+/// Starts the other slot's kernel if this is a launcher. Returns without an error if it is none, or if the disk cannot
+/// record that the trial is over: then this slot continues, with one processor, rather than restart for ever.
+pub(crate) fn run(own: &Path, line: &CommandLine, console: &mut Console) -> Result<(), LaunchError> {
     if !line.has(LAUNCH_PARAMETER) {
         return Ok(());
     }
@@ -43,41 +66,37 @@ pub fn run(own: &Path, line: &CommandLine, console: &mut Console) -> Result<(), 
             return Ok(());
         }
     };
-    console.log(&format!("slot {slot} is tried: its kernel is started"));
+    console.log(&format!("slot {slot} is on trial: starting its kernel"));
     console.flush(Duration::from_millis(100));
-    let loaded = slots
-        .next_kernel(line)
-        .map_err(|error| error.to_string())
-        .and_then(|next| kexec::load(next).map_err(|error| error.to_string()));
-    let why = match loaded {
+    let loaded = slots.next_kernel(line).map_err(KernelError::from).and_then(|next| Ok(kexec::load(next)?));
+    let error = match loaded {
         Ok(()) => {
-            guard(line, console);
-            kexec::start().to_string()
+            start_watchdog(line, console);
+            kexec::start().into()
         }
-        Err(why) => why,
+        Err(error) => error,
     };
-    if let Err(error) = slots.other().tell(Stage::Armed, Some(&why)) {
-        console.log(&format!("the trial's note cannot be written: {error}"));
+    if let Err(error) = slots.as_inactive().record_stage(Stage::Armed, Some(&error.to_string())) {
+        console.log(&format!("cannot write the trial's note: {error}"));
     }
-    Err(LaunchError::Kernel(slot, why))
+    Err(LaunchError::Kernel(slot, error))
 }
 
-/// Starts the watchdog. The next kernel's driver takes it over; if that kernel does not come so far, it ends the trial.
-fn guard(line: &CommandLine, console: &mut Console) {
+/// Starts the watchdog. The next kernel's driver takes it over; a kernel that does not get that far is reset by it.
+fn start_watchdog(line: &CommandLine, console: &mut Console) {
     if !watchdog::is_wanted(line) {
         return;
     }
     match Watchdog::arm() {
-        // Dropped without being disarmed, it goes on counting.
+        // Dropped without being disarmed, it keeps counting.
         Ok(Some(_)) => {}
-        Ok(None) => console.log("there is no watchdog: a kernel that hangs has to be switched off"),
-        Err(error) => console.log(&format!("the watchdog cannot be started: {error}")),
+        Ok(None) => console.log("there is no watchdog: if the kernel hangs, switch the power off and on"),
+        Err(error) => console.log(&format!("cannot start the watchdog: {error}")),
     }
 }
 
-fn slots(own: &Path, line: &CommandLine) -> Result<Slots, SlotError> {
-    let missing = |what: &str| SlotError::Damaged(what.to_owned());
-    let disk = Disk::of_partition(own).ok_or_else(|| missing("the root is not a partition"))?;
-    let slot = line.slot().ok_or_else(|| missing("the kernel command line names no slot"))?;
-    Slots::of(&disk, slot)?.ok_or_else(|| missing("the disk has no slots"))
+fn slots(own: &Path, line: &CommandLine) -> Result<Slots, FindSlotsError> {
+    let disk = Disk::of_partition(own).ok_or(FindSlotsError::NoPartition)?;
+    let slot = line.slot().ok_or(FindSlotsError::NoSlot)?;
+    Slots::of(&disk, slot)?.ok_or(FindSlotsError::NoSlots)
 }

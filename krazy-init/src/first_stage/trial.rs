@@ -1,7 +1,7 @@
-//! A boot on trial, as the first stage sees it: it leaves word of how far it came, and starts the watchdog as soon as
-//! there is one, so that a root or an init that hangs ends the trial too.
+//! A boot on trial in the first stage: records the stage that it has reached, and starts the watchdog as soon as there is
+//! one, so that a root or an init that hangs ends the trial, too.
 //!
-//! Whoever is `/bin/init` has to feed the watchdog from then on: ours does, another one must if it wants to be tried.
+//! From then on `/bin/init` has to feed the watchdog. A foreign init must do so to survive its trial.
 
 use std::path::Path;
 
@@ -15,61 +15,61 @@ use crate::linux::modules::{self, ModuleError, Modules, Parameters};
 use crate::linux::watchdog::Watchdog;
 use crate::slots::Slots;
 
-/// Where the drivers of watchdogs are below a kernel's modules.
-const DRIVERS: &str = "kernel/drivers/watchdog/";
+/// The drivers of watchdogs, below a kernel's modules.
+const WATCHDOG_DRIVERS: &str = "kernel/drivers/watchdog/";
 
-/// This boot's trial.
+/// The trial of this boot.
 #[derive(Debug)]
-pub struct Trial {
+pub(crate) struct Trial {
     slots: Slots,
     stage: Stage,
 }
 
 impl Trial {
-    /// The trial that the boot from `root` is; `None` if it is none. What cannot be read is none either: the trial
-    /// itself does not depend on what is told about it.
-    pub fn of(root: &Path, line: &CommandLine) -> Option<Self> {
+    /// Returns the trial of the boot from `root`; `None` if it is not on trial, or if the slots cannot be read: a trial ends
+    /// without its records, too.
+    pub(crate) fn of(root: &Path, line: &CommandLine) -> Option<Self> {
         let slots = Slots::of(&Disk::of_partition(root)?, line.slot()?).ok()??;
         let slot_state = slots.boot_status().ok()?.slot_state;
         (slot_state == SlotState::OnTrial).then_some(Trial { slots, stage: Stage::FirstStage })
     }
 
-    /// Notes that the boot came this far.
-    pub fn reached(&mut self, stage: Stage, console: &mut Console) {
+    /// Records that the boot has reached `stage`.
+    pub(crate) fn reached(&mut self, stage: Stage, console: &mut Console) {
         self.stage = stage;
-        self.slots.tell_panics(stage);
-        self.tell(None, console);
+        self.slots.record_panics(stage);
+        self.record(None, console);
     }
 
-    /// Notes why it does not come further.
-    pub fn failed(&self, why: &str, console: &mut Console) {
-        self.tell(Some(why), console);
+    /// Records the reason why the boot failed.
+    pub(crate) fn failed(&self, why: &str, console: &mut Console) {
+        self.record(Some(why), console);
     }
 
-    fn tell(&self, text: Option<&str>, console: &mut Console) {
-        if let Err(error) = self.slots.tell(self.stage, text) {
-            console.log(&format!("the trial's note cannot be written: {error}"));
+    fn record(&self, reason: Option<&str>, console: &mut Console) {
+        if let Err(error) = self.slots.record_stage(self.stage, reason) {
+            console.log(&format!("cannot write the trial's note: {error}"));
         }
     }
 }
 
-/// Starts the watchdog; its driver is taken from the root at `sysroot` if it is a module.
-pub fn start_watchdog(sysroot: &Path, parameters: Parameters, console: &mut Console) {
+/// Starts the watchdog. A driver that is a module is loaded from the root at `sysroot`.
+pub(crate) fn start_watchdog(sysroot: &Path, parameters: Parameters, console: &mut Console) {
     let modules = Modules::new(sysroot.join("lib/modules").join(modules::release()), parameters);
     let started = Watchdog::arm().and_then(|there| match there {
         Some(watchdog) => Ok(Some(watchdog)),
         None => load_drivers(&modules, console).and_then(|()| Watchdog::arm()),
     });
     match started {
-        // Dropped without being disarmed, it goes on counting.
+        // Dropped without being disarmed, it keeps counting.
         Ok(_) => {}
-        Err(error) => console.log(&format!("the watchdog cannot be started: {error}")),
+        Err(error) => console.log(&format!("cannot start the watchdog: {error}")),
     }
 }
 
 fn load_drivers(modules: &Modules, console: &mut Console) -> std::io::Result<()> {
     for name in modules.for_aliases(&modules::present_aliases())? {
-        if !modules.path_of(&name)?.is_some_and(|path| path.starts_with(DRIVERS)) {
+        if !modules.path_of(&name)?.is_some_and(|path| path.starts_with(WATCHDOG_DRIVERS)) {
             continue;
         }
         match modules.load(&name) {

@@ -1,4 +1,4 @@
-//! Disks and partitions as sysfs shows them.
+//! Disks and partitions, from sysfs. Source: Linux `Documentation/ABI/stable/sysfs-block`.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -7,28 +7,42 @@ use std::path::{Path, PathBuf};
 
 use krazy_boot::disk::layout::DiskSignature;
 
-/// Where the kernel lists block devices.
 const CLASS: &str = "/sys/class/block";
+
+/// Starts of the names of block devices that cannot hold an appliance.
+const NO_DISKS: [&str; 5] = ["loop", "ram", "zram", "sr", "fd"];
+
+/// Offsets in the first sector. Source: the MBR's classical layout.
+const SIGNATURE: usize = 440;
+const BOOT_MARK: usize = 510;
 
 /// A whole disk with partitions.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Disk {
-    /// Its name, such as `vda`, `mmcblk0`, `nvme0n1`.
-    pub name: String,
+pub(crate) struct Disk {
+    /// The kernel's name, such as `vda`, `mmcblk0`, `nvme0n1`.
+    pub(crate) name: String,
+}
+
+/// The partition table of a disk lacks a partition.
+#[derive(Debug, thiserror::Error)]
+#[error("{} has no partition {number}", disk.display())]
+pub(crate) struct NoPartition {
+    disk: PathBuf,
+    number: u8,
 }
 
 /// A partition named by the disk's signature and its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PartUuid {
-    /// Of the disk.
-    pub signature: DiskSignature,
-    /// 1 to 4.
-    pub number: u8,
+pub(crate) struct PartUuid {
+    /// The disk's signature.
+    pub(crate) signature: DiskSignature,
+    /// The partition's number, 1 to 4.
+    pub(crate) number: u8,
 }
 
 impl PartUuid {
-    /// Reads `1a2b3c4d-02`.
-    pub fn parse(text: &str) -> Option<Self> {
+    /// Parses `1a2b3c4d-02`.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let (signature, number) = text.split_once('-')?;
         if signature.len() != 8 || number.len() != 2 {
             return None;
@@ -41,61 +55,67 @@ impl PartUuid {
 }
 
 impl Disk {
-    /// The device node of partition `number`, if the kernel knows that partition.
-    pub fn partition(&self, number: u8) -> Option<PathBuf> {
+    /// Returns the device node of partition `number`, if the kernel knows that partition.
+    pub(crate) fn partition(&self, number: u8) -> Option<PathBuf> {
         fs::read_dir(Path::new(CLASS).join(&self.name)).ok()?.flatten().find_map(|entry| {
             let text = fs::read_to_string(entry.path().join("partition")).ok()?;
             (text.trim().parse() == Ok(number)).then(|| Path::new("/dev").join(entry.file_name()))
         })
     }
 
-    /// The device node of the whole disk.
-    pub fn node(&self) -> PathBuf {
+    /// Returns the device node of partition `number`, or the error that names the disk.
+    pub(crate) fn require_partition(&self, number: u8) -> Result<PathBuf, NoPartition> {
+        self.partition(number).ok_or_else(|| NoPartition { disk: self.node(), number })
+    }
+
+    /// Returns the device node of the whole disk.
+    pub(crate) fn node(&self) -> PathBuf {
         Path::new("/dev").join(&self.name)
     }
 
-    /// Its length in 512-byte sectors.
-    pub fn sectors(&self) -> io::Result<u64> {
+    /// Returns the length in 512-byte sectors.
+    pub(crate) fn sectors(&self) -> io::Result<u64> {
         read_number(&Path::new(CLASS).join(&self.name).join("size"))
     }
 
-    /// The signature in its first sector; `None` without an MBR.
-    pub fn signature(&self) -> io::Result<Option<DiskSignature>> {
+    /// Reads the signature in the first sector; `None` without an MBR.
+    pub(crate) fn signature(&self) -> io::Result<Option<DiskSignature>> {
         let mut sector = [0u8; 512];
         File::open(self.node())?.read_exact(&mut sector)?;
         Ok(signature_of(&sector))
     }
 
-    /// The disk that holds the file system mounted at `path`.
-    pub fn of_mount(path: &str) -> Option<Self> {
+    /// Returns the disk that holds the file system mounted at `path`.
+    pub(crate) fn of_mount(path: &str) -> Option<Self> {
         let device = fs::metadata(path).ok()?.dev();
         let link = format!("/sys/dev/block/{}:{}", libc::major(device), libc::minor(device));
         let target = fs::canonicalize(link).ok()?;
         Self::of_device(&target)
     }
 
-    /// The disk that partition `node` is on; a disk without partitions is its own.
-    pub fn of_partition(node: &Path) -> Option<Self> {
+    /// Returns the disk of partition `node`; a disk without partitions is its own.
+    pub(crate) fn of_partition(node: &Path) -> Option<Self> {
         let target = fs::canonicalize(Path::new(CLASS).join(node.file_name()?)).ok()?;
         Self::of_device(&target)
     }
 
-    /// The disk of a device's folder in sysfs.
-    fn of_device(folder: &Path) -> Option<Self> {
-        let disk = if folder.join("partition").exists() { folder.parent()? } else { folder };
+    /// Returns the disk of a device's directory in sysfs.
+    fn of_device(directory: &Path) -> Option<Self> {
+        let disk = if directory.join("partition").exists() { directory.parent()? } else { directory };
         Some(Disk { name: disk.file_name()?.to_str()?.to_owned() })
     }
 
-    /// The disk with `signature` in its first sector, among those the kernel shows now.
+    /// Returns the disk with `signature` in its first sector, among those that the kernel lists now.
     ///
-    /// Two disks with one signature are two copies of one image; the first by name is taken.
-    pub fn with_signature(signature: DiskSignature) -> Option<Self> {
+    /// Two disks with one signature are two copies of one image. The first one by name is returned, which need not be
+    /// the disk that was booted.
+    pub(crate) fn with_signature(signature: DiskSignature) -> Option<Self> {
         let mut names: Vec<String> = fs::read_dir(CLASS)
             .ok()?
             .flatten()
             .filter(|entry| !entry.path().join("partition").exists())
             .filter_map(|entry| entry.file_name().into_string().ok())
-            .filter(|name| !["loop", "ram", "zram", "sr", "fd"].iter().any(|other| name.starts_with(other)))
+            .filter(|name| !NO_DISKS.iter().any(|driver| name.starts_with(driver)))
             .collect();
         names.sort();
         names
@@ -105,8 +125,8 @@ impl Disk {
     }
 }
 
-/// The length of partition `node` in 512-byte sectors.
-pub fn partition_sectors(node: &Path) -> io::Result<u64> {
+/// Returns the length of partition `node` in 512-byte sectors.
+pub(crate) fn partition_sectors(node: &Path) -> io::Result<u64> {
     let name = node.file_name().unwrap_or_default();
     read_number(&Path::new(CLASS).join(name).join("size"))
 }
@@ -116,10 +136,9 @@ fn read_number(path: &Path) -> io::Result<u64> {
     text.trim().parse().map_err(|_| io::Error::other(format!("{} holds no number", path.display())))
 }
 
-/// Source: the MBR's classical layout: signature at 440, boot mark at 510.
 fn signature_of(sector: &[u8; 512]) -> Option<DiskSignature> {
-    (sector[510..] == [0x55, 0xaa])
-        .then(|| DiskSignature(u32::from_le_bytes([sector[440], sector[441], sector[442], sector[443]])))
+    let signature = sector[SIGNATURE..].first_chunk()?;
+    (sector[BOOT_MARK..] == [0x55, 0xaa]).then(|| DiskSignature(u32::from_le_bytes(*signature)))
 }
 
 #[cfg(test)]
@@ -127,16 +146,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn partuuids_are_read_strictly() {
-        let wanted = PartUuid { signature: DiskSignature(0x1a2b_3c4d), number: 2 };
-        assert_eq!(PartUuid::parse("1a2b3c4d-02"), Some(wanted));
+    fn only_complete_partuuids_are_parsed() {
+        let expected = PartUuid { signature: DiskSignature(0x1a2b_3c4d), number: 2 };
+        assert_eq!(PartUuid::parse("1a2b3c4d-02"), Some(expected));
         for wrong in ["", "1a2b3c4d", "1a2b3c4d-05", "1a2b3c4d-2", "1a2b3c4x-02", "0-02", "1a2b3c4d-00"] {
             assert_eq!(PartUuid::parse(wrong), None, "{wrong}");
         }
     }
 
     #[test]
-    fn a_signature_needs_a_boot_mark() {
+    fn signature_needs_a_boot_mark() {
         let mut sector = [0u8; 512];
         sector[440..444].copy_from_slice(&[0x4d, 0x3c, 0x2b, 0x1a]);
         assert_eq!(signature_of(&sector), None);

@@ -1,47 +1,60 @@
-//! `/boot`: read-only until something asks to write it.
+//! `/boot`: mounted read-only until a request makes it writable.
 
 use std::io;
+use std::path::PathBuf;
 
 use rustix::mount::MountFlags;
 
-use super::block::Disk;
+use super::block::{Disk, NoPartition};
 use super::mounts;
 
-/// Where it is mounted.
-pub const BOOT: &str = "/boot";
+/// The mount point.
+pub(crate) const BOOT: &str = "/boot";
 
-/// Its partition's number.
-pub const PARTITION: u8 = 1;
+/// The partition's number.
+pub(crate) const PARTITION: u8 = 1;
 
 const FLAGS: MountFlags =
     MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC).union(MountFlags::NOATIME);
 
-/// Root's alone: the command line may hold what services should not read. `iocharset` is set because the
-/// kernel's default may be a module that the image lacks.
+/// Only root may read it: the command line may hold secrets. `iocharset` is set because the kernel's default may be a
+/// module that the image lacks.
 const OPTIONS: &str = "umask=0077,utf8=1,iocharset=ascii,errors=remount-ro";
-const PLAIN_OPTIONS: &str = "umask=0077";
+/// For kernels whose vfat lacks one of the others.
+const FALLBACK_OPTIONS: &str = "umask=0077";
 
-/// Mounts it. `Err` says in words why not.
-pub fn mount(disk: Option<&Disk>, writable: bool) -> Result<(), String> {
-    let disk = disk.ok_or("the root is on no disk with partitions")?;
-    let node = disk
-        .partition(PARTITION)
-        .ok_or_else(|| format!("{} has no partition {PARTITION}", disk.node().display()))?;
+/// The reason why `/boot` is not mounted.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BootMountError {
+    /// The root is no partition.
+    #[error("the root is on no disk with partitions")]
+    NoDisk,
+    /// The partition is missing.
+    #[error(transparent)]
+    NoPartition(#[from] NoPartition),
+    /// The kernel rejects the file system.
+    #[error("{} cannot be mounted: {source}", node.display())]
+    Mount { node: PathBuf, source: io::Error },
+}
+
+/// Mounts `/boot` from `disk`.
+pub(crate) fn mount(disk: Option<&Disk>, writable: bool) -> Result<(), BootMountError> {
+    let node = disk.ok_or(BootMountError::NoDisk)?.require_partition(PARTITION)?;
     let flags = if writable { FLAGS } else { FLAGS | MountFlags::RDONLY };
     let source = node.to_string_lossy();
     mounts::mount_at(&source, BOOT, "vfat", flags, OPTIONS)
-        .or_else(|_| mounts::mount_at(&source, BOOT, "vfat", flags, PLAIN_OPTIONS))
-        .map_err(|error| format!("{source} cannot be mounted: {error}"))
+        .or_else(|_| mounts::mount_at(&source, BOOT, "vfat", flags, FALLBACK_OPTIONS))
+        .map_err(|source| BootMountError::Mount { node: node.clone(), source })
 }
 
-/// Changes whether it can be written.
-pub fn remount(writable: bool) -> io::Result<()> {
+/// Makes it writable or read-only.
+pub(crate) fn remount(writable: bool) -> io::Result<()> {
     let flags = if writable { FLAGS } else { FLAGS | MountFlags::RDONLY };
     Ok(rustix::mount::mount_remount(BOOT, flags, c"")?)
 }
 
-/// Whether it can be written; `None` when it is not mounted.
-pub fn is_writable() -> Option<bool> {
+/// Returns true if it is writable; `None` if it is not mounted.
+pub(crate) fn is_writable() -> Option<bool> {
     if !mounts::is_mounted(BOOT) {
         return None;
     }

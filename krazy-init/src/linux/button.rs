@@ -20,11 +20,11 @@ const GET_KEYS: libc::c_ulong = 0x8000_4521 | ((KEYS as libc::c_ulong) << 16);
 
 /// An input device with a power key.
 #[derive(Debug)]
-pub struct PowerButton(File);
+pub(crate) struct PowerButton(File);
 
 impl PowerButton {
     /// Opens `node` if it has a power key.
-    pub fn open(node: &Path) -> io::Result<Option<Self>> {
+    pub(crate) fn open(node: &Path) -> io::Result<Option<Self>> {
         let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(node)?;
         let mut keys = [0u8; KEYS];
         // SAFETY: the request writes at most KEYS bytes, which it carries in its number.
@@ -36,12 +36,12 @@ impl PowerButton {
     }
 
     /// The descriptor to wait on.
-    pub fn descriptor(&self) -> &File {
+    pub(crate) fn descriptor(&self) -> &File {
         &self.0
     }
 
     /// Reads what happened; whether the button was pressed. An error means that the device is gone.
-    pub fn pressed(&mut self) -> io::Result<bool> {
+    pub(crate) fn pressed(&mut self) -> io::Result<bool> {
         let mut events = [0u8; 32 * EVENT];
         match self.0.read(&mut events) {
             Ok(length) => Ok(events[..length].chunks_exact(EVENT).any(is_press)),

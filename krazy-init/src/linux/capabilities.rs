@@ -21,11 +21,11 @@ struct Data {
 
 /// A set, one bit a capability.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Capabilities(pub u64);
+pub(crate) struct Capabilities(pub(crate) u64);
 
 impl Capabilities {
     /// The set of these names; the first one that does not exist is the error.
-    pub fn named(names: &[String]) -> Result<Self, &str> {
+    pub(crate) fn named(names: &[String]) -> Result<Self, &str> {
         let mut set = 0;
         for name in names {
             set |= 1u64 << krazy_boot::manifest::capability::number(name).ok_or(name.as_str())?;
@@ -39,7 +39,7 @@ impl Capabilities {
 
     /// Takes all others from the bounding set, so that no program can bring them back, and arranges that these
     /// survive the change of account. Called while still root, between fork and exec: system calls only.
-    pub fn keep(self) -> io::Result<()> {
+    pub(crate) fn keep(self) -> io::Result<()> {
         // SAFETY: prctl on integers.
         unsafe {
             for number in 0..64 {
@@ -56,7 +56,7 @@ impl Capabilities {
     }
 
     /// Reduces the process to these and hands them on through exec. Called after the change of account.
-    pub fn take(self) -> io::Result<()> {
+    pub(crate) fn take(self) -> io::Result<()> {
         if self.0 == 0 {
             // The change of account has cleared them all.
             return Ok(());

@@ -19,14 +19,14 @@ const MAX_TASKS: u64 = 4096;
 
 /// A service's cgroup.
 #[derive(Debug)]
-pub struct Cgroup {
+pub(crate) struct Cgroup {
     path: PathBuf,
     folder: File,
 }
 
 /// Makes the parent of all services and hands the controllers down. A kernel without cgroups, or without some
 /// controllers, is fine: what is missing is returned as an error only if there are no cgroups at all.
-pub fn prepare() -> io::Result<()> {
+pub(crate) fn prepare() -> io::Result<()> {
     enable(Path::new(ROOT))?;
     match fs::create_dir(SERVICES) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -45,18 +45,18 @@ fn enable(folder: &Path) -> io::Result<()> {
 
 /// What a service may use; `None` is the default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Bytes of memory: all there is.
-    pub memory: Option<u64>,
+    pub(crate) memory: Option<u64>,
     /// Processes and threads: [`MAX_TASKS`] or half of what the machine has.
-    pub tasks: Option<u32>,
+    pub(crate) tasks: Option<u32>,
     /// Share of a busy CPU: 100.
-    pub cpu_weight: Option<u32>,
+    pub(crate) cpu_weight: Option<u32>,
 }
 
 impl Cgroup {
     /// Makes the cgroup of service `name`. A limit whose controller the kernel lacks does not hold.
-    pub fn create(name: &str, limits: Limits) -> io::Result<Self> {
+    pub(crate) fn create(name: &str, limits: Limits) -> io::Result<Self> {
         let path = Path::new(SERVICES).join(name);
         match fs::create_dir(&path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -77,23 +77,23 @@ impl Cgroup {
     }
 
     /// Its folder, for a child to be made in.
-    pub fn folder(&self) -> &File {
+    pub(crate) fn folder(&self) -> &File {
         &self.folder
     }
 
     /// Kills every process in it, also those that fork meanwhile (Linux 5.14).
-    pub fn kill(&self) -> io::Result<()> {
+    pub(crate) fn kill(&self) -> io::Result<()> {
         fs::write(self.path.join("cgroup.kill"), "1")
     }
 
     /// Whether any process is left in it.
-    pub fn is_populated(&self) -> bool {
+    pub(crate) fn is_populated(&self) -> bool {
         fs::read_to_string(self.path.join("cgroup.events"))
             .is_ok_and(|text| text.lines().any(|line| line == "populated 1"))
     }
 
     /// Memory of all its processes and its page cache in bytes, if the kernel counts it.
-    pub fn memory(&self) -> Option<u64> {
+    pub(crate) fn memory(&self) -> Option<u64> {
         fs::read_to_string(self.path.join("memory.current")).ok()?.trim().parse().ok()
     }
 

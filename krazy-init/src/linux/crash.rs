@@ -1,6 +1,7 @@
-//! PID 1 must not die: the kernel would stop with "attempted to kill init". A panic or a fatal signal says what it
-//! was, writes the disks and restarts the machine, which also ends a trial boot. A panic's words are kept in the
-//! trial's note; a signal's handler can make system calls only, and leaves none.
+//! Restarts the machine when init fails. PID 1 must not exit, because the kernel would stop with "attempted to kill
+//! init". After a panic or a fatal signal, its message is printed, the disks are synced and the machine restarts, which
+//! also ends a trial. The message of a panic is recorded in the trial's note; the handler of a signal may only make
+//! async-signal-safe calls, and records nothing.
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
@@ -10,53 +11,53 @@ use std::time::{Duration, Instant};
 
 use super::power::{self, End};
 
-/// How long the last words stay on the screen.
-const PAUSE: Duration = Duration::from_secs(3);
+/// The time that a message stays on the screen.
+const MESSAGE_TIME: Duration = Duration::from_secs(3);
 
-/// How long a console that takes nothing is waited for.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// The longest wait for a console that accepts no output.
+const CONSOLE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Signals that a fault of init itself raises.
 const FATAL: [libc::c_int; 5] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGABRT];
 
-/// Keeps a panic's words.
-type Keeper = Box<dyn Fn(&str) + Send + Sync>;
+/// Records the message of a panic.
+type Recorder = Box<dyn Fn(&str) + Send + Sync>;
 
-/// For the boot that is a trial.
-static KEEPER: Mutex<Option<Keeper>> = Mutex::new(None);
+/// Set while the boot is on trial.
+static RECORDER: Mutex<Option<Recorder>> = Mutex::new(None);
 
-/// Keeps tests that set or use the keeper apart: it belongs to the process.
+/// Serializes tests that use the recorder, which belongs to the whole process.
 #[cfg(test)]
-pub(crate) fn lock_keeper() -> std::sync::MutexGuard<'static, ()> {
+pub(crate) fn lock_recorder() -> std::sync::MutexGuard<'static, ()> {
     static TEST: Mutex<()> = Mutex::new(());
     TEST.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// From now on `keep` is given the words of a panic, before the machine restarts; `None` ends that.
-pub fn keep_words(keep: Option<Keeper>) {
-    // Poisoned only by a panic, after which nothing is asked any more.
-    if let Ok(mut keeper) = KEEPER.lock() {
-        *keeper = keep;
+/// Sets the function that receives the message of a panic before the machine restarts.
+pub(crate) fn set_recorder(new: Option<Recorder>) {
+    // Poisoned only by a panic, after which the machine restarts.
+    if let Ok(mut recorder) = RECORDER.lock() {
+        *recorder = new;
     }
 }
 
-/// Hands over the words of a panic, on one line. A panic in the middle of [`keep_words`] is not kept: waiting for it
-/// would never end.
-pub(crate) fn keep(words: &str) {
-    if let Ok(keeper) = KEEPER.try_lock()
-        && let Some(keep) = &*keeper
+/// Records the message of a panic on one line. A panic inside [`set_recorder`] holds the lock and is not recorded:
+/// waiting for the lock would never end.
+pub(crate) fn record(message: &str) {
+    if let Ok(recorder) = RECORDER.try_lock()
+        && let Some(record) = &*recorder
     {
-        keep(&words.split_whitespace().collect::<Vec<_>>().join(" "));
+        record(&message.split_whitespace().collect::<Vec<_>>().join(" "));
     }
 }
 
 /// Installs the panic hook and the handlers of fatal signals. For PID 1 only.
-pub fn guard() {
+pub(crate) fn install_handlers() {
     std::panic::set_hook(Box::new(|info| {
-        let words = info.to_string();
-        last_words(&format!("init failed: {words}"));
-        keep(&words);
-        std::thread::sleep(PAUSE);
+        let message = info.to_string();
+        print(&format!("init failed: {message}"));
+        record(&message);
+        std::thread::sleep(MESSAGE_TIME);
         power::end(End::Reboot)
     }));
     for signal in FATAL {
@@ -64,28 +65,27 @@ pub fn guard() {
         unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
             action.sa_sigaction = fatal as *const () as libc::sighandler_t;
-            // The alternate stack that std sets up lets the handler run after a stack overflow too.
+            // std sets up an alternate stack, on which the handler runs after a stack overflow, too.
             action.sa_flags = libc::SA_ONSTACK | libc::SA_NODEFER;
             libc::sigaction(signal, &action, std::ptr::null_mut());
         }
     }
 }
 
-/// Writes a line to the console without the supervisor's buffers.
-pub fn last_words(text: &str) {
-    // Not blocking: a terminal that holds its output back must not hold the restart back.
+/// Prints a line on the console without the supervisor's buffers.
+pub(crate) fn print(text: &str) {
+    // Not blocking: a terminal that stops its output must not delay the restart.
     let flags = libc::O_NOCTTY | libc::O_CLOEXEC | libc::O_NONBLOCK;
     let console = OpenOptions::new().write(true).custom_flags(flags).open("/dev/console");
     let Ok(mut console) = console else { return };
     let text = format!("krazy: {text}\n");
     let mut left = text.as_bytes();
     let start = Instant::now();
-    while !left.is_empty() && start.elapsed() < PATIENCE {
+    while !left.is_empty() && start.elapsed() < CONSOLE_TIMEOUT {
         match console.write(left) {
             Ok(length) => left = &left[length..],
-            Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(PATIENCE / 100),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(CONSOLE_TIMEOUT / 100),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            // Nobody is left to hear of a failure.
             Err(_) => return,
         }
     }

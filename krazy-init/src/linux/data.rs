@@ -11,13 +11,13 @@ use super::block::Disk;
 use super::{make, mounts};
 
 /// Where it is mounted.
-pub const DATA: &str = "/data";
+pub(crate) const DATA: &str = "/data";
 
 /// Its partition's number.
-pub const PARTITION: u8 = 4;
+pub(crate) const PARTITION: u8 = 4;
 
 /// What belongs to the machine: provisioning, seed, time. Relative to [`DATA`].
-pub const MACHINE_FOLDER: &str = krazy_boot::api::credentials::DIRECTORY;
+pub(crate) const MACHINE_FOLDER: &str = krazy_boot::api::credentials::DIRECTORY;
 
 /// Mount flags of `/data` from the disk: programs run from the verified root, not from here, but a service may
 /// keep tools of its own, so `noexec` is not set.
@@ -28,7 +28,7 @@ const OPTIONS: &str = "errors=remount-ro,commit=5";
 
 /// How `/data` came to be.
 #[derive(Debug, PartialEq, Eq)]
-pub enum DataMount {
+pub(crate) enum DataMount {
     /// From this partition.
     Disk(PathBuf),
     /// A tmpfs, and why.
@@ -39,7 +39,7 @@ pub enum DataMount {
 /// the second value tells; any other is never written to make it fit.
 ///
 /// Fails only if not even a tmpfs can be mounted, for want of a mount point.
-pub fn mount(disk: Option<&Disk>) -> io::Result<(DataMount, bool)> {
+pub(crate) fn mount(disk: Option<&Disk>) -> io::Result<(DataMount, bool)> {
     match from_disk(disk) {
         Ok((node, is_new)) => Ok((DataMount::Disk(node), is_new)),
         Err(why) => {
@@ -78,14 +78,14 @@ fn from_disk(disk: Option<&Disk>) -> Result<(PathBuf, bool), String> {
 }
 
 /// Makes the machine's own folder, closed to services.
-pub fn prepare_machine_folder() -> io::Result<()> {
+pub(crate) fn prepare_machine_folder() -> io::Result<()> {
     let folder = Path::new(DATA).join(MACHINE_FOLDER);
     make_folder(&folder)?;
     own(&folder, 0)
 }
 
 /// The HOME of account `user`. Names that mean something else on `/data` are set apart.
-pub fn home(user: &str) -> PathBuf {
+pub(crate) fn home(user: &str) -> PathBuf {
     match user {
         MACHINE_FOLDER | "lost+found" => Path::new(DATA).join(format!("service-{user}")),
         _ => Path::new(DATA).join(user),
@@ -94,7 +94,7 @@ pub fn home(user: &str) -> PathBuf {
 
 /// Makes `folder` private to `uid`. What is in it may belong to another account: a service can get or lose
 /// `user = "root"`, and the number of a name changes when names collide. Then it is [handed over](hand_over) first.
-pub fn prepare_home(folder: &Path, uid: u32) -> io::Result<Home> {
+pub(crate) fn prepare_home(folder: &Path, uid: u32) -> io::Result<Home> {
     make_folder(folder)?;
     let metadata = fs::symlink_metadata(folder)?;
     // What is no folder is refused there.
@@ -107,7 +107,7 @@ pub fn prepare_home(folder: &Path, uid: u32) -> io::Result<Home> {
 
 /// In whose hands a service's folder is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Home {
+pub(crate) enum Home {
     /// The service's.
     Ready,
     /// Another account's, with what is in it.
@@ -118,7 +118,7 @@ pub enum Home {
 ///
 /// Meanwhile the folder itself is root's: after a power cut, this slot and the other one see that it is not theirs, and
 /// begin anew. For a service of root's a half-done one will do, since root may read everything.
-pub fn hand_over(folder: &Path, uid: u32) -> io::Result<()> {
+pub(crate) fn hand_over(folder: &Path, uid: u32) -> io::Result<()> {
     own(folder, 0)?;
     hand_over_content(folder, uid, 0)?;
     own(folder, uid)

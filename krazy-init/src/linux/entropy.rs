@@ -23,7 +23,7 @@ struct PoolInfo {
 
 /// Gives the kernel the seed of the last boot and replaces it at once, so that no seed is used twice whatever
 /// happens next. The first boot has none.
-pub fn load_and_replace(path: &Path) -> io::Result<()> {
+pub(crate) fn load_and_replace(path: &Path) -> io::Result<()> {
     match File::open(path) {
         Ok(mut file) => {
             let mut seed = [0u8; SEED];
@@ -37,7 +37,7 @@ pub fn load_and_replace(path: &Path) -> io::Result<()> {
 }
 
 /// Writes a new seed, in one piece or not at all.
-pub fn save(path: &Path) -> io::Result<()> {
+pub(crate) fn save(path: &Path) -> io::Result<()> {
     let mut seed = [0u8; SEED];
     // Does not wait for the generator to be ready: a weak seed is never worse than none.
     let filled = rustix::rand::getrandom(&mut seed[..], rustix::rand::GetRandomFlags::INSECURE)?;

@@ -50,7 +50,7 @@ struct BlkpgArgument {
 
 /// Lets partition 4 reach to the end of `disk`, on the disk and in the kernel's mind. Returns whether it grew. A
 /// disk that is not laid out as ours is left alone.
-pub fn partition(disk: &Disk) -> io::Result<bool> {
+pub(crate) fn partition(disk: &Disk) -> io::Result<bool> {
     let node = disk.node();
     let mut file = OpenOptions::new().read(true).write(true).open(&node)?;
     let mut sector: MbrSector = [0; SECTOR_SIZE as usize];
@@ -104,7 +104,7 @@ fn tell_kernel(disk: &File, extent: Extent) -> io::Result<()> {
 
 /// Lets the mounted ext4 on `node` fill its partition. Returns its new size if it grew. Takes seconds on large and
 /// slow disks.
-pub fn file_system(node: &Path) -> io::Result<Option<Bytes>> {
+pub(crate) fn file_system(node: &Path) -> io::Result<Option<Bytes>> {
     let room = block::partition_sectors(node)? * SECTOR_SIZE;
     let mut superblock = [0u8; 1024];
     let mut device = File::open(node)?;

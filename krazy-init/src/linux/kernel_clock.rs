@@ -6,19 +6,19 @@ use std::time::Duration;
 use rustix::time::{ClockId, Timespec};
 
 /// Since the kernel started, including sleep.
-pub fn since_boot() -> Duration {
+pub(crate) fn since_boot() -> Duration {
     let now = rustix::time::clock_gettime(ClockId::Boottime);
     Duration::new(now.tv_sec.try_into().unwrap_or(0), now.tv_nsec.try_into().unwrap_or(0))
 }
 
 /// Since 1970-01-01 UTC.
-pub fn wall() -> Duration {
+pub(crate) fn wall() -> Duration {
     let now = rustix::time::clock_gettime(ClockId::Realtime);
     Duration::new(now.tv_sec.try_into().unwrap_or(0), now.tv_nsec.try_into().unwrap_or(0))
 }
 
 /// Sets the wall clock.
-pub fn set_wall(time: Duration) -> io::Result<()> {
+pub(crate) fn set_wall(time: Duration) -> io::Result<()> {
     let time = Timespec {
         tv_sec: time.as_secs().try_into().map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?,
         tv_nsec: time.subsec_nanos().into(),
@@ -27,7 +27,7 @@ pub fn set_wall(time: Duration) -> io::Result<()> {
 }
 
 /// Lets the wall clock drift by `microseconds`, at 500 ppm. Source: adjtimex(2), ADJ_OFFSET_SINGLESHOT.
-pub fn slew_wall(microseconds: i64) -> io::Result<()> {
+pub(crate) fn slew_wall(microseconds: i64) -> io::Result<()> {
     // SAFETY: all fields are integers, for which zero is valid; only those named by `modes` are read.
     let result = unsafe {
         let mut request: libc::timex = std::mem::zeroed();
@@ -39,7 +39,7 @@ pub fn slew_wall(microseconds: i64) -> io::Result<()> {
 }
 
 /// Whether the machine has a clock that runs while it is off.
-pub fn has_hardware_clock() -> bool {
+pub(crate) fn has_hardware_clock() -> bool {
     std::path::Path::new("/sys/class/rtc/rtc0").exists()
 }
 

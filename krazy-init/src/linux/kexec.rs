@@ -32,18 +32,18 @@ const KERNEL_ALIGNMENT: u64 = 2 << 20;
 
 /// What is started.
 #[derive(Clone, Debug)]
-pub struct NextKernel {
+pub(crate) struct NextKernel {
     /// The kernel, uncompressed.
-    pub kernel: Vec<u8>,
+    pub(crate) kernel: Vec<u8>,
     /// Its initramfs.
-    pub initramfs: Vec<u8>,
+    pub(crate) initramfs: Vec<u8>,
     /// Its command line.
-    pub command_line: CommandLine,
+    pub(crate) command_line: CommandLine,
 }
 
 /// Why a kernel cannot be started.
 #[derive(Debug, thiserror::Error)]
-pub enum KexecError {
+pub(crate) enum KexecError {
     /// Something that is read cannot be.
     #[error("{0}: {1}")]
     Read(&'static str, #[source] io::Error),
@@ -74,12 +74,12 @@ struct Segment {
 }
 
 /// Whether the kernel that runs could start another one.
-pub fn is_possible() -> bool {
+pub(crate) fn is_possible() -> bool {
     cfg!(target_arch = "aarch64") && Path::new(SUPPORTED).exists()
 }
 
 /// Makes `next` what [`start`] starts.
-pub fn load(next: NextKernel) -> Result<(), KexecError> {
+pub(crate) fn load(next: NextKernel) -> Result<(), KexecError> {
     let read = |path: &'static str| fs::read(path).map_err(|error| KexecError::Read(path, error));
     let iomem = read(MEMORY)?;
     let rooms = Rooms::parse(&String::from_utf8_lossy(&iomem));
@@ -88,7 +88,7 @@ pub fn load(next: NextKernel) -> Result<(), KexecError> {
 }
 
 /// Ends this kernel and starts the one that was loaded. Comes back only if that cannot be.
-pub fn start() -> KexecError {
+pub(crate) fn start() -> KexecError {
     rustix::fs::sync();
     match rustix::system::reboot(rustix::system::RebootCommand::Kexec) {
         Ok(()) => KexecError::Start(io::Error::other("it came back")),

@@ -28,43 +28,43 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Everything about a process to be started.
 #[derive(Debug)]
-pub struct Launch<'a> {
+pub(crate) struct Launch<'a> {
     /// The file to execute; also its `argv[0]`.
-    pub program: &'a Path,
+    pub(crate) program: &'a Path,
     /// Arguments after the program's name.
-    pub arguments: &'a [String],
+    pub(crate) arguments: &'a [String],
     /// The whole environment.
-    pub environment: &'a [(String, String)],
+    pub(crate) environment: &'a [(String, String)],
     /// Where it starts.
-    pub folder: &'a Path,
+    pub(crate) folder: &'a Path,
     /// What it may do.
-    pub rights: Rights,
+    pub(crate) rights: Rights,
     /// Further groups, for another user than root.
-    pub groups: &'a [u32],
+    pub(crate) groups: &'a [u32],
     /// The folder of its cgroup.
-    pub cgroup: Option<&'a File>,
+    pub(crate) cgroup: Option<&'a File>,
     /// Its standard output.
-    pub stdout: OwnedFd,
+    pub(crate) stdout: OwnedFd,
     /// Its standard error.
-    pub stderr: OwnedFd,
+    pub(crate) stderr: OwnedFd,
 }
 
 /// What a process may do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Rights {
+pub(crate) struct Rights {
     /// User and group; 0 keeps all rights.
-    pub uid: u32,
+    pub(crate) uid: u32,
     /// Capabilities that another user than root keeps.
-    pub capabilities: Capabilities,
+    pub(crate) capabilities: Capabilities,
     /// A [`Sandbox`](super::sandbox::Sandbox)'s descriptor, for another user than root.
-    pub sandbox: Option<i32>,
+    pub(crate) sandbox: Option<i32>,
     /// The limit of open files, instead of one that the process may raise itself.
-    pub open_files: Option<u32>,
+    pub(crate) open_files: Option<u32>,
 }
 
 /// Starts it: a new session and process group, no input, its own account, no way to gain rights. Waits until the
 /// program is executed, so that what keeps it from that is the error.
-pub fn spawn(launch: Launch<'_>) -> io::Result<Pid> {
+pub(crate) fn spawn(launch: Launch<'_>) -> io::Result<Pid> {
     let program = CString::new(launch.program.as_os_str().as_bytes())?;
     let folder = CString::new(launch.folder.as_os_str().as_bytes())?;
     let arguments = launch.arguments.iter().map(|text| CString::new(text.as_bytes()));

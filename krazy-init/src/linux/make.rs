@@ -43,7 +43,7 @@ const CHECKSUM: usize = 1024 + 0x3fc;
 
 /// Makes an ext4 file system on the partition `node` of the disk with `signature`, if nothing is on it; says whether
 /// it did.
-pub fn file_system(node: &Path, signature: DiskSignature) -> io::Result<bool> {
+pub(crate) fn file_system(node: &Path, signature: DiskSignature) -> io::Result<bool> {
     let room = Bytes(block::partition_sectors(node)? * SECTOR_SIZE);
     let device = OpenOptions::new().read(true).write(true).open(node)?;
     make(&device, room, signature)

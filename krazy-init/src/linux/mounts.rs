@@ -1,4 +1,4 @@
-//! The file systems every appliance has, as a table.
+//! The file systems that every appliance has, as a table. Source: mount(2).
 
 use std::ffi::CString;
 use std::fs;
@@ -10,50 +10,52 @@ use rustix::mount::{MountFlags, UnmountFlags};
 
 /// One row of the table.
 #[derive(Debug)]
-pub struct Mount {
-    /// What the kernel calls it.
-    pub kind: &'static str,
-    /// Where it goes.
-    pub target: &'static str,
+pub(crate) struct Mount {
+    /// The type of file system, which is also its source.
+    pub(crate) kind: &'static str,
+    /// The mount point.
+    pub(crate) target: &'static str,
     /// Mount flags.
-    pub flags: MountFlags,
+    pub(crate) flags: MountFlags,
     /// Options of the file system.
-    pub options: &'static str,
-    /// Whether the target is made if the parent is writable.
-    pub make_target: bool,
+    pub(crate) options: &'static str,
+    /// Set when the mount point must be created first.
+    pub(crate) create_target: bool,
 }
 
 const QUIET: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
 const SCRATCH: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV);
 
 const fn mount(kind: &'static str, target: &'static str, flags: MountFlags, options: &'static str) -> Mount {
-    Mount { kind, target, flags, options, make_target: false }
+    Mount { kind, target, flags, options, create_target: false }
 }
 
-/// What the first stage needs to find the root, and what `/bin/init` finds mounted.
-pub const FIRST_STAGE: &[Mount] = &[
+/// Mounts of the first stage, which `/bin/init` finds in place.
+pub(crate) const FIRST_STAGE: &[Mount] = &[
     mount("devtmpfs", "/dev", MountFlags::NOSUID, "mode=0755"),
     mount("proc", "/proc", QUIET, ""),
     mount("sysfs", "/sys", QUIET, ""),
 ];
 
-/// What the supervisor mounts before anything else, in this order; those of the first stage are there already.
-/// `/boot` and `/data` follow once their disk is known.
-pub const SYSTEM: &[Mount] = &[
+/// Mounts of the supervisor, in this order. Those of the first stage are there already, unless the kernel mounted the
+/// root itself. `/boot` and `/data` follow once their disk is known.
+pub(crate) const SYSTEM: &[Mount] = &[
     mount("devtmpfs", "/dev", MountFlags::NOSUID, "mode=0755"),
     mount("proc", "/proc", QUIET, ""),
     mount("sysfs", "/sys", QUIET, ""),
+    // A tmpfs may take half of the memory by default; the state of init needs less. Source: tmpfs(5).
     mount("tmpfs", "/run", SCRATCH, "mode=0755,size=25%"),
     mount("tmpfs", "/tmp", SCRATCH, "mode=1777,size=50%"),
     Mount {
-        make_target: true,
+        create_target: true,
         ..mount("devpts", "/dev/pts", MountFlags::NOSUID.union(MountFlags::NOEXEC), "mode=0620,ptmxmode=0666")
     },
-    Mount { make_target: true, ..mount("tmpfs", "/dev/shm", SCRATCH, "mode=1777,size=50%") },
+    Mount { create_target: true, ..mount("tmpfs", "/dev/shm", SCRATCH, "mode=1777,size=50%") },
+    // `nsdelegate`: root in a cgroup namespace of its own cannot lift the limits of its service.
     mount("cgroup2", "/sys/fs/cgroup", QUIET, "nsdelegate"),
 ];
 
-/// Links in `/dev` that devtmpfs leaves to userspace and programs expect: link and target.
+/// Links in `/dev` that programs expect and devtmpfs leaves to user space: link and target.
 const LINKS: &[(&str, &str)] = &[
     ("/dev/fd", "/proc/self/fd"),
     ("/dev/stdin", "/proc/self/fd/0"),
@@ -61,8 +63,8 @@ const LINKS: &[(&str, &str)] = &[
     ("/dev/stderr", "/proc/self/fd/2"),
 ];
 
-/// Makes the links.
-pub fn link_devices() -> io::Result<()> {
+/// Creates the links that devtmpfs leaves to user space.
+pub(crate) fn link_devices() -> io::Result<()> {
     for (link, target) in LINKS {
         match std::os::unix::fs::symlink(target, link) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -73,10 +75,10 @@ pub fn link_devices() -> io::Result<()> {
 }
 
 impl Mount {
-    /// Mounts this row unless something is mounted there already.
-    pub fn apply(&self) -> io::Result<()> {
-        if self.make_target && !Path::new(self.target).exists() {
-            fs::create_dir(self.target)?;
+    /// Mounts this row, unless something is mounted there already.
+    pub(crate) fn apply(&self) -> io::Result<()> {
+        if self.create_target {
+            create_directory(self.target)?;
         }
         if is_mounted(self.target) {
             return Ok(());
@@ -85,15 +87,29 @@ impl Mount {
     }
 }
 
+/// Creates the directory `path` if it is missing.
+pub(crate) fn create_directory(path: impl AsRef<Path>) -> io::Result<()> {
+    match fs::create_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Mounts `source` of type `kind` at `target`.
-pub fn mount_at(source: &str, target: &str, kind: &str, flags: MountFlags, options: &str) -> io::Result<()> {
+pub(crate) fn mount_at(
+    source: &str,
+    target: &str,
+    kind: &str,
+    flags: MountFlags,
+    options: &str,
+) -> io::Result<()> {
     let options = CString::new(options)?;
     Ok(rustix::mount::mount(source, target, kind, flags, options.as_c_str())?)
 }
 
-/// Whether something is mounted at `target`: it is on another device than its parent. A bind mount of the same
-/// file system would be missed; there are none.
-pub fn is_mounted(target: &str) -> bool {
+/// Returns true if something is mounted at `target`, which is then on another device than its parent. Not detected: a
+/// bind mount of the same file system, of which init makes none.
+pub(crate) fn is_mounted(target: &str) -> bool {
     let parent = Path::new(target).parent().unwrap_or(Path::new("/"));
     match (fs::metadata(target), fs::metadata(parent)) {
         (Ok(here), Ok(above)) => here.dev() != above.dev(),
@@ -101,8 +117,8 @@ pub fn is_mounted(target: &str) -> bool {
     }
 }
 
-/// Unmounts `target`; if it is busy to the last, makes it read-only so that nothing is half written.
-pub fn unmount_or_freeze(target: &str) -> io::Result<()> {
+/// Unmounts `target`, or remounts it read-only if it is busy, so that the file system is clean.
+pub(crate) fn unmount_or_freeze(target: &str) -> io::Result<()> {
     match rustix::mount::unmount(target, UnmountFlags::NOFOLLOW) {
         Ok(()) => Ok(()),
         Err(_) => Ok(rustix::mount::mount_remount(target, MountFlags::RDONLY, c"")?),
@@ -114,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn targets_come_after_what_they_stand_on() {
+    fn mount_points_follow_their_parents() {
         for table in [FIRST_STAGE, SYSTEM] {
             for (i, row) in table.iter().enumerate() {
                 let below = |other: &&Mount| row.target.starts_with(&format!("{}/", other.target));
@@ -124,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn proc_is_a_mount_point_and_its_folders_are_not() {
+    fn mount_point_is_told_from_its_directories() {
         assert!(is_mounted("/proc"));
         assert!(!is_mounted("/proc/self"));
         assert!(!is_mounted("/nowhere/at/all"));

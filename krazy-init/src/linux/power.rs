@@ -6,7 +6,7 @@ use rustix::system::RebootCommand;
 
 /// How it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum End {
     /// It starts again.
     Reboot,
     /// It is switched off.
@@ -27,7 +27,7 @@ impl fmt::Display for End {
 
 /// Writes everything to the disks and ends the machine. Comes back only if the kernel refuses, and then tries the
 /// other ways: a machine that cannot be switched off restarts rather than sit there without its services.
-pub fn end(how: End) -> ! {
+pub(crate) fn end(how: End) -> ! {
     rustix::fs::sync();
     let _refused = match how {
         End::Reboot => Ok(()),
@@ -42,6 +42,6 @@ pub fn end(how: End) -> ! {
 }
 
 /// Ctrl-Alt-Del sends SIGINT to PID 1 instead of restarting at once. Refused only where there is no such key.
-pub fn take_ctrl_alt_del() -> rustix::io::Result<()> {
+pub(crate) fn take_ctrl_alt_del() -> rustix::io::Result<()> {
     rustix::system::reboot(RebootCommand::CadOff)
 }

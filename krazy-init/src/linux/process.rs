@@ -8,7 +8,7 @@ use super::launch::NOFILE;
 use crate::control::ExitReason;
 
 /// The next ended child, whoever's it was: init inherits every orphan.
-pub fn reap() -> Option<(Pid, ExitReason)> {
+pub(crate) fn reap() -> Option<(Pid, ExitReason)> {
     loop {
         match rustix::process::wait(WaitOptions::NOHANG) {
             Ok(Some((pid, status))) => {
@@ -28,13 +28,13 @@ pub fn reap() -> Option<(Pid, ExitReason)> {
 }
 
 /// Sends a signal by number. The process is a child that has not been reaped, so the id is its own.
-pub fn signal(pid: Pid, number: i32) -> io::Result<()> {
+pub(crate) fn signal(pid: Pid, number: i32) -> io::Result<()> {
     // SAFETY: kill has no effect on memory.
     super::launch::check(unsafe { libc::kill(pid.as_raw_nonzero().get(), number) })
 }
 
 /// Sends a signal to a whole process group; one that is gone already is fine.
-pub fn signal_group(pid: Pid, number: i32) -> io::Result<()> {
+pub(crate) fn signal_group(pid: Pid, number: i32) -> io::Result<()> {
     // SAFETY: as above.
     match super::launch::check(unsafe { libc::kill(-pid.as_raw_nonzero().get(), number) }) {
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
@@ -43,26 +43,26 @@ pub fn signal_group(pid: Pid, number: i32) -> io::Result<()> {
 }
 
 /// Sends a signal to every process but init; there may be none.
-pub fn signal_everyone(number: i32) {
+pub(crate) fn signal_everyone(number: i32) {
     // SAFETY: as above. Its only failures are that there is nobody, and a wrong number.
     let _nobody = unsafe { libc::kill(-1, number) };
 }
 
 /// Resident memory of a process in bytes. Source: proc_pid_statm(5), second field, in pages.
-pub fn resident_memory(pid: Pid) -> Option<u64> {
+pub(crate) fn resident_memory(pid: Pid) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/proc/{}/statm", pid.as_raw_nonzero())).ok()?;
     let pages: u64 = text.split_ascii_whitespace().nth(1)?.parse().ok()?;
     Some(pages * rustix::param::page_size() as u64)
 }
 
 /// Makes the calling thread take a third of what a busy service takes of the CPU.
-pub fn yield_to_services() {
+pub(crate) fn yield_to_services() {
     // Refused only to lower one's own value; without it the thread merely is as quick as the services.
     let _as_quick = rustix::process::setpriority_process(None, 5);
 }
 
 /// Raises init's own limit of descriptors: two pipes and two files a service add up.
-pub fn raise_own_limits() -> io::Result<()> {
+pub(crate) fn raise_own_limits() -> io::Result<()> {
     let limit = libc::rlimit { rlim_cur: NOFILE.1, rlim_max: NOFILE.1 };
     // SAFETY: the structure is valid for the call.
     super::launch::check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) })

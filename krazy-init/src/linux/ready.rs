@@ -15,7 +15,7 @@ use rustix::net::{
 use rustix::process::Pid;
 
 /// What `NOTIFY_SOCKET` says.
-pub const SOCKET: &str = "/run/notify.sock";
+pub(crate) const SOCKET: &str = "/run/notify.sock";
 
 /// The longest message read; the rest is cut off.
 const MAX_MESSAGE: usize = 4096;
@@ -28,11 +28,11 @@ const LISTEN: &str = "0A";
 
 /// The socket services send to.
 #[derive(Debug)]
-pub struct NotifySocket(OwnedFd);
+pub(crate) struct NotifySocket(OwnedFd);
 
 impl NotifySocket {
     /// Opens it for everyone to write; who wrote is told by the kernel.
-    pub fn open(path: &Path) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
         match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -46,13 +46,13 @@ impl NotifySocket {
     }
 
     /// The descriptor to wait on.
-    pub fn descriptor(&self) -> &OwnedFd {
+    pub(crate) fn descriptor(&self) -> &OwnedFd {
         &self.0
     }
 
     /// The processes that say they are ready, of at most [`MOST_AT_ONCE`] messages: senders that never stop must not
     /// keep the loop from everything else.
-    pub fn take(&self) -> Vec<Pid> {
+    pub(crate) fn take(&self) -> Vec<Pid> {
         let mut ready = Vec::new();
         let mut bytes = [0u8; MAX_MESSAGE];
         for _ in 0..MOST_AT_ONCE {
@@ -86,14 +86,14 @@ fn says_ready(message: &[u8]) -> bool {
 }
 
 /// The service whose cgroup a process is in.
-pub fn service_of(pid: Pid) -> Option<String> {
+pub(crate) fn service_of(pid: Pid) -> Option<String> {
     let text = fs::read_to_string(format!("/proc/{}/cgroup", pid.as_raw_nonzero())).ok()?;
     let path = text.lines().find_map(|line| line.strip_prefix("0::/services/"))?;
     path.split('/').next().map(str::to_owned)
 }
 
 /// Whether something listens on TCP port `port`, on any address.
-pub fn is_listening(port: u16) -> bool {
+pub(crate) fn is_listening(port: u16) -> bool {
     ["/proc/net/tcp", "/proc/net/tcp6"]
         .iter()
         .any(|table| fs::read_to_string(table).is_ok_and(|text| lists(&text, port)))

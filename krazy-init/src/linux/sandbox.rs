@@ -22,7 +22,7 @@ const TRUNCATE: u64 = 1 << 14;
 
 /// A set of rules, ready for a child to take upon itself.
 #[derive(Debug)]
-pub struct Sandbox(OwnedFd);
+pub(crate) struct Sandbox(OwnedFd);
 
 /// The kernel's `struct landlock_path_beneath_attr`, which is packed.
 #[repr(C, packed)]
@@ -34,7 +34,7 @@ struct PathBeneath {
 impl Sandbox {
     /// Rules that allow all changes below `folders`, and writing to what exists below `files`. `None` on a kernel
     /// without Landlock.
-    pub fn new(folders: &[&Path], files: &[&Path]) -> io::Result<Option<Self>> {
+    pub(crate) fn new(folders: &[&Path], files: &[&Path]) -> io::Result<Option<Self>> {
         // SAFETY: with this flag the call takes no attributes.
         let version = unsafe {
             libc::syscall(
@@ -68,7 +68,7 @@ impl Sandbox {
     }
 
     /// The descriptor for [`enter`].
-    pub fn descriptor(&self) -> i32 {
+    pub(crate) fn descriptor(&self) -> i32 {
         self.0.as_raw_fd()
     }
 
@@ -89,7 +89,7 @@ impl Sandbox {
 }
 
 /// Confines the calling process for good. It must have given up gaining rights before.
-pub fn enter(descriptor: i32) -> io::Result<()> {
+pub(crate) fn enter(descriptor: i32) -> io::Result<()> {
     // SAFETY: a system call on integers.
     let result = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, descriptor, 0) };
     if result != 0 { Err(io::Error::last_os_error()) } else { Ok(()) }

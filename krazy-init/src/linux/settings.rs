@@ -24,7 +24,7 @@ const SYSCTLS: &[(&str, &str)] = &[
 const PANIC: &str = "10";
 
 /// Applies the table and returns what went wrong.
-pub fn apply() -> Vec<String> {
+pub(crate) fn apply() -> Vec<String> {
     let mut problems = Vec::new();
     let panic_unset = fs::read_to_string("/proc/sys/kernel/panic").is_ok_and(|text| text.trim() == "0");
     let panic = panic_unset.then_some(("kernel/panic", PANIC));
@@ -43,12 +43,12 @@ pub fn apply() -> Vec<String> {
 }
 
 /// Sets the host name.
-pub fn set_hostname(name: &str) -> io::Result<()> {
+pub(crate) fn set_hostname(name: &str) -> io::Result<()> {
     Ok(rustix::system::sethostname(name.as_bytes())?)
 }
 
 /// Whether `name` can be a host name. Source: RFC 1123, section 2.1, and Linux's 64 bytes.
-pub fn is_hostname(name: &str) -> bool {
+pub(crate) fn is_hostname(name: &str) -> bool {
     let label = |label: &str| {
         !label.is_empty()
             && !label.starts_with('-')

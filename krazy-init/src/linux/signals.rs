@@ -7,7 +7,7 @@ use super::power::End;
 
 /// What a signal to init means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Meaning {
+pub(crate) enum Meaning {
     /// A child ended.
     Child,
     /// The machine is to end.
@@ -30,11 +30,11 @@ const TABLE: &[(libc::c_int, Meaning)] = &[
 
 /// A signalfd for [`TABLE`].
 #[derive(Debug)]
-pub struct Signals(OwnedFd);
+pub(crate) struct Signals(OwnedFd);
 
 impl Signals {
     /// Blocks the signals and opens the descriptor, non-blocking.
-    pub fn open() -> io::Result<Self> {
+    pub(crate) fn open() -> io::Result<Self> {
         // SAFETY: the set is initialised by sigemptyset before use; signalfd returns a new descriptor or -1.
         unsafe {
             let mut set: libc::sigset_t = std::mem::zeroed();
@@ -54,12 +54,12 @@ impl Signals {
     }
 
     /// The descriptor to wait on.
-    pub fn descriptor(&self) -> &OwnedFd {
+    pub(crate) fn descriptor(&self) -> &OwnedFd {
         &self.0
     }
 
     /// The next signal, if one is pending.
-    pub fn next(&self) -> Option<Meaning> {
+    pub(crate) fn next(&self) -> Option<Meaning> {
         // Source: signalfd(2): ssi_signo is the first u32 of a 128-byte structure.
         let mut info = [0u8; 128];
         while rustix::io::read(&self.0, &mut info).ok()? == info.len() {
@@ -93,7 +93,7 @@ const NAMES: &[(&str, i32)] = &[
 ];
 
 /// Reads `TERM`, `SIGTERM` or `15`.
-pub fn parse(text: &str) -> Option<i32> {
+pub(crate) fn parse(text: &str) -> Option<i32> {
     if let Ok(number) = text.parse::<i32>() {
         return (1..=64).contains(&number).then_some(number);
     }

@@ -11,24 +11,24 @@ const MAX_MESSAGE: usize = 8192;
 
 /// A socket that hears them.
 #[derive(Debug)]
-pub struct Uevents(OwnedFd);
+pub(crate) struct Uevents(OwnedFd);
 
 /// What is of interest in an announcement.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Uevent {
+pub(crate) struct Uevent {
     /// `add`, `remove`, `change`, `bind`…
-    pub action: String,
+    pub(crate) action: String,
     /// `block`, `net`, `input`, `watchdog`…
-    pub subsystem: String,
+    pub(crate) subsystem: String,
     /// The name below `/dev`.
-    pub devname: Option<String>,
+    pub(crate) devname: Option<String>,
     /// What a module must match to drive it.
-    pub modalias: Option<String>,
+    pub(crate) modalias: Option<String>,
 }
 
 impl Uevents {
     /// Subscribes, non-blocking.
-    pub fn open() -> io::Result<Self> {
+    pub(crate) fn open() -> io::Result<Self> {
         let socket = rustix::net::socket_with(
             AddressFamily::NETLINK,
             SocketType::DGRAM,
@@ -42,12 +42,12 @@ impl Uevents {
     }
 
     /// The descriptor to wait on.
-    pub fn descriptor(&self) -> &OwnedFd {
+    pub(crate) fn descriptor(&self) -> &OwnedFd {
         &self.0
     }
 
     /// The next announcement; `None` when there is none for now.
-    pub fn next(&self) -> Option<Uevent> {
+    pub(crate) fn next(&self) -> Option<Uevent> {
         let mut buffer = [0u8; MAX_MESSAGE];
         loop {
             match rustix::net::recvfrom(&self.0, &mut buffer[..], RecvFlags::empty()) {
@@ -70,7 +70,7 @@ impl Uevents {
 }
 
 /// Reads a message; `None` if it is none of the kernel's form.
-pub fn parse(message: &[u8]) -> Option<Uevent> {
+pub(crate) fn parse(message: &[u8]) -> Option<Uevent> {
     let mut parts = message.split(|byte| *byte == 0);
     let header = std::str::from_utf8(parts.next()?).ok()?;
     let (action, _path) = header.split_once('@')?;

@@ -13,14 +13,14 @@ use std::time::{Duration, Instant};
 use krazy_boot::boot::cmdline::CommandLine;
 
 /// Asked of the kernel, which feeds hardware that cannot count as far meanwhile.
-pub const TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 
 // A Raspberry Pi's counts to 16 s. The kernel feeds it every 8 s, but what its driver (`bcm2835_wdt`, as of Linux 6.12)
 // loads is the remainder of the whole timeout: 12 s of 60 s, while 50 s would leave 2 s and the machine would restart.
 const _: () = assert!(TIMEOUT.as_secs() % 16 > 10);
 
 /// How often the loop feeds it.
-pub const INTERVAL: Duration = Duration::from_secs(10);
+pub(crate) const INTERVAL: Duration = Duration::from_secs(10);
 
 /// `krazy.watchdog=off` leaves the hardware watchdog alone, for machines whose watchdog does not work.
 const PARAMETER: &str = "krazy.watchdog";
@@ -29,17 +29,17 @@ const PARAMETER: &str = "krazy.watchdog";
 const WDIOC_SETTIMEOUT: libc::c_ulong = 0xc004_5706;
 
 /// Whether the kernel command line lets the watchdog be used.
-pub fn is_wanted(line: &CommandLine) -> bool {
+pub(crate) fn is_wanted(line: &CommandLine) -> bool {
     line.get(PARAMETER) != Some("off")
 }
 
 /// An armed watchdog.
 #[derive(Debug)]
-pub struct Watchdog(File);
+pub(crate) struct Watchdog(File);
 
 impl Watchdog {
     /// Arms the first watchdog; `None` if the machine has none.
-    pub fn arm() -> io::Result<Option<Self>> {
+    pub(crate) fn arm() -> io::Result<Option<Self>> {
         Self::arm_device(Path::new("/dev/watchdog0"))
     }
 
@@ -59,13 +59,13 @@ impl Watchdog {
     }
 
     /// Puts the restart off.
-    pub fn feed(&mut self) -> io::Result<()> {
+    pub(crate) fn feed(&mut self) -> io::Result<()> {
         self.0.write_all(b"\0")
     }
 
     /// Feeds it from a thread of its own for at most `limit`, so that work which may take long, but must not take for
     /// ever, is not cut off. Without the thread it is left counting.
-    pub fn feed_for(mut self, limit: Duration) -> io::Result<Feeder> {
+    pub(crate) fn feed_for(mut self, limit: Duration) -> io::Result<Feeder> {
         let (stop, stopped) = mpsc::channel::<Infallible>();
         let end = Instant::now() + limit;
         let thread =
@@ -84,21 +84,21 @@ impl Watchdog {
     }
 
     /// Disarms it, for a machine that is to stay off. Hardware that cannot be disarmed stays armed.
-    pub fn disarm(mut self) -> io::Result<()> {
+    pub(crate) fn disarm(mut self) -> io::Result<()> {
         self.0.write_all(b"V")
     }
 }
 
 /// A watchdog that is fed by a thread.
 #[derive(Debug)]
-pub struct Feeder {
+pub(crate) struct Feeder {
     stop: Sender<Infallible>,
     thread: JoinHandle<Watchdog>,
 }
 
 impl Feeder {
     /// Ends the thread and gives the watchdog back, still armed.
-    pub fn stop(self) -> io::Result<Watchdog> {
+    pub(crate) fn stop(self) -> io::Result<Watchdog> {
         drop(self.stop);
         self.thread.join().map_err(|_| io::Error::other("its thread ended"))
     }

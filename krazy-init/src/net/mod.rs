@@ -9,7 +9,7 @@
 //! | [`resolv_conf`] | the list of name servers for programs |
 //! | [`sntp`] | the time |
 
-pub mod dhcp;
+pub(crate) mod dhcp;
 pub(crate) mod interfaces;
 mod netlink;
 mod resolv_conf;

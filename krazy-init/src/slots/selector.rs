@@ -7,33 +7,35 @@ use krazy_boot::disk::mbr;
 use krazy_boot::disk::selector::{Selector, SelectorCopies, SelectorError};
 use krazy_boot::disk::size::SECTOR_SIZE;
 
-use super::{SlotError, chain, failed};
+use super::SlotError;
+use super::error::chain;
 use crate::linux::block::Disk;
 
-/// Whether `disk` has a selector, if only a damaged one.
-pub fn is_there(disk: &Disk) -> Result<bool, SlotError> {
+/// Returns true if `disk` has a selector, even a damaged one.
+pub(super) fn exists(disk: &Disk) -> Result<bool, SlotError> {
     Ok(!matches!(copies(disk)?.selector(), Err(SelectorError::Magic(_))))
 }
 
-/// Whether `disk` has code that obeys it.
-pub fn is_for_boot_sector(disk: &Disk) -> Result<bool, SlotError> {
+/// Returns true if `disk` has boot sector code, which obeys the selector.
+pub(super) fn has_boot_sector(disk: &Disk) -> Result<bool, SlotError> {
     let mut sector = [0; SECTOR_SIZE as usize];
-    open(disk)?.read_exact(&mut sector).map_err(|error| failed(disk, error))?;
+    open(disk)?.read_exact(&mut sector).map_err(|error| SlotError::io(disk, error))?;
     Ok(mbr::has_code(&sector))
 }
 
-pub fn needs_repair(disk: &Disk) -> Result<bool, SlotError> {
+/// Returns true if one copy is damaged or the copies differ.
+pub(super) fn needs_repair(disk: &Disk) -> Result<bool, SlotError> {
     Ok(copies(disk)?.needs_repair())
 }
 
-pub fn read(disk: &Disk) -> Result<Selector, SlotError> {
+/// Reads the selector of `disk`.
+pub(super) fn read(disk: &Disk) -> Result<Selector, SlotError> {
     read_from(disk, open(disk)?)
 }
 
-/// The selector of `disk`, which is opened as `file`.
-pub fn read_from(disk: &Disk, mut file: File) -> Result<Selector, SlotError> {
-    let damaged =
-        |error: &SelectorError| SlotError::Damaged(format!("{}: {}", disk.node().display(), chain(error)));
+/// Reads the selector of `disk` from its open `file`.
+pub(super) fn read_from(disk: &Disk, mut file: File) -> Result<Selector, SlotError> {
+    let damaged = |error: &SelectorError| SlotError::Selector { disk: disk.node(), reason: chain(error) };
     SelectorCopies::read(&mut file).selector().map_err(damaged)
 }
 
@@ -42,5 +44,5 @@ fn copies(disk: &Disk) -> Result<SelectorCopies, SlotError> {
 }
 
 fn open(disk: &Disk) -> Result<File, SlotError> {
-    File::open(disk.node()).map_err(|error| failed(disk, error))
+    File::open(disk.node()).map_err(|error| SlotError::io(disk, error))
 }

@@ -26,7 +26,7 @@ fn disk(selector: Selector) -> (tempfile::TempDir, Disk, PathBuf) {
     (dir, disk, path)
 }
 
-/// What the boot sector does before it loads the trial.
+/// Clears the trial's flag, as the boot sector does before it loads the trial.
 fn boot_trial(path: &PathBuf) {
     let mut bytes = fs::read(path).unwrap();
     bytes[512 + 9] = 0xff;
@@ -34,7 +34,7 @@ fn boot_trial(path: &PathBuf) {
 }
 
 #[test]
-fn a_trial_that_fails_can_be_explained() {
+fn failed_trial_is_explained_by_its_note() {
     let (_dir, disk, path) = disk(Selector::confirmed(Slot::A));
     let slots = Slots::of(&disk, Slot::A).unwrap().unwrap();
     assert_eq!(slots.boot_status().unwrap().slot_state, SlotState::Confirmed);
@@ -45,8 +45,8 @@ fn a_trial_that_fails_can_be_explained() {
     boot_trial(&path);
     let tried = Slots::of(&disk, Slot::B).unwrap().unwrap();
     assert_eq!(tried.boot_status().unwrap().slot_state, SlotState::OnTrial);
-    tried.tell(Stage::Init, None).unwrap();
-    tried.tell(Stage::Finished, Some("nobody came")).unwrap();
+    tried.record_stage(Stage::Init, None).unwrap();
+    tried.record_stage(Stage::Finished, Some("nobody came")).unwrap();
 
     let status = slots.boot_status().unwrap();
     assert_eq!((status.slot_state, status.generation), (SlotState::Reverted, generation));
@@ -59,27 +59,27 @@ fn a_trial_that_fails_can_be_explained() {
 }
 
 #[test]
-fn a_panic_is_told_until_the_trial_is_over() {
-    let _keeper = crash::lock_keeper();
+fn panic_is_recorded_until_the_trial_is_over() {
+    let _keeper = crash::lock_recorder();
     let (_dir, disk, path) = disk(Selector::confirmed(Slot::A));
     let slots = Slots::of(&disk, Slot::A).unwrap().unwrap();
     let generation = slots.arm("cafe", TrialKernel::Own).unwrap();
     boot_trial(&path);
     let tried = Slots::of(&disk, Slot::B).unwrap().unwrap();
     let reason = || slots.note(Slot::B, generation).unwrap().reason();
-    tried.tell_panics(Stage::RootMounted);
-    crash::keep("panicked at mounts.rs:1:2:\nno tea");
+    tried.record_panics(Stage::RootMounted);
+    crash::record("panicked at mounts.rs:1:2:\nno tea");
     assert_eq!(reason(), "the first stage failed: panicked at mounts.rs:1:2: no tea");
-    tried.tell_panics(Stage::Init);
-    crash::keep("panicked at plan.rs:3:4:\nno tea");
+    tried.record_panics(Stage::Init);
+    crash::record("panicked at plan.rs:3:4:\nno tea");
     assert_eq!(reason(), "init failed: panicked at plan.rs:3:4: no tea");
-    crash::keep_words(None);
-    crash::keep("panicked too late");
+    crash::set_recorder(None);
+    crash::record("panicked too late");
     assert_eq!(reason(), "init failed: panicked at plan.rs:3:4: no tea");
 }
 
 #[test]
-fn a_trial_that_is_confirmed_stays() {
+fn confirmed_trial_stays() {
     let (_dir, disk, path) = disk(Selector::confirmed(Slot::A));
     Slots::of(&disk, Slot::A).unwrap().unwrap().arm("cafe", TrialKernel::Own).unwrap();
     boot_trial(&path);
@@ -90,18 +90,18 @@ fn a_trial_that_is_confirmed_stays() {
 }
 
 #[test]
-fn a_lost_note_costs_the_explanation_only() {
+fn lost_note_is_replaced_without_the_build_id() {
     let (_dir, disk, path) = disk(Selector::confirmed(Slot::A).arm(Slot::B));
     boot_trial(&path);
     let tried = Slots::of(&disk, Slot::B).unwrap().unwrap();
-    tried.tell(Stage::RootMounted, None).unwrap();
+    tried.record_stage(Stage::RootMounted, None).unwrap();
     let generation = tried.boot_status().unwrap().generation;
     let note = tried.note(Slot::B, generation).unwrap();
     assert_eq!((note.stage, note.build_id.as_str()), (Stage::RootMounted, ""));
 }
 
 #[test]
-fn copies_that_differ_are_made_equal() {
+fn differing_selector_copies_are_repaired() {
     let (_dir, disk, _path) = disk(Selector::confirmed(Slot::A));
     let slots = Slots::of(&disk, Slot::A).unwrap().unwrap();
     assert!(!slots.repair().unwrap());
@@ -113,7 +113,7 @@ fn copies_that_differ_are_made_equal() {
 }
 
 #[test]
-fn a_disk_of_others_has_no_slots() {
+fn disk_without_a_selector_has_no_slots() {
     let (_dir, disk, path) = disk(Selector::confirmed(Slot::A));
     let mut bytes = fs::read(&path).unwrap();
     for sector in [SELECTOR, SELECTOR_SPARE] {
@@ -156,10 +156,10 @@ fn card(missing: &str) -> (tempfile::TempDir, Disk) {
 }
 
 #[test]
-fn a_firmware_boots_what_is_confirmed_and_the_first_stage_starts_trials() {
+fn firmware_boots_the_confirmed_slot_and_the_first_stage_starts_trials() {
     let (_dir, disk) = card("");
     let slots = Slots::of(&disk, Slot::A).unwrap().unwrap();
-    assert!(slots.boot == Boot::Firmware && slots.has_firmware());
+    assert!(slots.boot_method == BootMethod::Firmware && slots.has_firmware());
     assert_eq!(slots.start_trial().unwrap(), None);
     slots.arm("cafe", TrialKernel::Running).unwrap();
     assert_eq!(slots.boot_status().unwrap().slot_state, SlotState::Armed);
@@ -178,7 +178,7 @@ fn a_firmware_boots_what_is_confirmed_and_the_first_stage_starts_trials() {
 }
 
 #[test]
-fn a_launcher_is_for_one_trial() {
+fn launcher_starts_one_trial() {
     let (_dir, disk) = card("");
     let slots = Slots::of(&disk, Slot::A).unwrap().unwrap();
     let launcher = || firmware::choice(&disk).unwrap().launcher;
@@ -204,7 +204,7 @@ fn a_launcher_is_for_one_trial() {
         }
         assert_eq!((slots.start_trial().unwrap(), launcher()), (None, false));
     }
-    // A launcher that could not undo itself: init does.
+    // Init repairs a launcher that could not undo itself.
     let armed =
         config_txt::arm(&mut firmware::boot(&disk).unwrap(), &slots.selector().unwrap(), true).unwrap();
     write(&disk, &armed[..1]).unwrap();
@@ -212,7 +212,7 @@ fn a_launcher_is_for_one_trial() {
 }
 
 #[test]
-fn a_kernel_is_started_with_what_the_firmware_added() {
+fn next_kernel_keeps_the_parameters_that_the_firmware_added() {
     let (_dir, disk) = card("");
     let slots = Slots::of(&disk, Slot::A).unwrap().unwrap();
     let own = CommandLine::for_slot(Slot::A, DiskSignature(1), ["quiet"]).unwrap();
@@ -224,7 +224,7 @@ fn a_kernel_is_started_with_what_the_firmware_added() {
 }
 
 #[test]
-fn a_slot_launches_another_only_with_a_command_line_for_it() {
+fn launching_needs_a_launcher_command_line() {
     let can_launch = |disk: &Disk| firmware::can_launch(disk, Slot::A).unwrap();
     assert!(can_launch(&card("").1) && !can_launch(&card("a-launch.txt").1));
     assert!(can_launch(&card("b-launch.txt").1));
@@ -235,7 +235,7 @@ fn a_slot_launches_another_only_with_a_command_line_for_it() {
 }
 
 #[test]
-fn the_selector_follows_what_the_firmware_was_told() {
+fn selector_follows_config_txt() {
     let (_dir, disk) = card("");
     let slots = Slots::of(&disk, Slot::A).unwrap().unwrap();
     let generation = slots.arm("cafe", TrialKernel::Own).unwrap();
@@ -252,12 +252,12 @@ fn the_selector_follows_what_the_firmware_was_told() {
 }
 
 #[test]
-fn a_slot_that_the_firmware_could_not_boot_is_incomplete() {
+fn slot_without_a_boot_file_is_incomplete() {
     for missing in ["b-cmdline.txt", "b-config.txt", "b-vmlinuz"] {
         let (_dir, disk) = card(missing);
-        assert_eq!(firmware::missing(&disk, Slot::A).unwrap(), None);
+        assert!(firmware::missing(&disk, Slot::A).unwrap().is_none());
         let slots = Slots::of(&disk, Slot::A).unwrap().unwrap();
-        let error = slots.examine_other().unwrap_err().to_string();
+        let error = slots.check_inactive().unwrap_err().to_string();
         assert_eq!(error, format!("slot B cannot be started: there is no {missing} on /boot"));
     }
 }

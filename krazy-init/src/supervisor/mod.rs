@@ -61,7 +61,7 @@ const FAILED_START_PAUSE: Duration = Duration::from_secs(10);
 
 /// Runs the machine until it ends.
 pub(crate) fn run() -> ! {
-    crash::guard();
+    crash::install_handlers();
     let mut journal = Journal::open();
     let machine = boot::start(&mut journal);
     match Runtime::new(machine, journal) {
@@ -69,7 +69,7 @@ pub(crate) fn run() -> ! {
         Err(error) => {
             // Without epoll or signals nothing can be supervised; only a restart may help.
             let seconds = FAILED_START_PAUSE.as_secs();
-            crash::last_words(&format!("init cannot run: {error}; restarting in {seconds} seconds"));
+            crash::print(&format!("init cannot run: {error}; restarting in {seconds} seconds"));
             std::thread::sleep(FAILED_START_PAUSE);
             power::end(End::Reboot)
         }

@@ -4,12 +4,12 @@ use std::ops::Range;
 
 /// Memory that nobody keeps, in order. The kernel that runs is in it: it makes way.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rooms(Vec<Range<u64>>);
+pub(crate) struct Rooms(Vec<Range<u64>>);
 
 impl Rooms {
     /// Reads `/proc/iomem`: what is `System RAM` and not `reserved` in that. The first page stays free: processors that
     /// have not been started wait there.
-    pub fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let mut rooms = Rooms(Vec::new());
         for line in text.lines() {
             let Some((range, name)) = line.split_once(" : ") else { continue };
@@ -26,7 +26,7 @@ impl Rooms {
     }
 
     /// Takes the first room for `len` bytes that begins `offset` behind a multiple of `alignment`.
-    pub fn take(&mut self, len: u64, alignment: u64, offset: u64) -> Option<u64> {
+    pub(crate) fn take(&mut self, len: u64, alignment: u64, offset: u64) -> Option<u64> {
         let at = self.0.iter().find_map(|room| {
             let at = room.start.saturating_sub(offset).checked_next_multiple_of(alignment)? + offset;
             (at >= room.start && at.checked_add(len)? <= room.end).then_some(at)

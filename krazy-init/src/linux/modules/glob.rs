@@ -1,7 +1,7 @@
 //! Shell patterns as depmod writes them: `*`, `?` and `[…]`. Source: fnmatch(3) without flags.
 
 /// Whether `text` matches `pattern` as a whole. Takes time proportional to the product of the lengths at worst.
-pub fn matches(pattern: &str, text: &str) -> bool {
+pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
     let (mut p, mut t) = (0, 0);
     // Where the last `*` was, and how much of the text it has taken so far.

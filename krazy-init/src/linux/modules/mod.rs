@@ -13,26 +13,26 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-pub use glob::matches;
-pub use present::present_aliases;
+pub(crate) use glob::matches;
+pub(crate) use present::present_aliases;
 
 /// The modules of one kernel release.
 #[derive(Clone, Debug)]
-pub struct Modules {
+pub(crate) struct Modules {
     folder: PathBuf,
     parameters: Parameters,
 }
 
 /// What the kernel command line says about modules: `NAME.PARAMETER=VALUE`, `modprobe.blacklist=NAME,NAME`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Parameters {
+pub(crate) struct Parameters {
     values: BTreeMap<String, String>,
     blacklist: Vec<String>,
 }
 
 impl Parameters {
     /// Picks them out of a command line.
-    pub fn from_command_line(line: &str) -> Self {
+    pub(crate) fn from_command_line(line: &str) -> Self {
         let mut parameters = Parameters::default();
         for word in line.split_ascii_whitespace() {
             if let Some(names) = word.strip_prefix("modprobe.blacklist=") {
@@ -57,17 +57,17 @@ impl Parameters {
 
 impl Modules {
     /// The modules in `folder`, usually `/lib/modules/RELEASE`. It need not exist: a kernel may have all built in.
-    pub fn new(folder: PathBuf, parameters: Parameters) -> Self {
+    pub(crate) fn new(folder: PathBuf, parameters: Parameters) -> Self {
         Modules { folder, parameters }
     }
 
     /// The modules of the running kernel.
-    pub fn running(parameters: Parameters) -> Self {
+    pub(crate) fn running(parameters: Parameters) -> Self {
         Modules::new(Path::new("/lib/modules").join(release()), parameters)
     }
 
     /// Names of the modules that drive devices with these modaliases, without those on the blacklist.
-    pub fn for_aliases(&self, wanted: &[String]) -> io::Result<Vec<String>> {
+    pub(crate) fn for_aliases(&self, wanted: &[String]) -> io::Result<Vec<String>> {
         let mut found: Vec<String> = Vec::new();
         let Some(mut lines) = Lines::open(&self.folder.join("modules.alias"))? else {
             return Ok(found);
@@ -86,7 +86,7 @@ impl Modules {
 
     /// Loads module `name` after everything it depends on. Not in `modules.dep`, or without its file,
     /// means built in or not in the image; `Ok(false)` says so.
-    pub fn load(&self, name: &str) -> Result<bool, ModuleError> {
+    pub(crate) fn load(&self, name: &str) -> Result<bool, ModuleError> {
         let Some((path, dependencies)) = self.find(name)? else { return Ok(false) };
         if !self.folder.join(&path).exists() {
             return Ok(false);
@@ -100,7 +100,7 @@ impl Modules {
     }
 
     /// The file of module `name`, relative to the folder of all modules; `None` if `modules.dep` does not list it.
-    pub fn path_of(&self, name: &str) -> io::Result<Option<String>> {
+    pub(crate) fn path_of(&self, name: &str) -> io::Result<Option<String>> {
         Ok(self.find(name)?.map(|(path, _)| path))
     }
 
@@ -119,7 +119,7 @@ impl Modules {
     }
 
     /// Loads whatever answers to `request`, a module's name or an alias such as `fs-vfat`.
-    pub fn request(&self, request: &str) -> Result<bool, ModuleError> {
+    pub(crate) fn request(&self, request: &str) -> Result<bool, ModuleError> {
         if self.load(request)? {
             return Ok(true);
         }
@@ -136,13 +136,13 @@ impl Modules {
 }
 
 /// The running kernel's release.
-pub fn release() -> String {
+pub(crate) fn release() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()
 }
 
 /// Why a module was not loaded.
 #[derive(Debug, thiserror::Error)]
-pub enum ModuleError {
+pub(crate) enum ModuleError {
     /// Its hardware is not there. That is no fault: drivers are tried on machines of all kinds.
     #[error("its hardware is not there")]
     Absent,
@@ -155,7 +155,7 @@ pub enum ModuleError {
 }
 
 /// Loads the module file at `path` with what the command line says about it; one that is loaded already is fine.
-pub fn insert(path: &Path, parameters: &Parameters) -> Result<(), ModuleError> {
+pub(crate) fn insert(path: &Path, parameters: &Parameters) -> Result<(), ModuleError> {
     use rustix::io::Errno;
     let file = File::open(path)?;
     let parameters = parameters.of(&module_name(&path.to_string_lossy()));

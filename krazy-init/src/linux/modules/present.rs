@@ -3,7 +3,7 @@
 use std::fs;
 
 /// Modaliases of all devices the kernel shows.
-pub fn present_aliases() -> Vec<String> {
+pub(crate) fn present_aliases() -> Vec<String> {
     let mut aliases = Vec::new();
     let Ok(buses) = fs::read_dir("/sys/bus") else { return aliases };
     for bus in buses.flatten() {

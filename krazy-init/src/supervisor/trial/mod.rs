@@ -101,7 +101,7 @@ impl Trial {
                 self.deadline = Some(limit);
                 // Before anything that could hang. If its driver is a module, the watchdog is armed later.
                 watchdog.arm(effects);
-                slots.tell_panics(Stage::Init);
+                slots.record_panics(Stage::Init);
                 self.write_note(Stage::Init, None, effects);
                 effects.log(format!(
                     "slot {slot} is on trial: without a confirmation the machine returns to slot {} in {} s",
@@ -146,14 +146,14 @@ impl Trial {
     pub(super) fn end(&mut self, reason: &str, effects: &mut Effects) {
         if self.deadline.take().is_some() {
             // A panic from here on is not the reason.
-            crash::keep_words(None);
+            crash::set_recorder(None);
             self.write_note(Stage::Finished, Some(reason), effects);
         }
     }
 
     fn write_note(&self, stage: Stage, text: Option<&str>, effects: &mut Effects) {
         if let Some(slots) = &self.slots
-            && let Err(why) = slots.tell(stage, text)
+            && let Err(why) = slots.record_stage(stage, text)
         {
             effects.degrade(format!("the trial's note cannot be written: {why}"));
         }

@@ -30,7 +30,7 @@ impl Trial {
         }
         slots.confirm().map_err(refusal)?;
         self.deadline = None;
-        crash::keep_words(None);
+        crash::set_recorder(None);
         effects.log(format!("slot {} is confirmed", slots.running));
         match (slots.has_firmware(), self.is_launched) {
             (false, _) => {}
@@ -60,7 +60,7 @@ impl Trial {
         rules::may_arm(status.slot_state, slots.running, slot)?;
         // The slot's files must be on the disk before they are examined and the selector names them.
         self.sync_boot()?;
-        let found = slots.examine_other().map_err(refusal)?.build_id;
+        let found = slots.check_inactive().map_err(refusal)?.build_id;
         if build_id.is_some_and(|expected| expected != found) {
             let text = format!("slot {slot} holds the build {found}");
             return Err(refused(ErrorKind::SlotIncomplete, text));
@@ -124,7 +124,7 @@ impl Trial {
 fn refusal(why: SlotError) -> RequestError {
     let kind = match why {
         SlotError::Incomplete(..) => ErrorKind::SlotIncomplete,
-        SlotError::Io(..) | SlotError::Damaged(_) => ErrorKind::Failed,
+        _ => ErrorKind::Failed,
     };
     refused(kind, why.to_string())
 }

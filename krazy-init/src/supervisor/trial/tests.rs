@@ -77,7 +77,7 @@ impl TestDisk {
             bytes[start..][..write.bytes.len()].copy_from_slice(&write.bytes);
         }
         fs::write(&path, bytes).unwrap();
-        TestDisk { dir, path, _keeper: crash::lock_keeper() }
+        TestDisk { dir, path, _keeper: crash::lock_recorder() }
     }
 
     /// A disk whose slot B was armed and is on trial: the boot sector has cleared the trial.
