@@ -101,6 +101,11 @@ impl Failure {
         Failure { exit, help: None, error: message.into().into() }
     }
 
+    /// Returns an error of a library, which has neither an exit code of its own nor help.
+    pub(crate) fn other(error: impl Error + Send + Sync + 'static) -> Self {
+        anyhow::Error::from(error).into()
+    }
+
     /// Adds the text after `help:`.
     #[must_use]
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
@@ -116,6 +121,12 @@ impl Failure {
     /// Returns the text after `help:`.
     pub(crate) fn next_step(&self) -> Option<&str> {
         self.help.as_deref()
+    }
+
+    /// Returns the error that it carries, then its causes.
+    pub(crate) fn causes(&self) -> impl Iterator<Item = &(dyn Error + 'static)> {
+        let error: &(dyn Error + 'static) = &*self.error;
+        std::iter::successors(Some(error), |&cause| cause.source())
     }
 
     /// Returns the exit code of `error`: that of the first [`Failure`] in its chain.

@@ -48,7 +48,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let shell = cli.shell();
-    let result = interrupt::install().and_then(|()| cli.command.exec(shell));
+    let result = interrupt::install().and_then(|()| cli.exec(shell));
     // If a step failed because its child process was interrupted with us, the interrupt is the cause.
     match result.map_err(|error| interrupt::check().err().unwrap_or(error)) {
         Ok(()) => ExitCode::SUCCESS,

@@ -48,7 +48,6 @@ impl Plan {
     pub fn message(&self) -> impl Serialize {
         let appliance = &self.appliance;
         Message {
-            reason: "plan",
             name: &appliance.name,
             version: &appliance.version,
             hostname: &appliance.hostname,
@@ -120,7 +119,6 @@ impl Plan {
 
 #[derive(Serialize)]
 struct Message<'a> {
-    reason: &'static str,
     name: &'a str,
     version: &'a str,
     hostname: &'a str,

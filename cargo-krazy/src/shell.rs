@@ -3,7 +3,6 @@
 //! People's text goes to standard error, so that standard output carries only what was asked for (a plan, an
 //! inspection, JSON messages) and can be piped.
 
-use std::error::Error;
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, Result};
 
 const GOOD: Style = AnsiColor::Green.on_default().bold();
 const WARN: Style = AnsiColor::Yellow.on_default().bold();
@@ -41,6 +40,14 @@ pub enum MessageFormat {
     Human,
     /// One JSON object a line on standard output.
     Json,
+}
+
+/// A line of JSON.
+#[derive(Serialize)]
+struct Message<'a, T> {
+    reason: &'static str,
+    #[serde(flatten)]
+    fields: &'a T,
 }
 
 /// The one way out for text.
@@ -100,7 +107,7 @@ impl Shell {
     /// Why the program ends: the chain of causes and the next step.
     pub fn error(self, failure: &Failure) {
         self.line(format_args!("{BAD}error{BAD:#}: {failure}"));
-        for cause in std::iter::successors(failure.source(), |&cause| cause.source()) {
+        for cause in failure.causes().skip(1) {
             self.line(format_args!("  {NOTE}cause{NOTE:#}: {cause}"));
         }
         if let Some(help) = failure.next_step() {
@@ -108,18 +115,28 @@ impl Shell {
         }
     }
 
-    /// One JSON object on a line of its own, in JSON format only.
-    pub fn message(self, message: &impl Serialize) -> anyhow::Result<()> {
+    /// Writes a JSON object on a line of its own, in JSON format only. Its first field is `reason`, the kind of
+    /// message; `fields` follow.
+    pub fn message(self, reason: &'static str, fields: &impl Serialize) -> Result<()> {
         if self.format == MessageFormat::Json {
-            let mut line = serde_json::to_vec(message)?;
+            let message = Message { reason, fields };
+            let mut line = serde_json::to_vec(&message).context("failed to encode a message")?;
             line.push(b'\n');
             std::io::stdout().write_all(&line).context(UNWRITTEN)?;
         }
         Ok(())
     }
 
-    /// Text that was asked for, to standard output.
-    pub fn output(self, text: impl AsRef<str>) -> anyhow::Result<()> {
+    /// Writes the result of a command to standard output: `text` for people, else a message of each of `items`.
+    pub fn report<T: Serialize>(self, reason: &'static str, items: &[T], text: impl ToString) -> Result<()> {
+        match self.format {
+            MessageFormat::Human => self.output(text.to_string()),
+            MessageFormat::Json => items.iter().try_for_each(|item| self.message(reason, item)),
+        }
+    }
+
+    /// Writes text that was asked for to standard output.
+    pub fn output(self, text: impl AsRef<str>) -> Result<()> {
         anstream::stdout().write_all(text.as_ref().as_bytes()).context(UNWRITTEN)?;
         Ok(())
     }
@@ -158,5 +175,22 @@ impl Shell {
     /// A line on standard error. A closed standard error leaves nobody to tell, so its error ends here.
     fn line(self, text: std::fmt::Arguments<'_>) {
         let _closed = writeln!(anstream::stderr(), "{text}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn message_begins_with_its_reason() {
+        #[derive(Serialize)]
+        struct Fields {
+            host: &'static str,
+            slot: Option<u8>,
+        }
+        let fields = Fields { host: "kitchen", slot: None };
+        let text = serde_json::to_string(&Message { reason: "device-status", fields: &fields }).unwrap();
+        assert_eq!(text, r#"{"reason":"device-status","host":"kitchen","slot":null}"#);
     }
 }

@@ -278,7 +278,7 @@ fn places_that_are_none_are_refused_before_any_work() {
     for (output, code, said) in [
         ("own.config", 2, "error: own.config is a file, and its name does not end in .tar.zst"),
         ("tree/notes", 2, "error: tree/notes is a folder with other things in it"),
-        ("nowhere/a.tar.zst", 7, "error: the folder of `nowhere/a.tar.zst` does not exist"),
+        ("nowhere/a.tar.zst", 7, "error: the directory of `nowhere/a.tar.zst` does not exist"),
         ("/dev/nowhere.tar.zst", 7, "error: there is no device `/dev/nowhere.tar.zst`"),
     ] {
         let result = setup.command("CONFIG_SEEN=y\n").args(["-o", output]).output().unwrap();

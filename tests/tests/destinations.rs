@@ -129,12 +129,12 @@ fn invalid_destinations_are_rejected_before_any_work() -> Result<()> {
     let missing = krazy.directory.path().join("nowhere/a.img");
     let directory = krazy.directory.path().join("nowhere");
     let expected = format!(
-        "error: the folder of `{}` does not exist\n   help: make it first: `mkdir -p '{}'`\n",
+        "error: the directory of `{}` does not exist\n   help: make it first: `mkdir -p '{}'`\n",
         missing.display(),
         directory.display()
     );
     assert_eq!(refusal(&krazy, &package, &missing)?, expected);
-    assert!(refusal(&krazy, &package, krazy.directory.path())?.contains("is a folder\n"));
+    assert!(refusal(&krazy, &package, krazy.directory.path())?.contains("is a directory\n"));
     assert!(!package.directory.join("Cargo.lock").exists(), "cargo has run");
     Ok(())
 }

@@ -82,9 +82,8 @@ fn disk_is_overwritten_only_after_confirmation() -> Result<()> {
 
     // Without a terminal there is nobody to ask.
     let (code, text) = refusal(&mut image("1GiB", &[])?)?;
-    let expected = format!(
-        "error: `{device}` would be overwritten: {model}\n   help: add `--yes` if that is what you want\n"
-    );
+    let expected =
+        format!("error: `{device}` would be overwritten: {model}\n   help: add `--yes` to overwrite it\n");
     assert_eq!((code, text), (Some(2), expected));
     let (code, text) = refusal(&mut image("3GiB", &["--yes"])?)?;
     let expected = format!("error: the image of 3 GiB does not fit on `{device}`, which has 2 GiB\n");

@@ -20,11 +20,11 @@ use crate::output::Scratch;
 /// Writes `bundle` to `path`, which appears complete or not at all. Returns its length.
 pub fn save(bundle: &Bundle, store: &Store, path: &Path) -> Result<Bytes> {
     let writing = || Failure::new(Exit::Image, format!("failed to write `{}`", path.display()));
-    let shipment = Packer::new(bundle, store.clone()).pack(&[])?;
+    let transfer = Packer::new(bundle, store.clone()).pack(&[])?;
     let scratch = Scratch::beside(path)?;
     let mut out = scratch.as_file();
-    out.write_all(&shipment.head).with_context(writing)?;
-    for piece in &shipment.streams {
+    out.write_all(&transfer.head).with_context(writing)?;
+    for piece in &transfer.streams {
         interrupt::check()?;
         let mut stream = &*piece.file;
         stream.seek(SeekFrom::Start(0)).with_context(writing)?;
@@ -32,7 +32,7 @@ pub fn save(bundle: &Bundle, store: &Store, path: &Path) -> Result<Bytes> {
     }
     out.sync_all().with_context(writing)?;
     scratch.persist(path).with_context(writing)?;
-    Ok(shipment.bytes())
+    Ok(transfer.bytes())
 }
 
 /// Opens the bundle at `path`; its parts go into `store`. Whether the signature is good is for the device to say,

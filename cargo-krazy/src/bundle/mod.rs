@@ -11,12 +11,13 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::Context;
 use krazy_boot::disk::size::Bytes;
 use krazy_boot::update::bundle::{BundleManifest, Part, SIGNATURE_LEN, Signed};
 
 pub use file::{open, save};
 
+use crate::failure::{Failure, Result};
 use crate::provision::Secrets;
 
 /// A signed description of a slot's content, and that content.
@@ -51,7 +52,7 @@ impl Bundle {
 /// A bundle of `parts`, which `manifest` describes, signed with the update key of `secrets`. The same inputs give the
 /// same bytes.
 pub fn sign(manifest: BundleManifest, parts: Vec<Content>, secrets: &Secrets) -> Result<Bundle> {
-    let json = manifest.to_json()?;
+    let json = manifest.to_json().map_err(Failure::other)?;
     let signature = secrets.sign_update(&Signed::message(&json))?;
     let signature: [u8; SIGNATURE_LEN] =
         signature.try_into().ok().context("an Ed25519 signature has 64 bytes")?;

@@ -20,6 +20,7 @@ use krazy_boot::update::bundle::{Part, PartKind};
 use sha2::{Digest, Sha256};
 
 use super::Content;
+use crate::failure::Result;
 use crate::output::Scratch;
 use crate::user_directories;
 
@@ -38,12 +39,12 @@ pub struct Store {
 
 impl Store {
     /// The user's.
-    pub fn of_user() -> anyhow::Result<Self> {
-        Store::in_folder(&user_directories::CACHE.find()?, LIMIT)
+    pub fn of_user() -> Result<Self> {
+        Store::in_directory(&user_directories::CACHE.find()?, LIMIT)
     }
 
     /// The one in the caches' folder `cache`, with room for `limit`.
-    pub fn in_folder(cache: &Path, limit: Bytes) -> anyhow::Result<Self> {
+    pub fn in_directory(cache: &Path, limit: Bytes) -> Result<Self> {
         let folder = cache.join("parts");
         fs::create_dir_all(&folder)
             .with_context(|| format!("failed to make the folder {}", folder.display()))?;
@@ -51,13 +52,9 @@ impl Store {
     }
 
     /// Keeps what `fill` writes as a part of this kind.
-    pub fn add(
-        &self,
-        kind: PartKind,
-        fill: impl FnOnce(&mut File) -> anyhow::Result<()>,
-    ) -> anyhow::Result<Content> {
+    pub fn add(&self, kind: PartKind, fill: impl FnOnce(&mut File) -> Result<()>) -> Result<Content> {
         let writing = || format!("failed to write to {}", self.folder.display());
-        let mut scratch = Scratch::in_folder(&self.folder)?;
+        let mut scratch = Scratch::in_directory(&self.folder)?;
         fill(scratch.as_file_mut())?;
         let mut reader = File::open(scratch.path()).with_context(writing)?;
         let (sha256, size) = hash(&mut reader).with_context(writing)?;
@@ -69,7 +66,7 @@ impl Store {
     }
 
     /// The same for a file that is there already.
-    pub fn add_file(&self, kind: PartKind, path: &Path) -> anyhow::Result<Content> {
+    pub fn add_file(&self, kind: PartKind, path: &Path) -> Result<Content> {
         let reading = || format!("failed to read {}", path.display());
         self.add(kind, |out| {
             let mut file = File::open(path).with_context(reading)?;
@@ -80,10 +77,11 @@ impl Store {
     }
 
     /// Keeps the root in the partition `root` of the disk `image`: devices that run it can copy from it.
-    pub fn add_root(&self, image: &File, root: Extent) -> anyhow::Result<Content> {
+    pub fn add_root(&self, image: &File, root: Extent) -> Result<Content> {
         self.add(PartKind::Root, |out| {
-            let mut part = Window::of(image, root).take(squashfs_len(image, root.start.bytes())?);
-            io::copy(&mut part, out).context("failed to copy the root")?;
+            let copy = squashfs_len(image, root.start.bytes())
+                .and_then(|len| io::copy(&mut Window::of(image, root).take(len), out));
+            copy.context("failed to copy the root")?;
             Ok(())
         })
     }
@@ -163,15 +161,16 @@ impl Write for Hasher {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::Failure;
 
     fn add(store: &Store, bytes: &[u8]) -> Content {
-        store.add(PartKind::Root, |out| Ok(out.write_all(bytes)?)).unwrap()
+        store.add(PartKind::Root, |out| out.write_all(bytes).map_err(Failure::other)).unwrap()
     }
 
     #[test]
     fn parts_are_found_by_their_hash_while_they_are_intact() {
         let cache = tempfile::tempdir().unwrap();
-        let store = Store::in_folder(cache.path(), Bytes::mib(1)).unwrap();
+        let store = Store::in_directory(cache.path(), Bytes::mib(1)).unwrap();
         let part = add(&store, b"abc").part;
         assert!(part.sha256.to_string().starts_with("ba7816bf8f01cfea"), "{part:?}");
         assert_eq!(part.size, Bytes(3));
@@ -185,7 +184,7 @@ mod tests {
     #[test]
     fn the_least_recently_used_goes_and_the_newest_stays() {
         let cache = tempfile::tempdir().unwrap();
-        let store = Store::in_folder(cache.path(), Bytes(8)).unwrap();
+        let store = Store::in_directory(cache.path(), Bytes(8)).unwrap();
         let parts: Vec<_> = [[1; 4], [2; 4]].iter().map(|bytes| add(&store, bytes).part).collect();
         let old = SystemTime::UNIX_EPOCH;
         for part in &parts {

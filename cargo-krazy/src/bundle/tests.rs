@@ -21,7 +21,8 @@ fn noise(seed: u64, len: usize) -> Vec<u8> {
 }
 
 fn bundle(store: &Store, secrets: &Secrets, root: &[u8]) -> Bundle {
-    let add = |kind, bytes: &[u8]| store.add(kind, |out| Ok(out.write_all(bytes)?)).unwrap();
+    let add =
+        |kind, bytes: &[u8]| store.add(kind, |out| out.write_all(bytes).map_err(Failure::other)).unwrap();
     let parts = vec![
         add(PartKind::Kernel, &noise(1, 50_000)),
         add(PartKind::Initramfs, &noise(2, 9_000)),
@@ -49,7 +50,7 @@ struct Place {
 impl Place {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::in_folder(folder.path(), Bytes::mib(64)).unwrap();
+        let store = Store::in_directory(folder.path(), Bytes::mib(64)).unwrap();
         let secrets = provision("weather", &folder.path().join("state")).unwrap();
         Place { folder, store, secrets }
     }

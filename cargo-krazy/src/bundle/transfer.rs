@@ -1,6 +1,6 @@
-//! How a bundle travels to one device: whole, or as what differs from what that device runs.
+//! The form of a bundle that is sent to a device: whole, or as its differences from the build that the device runs.
 //!
-//! Streams are made once for all devices that run the same: a fleet costs one encoding.
+//! Streams are encoded once for all devices that run the same build.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -8,7 +8,7 @@ use std::io::{self, BufWriter};
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Context, Result};
+use anyhow::Context;
 use krazy_boot::digest::Sha256Hash;
 use krazy_boot::disk::size::Bytes;
 use krazy_boot::update::bundle::{Head, Part, PartTransport, Transport};
@@ -17,35 +17,36 @@ use krazy_boot::update::delta;
 use super::store::Store;
 use super::{Bundle, Content};
 use crate::device::upload::Piece;
+use crate::failure::{Failure, Result};
 
-/// zstd level of streams. Roots and kernels are compressed already; the first level finds what there is.
+/// zstd level of streams. Roots and kernels are compressed already; higher levels gain nothing.
 const LEVEL: i32 = 1;
 
-/// A bundle ready for one device.
+/// A bundle encoded for one device.
 #[derive(Clone, Debug)]
-pub struct Shipment {
+pub(crate) struct Transfer {
     /// Everything before the streams.
     pub head: Vec<u8>,
     /// The streams, back to back.
     pub streams: Vec<Piece>,
-    /// Bytes that the device copies from what it runs.
+    /// Bytes that the device copies from the build it runs.
     pub copied: Bytes,
 }
 
-impl Shipment {
-    /// Bytes of the streams together.
+impl Transfer {
+    /// Returns the bytes of all streams.
     pub fn total(&self) -> Bytes {
         Bytes(self.streams.iter().map(|piece| piece.len).sum())
     }
 
-    /// Bytes that go over the line.
+    /// Returns the bytes to send.
     pub fn bytes(&self) -> Bytes {
         Bytes(self.head.len() as u64 + self.total().0)
     }
 }
 
-/// A bundle and the streams that were made of it so far.
-pub struct Packer<'a> {
+/// A bundle and the streams that were encoded so far.
+pub(crate) struct Packer<'a> {
     bundle: &'a Bundle,
     store: Store,
     made: Mutex<HashMap<(Sha256Hash, Option<Sha256Hash>), Stream>>,
@@ -59,13 +60,13 @@ struct Stream {
 }
 
 impl<'a> Packer<'a> {
-    /// Makes streams of `bundle`, with `store` to find what devices run.
+    /// Encodes streams of `bundle` against the parts of running builds that `store` has.
     pub fn new(bundle: &'a Bundle, store: Store) -> Self {
         Packer { bundle, store, made: Mutex::default() }
     }
 
-    /// What is sent to a device whose running slot has the parts `running`.
-    pub fn pack(&self, running: &[Part]) -> Result<Shipment> {
+    /// Returns the transfer for a device whose active slot has the parts `running`.
+    pub fn pack(&self, running: &[Part]) -> Result<Transfer> {
         let (mut streams, mut transports, mut copied) = (Vec::new(), Vec::new(), Bytes(0));
         for content in &self.bundle.parts {
             let base = running.iter().find(|part| part.kind == content.part.kind);
@@ -74,13 +75,14 @@ impl<'a> Packer<'a> {
             transports.push(PartTransport { stored: stream.stored, base });
             streams.push(Piece { file: stream.file, start: 0, len: stream.stored.0 });
         }
-        let head = Head::to_bytes(&self.bundle.signed, &Transport { parts: transports })?;
-        Ok(Shipment { head, streams, copied })
+        let head =
+            Head::to_bytes(&self.bundle.signed, &Transport { parts: transports }).map_err(Failure::other)?;
+        Ok(Transfer { head, streams, copied })
     }
 
-    /// The stream of `content`, and the base it refers to.
+    /// Returns the stream of `content`, and the base it refers to.
     fn stream(&self, content: &Content, running: Option<&Part>) -> Result<(Stream, Option<Sha256Hash>)> {
-        // Held while a stream is made: others that want the same wait for it instead of making it again.
+        // Held while a stream is encoded, so that other threads wait for it instead of encoding it again.
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (content.part.sha256, running.map(|part| part.sha256));
         if let Some(stream) = made.get(&key) {
@@ -96,7 +98,8 @@ impl<'a> Packer<'a> {
         let new = read(&content.file).with_context(reading)?;
         let base = base.map_or(Ok(Vec::new()), |file| read(&file)).with_context(reading)?;
         let file = tempfile::tempfile().context("failed to make a temporary file")?;
-        let encoded = delta::encode(&new, &base, LEVEL, BufWriter::with_capacity(1 << 20, &file))?;
+        let encoded = delta::encode(&new, &base, LEVEL, BufWriter::with_capacity(1 << 20, &file));
+        let encoded = encoded.map_err(Failure::other)?;
         let stream = Stream { file: Arc::new(file), stored: encoded.stored, copied: encoded.copied };
         made.insert(key, stream.clone());
         let base = key.1.filter(|_| stream.copied > Bytes(0));
@@ -104,7 +107,7 @@ impl<'a> Packer<'a> {
     }
 }
 
-/// All bytes of `file`.
+/// Returns all bytes of `file`.
 fn read(file: &File) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX)];
     file.read_exact_at(&mut bytes, 0)?;

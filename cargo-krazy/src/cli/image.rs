@@ -1,19 +1,13 @@
 //! `cargo krazy image`.
 
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
-
-use anyhow::{Context, Result};
-use krazy_boot::disk::size::Bytes;
-use serde::Serialize;
+use std::path::PathBuf;
 
 use crate::cli::build_args::BuildArgs;
 use crate::config;
-use crate::ops::image::{self, Built, Data};
+use crate::failure::Result;
+use crate::ops::image::{self, Data};
 use crate::plan::Plan;
 use crate::shell::{MessageFormat, Shell};
-use krazy_boot::digest::{Sha256Hash, sha256_of};
 
 /// Makes the disk image of an appliance
 ///
@@ -26,71 +20,33 @@ Examples:
   cargo krazy image -p weather -o w.img   another package, to another file
   cargo krazy image -o /dev/sdX           to a disk, after a question
   cargo krazy image --dry-run             only print what would be done")]
-pub struct Args {
+pub(super) struct Args {
     /// The file or block device to write [default: target/krazy/NAME-BOARD.img]
     #[arg(short, long, value_name = "PATH")]
-    pub output: Option<PathBuf>,
+    output: Option<PathBuf>,
     /// Write to a block device without asking
     #[arg(long)]
-    pub yes: bool,
+    yes: bool,
     /// Print the plan and do nothing
     #[arg(long)]
-    pub dry_run: bool,
+    dry_run: bool,
     // Last, for its headings hold for every option after them.
-    /// What to build.
+    /// The appliance to build.
     #[command(flatten)]
-    pub build: BuildArgs,
+    build: BuildArgs,
 }
 
 impl Args {
-    /// Runs the command.
-    pub fn exec(self, shell: Shell) -> Result<()> {
+    pub(super) fn exec(self, shell: Shell) -> Result<()> {
         let plan = Plan::new(config::load(&self.build.resolve())?, self.output)?;
         if self.dry_run {
-            return match shell.format() {
-                MessageFormat::Human => shell.output(plan.to_string()),
-                MessageFormat::Json => shell.message(&plan.message()),
-            };
+            return shell.report("plan", &[plan.message()], &plan);
         }
         let built = image::build(&plan, self.yes, Data::New, shell)?;
         // Reading the whole image back takes longer than making it; only scripts ask for its hash.
-        if shell.format() == MessageFormat::Json {
-            shell.message(&Finished::of(&built)?)?;
+        match shell.format() {
+            MessageFormat::Human => Ok(()),
+            MessageFormat::Json => shell.message("image-finished", &built.hashed()?),
         }
-        Ok(())
-    }
-}
-
-/// The last message of `--message-format json`.
-#[derive(Serialize)]
-struct Finished<'a> {
-    reason: &'static str,
-    image: &'a Path,
-    bytes: Bytes,
-    /// Of the first `bytes` bytes of the file or device.
-    sha256: Sha256Hash,
-    fresh: bool,
-    name: &'a str,
-    version: &'a str,
-    board: &'a str,
-    build_id: &'a str,
-}
-
-impl<'a> Finished<'a> {
-    fn of(built: &'a Built) -> Result<Self> {
-        let Built { path, bytes, manifest, fresh } = built;
-        Ok(Finished {
-            reason: "image-finished",
-            image: path,
-            bytes: *bytes,
-            sha256: File::open(path)
-                .and_then(|file| sha256_of(&mut file.take(bytes.0)))
-                .with_context(|| format!("failed to read back {}", path.display()))?,
-            fresh: *fresh,
-            name: &manifest.name,
-            version: &manifest.version,
-            board: &manifest.board,
-            build_id: &manifest.build_id,
-        })
     }
 }

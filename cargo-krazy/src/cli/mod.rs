@@ -8,7 +8,6 @@ mod build_args;
 mod bundle;
 mod certificate;
 mod command;
-mod confirm;
 mod discover;
 mod doctor;
 mod floor;
@@ -17,12 +16,10 @@ mod image;
 mod inspect;
 mod kernel;
 mod logs;
-mod poweroff;
+mod order;
 mod ps;
 mod push;
 mod put;
-mod reboot;
-mod rollback;
 mod run_qemu;
 mod service;
 mod status;
@@ -33,7 +30,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser};
 
 use self::command::Command;
 use crate::config::schema;
-use crate::failure::Exit;
+use crate::failure::{Exit, Result};
 use crate::shell::{MessageFormat, Shell, Verbosity};
 
 /// Turns Rust programs into bootable appliances with safe remote updates.
@@ -49,12 +46,12 @@ use crate::shell::{MessageFormat, Shell, Verbosity};
     subcommand_required = true,
     arg_required_else_help = true
 )]
-pub struct Cli {
+pub(crate) struct Cli {
     #[command(flatten)]
     global: GlobalArgs,
-    /// What to do.
+    /// The subcommand.
     #[command(subcommand)]
-    pub command: Command,
+    command: Command,
 }
 
 /// Options every command has.
@@ -77,7 +74,9 @@ struct GlobalArgs {
 
 impl Cli {
     /// Parses `args`, with the program's name. The `krazy` that cargo puts before a subcommand's arguments is dropped.
-    pub fn parse_args(args: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Self, clap::Error> {
+    pub(crate) fn parse_args(
+        args: impl IntoIterator<Item = std::ffi::OsString>,
+    ) -> Result<Self, clap::Error> {
         let mut args: Vec<_> = args.into_iter().collect();
         if args.get(1).is_some_and(|arg| arg == "krazy") {
             args.remove(1);
@@ -90,8 +89,13 @@ impl Cli {
         Cli::from_arg_matches(&command.try_get_matches_from(args)?)
     }
 
-    /// The shell the options ask for. Sets the colour choice of the whole program.
-    pub fn shell(&self) -> Shell {
+    /// Runs the command.
+    pub(crate) fn exec(self, shell: Shell) -> Result<()> {
+        self.command.exec(shell)
+    }
+
+    /// Returns the shell that the options ask for. Sets the colour choice of the whole program.
+    pub(crate) fn shell(&self) -> Shell {
         let choice = self.global.color.unwrap_or_else(|| {
             // cargo's own setting; a word it does not know is cargo's to complain about.
             let setting = std::env::var("CARGO_TERM_COLOR").unwrap_or_default();

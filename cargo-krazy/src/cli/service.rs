@@ -1,9 +1,8 @@
 //! `cargo krazy service`.
 
-use reqwest::Method;
-use serde::Serialize;
-
-use crate::device::{DeviceArgs, DeviceError, paths};
+use crate::device::DeviceArgs;
+use crate::failure::Result;
+use crate::ops::service::{self, ServiceOrder};
 use crate::shell::Shell;
 
 /// Starts, stops, restarts and signals the services of a device
@@ -12,7 +11,7 @@ use crate::shell::Shell;
 Examples:
   cargo krazy service restart kitchen weather
   cargo krazy service signal kitchen weather HUP")]
-pub struct Args {
+pub(super) struct Args {
     #[command(subcommand)]
     action: Action,
 }
@@ -21,7 +20,7 @@ pub struct Args {
 enum Action {
     /// Starts a service
     Start(Service),
-    /// Asks a service to end, and keeps it stopped until it is started or the device restarts
+    /// Stops a service, until it is started or the device restarts
     Stop(Service),
     /// Stops a service and starts it again
     Restart(Service),
@@ -33,7 +32,7 @@ enum Action {
 struct Service {
     #[command(flatten)]
     device: DeviceArgs,
-    /// The service, as `cargo krazy ps` lists it
+    /// The service: a name that `cargo krazy ps` lists
     #[arg(value_name = "SERVICE")]
     name: String,
 }
@@ -47,44 +46,20 @@ struct Signal {
     signal: String,
 }
 
-#[derive(Serialize)]
-struct Message<'a> {
-    reason: &'static str,
-    host: &'a str,
-    service: &'a str,
-}
-
 impl Args {
-    /// Runs the command.
-    pub fn exec(self, shell: Shell) -> anyhow::Result<()> {
-        match self.action {
-            Action::Start(service) => order(&service, "start", "Started", "service-started", shell),
-            Action::Stop(service) => order(&service, "stop", "Stopped", "service-stopped", shell),
-            Action::Restart(service) => order(&service, "restart", "Restarted", "service-restarted", shell),
-            Action::Signal(Signal { service, signal }) => {
-                let path = format!("signal?signal={signal}");
-                order(&service, &path, "Signalled", "service-signalled", shell)
-            }
-        }
+    pub(super) fn exec(self, shell: Shell) -> Result<()> {
+        let (Service { device, name }, order) = match self.action {
+            Action::Start(service) => (service, ServiceOrder::Start),
+            Action::Stop(service) => (service, ServiceOrder::Stop),
+            Action::Restart(service) => (service, ServiceOrder::Restart),
+            Action::Signal(Signal { service, signal }) => (service, ServiceOrder::Signal(signal)),
+        };
+        service::give(&device.client()?, &name, &order, shell)
     }
 }
 
-fn order(
-    Service { device, name }: &Service,
-    path: &str,
-    verb: &str,
-    reason: &'static str,
-    shell: Shell,
-) -> anyhow::Result<()> {
-    let client = device.client()?;
-    client.order(Method::POST, &paths::service(name, path), None).map_err(DeviceError::into_failure)?;
-    let host = client.device();
-    shell.status(verb, format!("`{name}` on `{host}`"));
-    shell.message(&Message { reason, host, service: name })
-}
-
-/// The device knows which signals there are; what stands in a URL is letters and digits.
-fn signal(text: &str) -> Result<String, String> {
+/// Accepts letters and digits, which need no escapes in a URL. The device knows which signals there are.
+fn signal(text: &str) -> Result<String, &'static str> {
     let plain = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric());
-    plain.then(|| text.to_owned()).ok_or_else(|| "write `HUP`, `SIGHUP` or a number".to_owned())
+    plain.then(|| text.to_owned()).ok_or("write `HUP`, `SIGHUP` or a number")
 }

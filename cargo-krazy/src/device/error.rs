@@ -5,7 +5,7 @@ use krazy_boot::disk::size::Bytes;
 use krazy_boot::update::refusal::Refusal;
 
 use super::credentials::VARIABLE;
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Explain, Failure};
 
 /// A failed request to a device.
 #[derive(Debug, thiserror::Error)]
@@ -108,29 +108,40 @@ impl DeviceError {
 
     /// Adds an exit code and the next step.
     pub fn into_failure(self) -> Failure {
-        let text = self.to_string();
-        let failure = Failure::new(Exit::Device, text);
+        self.into()
+    }
+}
+
+impl Explain for DeviceError {
+    fn exit(&self) -> Exit {
         match self {
-            DeviceError::Local(failure) => failure,
-            DeviceError::Unreachable { .. } => failure.help(
-                "check that it is switched on, has started, and is in the same network; its address; and that a \
-                 firewall lets its TCP port through (8443 unless the address says otherwise)",
-            ),
-            DeviceError::Certificate { appliance, .. } => failure.help(format!(
-                "it is another device than you think, or was provisioned on another machine, or someone is in \
-                 between; nothing was sent. If it is another appliance, name it with `--appliance`; if `{appliance}` \
-                 was provisioned elsewhere, copy its directory from that machine's state directory",
-            )),
-            DeviceError::Refused { appliance, problem, .. } => match help_for(&problem, &appliance) {
-                Some(help) => failure.help(help),
-                None => failure,
-            },
-            DeviceError::Broken { .. } => failure.help("check the network, and run the command again"),
-            DeviceError::Foreign { .. } | DeviceError::TooLong { .. } => failure.help(
-                "is it a device of cargo krazy, and not much older or newer than this program? `cargo krazy status` \
-                 tells its version",
-            ),
+            DeviceError::Local(failure) => failure.exit(),
+            _ => Exit::Device,
         }
+    }
+
+    fn help(&self) -> Option<String> {
+        let help = match self {
+            DeviceError::Local(failure) => return failure.next_step().map(str::to_owned),
+            DeviceError::Refused { appliance, problem, .. } => return help_for(problem, appliance),
+            DeviceError::Unreachable { .. } => {
+                "check that it is switched on, has started, and is in the same network; its address; and that a \
+                 firewall lets its TCP port through (8443 unless the address says otherwise)"
+            }
+            DeviceError::Certificate { appliance, .. } => {
+                return Some(format!(
+                    "it is another device than you think, or was provisioned on another machine, or someone is in \
+                     between; nothing was sent. If it is another appliance, name it with `--appliance`; if \
+                     `{appliance}` was provisioned elsewhere, copy its directory from that machine's state directory",
+                ));
+            }
+            DeviceError::Broken { .. } => "check the network, and run the command again",
+            DeviceError::Foreign { .. } | DeviceError::TooLong { .. } => {
+                "is it a device of cargo krazy, and not much older or newer than this program? `cargo krazy status` \
+                 shows its version"
+            }
+        };
+        Some(help.to_owned())
     }
 }
 

@@ -48,7 +48,7 @@ pub fn register(state_dir: &Path, host: Host) -> anyhow::Result<Registration> {
     fs::create_dir_all(&folder).with_context(failed)?;
     let pid = rustix::process::getpid().as_raw_nonzero().get();
     let text = toml::to_string(&Record { host, pid }).with_context(failed)?;
-    let scratch = Scratch::in_folder(&folder)?;
+    let scratch = Scratch::in_directory(&folder)?;
     scratch.as_file().write_all(text.as_bytes()).with_context(failed)?;
     for number in 1..=MAX {
         let name = if number == 1 { NAME.to_owned() } else { format!("{NAME}-{number}") };

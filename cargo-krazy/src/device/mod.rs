@@ -13,7 +13,6 @@
 //! | [`power`] | restarting and switching off |
 //! | [`tokens`] | who else may talk to a device |
 //! | [`rotation`] | new certificates and tokens in the place of old ones |
-//! | `message` | what orders without a result say to programs |
 //! | `pinned` | the check of the certificate, in place of any authority |
 //! | [`error`] | what can go wrong, and what to do then |
 //!
@@ -26,7 +25,6 @@ pub mod error;
 pub mod events;
 pub mod hosts;
 pub mod machines;
-mod message;
 pub mod paths;
 mod pinned;
 pub mod power;
@@ -41,5 +39,4 @@ pub mod upload;
 pub use client::Client;
 pub use credentials::Credentials;
 pub use error::DeviceError;
-pub use message::Done;
 pub use selection::{CredentialArgs, DeviceArgs, Target};

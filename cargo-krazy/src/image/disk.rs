@@ -1,22 +1,22 @@
 //! Writes a [`Composition`] as a disk.
 
+use std::error::Error as _;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
 use krazy_boot::boot::boot_sector;
-use krazy_boot::boot::slot_area;
+use krazy_boot::boot::slot_area::{self, SlotAreaError};
 use krazy_boot::disk::layout::{DiskLayout, DiskSignature};
-use krazy_boot::disk::mbr::Mbr;
+use krazy_boot::disk::mbr::{Mbr, MbrError};
 use krazy_boot::disk::ordered_write::{SectorWrite, write_in_order};
 use krazy_boot::disk::selector::Selector;
 use krazy_boot::disk::size::{Bytes, SECTOR_SIZE, Sectors};
 use krazy_boot::disk::slot::{Slot, boot_file};
 use krazy_boot::image::block_cache::BlockCache;
-use krazy_boot::image::ext4::{self, Ext4Options};
+use krazy_boot::image::ext4::{self, Ext4Error, Ext4Options};
 use krazy_boot::image::fat32::{self, BootFile, Fat32Error, VolumeOptions};
-use krazy_boot::image::initramfs;
+use krazy_boot::image::initramfs::{self, InitramfsError};
 use krazy_boot::image::squashfs::{self, SquashfsError, SquashfsOptions, SquashfsStats};
 use krazy_boot::image::tree::Content;
 use krazy_boot::image::window::Window;
@@ -24,7 +24,7 @@ use krazy_boot::image::window::Window;
 use super::board_files::BoardFiles;
 use super::composition::Composition;
 use crate::board::Boot;
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Explain, Failure};
 use crate::output::Scratch;
 use crate::provision::Secrets;
 
@@ -47,6 +47,65 @@ pub struct DiskOptions<'a> {
     pub cache: &'a Path,
 }
 
+/// A disk that cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DiskError {
+    #[error(transparent)]
+    Mbr(#[from] MbrError),
+    #[error(transparent)]
+    SlotArea(#[from] SlotAreaError),
+    #[error(transparent)]
+    Initramfs(#[from] InitramfsError),
+    #[error(transparent)]
+    Root(#[from] SquashfsError),
+    #[error(transparent)]
+    Boot(#[from] Fat32Error),
+    #[error(transparent)]
+    Data(#[from] Ext4Error),
+    #[error("failed to use the block cache {}", .0.display())]
+    Cache(PathBuf, #[source] io::Error),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Scratch(#[from] Failure),
+}
+
+impl Explain for DiskError {
+    fn exit(&self) -> Exit {
+        match self {
+            DiskError::Root(SquashfsError::TooLarge { .. })
+            | DiskError::Boot(Fat32Error::TooLarge { .. }) => Exit::Image,
+            DiskError::Scratch(failure) => failure.exit(),
+            _ => Exit::Failed,
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        match self {
+            DiskError::Root(SquashfsError::TooLarge { .. }) => {
+                Some("set a larger `root-size` (and `size`), or install less".to_owned())
+            }
+            DiskError::Boot(Fat32Error::TooLarge { .. }) => {
+                Some("set a larger `boot-size` (and `size`)".to_owned())
+            }
+            DiskError::Scratch(failure) => failure.next_step().map(str::to_owned),
+            _ => None,
+        }
+    }
+}
+
+impl DiskError {
+    /// Returns true if the disk to write to is full.
+    pub(crate) fn is_storage_full(&self) -> bool {
+        let is_full = |error: &io::Error| error.kind() == io::ErrorKind::StorageFull;
+        let mut causes = std::iter::successors(self.source(), |&cause| cause.source());
+        match self {
+            DiskError::Io(error) => is_full(error),
+            _ => causes.any(|cause| cause.downcast_ref().is_some_and(is_full)),
+        }
+    }
+}
+
 /// Writes the disk to `file`, which is empty. What it returns is about the root. `/data` is copied from the disk
 /// `kept`, if there is one.
 ///
@@ -57,7 +116,7 @@ pub fn write(
     secrets: &Secrets,
     kept: Option<&File>,
     options: &DiskOptions<'_>,
-) -> Result<SquashfsStats> {
+) -> Result<SquashfsStats, DiskError> {
     let layout = options.layout;
     file.set_len(layout.disk().bytes().0)?;
     let code = match composition.boot {
@@ -88,7 +147,7 @@ pub fn write(
 }
 
 /// In a scratch file the order does not matter, so nothing is synced in between.
-fn write_sectors(mut file: &File, writes: &[SectorWrite]) -> Result<()> {
+fn write_sectors(mut file: &File, writes: &[SectorWrite]) -> Result<(), DiskError> {
     Ok(write_in_order(&mut file, writes, |_| Ok(()))?)
 }
 
@@ -97,26 +156,20 @@ pub fn write_root<W: Write + Seek>(
     out: W,
     composition: &Composition,
     options: &DiskOptions<'_>,
-) -> Result<SquashfsStats> {
+) -> Result<SquashfsStats, DiskError> {
     let partition = options.layout.root(Slot::A);
-    let folder = options.cache.join("blocks");
-    let cache = BlockCache::open(&folder, BLOCK_CACHE_LIMIT)
-        .with_context(|| format!("failed to open the block cache {}", folder.display()))?;
+    let directory = options.cache.join("blocks");
+    let cache_error = |error| DiskError::Cache(directory.clone(), error);
+    let cache = BlockCache::open(&directory, BLOCK_CACHE_LIMIT).map_err(cache_error)?;
     let squashfs =
         SquashfsOptions { level: options.level, mtime: options.mtime, limit: partition.len.bytes() };
-    let stats =
-        squashfs::write(&composition.root, &squashfs, out, Some(&cache)).map_err(|error| match &error {
-            SquashfsError::TooLarge { .. } => Failure::new(Exit::Image, error.to_string())
-                .help("set a larger `root-size` (and `size`), or install less")
-                .into(),
-            _ => anyhow::Error::from(error),
-        })?;
-    cache.finalize().with_context(|| format!("failed to write the block cache {}", folder.display()))?;
+    let stats = squashfs::write(&composition.root, &squashfs, out, Some(&cache))?;
+    cache.finalize().map_err(cache_error)?;
     Ok(stats)
 }
 
 /// Writes the initramfs, and returns `out` at its end.
-pub fn write_initramfs<W: Write>(out: W, composition: &Composition) -> Result<W> {
+pub fn write_initramfs<W: Write>(out: W, composition: &Composition) -> Result<W, DiskError> {
     Ok(initramfs::write(&composition.initramfs, INITRAMFS_LEVEL, out)?)
 }
 
@@ -125,8 +178,8 @@ fn write_boot(
     composition: &Composition,
     secrets: &Secrets,
     options: &DiskOptions<'_>,
-) -> Result<()> {
-    let archive = Scratch::in_folder(options.cache)?;
+) -> Result<(), DiskError> {
+    let archive = Scratch::in_directory(options.cache)?;
     write_initramfs(BufWriter::new(archive.as_file()), composition)?.flush()?;
     let boot = |name: &str, content| BootFile { name: Slot::A.boot_file(name), content };
     let mut files = vec![
@@ -145,12 +198,7 @@ fn write_boot(
         label: *b"BOOT       ",
         mtime: options.mtime,
     };
-    fat32::write(Window::of(file, options.layout.boot), &volume, &files).map_err(|error| match &error {
-        Fat32Error::TooLarge { .. } => {
-            Failure::new(Exit::Image, error.to_string()).help("set a larger `boot-size` (and `size`)").into()
-        }
-        _ => anyhow::Error::from(error),
-    })?;
+    fat32::write(Window::of(file, options.layout.boot), &volume, &files)?;
     Ok(())
 }
 
@@ -159,7 +207,7 @@ fn write_data(
     composition: &Composition,
     secrets: &Secrets,
     options: &DiskOptions<'_>,
-) -> Result<()> {
+) -> Result<(), DiskError> {
     let ext4 = Ext4Options { uuid: secrets.uuid("data"), label: "data", mtime: options.mtime };
     ext4::write(Window::of(file, options.layout.data), &ext4, &composition.data)?;
     Ok(())
@@ -175,7 +223,7 @@ pub fn with_same_data(path: &Path, layout: &DiskLayout, signature: DiskSignature
     (mbr.layout == *layout && mbr.signature == signature).then_some(file)
 }
 
-fn copy_data(kept: &File, file: &File, options: &DiskOptions<'_>) -> Result<()> {
+fn copy_data(kept: &File, file: &File, options: &DiskOptions<'_>) -> Result<(), DiskError> {
     let mut from = Window::of(kept, options.layout.data);
     // Leaves out zeros, so that the copy is as sparse as a new file system.
     let mut to = BufWriter::with_capacity(64 << 10, Window::of(file, options.layout.data));

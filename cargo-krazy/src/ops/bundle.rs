@@ -1,25 +1,64 @@
-//! From what was built to a signed bundle. The same inputs give the same bytes.
+//! A signed update bundle of an appliance. The same inputs give the same bytes.
 
 use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Context;
 use krazy_boot::disk::size::Bytes;
 use krazy_boot::update::bundle::{BundleManifest, FORMAT, PROTOCOL, PartKind};
+use serde::Serialize;
 
-use super::image::Recipe;
+use super::prepare::{Prepared, prepare};
 use crate::bundle::store::{Store, squashfs_len};
 use crate::bundle::{self, Bundle};
+use crate::failure::Result;
+use crate::output::Destination;
+use crate::plan::Plan;
+use crate::shell::Shell;
 
-/// Makes and signs the bundle of `recipe`; its parts go into `store`.
-pub fn make(recipe: &Recipe, store: &Store) -> Result<Bundle> {
-    let composition = &recipe.composition;
+/// A bundle that was written to a file.
+#[derive(Serialize)]
+pub(crate) struct SavedBundle {
+    /// The file.
+    pub(crate) bundle: PathBuf,
+    /// Its length.
+    pub(crate) bytes: Bytes,
+    name: String,
+    version: String,
+    board: String,
+    build_id: String,
+}
+
+/// Builds the appliance of `plan`, and writes its bundle to `output` or to a file named after it in cargo's target
+/// directory.
+pub(crate) fn save(plan: &Plan, output: Option<&Path>, shell: Shell) -> Result<SavedBundle> {
+    // Before anything is built.
+    let output = output.map(Destination::file).transpose()?;
+    let store = Store::of_user()?;
+    let prepared = prepare(plan, shell)?;
+    let made = make(&prepared, &store)?;
+    let manifest = &made.manifest;
+    let output = output.unwrap_or_else(|| {
+        let file = format!("{}-{}-{}.krazy", manifest.appliance, manifest.board, manifest.version);
+        prepared.directory.join(file)
+    });
+    let bytes = bundle::save(&made, &store, &output)?;
+    let BundleManifest { appliance, version, board, build_id, .. } = made.manifest;
+    Ok(SavedBundle { bundle: output, bytes, name: appliance, version, board, build_id })
+}
+
+/// Makes and signs the bundle of what was `prepared`; its parts go into `store`.
+pub(crate) fn make(prepared: &Prepared, store: &Store) -> Result<Bundle> {
+    let composition = &prepared.composition;
     let root = store.add(PartKind::Root, |file| {
-        recipe.write_root(BufWriter::with_capacity(1 << 20, &*file))?;
+        prepared.write_root(BufWriter::with_capacity(1 << 20, &*file))?;
         // Behind the file system there is only padding.
-        Ok(file.set_len(squashfs_len(file, Bytes(0))?)?)
+        let truncated = squashfs_len(file, Bytes(0)).and_then(|len| file.set_len(len));
+        Ok(truncated.context("failed to write the root")?)
     })?;
     let initramfs = store.add(PartKind::Initramfs, |file| {
-        recipe.write_initramfs(BufWriter::new(&*file))?.flush().context("failed to write the initramfs")
+        let mut out = prepared.write_initramfs(BufWriter::new(&*file))?;
+        Ok(out.flush().context("failed to write the initramfs")?)
     })?;
     let mut parts = vec![store.add_file(PartKind::Kernel, &composition.kernel)?, initramfs];
     for file in &composition.board_files.of_slot {
@@ -40,5 +79,5 @@ pub fn make(recipe: &Recipe, store: &Store) -> Result<Bundle> {
         cmdline: composition.parameters.clone(),
         parts: parts.iter().map(|content| content.part.clone()).collect(),
     };
-    bundle::sign(manifest, parts, &recipe.secrets)
+    bundle::sign(manifest, parts, &prepared.secrets)
 }

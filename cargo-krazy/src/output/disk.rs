@@ -1,4 +1,4 @@
-//! What the kernel knows about a disk, and whether it is free to be overwritten.
+//! A disk as the kernel describes it, and the checks before it is overwritten.
 //!
 //! Source: Linux `Documentation/ABI/stable/sysfs-block`, proc(5) for mountinfo and swaps.
 
@@ -7,12 +7,12 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Context;
 use krazy_boot::disk::size::{Bytes, SECTOR_SIZE};
 
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Explain, Result};
 
-/// The kernel's two windows.
+/// The kernel's descriptions of disks and of their use: /sys and /proc.
 #[derive(Clone, Debug)]
 pub struct System {
     sys: PathBuf,
@@ -20,12 +20,12 @@ pub struct System {
 }
 
 impl System {
-    /// Those of this machine.
+    /// Returns those of this machine.
     pub fn host() -> Self {
         System { sys: "/sys".into(), proc: "/proc".into() }
     }
 
-    /// Folders laid out like /sys and /proc.
+    /// Returns directories laid out like /sys and /proc.
     #[cfg(test)]
     fn example(root: &Path) -> Self {
         System { sys: root.join("sys"), proc: root.join("proc") }
@@ -39,13 +39,13 @@ pub struct Disk {
     pub path: PathBuf,
     /// The kernel's name, such as `sdb`.
     pub name: String,
-    /// Vendor and model, or what else tells it apart.
+    /// Vendor and model, or another description.
     pub model: String,
     /// Its capacity.
     pub size: Bytes,
-    /// Whether the kernel takes the medium to be removable. Card readers and USB disks differ in what they say.
+    /// Set when the kernel reports a removable medium. Not all card readers and USB disks report it.
     pub removable: bool,
-    /// Whether the disk can be told to write zeros without being sent them.
+    /// Set when the disk writes zeros on command, without being sent them.
     pub offloads_zeros: bool,
     /// Device number as `major:minor`.
     number: String,
@@ -61,12 +61,72 @@ impl fmt::Display for Disk {
     }
 }
 
+/// A disk that cannot be overwritten.
+#[derive(Debug, thiserror::Error)]
+pub enum DiskError {
+    #[error("`{}` is a partition, not a disk", path.display())]
+    IsPartition { path: PathBuf, disk: String },
+    #[error("`{}` is read-only", .0.display())]
+    ReadOnly(PathBuf),
+    #[error("`{}` has sectors of {sector} bytes; only {SECTOR_SIZE} are supported", path.display())]
+    SectorSize { path: PathBuf, sector: String },
+    #[error("`{}` is empty", .0.display())]
+    NoMedium(PathBuf),
+    #[error("the image of {len} does not fit on `{}`, which has {size}", path.display())]
+    TooSmall { path: PathBuf, size: Bytes, len: Bytes },
+    #[error("`{}` {}is {usage}", path.display(), has(partition.as_deref()))]
+    InUse { path: PathBuf, partition: Option<String>, usage: Usage },
+}
+
+/// The use of a disk or partition.
+#[derive(Debug)]
+pub enum Usage {
+    Mounted(String),
+    Swap(String),
+    PartOf(String),
+}
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Usage::Mounted(point) => write!(f, "mounted at `{point}`"),
+            Usage::Swap(_) => f.write_str("used as swap"),
+            Usage::PartOf(holder) => write!(f, "part of `{holder}`"),
+        }
+    }
+}
+
+fn has(partition: Option<&str>) -> String {
+    partition.map_or(String::new(), |name| format!("has `{name}`, which "))
+}
+
+impl Explain for DiskError {
+    fn exit(&self) -> Exit {
+        Exit::Image
+    }
+
+    fn help(&self) -> Option<String> {
+        Some(match self {
+            DiskError::IsPartition { disk, .. } => format!("the disk is `{disk}`"),
+            DiskError::ReadOnly(_) => "some cards and adapters have a lock switch".to_owned(),
+            DiskError::SectorSize { .. } => return None,
+            DiskError::NoMedium(_) => "is a medium inserted?".to_owned(),
+            DiskError::TooSmall { .. } => "make it smaller with `--size`".to_owned(),
+            DiskError::InUse { usage: Usage::Mounted(point), .. } => {
+                format!("unmount it: `umount '{point}'`")
+            }
+            DiskError::InUse { usage: Usage::Swap(name), .. } => format!("stop it: `swapoff /dev/{name}`"),
+            DiskError::InUse { usage: Usage::PartOf(holder), .. } => format!("stop `{holder}` first"),
+        })
+    }
+}
+
 impl Disk {
-    /// Looks at the block device `path`. Partitions, read-only disks and disks with sectors other than
-    /// 512 bytes, whose partition table would be read differently, are refused.
+    /// Examines the block device `path`. Partitions, read-only disks and disks with sectors other than 512 bytes, whose
+    /// partition table would be read differently, are refused.
     pub fn examine(system: &System, path: &Path) -> Result<Self> {
         let metadata =
-            fs::metadata(path).with_context(|| format!("failed to look at `{}`", path.display()))?;
+            fs::metadata(path).with_context(|| format!("failed to inspect `{}`", path.display()))?;
         // Source: makedev(3), glibc's encoding of 64-bit device numbers.
         let number = metadata.rdev();
         let major = ((number >> 32) & 0xffff_f000) | ((number >> 8) & 0xfff);
@@ -77,78 +137,65 @@ impl Disk {
     fn from_sysfs(system: &System, path: &Path, number: &str) -> Result<Self> {
         let shown = path.display();
         let entry = system.sys.join("dev/block").join(number);
-        let folder = fs::canonicalize(&entry)
+        let directory = fs::canonicalize(&entry)
             .with_context(|| format!("the kernel does not describe `{shown}` in {}", entry.display()))?;
-        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if folder.join("partition").exists() {
-            let parent = folder.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
-            let failure = Failure::new(Exit::Image, format!("`{shown}` is a partition, not a disk"));
-            return Err(failure.help(format!("the disk is `/dev/{parent}`")).into());
+        let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if directory.join("partition").exists() {
+            let parent = directory.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+            return Err(
+                DiskError::IsPartition { path: path.to_owned(), disk: format!("/dev/{parent}") }.into()
+            );
         }
-        if attribute(&folder, "ro").as_deref() == Some("1") {
-            let failure = Failure::new(Exit::Image, format!("`{shown}` is read-only"));
-            return Err(failure.help("some cards and adapters have a lock switch").into());
+        if attribute(&directory, "ro").as_deref() == Some("1") {
+            return Err(DiskError::ReadOnly(path.to_owned()).into());
         }
-        let sector = attribute(&folder, "queue/logical_block_size").unwrap_or_default();
+        let sector = attribute(&directory, "queue/logical_block_size").unwrap_or_default();
         if sector != SECTOR_SIZE.to_string() {
-            let text = format!("`{shown}` has sectors of {sector} bytes; only {SECTOR_SIZE} are supported");
-            return Err(Failure::new(Exit::Image, text).into());
+            return Err(DiskError::SectorSize { path: path.to_owned(), sector }.into());
         }
         // The attribute counts 512-byte units whatever the disk's sectors are.
-        let size = attribute(&folder, "size").and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+        let size = attribute(&directory, "size").and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
         if size == 0 {
-            let failure = Failure::new(Exit::Image, format!("`{shown}` is empty"));
-            return Err(failure.help("is a medium inserted?").into());
+            return Err(DiskError::NoMedium(path.to_owned()).into());
         }
         Ok(Disk {
             path: path.to_owned(),
-            model: model(&folder),
+            model: model(&directory),
             size: Bytes(size.saturating_mul(SECTOR_SIZE)),
-            removable: attribute(&folder, "removable").as_deref() == Some("1"),
-            offloads_zeros: attribute(&folder, "queue/write_zeroes_max_bytes").is_some_and(|max| max != "0"),
-            sequence: attribute(&folder, "diskseq"),
+            removable: attribute(&directory, "removable").as_deref() == Some("1"),
+            offloads_zeros: attribute(&directory, "queue/write_zeroes_max_bytes")
+                .is_some_and(|max| max != "0"),
+            sequence: attribute(&directory, "diskseq"),
             number: number.to_owned(),
             name,
         })
     }
 
-    /// Fails when an image of `len` bytes is larger than the disk.
-    pub fn refuse_if_smaller(&self, len: Bytes) -> Result<(), Failure> {
-        if self.size >= len {
-            return Ok(());
+    /// Fails if an image of `len` bytes is larger than the disk.
+    pub fn check_fits(&self, len: Bytes) -> Result<(), DiskError> {
+        match self.size >= len {
+            true => Ok(()),
+            false => Err(DiskError::TooSmall { path: self.path.clone(), size: self.size, len }),
         }
-        let text =
-            format!("the image of {len} does not fit on `{}`, which has {}", self.path.display(), self.size);
-        Err(Failure::new(Exit::Image, text).help("make it smaller with `--size`"))
     }
 
-    /// Fails when the disk or one of its partitions is mounted, swapped to, or part of something else.
-    pub fn refuse_if_used(&self, system: &System) -> Result<()> {
-        let folder = fs::canonicalize(system.sys.join("dev/block").join(&self.number))
+    /// Fails if the disk or one of its partitions is mounted, used as swap, or part of another device.
+    pub fn check_unused(&self, system: &System) -> Result<()> {
+        let directory = fs::canonicalize(system.sys.join("dev/block").join(&self.number))
             .with_context(|| format!("`{}` went away", self.path.display()))?;
         let read = |file: &str| {
             let path = system.proc.join(file);
             fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))
         };
         let (mounts, swaps) = (read("self/mountinfo")?, read("swaps")?);
-        for part in parts(&folder)? {
-            let use_ = mounted(&mounts, &part)
-                .map(|point| (format!("mounted at `{point}`"), format!("unmount it: `umount '{point}'`")))
-                .or_else(|| {
-                    let swapped = swapped(&swaps, &part.name);
-                    swapped.then(|| {
-                        ("used as swap".to_owned(), format!("stop it: `swapoff /dev/{}`", part.name))
-                    })
-                })
-                .or_else(|| {
-                    let holder = part.holder.as_ref()?;
-                    Some((format!("part of `{holder}`"), format!("stop `{holder}` first")))
-                });
-            if let Some((how, help)) = use_ {
-                let which =
-                    if part.name == self.name { "is" } else { &format!("has `{}`, which is", part.name) };
-                let text = format!("`{}` {which} {how}", self.path.display());
-                return Err(Failure::new(Exit::Image, text).help(help).into());
+        for part in parts(&directory)? {
+            let usage = mounted(&mounts, &part)
+                .map(Usage::Mounted)
+                .or_else(|| swapped(&swaps, &part.name).then(|| Usage::Swap(part.name.clone())))
+                .or_else(|| part.holder.clone().map(Usage::PartOf));
+            if let Some(usage) = usage {
+                let partition = (part.name != self.name).then_some(part.name);
+                return Err(DiskError::InUse { path: self.path.clone(), partition, usage }.into());
             }
         }
         Ok(())
@@ -163,9 +210,9 @@ struct Part {
     holder: Option<String>,
 }
 
-/// The disk in `folder`, then its partitions.
-fn parts(folder: &Path) -> Result<Vec<Part>> {
-    let context = || format!("failed to read {}", folder.display());
+/// The disk in `directory`, then its partitions.
+fn parts(directory: &Path) -> Result<Vec<Part>> {
+    let context = || format!("failed to read {}", directory.display());
     let part = |path: &Path| Part {
         name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         number: attribute(path, "dev").unwrap_or_default(),
@@ -175,8 +222,8 @@ fn parts(folder: &Path) -> Result<Vec<Part>> {
             .and_then(|holder| holder.ok())
             .map(|holder| holder.file_name().to_string_lossy().into_owned()),
     };
-    let mut parts = vec![part(folder)];
-    for entry in fs::read_dir(folder).with_context(context)? {
+    let mut parts = vec![part(directory)];
+    for entry in fs::read_dir(directory).with_context(context)? {
         let path = entry.with_context(context)?.path();
         if path.join("partition").exists() {
             parts.push(part(&path));
@@ -186,7 +233,7 @@ fn parts(folder: &Path) -> Result<Vec<Part>> {
     Ok(parts)
 }
 
-/// Where `part` is mounted. Some file systems (btrfs) have device numbers of their own, so the source counts too.
+/// Returns the mount point of `part`. Some file systems (btrfs) have device numbers of their own, so the source counts too.
 fn mounted(mountinfo: &str, part: &Part) -> Option<String> {
     mountinfo.lines().find_map(|line| {
         let (mount, source) = line.split_once(" - ")?;
@@ -206,23 +253,23 @@ fn swapped(swaps: &str, name: &str) -> bool {
         .any(|path| path.strip_prefix("/dev/") == Some(name))
 }
 
-/// A one-line file below `folder`; none if it is missing or empty.
-fn attribute(folder: &Path, name: &str) -> Option<String> {
-    let text = fs::read_to_string(folder.join(name)).ok()?;
+/// Returns the content of a one-line file below `directory`; nothing if it is missing or empty.
+fn attribute(directory: &Path, name: &str) -> Option<String> {
+    let text = fs::read_to_string(directory.join(name)).ok()?;
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     (!text.is_empty()).then_some(text)
 }
 
-/// SCSI and NVMe disks have vendor and model, cards a name, loop and mapped devices what is behind them.
-fn model(folder: &Path) -> String {
-    let vendor = attribute(folder, "device/vendor").filter(|vendor| !vendor.starts_with("0x"));
-    let model = attribute(folder, "device/model").or_else(|| attribute(folder, "device/name"));
+/// SCSI and NVMe disks have vendor and model, cards a name, loop and mapped devices a backing file or name.
+fn model(directory: &Path) -> String {
+    let vendor = attribute(directory, "device/vendor").filter(|vendor| !vendor.starts_with("0x"));
+    let model = attribute(directory, "device/model").or_else(|| attribute(directory, "device/name"));
     match (vendor, model) {
         (Some(vendor), Some(model)) => format!("{vendor} {model}"),
         (None, Some(model)) => model,
-        _ => attribute(folder, "loop/backing_file")
+        _ => attribute(directory, "loop/backing_file")
             .map(|file| format!("loop device of {file}"))
-            .or_else(|| attribute(folder, "dm/name"))
+            .or_else(|| attribute(directory, "dm/name"))
             .unwrap_or_else(|| "unknown model".to_owned()),
     }
 }
@@ -283,27 +330,27 @@ mod tests {
     }
 
     fn refusal(system: &System) -> (String, String) {
-        let error = disk(system).unwrap().refuse_if_used(system).unwrap_err();
-        assert_eq!(Failure::exit_of(&error), Exit::Image);
-        (error.to_string(), Failure::help_of(&error).unwrap().to_owned())
+        let error = disk(system).unwrap().check_unused(system).unwrap_err();
+        assert_eq!(error.exit(), Exit::Image);
+        (error.to_string(), error.next_step().unwrap().to_owned())
     }
 
     #[test]
-    fn a_free_disk_is_described() {
+    fn unused_disk_is_described() {
         let (_root, system) = machine();
         let disk = disk(&system).unwrap();
         assert_eq!(disk.to_string(), "Acme Stick 3000, 16 GiB, removable");
         assert_eq!((disk.name.as_str(), disk.offloads_zeros), ("sdx", false));
-        disk.refuse_if_used(&system).unwrap();
-        disk.refuse_if_smaller(Bytes::gib(16)).unwrap();
+        disk.check_unused(&system).unwrap();
+        disk.check_fits(Bytes::gib(16)).unwrap();
         assert_eq!(
-            disk.refuse_if_smaller(Bytes::gib(17)).unwrap_err().to_string(),
+            disk.check_fits(Bytes::gib(17)).unwrap_err().to_string(),
             "the image of 17 GiB does not fit on `/dev/sdx`, which has 16 GiB"
         );
     }
 
     #[test]
-    fn a_mounted_partition_protects_the_disk() {
+    fn mounted_partition_protects_the_disk() {
         let (root, system) = machine();
         let mountinfo = root.path().join("proc/self/mountinfo");
         fs::write(&mountinfo, "40 22 8:18 / /media/my\\040stick rw - vfat /dev/sdx2 rw\n").unwrap();
@@ -334,7 +381,7 @@ mod tests {
         let (root, system) = machine();
         let partition = Disk::from_sysfs(&system, Path::new("/dev/sdx1"), "8:17").unwrap_err();
         assert_eq!(partition.to_string(), "`/dev/sdx1` is a partition, not a disk");
-        assert_eq!(Failure::help_of(&partition), Some("the disk is `/dev/sdx`"));
+        assert_eq!(partition.next_step(), Some("the disk is `/dev/sdx`"));
         for (file, value, message) in [
             ("size", "0", "`/dev/sdx` is empty"),
             (

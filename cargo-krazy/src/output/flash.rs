@@ -1,17 +1,17 @@
-//! Writes an image to a whole disk so that either all of it is there, proven by reading it back, or the disk
-//! does not boot.
+//! Writes an image to a whole disk so that either all of it is there, verified by reading it back, or the disk does not
+//! boot.
 //!
-//! Only regions that hold data are sent. Holes are zeroed all the same: the journal and the inode tables of a
-//! fresh ext4 are holes, and what an earlier image left there could be taken for theirs.
+//! Only regions that hold data are sent. Holes are zeroed all the same: the journal and the inode tables of a fresh
+//! ext4 are holes, and remains of an earlier image could be taken for them.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Context;
 use indicatif::ProgressBar;
 use krazy_boot::disk::size::{Bytes, SECTOR_SIZE};
 use rustix::fs::OFlags;
@@ -21,38 +21,78 @@ use rustix::ioctl;
 use super::disk::{Disk, System};
 use super::sparse::{CHUNK, Region, chunks, regions};
 use super::write_failure;
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Explain, Failure, Result};
 use crate::interrupt;
 use crate::shell::Shell;
 
-/// Written bytes after which the disk is waited for, so that the bar tells the disk's speed, not the memory's.
-const SYNC_EVERY: u64 = 32 << 20;
+/// Written bytes between two waits for the disk, so that the bar shows the disk's rate and not the memory's.
+const SYNC_INTERVAL: u64 = 32 << 20;
 
-/// A GPT keeps a copy of itself in the last 33 sectors of a disk; it is wiped, lest a tool revives it.
-const BACKUP_GPT: u64 = 33 * SECTOR_SIZE;
+/// A GPT has a copy of itself in the last 33 sectors of a disk. It is erased, because tools restore a GPT from it.
+const BACKUP_GPT_BYTES: u64 = 33 * SECTOR_SIZE;
 
-/// O_DIRECT wants memory aligned to the disk's sectors; a page is enough for all of them.
+/// O_DIRECT needs memory aligned to the disk's sectors; a page is enough for all disks.
 const ALIGNMENT: usize = 4096;
+
+/// A disk that was not written, or not kept.
+#[derive(Debug, thiserror::Error)]
+enum FlashError {
+    #[error("an image of {0} bytes is not a whole number of sectors")]
+    PartialSector(u64),
+    #[error("`{}` is another disk than at the beginning", .0.display())]
+    Changed(PathBuf),
+    #[error("`{}` is in use", .0.display())]
+    Busy(PathBuf),
+    #[error("`{}` may not be written by this user", .0.display())]
+    NotPermitted(PathBuf),
+    #[error("failed to open `{}`: {error}", path.display())]
+    Open { path: PathBuf, error: io::Error },
+    #[error("the disk did not keep what was written: sector {sector} differs")]
+    Differs { sector: u64 },
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Interrupted(#[from] Failure),
+}
+
+impl Explain for FlashError {
+    fn exit(&self) -> Exit {
+        match self {
+            FlashError::Interrupted(failure) => failure.exit(),
+            _ => Exit::Image,
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        let help = match self {
+            FlashError::Busy(_) => "something holds it: a mount, RAID, LVM or another program",
+            FlashError::NotPermitted(_) => "run this command as root, or join the group `disk`",
+            FlashError::Differs { .. } => {
+                "the medium is worn out, or smaller than it claims; try another one"
+            }
+            _ => return None,
+        };
+        Some(help.to_owned())
+    }
+}
 
 /// Overwrites `disk` with the file at `image` and verifies it.
 pub fn flash(system: &System, image: &Path, disk: &Disk, shell: Shell) -> Result<()> {
     let source = File::open(image).with_context(|| format!("failed to open `{}`", image.display()))?;
-    let len = source.metadata().with_context(|| format!("failed to look at `{}`", image.display()))?.len();
+    let len = source.metadata().with_context(|| format!("failed to inspect `{}`", image.display()))?.len();
     if !len.is_multiple_of(SECTOR_SIZE) || len == 0 {
-        let text = format!("an image of {len} bytes is not a whole number of sectors");
-        return Err(Failure::new(Exit::Image, text).into());
+        return Err(FlashError::PartialSector(len).into());
     }
-    disk.refuse_if_smaller(Bytes(len))?;
-    // Between the owner's consent and now an hour of compiling may have passed.
+    disk.check_fits(Bytes(len))?;
+    // Since the owner's consent, an hour of compiling may have passed.
     if Disk::examine(system, &disk.path)? != *disk {
-        let text = format!("`{}` is not the disk it was when this began", disk.path.display());
-        return Err(Failure::new(Exit::Image, text).into());
+        return Err(FlashError::Changed(disk.path.clone()).into());
     }
-    disk.refuse_if_used(system)?;
+    disk.check_unused(system)?;
     let target = Target::open(disk)?;
-    let failed = |error: anyhow::Error| match error.downcast::<io::Error>() {
-        Ok(error) => write_failure(&disk.path, &error).into(),
-        Err(error) => error,
+    let failed = |error: FlashError| match error {
+        FlashError::Io(error) => write_failure(&disk.path, &error),
+        error => error.into(),
     };
     let regions = regions(&source).with_context(|| format!("failed to read `{}`", image.display()))?;
 
@@ -76,7 +116,7 @@ fn write_and_verify(
     source: &File,
     regions: &[Region],
     begin: impl Fn(&'static str) -> ProgressBar,
-) -> Result<()> {
+) -> Result<(), FlashError> {
     let bar = begin("Writing");
     target.write(source, regions, &bar)?;
     bar.finish_and_clear();
@@ -88,12 +128,10 @@ fn write_and_verify(
         None => 0,
         Some(sector) => sector,
     };
-    let text = format!("the disk did not keep what was written: sector {difference} differs");
-    let help = "the medium is worn out, or smaller than it claims; try another one";
-    Err(Failure::new(Exit::Image, text).help(help).into())
+    Err(FlashError::Differs { sector: difference })
 }
 
-/// A disk opened for itself alone.
+/// A disk opened exclusively.
 struct Target {
     /// Buffered, exclusive.
     device: File,
@@ -110,13 +148,9 @@ impl Target {
         let exclusive = OFlags::EXCL.bits() as i32;
         let device = OpenOptions::new().read(true).write(true).custom_flags(exclusive).open(&disk.path);
         let device = device.map_err(|error| match error.kind() {
-            io::ErrorKind::ResourceBusy => Failure::new(Exit::Image, format!("`{path}` is in use"))
-                .help("something holds it: a mount, RAID, LVM or another program"),
-            io::ErrorKind::PermissionDenied => {
-                Failure::new(Exit::Image, format!("`{path}` may not be written by this user"))
-                    .help("run this command as root, or join the group `disk`")
-            }
-            _ => Failure::new(Exit::Image, format!("failed to open `{path}`: {error}")),
+            io::ErrorKind::ResourceBusy => FlashError::Busy(disk.path.clone()),
+            io::ErrorKind::PermissionDenied => FlashError::NotPermitted(disk.path.clone()),
+            _ => FlashError::Open { path: disk.path.clone(), error },
         })?;
         let direct =
             OpenOptions::new().read(true).custom_flags(OFlags::DIRECT.bits() as i32).open(&disk.path);
@@ -127,7 +161,7 @@ impl Target {
     }
 
     /// Writes everything but the first sector, which is zeroed: the disk has no partitions and does not boot.
-    fn write(&self, source: &File, regions: &[Region], bar: &ProgressBar) -> Result<()> {
+    fn write(&self, source: &File, regions: &[Region], bar: &ProgressBar) -> Result<(), FlashError> {
         self.device.write_all_at(&[0; SECTOR_SIZE as usize], 0)?;
         self.device.sync_data()?;
         let mut buffer = AlignedBuffer::new();
@@ -147,20 +181,20 @@ impl Target {
                 }
                 bar.inc(len);
                 unsynced += len;
-                if unsynced >= SYNC_EVERY {
+                if unsynced >= SYNC_INTERVAL {
                     self.device.sync_data()?;
                     unsynced = 0;
                 }
             }
         }
-        let backup = self.size.saturating_sub(BACKUP_GPT).max(end)..self.size;
+        let backup = self.size.saturating_sub(BACKUP_GPT_BYTES).max(end)..self.size;
         if !backup.is_empty() {
             self.zero(backup, &mut buffer)?;
         }
         Ok(self.device.sync_all()?)
     }
 
-    /// Writes the first sector, and says whether the medium kept it; if not, it is zeroed again.
+    /// Writes the first sector. Returns true if the medium kept it; otherwise the sector is zeroed again.
     fn complete(&self, source: &File) -> io::Result<bool> {
         let mut first = [0; SECTOR_SIZE as usize];
         source.read_exact_at(&mut first, 0)?;
@@ -198,8 +232,13 @@ impl Target {
         }
     }
 
-    /// The first sector that the medium does not have as `source` has it; sector 0 is to be zeroed.
-    fn compare(&self, source: &File, regions: &[Region], bar: &ProgressBar) -> Result<Option<u64>> {
+    /// Returns the first sector that differs from `source`; sector 0 must be zero.
+    fn compare(
+        &self,
+        source: &File,
+        regions: &[Region],
+        bar: &ProgressBar,
+    ) -> Result<Option<u64>, FlashError> {
         let mut found = AlignedBuffer::new();
         let mut expected = vec![0; CHUNK];
         for region in regions {
@@ -225,7 +264,7 @@ impl Target {
         Ok(None)
     }
 
-    /// Tells the kernel to look at the new partition table, if it looks for one on this disk at all.
+    /// Has the kernel read the new partition table, if it reads one on this disk at all.
     fn reread_partitions(&self) -> Result<(), Errno> {
         /// `_IO(0x12, 95)` in Linux `include/uapi/linux/fs.h`.
         const BLKRRPART: ioctl::Opcode = ioctl::opcode::none(0x12, 95);
@@ -238,7 +277,7 @@ impl Target {
     }
 }
 
-/// Has the kernel zero `range` in the way that is best for the disk, and drop what it cached of it.
+/// Has the kernel zero `range` in the way that is best for the disk, and drop its cached pages.
 fn zero_out(device: &File, range: &Range<u64>) -> Result<(), Errno> {
     /// `_IO(0x12, 127)` in Linux `include/uapi/linux/fs.h`; its argument is `uint64_t range[2]`: start, length.
     const BLKZEROOUT: ioctl::Opcode = ioctl::opcode::none(0x12, 127);
@@ -272,12 +311,12 @@ mod tests {
 
     /// A target in a file instead of a disk: everything but the exclusive open and the partition table.
     fn target(size: u64, junk: u8) -> (tempfile::TempDir, Target) {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("disk");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("disk");
         std::fs::write(&path, vec![junk; size as usize]).unwrap();
         let device = OpenOptions::new().read(true).write(true).open(&path).unwrap();
         let direct = File::open(&path).unwrap();
-        (folder, Target { device, direct, size, offloads_zeros: false })
+        (directory, Target { device, direct, size, offloads_zeros: false })
     }
 
     fn image() -> File {
@@ -295,8 +334,8 @@ mod tests {
     }
 
     #[test]
-    fn old_content_is_gone_and_so_is_a_backup_gpt() {
-        let (_folder, target) = target(4 << 20, 0xee);
+    fn old_content_and_a_backup_gpt_are_erased() {
+        let (_directory, target) = target(4 << 20, 0xee);
         let image = image();
         let regions = regions(&image).unwrap();
         write_and_verify(&target, &image, &regions, |_| ProgressBar::hidden()).unwrap();
@@ -307,8 +346,8 @@ mod tests {
     }
 
     #[test]
-    fn a_medium_that_forgets_is_found_out() {
-        let (_folder, target) = target(3 << 20, 0);
+    fn medium_that_loses_data_is_detected() {
+        let (_directory, target) = target(3 << 20, 0);
         let image = image();
         let regions = regions(&image).unwrap();
         target.write(&image, &regions, &ProgressBar::hidden()).unwrap();
@@ -320,8 +359,8 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_that_fails_its_verification_does_not_boot() {
-        let (_folder, target) = target(3 << 20, 0xee);
+    fn disk_that_fails_its_verification_does_not_boot() {
+        let (_directory, target) = target(3 << 20, 0xee);
         let image = image();
         let regions = regions(&image).unwrap();
         let error = write_and_verify(&target, &image, &regions, |step| {
@@ -336,8 +375,8 @@ mod tests {
     }
 
     #[test]
-    fn an_interrupted_disk_does_not_boot() {
-        let (_folder, target) = target(3 << 20, 0xee);
+    fn interrupted_disk_does_not_boot() {
+        let (_directory, target) = target(3 << 20, 0xee);
         let image = image();
         // The second region claims to reach beyond the image, so reading it fails halfway.
         let regions = [Region { range: 0..4096, data: true }, Region { range: 4096..8 << 20, data: true }];

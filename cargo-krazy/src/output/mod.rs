@@ -1,7 +1,7 @@
-//! Where a finished image goes: a file, replaced in one step, or a whole block device, written and verified.
+//! The destination of a finished image: a file, replaced in one step, or a whole block device, written and verified.
 //!
-//! The image is always assembled in a sparse scratch file first ([`Destination::scratch`]); [`deliver`] then
-//! renames it or copies it to the device. Until then nothing that existed before has been touched.
+//! The image is always assembled in a sparse scratch file first ([`Destination::scratch`]); [`deliver`] then renames
+//! it or copies it to the device. Until then nothing that existed before has been touched.
 
 mod disk;
 #[cfg(target_os = "linux")]
@@ -15,34 +15,108 @@ use std::io::{self, IsTerminal};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Context;
 use krazy_boot::disk::size::Bytes;
 
 pub use self::disk::{Disk, System};
-pub use self::replacement::refuse_if_running;
+pub use self::replacement::check_not_running;
 use self::replacement::replace;
 pub use self::scratch::Scratch;
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Explain, Failure, Result};
 use crate::shell::Shell;
 
-/// A checked place for an image.
+/// A checked destination of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Destination {
-    /// A file, existing or not, in an existing folder. Symbolic links are resolved.
+    /// A file, existing or not, in an existing directory. Symbolic links are resolved.
     File(PathBuf),
     /// A disk whose owner agreed to lose what is on it.
     Device(Disk),
 }
 
-/// What became of an image.
+/// A delivered image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivered {
     /// The file or device.
     pub path: PathBuf,
     /// The image's length; a device may be larger.
     pub bytes: Bytes,
-    /// Whether it is a device.
+    /// True if it is a device.
     pub device: bool,
+}
+
+/// A destination that cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum OutputError {
+    /// A block device where a file is needed.
+    #[error("`{}` is a disk", .0.display())]
+    IsDisk(PathBuf),
+    /// A directory.
+    #[error("`{}` is a directory", .0.display())]
+    IsDirectory(PathBuf),
+    /// A pipe, a terminal.
+    #[error("`{}` is neither a file nor a block device", .0.display())]
+    IsSpecial(PathBuf),
+    /// A mistyped name below `/dev`.
+    #[error("there is no device `{}`", .0.display())]
+    NoDevice(PathBuf),
+    /// A file in a directory that does not exist.
+    #[error("the directory of `{}` does not exist", path.display())]
+    NoDirectory {
+        /// The file.
+        path: PathBuf,
+        /// Its directory.
+        directory: PathBuf,
+    },
+    /// A full disk.
+    #[error("no space is left for `{}`", .0.display())]
+    NoSpace(PathBuf),
+    /// Another error of the operating system.
+    #[error("failed to write `{}`: {why}", path.display())]
+    Write {
+        /// The file or device.
+        path: PathBuf,
+        /// The error.
+        why: String,
+    },
+    /// A disk, without a terminal to ask for consent.
+    #[error("`{}` would be overwritten: {disk}", disk.path.display())]
+    NeedsConsent {
+        /// The disk.
+        disk: Box<Disk>,
+    },
+    /// A disk whose owner did not consent.
+    #[error("`{}` was left as it is", .0.display())]
+    Declined(PathBuf),
+    /// A disk of a host other than Linux.
+    #[cfg(not(target_os = "linux"))]
+    #[error("writing to `{}` works on Linux only", .0.display())]
+    LinuxOnly(PathBuf),
+}
+
+impl Explain for OutputError {
+    fn exit(&self) -> Exit {
+        match self {
+            OutputError::NeedsConsent { .. } | OutputError::Declined(_) => Exit::Usage,
+            _ => Exit::Image,
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        let help = match self {
+            OutputError::IsDisk(_) | OutputError::IsDirectory(_) => "give the name of a file",
+            OutputError::NoDevice(_) => "`lsblk` lists the disks of this machine",
+            OutputError::NoDirectory { directory, .. } => {
+                return Some(format!("make it first: `mkdir -p '{}'`", directory.display()));
+            }
+            OutputError::NoSpace(_) => "free some space, or choose another path with `--output`",
+            OutputError::NeedsConsent { .. } => "add `--yes` to overwrite it",
+            #[cfg(not(target_os = "linux"))]
+            OutputError::LinuxOnly(_) => "write a file, and copy it with `dd`",
+            OutputError::IsSpecial(_) | OutputError::Write { .. } | OutputError::Declined(_) => return None,
+        };
+        Some(help.to_owned())
+    }
 }
 
 impl Destination {
@@ -51,7 +125,7 @@ impl Destination {
     /// A disk must be unused, and its owner must agree: by `yes`, or by typing its name on the terminal.
     pub fn open(path: &Path, len: Bytes, yes: bool, shell: Shell) -> Result<Self> {
         Self::check(&System::host(), path, &mut |disk| {
-            disk.refuse_if_smaller(len)?;
+            disk.check_fits(len)?;
             if yes { Ok(()) } else { ask(disk, shell) }
         })
     }
@@ -61,10 +135,7 @@ impl Destination {
     pub fn file(path: &Path) -> Result<PathBuf> {
         match Self::check(&System::host(), path, &mut |_| Ok(()))? {
             Destination::File(path) => Ok(path),
-            Destination::Device(disk) => {
-                let failure = Failure::new(Exit::Image, format!("`{}` is a disk", disk.path.display()));
-                Err(failure.help("give the name of a file").into())
-            }
+            Destination::Device(disk) => Err(OutputError::IsDisk(disk.path).into()),
         }
     }
 
@@ -73,41 +144,31 @@ impl Destination {
         let resolved = match fs::metadata(path) {
             Ok(metadata) if metadata.file_type().is_block_device() => {
                 let disk = Disk::examine(system, path)?;
-                disk.refuse_if_used(system)?;
+                disk.check_unused(system)?;
                 consent(&disk)?;
                 return Ok(Destination::Device(disk));
             }
-            Ok(metadata) if metadata.is_dir() => {
-                let failure = Failure::new(Exit::Image, format!("`{}` is a folder", path.display()));
-                return Err(failure.help("give the name of a file").into());
-            }
+            Ok(metadata) if metadata.is_dir() => return Err(OutputError::IsDirectory(path.to_owned()).into()),
             Ok(metadata) if metadata.is_file() => {
                 fs::canonicalize(path).with_context(|| format!("failed to resolve `{}`", path.display()))?
             }
-            Ok(_) => {
-                let text = format!("`{}` is neither a file nor a block device", path.display());
-                return Err(Failure::new(Exit::Image, text).into());
-            }
+            Ok(_) => return Err(OutputError::IsSpecial(path.to_owned()).into()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
-            Err(error) => {
-                return Err(error).with_context(|| format!("failed to look at `{}`", path.display()));
-            }
+            Err(error) => Err(error).with_context(|| format!("failed to inspect `{}`", path.display()))?,
         };
-        let folder = folder_of(&resolved);
+        let directory = directory_of(&resolved);
         // A mistyped device name would otherwise fill the memory behind /dev with a file.
-        if is_of_devices(folder) {
-            let failure = Failure::new(Exit::Image, format!("there is no device `{}`", path.display()));
-            return Err(failure.help("`lsblk` lists the disks of this machine").into());
+        if is_of_devices(directory) {
+            return Err(OutputError::NoDevice(path.to_owned()).into());
         }
-        if !folder.is_dir() {
-            let text = format!("the folder of `{}` does not exist", path.display());
-            let help = format!("make it first: `mkdir -p '{}'`", folder.display());
-            return Err(Failure::new(Exit::Image, text).help(help).into());
+        if !directory.is_dir() {
+            let (path, directory) = (path.to_owned(), directory.to_owned());
+            return Err(OutputError::NoDirectory { path, directory }.into());
         }
         Ok(Destination::File(resolved))
     }
 
-    /// The file or device.
+    /// Returns the file or device.
     pub fn path(&self) -> &Path {
         match self {
             Destination::File(path) => path,
@@ -115,27 +176,28 @@ impl Destination {
         }
     }
 
-    /// An empty temporary file to assemble the image in: beside the file it becomes, or in `folder` on the way
-    /// to a device. It is removed when dropped or interrupted, and only its owner may read it: an image holds the appliance's keys.
-    pub fn scratch(&self, folder: &Path) -> Result<Scratch> {
-        let folder = match self {
-            Destination::File(path) => folder_of(path),
-            Destination::Device(_) => folder,
+    /// Returns an empty temporary file to assemble the image in: beside the file it becomes, or in `directory` on the
+    /// way to a device. It is removed when dropped or interrupted, and only its owner may read it: an image holds the
+    /// appliance's keys.
+    pub fn scratch(&self, directory: &Path) -> Result<Scratch> {
+        let directory = match self {
+            Destination::File(path) => directory_of(path),
+            Destination::Device(_) => directory,
         };
-        Scratch::in_folder(folder)
+        Scratch::in_directory(directory)
     }
 }
 
-/// Whether files there would be in the memory behind `/dev`, wherever `folder` leads. `/dev/shm` is for files.
-fn is_of_devices(folder: &Path) -> bool {
-    let folder = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
-    folder.starts_with("/dev") && !folder.starts_with("/dev/shm")
+/// Returns true if files in `directory`, links resolved, would be in the memory behind `/dev`. `/dev/shm` is for files.
+fn is_of_devices(directory: &Path) -> bool {
+    let directory = fs::canonicalize(directory).unwrap_or_else(|_| directory.to_owned());
+    directory.starts_with("/dev") && !directory.starts_with("/dev/shm")
 }
 
-/// Puts the finished image at `image` where it was meant to go, and on stable storage. The file at `image` is
+/// Moves or copies the finished image at `image` to its destination, and to stable storage. The file at `image` is
 /// moved or may be removed afterwards.
 pub fn deliver(image: &Path, destination: &Destination, shell: Shell) -> Result<Delivered> {
-    let metadata = fs::metadata(image).with_context(|| format!("failed to look at `{}`", image.display()))?;
+    let metadata = fs::metadata(image).with_context(|| format!("failed to inspect `{}`", image.display()))?;
     let bytes = Bytes(metadata.len());
     match destination {
         Destination::File(path) => replace(image, path)?,
@@ -145,13 +207,13 @@ pub fn deliver(image: &Path, destination: &Destination, shell: Shell) -> Result<
     Ok(Delivered { path, bytes, device: matches!(destination, Destination::Device(_)) })
 }
 
-/// What to say when writing to `path` failed with `error`.
+/// Returns the failure to write to `path` because of `error`.
 pub fn write_failure(path: &Path, error: &io::Error) -> Failure {
-    if error.kind() == io::ErrorKind::StorageFull {
-        return Failure::new(Exit::Image, format!("no space is left for `{}`", path.display()))
-            .help("free some space, or choose another place with `--output`");
+    let path = path.to_owned();
+    match error.kind() {
+        io::ErrorKind::StorageFull => OutputError::NoSpace(path).into(),
+        _ => OutputError::Write { path, why: error.to_string() }.into(),
     }
-    Failure::new(Exit::Image, format!("failed to write `{}`: {error}", path.display()))
 }
 
 #[cfg(target_os = "linux")]
@@ -161,34 +223,32 @@ fn flash(image: &Path, disk: &Disk, shell: Shell) -> Result<()> {
 
 #[cfg(not(target_os = "linux"))]
 fn flash(_: &Path, disk: &Disk, _: Shell) -> Result<()> {
-    let text = format!("writing to `{}` works on Linux only", disk.path.display());
-    Err(Failure::new(Exit::Image, text).help("write a file, and copy it with `dd`").into())
+    Err(OutputError::LinuxOnly(disk.path.clone()).into())
 }
 
-/// The folder a file is in; that of a bare name is the current one.
-pub(crate) fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+/// Returns the directory of a file; that of a bare name is the current one.
+pub(crate) fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Asks the person at the terminal to type the disk's name.
+/// Asks the user at the terminal to type the disk's name.
 fn ask(disk: &Disk, shell: Shell) -> Result<()> {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        let text = format!("`{}` would be overwritten: {disk}", disk.path.display());
-        return Err(Failure::new(Exit::Usage, text).help("add `--yes` if that is what you want").into());
+        return Err(OutputError::NeedsConsent { disk: Box::new(disk.clone()) }.into());
     }
     let name = &disk.name;
     shell.warn(format!("everything on `{}` will be lost: {disk}", disk.path.display()));
     shell.question(format!("type `{name}` to go on, anything else to stop"));
     let mut answer = String::new();
     io::stdin().read_line(&mut answer).context("failed to read the answer")?;
-    agreed(&answer, disk)
+    Ok(check_consent(&answer, disk)?)
 }
 
-fn agreed(answer: &str, disk: &Disk) -> Result<()> {
-    if answer.trim() == disk.name {
-        return Ok(());
+fn check_consent(answer: &str, disk: &Disk) -> Result<(), OutputError> {
+    match answer.trim() == disk.name {
+        true => Ok(()),
+        false => Err(OutputError::Declined(disk.path.clone())),
     }
-    Err(Failure::new(Exit::Usage, format!("`{}` was left as it is", disk.path.display())).into())
 }
 
 #[cfg(test)]
@@ -204,11 +264,11 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_replaced_whole_and_keeps_its_permissions() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.img");
+    fn file_is_replaced_whole_and_keeps_its_permissions() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.img");
         fs::write(&path, "old").unwrap();
-        let link = folder.path().join("link.img");
+        let link = directory.path().join("link.img");
         std::os::unix::fs::symlink(&path, &link).unwrap();
         let destination = open(&link).unwrap();
         let scratch = destination.scratch(Path::new("/nowhere")).unwrap();
@@ -222,28 +282,28 @@ mod tests {
         assert_eq!(delivered, Delivered { path: path.clone(), bytes: Bytes(3), device: false });
         assert_eq!(fs::read_to_string(&path).unwrap(), "new");
         assert_eq!(fs::metadata(&path).unwrap().mode(), mode);
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "nothing is left over");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2, "nothing is left over");
     }
 
     #[test]
-    fn an_abandoned_image_leaves_the_old_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.img");
+    fn abandoned_image_leaves_the_old_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.img");
         fs::write(&path, "old").unwrap();
-        drop(open(&path).unwrap().scratch(folder.path()).unwrap());
+        drop(open(&path).unwrap().scratch(directory.path()).unwrap());
         assert_eq!(fs::read_to_string(&path).unwrap(), "old");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 
     #[test]
-    fn impossible_places_are_named_before_any_work() {
-        let folder = tempfile::tempdir().unwrap();
+    fn impossible_destinations_are_named_before_any_work() {
+        let directory = tempfile::tempdir().unwrap();
         let message = |path: &Path| open(path).unwrap_err().to_string();
-        assert_eq!(message(folder.path()), format!("`{}` is a folder", folder.path().display()));
-        let missing = folder.path().join("x/y.img");
+        assert_eq!(message(directory.path()), format!("`{}` is a directory", directory.path().display()));
+        let missing = directory.path().join("x/y.img");
         let error = open(&missing).unwrap_err();
-        assert_eq!(error.to_string(), format!("the folder of `{}` does not exist", missing.display()));
-        assert!(Failure::help_of(&error).unwrap().starts_with("make it first: `mkdir -p"));
+        assert_eq!(error.to_string(), format!("the directory of `{}` does not exist", missing.display()));
+        assert!(error.next_step().unwrap().starts_with("make it first: `mkdir -p"));
         for name in ["/dev/sdnone", "/dev/../dev/sdnone", "/dev/pts/sdnone"] {
             assert_eq!(message(Path::new(name)), format!("there is no device `{name}`"));
         }
@@ -256,20 +316,20 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_is_said() {
+    fn full_disk_is_reported() {
         let error = File::options().write(true).open("/dev/full").unwrap().write_all(b"x").unwrap_err();
         let failure = write_failure(Path::new("a.img"), &error);
         assert_eq!(failure.to_string(), "no space is left for `a.img`");
     }
 
     #[test]
-    fn only_the_name_is_consent() {
+    fn only_the_name_of_a_disk_is_consent() {
         let disk = Disk::example();
-        agreed("sdx\n", &disk).unwrap();
+        check_consent("sdx\n", &disk).unwrap();
         for answer in ["", "y", "yes\n", "sdy\n"] {
-            let error = agreed(answer, &disk).unwrap_err();
+            let error = check_consent(answer, &disk).unwrap_err();
             assert_eq!(error.to_string(), "`/dev/sdx` was left as it is");
-            assert_eq!(Failure::exit_of(&error), Exit::Usage);
+            assert_eq!(error.exit(), Exit::Usage);
         }
     }
 }

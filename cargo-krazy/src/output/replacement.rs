@@ -1,26 +1,36 @@
-//! An image takes the place of another, unless a machine runs from that one.
+//! Replacement of an image by another, unless a machine runs from it.
 
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
-
-use anyhow::Result;
+use std::path::{Path, PathBuf};
 
 use super::scratch::Scratch;
-use super::{folder_of, sparse, write_failure};
-use crate::failure::{Exit, Failure};
+use super::{directory_of, sparse, write_failure};
+use crate::failure::{Exit, Explain, Result};
 
-/// Fails if a machine runs from the image at `path`: it would go on with a file that nobody sees any more, and what it
-/// writes to its `/data` would be lost. QEMU locks the images it uses; what cannot be opened for writing is not asked.
-pub fn refuse_if_running(path: &Path) -> Result<()> {
+/// An image that a machine runs from.
+#[derive(Debug, thiserror::Error)]
+#[error("a machine is running from `{}`", .0.display())]
+pub struct ImageInUse(PathBuf);
+
+impl Explain for ImageInUse {
+    fn exit(&self) -> Exit {
+        Exit::Image
+    }
+
+    fn help(&self) -> Option<String> {
+        let help = "stop it first, choose another path with `--output`, or update the running machine: \
+                    `cargo krazy push qemu`";
+        Some(help.to_owned())
+    }
+}
+
+/// Fails if a machine runs from the image at `path`: it would continue with a deleted file, and its writes to `/data`
+/// would be lost. QEMU locks the images it uses; a file that cannot be opened for writing is not checked.
+pub fn check_not_running(path: &Path) -> Result<(), ImageInUse> {
     let Ok(file) = File::options().read(true).write(true).open(path) else { return Ok(()) };
     match rustix::fs::fcntl_lock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::ACCESS) => {
-            let text = format!("a machine is running from `{}`", path.display());
-            let help = "end it first, choose another place with `--output`, or update the running machine: \
-                        `cargo krazy push qemu`";
-            Err(Failure::new(Exit::Image, text).help(help).into())
-        }
+        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::ACCESS) => Err(ImageInUse(path.to_owned())),
         // Some file systems have no locks.
         _ => Ok(()),
     }
@@ -28,8 +38,8 @@ pub fn refuse_if_running(path: &Path) -> Result<()> {
 
 /// Moves `image` over `path`: afterwards `path` is the old file or the whole new one, even after a power cut.
 pub(super) fn replace(image: &Path, path: &Path) -> Result<()> {
-    refuse_if_running(path)?;
-    let folder = folder_of(path);
+    check_not_running(path)?;
+    let directory = directory_of(path);
     let failed = |error: io::Error| write_failure(path, &error);
     if let Ok(existing) = fs::metadata(path) {
         fs::set_permissions(image, existing.permissions()).map_err(failed)?;
@@ -38,7 +48,7 @@ pub(super) fn replace(image: &Path, path: &Path) -> Result<()> {
     match fs::rename(image, path) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
-            let copy = Scratch::in_folder(folder)?;
+            let copy = Scratch::in_directory(directory)?;
             let source = File::open(image).map_err(failed)?;
             sparse::copy(&source, copy.as_file()).map_err(failed)?;
             let permissions = fs::metadata(image).map_err(failed)?.permissions();
@@ -46,9 +56,9 @@ pub(super) fn replace(image: &Path, path: &Path) -> Result<()> {
             copy.as_file().sync_all().map_err(failed)?;
             copy.persist(path).map_err(failed)?;
         }
-        Err(error) => return Err(failed(error).into()),
+        Err(error) => return Err(failed(error)),
     }
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)?;
     Ok(())
 }
 
@@ -61,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn another_file_system_gets_a_sparse_copy() {
+    fn other_file_system_gets_a_sparse_copy() {
         let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir_in("/dev/shm").unwrap());
         assert_ne!(fs::metadata(here.path()).unwrap().dev(), fs::metadata(there.path()).unwrap().dev());
         let image = here.path().join("image");
@@ -77,9 +87,9 @@ mod tests {
     }
 
     #[test]
-    fn an_image_that_a_machine_runs_from_stays() {
-        let folder = tempfile::tempdir().unwrap();
-        let (path, new) = (folder.path().join("a.img"), folder.path().join("new"));
+    fn image_in_use_is_not_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, new) = (directory.path().join("a.img"), directory.path().join("new"));
         fs::write(&path, "old").unwrap();
         fs::write(&new, "new").unwrap();
         // QEMU's locks belong to its open file, as these do, and are for some bytes only. Source: fcntl(2).

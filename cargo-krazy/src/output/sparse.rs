@@ -1,4 +1,4 @@
-//! Files with holes: which parts hold data, and copies that keep the holes.
+//! Files with holes: regions of data and of holes, and copies that keep the holes.
 //!
 //! Source: lseek(2), `SEEK_DATA` and `SEEK_HOLE`. A file system without them reports one run of data.
 
@@ -18,11 +18,11 @@ pub const CHUNK: usize = 1 << 20;
 pub struct Region {
     /// From and to, in bytes.
     pub range: Range<u64>,
-    /// Whether bytes are stored; a hole reads as zeros.
+    /// True if bytes are stored; a hole reads as zeros.
     pub data: bool,
 }
 
-/// The whole of `file` as regions, in order and without gaps. The file's position changes.
+/// Returns the whole of `file` as regions, in order and without gaps. The file's position changes.
 pub fn regions(file: &File) -> io::Result<Vec<Region>> {
     let len = file.metadata()?.len();
     let mut regions = Vec::new();
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_file_and_a_hole() {
+    fn empty_file_has_no_regions_and_a_hole_has_one() {
         let file = tempfile::tempfile().unwrap();
         assert_eq!(regions(&file).unwrap(), []);
         file.set_len(1000).unwrap();
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_is_equal() {
+    fn copy_is_equal_and_keeps_holes() {
         let (from, to) = (sparse(), tempfile::tempfile().unwrap());
         copy(&from, &to).unwrap();
         let read = |file: &File| {

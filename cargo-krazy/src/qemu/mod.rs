@@ -61,14 +61,12 @@ pub(crate) enum Outcome {
 /// The JSON message that tells the machine's name.
 #[derive(Serialize)]
 struct Registered<'a> {
-    reason: &'static str,
     name: &'a str,
 }
 
 /// The last JSON message of a run.
 #[derive(Serialize)]
 struct Finished {
-    reason: &'static str,
     outcome: Outcome,
     accelerator: Accelerator,
 }
@@ -95,7 +93,7 @@ pub(crate) fn run(
     let _registration = register(managed, &machine.publish, shell)?;
     for port in &machine.publish {
         shell.status("Publishing", port.to_string());
-        shell.message(&port.message())?;
+        shell.message("port-published", &port.message())?;
     }
     let mut output: Box<dyn Write> = match shell.format() {
         MessageFormat::Human => Box::new(std::io::stdout()),
@@ -110,7 +108,7 @@ pub(crate) fn run(
     drop(session);
     drop(terminal);
     let outcome = judge(end, watch)?;
-    shell.message(&Finished { reason: "qemu-finished", outcome, accelerator })?;
+    shell.message("qemu-finished", &Finished { outcome, accelerator })?;
     Ok(outcome)
 }
 
@@ -167,7 +165,7 @@ fn register(managed: Option<String>, ports: &[Publish], shell: Shell) -> Result<
     let registration =
         machines::register(&provision::state_dir()?, Host { address, appliance: Some(appliance) })?;
     shell.status("Registered", format!("`{}`: try `cargo krazy status {0}`", registration.name));
-    shell.message(&Registered { reason: "machine-registered", name: &registration.name })?;
+    shell.message("machine-registered", &Registered { name: &registration.name })?;
     Ok(Some(registration))
 }
 

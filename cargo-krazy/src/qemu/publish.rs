@@ -34,7 +34,6 @@ pub(crate) struct Publish {
 /// A forwarded port as a JSON message.
 #[derive(Serialize)]
 pub(crate) struct Published {
-    reason: &'static str,
     host: SocketAddrV4,
     guest: u16,
     protocol: Protocol,
@@ -43,7 +42,7 @@ pub(crate) struct Published {
 impl Publish {
     /// The message that tells where the port is.
     pub(crate) fn message(&self) -> Published {
-        Published { reason: "port-published", host: self.host, guest: self.guest, protocol: self.protocol }
+        Published { host: self.host, guest: self.guest, protocol: self.protocol }
     }
 
     /// Whether it leads to the guest's TCP `port`.

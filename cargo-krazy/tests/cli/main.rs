@@ -226,12 +226,12 @@ fn a_bundle_goes_where_a_file_can_be() {
     let folder = package(MANIFEST);
     let bundle = |output: &str| krazy(&folder, &["bundle", "-o", output]);
     bundle("nowhere/w.krazy").assert().code(7).stdout_eq("").stderr_eq(str![[r#"
-error: the folder of `nowhere/w.krazy` does not exist
+error: the directory of `nowhere/w.krazy` does not exist
    help: make it first: `mkdir -p 'nowhere'`
 
 "#]]);
     bundle("src").assert().code(7).stdout_eq("").stderr_eq(str![[r#"
-error: `src` is a folder
+error: `src` is a directory
    help: give the name of a file
 
 "#]]);

@@ -1,46 +1,41 @@
 //! `cargo krazy kernel build`.
 
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
-
-use anyhow::Result;
-use krazy_boot::disk::size::Bytes;
-use serde::Serialize;
+use std::path::PathBuf;
 
 use crate::board::{BOARDS, Board};
 use crate::cli::build_args::board_parser;
-use crate::kernel::build::{
-    BuildRequest, BuiltKernel, Compiler, DEFAULT_RELEASE, KERNEL_ORG, Release, Source, build,
-};
-use crate::kernel::source::cache::KernelCache;
+use crate::failure::Result;
+use crate::kernel::build::{BuildRequest, Compiler, DEFAULT_RELEASE, KERNEL_ORG, Release, Source};
+use crate::ops::build_kernel::build_kernel;
 use crate::shell::Shell;
 
 /// Builds a kernel from upstream source, with everything the board needs built in
 ///
-/// The result is a bundle that `kernel = { path = "…" }` in [package.metadata.krazy] takes. Which options the kernel
-/// has stands in small fragments that come with cargo krazy; those of `--config` are added last and win. An option
-/// that is unknown or does not survive `olddefconfig` is an error.
+/// The result is a bundle that `kernel = { path = "…" }` in [package.metadata.krazy] takes. The kernel's options come
+/// from config fragments that are part of cargo krazy; those of `--config` are added last and take precedence. An
+/// option that is unknown or does not survive `olddefconfig` is an error.
 ///
-/// The source and the compiled objects stay in the cache, so that an interrupted build goes on where it was.
+/// The source and the compiled objects stay in the cache, so that an interrupted build continues where it stopped.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
   cargo krazy kernel build                                 the newest longterm release of kernel.org
   cargo krazy kernel build --version 6.12.48
   cargo krazy kernel build --source /usr/src/linux-source-6.12.tar.xz
-  cargo krazy kernel build --config my.config -o kernel/   options of your own; a folder as the result")]
-pub struct KernelBuildArgs {
+  cargo krazy kernel build --config my.config -o kernel/   options of your own; a directory as the result")]
+pub(super) struct KernelBuildArgs {
     /// The release of kernel.org: `6.12.48`, or `6.12.x` for the newest of a series
     #[arg(long, value_name = "VERSION", default_value = DEFAULT_RELEASE, help_heading = "Source")]
     #[arg(conflicts_with = "source")]
     version: Release,
-    /// A kernel's tarball or unpacked tree on this machine, in the place of a release
+    /// A kernel's tarball or unpacked tree on this machine, in place of a release
     #[arg(long, value_name = "TARBALL|DIR", help_heading = "Source")]
     source: Option<PathBuf>,
-    /// What the SHA-256 of the tarball must be
+    /// The expected SHA-256 of the tarball
     #[arg(long, value_name = "HEX", requires = "source", help_heading = "Source")]
     sha256: Option<String>,
-    /// A mirror of kernel.org's /pub/linux/kernel; what it sends is verified with kernel.org's key
+    /// A mirror of kernel.org's /pub/linux/kernel; downloads are verified with kernel.org's key
     #[arg(long, value_name = "URL", default_value = KERNEL_ORG, help_heading = "Source")]
     mirror: String,
     /// Do not use the network
@@ -56,28 +51,12 @@ pub struct KernelBuildArgs {
     /// The compiler [default: gcc if it is complete, else clang]
     #[arg(long, value_name = "COMPILER", value_enum, help_heading = "Build")]
     compiler: Option<Compiler>,
-    /// Compilers at a time [default: one for each processor]
+    /// Parallel compiler processes [default: one for each processor]
     #[arg(short, long, value_name = "N", help_heading = "Build")]
     jobs: Option<NonZeroUsize>,
-    /// Where the bundle goes: a file ending in .tar.zst, or a folder [default: linux-VERSION-BOARD.tar.zst]
+    /// The bundle to write: a file ending in .tar.zst, or a directory [default: linux-VERSION-BOARD.tar.zst]
     #[arg(short, long, value_name = "PATH", help_heading = "Build")]
     output: Option<PathBuf>,
-}
-
-#[derive(Serialize)]
-struct Built<'a> {
-    reason: &'static str,
-    board: &'a str,
-    release: &'a str,
-    bundle: &'a Path,
-    /// Bytes of the kernel image.
-    image_bytes: u64,
-    /// SHA-256 of the kernel image.
-    image_sha256: &'a str,
-    /// Objects compiled in this run.
-    objects: usize,
-    seconds: f64,
-    log: &'a Path,
 }
 
 impl KernelBuildArgs {
@@ -99,36 +78,7 @@ impl KernelBuildArgs {
         }
     }
 
-    /// Runs the command.
-    pub fn exec(self, shell: Shell) -> Result<()> {
-        let request = self.resolve();
-        let kernel = build(&request, &KernelCache::of_user()?, shell)?;
-        finished(&kernel, request.board, shell)
+    pub(super) fn exec(self, shell: Shell) -> Result<()> {
+        build_kernel(&self.resolve(), shell)
     }
-}
-
-fn finished(kernel: &BuiltKernel, board: &Board, shell: Shell) -> Result<()> {
-    shell.status(
-        "Finished",
-        format!(
-            "{} for {}: an image of {}, {} objects compiled in {} s",
-            kernel.release,
-            board.name,
-            Bytes(kernel.image_bytes),
-            kernel.objects,
-            kernel.time.as_secs()
-        ),
-    );
-    shell.note(format!("`kernel = {{ path = {:?} }}` takes it", kernel.bundle.display().to_string()));
-    shell.message(&Built {
-        reason: "kernel-built",
-        board: board.name,
-        release: &kernel.release,
-        bundle: &kernel.bundle,
-        image_bytes: kernel.image_bytes,
-        image_sha256: &kernel.image_sha256,
-        objects: kernel.objects,
-        seconds: kernel.time.as_secs_f64(),
-        log: &kernel.log,
-    })
 }

@@ -18,7 +18,7 @@ use krazy_boot::digest::is_sha256;
 use self::cache::KernelCache;
 use self::debian::Request;
 use self::download::{DownloadError, Expected, Fetcher};
-pub(crate) use self::inventory::{CachedKernel, Inventory, LockedEntry};
+pub(crate) use self::inventory::Inventory;
 pub(crate) use self::update::{Change, Update};
 use super::bundle::KernelBundle;
 use super::bundle::archive::Archive;

@@ -96,7 +96,6 @@ fn examine(disk: &mut (impl Read + Seek), path: &Path, bytes: Bytes) -> Result<R
     }
     partitions.push(data(disk, mbr.layout.data));
     Ok(Report {
-        reason: "inspection",
         image: path.to_owned(),
         bytes,
         disk_signature: mbr.signature.to_string(),

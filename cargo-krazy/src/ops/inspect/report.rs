@@ -11,8 +11,6 @@ use serde::Serialize;
 /// A disk.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// `inspection`.
-    pub reason: &'static str,
     /// The image file or device.
     pub image: PathBuf,
     /// Its length.

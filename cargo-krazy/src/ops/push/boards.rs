@@ -1,19 +1,45 @@
-//! Devices by the board they are: one appliance may run on several, and each board gets a build of its own.
+//! Devices by board: one appliance may run on several boards, and each board gets a build of its own.
 
 use super::Ready;
 use super::outcome::{Outcome, Report};
 use crate::board::Board;
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Explain};
 
 /// Devices of one board.
-pub type Group<'a> = (&'static Board, Vec<Ready<'a>>);
+pub(super) type Group<'a> = (&'static Board, Vec<Ready<'a>>);
 
-/// The devices, board by board. Those that are not `wanted`, or of a board that is not known here, are told in the
-/// second list.
-pub fn by_board<'a>(ready: Vec<Ready<'a>>, wanted: Option<&Board>) -> (Vec<Group<'a>>, Vec<Report>) {
+/// A device that no build is made for.
+#[derive(Debug, thiserror::Error)]
+enum BoardError {
+    #[error("`{device}` is `{board}`, a board that is not known here")]
+    Unknown { device: String, board: String },
+    #[error("`{device}` is {board}, and `--target {target}` was given")]
+    NotTarget { device: String, board: &'static str, target: &'static str },
+}
+
+impl Explain for BoardError {
+    fn exit(&self) -> Exit {
+        Exit::Device
+    }
+
+    fn help(&self) -> Option<String> {
+        let help = match self {
+            BoardError::Unknown { .. } => "install a newer cargo-krazy",
+            BoardError::NotTarget { .. } => "leave it out: then each device gets a build for its own board",
+        };
+        Some(help.to_owned())
+    }
+}
+
+/// Returns the devices, board by board. The second list has the reports of those whose board is not `target`, or not
+/// known here.
+pub(super) fn by_board<'a>(
+    ready: Vec<Ready<'a>>,
+    target: Option<&'static Board>,
+) -> (Vec<Group<'a>>, Vec<Report>) {
     let (mut groups, mut failed): (Vec<Group<'a>>, _) = (Vec::new(), Vec::new());
     for device in ready {
-        let board = match board_of(&device.preflight.board, device.client.device(), wanted) {
+        let board = match board_of(&device.preflight.board, device.client.device(), target) {
             Ok(board) => board,
             Err(error) => {
                 failed.push(Report::new(device.client, Outcome::failed("preflight", error.into())));
@@ -28,18 +54,14 @@ pub fn by_board<'a>(ready: Vec<Ready<'a>>, wanted: Option<&Board>) -> (Vec<Group
     (groups, failed)
 }
 
-fn board_of(name: &str, device: &str, wanted: Option<&Board>) -> Result<&'static Board, Failure> {
-    let board = Board::named(name).map_err(|_| {
-        Failure::new(Exit::Device, format!("`{device}` is `{name}`, a board that is not known here"))
-            .help("install a newer cargo-krazy")
-    })?;
-    match wanted {
-        Some(wanted) if wanted != board => {
-            let text = format!("`{device}` is {name}, and `--target {}` was given", wanted.name);
-            Err(Failure::new(Exit::Device, text)
-                .help("leave it out: then each device gets a build for its own board"))
+fn board_of(name: &str, device: &str, target: Option<&'static Board>) -> Result<&'static Board, BoardError> {
+    let device = device.to_owned();
+    match (Board::named(name), target) {
+        (Err(_), _) => Err(BoardError::Unknown { device, board: name.to_owned() }),
+        (Ok(board), Some(target)) if board != target => {
+            Err(BoardError::NotTarget { device, board: board.name, target: target.name })
         }
-        _ => Ok(board),
+        (Ok(board), _) => Ok(board),
     }
 }
 
@@ -48,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_device_says_what_is_built_for_it() {
+    fn device_gets_a_build_for_its_own_board() {
         let pi = Board::named("aarch64-rpi").unwrap();
         assert_eq!(board_of("aarch64-rpi", "attic", None).unwrap(), pi);
         assert_eq!(board_of("aarch64-rpi", "attic", Some(pi)).unwrap(), pi);

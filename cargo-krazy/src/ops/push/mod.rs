@@ -1,82 +1,176 @@
-//! `cargo krazy push`: a new build onto running devices, so that each of them runs the new one or the old one.
+//! A new build pushed to running devices, so that each of them runs the new build or the one it ran before.
 //!
 //! ```text
-//! ask every device → make the bundle once → per device: send, arm, restart, wait, confirm → report
+//! ask every device → make the bundle once a board → per device: upload, arm, restart, wait, confirm → report
 //! ```
 //!
 //! | module | is |
 //! |---|---|
-//! | [`preflight`] | what a device runs, and whether it can take an update now |
-//! | [`boards`] | devices by the board they are, each of which gets a build of its own |
-//! | [`upload`] | a bundle into the slot that does not run, across broken connections |
-//! | [`trial`] | the restart, and what comes of it |
-//! | [`outcome`] | how it ended on one device, for people and programs |
+//! | [`preflight`] | the state of a device, and whether it can take an update now |
+//! | [`boards`] | devices by board, each of which gets a build of its own |
+//! | [`upload`] | a bundle sent to the inactive slot, across broken connections |
+//! | [`trial`] | the restart, and the trial until its end |
+//! | [`outcome`] | the result on one device, for people and programs |
 //!
-//! Nothing here can make a device unbootable: that is the device's side, which arms nothing that it has not read back,
-//! and goes back by itself unless it is confirmed.
+//! Nothing here can make a device unbootable: the device arms nothing that it has not read back, and goes back by
+//! itself unless it is confirmed.
 
-pub mod boards;
-pub mod outcome;
-pub mod preflight;
-pub mod trial;
-pub mod upload;
+mod boards;
+mod outcome;
+mod preflight;
+mod trial;
+mod upload;
 
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
 use indicatif::MultiProgress;
+use krazy_boot::disk::slot::Slot;
+use serde::Serialize;
 
-use self::outcome::{Outcome, Report};
+use self::outcome::{Outcome, Report, Reports};
 use self::preflight::Preflight;
-use crate::bundle::Bundle;
+use super::bundle::make;
+use super::prepare::prepare;
+use crate::board::Board;
 use crate::bundle::store::Store;
 use crate::bundle::transfer::Packer;
-use crate::device::Client;
+use crate::bundle::{self, Bundle};
+use crate::config::{self, Request};
+use crate::device::{Client, Credentials, Target};
+use crate::failure::{Failure, Result};
+use crate::plan::Plan;
+use crate::provision;
 use crate::shell::Shell;
 
-/// How to push.
+/// A push to some devices.
+#[derive(Debug)]
+pub(crate) struct PushRequest {
+    /// The devices, as the user calls them.
+    pub(crate) hosts: Vec<String>,
+    /// The build.
+    pub(crate) source: BundleSource,
+    /// The appliance whose credentials the devices take; that of the build if it is not given.
+    pub(crate) appliance: Option<String>,
+    /// Set when devices are only asked.
+    pub(crate) dry_run: bool,
+    /// The steps to take.
+    pub(crate) options: Options,
+}
+
+/// The origin of the bundle.
+#[derive(Debug)]
+pub(crate) enum BundleSource {
+    /// A file that `cargo krazy bundle` wrote.
+    File(PathBuf),
+    /// Built for the board of each device, which must be `target` if that is given.
+    Build {
+        /// The appliance.
+        build: Request,
+        /// The board that was asked for.
+        target: Option<&'static Board>,
+    },
+}
+
+/// The steps of a push.
 #[derive(Clone, Copy, Debug)]
-pub struct Options {
-    /// Whether the new build is confirmed when it is stable.
-    pub confirm: bool,
-    /// Whether the device restarts into the new build. Otherwise its slot is filled, and that is all.
-    pub restart: bool,
-    /// Whether a device takes a build that it rejected, runs already, or that is another appliance's; and whether
-    /// an update that is under way is ended.
-    pub force: bool,
-    /// How long a device may take from the restart to the end of its trial.
-    pub limit: Duration,
+pub(crate) struct Options {
+    /// Set when the new build is confirmed as soon as it is stable.
+    pub(crate) confirm: bool,
+    /// Set when the device restarts into the new build. Otherwise only its slot is filled.
+    pub(crate) restart: bool,
+    /// Set when a device takes a build that it rejected, runs already, or that is another appliance's; and when an
+    /// update in progress is ended.
+    pub(crate) force: bool,
+    /// The time from the restart to the end of the trial.
+    pub(crate) limit: Duration,
 }
 
 /// A device that can take the update.
-pub struct Ready<'a> {
-    /// How to reach it.
-    pub client: &'a Client,
-    /// What it said about itself.
-    pub preflight: Preflight,
+struct Ready<'a> {
+    client: &'a Client,
+    preflight: Preflight,
 }
 
-/// Asks all `clients` at once. Those that cannot take an update are told in the second list.
-pub fn survey(clients: &[Client]) -> (Vec<Ready<'_>>, Vec<Report>) {
+/// A device of a dry run, for programs.
+#[derive(Serialize)]
+struct Planned<'a> {
+    host: &'a str,
+    version: &'a str,
+    build_id: &'a str,
+    slot: Slot,
+}
+
+/// Pushes to all devices at once. Fails if that cannot begin; a device that fails has a report.
+pub(crate) fn run(request: PushRequest, shell: Shell) -> Result<Reports> {
+    let PushRequest { hosts, source, appliance, dry_run, options } = request;
+    let state = provision::state_dir()?;
+    let store = Store::of_user()?;
+    let (bundle, own) = match &source {
+        BundleSource::File(path) => {
+            let bundle = bundle::open(path, &store)?;
+            let appliance = bundle.manifest.appliance.clone();
+            (Some(bundle), appliance)
+        }
+        BundleSource::Build { build, .. } => (None, config::load(build)?.name),
+    };
+    let appliance = appliance.unwrap_or(own);
+    let credentials = Credentials::find(&appliance, &state)?;
+    let client =
+        |host: &String| Client::new(&Target::find(host, &state)?.located()?, &appliance, &credentials);
+    let clients: Vec<_> = hosts.iter().map(client).collect::<anyhow::Result<_>>()?;
+    // Before anything is built: a device that cannot be updated is reported at once.
+    let (ready, mut reports) = survey(&clients);
+    if dry_run {
+        ready.iter().try_for_each(|device| announce_plan(device, shell))?;
+        return Ok(Reports(reports));
+    }
+    if let Some(bundle) = bundle {
+        reports.extend(push(&ready, &bundle, &store, options, shell));
+    } else if let BundleSource::Build { build, target } = source {
+        let (groups, others) = boards::by_board(ready, target);
+        reports.extend(others);
+        for (board, ready) in groups {
+            let plan = Plan::new(config::load(&Request { board, ..build.clone() })?, None)?;
+            let bundle = build_bundle(&plan, &store, shell)?;
+            reports.extend(push(&ready, &bundle, &store, options, shell));
+        }
+    }
+    Ok(Reports(reports))
+}
+
+fn build_bundle(plan: &Plan, store: &Store, shell: Shell) -> Result<Bundle> {
+    let bundle = make(&prepare(plan, shell)?, store)?;
+    let manifest = &bundle.manifest;
+    let text =
+        format!("{} v{} for {} ({})", manifest.appliance, manifest.version, manifest.board, bundle.size());
+    shell.status("Built", text);
+    Ok(bundle)
+}
+
+fn announce_plan(device: &Ready<'_>, shell: Shell) -> Result<()> {
+    let Preflight { version, build_id, slot, .. } = &device.preflight;
+    let host = device.client.device();
+    shell.status("Would push", format!("to `{host}`, slot {}; slot {slot} runs v{version}", !*slot));
+    shell.message("push-planned", &Planned { host, version, build_id, slot: !*slot })
+}
+
+/// Asks all `clients` at once. The second list has the reports of those that cannot take an update.
+fn survey(clients: &[Client]) -> (Vec<Ready<'_>>, Vec<Report>) {
     let asked = each(clients, |client| (client, preflight::ask(client)));
     let (mut ready, mut failed) = (Vec::new(), Vec::new());
     for (client, answer) in asked {
         match answer {
             Ok(preflight) => ready.push(Ready { client, preflight }),
-            Err(error) => failed.push(Report::new(client, Outcome::failed("preflight", error.into()))),
+            Err(error) => failed.push(Report::new(client, Outcome::failed("preflight", error))),
         }
     }
     (ready, failed)
 }
 
-/// Brings `bundle` onto the devices, all at once.
-pub fn push(
-    ready: &[Ready<'_>],
-    bundle: &Bundle,
-    store: &Store,
-    options: Options,
-    shell: Shell,
-) -> Vec<Report> {
+/// Pushes `bundle` to the devices, all at once.
+fn push(ready: &[Ready<'_>], bundle: &Bundle, store: &Store, options: Options, shell: Shell) -> Vec<Report> {
     let packer = Packer::new(bundle, store.clone());
     let bars = MultiProgress::with_draw_target(shell.draw_target());
     each(ready, |ready| {
@@ -100,9 +194,9 @@ fn one(
     if preflight.build_id == *build_id && !options.force {
         return Outcome::Unchanged { slot: preflight.slot };
     }
-    let upload = || {
-        let shipment = packer.pack(&preflight.running)?;
-        Ok(upload::upload(client, bundle, &shipment, options.force, shell, bars)?)
+    let upload = || -> Result<_, Failure> {
+        let transfer = packer.pack(&preflight.running)?;
+        upload::upload(client, bundle, &transfer, options.force, shell, bars)
     };
     let sent = match upload() {
         Ok(sent) => sent,
@@ -111,12 +205,12 @@ fn one(
     if !options.restart {
         return match upload::leave(client) {
             Ok(()) => Outcome::Staged { slot: !preflight.slot, sent },
-            Err(error) => Outcome::failed("upload", error.into()),
+            Err(error) => Outcome::failed("upload", error),
         };
     }
     match trial::run(client, preflight, bundle, options, shell) {
         Ok(end) => end.into_outcome(sent),
-        Err(error) => Outcome::failed("restart", error.into()),
+        Err(error) => Outcome::failed("restart", error),
     }
 }
 

@@ -1,4 +1,4 @@
-//! How a push ended on one device.
+//! The outcome of a push on one device, and on all.
 
 use krazy_boot::disk::slot::Slot;
 use serde::Serialize;
@@ -6,91 +6,90 @@ use serde::Serialize;
 use super::upload::Sent;
 use crate::device::Client;
 use crate::device::status::span;
-use crate::failure::{Exit, Failure};
-use crate::shell::Shell;
+use crate::failure::{Exit, Explain, Failure, Result, chain};
+use crate::shell::{MessageFormat, Shell};
+use crate::table::Table;
 
-/// How it ended.
+/// The outcome on one device.
 #[derive(Debug)]
-pub enum Outcome {
-    /// It runs the new build.
+pub(super) enum Outcome {
+    /// The device runs the new build.
     Updated {
-        /// From this slot.
+        /// The active slot.
         slot: Slot,
-        /// What it took.
+        /// The upload.
         sent: Sent,
-        /// Whether it stays.
+        /// Set when the build stays.
         confirmed: bool,
-        /// Seconds until it goes back, if it does not.
+        /// Seconds until the device goes back, if the build does not stay.
         deadline: Option<u64>,
     },
-    /// The new build is in the slot that does not run, complete and verified.
+    /// The new build is in the inactive slot, complete and verified.
     Staged {
         /// That slot.
         slot: Slot,
-        /// What it took.
+        /// The upload.
         sent: Sent,
     },
-    /// It ran this build already.
+    /// The device ran this build already.
     Unchanged {
-        /// From this slot.
+        /// The active slot.
         slot: Slot,
     },
-    /// It tried the new build and went back.
+    /// The device tried the new build and went back.
     Reverted {
-        /// The slot it runs from.
+        /// The active slot.
         slot: Slot,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// Something went wrong; what it runs has not been changed, or is not known.
+    /// The push failed; the running build has not changed, or is not known.
     Failed {
         /// `preflight`, `upload` or `restart`.
         step: &'static str,
-        /// What.
-        error: anyhow::Error,
+        /// The cause.
+        error: Failure,
     },
 }
 
-/// The same with the device.
+/// A device and its outcome.
 #[derive(Debug)]
-pub struct Report {
-    /// As the user calls it.
-    pub host: String,
-    /// How it ended there.
-    pub outcome: Outcome,
+pub(super) struct Report {
+    /// The device, as the user calls it.
+    host: String,
+    outcome: Outcome,
 }
 
 /// A report as `--message-format json` prints it.
 #[derive(Serialize)]
 struct Message<'a> {
-    reason: &'static str,
     host: &'a str,
     outcome: &'static str,
     slot: Option<Slot>,
     confirmed: Option<bool>,
-    /// Bytes sent, and bytes the device had already.
+    /// Bytes sent, and bytes that the device had already.
     sent: Option<u64>,
     copied: Option<u64>,
     breaks: Option<u32>,
     seconds: Option<f64>,
-    /// Why it failed.
+    /// The reason of a failure.
     cause: Option<String>,
     help: Option<&'a str>,
 }
 
 impl Outcome {
-    /// A failure in `step`.
-    pub fn failed(step: &'static str, error: anyhow::Error) -> Self {
+    /// Returns a failure in `step`.
+    pub(super) fn failed(step: &'static str, error: Failure) -> Self {
         Outcome::Failed { step, error }
     }
 
-    /// Whether the device got what was to be pushed.
-    pub fn is_success(&self) -> bool {
+    /// Returns true if the device got what was pushed.
+    fn is_success(&self) -> bool {
         matches!(self, Outcome::Updated { .. } | Outcome::Staged { .. } | Outcome::Unchanged { .. })
     }
 
-    /// One word.
-    pub fn word(&self) -> &'static str {
+    /// Returns its name, for tables and programs.
+    fn name(&self) -> &'static str {
         match self {
             Outcome::Updated { confirmed: true, .. } => "updated",
             Outcome::Updated { confirmed: false, .. } => "on-trial",
@@ -101,8 +100,8 @@ impl Outcome {
         }
     }
 
-    /// The rest in a few words.
-    pub fn detail(&self) -> String {
+    /// Returns slot, upload and reason.
+    fn detail(&self) -> String {
         match self {
             Outcome::Updated { slot, sent, deadline, .. } => {
                 let text = format!("slot {slot}; {sent}");
@@ -120,28 +119,27 @@ impl Outcome {
         }
     }
 
-    /// Says it as soon as it is known.
-    pub fn announce(&self, host: &str, shell: Shell) {
+    /// Reports a success at once.
+    pub(super) fn announce(&self, host: &str, shell: Shell) {
         let text = format!("`{host}`: {}", self.detail());
         match self {
             Outcome::Updated { confirmed: true, .. } => shell.status("Updated", text),
             Outcome::Updated { confirmed: false, .. } => shell.status("On trial", text),
             Outcome::Staged { .. } => shell.status("Staged", text),
             Outcome::Unchanged { .. } => shell.status("Unchanged", text),
-            // The summary or the error says it.
+            // The summary or the error of the command reports it.
             Outcome::Reverted { .. } | Outcome::Failed { .. } => {}
         }
     }
 }
 
 impl Report {
-    /// How it ended on the device of `client`.
-    pub fn new(client: &Client, outcome: Outcome) -> Self {
+    /// Returns the report for the device of `client`.
+    pub(super) fn new(client: &Client, outcome: Outcome) -> Self {
         Report { host: client.device().to_owned(), outcome }
     }
 
-    /// The report as an object for programs.
-    pub fn message(&self) -> impl Serialize {
+    fn message(&self) -> Message<'_> {
         let (slot, sent, confirmed) = match &self.outcome {
             Outcome::Updated { slot, sent, confirmed, .. } => (Some(*slot), Some(sent), Some(*confirmed)),
             Outcome::Staged { slot, sent } => (Some(*slot), Some(sent), Some(false)),
@@ -150,13 +148,12 @@ impl Report {
         };
         let (cause, help) = match &self.outcome {
             Outcome::Reverted { reason, .. } => (Some(reason.clone()), None),
-            Outcome::Failed { error, .. } => (Some(format!("{error:#}")), Failure::help_of(error)),
+            Outcome::Failed { error, .. } => (Some(chain(error)), error.next_step()),
             _ => (None, None),
         };
         Message {
-            reason: "push-finished",
             host: &self.host,
-            outcome: self.outcome.word(),
+            outcome: self.outcome.name(),
             slot,
             confirmed,
             sent: sent.map(|sent| sent.bytes.0),
@@ -168,19 +165,69 @@ impl Report {
         }
     }
 
-    /// The error this is, if the device does not run what was pushed.
-    pub fn into_error(self) -> Option<anyhow::Error> {
+    /// Returns the failure, if the device does not run what was pushed.
+    fn into_failure(self) -> Option<Failure> {
         match self.outcome {
             Outcome::Updated { .. } | Outcome::Staged { .. } | Outcome::Unchanged { .. } => None,
             Outcome::Reverted { slot, reason } => {
-                let text = format!("`{}` went back to the old build in slot {slot}: {reason}", self.host);
-                let help = format!(
-                    "fix that and push again; `cargo krazy logs {} SERVICE` has what the service wrote since",
-                    self.host
-                );
-                Some(Failure::new(Exit::Device, text).help(help).into())
+                Some(PushError::Reverted { device: self.host, slot, reason }.into())
             }
             Outcome::Failed { error, .. } => Some(error),
         }
+    }
+}
+
+/// The reports of all devices.
+pub(crate) struct Reports(pub(super) Vec<Report>);
+
+/// A push that did not succeed on every device.
+#[derive(Debug, thiserror::Error)]
+enum PushError {
+    #[error("`{device}` went back to the old build in slot {slot}: {reason}")]
+    Reverted { device: String, slot: Slot, reason: String },
+    #[error("{failed} of {all} devices do not run what was pushed")]
+    Several { failed: usize, all: usize },
+}
+
+impl Explain for PushError {
+    fn exit(&self) -> Exit {
+        Exit::Device
+    }
+
+    fn help(&self) -> Option<String> {
+        Some(match self {
+            PushError::Reverted { device, .. } => format!(
+                "fix that and push again; `cargo krazy logs {device} SERVICE` has what the service wrote since. A \
+                 service that need not be stable is one with `required = false` in [package.metadata.krazy.service.NAME]",
+            ),
+            PushError::Several { .. } => {
+                "see above; `cargo krazy push` to one of them shows the next step".to_owned()
+            }
+        })
+    }
+}
+
+impl Reports {
+    /// Writes the reports: messages for programs, and a table of several devices for people.
+    pub(crate) fn announce(&self, shell: Shell) -> Result<()> {
+        self.0.iter().try_for_each(|report| shell.message("push-finished", &report.message()))?;
+        if self.0.len() > 1 && shell.format() == MessageFormat::Human {
+            let mut table = Table::new(["HOST", "OUTCOME", "DETAIL"]);
+            for Report { host, outcome } in &self.0 {
+                table.row([host.clone(), outcome.name().to_owned(), outcome.detail()]);
+            }
+            shell.output(table.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Fails if a device does not run what was pushed.
+    pub(crate) fn into_result(mut self) -> Result<()> {
+        let all = self.0.len();
+        let failed = self.0.iter().filter(|report| !report.outcome.is_success()).count();
+        if all > 1 && failed > 0 {
+            return Err(PushError::Several { failed, all }.into());
+        }
+        self.0.pop().and_then(Report::into_failure).map_or(Ok(()), Err)
     }
 }

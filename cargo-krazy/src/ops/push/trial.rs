@@ -1,4 +1,4 @@
-//! The restart into the new build, and what comes of it: stable and confirmed, or back in the old one with a reason.
+//! The trial of a new build: the restart, then confirmed when stable, or back in the old build with a reason.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,21 +11,22 @@ use reqwest::Method;
 use super::Options;
 use super::outcome::Outcome;
 use super::preflight::Preflight;
-use super::upload::{Sent, explain};
+use super::upload::Sent;
 use crate::bundle::Bundle;
 use crate::device::power::{self, Power};
 use crate::device::status::{API, Service, Status};
 use crate::device::{Client, DeviceError};
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Explain, Result};
 use crate::interrupt;
+use crate::ops::refusal::RefusedUpdate;
 use crate::shell::Shell;
 
-/// Between two looks at a device.
-const LOOK: Duration = Duration::from_secs(1);
+/// Between two requests to a device that is awaited.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What came of a trial.
+/// The end of a trial.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
+pub(super) enum TrialEnd {
     /// The new build runs and stays.
     Confirmed(Slot),
     /// The new build runs, on trial.
@@ -39,98 +40,129 @@ pub enum End {
     Reverted {
         /// The slot.
         slot: Slot,
-        /// Why, in the device's words.
+        /// The reason, as the device states it.
         reason: String,
     },
 }
 
-impl End {
-    /// The end of a push that `sent` something.
-    pub fn into_outcome(self, sent: Sent) -> Outcome {
+impl TrialEnd {
+    /// Returns the outcome of a push that `sent` something.
+    pub(super) fn into_outcome(self, sent: Sent) -> Outcome {
         match self {
-            End::Confirmed(slot) => Outcome::Updated { slot, sent, confirmed: true, deadline: None },
-            End::Unconfirmed { slot, deadline } => {
+            TrialEnd::Confirmed(slot) => Outcome::Updated { slot, sent, confirmed: true, deadline: None },
+            TrialEnd::Unconfirmed { slot, deadline } => {
                 Outcome::Updated { slot, sent, confirmed: false, deadline: Some(deadline) }
             }
-            End::Reverted { slot, reason } => Outcome::Reverted { slot, reason },
+            TrialEnd::Reverted { slot, reason } => Outcome::Reverted { slot, reason },
         }
     }
 }
 
-/// Arms what was uploaded, restarts the device, and stays with it until it is settled what it runs.
-pub fn run(
+/// A trial without a known end.
+#[derive(Debug, thiserror::Error)]
+enum TrialError {
+    #[error(transparent)]
+    Damaged(DeviceError),
+    #[error(transparent)]
+    Refused(RefusedUpdate),
+    #[error("`{device}` did not come back within {seconds} s: {last}")]
+    NotBack { device: String, seconds: u64, last: String },
+    #[error("`{device}` runs the new build but is not stable: {reason}")]
+    Unstable { device: String, reason: String, services: String },
+}
+
+impl Explain for TrialError {
+    fn exit(&self) -> Exit {
+        match self {
+            TrialError::Refused(error) => error.exit(),
+            _ => Exit::Device,
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        match self {
+            TrialError::Damaged(_) => Some(
+                "nothing was armed, and the device runs the same build as before; the new build is damaged: make it \
+                 again"
+                    .to_owned(),
+            ),
+            TrialError::Refused(error) => error.help(),
+            TrialError::NotBack { device, .. } => Some(format!(
+                "it boots the old build when it is switched off and on; then ask it: `cargo krazy status {device}`"
+            )),
+            TrialError::Unstable { services, .. } => Some(services.clone()),
+        }
+    }
+}
+
+/// Arms the uploaded slot, restarts the device, and waits for the end of its trial.
+pub(super) fn run(
     client: &Client,
     before: &Preflight,
     bundle: &Bundle,
     options: Options,
     shell: Shell,
-) -> Result<End, Failure> {
-    let session: krazy_boot::api::update::UpdateStatus =
-        client.get(&format!("{API}/update")).map_err(DeviceError::into_failure)?;
+) -> Result<TrialEnd> {
+    let session: krazy_boot::api::update::UpdateStatus = client.get(&format!("{API}/update"))?;
     let id = session.session.map(|session| session.id).unwrap_or_default();
     let arm = format!("{API}/update/{id}/arm");
-    client.order(Method::POST, &arm, None).map_err(|error| not_armed(error, client.device()))?;
-    power::order(client, Power::Reboot).map_err(DeviceError::into_failure)?;
+    client.order(Method::POST, &arm, None).map_err(not_armed)?;
+    power::order(client, Power::Reboot)?;
     shell.status("Restarting", client.device());
     let begin = Instant::now();
     let status = wait_for_restart(client, before.started, begin, options.limit)?;
     settle(client, status, bundle, options, begin)
 }
 
-/// A device looks at the new slot before it arms it.
-fn not_armed(error: DeviceError, device: &str) -> Failure {
+/// The device checks the new slot before it arms it.
+fn not_armed(error: DeviceError) -> TrialError {
     match error.refusal() {
-        Some(Refusal::SlotIncomplete) => Failure::new(Exit::Device, error.to_string()).help(
-            "nothing was armed, and the device runs what it ran; the build itself is damaged: make it again",
-        ),
-        _ => explain(error, device),
+        Some(Refusal::SlotIncomplete) => TrialError::Damaged(error),
+        _ => TrialError::Refused(RefusedUpdate(error)),
     }
 }
 
-/// Waits until the device answers after a restart, and returns what it says then.
-pub fn wait_for_restart(
+/// Waits until the device answers after a restart, and returns its status.
+fn wait_for_restart(
     client: &Client,
     started: Option<Instant>,
     begin: Instant,
     limit: Duration,
-) -> Result<Status, Failure> {
+) -> Result<Status> {
     let mut last = String::from("it still runs");
     while begin.elapsed() < limit {
         interrupt::check()?;
-        thread::sleep(LOOK);
+        thread::sleep(POLL_INTERVAL);
         match client.get::<Status>(&format!("{API}/status")) {
             Ok(status) if restarted(started, status.uptime) => return Ok(status),
             Ok(_) => {}
             Err(error) if error.is_transient() => last = error.to_string(),
-            Err(error) => return Err(error.into_failure()),
+            Err(error) => return Err(error.into()),
         }
     }
-    let seconds = limit.as_secs();
-    let text = format!("`{}` did not come back within {seconds} s: {last}", client.device());
-    Err(Failure::new(Exit::Device, text)
-        .help("it boots the old build when it is switched off and on. Look again with `cargo krazy status`"))
+    Err(TrialError::NotBack { device: client.device().to_owned(), seconds: limit.as_secs(), last }.into())
 }
 
-/// Whether a device that has been up for `uptime` seconds began later than `started`. A few seconds are for rounding
-/// and slow answers; no machine restarts within them.
+/// Returns true if a device that has been up for `uptime` seconds started later than `started`. A few seconds allow for
+/// rounding and slow replies; no machine restarts within them.
 fn restarted(started: Option<Instant>, uptime: u64) -> bool {
     let now = Instant::now().checked_sub(Duration::from_secs(uptime));
     match (started, now) {
         (Some(started), Some(now)) => now > started + Duration::from_secs(3),
-        // It began before this machine did.
+        // The device started before this machine did.
         (None, now) => now.is_some(),
         (Some(_), None) => false,
     }
 }
 
-/// Stays with a device that has restarted until it runs the new build for good or the old one again.
+/// Waits until a device that has restarted runs the new build for good, or the old one again.
 fn settle(
     client: &Client,
     mut status: Status,
     bundle: &Bundle,
     options: Options,
     begin: Instant,
-) -> Result<End, Failure> {
+) -> Result<TrialEnd> {
     let mut unstable = String::new();
     loop {
         let slot = status.slot.unwrap_or(Slot::A);
@@ -140,14 +172,14 @@ fn settle(
                 "" => "the new build did not answer".to_owned(),
                 unstable => unstable.to_owned(),
             });
-            return Ok(End::Reverted { slot, reason });
+            return Ok(TrialEnd::Reverted { slot, reason });
         }
-        let Some(trial) = &status.trial else { return Ok(End::Confirmed(slot)) };
+        let Some(trial) = &status.trial else { return Ok(TrialEnd::Confirmed(slot)) };
         if !options.confirm {
-            return Ok(End::Unconfirmed { slot, deadline: trial.deadline });
+            return Ok(TrialEnd::Unconfirmed { slot, deadline: trial.deadline });
         }
         match client.order(Method::POST, &format!("{API}/slots/confirm"), None) {
-            Ok(()) => return Ok(End::Confirmed(slot)),
+            Ok(()) => return Ok(TrialEnd::Confirmed(slot)),
             // It is not stable yet, or it is restarting.
             Err(error)
                 if matches!(error.kind(), Some(ProblemKind::NotStable | ProblemKind::InitUnreachable)) =>
@@ -155,40 +187,41 @@ fn settle(
                 unstable = error.problem().map(|problem| problem.detail.clone()).unwrap_or_default();
             }
             Err(error) if error.is_transient() => {}
-            Err(error) => return Err(error.into_failure()),
+            Err(error) => return Err(error.into()),
         }
         if begin.elapsed() > options.limit {
-            let text = format!("`{}` runs the new build but is not stable: {unstable}", client.device());
-            return Err(Failure::new(Exit::Device, text).help(services(client)));
+            let (device, services) = (client.device().to_owned(), unstable_services(client));
+            return Err(TrialError::Unstable { device, reason: unstable, services }.into());
         }
         interrupt::check()?;
-        thread::sleep(LOOK);
+        thread::sleep(POLL_INTERVAL);
         status = loop {
             match client.get(&format!("{API}/status")) {
                 Ok(status) => break status,
                 Err(error) if error.is_transient() && begin.elapsed() < options.limit => {
                     interrupt::check()?;
-                    thread::sleep(LOOK);
+                    thread::sleep(POLL_INTERVAL);
                 }
-                Err(error) => return Err(error.into_failure()),
+                Err(error) => return Err(error.into()),
             }
         };
     }
 }
 
-/// The services that are not well, for a help line.
-fn services(client: &Client) -> String {
+/// Returns the required services that are not stable, for a help line.
+fn unstable_services(client: &Client) -> String {
     #[derive(serde::Deserialize)]
     struct Services {
         services: Vec<Service>,
     }
     let asked = client.get::<Services>(&format!("{API}/services"));
     let services = asked.map_or(Vec::new(), |answer| answer.services);
-    let unwell = services.iter().filter(|service| service.required && !service.stable);
-    let unwell: Vec<_> = unwell.map(|service| format!("{}: {}", service.name, service.condition())).collect();
-    match unwell.is_empty() {
+    let unstable = services.iter().filter(|service| service.required && !service.stable);
+    let unstable: Vec<_> =
+        unstable.map(|service| format!("{}: {}", service.name, service.condition())).collect();
+    match unstable.is_empty() {
         true => format!("see `cargo krazy ps {}`", client.device()),
-        false => unwell.join("; "),
+        false => unstable.join("; "),
     }
 }
 
@@ -197,7 +230,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_restart_is_told_from_a_device_that_still_runs() {
+    fn restart_is_distinguished_from_a_device_that_still_runs() {
         let now = Instant::now();
         let minute = now.checked_sub(Duration::from_secs(60));
         assert!(!restarted(minute, 60));

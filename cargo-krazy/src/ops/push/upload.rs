@@ -1,7 +1,7 @@
-//! A bundle into the slot that does not run.
+//! The upload of a bundle to the inactive slot.
 //!
-//! The device writes what it receives and keeps its place when the connection breaks. So this asks where that is and
-//! goes on from there, with pauses that grow, as long as something gets through now and then.
+//! The device keeps its offset when the connection breaks. The upload asks for that offset and resumes there, after a
+//! back-off, as long as bytes arrive now and then.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,44 +17,49 @@ use krazy_boot::update::refusal::Refusal;
 use reqwest::Method;
 
 use crate::bundle::Bundle;
-use crate::bundle::transfer::Shipment;
+use crate::bundle::transfer::Transfer;
 use crate::device::client::Patience;
 use crate::device::status::API;
 use crate::device::upload::{body, skip};
 use crate::device::{Client, DeviceError};
-use crate::failure::{Exit, Failure};
+use crate::failure::Result;
 use crate::interrupt;
+use crate::ops::refusal::RefusedUpdate;
 use crate::shell::Shell;
 
-/// Attempts in a row that may fail without a single new byte.
-const FRUITLESS_ATTEMPTS: u32 = 8;
+/// Attempts in a row without a single new byte after which an upload fails.
+const MAX_FRUITLESS_ATTEMPTS: u32 = 8;
 
-/// How long an upload may stand still until all is sent; then the device reads back what it wrote.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long an upload may make no progress. After the last byte the device reads back what it wrote, which takes longer.
+const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long the device may take to read everything back.
-const READ_BACK: Duration = Duration::from_secs(600);
+const READ_BACK_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// What was sent.
+/// A finished upload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sent {
-    /// Bytes over the line, those sent twice counted once.
-    pub bytes: Bytes,
-    /// Bytes the device had already.
-    pub copied: Bytes,
-    /// How often the connection broke.
-    pub breaks: u32,
-    /// From the first byte to the last.
-    pub time: Duration,
+pub(super) struct Sent {
+    /// Bytes sent; those sent twice are counted once.
+    pub(super) bytes: Bytes,
+    /// Bytes that the device copied from the build it runs.
+    pub(super) copied: Bytes,
+    /// Number of broken connections.
+    pub(super) breaks: u32,
+    /// Time from the first byte to the last.
+    pub(super) time: Duration,
 }
 
-/// For people: how much, how fast, and what need not be sent.
+/// For people: bytes, time, rate, and the bytes that the device had already.
 impl fmt::Display for Sent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Sent { bytes, copied, breaks, time } = self;
         let seconds = time.as_secs_f64();
+        write!(f, "sent {bytes} in {seconds:.1} s")?;
         let rate = bytes.0 as f64 / seconds.max(0.001) / f64::from(1 << 20);
-        write!(f, "sent {bytes} in {seconds:.1} s ({rate:.1} MiB/s)")?;
+        // The few bytes of a small difference take less time than the connection, so their rate says nothing.
+        if rate >= 0.1 {
+            write!(f, " ({rate:.1} MiB/s)")?;
+        }
         if copied.0 > 0 {
             write!(f, ", it had {copied}")?;
         }
@@ -66,66 +71,66 @@ impl fmt::Display for Sent {
     }
 }
 
-/// Sends `shipment`; when this returns, the slot is complete and verified, and nothing boots it yet.
-pub fn upload(
+/// Sends `transfer`. When this returns, the slot is complete and verified, and nothing boots it yet.
+pub(super) fn upload(
     client: &Client,
     bundle: &Bundle,
-    shipment: &Shipment,
+    transfer: &Transfer,
     force: bool,
     shell: Shell,
     bars: &MultiProgress,
-) -> Result<Sent, Failure> {
+) -> Result<Sent> {
     let begin = Instant::now();
-    let refused = |error: DeviceError| explain(error, client.device());
-    let total = shipment.total();
-    let mut session = match resumable(client, bundle, total).map_err(refused)? {
+    let total = transfer.total();
+    let mut session = match resumable(client, bundle, total).map_err(RefusedUpdate)? {
         Some(session) => session,
-        None => open(client, shipment, force).map_err(refused)?,
+        None => open(client, transfer, force).map_err(RefusedUpdate)?,
     };
     let bar = bars.add(shell.bytes_bar("Pushing", total.0));
     bar.set_message(client.device().to_owned());
     let (mut breaks, mut fruitless) = (0, 0);
-    let mut begun_anew = false;
+    let mut restarted = false;
     while session.state == SessionState::Receiving {
         interrupt::check()?;
         let before = session.received;
         bar.set_position(before.0);
-        let error = match send(client, &session, shipment, &bar) {
+        let error = match send(client, &session, transfer, &bar) {
             Ok(answer) => {
                 session = answer;
                 continue;
             }
             Err(error) if error.is_transient() => error,
-            // The device knows best where it is.
+            // The device tells its offset when it is asked.
             Err(error) if error.refusal() == Some(Refusal::Offset) => error,
-            Err(error) => return Err(refused(error)),
+            Err(error) => return Err(RefusedUpdate(error).into()),
         };
         breaks += 1;
         session = match reconnect(client, &session, &error) {
             // The device, or the program that receives, has restarted and forgotten what came before.
-            Err(lost) if !begun_anew && lost.refusal() == Some(Refusal::NoSession) => {
-                begun_anew = true;
+            Err(lost) if !restarted && lost.refusal() == Some(Refusal::NoSession) => {
+                restarted = true;
                 shell.verbose("Restarting", format!("the upload to `{}`: {lost}", client.device()));
-                open(client, shipment, force)
+                open(client, transfer, force)
             }
             found => found,
         }
-        .map_err(refused)?;
+        .map_err(RefusedUpdate)?;
         fruitless = if session.received > before { 0 } else { fruitless + 1 };
-        if fruitless == FRUITLESS_ATTEMPTS {
-            return Err(error.into_failure());
+        if fruitless == MAX_FRUITLESS_ATTEMPTS {
+            return Err(error.into());
         }
         shell.verbose("Resuming", format!("`{}` after {}: {error}", client.device(), session.received));
     }
     bar.set_position(total.0);
-    verified(client, session).map_err(refused)?;
+    verified(client, session).map_err(RefusedUpdate)?;
     bar.finish_and_clear();
-    Ok(Sent { bytes: shipment.bytes(), copied: shipment.copied, breaks, time: begin.elapsed() })
+    Ok(Sent { bytes: transfer.bytes(), copied: transfer.copied, breaks, time: begin.elapsed() })
 }
 
-/// Ends the session of a slot that is filled for later, so that it keeps no other update away. The slot stays complete.
-pub fn leave(client: &Client) -> Result<(), Failure> {
-    client.order(Method::DELETE, &format!("{API}/update"), None).map_err(DeviceError::into_failure)
+/// Ends the session of a slot that is filled for later, so that it does not block another update. The slot stays
+/// complete.
+pub(super) fn leave(client: &Client) -> Result<()> {
+    Ok(client.order(Method::DELETE, &format!("{API}/update"), None)?)
 }
 
 /// The session of an earlier push of the same bytes that was interrupted.
@@ -135,28 +140,28 @@ fn resumable(client: &Client, bundle: &Bundle, total: Bytes) -> Result<Option<Se
         session.state == SessionState::Receiving
             && session.build_id == bundle.manifest.build_id
             && session.total == total
-            // Someone may be sending right now.
-            && session.idle >= PATIENCE.as_secs() / 12
+            // Another push may be sending right now.
+            && session.idle >= STALL_TIMEOUT.as_secs() / 12
     };
     Ok(status.session.filter(same))
 }
 
-fn open(client: &Client, shipment: &Shipment, force: bool) -> Result<Session, DeviceError> {
+fn open(client: &Client, transfer: &Transfer, force: bool) -> Result<Session, DeviceError> {
     let query = if force { "?force=true&replace=true" } else { "" };
-    let (head, len) = (shipment.head.clone(), shipment.head.len() as u64);
+    let (head, len) = (transfer.head.clone(), transfer.head.len() as u64);
     let path = format!("{API}/update{query}");
-    let bytes = client.send(Method::POST, &path, head.into(), len, PATIENCE, || 0)?;
+    let bytes = client.send(Method::POST, &path, head.into(), len, STALL_TIMEOUT, || 0)?;
     session(client, &bytes)
 }
 
 fn send(
     client: &Client,
     session_now: &Session,
-    shipment: &Shipment,
+    transfer: &Transfer,
     bar: &indicatif::ProgressBar,
 ) -> Result<Session, DeviceError> {
     let offset = session_now.received.0;
-    let rest = skip(&shipment.streams, offset);
+    let rest = skip(&transfer.streams, offset);
     let len = rest.iter().map(|piece| piece.len).sum();
     let moved = Arc::new(AtomicU64::new(0));
     let body = body(rest, Arc::clone(&moved));
@@ -166,8 +171,8 @@ fn send(
         moved
     };
     let path = format!("{API}/update/{}?offset={offset}", session_now.id);
-    // The last answer comes when everything has been read back.
-    let patience = Patience { sending: PATIENCE, answer: READ_BACK };
+    // The last reply comes when everything has been read back.
+    let patience = Patience { sending: STALL_TIMEOUT, answer: READ_BACK_TIMEOUT };
     let bytes = client.send(Method::PATCH, &path, body, len, patience, position)?;
     session(client, &bytes)
 }
@@ -176,7 +181,7 @@ fn session(client: &Client, bytes: &[u8]) -> Result<Session, DeviceError> {
     serde_json::from_slice(bytes).map_err(|error| client.foreign(format!("{API}/update: {error}")))
 }
 
-/// Where the device is after the connection broke. Waits for it to be reachable, up to [`READ_BACK`].
+/// Returns the session with the device's offset after the connection broke. Waits for the device to be reachable, up to [`READ_BACK_TIMEOUT`].
 fn reconnect(client: &Client, session: &Session, broken: &DeviceError) -> Result<Session, DeviceError> {
     let begin = Instant::now();
     let mut pause = Duration::from_millis(500);
@@ -190,7 +195,7 @@ fn reconnect(client: &Client, session: &Session, broken: &DeviceError) -> Result
                 let detail = format!("the update ended meanwhile ({broken})");
                 return Err(client.refused(ProblemDetails::new(kind, detail)));
             }
-            Err(error) if error.is_transient() && begin.elapsed() < READ_BACK => {}
+            Err(error) if error.is_transient() && begin.elapsed() < READ_BACK_TIMEOUT => {}
             Err(error) => return Err(error),
         }
         pause = (pause * 2).min(Duration::from_secs(8));
@@ -200,7 +205,7 @@ fn reconnect(client: &Client, session: &Session, broken: &DeviceError) -> Result
 /// Waits until the device has read everything back.
 fn verified(client: &Client, mut session: Session) -> Result<(), DeviceError> {
     let begin = Instant::now();
-    while session.state == SessionState::Verifying && begin.elapsed() < READ_BACK {
+    while session.state == SessionState::Verifying && begin.elapsed() < READ_BACK_TIMEOUT {
         interrupt::check()?;
         thread::sleep(Duration::from_millis(500));
         let broken = client.foreign("it takes too long to read back what it wrote".to_owned());
@@ -208,7 +213,7 @@ fn verified(client: &Client, mut session: Session) -> Result<(), DeviceError> {
     }
     match (session.state, session.problem) {
         (SessionState::Verified | SessionState::Armed, _) => Ok(()),
-        // The answer that told it was lost with its connection.
+        // The reply with the problem was lost with its connection.
         (_, Some(problem)) => {
             let title = problem.kind().map_or("", ProblemKind::title).to_owned();
             let SessionProblem { kind, detail } = problem;
@@ -216,40 +221,6 @@ fn verified(client: &Client, mut session: Session) -> Result<(), DeviceError> {
         }
         (state, None) => Err(client.foreign(format!("the update is {state:?} instead of verified"))),
     }
-}
-
-/// The failure with the next step for what only an update can be refused for.
-pub fn explain(error: DeviceError, device: &str) -> Failure {
-    let Some(refusal) = error.refusal() else { return error.into_failure() };
-    let failure = Failure::new(Exit::Device, error.to_string());
-    let help = match refusal {
-        Refusal::Signature => {
-            "the bundle was changed on its way, or the device trusts another key: make the bundle again, on the \
-             machine that made the device's image or with a copy of the appliance's folder from that machine's state \
-             directory"
-        }
-        Refusal::Board => "give `--target` the device's board; `cargo krazy status` tells it",
-        Refusal::Appliance | Refusal::RejectedBefore => {
-            "`--force` pushes it all the same; `cargo krazy status` tells what happened before"
-        }
-        Refusal::Protocol => "the device is too old for this program: push with an older cargo-krazy first",
-        Refusal::TooLarge => "install less; the device's partitions cannot grow over the network",
-        Refusal::BelowFloor => "push a newer version, or lower the floor: `cargo krazy floor set`",
-        Refusal::SessionActive | Refusal::Armed => "wait until that is over, or end it with `--force`",
-        Refusal::Unconfirmed => {
-            return failure.help(format!(
-                "`cargo krazy confirm {device}` keeps what it runs, `cargo krazy rollback {device}` goes back"
-            ));
-        }
-        Refusal::NoSession | Refusal::Content | Refusal::Base | Refusal::Offset => {
-            "nothing was armed, and the device runs what it ran; push again"
-        }
-        Refusal::ReadBack => "its disk or memory card fails: replace it; the device runs what it ran",
-        Refusal::SlotIncomplete => "push an update into that slot first",
-        Refusal::Bundle => "make the bundle again",
-        Refusal::Unchanged | Refusal::NoSlots | Refusal::NotVerified => return failure,
-    };
-    failure.help(help)
 }
 
 #[cfg(test)]

@@ -20,13 +20,13 @@ fn status(session: &Value) -> Vec<u8> {
     answer("200 OK", &json!({ "protocol": PROTOCOL, "session": session, "history": [] }).to_string())
 }
 
-/// Uploads five bytes to a device that answers like this.
-fn upload_to(device: Answer) -> Result<Sent, Failure> {
+/// Uploads five bytes to a device with these replies.
+fn upload_to(device: Answer) -> Result<Sent> {
     let device = Device::start(device);
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(b"bytes").unwrap();
     let streams = vec![Piece { file: Arc::new(file), start: 0, len: 5 }];
-    let shipment = Shipment { head: b"head".to_vec(), streams, copied: Bytes(0) };
+    let transfer = Transfer { head: b"head".to_vec(), streams, copied: Bytes(0) };
     let manifest = BundleManifest {
         format: FORMAT,
         appliance: "weather".into(),
@@ -40,18 +40,18 @@ fn upload_to(device: Answer) -> Result<Sent, Failure> {
     let signed = Signed { json: Vec::new(), signature: [0; 64] };
     let bundle = Bundle { manifest, signed, parts: Vec::new() };
     let bars = MultiProgress::with_draw_target(ProgressDrawTarget::hidden());
-    upload(&device.client(), &bundle, &shipment, false, Shell::default(), &bars)
+    upload(&device.client(), &bundle, &transfer, false, Shell::default(), &bars)
 }
 
 #[test]
-fn an_upload_begins_anew_when_the_device_has_forgotten_it() {
+fn upload_restarts_when_the_device_has_lost_its_session() {
     let begun = AtomicU32::new(0);
     let sent = upload_to(Box::new(move |head, _| match head.split('?').next().unwrap_or_default() {
         head if head.starts_with("POST /api/v1/update ") => {
             let id = begun.fetch_add(1, Ordering::SeqCst) + 1;
             answer("201 Created", &session(id, "receiving").to_string())
         }
-        // It dies, and whoever receives from then on knows nothing.
+        // The receiving process dies, and its successor does not know the session.
         "PATCH /api/v1/update/1" => Vec::new(),
         "PATCH /api/v1/update/2" => answer("200 OK", &session(2, "verified").to_string()),
         _ => status(&Value::Null),
@@ -69,7 +69,7 @@ fn an_upload_begins_anew_when_the_device_has_forgotten_it() {
 }
 
 #[test]
-fn why_an_update_failed_is_told_although_the_answer_was_lost() {
+fn failed_update_is_reported_although_its_reply_was_lost() {
     let failure = upload_to(Box::new(|head, _| match head {
         head if head.starts_with("POST ") => answer("201 Created", &session(1, "receiving").to_string()),
         head if head.starts_with("PATCH ") => Vec::new(),
@@ -81,8 +81,8 @@ fn why_an_update_failed_is_told_although_the_answer_was_lost() {
             status(&session)
         }
     }));
-    let error = anyhow::Error::new(failure.unwrap_err());
+    let error = failure.unwrap_err();
     assert_eq!(error.to_string(), "`test` refused: the root is damaged");
-    let help = "nothing was armed, and the device runs what it ran; push again";
-    assert_eq!(Failure::help_of(&error), Some(help));
+    let help = "nothing was armed, and the device runs the same build as before; push again";
+    assert_eq!(error.next_step(), Some(help));
 }
