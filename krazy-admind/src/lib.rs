@@ -44,7 +44,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use args::Invocation;
-use net::announcement::Announcement;
 
 /// Runs the program with the command line `args`, the program's name included. Returns only on failure, or
 /// after `--help` and `--version`.
@@ -81,18 +80,18 @@ fn run(config: config::Config) -> Result<std::convert::Infallible, StartError> {
         .build()
         .map_err(StartError::Runtime)?;
     runtime.block_on(async {
-        let announced = config.announce.then(|| config.root.clone());
+        let announce = config.announce;
         let server = Server::bind(config).await?;
         log::write(format_args!("serving https on {}", server.local_addr()));
-        // Without it the device is as useful to all who know its address.
-        let _announced = announced.and_then(|root| {
-            let announced = Announcement::begin(&root, server.local_addr().port());
-            announced
-                .inspect_err(|error| {
-                    log::write(format_args!("the network is not told where this is: {error}"))
-                })
-                .ok()
-        });
+        // A failure is only logged: clients that know the address need no announcement.
+        let _announcement = match announce {
+            true => server
+                .announce()
+                .await
+                .inspect_err(|error| log::write(format_args!("failed to announce the device: {error}")))
+                .ok(),
+            false => None,
+        };
         Ok(server.run().await)
     })
 }

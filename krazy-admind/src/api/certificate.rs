@@ -8,14 +8,14 @@ use warp::http::StatusCode;
 use warp::reply::Response;
 
 use crate::api::{Admin, empty, json};
-use crate::body::{self, Body};
+use crate::body::Body;
 use crate::problem::Problem;
 use crate::task::blocking;
 
 /// Puts the key and certificate in the body on trial.
 pub(super) async fn put(admin: &Admin, body: Body) -> Result<Response, Problem> {
-    let pem = body::read(body, MAX_FILE, admin.upload_pause).await?;
-    admin.certificates.try_out(pem)?;
+    let pem = body.read(MAX_FILE).await?;
+    admin.certificates.start_trial(pem)?;
     json(&admin.certificates.status())
 }
 

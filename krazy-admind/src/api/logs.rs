@@ -14,7 +14,6 @@ use warp::sse::{Event, keep_alive};
 use crate::api::{Admin, files, json};
 use crate::config::Limits;
 use crate::control::Follower;
-use crate::device::files::Place;
 use crate::identity::auth::Identity;
 use crate::identity::quota::{Permit, Quota};
 use crate::problem::{Kind, Problem};
@@ -35,8 +34,8 @@ pub(super) async fn file(
     stream: LogStream,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
-    let place = Place::log(&admin.root, service, stream.extension())?;
-    let mut response = files::read(place, headers).await?;
+    let location = admin.device.files().locate_log(service, stream.extension())?;
+    let mut response = files::read(admin, location, headers).await?;
     files::show_as_text(&mut response);
     Ok(response)
 }

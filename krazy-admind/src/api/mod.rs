@@ -15,9 +15,7 @@ mod update;
 pub(crate) use logs::LiveLogs;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use headers::{HeaderMap, HeaderName, HeaderValue};
@@ -34,8 +32,8 @@ use warp::reply::Response;
 
 use crate::body::Body;
 use crate::control::Control;
-use crate::device::update::Updates;
-use crate::identity::auth::{Auth, Denial, Identity, refuse_cross_site};
+use crate::device::{Device, FlashTarget};
+use crate::identity::auth::{Auth, Denial, Identity, reject_cross_site};
 use crate::identity::certificate::Certificates;
 use crate::problem::{Kind, Problem};
 use crate::task::run_to_completion;
@@ -45,12 +43,8 @@ pub(crate) struct Admin {
     pub(crate) auth: Auth,
     pub(crate) certificates: Arc<Certificates>,
     pub(crate) control: Control,
-    pub(crate) updates: Arc<Updates>,
+    pub(crate) device: Device,
     pub(crate) live_logs: LiveLogs,
-    /// [`crate::config::Config::root`], without symbolic links.
-    pub(crate) root: PathBuf,
-    /// The longest pause in an upload.
-    pub(crate) upload_pause: Duration,
 }
 
 /// A request.
@@ -94,10 +88,10 @@ async fn serve(admin: &Arc<Admin>, call: Call) -> Result<Response, Problem> {
     }
     let identity = match admin.auth.identify(&call.headers, call.peer.ip().to_canonical()).await {
         Ok(identity) => identity,
-        Err(Denial { problem, after }) => {
+        Err(Denial { problem, delay }) => {
             // Frees the received part of the body while the response waits.
             drop(call);
-            sleep(after).await;
+            sleep(delay).await;
             return Err(problem);
         }
     };
@@ -111,7 +105,7 @@ async fn serve(admin: &Arc<Admin>, call: Call) -> Result<Response, Problem> {
     if call.method.is_safe() {
         return operate(admin, &identity, route.endpoint(&call.query)?, call).await;
     }
-    refuse_cross_site(&call.headers, call.host.as_deref())?;
+    reject_cross_site(&call.headers, call.host.as_deref())?;
     crate::log::write(format_args!("{} from {}: {} {}", identity.name, call.peer, call.method, call.path));
     let endpoint = route.endpoint(&call.query)?;
     let admin = Arc::clone(admin);
@@ -125,7 +119,8 @@ async fn operate(
     call: Call,
 ) -> Result<Response, Problem> {
     let order = async |command, status| admin.control.order(command).await.map(|()| empty(status));
-    let place = |path| files::place(admin, identity, &path);
+    let updates = admin.device.updates();
+    let locate = |path| files::locate(admin, identity, &path);
     match endpoint {
         Endpoint::Health => Ok(empty(StatusCode::NO_CONTENT)),
         Endpoint::Page => page::page(admin).await,
@@ -138,11 +133,11 @@ async fn operate(
             let slot = update::slot_to_switch_to(admin, query).await?;
             order(Command::Switch { slot }, StatusCode::ACCEPTED).await
         }
-        Endpoint::UpdateStatus { query } => json(&admin.updates.status(query.hash).await?),
+        Endpoint::UpdateStatus { query } => json(&updates.status(query.hash).await?),
         Endpoint::BeginUpdate { query } => update::begin(admin, identity, query, call.body).await,
-        Endpoint::SendUpdate { id, query } => update::receive(admin, &id, query, call).await,
-        Endpoint::ArmUpdate { id } => json(&admin.updates.arm(&id).await?),
-        Endpoint::CancelUpdate => admin.updates.cancel().await.map(|()| empty(StatusCode::NO_CONTENT)),
+        Endpoint::SendUpdate { id, query } => update::receive(admin, &id, query, call.body).await,
+        Endpoint::ArmUpdate { id } => json(&updates.arm(&id).await?),
+        Endpoint::CancelUpdate => updates.cancel().await.map(|()| empty(StatusCode::NO_CONTENT)),
         Endpoint::SetFloor => update::set_floor(admin, call.body).await,
         Endpoint::Services => json(&ServiceList { services: admin.control.list().await? }),
         Endpoint::Service { name } => json(&admin.control.status(name).await?),
@@ -161,17 +156,17 @@ async fn operate(
         Endpoint::Logs { name, query } => logs::newest(admin, name, query).await,
         Endpoint::LogFile { name, stream } => logs::file(admin, &name, stream, &call.headers).await,
         Endpoint::FollowLogs { name, query } => logs::follow(admin, identity, name, query).await,
-        Endpoint::ReadFile { path } => files::read(place(path)?, &call.headers).await,
-        Endpoint::WriteFile { path } => files::write(admin, place(path)?, call).await,
-        Endpoint::RemoveFile { path } => files::remove(place(path)?).await,
-        Endpoint::ListDirectory { path } => files::list(place(path)?).await,
-        Endpoint::MakeDirectory { path } => files::make_directory(place(path)?).await,
+        Endpoint::ReadFile { path } => files::read(admin, locate(path)?, &call.headers).await,
+        Endpoint::WriteFile { path } => files::write(admin, locate(path)?, call.body).await,
+        Endpoint::RemoveFile { path } => files::remove(admin, locate(path)?).await,
+        Endpoint::ListDirectory { path } => files::list(admin, locate(path)?).await,
+        Endpoint::MakeDirectory { path } => files::make_directory(admin, locate(path)?).await,
         Endpoint::RemoveDirectory { path, query } => {
-            files::remove_directory(place(path)?, query.recursive).await
+            files::remove_directory(admin, locate(path)?, query.recursive).await
         }
-        Endpoint::FlashDisk { query } => flash::flash(admin, None, query.force, call).await,
+        Endpoint::FlashDisk { query } => flash::flash(admin, FlashTarget::Disk, query.force, call.body).await,
         Endpoint::FlashPartition { number, query } => {
-            flash::flash(admin, Some(number.get()), query.force, call).await
+            flash::flash(admin, FlashTarget::Partition(number.get()), query.force, call.body).await
         }
         Endpoint::Metrics => metrics::metrics(admin).await,
         Endpoint::Tokens => tokens::list(admin, identity).await,

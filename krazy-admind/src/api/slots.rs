@@ -1,14 +1,11 @@
 //! The running slot, and the slot that boots next.
 
-use std::fs::File;
 use std::sync::Arc;
 
 use krazy_boot::api::status::Slots;
-use krazy_boot::disk::selector::SelectorCopies;
 
 use crate::api::Admin;
 use crate::problem::{Kind, Problem};
-use crate::task::blocking;
 
 /// Queries init for slot and disk, and reads the rest from the disk.
 pub(super) async fn slots(admin: &Arc<Admin>) -> Result<Slots, Problem> {
@@ -16,12 +13,7 @@ pub(super) async fn slots(admin: &Arc<Admin>) -> Result<Slots, Problem> {
     let disk = boot.disk.ok_or_else(|| {
         Problem::new(Kind::NotNow, "the root is not on a disk of cargo krazy, so there are no slots")
     })?;
-    let path = admin.root.join(disk.trim_start_matches('/'));
-    let copies = blocking(move || {
-        let mut file = File::open(path).map_err(|error| Problem::from_io(&error, &disk))?;
-        Ok(SelectorCopies::read(&mut file))
-    })
-    .await?;
+    let copies = admin.device.selector(disk).await?;
     let selector = copies.selector().map_err(|error| Problem::new(Kind::NotNow, error.to_string()))?;
     Ok(Slots {
         running: boot.slot,

@@ -1,23 +1,16 @@
 //! The running system and its condition.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use krazy_boot::api::status::Status;
-use krazy_boot::boot::cmdline::CommandLine;
-use krazy_boot::disk::slot::Slot;
 
 use crate::api::Admin;
-use crate::device::system::{data_space, read_manifest, read_memory};
-use crate::device::update::last_attempt;
+use crate::device::Facts;
 use crate::problem::{Kind, Problem};
-use crate::task::blocking;
 
 /// Queries init. If that is another program, or hangs, root and kernel supply the rest.
 pub(super) async fn status(admin: &Arc<Admin>) -> Result<Status, Problem> {
-    let root = admin.root.clone();
-    let (memory, data, last_attempt) =
-        blocking(move || Ok((read_memory(&root)?, data_space(&root)?, last_attempt(&root)))).await?;
+    let Facts { memory, data, last_attempt } = admin.device.facts().await?;
     let admind = env!("CARGO_PKG_VERSION").to_owned();
     match admin.control.boot().await {
         Ok(boot) => Ok(Status {
@@ -41,8 +34,7 @@ pub(super) async fn status(admin: &Arc<Admin>) -> Result<Status, Problem> {
             admind,
         }),
         Err(problem) if problem.kind() == Kind::InitUnreachable => {
-            let root = admin.root.clone();
-            let (manifest, slot) = blocking(move || Ok((read_manifest(&root)?, running_slot(&root)))).await?;
+            let (manifest, slot) = (admin.device.manifest().await?, admin.device.running_slot().await?);
             let uname = rustix::system::uname();
             Ok(Status {
                 name: manifest.name,
@@ -67,10 +59,4 @@ pub(super) async fn status(admin: &Arc<Admin>) -> Result<Status, Problem> {
         }
         Err(problem) => Err(problem),
     }
-}
-
-/// From the kernel command line; `None` if it cannot be read or names no slot.
-fn running_slot(root: &Path) -> Option<Slot> {
-    let line = std::fs::read_to_string(root.join("proc/cmdline")).ok()?;
-    CommandLine::parse(&line).ok()?.slot()
 }

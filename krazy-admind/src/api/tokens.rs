@@ -3,23 +3,21 @@
 
 use std::sync::Arc;
 
-use krazy_boot::api::credentials::{CredentialError, HashedToken, TOKENS, TokenFile};
+use krazy_boot::api::credentials::HashedToken;
 use krazy_boot::api::tokens::{TokenInfo, TokenList};
 use warp::http::StatusCode;
 use warp::reply::Response;
 
 use crate::api::{Admin, empty, json};
-use crate::body::{self, Body};
-use crate::device::durable_file;
+use crate::body::Body;
 use crate::identity::auth::Identity;
 use crate::problem::{Kind, Problem};
-use crate::task::blocking;
 
 /// The longest stored token, with all its spaces.
 const MAX_TOKEN: usize = 4096;
 
 pub(super) async fn list(admin: &Admin, identity: &Identity) -> Result<Response, Problem> {
-    let file = admin.auth.tokens();
+    let file = admin.auth.tokens().current();
     let tokens = file.tokens().iter().cloned();
     json(&TokenList {
         tokens: tokens
@@ -36,7 +34,7 @@ pub(super) async fn list(admin: &Admin, identity: &Identity) -> Result<Response,
 /// Any admin may give the scope whole-tree: one who can write the whole disk is kept from nothing by its lack. It keeps
 /// mistakes small, and has to be asked for.
 pub(super) async fn put(admin: &Arc<Admin>, name: &str, body: Body) -> Result<Response, Problem> {
-    let body = body::read(body, MAX_TOKEN, admin.upload_pause).await?;
+    let body = body.read(MAX_TOKEN).await?;
     let token: HashedToken = serde_json::from_slice(&body)
         .map_err(|error| Problem::new(Kind::BadRequest, format!("not a stored token: {error}")))?;
     if token.name != name {
@@ -44,17 +42,19 @@ pub(super) async fn put(admin: &Arc<Admin>, name: &str, body: Body) -> Result<Re
         return Err(Problem::new(Kind::BadRequest, text));
     }
     let mut new = true;
-    change(admin, |tokens| {
-        match tokens.iter_mut().find(|old| old.name == token.name) {
-            Some(old) => {
-                new = false;
-                *old = token;
+    let tokens = admin.auth.tokens();
+    tokens
+        .edit(|tokens| {
+            match tokens.iter_mut().find(|old| old.name == token.name) {
+                Some(old) => {
+                    new = false;
+                    *old = token;
+                }
+                None => tokens.push(token),
             }
-            None => tokens.push(token),
-        }
-        Ok(())
-    })
-    .await?;
+            Ok(())
+        })
+        .await?;
     Ok(empty(if new { StatusCode::CREATED } else { StatusCode::NO_CONTENT }))
 }
 
@@ -65,40 +65,16 @@ pub(super) async fn remove(admin: &Arc<Admin>, identity: &Identity, name: &str) 
         let text = format!("`{name}` is the token in use, and cannot revoke itself");
         return Err(Problem::new(Kind::NotNow, text));
     }
-    change(admin, |tokens| {
-        let before = tokens.len();
-        tokens.retain(|token| token.name != name);
-        if tokens.len() == before {
-            return Err(Problem::new(Kind::NotFound, format!("there is no token `{name}`")));
-        }
-        Ok(())
-    })
-    .await?;
+    let tokens = admin.auth.tokens();
+    tokens
+        .edit(|tokens| {
+            let before = tokens.len();
+            tokens.retain(|token| token.name != name);
+            if tokens.len() == before {
+                return Err(Problem::new(Kind::NotFound, format!("there is no token `{name}`")));
+            }
+            Ok(())
+        })
+        .await?;
     Ok(empty(StatusCode::NO_CONTENT))
-}
-
-/// Changes the tokens, on the disk first: what counts from now on counts after a restart, too.
-async fn change(
-    admin: &Arc<Admin>,
-    edit: impl FnOnce(&mut Vec<HashedToken>) -> Result<(), Problem>,
-) -> Result<(), Problem> {
-    let _changing = admin.auth.changing().await;
-    let mut tokens = admin.auth.tokens().tokens().to_vec();
-    edit(&mut tokens)?;
-    let problem = |error: CredentialError| match error {
-        CredentialError::NoAdmin => {
-            Problem::new(Kind::NotNow, "then no token with the role admin would be left")
-        }
-        other => Problem::new(Kind::BadRequest, other.to_string()),
-    };
-    let json = TokenFile::new(tokens).and_then(|file| file.to_json()).map_err(problem)?;
-    // As after a restart, which also refuses a file that has become too long.
-    let file = TokenFile::from_json(&json).map_err(problem)?;
-    let (admin, path) = (Arc::clone(admin), admin.root.join("data").join(TOKENS));
-    blocking(move || {
-        durable_file::replace(&path, &json, 0o600).map_err(|error| Problem::from_io(&error, "the tokens"))?;
-        admin.auth.replace(file);
-        Ok(())
-    })
-    .await
 }

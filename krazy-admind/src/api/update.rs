@@ -1,58 +1,52 @@
-//! Updates over HTTP; see [`crate::device::update`].
+//! Updates over HTTP; see [`crate::device`].
 
 use krazy_boot::api::status::SwitchQuery;
 use krazy_boot::api::update::{BeginQuery, DataQuery};
 use krazy_boot::disk::slot::Slot;
 use krazy_boot::update::bundle::MAX_HEAD;
 use krazy_boot::update::refusal::Refusal;
-use warp::http::{StatusCode, header};
+use warp::http::StatusCode;
 use warp::reply::Response;
 
-use crate::api::{Admin, Call, empty, json};
-use crate::body::{self, Body};
-use crate::device::update::Arrival;
+use crate::api::{Admin, empty, json};
+use crate::body::{Body, BodyError};
 use crate::identity::auth::Identity;
 use crate::problem::{Kind, Problem};
 
 /// The longest version floor.
 const MAX_FLOOR: usize = 4096;
 
-/// Begins an update with the head in `body`.
+/// Starts an update with the head in `body`.
 pub(super) async fn begin(
     admin: &Admin,
     identity: &Identity,
     query: BeginQuery,
     body: Body,
 ) -> Result<Response, Problem> {
-    let head = body::read(body, MAX_HEAD, admin.upload_pause).await.map_err(|problem| {
-        if problem.kind() == Kind::BodyTooLarge {
-            Problem::new(Kind::Update(Refusal::Bundle), problem.detail())
-        } else {
-            problem
-        }
+    let head = body.read(MAX_HEAD).await.map_err(|error| match error {
+        BodyError::TooLong(_) => Problem::new(Kind::Update(Refusal::Bundle), error.to_string()),
+        other => other.into(),
     })?;
-    let session = admin.updates.begin(head, &identity.name, query).await?;
+    let session = admin.device.updates().begin(head, &identity.name, query).await?;
     let mut response = json(&session)?;
     *response.status_mut() = StatusCode::CREATED;
     Ok(response)
 }
 
-/// Takes streams of the update `id` from the body.
+/// Receives streams of the update `id` from `body`.
 pub(super) async fn receive(
     admin: &Admin,
     id: &str,
     query: DataQuery,
-    call: Call,
+    body: Body,
 ) -> Result<Response, Problem> {
-    let len = call.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    let arrival = Arrival { offset: query.offset, len, pause: admin.upload_pause };
-    json(&admin.updates.receive(id, arrival, call.body).await?)
+    json(&admin.device.updates().receive(id, query.offset, body).await?)
 }
 
 /// Sets the floor in `body`.
 pub(super) async fn set_floor(admin: &Admin, body: Body) -> Result<Response, Problem> {
-    let floor = body::read(body, MAX_FLOOR, admin.upload_pause).await?;
-    admin.updates.set_floor(floor).await.map(|()| empty(StatusCode::NO_CONTENT))
+    let floor = body.read(MAX_FLOOR).await?;
+    admin.device.updates().set_floor(floor).await.map(|()| empty(StatusCode::NO_CONTENT))
 }
 
 /// The slot of `query`, or else the inactive one.

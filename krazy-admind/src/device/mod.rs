@@ -1,6 +1,104 @@
-//! The device itself: files, slots and disk. Everything here runs with the rights of root.
+//! The device itself: its files, its disk, and the update of its slots.
+//!
+//! Everything here needs the rights of root, and [`Device`] is the only way to it: handlers of requests open no file and
+//! no disk. Paths, options and bodies go in, plain data and [`Problem`]s come out.
 
-pub(crate) mod durable_file;
-pub(crate) mod files;
-pub(crate) mod system;
-pub(crate) mod update;
+mod credentials;
+mod disk;
+mod durable_file;
+mod files;
+mod flash;
+mod system;
+mod update;
+
+pub(crate) use credentials::CredentialStore;
+pub(crate) use files::{Files, Location};
+pub(crate) use flash::FlashTarget;
+pub(crate) use update::Updates;
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use krazy_boot::api::status::{Memory, Space};
+use krazy_boot::disk::selector::SelectorCopies;
+use krazy_boot::disk::slot::Slot;
+use krazy_boot::manifest::Manifest;
+use krazy_boot::update::history::Attempt;
+
+use crate::control::Control;
+use crate::problem::Problem;
+use crate::task::blocking;
+
+/// The device whose root directory is `root`.
+pub(crate) struct Device {
+    root: PathBuf,
+    control: Control,
+    files: Files,
+    updates: Arc<Updates>,
+}
+
+/// Facts that change while the device runs.
+pub(crate) struct Facts {
+    pub(crate) memory: Memory,
+    /// The space of `/data`.
+    pub(crate) data: Space,
+    /// The last update or switch that was armed.
+    pub(crate) last_attempt: Option<Attempt>,
+}
+
+impl Device {
+    /// The device in `root`, a path without symbolic links. An update without data for `update_idle` is dropped.
+    pub(crate) fn new(root: PathBuf, control: Control, update_idle: Duration) -> Self {
+        Device {
+            files: Files::new(root.clone()),
+            updates: Arc::new(Updates::new(root.clone(), control.clone(), update_idle)),
+            control,
+            root,
+        }
+    }
+
+    pub(crate) fn files(&self) -> &Files {
+        &self.files
+    }
+
+    pub(crate) fn updates(&self) -> &Arc<Updates> {
+        &self.updates
+    }
+
+    /// Reads the current [`Facts`].
+    pub(crate) async fn facts(&self) -> Result<Facts, Problem> {
+        let root = self.root.clone();
+        blocking(move || {
+            Ok(Facts {
+                memory: system::read_memory(&root)?,
+                data: system::data_space(&root)?,
+                last_attempt: update::last_attempt(&root),
+            })
+        })
+        .await
+    }
+
+    /// Reads the manifest of the running root.
+    pub(crate) async fn manifest(&self) -> Result<Manifest, Problem> {
+        let root = self.root.clone();
+        blocking(move || system::read_manifest(&root)).await
+    }
+
+    /// Reads the running slot from the kernel command line, without asking init.
+    pub(crate) async fn running_slot(&self) -> Result<Option<Slot>, Problem> {
+        let root = self.root.clone();
+        blocking(move || Ok(system::running_slot(&root))).await
+    }
+
+    /// Reads the boot selector from `disk`, a block device.
+    pub(crate) async fn selector(&self, disk: String) -> Result<SelectorCopies, Problem> {
+        let path = self.root.join(disk.trim_start_matches('/'));
+        blocking(move || {
+            let mut file = File::open(path).map_err(|error| Problem::from_io(&error, &disk))?;
+            Ok(SelectorCopies::read(&mut file))
+        })
+        .await
+    }
+}

@@ -1,6 +1,6 @@
-//! Who asks: a token, as Bearer (RFC 6750) or as the password of HTTP Basic (RFC 7617).
+//! Authentication by a token, sent as Bearer (RFC 6750) or as the password of HTTP Basic (RFC 7617).
 //!
-//! With Basic the user's name is not looked at: the token itself says whose it is.
+//! With Basic, the user name is ignored: the token alone identifies the client.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,86 +8,70 @@ use std::time::Duration;
 
 use headers::authorization::{Authorization, Basic, Bearer, Credentials};
 use headers::{HeaderMap, HeaderValue};
-use krazy_boot::api::credentials::{Role, Scope, Token, TokenFile};
+use krazy_boot::api::credentials::{Role, Scope, Token};
 use tokio::time::{Instant, sleep};
 use warp::http::{Uri, header};
 
-use crate::identity::clients::{Client, KnownClients};
-use crate::identity::throttle::{MAX_WAIT, Throttle};
+use super::clients::{Client, KnownClients};
+use super::throttle::{MAX_QUEUE, Throttle};
+use super::tokens::Tokens;
 use crate::problem::{Kind, Problem};
 
-/// Whose token it was.
+/// A client whose token is valid.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {
-    /// The token's name.
+    /// The name of the token.
     pub(crate) name: String,
-    /// What it may do.
+    /// The role of the token.
     pub(crate) role: Role,
-    /// Whether it reaches files anywhere.
+    /// True if the token reaches files anywhere.
     pub(crate) whole_tree: bool,
 }
 
-/// The door.
+/// The check of credentials.
 pub(crate) struct Auth {
-    tokens: Mutex<Arc<TokenFile>>,
-    /// Held while the tokens are being changed.
-    changing: tokio::sync::Mutex<()>,
+    tokens: Arc<Tokens>,
     throttle: Mutex<Throttle>,
     known_clients: KnownClients,
 }
 
-/// Why nobody was let in.
+/// A rejected request.
 #[derive(Debug)]
 pub(crate) struct Denial {
     pub(crate) problem: Problem,
-    /// When to say so.
-    pub(crate) after: Duration,
+    /// The delay before the response.
+    pub(crate) delay: Duration,
 }
 
 impl Auth {
-    pub(crate) fn new(tokens: TokenFile) -> Self {
-        Auth {
-            tokens: Mutex::new(Arc::new(tokens)),
-            changing: tokio::sync::Mutex::default(),
-            throttle: Mutex::default(),
-            known_clients: KnownClients::default(),
-        }
+    pub(crate) fn new(tokens: Arc<Tokens>) -> Self {
+        Auth { tokens, throttle: Mutex::default(), known_clients: KnownClients::default() }
     }
 
-    /// The tokens that count.
-    pub(crate) fn tokens(&self) -> Arc<TokenFile> {
-        Arc::clone(&self.tokens.lock().unwrap_or_else(PoisonError::into_inner))
+    /// The tokens of clients.
+    pub(crate) fn tokens(&self) -> &Arc<Tokens> {
+        &self.tokens
     }
 
-    /// To be held from reading the tokens to [`Auth::replace`].
-    pub(crate) async fn changing(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        self.changing.lock().await
-    }
-
-    /// From now on, these count.
-    pub(crate) fn replace(&self, tokens: TokenFile) {
-        *self.tokens.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(tokens);
-    }
-
-    /// Who is behind `address`.
+    /// Returns the client that `address` belongs to.
     pub(crate) fn client(&self, address: IpAddr) -> Client {
         self.known_clients.client(address)
     }
 
-    /// Finds out who asks. A wrong credential makes the answers to the next ones from there wait; none at all does
-    /// not, because browsers begin that way.
+    /// Identifies the client of a request. An invalid credential delays the responses to further ones from the same
+    /// client. A missing one does not, because browsers send their first request without.
     pub(crate) async fn identify(&self, headers: &HeaderMap, address: IpAddr) -> Result<Identity, Denial> {
         let Some(value) = headers.get(header::AUTHORIZATION) else {
             let text = "send a token as `Authorization: Bearer`, or as the password of Basic";
-            return Err(Denial { problem: unauthorized(text), after: Duration::ZERO });
+            return Err(Denial { problem: unauthorized(text), delay: Duration::ZERO });
         };
         let client = self.client(address);
-        let overfull = self.throttle(|throttle| throttle.overfull(client, now()));
-        if overfull.is_some() {
-            sleep(MAX_WAIT).await;
+        let queued = self.throttle(|throttle| throttle.overlong_queue(client, now()));
+        if queued.is_some() {
+            sleep(MAX_QUEUE).await;
         }
-        let tokens = self.tokens();
-        if let Some(entry) = token(value).and_then(|token| tokens.find(&token)) {
+        let tokens = self.tokens.current();
+        if let Some(entry) = parse_token(value).and_then(|token| tokens.find(&token)) {
             self.known_clients.remember(address);
             return Ok(Identity {
                 name: entry.name.clone(),
@@ -95,15 +79,15 @@ impl Auth {
                 whole_tree: entry.role == Role::Admin && entry.scopes.contains(&Scope::WholeTree),
             });
         }
-        if let Some(wait) = overfull {
-            let text = format!("too many wrong credentials came from {address}");
+        if let Some(wait) = queued {
+            let text = format!("too many invalid credentials came from {address}");
             let problem = Problem::new(Kind::TooManyAttempts, text)
                 .header(header::RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1));
-            return Err(Denial { problem, after: Duration::ZERO });
+            return Err(Denial { problem, delay: Duration::ZERO });
         }
-        crate::log::write(format_args!("a wrong credential came from {address}"));
-        let after = self.throttle(|throttle| throttle.failed(client, now()));
-        Err(Denial { problem: unauthorized("this device does not know the credential"), after })
+        crate::log::write(format_args!("invalid credential from {address}"));
+        let delay = self.throttle(|throttle| throttle.failed(client, now()));
+        Err(Denial { problem: unauthorized("this device does not know the credential"), delay })
     }
 
     fn throttle<T>(&self, act: impl FnOnce(&mut Throttle) -> T) -> T {
@@ -111,13 +95,14 @@ impl Auth {
     }
 }
 
-/// The clock that [`sleep`] goes by.
+/// Reads the clock of [`sleep`], which tests can pause.
 fn now() -> std::time::Instant {
     Instant::now().into_std()
 }
 
-fn token(value: &HeaderValue) -> Option<Token> {
-    // The schemes' names are case-insensitive (RFC 9110, section 11.1); the typed decoders expect one form.
+/// Returns the token in an `Authorization` header.
+fn parse_token(value: &HeaderValue) -> Option<Token> {
+    // Names of schemes are case-insensitive (RFC 9110, section 11.1), but the decoders expect one spelling.
     let (scheme, rest) = value.to_str().ok()?.split_once(' ')?;
     if scheme.eq_ignore_ascii_case(Bearer::SCHEME) {
         rest.trim().parse().ok()
@@ -129,7 +114,7 @@ fn token(value: &HeaderValue) -> Option<Token> {
     }
 }
 
-/// Both ways in. The realm does not tell what device this is.
+/// A response that asks for a credential by either scheme. The realm does not reveal the name of the device.
 fn unauthorized(detail: &str) -> Problem {
     Problem::new(Kind::Unauthorized, detail)
         .header(
@@ -139,9 +124,10 @@ fn unauthorized(detail: &str) -> Problem {
         .header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"krazy\""))
 }
 
-/// Refuses what a browser sends for another site: it adds the password it remembers to any form that points
-/// here. Programs send neither header. Only for methods that change something.
-pub(crate) fn refuse_cross_site(headers: &HeaderMap, uri_host: Option<&str>) -> Result<(), Problem> {
+/// Rejects requests that a browser sends for another site: it adds the stored password to every form that points here.
+///
+/// Programs send neither header. Only for methods that change something.
+pub(crate) fn reject_cross_site(headers: &HeaderMap, uri_host: Option<&str>) -> Result<(), Problem> {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let foreign_fetch = text("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none");
     let host = text("host").or(uri_host);
@@ -157,9 +143,10 @@ pub(crate) fn refuse_cross_site(headers: &HeaderMap, uri_host: Option<&str>) -> 
 
 #[cfg(test)]
 mod tests {
-    use krazy_boot::api::credentials::HashedToken;
+    use krazy_boot::api::credentials::{HashedToken, TokenFile};
 
     use super::*;
+    use crate::device::CredentialStore;
 
     const TOKEN: &str = "krz_0101010101010101010101010101010101010101010101010101010101010101";
 
@@ -174,17 +161,19 @@ mod tests {
             format!("BASIC {basic}"),
         ] {
             let value = HeaderValue::from_str(&value).unwrap();
-            assert_eq!(token(&value), Some(TOKEN.parse().unwrap()), "{value:?}");
+            assert_eq!(parse_token(&value), Some(TOKEN.parse().unwrap()), "{value:?}");
         }
         for value in ["", "Bearer", "Bearer x", "Basic ???", "Basic YQ==", "Digest a", TOKEN] {
-            assert_eq!(token(&HeaderValue::from_str(value).unwrap()), None, "{value}");
+            assert_eq!(parse_token(&HeaderValue::from_str(value).unwrap()), None, "{value}");
         }
     }
 
-    fn door() -> Auth {
-        let right = TOKEN.parse().unwrap();
-        let hashed = HashedToken::new("right", Role::Admin, Vec::new(), &right, [1; 16]);
-        Auth::new(TokenFile::new(vec![hashed]).unwrap())
+    fn auth() -> Auth {
+        let token = TOKEN.parse().unwrap();
+        let hashed = HashedToken::new("right", Role::Admin, Vec::new(), &token, [1; 16]);
+        let tokens = TokenFile::new(vec![hashed]).unwrap();
+        // Nothing is stored.
+        Auth::new(Arc::new(Tokens::new(CredentialStore::new("/nowhere".into()), tokens)))
     }
 
     fn bearer(token: &str) -> HeaderMap {
@@ -193,43 +182,43 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_right_credential_passes_whatever_its_neighbours_do() {
-        let (auth, start) = (door(), Instant::now());
-        let [wrong, right] = [bearer(&TOKEN.replace("01", "02")), bearer(TOKEN)];
-        let [guesser, neighbour, stranger]: [IpAddr; 3] =
+    async fn valid_credential_is_accepted_whatever_its_neighbours_send() {
+        let (auth, start) = (auth(), Instant::now());
+        let [invalid, valid] = [bearer(&TOKEN.replace("01", "02")), bearer(TOKEN)];
+        let [guesser, neighbour, unknown]: [IpAddr; 3] =
             ["2001:db8::1", "2001:db8::2", "2001:db8::3"].map(|text| text.parse().unwrap());
-        assert_eq!(auth.identify(&right, neighbour).await.unwrap().name, "right");
+        assert_eq!(auth.identify(&valid, neighbour).await.unwrap().name, "right");
         let mut last = Duration::ZERO;
-        let refused = loop {
-            let denial = auth.identify(&wrong, guesser).await.unwrap_err();
+        let rejected = loop {
+            let denial = auth.identify(&invalid, guesser).await.unwrap_err();
             if denial.problem.kind() == Kind::TooManyAttempts {
                 break denial;
             }
             assert_eq!(denial.problem.kind(), Kind::Unauthorized);
-            assert!(last <= denial.after && denial.after <= MAX_WAIT);
-            last = denial.after;
+            assert!(last <= denial.delay && denial.delay <= MAX_QUEUE);
+            last = denial.delay;
         };
-        // Nothing is learnt about further guesses before their time has come.
-        assert!(start.elapsed() >= MAX_WAIT && refused.after == Duration::ZERO);
-        assert!(refused.problem.into_response().headers().contains_key(header::RETRY_AFTER));
-        while auth.throttle(|throttle| throttle.overfull(auth.client(guesser), now())).is_none() {
-            auth.identify(&wrong, guesser).await.unwrap_err();
+        // The response to a further guess reveals nothing before its time.
+        assert!(start.elapsed() >= MAX_QUEUE && rejected.delay == Duration::ZERO);
+        assert!(rejected.problem.into_response().headers().contains_key(header::RETRY_AFTER));
+        while auth.throttle(|throttle| throttle.overlong_queue(auth.client(guesser), now())).is_none() {
+            auth.identify(&invalid, guesser).await.unwrap_err();
         }
         let before = Instant::now();
-        assert!(auth.identify(&right, neighbour).await.is_ok());
-        assert_eq!(before.elapsed(), Duration::ZERO, "the neighbour was here before");
-        assert!(auth.identify(&right, stranger).await.is_ok());
-        assert_eq!(before.elapsed(), MAX_WAIT, "the stranger waits, but is let in");
+        assert!(auth.identify(&valid, neighbour).await.is_ok());
+        assert_eq!(before.elapsed(), Duration::ZERO, "the neighbour is a known client");
+        assert!(auth.identify(&valid, unknown).await.is_ok());
+        assert_eq!(before.elapsed(), MAX_QUEUE, "the unknown client waits, but is accepted");
     }
 
     #[test]
-    fn other_sites_are_told_apart() {
+    fn requests_of_other_sites_are_rejected() {
         let check = |list: &[(&'static str, &'static str)]| {
             let mut headers = HeaderMap::new();
             for (name, value) in list {
                 headers.insert(*name, HeaderValue::from_static(value));
             }
-            refuse_cross_site(&headers, Some("device:8443")).is_ok()
+            reject_cross_site(&headers, Some("device:8443")).is_ok()
         };
         assert!(check(&[]));
         assert!(check(&[("origin", "https://device:8443")]));

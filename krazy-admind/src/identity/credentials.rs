@@ -1,4 +1,4 @@
-//! What the host provisioned, read once at the start.
+//! The credentials that the host provisioned, read once at the start.
 
 use std::fmt;
 use std::fs::File;
@@ -7,49 +7,50 @@ use std::path::{Path, PathBuf};
 
 use krazy_boot::api::credentials::{CERTIFICATE, CredentialError, MAX_FILE, PRIVATE_KEY, TOKENS, TokenFile};
 
-use crate::identity::certificate::{self, Pair, PairError};
+use super::certificate::{self, Pair, PairError};
+use crate::device::CredentialStore;
 
-/// Everything needed to let a client in.
+/// The stored credentials.
 pub(crate) struct Credentials {
     /// The device's key and certificate.
     pub(crate) pair: Pair,
-    /// Who may do what.
+    /// The tokens of clients.
     pub(crate) tokens: TokenFile,
 }
 
-/// Why nobody can be let in.
+/// A failure to load the credentials.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
-    /// Files that are not there. The device was not provisioned, or not completely.
+    /// Files are missing: the device was not provisioned, or not completely.
     #[error(
         "this device has no credentials: {} missing\n\
          help: `cargo krazy image` puts them on /data; on an existing disk, copy them from the appliance's \
-         folder in ~/.local/state/krazy: cert.pem and key.pem to /data/krazy/tls, tokens.json to /data/krazy",
+         directory in ~/.local/state/krazy: cert.pem and key.pem to /data/krazy/tls, tokens.json to /data/krazy",
         Paths(.0)
     )]
     Missing(Vec<PathBuf>),
     /// A file that could not be read.
     #[error("failed to read {}: {source}", path.display())]
     Read {
-        /// Which one.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// A token file that cannot be used.
+    /// The token file is malformed.
     #[error("{} is not usable: {source}", path.display())]
     Tokens {
-        /// Which one.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: CredentialError,
     },
-    /// Certificate or key are not what they should be, or do not go together.
-    #[error("{} holds no certificate and key to serve with: {source}", folder.display())]
+    /// Certificate or key are malformed, or do not match.
+    #[error("the certificate and key in {} are not usable: {source}", directory.display())]
     Pair {
-        /// Where they are.
-        folder: PathBuf,
-        /// Why.
+        /// The directory of both.
+        directory: PathBuf,
+        /// The cause.
         source: PairError,
     },
 }
@@ -66,10 +67,10 @@ impl fmt::Display for Paths<'_> {
 }
 
 impl Credentials {
-    /// Reads them from `data`, where `/data` is.
-    pub(crate) fn load(data: &Path, tls12: bool) -> Result<Self, CredentialsError> {
-        let confirmed = certificate::finish_confirmation(data, tls12);
-        let [certificate, key, tokens] = [CERTIFICATE, PRIVATE_KEY, TOKENS].map(|name| data.join(name));
+    /// Loads the credentials in `store`.
+    pub(crate) fn load(store: &CredentialStore, tls12: bool) -> Result<Self, CredentialsError> {
+        let confirmed = certificate::finish_confirmation(store, tls12);
+        let [certificate, key, tokens] = [CERTIFICATE, PRIVATE_KEY, TOKENS].map(|name| store.path(name));
         let missing: Vec<_> = [&certificate, &key, &tokens]
             .into_iter()
             .filter(|path| matches!(path.try_exists(), Ok(false)))
@@ -84,7 +85,7 @@ impl Credentials {
         let pair = match confirmed {
             Some(pair) => pair,
             None => Pair::from_pem(&read(&certificate)?, &read(&key)?, tls12)
-                .map_err(|source| CredentialsError::Pair { folder: data.join("krazy/tls"), source })?,
+                .map_err(|source| CredentialsError::Pair { directory: store.path("krazy/tls"), source })?,
         };
         Ok(Credentials { pair, tokens })
     }
@@ -93,7 +94,7 @@ impl Credentials {
 fn read(path: &Path) -> Result<Vec<u8>, CredentialsError> {
     let failed = |source| CredentialsError::Read { path: path.to_owned(), source };
     let mut bytes = Vec::new();
-    // One byte more than allowed: the parsers refuse what is too long.
+    // One byte more than the limit: the parsers reject a file that is too long.
     File::open(path).map_err(failed)?.take(MAX_FILE as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
     Ok(bytes)
 }

@@ -6,3 +6,4 @@ pub(crate) mod clients;
 pub(crate) mod credentials;
 pub(crate) mod quota;
 mod throttle;
+pub(crate) mod tokens;

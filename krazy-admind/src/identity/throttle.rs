@@ -1,68 +1,68 @@
-//! Wrong credentials cost time, per client: the more of them, the longer the next answer takes.
+//! The throttle of invalid credentials, per client: each one delays the next response more than the one before.
 //!
-//! A credential is looked at when it comes, and a right one passes: a neighbour's mistakes are not its own. The
-//! answers to wrong ones are put in a row, so that sending many at once gains nothing. When the row is longer than
-//! [`MAX_WAIT`], what comes is looked at no sooner than after that time, right or wrong: nobody learns from a quick
-//! answer, or from its absence, about more guesses than fit in the row. A right one passes then, too.
+//! A credential is checked when it comes, and a valid one is accepted at once, so that a client does not suffer from its
+//! neighbours. Responses to invalid ones are queued, so that sending many at once gains nothing. While the queue is longer
+//! than [`MAX_QUEUE`], every credential of the client is checked only after that time, valid or not: otherwise an
+//! attacker could send a guess, and take the absence of a quick acceptance for the response.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use crate::identity::clients::Client;
+use super::clients::Client;
 
-/// The first wrong credentials are free: people mistype.
-const FREE: u32 = 3;
-/// What the next one costs; each further one costs twice as much.
+/// Invalid credentials without a delay, for people who mistype.
+const FREE_ATTEMPTS: u32 = 3;
+/// The delay of the next one. Each further one doubles it.
 const FIRST_DELAY: Duration = Duration::from_millis(100);
-/// The most that one costs.
+/// The limit of the delay.
 const MAX_DELAY: Duration = Duration::from_secs(5);
-/// The longest row.
-pub(crate) const MAX_WAIT: Duration = Duration::from_secs(15);
-/// After this time without attempts, a client starts anew.
-const FORGET: Duration = Duration::from_secs(15 * 60);
+/// The length of the queue up to which credentials are checked at once.
+pub(super) const MAX_QUEUE: Duration = Duration::from_secs(15);
+/// Time without attempts after which a client's failures are forgotten.
+const FORGET_AFTER: Duration = Duration::from_secs(15 * 60);
 /// Clients remembered; 48 bytes each.
 const MAX_CLIENTS: usize = 1024;
 
-/// Who tried what; see the module.
+/// The failures of clients.
 #[derive(Debug, Default)]
-pub(crate) struct Throttle {
+pub(super) struct Throttle {
     clients: HashMap<Client, Entry>,
 }
 
 #[derive(Debug)]
 struct Entry {
     failures: u32,
-    /// When the row ends.
-    next: Instant,
+    /// The end of the queue of responses.
+    queue_end: Instant,
 }
 
 impl Throttle {
-    /// How long the row of `client` is, if it is too long to look at once at what comes.
-    pub(crate) fn overfull(&self, client: Client, now: Instant) -> Option<Duration> {
-        let wait = self.clients.get(&client)?.next.saturating_duration_since(now);
-        (wait > MAX_WAIT).then_some(wait)
+    /// Returns the length of the queue of `client` if it exceeds [`MAX_QUEUE`].
+    pub(super) fn overlong_queue(&self, client: Client, now: Instant) -> Option<Duration> {
+        let wait = self.clients.get(&client)?.queue_end.saturating_duration_since(now);
+        (wait > MAX_QUEUE).then_some(wait)
     }
 
-    /// A credential was wrong; returns after which time to say so.
-    pub(crate) fn failed(&mut self, client: Client, now: Instant) -> Duration {
+    /// Records an invalid credential. Returns the delay of the response.
+    pub(super) fn failed(&mut self, client: Client, now: Instant) -> Duration {
         if !self.clients.contains_key(&client) && self.clients.len() >= MAX_CLIENTS {
-            self.make_room(now);
+            self.evict(now);
         }
-        let entry = self.clients.entry(client).or_insert(Entry { failures: 0, next: now });
+        let entry = self.clients.entry(client).or_insert(Entry { failures: 0, queue_end: now });
         if entry.is_forgotten(now) {
             entry.failures = 0;
         }
-        let turn = entry.next.max(now);
+        let turn = entry.queue_end.max(now);
         entry.failures = entry.failures.saturating_add(1);
-        entry.next = turn + delay(entry.failures);
+        entry.queue_end = turn + delay(entry.failures);
         turn.saturating_duration_since(now)
     }
 
-    /// Drops what is forgotten; if that is nothing, the client that has been quiet for longest.
-    fn make_room(&mut self, now: Instant) {
+    /// Removes forgotten clients; if there are none, the one that has been inactive for longest.
+    fn evict(&mut self, now: Instant) {
         self.clients.retain(|_, entry| !entry.is_forgotten(now));
         if self.clients.len() >= MAX_CLIENTS {
-            let oldest = self.clients.iter().min_by_key(|(_, entry)| entry.next).map(|(key, _)| *key);
+            let oldest = self.clients.iter().min_by_key(|(_, entry)| entry.queue_end).map(|(key, _)| *key);
             if let Some(oldest) = oldest {
                 self.clients.remove(&oldest);
             }
@@ -72,12 +72,13 @@ impl Throttle {
 
 impl Entry {
     fn is_forgotten(&self, now: Instant) -> bool {
-        self.next + FORGET <= now
+        self.queue_end + FORGET_AFTER <= now
     }
 }
 
+/// Returns the delay that the `failures`th failure adds.
 fn delay(failures: u32) -> Duration {
-    match failures.checked_sub(FREE + 1) {
+    match failures.checked_sub(FREE_ATTEMPTS + 1) {
         None => Duration::ZERO,
         Some(doublings) => FIRST_DELAY.saturating_mul(1 << doublings.min(16)).min(MAX_DELAY),
     }
@@ -94,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn waits_double_up_to_the_limit() {
+    fn delays_double_up_to_the_limit() {
         let mut throttle = Throttle::default();
         let mut now = Instant::now();
         let waits: Vec<_> = (0..12)
@@ -108,34 +109,34 @@ mod tests {
         assert!(waits.is_sorted(), "{waits:?}");
         assert_eq!(waits.last(), Some(&5000));
         assert_eq!(throttle.failed(client(2), now), Duration::ZERO);
-        // Its last answer is due, and one more delay: then the time to forget begins.
-        let later = now + MAX_DELAY + FORGET;
+        // The time to forget starts when the queue ends, one delay after the last response.
+        let later = now + MAX_DELAY + FORGET_AFTER;
         assert_eq!(throttle.failed(client(1), later - Duration::from_millis(1)), Duration::ZERO);
         assert_eq!(throttle.failed(client(1), later), MAX_DELAY - Duration::from_millis(1));
-        let anew = later + 2 * MAX_DELAY + FORGET;
-        for _ in 0..=FREE {
+        let anew = later + 2 * MAX_DELAY + FORGET_AFTER;
+        for _ in 0..=FREE_ATTEMPTS {
             assert_eq!(throttle.failed(client(1), anew), Duration::ZERO);
         }
     }
 
     #[test]
-    fn many_at_once_gain_nothing() {
+    fn concurrent_attempts_gain_nothing() {
         let mut throttle = Throttle::default();
         let now = Instant::now();
-        let mut answers = 0;
-        while throttle.overfull(client(1), now).is_none() {
-            assert!(throttle.failed(client(1), now) <= MAX_WAIT);
-            answers += 1;
+        let mut responses = 0;
+        while throttle.overlong_queue(client(1), now).is_none() {
+            assert!(throttle.failed(client(1), now) <= MAX_QUEUE);
+            responses += 1;
         }
-        assert!((8..=12).contains(&answers), "{answers} answers within {MAX_WAIT:?}");
-        assert!(throttle.overfull(client(2), now).is_none());
-        let wait = throttle.overfull(client(1), now).unwrap();
-        assert!(wait <= MAX_WAIT + MAX_DELAY);
-        assert_eq!(throttle.overfull(client(1), now + MAX_DELAY), None);
+        assert!((8..=12).contains(&responses), "{responses} responses within {MAX_QUEUE:?}");
+        assert!(throttle.overlong_queue(client(2), now).is_none());
+        let wait = throttle.overlong_queue(client(1), now).unwrap();
+        assert!(wait <= MAX_QUEUE + MAX_DELAY);
+        assert_eq!(throttle.overlong_queue(client(1), now + MAX_DELAY), None);
     }
 
     #[test]
-    fn the_table_is_bounded() {
+    fn table_of_clients_is_bounded() {
         let mut throttle = Throttle::default();
         let now = Instant::now();
         let client = |n: u32| Client::Unknown(IpAddr::from(n.to_be_bytes()));

@@ -1,42 +1,40 @@
-//! Tells the local network where the device is: [`krazy_boot::api::discovery`] says what, and why it is no secret.
+//! The announcement of the device on its local network, by mDNS. [`krazy_boot::api::discovery`] defines its content, and
+//! says why that is no secret.
 //!
-//! A thread of mdns-sd answers questions. It looks every few seconds for addresses that came or went, takes another
-//! name when somebody has its own already (RFC 6762, section 9), and answers each question at most once a second
-//! (section 6). It stores nothing that others say, because it asks nothing.
-
-use std::path::Path;
+//! A thread of mdns-sd answers queries. It checks every few seconds for new and removed addresses, renames the device on
+//! a conflict (RFC 6762, section 9), and answers each query at most once a second (section 6). It sends no queries
+//! itself, so it stores no records of other hosts.
 
 use krazy_boot::api::discovery::{APPLIANCE, DOMAIN, SERVICE_TYPE, VERSION, is_plain};
+use krazy_boot::manifest::Manifest;
 use mdns_sd::{IfKind, ServiceDaemon, ServiceInfo};
 
-use crate::device::system::read_manifest;
 use crate::problem::Problem;
 
-/// Why nothing is announced.
+/// A failure to announce the device.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AnnouncementError {
-    /// What is to be announced is not known.
+    /// The manifest, which holds the content, is unreadable.
     #[error("{}", .0.detail())]
     Manifest(Problem),
-    /// The host name could not be found again.
-    #[error("`{0}` cannot be a name in the network")]
+    /// The host name is not a plain DNS label, so clients could not look it up.
+    #[error("the host name `{0}` cannot be announced: it is not a plain DNS label")]
     Name(String),
-    /// Sockets, or what the crate refuses.
+    /// A failure of mdns-sd.
     #[error(transparent)]
     Mdns(#[from] mdns_sd::Error),
 }
 
-/// An announcement under way, which ends when it is dropped.
+/// An active announcement. Dropping it withdraws it.
 pub(crate) struct Announcement(ServiceDaemon);
 
 impl Announcement {
-    /// Announces the appliance in `root`, whose API is on `port` of every address.
-    pub(crate) fn begin(root: &Path, port: u16) -> Result<Self, AnnouncementError> {
-        let manifest = read_manifest(root).map_err(AnnouncementError::Manifest)?;
+    /// Announces the appliance of `manifest`, with its API on `port` of every address.
+    pub(super) fn start(manifest: &Manifest, port: u16) -> Result<Self, AnnouncementError> {
         let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let service = service(&name, port, &manifest.name, &manifest.version)?;
         let daemon = ServiceDaemon::new()?;
-        // Nobody on the device itself looks for it.
+        // Programs on the device itself use localhost.
         daemon.disable_interface(vec![IfKind::LoopbackV4, IfKind::LoopbackV6])?;
         daemon.register(service)?;
         Ok(Announcement(daemon))
@@ -45,8 +43,8 @@ impl Announcement {
 
 impl Drop for Announcement {
     fn drop(&mut self) {
-        // The thread says farewell and ends. One that has ended already cannot be told.
-        let _ended = self.0.shutdown();
+        // The thread withdraws the records and exits. An error means that it has exited already.
+        let _exited = self.0.shutdown();
     }
 }
 
@@ -64,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_tells_name_port_appliance_and_version_and_nothing_else() {
+    fn announcement_holds_name_port_appliance_and_version_only() {
         let service = service("kitchen", 8443, "weather", "1.2.0").unwrap();
         assert_eq!(service.get_fullname(), "kitchen._krazy._tcp.local.");
         assert_eq!((service.get_hostname(), service.get_port()), ("kitchen.local.", 8443));
@@ -74,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_nobody_could_ask_for_are_not_announced() {
+    fn host_names_that_are_not_dns_labels_are_rejected() {
         for name in ["", "(none)", "a.b", "a b"] {
             assert!(matches!(service(name, 1, "a", "1"), Err(AnnouncementError::Name(_))), "{name}");
         }

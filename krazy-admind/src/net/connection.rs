@@ -6,11 +6,11 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 use futures_util::future::{Either, select};
-use futures_util::stream::StreamExt;
+use futures_util::stream::{Stream, StreamExt};
 use http_body_util::BodyExt;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -72,7 +72,7 @@ pub(super) async fn serve(
     let Ok(Ok((stream, certificate))) = handshake.await else { return };
     let activity = Activity::new(Instant::now());
     let service = TowerToHyperService::new(Counted {
-        inner: service(admin, peer, certificate),
+        inner: service(admin, peer, certificate, limits.idle),
         activity: Arc::clone(&activity),
     });
     let builder = protocol(&limits, permit.holder());
@@ -128,6 +128,7 @@ fn service(
     admin: Arc<Admin>,
     peer: SocketAddr,
     certificate: Sha256Hash,
+    upload_pause: Duration,
 ) -> impl tower_service::Service<
     Request<hyper::body::Incoming>,
     Response = warp::reply::Response,
@@ -156,18 +157,21 @@ fn service(
                 path: path.as_str().to_owned(),
                 query,
                 host: host.map(|host| host.to_string()),
+                body: Body::new(&headers, chunks(body), upload_pause),
                 headers,
                 peer,
                 certificate,
-                body: chunks(body),
             };
             api::answer(Arc::clone(&admin), call)
         },
     ))
 }
 
-fn chunks<B: Buf>(body: impl futures_util::Stream<Item = Result<B, warp::Error>> + Send + 'static) -> Body {
-    Box::pin(body.map(|chunk| chunk.map(|mut chunk| chunk.copy_to_bytes(chunk.remaining()))))
+/// Returns `body` with its buffers as [`Bytes`].
+fn chunks<B: Buf>(
+    body: impl Stream<Item = Result<B, warp::Error>> + Send + 'static,
+) -> impl Stream<Item = Result<Bytes, warp::Error>> + Send + 'static {
+    body.map(|chunk| chunk.map(|mut chunk| chunk.copy_to_bytes(chunk.remaining())))
 }
 
 /// A service that counts each request until its response has been handed over as a whole.

@@ -1,7 +1,7 @@
 //! The network side: sockets, TLS, HTTP, their limits, and the announcement over mDNS.
 
 mod activity;
-pub(crate) mod announcement;
+mod announcement;
 mod connection;
 mod limiter;
 mod server;

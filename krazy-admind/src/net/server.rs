@@ -19,15 +19,17 @@ use krazy_boot::api::control::SOCKET;
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 
+use super::announcement::{Announcement, AnnouncementError};
 use super::connection;
 use super::limiter::ConnectionLimiter;
 use crate::api::{Admin, LiveLogs};
 use crate::config::{Config, Limits};
 use crate::control::Control;
-use crate::device::update::Updates;
+use crate::device::{CredentialStore, Device};
 use crate::identity::auth::Auth;
 use crate::identity::certificate::Certificates;
 use crate::identity::credentials::{Credentials, CredentialsError};
+use crate::identity::tokens::Tokens;
 
 /// Pause after a failure to accept: running out of descriptors or memory takes a while to pass.
 const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(200);
@@ -78,23 +80,21 @@ impl Server {
             .root
             .canonicalize()
             .map_err(|source| StartError::Root { path: config.root.clone(), source })?;
-        let data = root.join("data");
-        let credentials = Credentials::load(&data, config.tls12)?;
+        let store = CredentialStore::new(root.join("data"));
+        let credentials = Credentials::load(&store, config.tls12)?;
         let (listener, address) = listen(&config.listen).await?;
         let control = Control::new(root.join(SOCKET.trim_start_matches('/')));
         let admin = Admin {
-            auth: Auth::new(credentials.tokens),
+            auth: Auth::new(Arc::new(Tokens::new(store.clone(), credentials.tokens))),
             certificates: Arc::new(Certificates::new(
-                data,
+                store,
                 config.tls12,
                 config.limits.certificate_trial,
                 credentials.pair,
             )),
-            updates: Arc::new(Updates::new(root.clone(), control.clone(), config.limits.update_idle)),
+            device: Device::new(root, control.clone(), config.limits.update_idle),
             control,
-            root,
             live_logs: LiveLogs::new(&config.limits),
-            upload_pause: config.limits.idle,
         };
         Ok(Server {
             listener,
@@ -108,6 +108,12 @@ impl Server {
     /// The address it listens on.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Announces the device on its local network for as long as the returned value lives.
+    pub(crate) async fn announce(&self) -> Result<Announcement, AnnouncementError> {
+        let manifest = self.admin.device.manifest().await.map_err(AnnouncementError::Manifest)?;
+        Announcement::start(&manifest, self.address.port())
     }
 
     /// Serves forever.

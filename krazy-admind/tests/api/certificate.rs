@@ -147,12 +147,12 @@ async fn what_could_not_be_served_with_is_refused() {
     let key = |pair: &Pair| pair.pem[..pair.pem.find("-----BEGIN CERTIFICATE").unwrap()].to_owned();
     let mixed = format!("{}{}", key(&one), &two.pem[key(&two).len()..]);
     for (pem, why) in [
-        (mixed, "certificate and key cannot be used"),
-        (key(&one), "there is no certificate in it"),
+        (mixed, "certificate and key do not work together"),
+        (key(&one), "no certificate found"),
         (one.pem[key(&one).len()..].to_owned(), "the private key cannot be read"),
-        (pair(2020).pem, "it expired on 2020-01-01T00:00:00Z"),
-        (format!("{}{}", one.pem, one.pem[key(&one).len()..].repeat(4)), "5 certificates are too many"),
-        ("nonsense".to_owned(), "there is no certificate in it"),
+        (pair(2020).pem, "the certificate expired on 2020-01-01T00:00:00Z"),
+        (format!("{}{}", one.pem, one.pem[key(&one).len()..].repeat(4)), "the chain has 5 certificates"),
+        ("nonsense".to_owned(), "no certificate found"),
     ] {
         let details = problem(put(&device, pem).await).await;
         assert_eq!(details.kind, "urn:krazy:bad-request");

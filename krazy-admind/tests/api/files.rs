@@ -67,7 +67,7 @@ async fn whole_directories_are_removed_on_request_and_links_are_not_followed() {
             .await;
     assert_eq!(
         (details.kind.as_str(), details.detail.as_str()),
-        ("urn:krazy:outside-tree", "/data itself must stay")
+        ("urn:krazy:outside-tree", "/data itself cannot be changed")
     );
 }
 

@@ -57,7 +57,10 @@ fn a_certificate_with_another_key_is_refused() {
     std::fs::copy(one.path().join(key), two.path().join(key)).unwrap();
     let output = Command::new(BINARY).arg("--root").arg(two.path()).output().unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
-    assert!(!output.status.success() && text.contains("certificate and key cannot be used: "), "{text}");
+    assert!(
+        !output.status.success() && text.contains("certificate and key do not work together: "),
+        "{text}"
+    );
 }
 
 #[test]

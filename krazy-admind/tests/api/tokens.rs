@@ -40,7 +40,7 @@ async fn tokens_come_and_go_without_a_restart() {
     assert_eq!(details.kind, "urn:krazy:not-now");
     assert_eq!(details.detail, "`ops` is the token in use, and cannot revoke itself");
     let demoted = put(&device, "ops", "ops", stored_token("ops", Role::Viewer, Vec::new())).await;
-    assert_eq!(problem(demoted).await.detail, "then no token with the role admin would be left");
+    assert_eq!(problem(demoted).await.detail, "this would leave no token with the role admin");
     assert_eq!(problem(remove(&device, "ops", "nobody").await).await.status, 404);
     assert_eq!(device.get("ops", "/api/v1/tokens").await.status(), StatusCode::OK);
 }

@@ -186,7 +186,7 @@ async fn what_is_not_signed_or_not_for_this_device_is_refused() {
     let history = failed.replace("BUILD", &"ab".repeat(32));
     std::fs::write(device.path("data/krazy/updates.json"), history).unwrap();
     let details = problem(post(&device, &Bundle::new(false).head(), "").await).await;
-    assert_eq!(details.detail, "this build was tried and did not hold: service web keeps crashing");
+    assert_eq!(details.detail, "this build failed its trial: service web keeps crashing");
     assert_eq!(status(&device, "").await.history.len(), 1);
 
     device.init.boot.lock().unwrap().trial = Some(Trial { deadline: 100 });

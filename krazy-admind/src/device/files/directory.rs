@@ -11,35 +11,35 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use crate::device::files::{Place, TreePath};
+use super::{Location, TreePath};
 use crate::problem::{Kind, Problem};
 
-/// The most entries a listing shows; it says when there are more.
+/// Entries in a listing; `truncated` is set if there are more.
 const MAX_ENTRIES: usize = 10_000;
 
-/// The deepest tree that is removed as a whole. One file descriptor per level is open.
+/// Levels of a tree that is removed as a whole. One file descriptor per level is open.
 const MAX_DEPTH: usize = 64;
 
-/// Lists the directory at `place`, sorted by name.
-pub(crate) fn list(place: &Place) -> Result<Listing, Problem> {
-    let path = place.path().to_string();
+/// Lists the directory at `location`, sorted by name.
+pub(super) fn list(location: &Location) -> Result<Listing, Problem> {
+    let path = location.path().to_string();
     let problem = |errno| Problem::from_errno(errno, &path);
-    let directory = place.open(OFlags::RDONLY | OFlags::DIRECTORY)?;
+    let directory = location.open(OFlags::RDONLY | OFlags::DIRECTORY)?;
     let mut entries = Vec::new();
     let mut truncated = false;
     for item in Dir::read_from(&directory).map_err(problem)? {
         let item = item.map_err(problem)?;
         let name = OsStr::from_bytes(item.file_name().to_bytes());
-        if is_dots(item.file_name()) || !place.shows(name) {
+        if is_dots(item.file_name()) || !location.shows(name) {
             continue;
         }
         if entries.len() == MAX_ENTRIES {
             truncated = true;
             break;
         }
-        match entry(directory.as_fd(), place.path(), name) {
+        match entry(directory.as_fd(), location.path(), name) {
             Ok(entry) => entries.push(entry),
-            // Removed since it was read.
+            // Removed since the directory was read.
             Err(Errno::NOENT) => {}
             Err(errno) => return Err(problem(errno)),
         }
@@ -73,28 +73,28 @@ fn entry(directory: BorrowedFd<'_>, parent: &TreePath, name: &OsStr) -> Result<E
     })
 }
 
-/// Makes the directory at `place`; its parent must exist. Says whether it is new. It belongs to whom its parent
-/// belongs to.
-pub(crate) fn make(place: Place) -> Result<bool, Problem> {
-    let place = place.writable()?;
-    let (parent, name) = place.open_parent()?;
-    let problem = |errno| Problem::from_errno(errno, &place.path().to_string());
+/// Makes the directory at `location` in an existing one, with the same owner. Returns true if it is new.
+pub(super) fn make(location: Location) -> Result<bool, Problem> {
+    let location = location.writable()?;
+    let (parent, name) = location.open_parent()?;
+    let problem = |errno| Problem::from_errno(errno, &location.path().to_string());
     match mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
         Ok(()) => {}
         Err(Errno::EXIST) => {
-            let there = statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW).map_err(problem)?;
-            return match FileType::from_raw_mode(there.st_mode) {
+            let existing = statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW).map_err(problem)?;
+            return match FileType::from_raw_mode(existing.st_mode) {
                 FileType::Directory => Ok(false),
                 _ => Err(problem(Errno::EXIST)),
             };
         }
         Err(errno) => return Err(problem(errno)),
     }
-    adopt(&parent, name).and_then(|()| fsync(&parent)).map_err(problem)?;
+    inherit_owner(&parent, name).and_then(|()| fsync(&parent)).map_err(problem)?;
     Ok(true)
 }
 
-fn adopt(parent: &File, name: &OsStr) -> Result<(), Errno> {
+/// Gives the new directory `name` the owner of `parent`.
+fn inherit_owner(parent: &File, name: &OsStr) -> Result<(), Errno> {
     use rustix::fs::{Gid, Uid};
     let directory = openat(
         parent,
@@ -104,31 +104,31 @@ fn adopt(parent: &File, name: &OsStr) -> Result<(), Errno> {
     )?;
     let owner = fstat(parent)?;
     match fchown(&directory, Some(Uid::from_raw(owner.st_uid)), Some(Gid::from_raw(owner.st_gid))) {
-        // FAT has no owners, and only root gives files away.
+        // FAT has no owners, and only root may change them.
         Ok(()) | Err(Errno::PERM) => Ok(()),
         Err(errno) => Err(errno),
     }
 }
 
-/// Removes the directory at `place`; one with entries only if `recursive`. Links in it are removed, not followed.
-pub(crate) fn remove_directory(place: Place, recursive: bool) -> Result<(), Problem> {
-    let place = place.writable()?;
-    let (parent, name) = place.open_parent()?;
+/// Removes the directory at `location`; one with entries only if `recursive`. Links in it are removed, not followed.
+pub(super) fn remove(location: Location, recursive: bool) -> Result<(), Problem> {
+    let location = location.writable()?;
+    let (parent, name) = location.open_parent()?;
     let problem = |errno| match errno {
         Errno::MLINK => Problem::new(
             Kind::BadRequest,
-            format!("{} is deeper than {MAX_DEPTH} levels; remove its parts first", place.path()),
+            format!("{} is deeper than {MAX_DEPTH} levels; remove its subdirectories first", location.path()),
         ),
-        errno => Problem::from_errno(errno, &place.path().to_string()),
+        errno => Problem::from_errno(errno, &location.path().to_string()),
     };
     if recursive {
-        empty(parent.as_fd(), name, MAX_DEPTH).map_err(problem)?;
+        remove_content(parent.as_fd(), name, MAX_DEPTH).map_err(problem)?;
     }
     unlinkat(&parent, name, AtFlags::REMOVEDIR).and_then(|()| fsync(&parent)).map_err(problem)
 }
 
-/// Removes everything in the directory `name`. `MLINK` when it is deeper than `depth`.
-fn empty(parent: BorrowedFd<'_>, name: &OsStr, depth: usize) -> Result<(), Errno> {
+/// Removes everything in the directory `name`. Fails with `MLINK` if it is deeper than `depth` levels.
+fn remove_content(parent: BorrowedFd<'_>, name: &OsStr, depth: usize) -> Result<(), Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let directory = openat(parent, name, flags, Mode::empty())?;
     let depth = depth.checked_sub(1).ok_or(Errno::MLINK)?;
@@ -140,9 +140,9 @@ fn empty(parent: BorrowedFd<'_>, name: &OsStr, depth: usize) -> Result<(), Errno
         let name = OsStr::from_bytes(item.file_name().to_bytes());
         match unlinkat(&directory, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
-            // POSIX lets unlink answer EPERM for a directory, Linux says EISDIR.
+            // For a directory, unlink fails with EPERM in POSIX and with EISDIR on Linux.
             Err(Errno::ISDIR | Errno::PERM) => {
-                empty(directory.as_fd(), name, depth)?;
+                remove_content(directory.as_fd(), name, depth)?;
                 unlinkat(&directory, name, AtFlags::REMOVEDIR)?;
             }
             Err(errno) => return Err(errno),

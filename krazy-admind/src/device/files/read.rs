@@ -1,4 +1,4 @@
-//! Reading files in pieces.
+//! Reading files in chunks.
 
 use std::fs::File;
 use std::io;
@@ -9,27 +9,27 @@ use bytes::Bytes;
 use futures_util::{Stream, stream};
 use rustix::fs::OFlags;
 
-use crate::device::files::Place;
+use super::Location;
 use crate::problem::{Kind, Problem};
 
-/// Bytes read at a time. One piece per download is in memory, and one in TLS.
-const PIECE: usize = 64 * 1024;
+/// Bytes read at a time. A download holds one chunk in memory, and TLS another.
+const CHUNK_LEN: usize = 64 * 1024;
 
 /// An open regular file.
-pub(crate) struct Contents {
+pub(crate) struct Content {
     file: Arc<File>,
     len: u64,
     etag: String,
 }
 
-/// Opens the regular file at `place`.
-pub(crate) fn open(place: &Place) -> Result<Contents, Problem> {
-    let file = place.open(OFlags::RDONLY)?;
-    let metadata = file.metadata().map_err(|error| Problem::from_io(&error, &place.path().to_string()))?;
+/// Opens the regular file at `location`.
+pub(super) fn open(location: &Location) -> Result<Content, Problem> {
+    let file = location.open(OFlags::RDONLY)?;
+    let metadata = file.metadata().map_err(|error| Problem::from_io(&error, &location.path().to_string()))?;
     if !metadata.is_file() {
-        return Err(Problem::new(Kind::NotAFile, format!("{} is not a regular file", place.path())));
+        return Err(Problem::new(Kind::NotAFile, format!("{} is not a regular file", location.path())));
     }
-    // Strong enough for resuming a download: another file, another length or another change differs.
+    // A strong validator, so that a download can be resumed: it differs for another file, length or modification.
     let etag = format!(
         "\"{:x}-{:x}-{:x}.{:x}\"",
         metadata.ino(),
@@ -37,22 +37,22 @@ pub(crate) fn open(place: &Place) -> Result<Contents, Problem> {
         metadata.mtime(),
         metadata.mtime_nsec()
     );
-    Ok(Contents { file: Arc::new(file), len: metadata.len(), etag })
+    Ok(Content { file: Arc::new(file), len: metadata.len(), etag })
 }
 
-impl Contents {
-    /// Bytes in the file when it was opened.
+impl Content {
+    /// The length of the file when it was opened, in bytes.
     pub(crate) fn len(&self) -> u64 {
         self.len
     }
 
-    /// Its entity tag (RFC 9110, section 8.8.3), with the quotes.
+    /// The entity tag (RFC 9110, section 8.8.3), quotes included.
     pub(crate) fn etag(&self) -> &str {
         &self.etag
     }
 
-    /// `len` bytes from `start` on. A file that meanwhile got shorter ends the stream with an error, so that
-    /// the client does not take the rest for complete.
+    /// Streams `len` bytes from `start` on. If the file is truncated meanwhile, the stream ends with an error, so that
+    /// the client does not take the download for complete.
     pub(crate) fn stream(
         &self,
         start: u64,
@@ -63,40 +63,40 @@ impl Contents {
             if left == 0 {
                 return Ok(None);
             }
-            let wanted = usize::try_from(left).map_or(PIECE, |left| left.min(PIECE));
+            let chunk_len = usize::try_from(left).map_or(CHUNK_LEN, |left| left.min(CHUNK_LEN));
             let reader = Arc::clone(&file);
             let read = tokio::task::spawn_blocking(move || {
-                let mut piece = vec![0; wanted];
-                let read = reader.read_at(&mut piece, offset)?;
-                piece.truncate(read);
-                Ok::<_, io::Error>(Bytes::from(piece))
+                let mut chunk = vec![0; chunk_len];
+                let read = reader.read_at(&mut chunk, offset)?;
+                chunk.truncate(read);
+                Ok::<_, io::Error>(Bytes::from(chunk))
             });
-            let piece = read.await.map_err(io::Error::other)??;
-            if piece.is_empty() {
+            let chunk = read.await.map_err(io::Error::other)??;
+            if chunk.is_empty() {
                 return Err(io::Error::new(
                     io::ErrorKind::UnexpectedEof,
-                    "the file got shorter while it was read",
+                    "the file was truncated while it was read",
                 ));
             }
-            let read = piece.len() as u64;
-            Ok(Some((piece, (file, offset + read, left - read))))
+            let read = chunk.len() as u64;
+            Ok(Some((chunk, (file, offset + read, left - read))))
         })
     }
 
-    /// Everything up to the end, however long: the kernel's own files say that they have 0 bytes.
+    /// Streams up to the end of the file, whatever its length: files in `/proc` have a length of 0.
     pub(crate) fn stream_to_end(&self) -> impl Stream<Item = io::Result<Bytes>> + Send + Sync + use<> {
         let file = Arc::clone(&self.file);
         stream::try_unfold((file, 0), |(file, offset)| async move {
             let reader = Arc::clone(&file);
             let read = tokio::task::spawn_blocking(move || {
-                let mut piece = vec![0; PIECE];
-                let read = reader.read_at(&mut piece, offset)?;
-                piece.truncate(read);
-                Ok::<_, io::Error>(Bytes::from(piece))
+                let mut chunk = vec![0; CHUNK_LEN];
+                let read = reader.read_at(&mut chunk, offset)?;
+                chunk.truncate(read);
+                Ok::<_, io::Error>(Bytes::from(chunk))
             });
-            let piece = read.await.map_err(io::Error::other)??;
-            let end = offset + piece.len() as u64;
-            Ok((!piece.is_empty()).then_some((piece, (file, end))))
+            let chunk = read.await.map_err(io::Error::other)??;
+            let end = offset + chunk.len() as u64;
+            Ok((!chunk.is_empty()).then_some((chunk, (file, end))))
         })
     }
 }

@@ -1,8 +1,8 @@
 //! Writing and removing files. A file is replaced as a whole or not at all.
 //!
-//! An upload goes to a hidden file beside its target, is flushed to the disk and renamed. The hidden file has a
-//! fixed name and is locked while it is written: a second upload of the same target is refused, and what a crash
-//! left behind is taken over by the next one instead of piling up.
+//! An upload goes to a hidden file beside its target, is flushed to the disk and renamed. The hidden file has a fixed
+//! name and is locked while it is written: a second upload to the same target is rejected, and a file that a crash left
+//! behind is reused by the next upload, so that such files do not accumulate.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -14,15 +14,15 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use crate::device::files::Place;
+use super::Location;
 use crate::problem::{Kind, Problem};
 
 const PREFIX: &str = ".";
 const SUFFIX: &str = ".krazy-upload";
 
-/// An upload under way. Dropped before [`Upload::finish`], it leaves the target as it was.
-pub(crate) struct Upload {
-    place: Place,
+/// An upload in progress. Dropped before [`Upload::finish`], it leaves the target unchanged.
+pub(super) struct Upload {
+    location: Location,
     directory: File,
     name: OsString,
     temporary: OsString,
@@ -32,12 +32,12 @@ pub(crate) struct Upload {
 }
 
 impl Upload {
-    /// Begins to write the regular file at `place`, new or not.
-    pub(crate) fn begin(place: Place) -> Result<Self, Problem> {
-        let place = place.writable()?;
-        let (directory, name) = place.open_parent()?;
+    /// Starts writing the regular file at `location`, which may exist.
+    pub(super) fn begin(location: Location) -> Result<Self, Problem> {
+        let location = location.writable()?;
+        let (directory, name) = location.open_parent()?;
         let name = name.to_owned();
-        let path = place.path().to_string();
+        let path = location.path().to_string();
         let problem = |errno| Problem::from_errno(errno, &path);
         let replaces = match statat(&directory, &name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
@@ -53,23 +53,25 @@ impl Upload {
         temporary.push(&name);
         temporary.push(SUFFIX);
         let file = open_locked(&directory, &temporary).map_err(|errno| match errno {
-            Errno::AGAIN => Problem::new(Kind::Busy, format!("another upload of {path} is under way")),
+            Errno::AGAIN => Problem::new(Kind::Busy, format!("another upload to {path} is in progress")),
             errno => problem(errno),
         })?;
-        Ok(Upload { place, directory, name, temporary, file, replaces, finished: false })
+        Ok(Upload { location, directory, name, temporary, file, replaces, finished: false })
     }
 
     /// Appends `bytes`.
-    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Problem> {
-        self.file.write_all(bytes).map_err(|error| Problem::from_io(&error, &self.place.path().to_string()))
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Problem> {
+        self.file
+            .write_all(bytes)
+            .map_err(|error| Problem::from_io(&error, &self.location.path().to_string()))
     }
 
-    /// Puts the file in its place; it is on the disk when this returns. Says whether it is new.
+    /// Replaces the target durably. Returns true if the file is new.
     ///
-    /// A replaced file's owner and mode stay. A new one belongs to whom the directory belongs to, so that a
-    /// service can change what is put into its folder, and has mode 0644.
-    pub(crate) fn finish(mut self) -> Result<bool, Problem> {
-        self.publish().map_err(|errno| Problem::from_errno(errno, &self.place.path().to_string()))?;
+    /// A replaced file keeps its owner and mode. A new one gets the owner of the directory, so that a service can change
+    /// files in its own directory, and mode 0644.
+    pub(super) fn finish(mut self) -> Result<bool, Problem> {
+        self.publish().map_err(|errno| Problem::from_errno(errno, &self.location.path().to_string()))?;
         self.finished = true;
         Ok(self.replaces.is_none())
     }
@@ -82,7 +84,7 @@ impl Upload {
             _ => (fstat(&self.directory)?, Mode::from_raw_mode(0o644)),
         };
         match fchown(&self.file, Some(Uid::from_raw(owner.st_uid)), Some(Gid::from_raw(owner.st_gid))) {
-            // FAT has no owners, and only root gives files away.
+            // FAT has no owners, and only root may change them.
             Ok(()) | Err(Errno::PERM) => {}
             Err(errno) => return Err(errno),
         }
@@ -99,19 +101,19 @@ impl Upload {
 impl Drop for Upload {
     fn drop(&mut self) {
         if !self.finished {
-            // What cannot be removed is taken over by the next upload.
+            // A file that cannot be removed is reused by the next upload.
             let _left_behind = unlinkat(&self.directory, &self.temporary, AtFlags::empty());
         }
     }
 }
 
-/// An empty file `name` that nobody else writes; `EAGAIN` if somebody does.
+/// Opens the hidden file `name`, locked and empty. Fails with `EAGAIN` while another upload holds the lock.
 fn open_locked(directory: &File, name: &OsStr) -> Result<File, Errno> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     loop {
         let file = openat(directory, name, flags, Mode::from_raw_mode(0o600))?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        // Between opening and locking, its owner may have renamed or removed it: then it is not ours to write.
+        // Between opening and locking, the previous upload may have renamed the file to its target or removed it.
         let opened = fstat(&file)?;
         match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(named) if (named.st_dev, named.st_ino) == (opened.st_dev, opened.st_ino) => {}
@@ -126,11 +128,11 @@ fn open_locked(directory: &File, name: &OsStr) -> Result<File, Errno> {
     }
 }
 
-/// Removes the file at `place`, of whatever kind but a directory; of a link, the link itself.
-pub(crate) fn remove_file(place: Place) -> Result<(), Problem> {
-    let place = place.writable()?;
-    let (directory, name) = place.open_parent()?;
+/// Removes the file at `location`, of any kind but a directory. Of a symbolic link, removes the link.
+pub(super) fn remove(location: Location) -> Result<(), Problem> {
+    let location = location.writable()?;
+    let (directory, name) = location.open_parent()?;
     unlinkat(&directory, name, AtFlags::empty())
         .and_then(|()| fsync(&directory))
-        .map_err(|errno| Problem::from_errno(errno, &place.path().to_string()))
+        .map_err(|errno| Problem::from_errno(errno, &location.path().to_string()))
 }

@@ -1,4 +1,4 @@
-//! Whether a device takes an update: everything that is known before the first byte is written.
+//! The admission of an update: the checks before the first byte is written.
 
 use krazy_boot::api::status::BootInfo;
 use krazy_boot::update::bundle::{BundleManifest, Head, PROTOCOL, Part};
@@ -8,39 +8,41 @@ use semver::Version;
 
 use crate::problem::{Kind, Problem};
 
-/// What the device knows about itself.
+/// Facts about the device.
 pub(super) struct Facts<'a> {
     pub(super) boot: &'a BootInfo,
     pub(super) floor: Option<Version>,
     pub(super) history: History,
-    /// The parts of the running slot; empty if they are not known.
+    /// The parts of the running slot; empty if unknown.
     pub(super) running: &'a [Part],
 }
 
-/// Refuses what must not be taken. `force` is the owner's word against the two refusals that are only advice.
+/// Rejects an update that does not fit the device. `force` overrides the checks that only protect from mistakes: another
+/// appliance, the running build, and a build that failed before.
 pub(super) fn admit(head: &Head, facts: &Facts<'_>, force: bool) -> Result<(), Problem> {
     let BundleManifest { appliance, board, build_id, version, protocol, .. } = &head.manifest;
     let boot = facts.boot;
     if *protocol > PROTOCOL {
-        let text = format!("the update needs protocol {protocol}, this device speaks {PROTOCOL}");
+        let text = format!("the update needs protocol {protocol}, this device supports {PROTOCOL}");
         return refuse(Refusal::Protocol, text);
     }
     if *board != boot.board {
         return refuse(Refusal::Board, format!("the update is for {board}, this device is {}", boot.board));
     }
     if *appliance != boot.name && !force {
-        let text = format!("the update is of the appliance {appliance}, this device is {}", boot.name);
+        let text = format!("the update is for the appliance {appliance}, this device is {}", boot.name);
         return refuse(Refusal::Appliance, text);
     }
     if let Some(floor) = &facts.floor
         && version.parse::<Version>().is_ok_and(|version| version < *floor)
     {
-        let text =
-            format!("version {version} is below {floor}, the lowest that the owner of this device allows");
+        let text = format!("version {version} is below {floor}, the lowest version that this device accepts");
         return refuse(Refusal::BelowFloor, text);
     }
     if facts.floor.is_some() && version.parse::<Version>().is_err() {
-        let text = format!("{version:?} cannot be compared with the lowest version that the owner allows");
+        let text = format!(
+            "version {version:?} is not semantic, so it cannot be compared with the lowest accepted version"
+        );
         return refuse(Refusal::BelowFloor, text);
     }
     if *build_id == boot.build_id && !force {
@@ -50,23 +52,25 @@ pub(super) fn admit(head: &Head, facts: &Facts<'_>, force: bool) -> Result<(), P
         && !force
     {
         let why = attempt.reason.as_deref().unwrap_or("the reason is not known");
-        return refuse(Refusal::RejectedBefore, format!("this build was tried and did not hold: {why}"));
+        return refuse(Refusal::RejectedBefore, format!("this build failed its trial: {why}"));
     }
-    bases_are_there(head, facts.running)
+    check_bases(head, facts.running)
 }
 
-fn bases_are_there(head: &Head, running: &[Part]) -> Result<(), Problem> {
+/// Checks that the deltas of the update apply to the running slot.
+fn check_bases(head: &Head, running: &[Part]) -> Result<(), Problem> {
     for (part, transport) in head.manifest.parts.iter().zip(&head.transport.parts) {
         let Some(base) = transport.base else { continue };
         let found = running.iter().find(|found| found.kind == part.kind);
         if found.is_some_and(|found| found.sha256 != base) || (found.is_none() && !running.is_empty()) {
-            let text = format!("the {} builds on {base}, which this device does not run", part.kind);
+            let text = format!("the {} is a delta to {base}, which this device does not run", part.kind);
             return refuse(Refusal::Base, text);
         }
     }
     Ok(())
 }
 
+/// Fails with `refusal`.
 pub(super) fn refuse<T>(refusal: Refusal, detail: impl Into<String>) -> Result<T, Problem> {
     Err(Problem::new(Kind::Update(refusal), detail))
 }
@@ -108,7 +112,7 @@ mod tests {
         .unwrap()
     }
 
-    /// The refusal and whether force helps against it.
+    /// Returns the refusal, and true if `force` overrides it.
     fn refused(change: impl Fn(&mut Head, &mut BootInfo, &mut Facts<'_>)) -> Option<(Refusal, bool)> {
         let (mut head, mut info) = (head(), boot());
         let copy = info.clone();
@@ -125,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_fits_the_device_is_taken() {
+    fn updates_for_another_device_are_refused() {
         assert_eq!(refused(|_, _, _| ()), None);
         assert_eq!(refused(|head, _, _| head.manifest.protocol += 1), Some((Refusal::Protocol, false)));
         assert_eq!(refused(|_, boot, _| boot.board = "pi".into()), Some((Refusal::Board, false)));
@@ -139,22 +143,22 @@ mod tests {
     }
 
     #[test]
-    fn the_floor_holds_whatever_is_forced() {
+    fn floor_cannot_be_overridden() {
         let floor =
             |text: &'static str| move |facts: &mut Facts<'_>| facts.floor = Some(text.parse().unwrap());
         let below = Some((Refusal::BelowFloor, false));
         assert_eq!(refused(|_, _, facts| floor("1.2.4")(facts)), below);
         assert_eq!(refused(|_, _, facts| floor("1.2.3")(facts)), None);
         assert_eq!(refused(|_, _, facts| floor("1.2.3-rc.1")(facts)), None);
-        let odd = |head: &mut Head, _: &mut BootInfo, facts: &mut Facts<'_>| {
+        let not_semantic = |head: &mut Head, _: &mut BootInfo, facts: &mut Facts<'_>| {
             head.manifest.version = "newest".into();
             floor("0.0.1")(facts);
         };
-        assert_eq!(refused(odd), below);
+        assert_eq!(refused(not_semantic), below);
     }
 
     #[test]
-    fn a_build_that_failed_is_not_taken_again() {
+    fn build_that_failed_its_trial_is_refused() {
         let attempt = |outcome| Attempt {
             build_id: "new".into(),
             slot: Slot::B,

@@ -1,36 +1,34 @@
-//! The owner's floor: no update below this version is taken, so that an old signed bundle with a known hole cannot
-//! be brought back. `/data/krazy/floor.json`.
+//! The version floor in `/data/krazy/floor.json`: no update below it is accepted, so that nobody can bring back an old
+//! signed bundle with a known vulnerability.
 
-use std::io;
 use std::path::Path;
 
 use krazy_boot::api::update::Floor;
 use semver::Version;
 
-use crate::device::durable_file;
+use super::super::durable_file;
 use crate::problem::{Kind, Problem};
 
 const PATH: &str = "data/krazy/floor.json";
 
-/// The longest file.
+/// Length of the file.
 const MAX_LEN: u64 = 4096;
 
-/// The floor of the device whose root is `root`; `None` without one.
+/// Reads the floor of the device in `root`; `None` if none is set.
 pub(crate) fn read(root: &Path) -> Result<Option<Version>, Problem> {
-    let bytes = match durable_file::read(&root.join(PATH), MAX_LEN) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Problem::from_io(&error, "the version floor")),
-    };
-    // Whoever damaged it must not get rid of it.
+    let bytes = durable_file::read_optional(&root.join(PATH), MAX_LEN)
+        .map_err(|error| Problem::from_io(&error, "the version floor"))?;
+    let Some(bytes) = bytes else { return Ok(None) };
+    // Damaging the file must not remove the floor.
     parse(&bytes).map_err(|problem| Problem::new(Kind::Internal, problem.detail()))
 }
 
-/// Sets the floor to what `json` says.
+/// Sets the floor to the one in `json`.
 pub(crate) fn write(root: &Path, json: &[u8]) -> Result<(), Problem> {
     let floor = Floor { version: parse(json)?.map(|version| version.to_string()) };
-    let bytes = serde_json::to_vec(&floor)
-        .map_err(|error| Problem::new(Kind::Internal, format!("the floor is not JSON: {error}")))?;
+    let bytes = serde_json::to_vec(&floor).map_err(|error| {
+        Problem::new(Kind::Internal, format!("failed to encode the version floor: {error}"))
+    })?;
     durable_file::replace(&root.join(PATH), &bytes, 0o644)
         .map_err(|error| Problem::from_io(&error, "the version floor"))
 }
@@ -48,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_floor_stays_until_it_is_set_anew() {
+    fn floor_stays_until_a_valid_one_replaces_it() {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(root.path().join("data/krazy")).unwrap();
         let set = |json: &str| write(root.path(), json.as_bytes()).map_err(|problem| problem.kind());

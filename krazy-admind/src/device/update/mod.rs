@@ -1,11 +1,11 @@
-//! Updates over the API: who may begin one, what has arrived, and what became of it. The bytes are the business of
+//! Updates: admission, the session in progress, and the outcome. The engine that writes the slot is
 //! [`krazy_boot::update::engine`].
 //!
-//! One session exists at a time. It lives in memory: a device that restarts, or whose admind does, begins anew,
-//! and the slot it was writing cannot be booted. A broken connection leaves it as it is.
+//! There is one session at a time. It is kept in memory: when the device or this service restarts, the update starts from
+//! the beginning, and the slot that was being written cannot be booted. A lost connection does not end the session; the
+//! client resumes at the offset received.
 
 mod admission;
-mod disk;
 mod floor;
 mod session;
 
@@ -25,68 +25,69 @@ use krazy_boot::update::refusal::Refusal;
 use ring::signature::{ED25519, UnparsedPublicKey};
 use tokio::time::sleep;
 
+use super::disk::{Disk, Mode};
+use super::durable_file;
 use crate::body::Body;
 use crate::control::Control;
-use crate::device::durable_file;
 use crate::problem::{Kind, Problem};
 use crate::task::blocking;
 use admission::{Facts, admit, refuse};
-pub(crate) use disk::{Disk, Purpose};
-pub(crate) use session::Arrival;
 use session::Session;
 
-/// The longest key file.
-const MAX_KEYS: u64 = krazy_boot::api::credentials::MAX_FILE as u64;
+/// Length of the file of update keys.
+const MAX_KEYS_LEN: u64 = krazy_boot::api::credentials::MAX_FILE as u64;
 
 /// The device's updates.
 pub(crate) struct Updates {
     root: PathBuf,
     control: Control,
-    /// After so long without data, a session is dropped.
-    patience: Duration,
+    /// A session without data for this long is dropped.
+    idle_timeout: Duration,
     session: Mutex<Option<Arc<Session>>>,
-    /// Held while a session begins or ends.
-    changing: tokio::sync::Mutex<()>,
-    /// What the running slot holds, once somebody wanted to know. Locked while it is read: whoever else wants to know
-    /// waits for the same answer.
+    /// Held while a session starts or ends, and while the disk is flashed directly: of two operations that prepare a
+    /// slot, the second must see the result of the first.
+    transition: tokio::sync::Mutex<()>,
+    /// The parts of the running slot, once they were measured. Locked meanwhile, so that concurrent requests share one
+    /// reading of the disk.
     measured: Arc<tokio::sync::Mutex<Option<Vec<Part>>>>,
 }
 
-/// Where the device runs from.
+/// The running slot and the disk it is on.
 #[derive(Clone, Debug)]
-struct Slots {
+struct SystemDisk {
     running: Slot,
     node: String,
 }
 
-impl Slots {
+impl SystemDisk {
     fn of(boot: &BootInfo) -> Result<Self, Problem> {
         match (boot.slot, &boot.disk) {
-            (Some(running), Some(node)) => Ok(Slots { running, node: node.clone() }),
+            (Some(running), Some(node)) => Ok(SystemDisk { running, node: node.clone() }),
             _ => refuse(Refusal::NoSlots, "this device does not run from a slot of a cargo krazy disk"),
         }
     }
 }
 
 impl Updates {
-    pub(crate) fn new(root: PathBuf, control: Control, patience: Duration) -> Self {
+    pub(crate) fn new(root: PathBuf, control: Control, idle_timeout: Duration) -> Self {
         Updates {
             root,
             control,
-            patience,
+            idle_timeout,
             session: Mutex::default(),
-            changing: tokio::sync::Mutex::default(),
+            transition: tokio::sync::Mutex::default(),
             measured: Arc::default(),
         }
     }
 
-    /// What goes on. With `hash`, the running slot is read as a whole unless its content is known.
+    /// Returns the state of the slots and of the session. With `hash`, an unknown content of the running slot is
+    /// measured, which reads the whole slot.
     pub(crate) async fn status(self: &Arc<Self>, hash: bool) -> Result<UpdateStatus, Problem> {
         let boot = self.control.boot().await?;
         let session = self.current();
         let busy = session.as_ref().is_some_and(|session| session.is_writing());
-        let (running, other) = match Slots::of(&boot) {
-            Ok(slots) => self.contents(&boot, slots, hash, busy).await?,
+        let (running, other) = match SystemDisk::of(&boot) {
+            Ok(system) => self.contents(&boot, system, hash, busy).await?,
             Err(_) => (None, None),
         };
         let root = self.root.clone();
@@ -101,67 +102,58 @@ impl Updates {
         })
     }
 
-    /// Checks `head` and makes the slot that does not run ready for it.
+    /// Checks `head` and prepares the inactive slot for it.
     pub(crate) async fn begin(
         self: &Arc<Self>,
         head: Vec<u8>,
         by: &str,
-        query: BeginQuery,
+        options: BeginQuery,
     ) -> Result<api::Session, Problem> {
-        let _changing = self.changing.lock().await;
+        let _transition = self.transition.lock().await;
         let root = self.root.clone();
         let head = blocking(move || read_head(&root, &head)).await?;
         let boot = self.control.boot().await?;
-        let slots = Slots::of(&boot)?;
+        let system = SystemDisk::of(&boot)?;
         if boot.trial.is_some() {
-            let text = format!("slot {} runs on trial: confirm it, or roll it back, first", slots.running);
+            let text = format!("slot {} is on trial; confirm it or roll it back first", system.running);
             return refuse(Refusal::Unconfirmed, text);
         }
-        let (running, _) = self.contents(&boot, slots.clone(), false, true).await?;
+        let (running, _) = self.contents(&boot, system.clone(), false, true).await?;
         let parts = running.map(|running| running.parts).unwrap_or_default();
         let root = self.root.clone();
         let (floor, history) = blocking(move || Ok((floor::read(&root)?, read_history(&root)))).await?;
-        admit(&head, &Facts { boot: &boot, floor, history, running: &parts }, query.force)?;
-        self.make_room(&boot, query.replace).await?;
+        admit(&head, &Facts { boot: &boot, floor, history, running: &parts }, options.force)?;
+        self.end_earlier_update(&boot, options.replace).await?;
 
         let (root, by) = (self.root.clone(), by.to_owned());
         let session = blocking(move || {
-            let disk = Disk::open(&root, &slots.node, Purpose::Write)
-                .map_err(|error| Problem::from_io(&error, &slots.node))?;
-            Session::begin(disk, !slots.running, head, by)
+            let disk = Disk::open(&root, &system.node, Mode::ReadWrite)
+                .map_err(|error| Problem::from_io(&error, &system.node))?;
+            Session::begin(disk, !system.running, head, by)
         })
         .await?;
         let session = Arc::new(session);
         *self.lock() = Some(Arc::clone(&session));
-        crate::log::write(format_args!(
-            "an update to {} begins in slot {}",
-            session.version(),
-            session.slot()
-        ));
-        tokio::spawn(Arc::clone(self).watch(Arc::clone(&session)));
+        crate::log::write(format_args!("update to {} started in slot {}", session.version(), session.slot()));
+        tokio::spawn(Arc::clone(self).drop_when_idle(Arc::clone(&session)));
         Ok(session.status())
     }
 
-    /// Takes streams from byte `offset` on.
-    pub(crate) async fn receive(
-        &self,
-        id: &str,
-        arrival: Arrival,
-        body: Body,
-    ) -> Result<api::Session, Problem> {
-        self.named(id)?.receive(arrival, body).await
+    /// Receives the bundle's streams from byte `offset` on.
+    pub(crate) async fn receive(&self, id: &str, offset: u64, body: Body) -> Result<api::Session, Problem> {
+        self.named(id)?.receive(offset, body).await
     }
 
-    /// Lets the next start try the slot.
+    /// Arms the updated slot: the next start tries it.
     pub(crate) async fn arm(&self, id: &str) -> Result<api::Session, Problem> {
-        let _changing = self.changing.lock().await;
+        let _transition = self.transition.lock().await;
         let session = self.named(id)?;
         if !matches!(session.state(), SessionState::Verified | SessionState::Armed) {
             return refuse(Refusal::NotVerified, "the update has not been received and verified as a whole");
         }
         let build_id = session.build_id().to_owned();
         self.control.order(Command::Arm { slot: session.slot(), build_id }).await.inspect_err(|problem| {
-            // It will not get better by waiting, and must not keep a better one away.
+            // Retrying cannot help, and the session must not block the next update.
             if problem.kind() == Kind::Update(Refusal::SlotIncomplete) {
                 session.failed(problem);
             }
@@ -170,32 +162,32 @@ impl Updates {
         Ok(session.status())
     }
 
-    /// Ends the session that is under way, and forgets a trial that was armed.
+    /// Ends the session in progress, and disarms the slot.
     pub(crate) async fn cancel(&self) -> Result<(), Problem> {
-        let _changing = self.changing.lock().await;
+        let _transition = self.transition.lock().await;
         self.end_session().await?;
         self.control.order(Command::Disarm).await
     }
 
-    /// Sets the lowest version that is taken.
+    /// Sets the lowest version that is accepted.
     pub(crate) async fn set_floor(&self, json: Vec<u8>) -> Result<(), Problem> {
         let root = self.root.clone();
         blocking(move || floor::write(&root, &json)).await
     }
 
-    /// Keeps updates from beginning as long as the guard is held; refuses while one is written.
-    pub(crate) async fn keep_away(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, Problem> {
-        let changing = self.changing.lock().await;
+    /// Prevents updates from starting while the returned guard is held. Fails while one is being written.
+    pub(super) async fn lock_out(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, Problem> {
+        let transition = self.transition.lock().await;
         match self.current() {
             Some(session) if session.is_writing() => {
-                refuse(Refusal::SessionActive, "an update is under way; end it first")
+                refuse(Refusal::SessionActive, "an update is in progress; cancel it first")
             }
-            _ => Ok(changing),
+            _ => Ok(transition),
         }
     }
 
-    async fn make_room(&self, boot: &BootInfo, replace: bool) -> Result<(), Problem> {
-        if let Some(session) = self.current().filter(|session| session.is_under_way()) {
+    async fn end_earlier_update(&self, boot: &BootInfo, replace: bool) -> Result<(), Problem> {
+        if let Some(session) = self.current().filter(|session| session.is_in_use()) {
             let api::Session { by, version, idle, .. } = session.status();
             if !replace {
                 let text = format!("{by} is updating to {version}; the last data came {idle} s ago");
@@ -212,7 +204,7 @@ impl Updates {
         Ok(())
     }
 
-    /// The session is there until nobody works for it any more.
+    /// Ends the session. It stays visible until its last write is done.
     async fn end_session(&self) -> Result<(), Problem> {
         if let Some(session) = self.current() {
             session.end().await?;
@@ -221,14 +213,14 @@ impl Updates {
         Ok(())
     }
 
-    /// Drops a session that gets no data any more.
-    async fn watch(self: Arc<Self>, session: Arc<Session>) {
-        while let Some(left) = session.patience_left(self.patience) {
+    /// Drops `session` when it receives no data for [`Updates::idle_timeout`].
+    async fn drop_when_idle(self: Arc<Self>, session: Arc<Session>) {
+        while let Some(left) = session.time_left(self.idle_timeout) {
             if left.is_zero() {
-                let _changing = self.changing.lock().await;
+                let _transition = self.transition.lock().await;
                 if self.current().is_some_and(|current| Arc::ptr_eq(&current, &session)) {
                     crate::log::write(format_args!(
-                        "the update to {} got no data any more",
+                        "update to {} dropped: no data came for too long",
                         session.version()
                     ));
                     if let Err(problem) = self.end_session().await {
@@ -241,20 +233,20 @@ impl Updates {
         }
     }
 
-    /// What the slots hold. While one is written, only the running one is looked at.
+    /// Returns the contents of the running and the other slot. While the other one is being written, it is left out.
     async fn contents(
         &self,
         boot: &BootInfo,
-        slots: Slots,
+        system: SystemDisk,
         hash: bool,
         busy: bool,
     ) -> Result<(Option<SlotContent>, Option<SlotContent>), Problem> {
         let (root, build_id) = (self.root.clone(), boot.build_id.clone());
-        let slots_here = slots.clone();
+        let disk_of = system.clone();
         let (recorded, other) = blocking(move || {
-            let disk = slots_here.look(&root)?;
-            let running = engine::read_record(&disk, slots_here.running).map_err(Problem::from_engine)?;
-            let other = !slots_here.running;
+            let disk = disk_of.open(&root)?;
+            let running = engine::read_record(&disk, disk_of.running).map_err(Problem::from_engine)?;
+            let other = !disk_of.running;
             let other = match !busy && engine::is_complete(&disk, other).map_err(Problem::from_engine)? {
                 true => engine::read_record(&disk, other).map_err(Problem::from_engine)?,
                 false => None,
@@ -264,17 +256,17 @@ impl Updates {
         .await?;
         let parts = match recorded {
             Some(manifest) => manifest.parts,
-            None if hash => self.measure(slots.clone()).await?,
+            None if hash => self.measure(system.clone()).await?,
             None => self.measured.try_lock().ok().and_then(|measured| measured.clone()).unwrap_or_default(),
         };
         let running = SlotContent {
-            slot: slots.running,
+            slot: system.running,
             build_id: boot.build_id.clone(),
             version: boot.version.clone(),
             parts,
         };
         let other = other.map(|manifest| SlotContent {
-            slot: !slots.running,
+            slot: !system.running,
             build_id: manifest.build_id,
             version: manifest.version,
             parts: manifest.parts,
@@ -282,16 +274,17 @@ impl Updates {
         Ok((Some(running), other))
     }
 
-    /// Reads the running slot as a whole, unless that was done before. Goes on when the client has gone, so that the
-    /// next one does not begin anew.
-    async fn measure(&self, slots: Slots) -> Result<Vec<Part>, Problem> {
+    /// Measures the running slot, unless that was done before. Continues without its client, so that the next request
+    /// finds the result.
+    async fn measure(&self, system: SystemDisk) -> Result<Vec<Part>, Problem> {
         let mut measured = Arc::clone(&self.measured).lock_owned().await;
         if let Some(parts) = measured.as_ref() {
             return Ok(parts.clone());
         }
         let root = self.root.clone();
         blocking(move || {
-            let parts = engine::measure(&slots.look(&root)?, slots.running).map_err(Problem::from_engine)?;
+            let parts =
+                engine::measure(&system.open(&root)?, system.running).map_err(Problem::from_engine)?;
             *measured = Some(parts.clone());
             Ok(parts)
         })
@@ -301,7 +294,7 @@ impl Updates {
     fn named(&self, id: &str) -> Result<Arc<Session>, Problem> {
         match self.current() {
             Some(session) if session.id() == id => Ok(session),
-            _ => refuse(Refusal::NoSession, format!("there is no update `{id}`; begin it anew")),
+            _ => refuse(Refusal::NoSession, format!("there is no update `{id}`; start it again")),
         }
     }
 
@@ -314,19 +307,19 @@ impl Updates {
     }
 }
 
-impl Slots {
-    fn look(&self, root: &std::path::Path) -> Result<Disk, Problem> {
-        Disk::open(root, &self.node, Purpose::Look).map_err(|error| Problem::from_io(&error, &self.node))
+impl SystemDisk {
+    fn open(&self, root: &std::path::Path) -> Result<Disk, Problem> {
+        Disk::open(root, &self.node, Mode::ReadOnly).map_err(|error| Problem::from_io(&error, &self.node))
     }
 }
 
-/// Reads the head of a bundle that one of the device's keys signed.
+/// Parses the head of a bundle, and checks that one of the device's keys signed it.
 fn read_head(root: &std::path::Path, bytes: &[u8]) -> Result<Head, Problem> {
     let path = root.join("data").join(UPDATE_KEYS);
-    let text = durable_file::read(&path, MAX_KEYS)
-        .map_err(|error| Problem::from_io(&error, "the keys of updates, /data/krazy/update.pub"))?;
+    let text = durable_file::read(&path, MAX_KEYS_LEN)
+        .map_err(|error| Problem::from_io(&error, "the update keys, /data/krazy/update.pub"))?;
     let keys = UpdateKey::parse_file(&String::from_utf8_lossy(&text)).map_err(|error| {
-        Problem::new(Kind::Internal, format!("the keys of updates, {UPDATE_KEYS}, are not usable: {error}"))
+        Problem::new(Kind::Internal, format!("the update keys in {UPDATE_KEYS} are not usable: {error}"))
     })?;
     let mut rest = bytes;
     let verify = |message: &[u8], signature: &[u8; 64]| {
@@ -334,17 +327,17 @@ fn read_head(root: &std::path::Path, bytes: &[u8]) -> Result<Head, Problem> {
     };
     let head = Head::read(&mut rest, verify).map_err(|error| Problem::from_bundle(&error))?;
     if !rest.is_empty() {
-        return refuse(Refusal::Bundle, "something follows the head of the update");
+        return refuse(Refusal::Bundle, "the request holds more than the head of a bundle");
     }
     Ok(head)
 }
 
-/// What became of the last update of the device whose root is `root`, or what goes on with it.
-pub(crate) fn last_attempt(root: &std::path::Path) -> Option<Attempt> {
+/// Returns the latest attempt of the device in `root`, which may still be on trial.
+pub(super) fn last_attempt(root: &std::path::Path) -> Option<Attempt> {
     read_history(root).attempts.pop()
 }
 
-/// A history that cannot be read must not keep a device from being repaired.
+/// Reads the history. An unreadable one counts as empty: it must not prevent the repair of a device.
 fn read_history(root: &std::path::Path) -> History {
     History::read(&root.join("data").join(history::PATH)).unwrap_or_else(|error| {
         crate::log::write(error);

@@ -1,8 +1,8 @@
-//! One update, fed by requests that may break off.
+//! One update, received in requests that may be interrupted.
 //!
-//! Whoever sends holds the session's work. A new request takes it from an older one whose connection may be dead
-//! without anybody having noticed. The disk is written on other threads; what was begun there is finished and
-//! counted whether or not the client is still there.
+//! The sending request holds the lock of the session's work. A new request takes it over from an older one, whose
+//! connection may be dead without a sign of it. The disk is written on other threads; a write that has started there is
+//! finished and counted even if its client disconnects.
 
 use std::future::ready;
 use std::pin::{Pin, pin};
@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt;
 use futures_util::future::{Either, select};
 use krazy_boot::api::update::{self as api, SessionProblem, SessionState};
 use krazy_boot::digest::Hex;
@@ -23,22 +22,22 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::{Notify, OwnedMutexGuard};
 use tokio::time::timeout;
 
-use super::Disk;
+use super::super::disk::Disk;
 use super::admission::refuse;
 use crate::body::Body;
 use crate::problem::{Kind, Problem};
 use crate::task::blocking;
 
-/// Pieces of an upload are gathered to this many bytes before the disk is bothered.
-const GATHER: usize = 256 * 1024;
+/// Bytes gathered before each write to the disk.
+const WRITE_LEN: usize = 256 * 1024;
 
-/// How long a request waits for an older one to let go: as long as a slow disk may take to write and sync.
-const HANDOVER: Duration = Duration::from_secs(60);
+/// Limit on waiting for an older request to release the work: a slow disk may take this long to write and sync.
+const TAKEOVER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long after it was verified a client may be about to arm it.
-const TO_ARM: Duration = Duration::from_secs(30);
+/// Time that a client has to arm a verified update before another update may replace it.
+const ARM_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// An update under way.
+/// An update in progress.
 pub(crate) struct Session {
     id: String,
     by: String,
@@ -48,12 +47,12 @@ pub(crate) struct Session {
     total: u64,
     progress: Mutex<Progress>,
     work: Arc<tokio::sync::Mutex<Option<Work>>>,
-    /// Counts the requests that have taken the work; each one but the last gives up.
-    senders: AtomicU64,
+    /// The number of the latest request to take the work over. Earlier ones give up.
+    latest_request: AtomicU64,
     superseded: Notify,
 }
 
-/// What the disk is told. Gone when there is nothing more to do.
+/// The disk and the engine that writes it. Dropped when the update is verified or has failed.
 struct Work {
     disk: Disk,
     engine: engine::Session,
@@ -66,28 +65,17 @@ struct Progress {
     problem: Option<SessionProblem>,
 }
 
-/// The session's work, and memory to gather the next piece in, once the last one has been applied.
+/// A write in progress. Yields the work, and its buffer for reuse.
 type Applied =
     Pin<Box<dyn Future<Output = Result<(OwnedMutexGuard<Option<Work>>, Vec<u8>), Problem>> + Send>>;
 
-/// What comes in a request.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Arrival {
-    /// Where in the streams it begins.
-    pub(crate) offset: u64,
-    /// How many bytes come, if the client says so.
-    pub(crate) len: Option<u64>,
-    /// The longest pause between two pieces.
-    pub(crate) pause: Duration,
-}
-
 impl Session {
-    /// Makes `slot` ready to be written. Blocks.
+    /// Prepares `slot` for writing. Blocks.
     pub(super) fn begin(mut disk: Disk, slot: Slot, head: Head, by: String) -> Result<Self, Problem> {
         let mut random = [0; 8];
         SystemRandom::new()
             .fill(&mut random)
-            .map_err(|_| Problem::new(Kind::Internal, "there are no random numbers"))?;
+            .map_err(|_| Problem::new(Kind::Internal, "the system provides no random numbers"))?;
         let engine = engine::Session::begin(&mut disk, slot, head).map_err(Problem::from_engine)?;
         let manifest = &engine.head().manifest;
         Ok(Session {
@@ -104,7 +92,7 @@ impl Session {
                 problem: None,
             }),
             work: Arc::new(tokio::sync::Mutex::new(Some(Work { disk, engine }))),
-            senders: AtomicU64::new(0),
+            latest_request: AtomicU64::new(0),
             superseded: Notify::new(),
         })
     }
@@ -133,13 +121,13 @@ impl Session {
         matches!(self.state(), SessionState::Receiving | SessionState::Verifying)
     }
 
-    /// Whether somebody is at it, who would be disturbed by another update. A slot that was filled for later is
-    /// nobody's.
-    pub(super) fn is_under_way(&self) -> bool {
+    /// Returns true while a client is sending, or is about to arm the update. A verified update that nobody arms may be
+    /// replaced.
+    pub(super) fn is_in_use(&self) -> bool {
         let progress = self.progress();
         match progress.state {
             SessionState::Receiving | SessionState::Verifying => true,
-            SessionState::Verified => progress.last.elapsed() < TO_ARM,
+            SessionState::Verified => progress.last.elapsed() < ARM_TIMEOUT,
             SessionState::Armed | SessionState::Failed => false,
         }
     }
@@ -148,9 +136,9 @@ impl Session {
         self.progress().state = SessionState::Armed;
     }
 
-    /// It is over, for this reason.
+    /// Ends the session with `problem`.
     pub(super) fn failed(&self, problem: &Problem) {
-        crate::log::write(format_args!("the update to {} failed: {}", self.version, problem.detail()));
+        crate::log::write(format_args!("update to {} failed: {}", self.version, problem.detail()));
         let mut progress = self.progress();
         progress.state = SessionState::Failed;
         progress.problem =
@@ -173,21 +161,21 @@ impl Session {
         }
     }
 
-    /// How much longer data may stay away; `None` when none is expected.
-    pub(super) fn patience_left(&self, patience: Duration) -> Option<Duration> {
+    /// Returns the time left until the session counts as idle, or `None` if no more data is expected.
+    pub(super) fn time_left(&self, idle_timeout: Duration) -> Option<Duration> {
         let progress = self.progress();
         match progress.state {
-            SessionState::Receiving => Some(patience.saturating_sub(progress.last.elapsed())),
-            // Looks again later: verifying takes its time.
-            SessionState::Verifying => Some(patience),
+            SessionState::Receiving => Some(idle_timeout.saturating_sub(progress.last.elapsed())),
+            // Verifying may take longer than the timeout.
+            SessionState::Verifying => Some(idle_timeout),
             SessionState::Verified | SessionState::Armed | SessionState::Failed => None,
         }
     }
 
-    /// Takes the work away from whoever has it, and drops it.
+    /// Takes the work over and drops it.
     pub(super) async fn end(&self) -> Result<(), Problem> {
         let mut work = self.take_over().await?;
-        // Dropping it may have to wait for init.
+        // Dropping the disk may wait for init to remount /boot.
         blocking(move || {
             work.take();
             Ok(())
@@ -195,107 +183,81 @@ impl Session {
         .await
     }
 
-    /// Takes streams from byte `offset` on. When they are complete, the slot is read back and made bootable.
+    /// Receives the streams from byte `offset` on. When they are complete, the slot is read back and made bootable.
     pub(super) async fn receive(
         self: Arc<Self>,
-        arrival: Arrival,
-        body: Body,
+        offset: u64,
+        mut body: Body,
     ) -> Result<api::Session, Problem> {
         let work = self.take_over().await?;
-        let sender = self.senders.load(Ordering::SeqCst);
-        let received = self.expected(arrival)?;
-        if received.is_none() {
+        let request = self.latest_request.load(Ordering::SeqCst);
+        if !self.expects(offset, body.len())? {
             return Ok(self.status());
         }
-        let mut body = body;
-        let mut gathered = Vec::with_capacity(GATHER);
-        // One piece is applied while the next one is received.
-        let mut applied: Applied = Box::pin(ready(Ok((work, Vec::with_capacity(GATHER)))));
+        let mut buffer = Vec::with_capacity(WRITE_LEN);
+        // One buffer is applied while the next one is received.
+        let mut applied: Applied = Box::pin(ready(Ok((work, Vec::with_capacity(WRITE_LEN)))));
         loop {
-            let piece = self.next_piece(&mut body, arrival.pause, sender).await;
-            let ended = matches!(piece, Ok(None));
-            if let Ok(Some(piece)) = &piece {
-                gathered.extend_from_slice(piece);
-            }
-            let broken = piece.err();
-            if ended || broken.is_some() || gathered.len() >= GATHER {
-                let (mut work, mut bytes) = applied.await?;
-                std::mem::swap(&mut bytes, &mut gathered);
-                let session = Arc::clone(&self);
-                applied = Box::pin(blocking(move || {
-                    session.apply(&mut work, &bytes)?;
-                    if ended {
-                        session.conclude(&mut work)?;
-                    }
-                    bytes.clear();
-                    Ok((work, bytes))
-                }));
-            }
-            if let Some(problem) = broken {
+            let filled = self.fill(&mut buffer, &mut body, request).await;
+            let complete = matches!(filled, Ok(true));
+            let (mut work, mut bytes) = applied.await?;
+            std::mem::swap(&mut bytes, &mut buffer);
+            let session = Arc::clone(&self);
+            applied = Box::pin(blocking(move || {
+                session.apply(&mut work, &bytes)?;
+                if complete {
+                    session.conclude(&mut work)?;
+                }
+                bytes.clear();
+                Ok((work, bytes))
+            }));
+            // Data received before an interruption counts.
+            if complete || filled.is_err() {
                 applied.await?;
-                return Err(problem);
-            }
-            if ended {
-                applied.await?;
-                return Ok(self.status());
+                return filled.map(|_| self.status());
             }
         }
     }
 
+    /// Takes the work over from an older request, which gives up after its current write.
     async fn take_over(&self) -> Result<OwnedMutexGuard<Option<Work>>, Problem> {
-        self.senders.fetch_add(1, Ordering::SeqCst);
+        self.latest_request.fetch_add(1, Ordering::SeqCst);
         self.superseded.notify_waiters();
-        timeout(HANDOVER, Arc::clone(&self.work).lock_owned())
+        timeout(TAKEOVER_TIMEOUT, Arc::clone(&self.work).lock_owned())
             .await
             .map_err(|_| Problem::new(Kind::Busy, "the disk is still busy with this update"))
     }
 
-    /// The next piece of the body, unless it stays away, the connection breaks, or another request has come.
-    async fn next_piece(
-        &self,
-        body: &mut Body,
-        pause: Duration,
-        sender: u64,
-    ) -> Result<Option<bytes::Bytes>, Problem> {
-        let superseded = || Problem::new(Kind::Busy, "another request goes on with this update");
+    /// Fills `buffer` from the body. Returns true at its end. Fails if another request takes the work over.
+    async fn fill(&self, buffer: &mut Vec<u8>, body: &mut Body, request: u64) -> Result<bool, Problem> {
+        let superseded = || Problem::new(Kind::Busy, "another request continues this update");
+        // Registered before the check, so that no notification is missed between the two.
         let notified = self.superseded.notified();
-        if self.senders.load(Ordering::SeqCst) != sender {
+        if self.latest_request.load(Ordering::SeqCst) != request {
             return Err(superseded());
         }
-        let next = async {
-            match timeout(pause, body.next()).await {
-                Ok(Some(piece)) => piece.map(Some).map_err(|error| {
-                    Problem::new(Kind::BadRequest, format!("the upload broke off: {error}"))
-                }),
-                Ok(None) => Ok(None),
-                Err(_) => {
-                    let text = format!("nothing came for {} s", pause.as_secs());
-                    Err(Problem::new(Kind::Timeout, text))
-                }
-            }
-        };
-        match select(pin!(next), pin!(notified)).await {
-            Either::Left((piece, _)) => piece,
+        match select(pin!(body.fill(buffer, WRITE_LEN)), pin!(notified)).await {
+            Either::Left((filled, _)) => Ok(filled?),
             Either::Right(_) => Err(superseded()),
         }
     }
 
-    /// Whether data may come, from where on; `None` when everything is there and verified.
-    fn expected(&self, arrival: Arrival) -> Result<Option<u64>, Problem> {
+    /// Checks that `len` bytes from `offset` on may come. Returns false if everything is received and verified.
+    fn expects(&self, offset: u64, len: Option<u64>) -> Result<bool, Problem> {
         let progress = self.progress();
         if let Some(problem) = &progress.problem {
             return refuse(Refusal::NoSession, format!("this update failed: {}", problem.detail));
         }
-        if arrival.offset != progress.received {
-            let received = progress.received;
-            let text = format!("{received} bytes have been received, the data begins at {}", arrival.offset);
+        let received = progress.received;
+        if offset != received {
+            let text = format!("{received} bytes have been received, the data starts at {offset}");
             return Err(Problem::new(Kind::Update(Refusal::Offset), text).received(received));
         }
-        if arrival.len.is_some_and(|len| len > self.total - progress.received) {
-            let text = format!("the update has {} bytes, more are about to come", self.total);
+        if len.is_some_and(|len| len > self.total - received) {
+            let text = format!("the update has {} bytes, more were announced", self.total);
             return refuse(Refusal::Content, text);
         }
-        Ok((progress.state == SessionState::Receiving).then_some(progress.received))
+        Ok(progress.state == SessionState::Receiving)
     }
 
     fn apply(&self, work: &mut Option<Work>, bytes: &[u8]) -> Result<(), Problem> {
@@ -309,33 +271,33 @@ impl Session {
         Ok(())
     }
 
-    /// The client has nothing more to send. If that is all there is, the slot is verified and made bootable.
+    /// Verifies the slot and makes it bootable, if the streams are complete.
     fn conclude(&self, work: &mut Option<Work>) -> Result<(), Problem> {
         let Some(Work { disk, engine }) = work else { return self.over() };
         if !engine.is_received() {
             return Ok(());
         }
         self.progress().state = SessionState::Verifying;
-        let begin = Instant::now();
+        let start = Instant::now();
         let finished = engine.finish(disk);
         self.checked(work, finished.map_err(Problem::from_engine))?;
         *work = None;
         let mut progress = self.progress();
         progress.state = SessionState::Verified;
         progress.last = Instant::now();
-        let seconds = begin.elapsed().as_secs_f64();
+        let seconds = start.elapsed().as_secs_f64();
         crate::log::write(format_args!(
-            "slot {} holds {}, read back in {seconds:.2} s",
+            "slot {} holds {}, verified in {seconds:.2} s",
             self.slot, self.version
         ));
         Ok(())
     }
 
     fn over<T>(&self) -> Result<T, Problem> {
-        refuse(Refusal::NoSession, "this update is over; begin it anew")
+        refuse(Refusal::NoSession, "this update has ended; start it again")
     }
 
-    /// After a failure the session is over.
+    /// Passes `outcome` on; a failure ends the session.
     fn checked(&self, work: &mut Option<Work>, outcome: Result<(), Problem>) -> Result<(), Problem> {
         outcome.inspect_err(|problem| {
             *work = None;

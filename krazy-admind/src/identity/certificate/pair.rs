@@ -1,4 +1,4 @@
-//! A private key and its certificate, ready to be presented.
+//! A private key with its certificate, ready to serve with.
 
 use std::sync::Arc;
 
@@ -12,47 +12,47 @@ use sha2::{Digest, Sha256};
 
 use super::validity;
 
-/// The most certificates that follow one another up to an authority.
-const MAX_CHAIN: usize = 4;
+/// Certificates of a chain. Public authorities use two or three.
+const MAX_CHAIN_LEN: usize = 4;
 
-/// A key and its certificate. Has no `Debug`, so that the key cannot end up in a log.
+/// A key and its certificate. Not `Debug`, so that the key cannot be logged.
 pub(crate) struct Pair {
-    /// TLS with it.
+    /// The TLS configuration that uses it.
     pub(crate) tls: Arc<ServerConfig>,
-    /// The certificate's hash, by which clients know it.
+    /// The hash of the certificate, by which clients pin it.
     pub(crate) sha256: Sha256Hash,
-    /// The end of its validity, RFC 3339.
+    /// The end of its validity in RFC 3339; `None` if it cannot be read.
     pub(crate) not_after: Option<String>,
 }
 
-/// Why a key and a certificate are none.
+/// A failure to use a key and certificate.
 #[derive(Debug, thiserror::Error)]
 pub enum PairError {
-    /// No certificate in PEM.
+    /// The certificate is not PEM.
     #[error("the certificate cannot be read: {0}")]
     Certificate(pem::Error),
-    /// No certificate at all.
-    #[error("there is no certificate in it")]
+    /// There is no certificate.
+    #[error("no certificate found")]
     NoCertificate,
-    /// More than any authority needs.
-    #[error("{0} certificates are too many, at most {MAX_CHAIN} are taken")]
+    /// The chain is too long.
+    #[error("the chain has {0} certificates, at most {MAX_CHAIN_LEN} are supported")]
     Chain(usize),
-    /// No private key in PEM.
+    /// The private key is not PEM.
     #[error("the private key cannot be read: {0}")]
     Key(pem::Error),
-    /// They do not go together, or are of a kind that TLS cannot use.
-    #[error("certificate and key cannot be used: {0}")]
+    /// The two do not match, or TLS does not support their type.
+    #[error("certificate and key do not work together: {0}")]
     Tls(#[from] rustls::Error),
 }
 
 impl Pair {
-    /// Reads both from PEM. `certificate` and `key` may be the same text.
+    /// Parses both from PEM. `certificate` and `key` may be the same text.
     pub(crate) fn from_pem(certificate: &[u8], key: &[u8], tls12: bool) -> Result<Self, PairError> {
         let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(certificate)
             .collect::<Result<_, _>>()
             .map_err(PairError::Certificate)?;
         let own = chain.first().ok_or(PairError::NoCertificate)?;
-        if chain.len() > MAX_CHAIN {
+        if chain.len() > MAX_CHAIN_LEN {
             return Err(PairError::Chain(chain.len()));
         }
         let (sha256, not_after) = (Hex(Sha256::digest(own).into()), validity::not_after(own));

@@ -1,4 +1,4 @@
-//! Paths as clients write them.
+//! Paths in URLs.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -9,16 +9,17 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encod
 
 use crate::problem::{Kind, Problem};
 
-/// Everything but the unreserved characters of RFC 3986, section 2.3.
+/// The characters to encode in a name: all but the unreserved ones of RFC 3986, section 2.3.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// An absolute path on the device: names from the root on, each of them free of `/`, NUL, `.` and `..`.
+/// An absolute path on the device: the names below the root, none of which contains `/` or NUL, or is `.` or `..`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TreePath(Vec<OsString>);
 
 impl TreePath {
-    /// Reads the tail of an URL: percent-encoded names separated by `/`. One `/` at the end is allowed. Names
-    /// are bytes, as in the kernel; they need not be UTF-8.
+    /// Parses the tail of a URL: percent-encoded names separated by `/`. One `/` at the end is allowed.
+    ///
+    /// Names are bytes, as in the kernel; they need not be UTF-8.
     pub(crate) fn from_url(tail: &str) -> Result<Self, Problem> {
         let tail = tail.strip_suffix('/').unwrap_or(tail);
         if tail.is_empty() {
@@ -27,24 +28,24 @@ impl TreePath {
         tail.split('/').map(name).collect::<Result<_, _>>().map(TreePath)
     }
 
-    /// The path of these names, already decoded.
+    /// Returns the path of decoded names.
     pub(crate) fn from_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, Problem> {
         let names = names.into_iter().map(|name| checked(name, name.as_bytes().to_vec()));
         names.collect::<Result<_, _>>().map(TreePath)
     }
 
-    /// The names from the root on; none for the root itself.
+    /// The names below the root; none for the root itself.
     pub(crate) fn names(&self) -> &[OsString] {
         &self.0
     }
 
-    /// The path without its last name, and that name; `None` for the root.
+    /// Returns the path without its last name, and that name; `None` for the root.
     pub(crate) fn split_last(&self) -> Option<(TreePath, &OsStr)> {
         let (last, parent) = self.0.split_last()?;
         Some((TreePath(parent.to_vec()), last))
     }
 
-    /// The tail of an URL that names `name` below this path.
+    /// Returns the tail of the URL of `name` in this directory.
     pub(crate) fn url_of(&self, name: &OsStr) -> String {
         let mut url = String::new();
         for part in self.0.iter().map(OsString::as_os_str).chain([name]) {
@@ -55,25 +56,26 @@ impl TreePath {
     }
 }
 
-/// One name of an URL.
+/// Decodes one name of a URL.
 fn name(encoded: &str) -> Result<OsString, Problem> {
     checked(encoded, percent_decode(encoded.as_bytes()).collect())
 }
 
-/// `bytes` if they are one name; the client wrote `shown`.
+/// Returns `bytes` if they are one name. `shown` is how the client wrote it.
 fn checked(shown: &str, bytes: Vec<u8>) -> Result<OsString, Problem> {
-    let refused =
-        |why: &str| Problem::new(Kind::BadRequest, format!("`{shown}` in the path is not a name: {why}"));
+    let invalid = |why: &str| {
+        Problem::new(Kind::BadRequest, format!("`{shown}` in the path is not a file name: {why}"))
+    };
     match bytes.as_slice() {
-        b"" => Err(refused("it is empty")),
-        b"." | b".." => Err(refused("paths are absolute")),
-        bytes if bytes.contains(&b'/') || bytes.contains(&0) => Err(refused("it holds `/` or NUL")),
-        bytes if bytes.len() > 255 => Err(refused("it has more than 255 bytes")),
+        b"" => Err(invalid("it is empty")),
+        b"." | b".." => Err(invalid("`.` and `..` are not supported")),
+        bytes if bytes.contains(&b'/') || bytes.contains(&0) => Err(invalid("it contains `/` or NUL")),
+        bytes if bytes.len() > 255 => Err(invalid("it is longer than 255 bytes")),
         _ => Ok(OsString::from_vec(bytes)),
     }
 }
 
-/// Prints the path for people; names that are not UTF-8 with replacement characters.
+/// Formats the path for people. Names that are not UTF-8 get replacement characters.
 impl fmt::Display for TreePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path: PathBuf =
@@ -99,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_lead_elsewhere_are_refused() {
+    fn names_with_another_meaning_are_rejected() {
         for tail in [
             "data/../etc",
             "data/%2e%2e/etc",
@@ -121,7 +123,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_taken_is_harmless_and_survives_a_round_trip(tail in "[a-z./%0-9A-F]{0,40}") {
+        fn accepted_paths_have_plain_names_and_survive_a_round_trip(tail in "[a-z./%0-9A-F]{0,40}") {
             if let Ok(path) = TreePath::from_url(&tail) {
                 for name in path.names() {
                     prop_assert!(!["", ".", ".."].contains(&&*name.to_string_lossy()));

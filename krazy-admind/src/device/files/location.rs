@@ -1,4 +1,4 @@
-//! Where a path may be, and the opening of it there.
+//! Paths with the area they may be in, and how the kernel opens them there.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -10,18 +10,18 @@ use krazy_boot::api::credentials;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2, readlink};
 use rustix::io::Errno;
 
-use crate::device::files::TreePath;
+use super::TreePath;
 use crate::problem::{Kind, Problem};
 
-/// How often an opening is tried again that raced with a renaming (`openat2` returns `EAGAIN`).
-const ATTEMPTS: usize = 8;
+/// Attempts at an opening that races with a rename (`openat2` returns `EAGAIN`).
+const OPEN_ATTEMPTS: usize = 8;
 
-/// A path that was found to be within bounds, not yet opened.
+/// A path and the area it must stay in. Nothing is opened yet.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
+pub(crate) struct Location {
     path: TreePath,
     area: Area,
-    /// Root of the tree, for tests another than `/`; without symbolic links.
+    /// The root directory, `/` except in tests; without symbolic links.
     root: PathBuf,
 }
 
@@ -32,9 +32,9 @@ enum Area {
     Whole,
 }
 
-impl Place {
-    /// Where `path` is. Only with `whole_tree` may it be anywhere.
-    pub(crate) fn find(root: &Path, path: TreePath, whole_tree: bool) -> Result<Self, Problem> {
+impl Location {
+    /// Returns the location of `path`. It may be anywhere only with `whole_tree`.
+    pub(super) fn new(root: &Path, path: TreePath, whole_tree: bool) -> Result<Self, Problem> {
         let area = match path.names().first().map(|name| name.as_bytes()) {
             _ if whole_tree => Area::Whole,
             Some(b"data") => Area::Data,
@@ -47,62 +47,60 @@ impl Place {
                 return Err(Problem::new(
                     Kind::OutsideTree,
                     format!(
-                        "{path} is not below /data and not a log in /tmp; other files take a token with the scope whole-tree"
+                        "{path} is not below /data and not a log in /tmp; for other files, use a token with the scope whole-tree"
                     ),
                 ));
             }
         };
-        Ok(Place { path, area, root: root.to_owned() })
+        Ok(Location { path, area, root: root.to_owned() })
     }
 
-    /// The log of `service` in `/tmp`.
-    pub(crate) fn log(root: &Path, service: &str, extension: &str) -> Result<Self, Problem> {
+    /// Returns the location of a log of `service` in `/tmp`.
+    pub(super) fn of_log(root: &Path, service: &str, extension: &str) -> Result<Self, Problem> {
         let path = TreePath::from_names(["tmp", &format!("{service}.{extension}")])?;
-        Ok(Place { path, area: Area::Logs, root: root.to_owned() })
+        Ok(Location { path, area: Area::Logs, root: root.to_owned() })
     }
 
-    /// The path as the client knows it.
+    /// The path as the client wrote it.
     pub(crate) fn path(&self) -> &TreePath {
         &self.path
     }
 
-    /// Whether `name` in the directory that this place is may be shown.
-    pub(crate) fn shows(&self, name: &OsStr) -> bool {
+    /// Returns true if a listing of this directory may show `name`.
+    pub(super) fn shows(&self, name: &OsStr) -> bool {
         self.area != Area::Logs || is_log(name)
     }
 
-    /// Refuses to change what is there to be read only.
-    pub(crate) fn writable(self) -> Result<Self, Problem> {
+    /// Returns the location if it may be changed.
+    pub(super) fn writable(self) -> Result<Self, Problem> {
         match self.area {
-            Area::Logs => {
-                Err(Problem::new(Kind::OutsideTree, format!("{} can be read, not changed", self.path)))
-            }
+            Area::Logs => Err(Problem::new(Kind::OutsideTree, format!("{} can only be read", self.path))),
             Area::Data | Area::Whole => Ok(self),
         }
     }
 
-    /// Opens it, links followed within bounds.
-    pub(crate) fn open(&self, flags: OFlags) -> Result<File, Problem> {
+    /// Opens the file, following links within the area.
+    pub(super) fn open(&self, flags: OFlags) -> Result<File, Problem> {
         let file = self.open_names(&self.path, flags)?;
-        self.refuse_secret(&self.real_path(&file)?)?;
+        self.reject_credentials(&self.real_path(&file)?)?;
         Ok(file)
     }
 
-    /// Opens the directory that holds it, and returns its name there.
-    pub(crate) fn open_parent(&self) -> Result<(File, &OsStr), Problem> {
-        let top = || Problem::new(Kind::OutsideTree, format!("{} itself must stay", self.path));
+    /// Opens the directory that holds the file. Returns it with the file's name in it.
+    pub(super) fn open_parent(&self) -> Result<(File, &OsStr), Problem> {
+        let top = || Problem::new(Kind::OutsideTree, format!("{} itself cannot be changed", self.path));
         let (parent, name) = self.path.split_last().ok_or_else(top)?;
         if self.area != Area::Whole && parent.names().is_empty() {
             return Err(top());
         }
         let directory = self.open_names(&parent, OFlags::RDONLY | OFlags::DIRECTORY)?;
-        self.refuse_secret(&self.real_path(&directory)?.join(name))?;
+        self.reject_credentials(&self.real_path(&directory)?.join(name))?;
         Ok((directory, name))
     }
 
     fn open_names(&self, path: &TreePath, flags: OFlags) -> Result<File, Problem> {
         let problem = |errno| Problem::from_errno(errno, &path.to_string());
-        // The first name of `/data` and `/tmp` is where links must stay.
+        // Resolution starts in `/data` or `/tmp` itself, so that no link leads out of it.
         let (base, skip, resolve) = match self.area {
             Area::Data => (self.root.join("data"), 1, ResolveFlags::BENEATH),
             Area::Logs => (self.root.join("tmp"), 1, ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS),
@@ -113,17 +111,17 @@ impl Place {
                 .map_err(problem)?;
         let below: PathBuf =
             [Path::new(".")].into_iter().chain(path.names().iter().skip(skip).map(Path::new)).collect();
-        // NONBLOCK: opening a FIFO must not wait for its other end. It means nothing for regular files.
+        // NONBLOCK: opening a FIFO must not wait for its other end. It has no effect on regular files.
         let flags = flags | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let resolve = resolve | ResolveFlags::NO_MAGICLINKS;
-        for _ in 0..ATTEMPTS {
+        for _ in 0..OPEN_ATTEMPTS {
             match openat2(&base, &below, flags, Mode::empty(), resolve) {
                 Ok(file) => return Ok(File::from(file)),
                 Err(Errno::AGAIN) => {}
                 Err(errno) => return Err(problem(errno)),
             }
         }
-        Err(Problem::new(Kind::Busy, format!("{path} is being renamed all the time")))
+        Err(Problem::new(Kind::Busy, format!("failed to open {path}: its directories keep being renamed")))
     }
 
     fn real_path(&self, file: &File) -> Result<PathBuf, Problem> {
@@ -132,13 +130,13 @@ impl Place {
         Ok(PathBuf::from(OsStr::from_bytes(link.as_bytes())))
     }
 
-    /// The credentials, by whatever link they were reached.
-    fn refuse_secret(&self, real: &Path) -> Result<(), Problem> {
+    /// Rejects the directory of the credentials. Checks the path after opening: a link in `/data` may lead there.
+    fn reject_credentials(&self, real: &Path) -> Result<(), Problem> {
         if self.area != Area::Whole && real.starts_with(self.root.join("data").join(credentials::DIRECTORY)) {
             return Err(Problem::new(
                 Kind::OutsideTree,
                 format!(
-                    "{} belongs to the device's credentials; it takes a token with the scope whole-tree",
+                    "{} belongs to the device's credentials; use a token with the scope whole-tree",
                     self.path
                 ),
             ));
@@ -147,7 +145,7 @@ impl Place {
     }
 }
 
-/// Whether `name` is that of a service's output: `web.log`, `web.err`, also numbered older ones such as `web.log.1`.
+/// Returns true for the name of a service's log: `web.log`, `web.err`, or a rotated one such as `web.log.1`.
 fn is_log(name: &OsStr) -> bool {
     let Some(name) = name.to_str() else { return false };
     let stem = match name.rsplit_once('.') {
@@ -162,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn logs_are_known_by_their_names() {
+    fn log_names_are_recognized() {
         for name in ["web.log", "web.err", "a.b.log", "web.log.1", "web.err.12"] {
             assert!(is_log(OsStr::new(name)), "{name}");
         }
@@ -172,17 +170,17 @@ mod tests {
     }
 
     #[test]
-    fn only_data_and_logs_without_the_scope() {
-        let find = |tail: &str, whole| {
-            Place::find(Path::new("/"), TreePath::from_url(tail).unwrap(), whole)
+    fn files_outside_data_and_logs_need_the_whole_tree_scope() {
+        let locate = |tail: &str, whole| {
+            Location::new(Path::new("/"), TreePath::from_url(tail).unwrap(), whole)
                 .map_err(|problem| problem.kind())
         };
         for tail in ["data", "data/x", "tmp", "tmp/web.log"] {
-            assert!(find(tail, false).is_ok(), "{tail}");
+            assert!(locate(tail, false).is_ok(), "{tail}");
         }
         for tail in ["", "etc/passwd", "tmp/secret", "database", "proc/1/mem"] {
-            assert_eq!(find(tail, false).unwrap_err(), Kind::OutsideTree, "{tail}");
-            assert!(find(tail, true).is_ok(), "{tail}");
+            assert_eq!(locate(tail, false).unwrap_err(), Kind::OutsideTree, "{tail}");
+            assert!(locate(tail, true).is_ok(), "{tail}");
         }
     }
 }

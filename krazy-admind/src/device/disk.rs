@@ -1,12 +1,12 @@
-//! The device's disk and `/boot`, as the update engine works on them.
+//! The device's disk and `/boot`, as a target of the update engine.
 //!
-//! The disk is written through its own node at the places of partitions that nothing has mounted. What is written in
-//! aligned pieces goes past the page cache (`O_DIRECT`), for the processor's sake; the rest waits there for a sync.
-//! What is read back comes past the page cache, or, where a file system cannot do that, after the cache was told to
-//! forget what it has.
+//! The disk is written through its block device, within partitions that are not mounted. Aligned writes bypass the page
+//! cache (`O_DIRECT`), which saves a copy; others stay in the cache until the next sync. Reading back bypasses the page
+//! cache too, for it must show what the disk holds. Where a file system does not support that, the cache is dropped
+//! first.
 //!
-//! `/boot` is written through its file system. It is read-only most of the time: init makes it writable for the
-//! first write and read-only again at each sync.
+//! `/boot` is written through its file system. It is mounted read-only most of the time: init remounts it writable for
+//! the first write, and read-only again after each sync.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
@@ -19,13 +19,13 @@ use krazy_boot::update::engine::{ALIGNMENT, Aligned, Target};
 use krazy_init::control::Client;
 use rustix::fs::{Advice, OFlags, fadvise, syncfs};
 
-use crate::device::system::read_manifest;
+use super::system::read_manifest;
 
-/// The disk the device runs from.
+/// The disk that the device runs from.
 #[derive(Debug)]
-pub(crate) struct Disk {
+pub(super) struct Disk {
     node: File,
-    /// The same without the page cache.
+    /// The same, opened with `O_DIRECT`.
     direct: Option<File>,
     boot: Boot,
 }
@@ -33,52 +33,54 @@ pub(crate) struct Disk {
 /// The file system on the first partition.
 #[derive(Debug)]
 struct Boot {
-    folder: PathBuf,
-    /// Init's socket.
+    directory: PathBuf,
+    /// The control socket of init.
     socket: PathBuf,
-    /// Whether the appliance keeps it writable, so that nothing is to be done about it.
-    always: bool,
-    /// Whether it is writable for this.
+    /// Set if the appliance keeps the file system writable, so that it is never remounted.
+    always_writable: bool,
+    /// Set while it is writable.
     writable: bool,
-    /// The file written last, while more may follow.
+    /// The file written last, kept open for further writes.
     file: Option<(String, File)>,
 }
 
-/// What a [`Disk`] is opened for.
+/// The access to open a [`Disk`] with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Purpose {
-    Look,
-    Write,
+pub(super) enum Mode {
+    ReadOnly,
+    ReadWrite,
 }
 
 impl Disk {
-    /// Opens the disk `node` of the device whose root is `root`. Whether `/boot` stays writable is what the manifest
-    /// says, not how it is mounted now: somebody else may be about to change that back.
-    pub(crate) fn open(root: &Path, node: &str, purpose: Purpose) -> io::Result<Self> {
+    /// Opens the block device `node` of the device in `root`.
+    ///
+    /// The manifest decides whether `/boot` stays writable, not the current mount: another operation may be about to
+    /// remount it read-only.
+    pub(super) fn open(root: &Path, node: &str, mode: Mode) -> io::Result<Self> {
         let path = root.join(node.trim_start_matches('/'));
-        let writes = purpose == Purpose::Write;
+        let writes = mode == Mode::ReadWrite;
         let mut options = OpenOptions::new();
         options.read(true).write(writes);
-        // Some file systems that a disk image may be on do not know the flag.
+        // Absent if the file system of a disk image does not support the flag.
         let direct = options.clone().custom_flags(OFlags::DIRECT.bits() as i32).open(&path).ok();
-        // One that cannot be read must not keep a device from being repaired.
-        let always = writes && read_manifest(root).is_ok_and(|manifest| manifest.boot_writable);
+        // An unreadable manifest must not prevent the repair of a device.
+        let always_writable = writes && read_manifest(root).is_ok_and(|manifest| manifest.boot_writable);
         let boot = Boot {
-            folder: root.join("boot"),
+            directory: root.join("boot"),
             socket: root.join(SOCKET.trim_start_matches('/')),
-            always,
-            writable: always,
+            always_writable,
+            writable: always_writable,
             file: None,
         };
         Ok(Disk { node: options.open(&path)?, direct, boot })
     }
 
-    /// The size of the disk.
-    pub(crate) fn len(&self) -> io::Result<Bytes> {
+    /// Returns the size of the disk.
+    pub(super) fn len(&self) -> io::Result<Bytes> {
         (&self.node).seek(SeekFrom::End(0)).map(Bytes)
     }
 
-    fn forget_cache(&self) -> io::Result<()> {
+    fn drop_cache(&self) -> io::Result<()> {
         Ok(fadvise(&self.node, 0, None, Advice::DontNeed)?)
     }
 }
@@ -99,7 +101,7 @@ impl Target for Disk {
                 done => return done,
             }
         }
-        self.forget_cache()?;
+        self.drop_cache()?;
         self.node.read_exact_at(buffer, offset.0)
     }
 
@@ -119,12 +121,12 @@ impl Target for Disk {
 
     fn sync(&mut self) -> io::Result<()> {
         self.node.sync_data()?;
-        // Nobody reads it again from here, and small machines have better use for the memory.
-        self.forget_cache()
+        // These bytes are not read from the cache again, and small machines need the memory.
+        self.drop_cache()
     }
 
     fn boot_free(&self) -> io::Result<Bytes> {
-        let stat = rustix::fs::statvfs(&self.boot.folder)?;
+        let stat = rustix::fs::statvfs(&self.boot.directory)?;
         Ok(Bytes(stat.f_bavail.saturating_mul(stat.f_frsize)))
     }
 
@@ -143,13 +145,13 @@ impl Target for Disk {
 
 impl Boot {
     fn write(&mut self, name: &str, new: bool, bytes: &[u8]) -> io::Result<()> {
-        self.open()?;
+        self.make_writable()?;
         let file = match self.file.take() {
             Some((open, file)) if !new && open == name => file,
             _ => {
                 let mut options = OpenOptions::new();
                 options.write(true).create(new).truncate(new).append(!new);
-                options.open(self.folder.join(name))?
+                options.open(self.directory.join(name))?
             }
         };
         let (_, file) = self.file.insert((name.to_owned(), file));
@@ -158,67 +160,65 @@ impl Boot {
 
     fn remove(&mut self, name: &str) -> io::Result<()> {
         self.file = None;
-        let path = self.folder.join(name);
+        let path = self.directory.join(name);
         if !path.try_exists()? {
             return Ok(());
         }
-        self.open()?;
+        self.make_writable()?;
         std::fs::remove_file(path)
     }
 
     fn sync(&mut self) -> io::Result<()> {
         self.file = None;
-        syncfs(File::open(&self.folder)?)?;
-        self.close()
+        syncfs(File::open(&self.directory)?)?;
+        self.restore_read_only()
     }
 
-    fn open(&mut self) -> io::Result<()> {
+    fn make_writable(&mut self) -> io::Result<()> {
         if !self.writable {
             self.remount(true)?;
         }
         Ok(())
     }
 
-    fn close(&mut self) -> io::Result<()> {
-        if self.writable && !self.always {
+    fn restore_read_only(&mut self) -> io::Result<()> {
+        if self.writable && !self.always_writable {
             self.remount(false)?;
         }
         Ok(())
     }
 
     fn remount(&mut self, writable: bool) -> io::Result<()> {
-        let order = |client: Client| {
-            let mut client = client;
-            client.order(Command::RemountBoot { writable })
-        };
-        Client::connect_to(&self.socket).and_then(order).map_err(io::Error::other)?;
+        Client::connect_to(&self.socket)
+            .and_then(|mut client| client.order(Command::RemountBoot { writable }))
+            .map_err(io::Error::other)?;
         self.writable = writable;
         Ok(())
     }
 }
 
-/// Leaves `/boot` as it was found.
+/// Remounts `/boot` as it was, also after a failed or abandoned update.
 impl Drop for Boot {
     fn drop(&mut self) {
         self.file = None;
-        if let Err(error) = self.close() {
-            crate::log::write(format_args!("/boot stays writable: {error}"));
+        if let Err(error) = self.restore_read_only() {
+            crate::log::write(format_args!("failed to remount /boot read-only: {error}"));
         }
     }
 }
 
-/// Whether place and memory are such that the page cache can be left out.
+/// Returns true if `O_DIRECT` accepts this offset and memory.
 fn is_aligned(offset: Bytes, memory: &[u8]) -> bool {
     offset.0.is_multiple_of(ALIGNMENT as u64) && memory.as_ptr().addr().is_multiple_of(ALIGNMENT)
 }
 
-/// Reads through `direct` what is not aligned, with what is around it.
+/// Reads an unaligned range through `direct` by reading the aligned range around it.
 fn read_around(direct: &File, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
     let skip = (offset % ALIGNMENT as u64) as usize;
     let len = (skip + buffer.len()).next_multiple_of(ALIGNMENT);
     let mut aligned = Aligned::new(len);
     let (from, mut read) = (offset - skip as u64, 0);
-    // The last piece of a disk may be shorter.
+    // At the end of a disk, the aligned range may be longer than the disk.
     while read < skip + buffer.len() {
         match direct.read_at(&mut aligned[read..], from + read as u64)? {
             0 => return Err(io::ErrorKind::UnexpectedEof.into()),
@@ -234,15 +234,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn boot_is_made_writable_unless_the_appliance_keeps_it_so() {
+    fn boot_is_remounted_unless_the_appliance_keeps_it_writable() {
         let root = tempfile::tempdir().unwrap();
-        for folder in ["boot", "etc/krazy"] {
-            std::fs::create_dir_all(root.path().join(folder)).unwrap();
+        for directory in ["boot", "etc/krazy"] {
+            std::fs::create_dir_all(root.path().join(directory)).unwrap();
         }
         std::fs::write(root.path().join("disk"), "").unwrap();
         let write = |manifest: &str| {
             std::fs::write(root.path().join(krazy_boot::manifest::PATH), manifest).unwrap();
-            Disk::open(root.path(), "/disk", Purpose::Write).unwrap().write_boot("file", true, b"new")
+            Disk::open(root.path(), "/disk", Mode::ReadWrite).unwrap().write_boot("file", true, b"new")
         };
         let program =
             serde_json::json!({ "crate": "x", "version": "1.0.0", "source": "path", "sha256": "00" });
@@ -254,22 +254,22 @@ mod tests {
             })
             .to_string()
         };
-        // There is no init to ask.
+        // No init listens, so remounting fails.
         assert!(write(&manifest(false)).is_err());
         assert!(write("not a manifest").is_err());
         write(&manifest(true)).unwrap();
     }
 
     #[test]
-    fn every_place_is_read_past_the_cache() {
+    fn unaligned_ranges_are_read_past_the_cache() {
         let root = tempfile::tempdir().unwrap();
         let content: Vec<u8> = (0..100_000_u32).map(|n| (n / 7) as u8).collect();
         std::fs::write(root.path().join("disk"), &content).unwrap();
-        let mut disk = Disk::open(root.path(), "/disk", Purpose::Write).unwrap();
-        let mut without = Disk::open(root.path(), "/disk", Purpose::Look).unwrap();
-        without.direct = None;
+        let mut disk = Disk::open(root.path(), "/disk", Mode::ReadWrite).unwrap();
+        let mut cached = Disk::open(root.path(), "/disk", Mode::ReadOnly).unwrap();
+        cached.direct = None;
         for (offset, len) in [(0, 512), (511, 2), (4095, 4098), (99_999, 1), (512, 99_488), (5, 0)] {
-            for disk in [&disk, &without] {
+            for disk in [&disk, &cached] {
                 let mut buffer = vec![0; len];
                 disk.read_back(Bytes(offset as u64), &mut buffer).unwrap();
                 assert_eq!(buffer, content[offset..offset + len], "{len} bytes from {offset}");
@@ -279,20 +279,20 @@ mod tests {
         disk.write_at(Bytes(10), b"new").unwrap();
         disk.sync().unwrap();
         let mut buffer = [0; 3];
-        without.read_back(Bytes(10), &mut buffer).unwrap();
+        cached.read_back(Bytes(10), &mut buffer).unwrap();
         assert_eq!(&buffer, b"new");
     }
 
     #[test]
-    fn what_is_written_past_the_cache_and_what_is_not_lie_beside_each_other() {
+    fn direct_and_cached_writes_meet_without_gap_or_overlap() {
         let root = tempfile::tempdir().unwrap();
         let mut expected = vec![1; 8 * ALIGNMENT];
         std::fs::write(root.path().join("disk"), &expected).unwrap();
-        let mut disk = Disk::open(root.path(), "/disk", Purpose::Write).unwrap();
+        let mut disk = Disk::open(root.path(), "/disk", Mode::ReadWrite).unwrap();
         let mut memory = Aligned::new(3 * ALIGNMENT);
-        let places =
+        let writes =
             [(ALIGNMENT, 0..3 * ALIGNMENT), (4 * ALIGNMENT, 0..ALIGNMENT + 700), (700, 0..8192), (512, 3..9)];
-        for (value, (offset, range)) in (2..).zip(places) {
+        for (value, (offset, range)) in (2..).zip(writes) {
             memory.fill(value);
             disk.write_at(Bytes(offset as u64), &memory[range.clone()]).unwrap();
             expected[offset..offset + range.len()].fill(value);
