@@ -39,7 +39,7 @@ enum Parsed {
 }
 
 /// Runs one command. Exit status: 0 done, 1 refused or init cannot be reached, 2 wrong usage.
-pub fn run(arguments: &[OsString]) -> ExitCode {
+pub(crate) fn run(arguments: &[OsString]) -> ExitCode {
     let arguments: Option<Vec<&str>> = arguments.iter().skip(1).map(|argument| argument.to_str()).collect();
     let Some(parsed) = arguments.and_then(|arguments| parse(&arguments)) else {
         let _closed = io::stderr().write_all(USAGE.as_bytes());

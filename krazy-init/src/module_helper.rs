@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use crate::linux::modules::{Modules, Parameters};
 
 /// Returns the requested alias if these are the kernel's arguments.
-pub fn request(arguments: &[OsString]) -> Option<&str> {
+pub(crate) fn request(arguments: &[OsString]) -> Option<&str> {
     match arguments {
         [_, quiet, end, alias] if quiet == OsStr::new("-q") && end == OsStr::new("--") => alias.to_str(),
         _ => None,
@@ -15,7 +15,7 @@ pub fn request(arguments: &[OsString]) -> Option<&str> {
 }
 
 /// Loads the module for `alias`. The kernel checks the status only, and reports itself what is missing.
-pub fn run(alias: &str) -> ExitCode {
+pub(crate) fn run(alias: &str) -> ExitCode {
     let line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
     match Modules::running(Parameters::from_command_line(&line)).request(alias) {
         Ok(true) => ExitCode::SUCCESS,

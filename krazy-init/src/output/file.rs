@@ -13,7 +13,7 @@ const MAX_TAIL: u64 = 1 << 20;
 /// Its directory is `/tmp`, where services can create files too: init's are opened without following links, and never
 /// over a file that another account created.
 #[derive(Debug)]
-pub struct LogFile {
+pub(crate) struct LogFile {
     path: PathBuf,
     file: Option<File>,
     length: u64,
@@ -25,13 +25,13 @@ pub struct LogFile {
 
 impl LogFile {
     /// Creates a file of at most `limit` bytes that root writes and `group` may read.
-    pub fn create(path: PathBuf, limit: u64, group: u32) -> io::Result<Self> {
+    pub(crate) fn create(path: PathBuf, limit: u64, group: u32) -> io::Result<Self> {
         let file = create_new(&path, group)?;
         Ok(LogFile { path, file: Some(file), length: 0, limit, group, lost: 0 })
     }
 
     /// Continues the file that an earlier boot left, or creates it. Only for directories that services cannot write.
-    pub fn resume(path: PathBuf, limit: u64) -> io::Result<Self> {
+    pub(crate) fn resume(path: PathBuf, limit: u64) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.append(true).create(true).mode(0o640).custom_flags(libc::O_NOFOLLOW);
         let file = options.open(&path)?;
@@ -40,7 +40,7 @@ impl LogFile {
     }
 
     /// Appends `bytes`. A full file system loses them; that is counted and noted in the file once there is room.
-    pub fn append(&mut self, bytes: &[u8]) {
+    pub(crate) fn append(&mut self, bytes: &[u8]) {
         if self.length + bytes.len() as u64 > self.limit {
             self.rotate();
         }
@@ -58,7 +58,7 @@ impl LogFile {
     }
 
     /// The newest `count` lines, oldest first, from this file and the rotated one.
-    pub fn tail(&self, count: usize) -> io::Result<Vec<String>> {
+    pub(crate) fn tail(&self, count: usize) -> io::Result<Vec<String>> {
         let mut lines = tail_of(&self.path, count)?;
         if lines.len() < count {
             let mut older = tail_of(&rotated(&self.path), count - lines.len())?;

@@ -1,17 +1,17 @@
 //! The lines in a stream of bytes.
 
 /// The longest line in bytes; a longer one becomes several.
-pub const MAX_LINE: usize = 4096;
+pub(crate) const MAX_LINE: usize = 4096;
 
 /// Collects bytes until a line is complete.
 #[derive(Debug, Default)]
-pub struct Lines {
+pub(crate) struct Lines {
     partial: Vec<u8>,
 }
 
 impl Lines {
     /// Takes bytes and hands on every complete line, without its end.
-    pub fn push(&mut self, mut bytes: &[u8], mut each: impl FnMut(&[u8])) {
+    pub(crate) fn push(&mut self, mut bytes: &[u8], mut each: impl FnMut(&[u8])) {
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
             self.line(&bytes[..end], &mut each);
             if !self.partial.is_empty() || end == 0 {
@@ -28,7 +28,7 @@ impl Lines {
     }
 
     /// Hands on what was written without a line end, at the end of the stream.
-    pub fn finish(&mut self, mut each: impl FnMut(&[u8])) {
+    pub(crate) fn finish(&mut self, mut each: impl FnMut(&[u8])) {
         if !self.partial.is_empty() {
             each(&self.partial);
             self.partial = Vec::new();

@@ -4,6 +4,6 @@ mod file;
 mod lines;
 mod throttle;
 
-pub use file::LogFile;
-pub use lines::Lines;
-pub use throttle::{Throttle, Verdict};
+pub(crate) use file::LogFile;
+pub(crate) use lines::Lines;
+pub(crate) use throttle::{Throttle, Verdict};

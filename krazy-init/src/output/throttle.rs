@@ -10,7 +10,7 @@ const LINES_PER_SECOND: u32 = 50;
 
 /// A token bucket that counts what it holds back.
 #[derive(Debug)]
-pub struct Throttle {
+pub(crate) struct Throttle {
     tokens: u32,
     refilled: Duration,
     held_back: u64,
@@ -18,7 +18,7 @@ pub struct Throttle {
 
 /// The decision about a line.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// Show it, after reporting this number of lines held back before it (0: no report).
     Show(u64),
     /// Hold it back.
@@ -27,12 +27,12 @@ pub enum Verdict {
 
 impl Throttle {
     /// A full bucket.
-    pub fn new(now: Duration) -> Self {
+    pub(crate) fn new(now: Duration) -> Self {
         Throttle { tokens: BURST_LINES, refilled: now, held_back: 0 }
     }
 
     /// Decides about one line.
-    pub fn line(&mut self, now: Duration) -> Verdict {
+    pub(crate) fn line(&mut self, now: Duration) -> Verdict {
         let elapsed = now.saturating_sub(self.refilled);
         let tokens =
             u32::try_from(elapsed.as_millis() * u128::from(LINES_PER_SECOND) / 1000).unwrap_or(u32::MAX);

@@ -7,20 +7,20 @@ const FIRST: u32 = 10_000;
 const COUNT: u32 = 50_000;
 
 /// The account that may do anything.
-pub const ROOT: &str = "root";
+pub(super) const ROOT: &str = "root";
 
 /// The number of [`CONTROL_GROUP`](krazy_boot::manifest::CONTROL_GROUP), which no account has.
-pub const CONTROL_GID: u32 = 9_999;
+pub(super) const CONTROL_GID: u32 = 9_999;
 
 /// Groups that own device nodes: these numbers and on, one a pattern. They last as long as `/dev`.
-pub const FIRST_DEVICE_GID: u32 = 8_000;
+pub(super) const FIRST_DEVICE_GID: u32 = 8_000;
 
 /// Assigns a number to every name in `names`; `root` has 0.
 ///
 /// A number is the hash of the name, so that it stays the same when other services come and go. If two names
 /// have the same hash, the later one by name takes the next free number; directories on `/data` are handed over when
 /// that changes.
-pub fn assign<'a>(names: impl IntoIterator<Item = &'a str>) -> BTreeMap<String, u32> {
+pub(super) fn assign<'a>(names: impl IntoIterator<Item = &'a str>) -> BTreeMap<String, u32> {
     let mut sorted: Vec<&str> = names.into_iter().collect();
     sorted.sort_unstable();
     sorted.dedup();

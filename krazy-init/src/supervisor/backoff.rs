@@ -3,22 +3,22 @@
 use std::time::Duration;
 
 /// The pause after the first exit, and after every exit of a service that was stable.
-pub const FIRST_PAUSE: Duration = Duration::from_millis(100);
+pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// The longest pause.
-pub const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// A service that ran for this time is stable; its count of failures starts anew.
-pub const STABLE_AFTER: Duration = Duration::from_secs(10);
+pub(super) const STABLE_AFTER: Duration = Duration::from_secs(10);
 
 /// From this number of exits in a row without stability the service is in a crash loop.
-pub const CRASH_LOOP_FAILURES: u32 = 5;
+pub(super) const CRASH_LOOP_FAILURES: u32 = 5;
 
 /// From this number on waiting does not help: about a minute after the first exit.
-pub const FINAL_FAILURES: u32 = 10;
+pub(super) const FINAL_FAILURES: u32 = 10;
 
 /// The pause after the `failures`th exit in a row: 100 ms, doubled each time, up to 30 s.
-pub fn pause(failures: u32) -> Duration {
+pub(super) fn pause(failures: u32) -> Duration {
     let doublings = failures.saturating_sub(1).min(16);
     FIRST_PAUSE.saturating_mul(1 << doublings).min(LONGEST_PAUSE)
 }

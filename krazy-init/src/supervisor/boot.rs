@@ -19,7 +19,7 @@ use crate::linux::{cgroup, grow, mounts, power, process, settings, watchdog};
 
 /// Facts about the machine, found at its start and never changed.
 #[derive(Debug)]
-pub struct Machine {
+pub(super) struct Machine {
     /// The root's manifest.
     pub manifest: Manifest,
     /// The running slot, if the command line names one.
@@ -179,6 +179,6 @@ fn hostname(manifest: &Manifest, journal: &mut Journal) -> String {
 }
 
 /// A file of the machine's own on `/data`.
-pub fn machine_file(name: &str) -> PathBuf {
+pub(super) fn machine_file(name: &str) -> PathBuf {
     Path::new(data::DATA).join(data::MACHINE_FOLDER).join(name)
 }

@@ -16,11 +16,11 @@ const MAX_SLEW_NS: i128 = 500_000_000;
 const MAX_LONE_OFFSET_NS: i128 = 86_400 * 1_000_000_000;
 
 /// The time that a machine with a hardware clock waits for time servers before it trusts that clock.
-pub const TIME_SERVER_TIMEOUT: Duration = Duration::from_secs(15);
+pub(super) const TIME_SERVER_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The consequence of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Correction {
+pub(super) enum Correction {
     /// Set the clock to this time.
     Step(Duration),
     /// Let the kernel drift there, by this many microseconds.
@@ -31,7 +31,7 @@ pub enum Correction {
 
 /// Decides about an answer. `wall` is the clock now, `saved` the newest time known to have been reached,
 /// `hardware` whether the machine has a clock that runs while it is off.
-pub fn correct(answer: Consensus, wall: Duration, saved: Duration, hardware: bool) -> Correction {
+pub(super) fn correct(answer: Consensus, wall: Duration, saved: Duration, hardware: bool) -> Correction {
     let target = wall.as_nanos() as i128 + answer.offset;
     let (Ok(seconds), nanos) =
         (u64::try_from(target.div_euclid(1_000_000_000)), target.rem_euclid(1_000_000_000))
@@ -59,7 +59,7 @@ pub fn correct(answer: Consensus, wall: Duration, saved: Duration, hardware: boo
 
 /// Returns the time to set at the start; `None` if the hardware clock's is plausible. It is not if it is before `saved`,
 /// the newest time known to have been reached.
-pub fn beginning(wall: Duration, saved: Duration) -> Option<Duration> {
+pub(super) fn beginning(wall: Duration, saved: Duration) -> Option<Duration> {
     let earliest = if saved < LATEST_TIME { saved.max(EARLIEST_TIME) } else { EARLIEST_TIME };
     (wall < earliest || wall >= LATEST_TIME).then_some(earliest)
 }

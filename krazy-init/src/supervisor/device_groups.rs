@@ -22,22 +22,22 @@ const NODE_MODE: u32 = 0o660;
 
 /// All patterns of an appliance, sorted; the position is the group's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DeviceGroups(Vec<String>);
+pub(super) struct DeviceGroups(Vec<String>);
 
 impl DeviceGroups {
     /// The groups for these patterns, such as `/dev/ttyUSB*`.
-    pub fn new(patterns: impl IntoIterator<Item = String>) -> Self {
+    pub(super) fn new(patterns: impl IntoIterator<Item = String>) -> Self {
         DeviceGroups(BTreeSet::from_iter(patterns).into_iter().collect())
     }
 
     /// The groups of a service that names `patterns`.
-    pub fn of(&self, patterns: &[String]) -> impl Iterator<Item = u32> {
+    pub(super) fn of(&self, patterns: &[String]) -> impl Iterator<Item = u32> {
         let position = |pattern: &String| self.0.iter().position(|known| known == pattern);
         patterns.iter().filter_map(position).map(group)
     }
 
     /// Hands over the nodes that exist. Returns the problems.
-    pub fn apply(&self) -> Vec<String> {
+    pub(super) fn apply(&self) -> Vec<String> {
         let mut problems = Vec::new();
         if !self.0.is_empty() {
             self.walk(Path::new(DEV), 0, &mut problems);
@@ -46,7 +46,7 @@ impl DeviceGroups {
     }
 
     /// Hands over `node` if it matches a pattern. A file that is no device is left alone.
-    pub fn apply_to(&self, node: &Path) -> io::Result<()> {
+    pub(super) fn apply_to(&self, node: &Path) -> io::Result<()> {
         let Some(position) = self.0.iter().position(|pattern| matches(pattern, &node.to_string_lossy()))
         else {
             return Ok(());

@@ -129,3 +129,37 @@ impl Devices {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(action: &str, subsystem: &str, devname: Option<&str>) -> Uevent {
+        Uevent {
+            action: action.to_owned(),
+            subsystem: subsystem.to_owned(),
+            devname: devname.map(str::to_owned),
+            modalias: None,
+        }
+    }
+
+    #[test]
+    fn new_watchdog_can_be_armed() {
+        let mut devices = Devices::new(DeviceGroups::default());
+        let poller = Poller::new().unwrap();
+        let mut announced = |event| devices.announced(event, &poller, &mut Effects::default());
+        assert!(announced(event("add", "watchdog", Some("watchdog0"))));
+        assert!(!announced(event("remove", "watchdog", Some("watchdog0"))));
+        assert!(!announced(event("add", "watchdog", None)), "its node is announced by another event");
+        assert!(!announced(event("add", "block", Some("sda"))));
+    }
+
+    #[test]
+    fn device_that_is_gone_already_is_no_problem() {
+        let groups = DeviceGroups::new(["/dev/gone-before-*".to_owned()]);
+        let mut effects = Effects::default();
+        let event = event("add", "tty", Some("gone-before-1"));
+        assert!(!Devices::new(groups).announced(event, &Poller::new().unwrap(), &mut effects));
+        assert_eq!(effects.into_iter().count(), 0);
+    }
+}

@@ -14,11 +14,11 @@ use crate::linux::process;
 
 /// Hands modaliases to the thread.
 #[derive(Debug)]
-pub struct DriverLoader(Sender<String>);
+pub(super) struct DriverLoader(Sender<String>);
 
 impl DriverLoader {
     /// Starts the thread. It loads `named`, then the drivers of the devices present, then those that are requested.
-    pub fn start(modules: Modules, named: Vec<String>, reporter: Reporter) -> io::Result<Self> {
+    pub(super) fn start(modules: Modules, named: Vec<String>, reporter: Reporter) -> io::Result<Self> {
         let (sender, receiver) = mpsc::channel();
         thread::Builder::new()
             .name("devices".to_owned())
@@ -28,7 +28,7 @@ impl DriverLoader {
     }
 
     /// Has the driver for `modalias` loaded.
-    pub fn request(&self, modalias: String) {
+    pub(super) fn request(&self, modalias: String) {
         // The thread ends only with init.
         let _gone = self.0.send(modalias);
     }

@@ -9,7 +9,7 @@ use crate::linux::power::End;
 
 /// A state of the machine that services can wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Milestone {
+pub(super) enum Milestone {
     /// An interface has an address and a default route.
     Network,
     /// The clock is right.
@@ -20,7 +20,7 @@ pub enum Milestone {
 
 /// Something in a service's `after`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum After {
+pub(super) enum After {
     /// The service with this index is ready.
     Service(usize),
     /// A milestone was reached.
@@ -29,7 +29,7 @@ pub enum After {
 
 /// The settings of a service that decide when it runs.
 #[derive(Clone, Debug)]
-pub struct Rules {
+pub(super) struct Rules {
     /// For messages.
     pub name: String,
     /// Its dependencies at boot.
@@ -46,7 +46,7 @@ pub struct Rules {
 
 /// An event that the state machine takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub(super) enum Event {
     /// The machine is ready for services.
     Begin,
     /// Time has passed.
@@ -73,7 +73,7 @@ pub enum Event {
 
 /// An action that the state machine orders.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
+pub(super) enum Action {
     /// Start the service's main process and report [`Event::Started`] or [`Event::StartFailed`].
     Spawn(usize),
     /// Send the service its stop signal.
@@ -92,7 +92,7 @@ pub enum Action {
 
 /// The state of a service, for status requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct View {
+pub(super) struct View {
     /// Its state.
     pub state: ServiceState,
     /// The time of its start, while it runs.

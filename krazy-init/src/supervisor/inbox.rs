@@ -11,7 +11,7 @@ use crate::net::sntp::{Consensus, SntpError};
 
 /// A report of a thread.
 #[derive(Debug)]
-pub enum Report {
+pub(super) enum Report {
     /// Something did not work.
     Problem(String),
     /// Something worth knowing was done.
@@ -24,20 +24,20 @@ pub enum Report {
 
 /// The loop's end.
 #[derive(Debug)]
-pub struct Inbox {
+pub(super) struct Inbox {
     receiver: Receiver<Report>,
     event: Arc<OwnedFd>,
 }
 
 /// A thread's end.
 #[derive(Clone, Debug)]
-pub struct Reporter {
+pub(super) struct Reporter {
     sender: Sender<Report>,
     event: Arc<OwnedFd>,
 }
 
 /// Creates both ends.
-pub fn channel() -> io::Result<(Reporter, Inbox)> {
+pub(super) fn channel() -> io::Result<(Reporter, Inbox)> {
     let (sender, receiver) = mpsc::channel();
     let event = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
     Ok((Reporter { sender, event: Arc::clone(&event) }, Inbox { receiver, event }))
@@ -45,7 +45,7 @@ pub fn channel() -> io::Result<(Reporter, Inbox)> {
 
 impl Reporter {
     /// Puts a report in the queue and wakes the loop.
-    pub fn send(&self, report: Report) {
+    pub(super) fn send(&self, report: Report) {
         // Neither end closes while init runs, and an eventfd at its limit is readable all the more.
         let _gone = self.sender.send(report);
         let _full = rustix::io::write(&*self.event, &1u64.to_ne_bytes());
@@ -54,12 +54,12 @@ impl Reporter {
 
 impl Inbox {
     /// The descriptor to wait on.
-    pub fn descriptor(&self) -> &OwnedFd {
+    pub(super) fn descriptor(&self) -> &OwnedFd {
         &self.event
     }
 
     /// Takes all reports that have come.
-    pub fn take(&self) -> Vec<Report> {
+    pub(super) fn take(&self) -> Vec<Report> {
         let mut counter = [0u8; 8];
         // Nothing to read only means that nothing has come.
         let _empty = rustix::io::read(&*self.event, &mut counter);

@@ -24,7 +24,8 @@ impl Journal {
         Self::on(Console::open())
     }
 
-    fn on(console: Console) -> Self {
+    /// A journal on an open console.
+    pub(super) fn on(console: Console) -> Self {
         Journal { console, problems: Vec::new(), is_quiet: false, is_registered: false }
     }
 

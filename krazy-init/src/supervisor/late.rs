@@ -12,11 +12,11 @@ use crate::linux::block::Disk;
 use crate::linux::{boot_mount, entropy, grow, process};
 
 /// The random seed, a file of the machine on `/data`.
-pub const SEED: &str = "random-seed";
+pub(super) const SEED: &str = "random-seed";
 
 /// Input of the thread.
 #[derive(Debug)]
-pub struct LateWork {
+pub(super) struct LateWork {
     /// The disk with `/boot`.
     pub disk: Option<Disk>,
     /// True if `/boot` is mounted writable.
@@ -26,7 +26,7 @@ pub struct LateWork {
 }
 
 /// Starts the thread.
-pub fn start(work: LateWork, reporter: Reporter) -> io::Result<()> {
+pub(super) fn start(work: LateWork, reporter: Reporter) -> io::Result<()> {
     thread::Builder::new()
         .name("late".to_owned())
         .stack_size(128 << 10)

@@ -19,7 +19,7 @@ use crate::linux::launch::Rights;
 use crate::linux::{data, ready, signals};
 
 /// The directory of programs.
-pub const BIN: &str = "/bin";
+pub(super) const BIN: &str = "/bin";
 
 /// The `PATH` of services: programs, and the client of init.
 const PATH: &str = "/bin:/sbin";
@@ -32,7 +32,7 @@ const ADMIND: &str = "krazy-admind";
 
 /// Everything needed to start one service.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Spec {
+pub(super) struct Spec {
     /// Its name.
     pub name: String,
     /// The file to execute.
@@ -63,7 +63,7 @@ pub struct Spec {
 
 /// All services, by index.
 #[derive(Clone, Debug, Default)]
-pub struct Plan {
+pub(super) struct Plan {
     /// Everything needed to start each.
     pub specs: Vec<Spec>,
     /// The rules of each for the state machine.
@@ -75,7 +75,7 @@ pub struct Plan {
 }
 
 /// Resolves a manifest.
-pub fn plan(manifest: &Manifest) -> Plan {
+pub(super) fn plan(manifest: &Manifest) -> Plan {
     let user = |service: &Service| service.settings.user.clone().unwrap_or_else(|| service.name.clone());
     let users: Vec<String> = manifest.services.iter().map(user).collect();
     let groups = manifest.services.iter().flat_map(|service| &service.settings.groups);
@@ -165,7 +165,7 @@ fn environment(settings: &ServiceSettings, user: &str, home: &Path) -> Vec<(Stri
 }
 
 /// A manifest for a root that has none: every executable in `bin` but init is a service with the defaults.
-pub fn manifest_of(bin: &Path) -> std::io::Result<Manifest> {
+pub(super) fn manifest_of(bin: &Path) -> std::io::Result<Manifest> {
     let mut services = Vec::new();
     for entry in fs::read_dir(bin)? {
         let entry = entry?;
@@ -188,7 +188,7 @@ pub fn manifest_of(bin: &Path) -> std::io::Result<Manifest> {
 }
 
 /// A manifest that names nothing.
-pub fn empty_manifest() -> Manifest {
+pub(crate) fn empty_manifest() -> Manifest {
     Manifest {
         format: FORMAT,
         name: "appliance".to_owned(),

@@ -12,7 +12,7 @@ use crate::control::LogStream;
 
 /// A descriptor the loop waits on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
+pub(super) enum Source {
     /// Signals to init.
     Signals,
     /// The kernel's announcements of devices.
@@ -77,40 +77,40 @@ impl Source {
 }
 
 /// An epoll instance.
-pub struct Poller {
+pub(super) struct Poller {
     epoll: OwnedFd,
     events: Vec<Event>,
 }
 
 impl Poller {
     /// Creates one without descriptors.
-    pub fn new() -> io::Result<Self> {
+    pub(super) fn new() -> io::Result<Self> {
         Ok(Poller { epoll: epoll::create(CreateFlags::CLOEXEC)?, events: Vec::with_capacity(64) })
     }
 
     /// Waits for `descriptor` to become readable from now on. It leaves by being closed.
-    pub fn add(&self, descriptor: impl AsFd, source: Source) -> io::Result<()> {
+    pub(super) fn add(&self, descriptor: impl AsFd, source: Source) -> io::Result<()> {
         Ok(epoll::add(&self.epoll, descriptor, EventData::new_u64(source.encode()), EventFlags::IN)?)
     }
 
     /// Waits for room to write too, or no longer.
-    pub fn set_writing(&self, descriptor: impl AsFd, source: Source, writing: bool) -> io::Result<()> {
+    pub(super) fn set_writing(&self, descriptor: impl AsFd, source: Source, writing: bool) -> io::Result<()> {
         let flags = if writing { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
         Ok(epoll::modify(&self.epoll, descriptor, EventData::new_u64(source.encode()), flags)?)
     }
 
     /// Waits for room to write only.
-    pub fn add_writing(&self, descriptor: impl AsFd, source: Source) -> io::Result<()> {
+    pub(super) fn add_writing(&self, descriptor: impl AsFd, source: Source) -> io::Result<()> {
         Ok(epoll::add(&self.epoll, descriptor, EventData::new_u64(source.encode()), EventFlags::OUT)?)
     }
 
     /// Waits for it no longer.
-    pub fn remove(&self, descriptor: impl AsFd) -> io::Result<()> {
+    pub(super) fn remove(&self, descriptor: impl AsFd) -> io::Result<()> {
         Ok(epoll::delete(&self.epoll, descriptor)?)
     }
 
     /// Waits at most `limit` for descriptors to become ready, and returns their names in `ready`.
-    pub fn wait(&mut self, limit: Option<Duration>, ready: &mut Vec<Source>) -> io::Result<()> {
+    pub(super) fn wait(&mut self, limit: Option<Duration>, ready: &mut Vec<Source>) -> io::Result<()> {
         ready.clear();
         self.events.clear();
         // Old kernels count milliseconds in an int. The loop takes an early return for a tick without work.

@@ -100,3 +100,70 @@ fn boot_info(facts: BootFacts<'_>, services: &Services, trial: &Trial) -> BootIn
         previous_end: previous_end.map(str::to_owned),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::linux::modules::Parameters;
+    use crate::supervisor::watchdog::WatchdogTimer;
+    use crate::supervisor::{inbox, plan};
+
+    fn machine() -> Machine {
+        Machine {
+            manifest: plan::empty_manifest(),
+            slot: None,
+            disk: None,
+            data: DataMount::Temporary("no disk".to_owned()),
+            hostname: "weather".to_owned(),
+            trial_limit: None,
+            launched: false,
+            use_watchdog: false,
+            parameters: Parameters::from_command_line(""),
+        }
+    }
+
+    /// Executes a request on a machine without slots and services.
+    fn request(command: Command) -> (Result<Reply, RequestError>, Vec<Effect>) {
+        let (reporter, _inbox) = inbox::channel().unwrap();
+        let services = Services::new(String::new(), Vec::new(), reporter);
+        let machine = machine();
+        let mut effects = Effects::default();
+        let mut watchdog = WatchdogTimer::new(false, Duration::ZERO);
+        let mut trial = Trial::begin(&machine, &mut watchdog, &mut effects);
+        let problems = ["no disk".to_owned()];
+        let now = Duration::from_secs(9);
+        let facts = BootFacts { now, machine: &machine, problems: &problems, previous_end: Some("halting") };
+        let mut control = ControlServer::closed();
+        let answer = execute(command, 0, facts, &services, &mut trial, &mut control, &mut effects);
+        (answer, effects.into_iter().collect())
+    }
+
+    #[test]
+    fn orders_to_end_the_machine_shut_it_down() {
+        for (command, expected) in
+            [(Command::Reboot, End::Reboot), (Command::Poweroff, End::Poweroff), (Command::Halt, End::Halt)]
+        {
+            let (answer, effects) = request(command);
+            assert_eq!(answer, Ok(Reply::Done));
+            assert!(matches!(&effects[..], [Effect::ShutDown(end, _)] if *end == expected), "{effects:?}");
+        }
+    }
+
+    #[test]
+    fn requests_about_slots_are_refused_without_slots() {
+        for command in [Command::Confirm, Command::Rollback, Command::Disarm] {
+            let (answer, effects) = request(command);
+            assert_eq!(answer.unwrap_err().message, "this machine has no slots");
+            assert_eq!(effects, []);
+        }
+    }
+
+    #[test]
+    fn boot_information_has_the_problems_and_the_previous_end() {
+        let (Ok(Reply::Boot(info)), _) = request(Command::Boot) else { panic!() };
+        assert_eq!((info.hostname.as_str(), info.uptime), ("weather", 9));
+        assert_eq!(info.degraded, ["no disk"]);
+        assert_eq!(info.previous_end.as_deref(), Some("halting"));
+        assert!(!info.milestones.data && !info.stable);
+    }
+}

@@ -10,13 +10,13 @@ use std::time::Duration;
 use krazy_boot::manifest::Restart;
 
 use super::backoff::{self, STABLE_AFTER};
-pub use super::event::{Action, After, Event, Milestone, Rules, View};
+pub(super) use super::event::{Action, After, Event, Milestone, Rules, View};
 use crate::control::{ExitReason, ServiceState};
 use crate::linux::power::End;
 
 /// The time that a service waits for the entries of its `after` before it is started without them: a dependency that
 /// never comes must not keep a machine from its other work.
-pub const DEPENDENCY_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const DEPENDENCY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The time that the machine waits for a process that even SIGKILL does not end, because it hangs in the kernel.
 const KILL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -68,7 +68,7 @@ struct Service {
 
 /// All services of the machine.
 #[derive(Clone, Debug)]
-pub struct Supervisor {
+pub(super) struct Supervisor {
     services: Vec<Service>,
     reached: Vec<Milestone>,
     begun: bool,
@@ -80,7 +80,7 @@ pub struct Supervisor {
 
 impl Supervisor {
     /// Services in the order of their indices; nothing runs before [`Event::Begin`].
-    pub fn new(rules: Vec<Rules>) -> Self {
+    pub(super) fn new(rules: Vec<Rules>) -> Self {
         let service = |rules| Service {
             rules,
             state: State::Waiting { since: Duration::ZERO },
@@ -101,7 +101,7 @@ impl Supervisor {
 
     /// Takes note of `event` at time `now`. Indices that do not exist, and reports that do not fit a service's
     /// state, change nothing.
-    pub fn handle(&mut self, now: Duration, event: Event, actions: &mut Vec<Action>) {
+    pub(super) fn handle(&mut self, now: Duration, event: Event, actions: &mut Vec<Action>) {
         match event {
             Event::Begin => {
                 self.begun = true;
@@ -149,7 +149,7 @@ impl Supervisor {
     }
 
     /// The time of the next [`Event::Tick`], if one is needed.
-    pub fn deadline(&self) -> Option<Duration> {
+    pub(super) fn deadline(&self) -> Option<Duration> {
         let of = |service: &Service| match &service.state {
             State::Waiting { since } if self.begun => Some(*since + DEPENDENCY_TIMEOUT),
             State::Running { since, .. } if service.failures > 0 => Some(*since + STABLE_AFTER),
@@ -165,23 +165,23 @@ impl Supervisor {
     }
 
     /// The services that run and have not announced that they are ready.
-    pub fn unready(&self) -> impl Iterator<Item = usize> {
+    pub(super) fn unready(&self) -> impl Iterator<Item = usize> {
         let is_unready = |service: &Service| matches!(service.state, State::Running { ready: false, .. });
         self.services.iter().enumerate().filter(move |(_, service)| is_unready(service)).map(|(id, _)| id)
     }
 
     /// Returns true if the machine is shutting down.
-    pub fn is_ending(&self) -> bool {
+    pub(super) fn is_ending(&self) -> bool {
         self.ending.is_some()
     }
 
     /// Returns true if `milestone` was reached.
-    pub fn has_reached(&self, milestone: Milestone) -> bool {
+    pub(super) fn has_reached(&self, milestone: Milestone) -> bool {
         self.reached.contains(&milestone)
     }
 
     /// The state of service `id`; `None` if there is no such service.
-    pub fn view(&self, id: usize, now: Duration) -> Option<View> {
+    pub(super) fn view(&self, id: usize, now: Duration) -> Option<View> {
         let service = self.services.get(id)?;
         let (state, running_since, next_start) = match &service.state {
             State::Waiting { .. } => (ServiceState::Waiting, None, None),
@@ -376,7 +376,7 @@ impl Supervisor {
     }
 
     /// The name of a dependency, for messages.
-    pub fn name(&self, after: After) -> String {
+    pub(super) fn name(&self, after: After) -> String {
         match after {
             After::Milestone(Milestone::Network) => "network".to_owned(),
             After::Milestone(Milestone::Clock) => "clock".to_owned(),

@@ -54,3 +54,22 @@ impl WatchdogTimer {
         self.armed.take().map(|watchdog| watchdog.feed_for(limit))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn disabled_watchdog_stays_alone_and_the_loop_turns_all_the_same() {
+        let now = Duration::from_secs(3);
+        let mut watchdog = WatchdogTimer::new(false, now);
+        let mut effects = Effects::default();
+        watchdog.arm(&mut effects);
+        watchdog.tick(now, &mut effects);
+        assert_eq!(watchdog.deadline(), now + INTERVAL);
+        watchdog.tick(now + INTERVAL / 2, &mut effects);
+        assert_eq!(watchdog.deadline(), now + INTERVAL, "not due yet");
+        assert!(watchdog.feed_for(Duration::ZERO).is_none());
+        assert_eq!(effects.into_iter().count(), 0);
+    }
+}

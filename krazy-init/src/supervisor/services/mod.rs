@@ -357,3 +357,6 @@ fn log_failure(unit: &Unit, problem: &str, outcome: io::Result<()>, effects: &mu
         effects.log(format!("service {} {problem}: {error}", unit.spec().name));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,18 +8,18 @@ use crate::supervisor::backoff::{self, STABLE_AFTER};
 
 impl Supervisor {
     /// Returns true if every required service is stable.
-    pub fn is_stable(&self, now: Duration) -> bool {
+    pub(in super::super) fn is_stable(&self, now: Duration) -> bool {
         self.begun && self.unstable(now).next().is_none()
     }
 
     /// The reasons why the machine is not stable, one phrase for each required service.
-    pub fn blockers(&self, now: Duration) -> Vec<String> {
+    pub(in super::super) fn blockers(&self, now: Duration) -> Vec<String> {
         self.unstable(now).map(|service| self.blocker(service)).collect()
     }
 
     /// Why the machine will not become stable by waiting: a required service has been ending again and again for as
     /// long as its pauses have grown.
-    pub fn failed_service(&self) -> Option<(usize, String)> {
+    pub(in super::super) fn failed_service(&self) -> Option<(usize, String)> {
         let has_failed =
             |service: &Service| service.rules.required && service.failures >= backoff::FINAL_FAILURES;
         let id = self.services.iter().position(has_failed)?;
