@@ -23,6 +23,8 @@ impl Console {
     pub(crate) fn open() -> Self {
         let device = OpenOptions::new()
             .write(true)
+            // Not a controlling terminal: Ctrl-C on it would be a signal to PID 1. Not blocking: flow control of a
+            // serial line must not stop the machine.
             .custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK | libc::O_CLOEXEC)
             .open("/dev/console")
             .ok();

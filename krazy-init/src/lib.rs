@@ -7,13 +7,13 @@
 //! | `control` | the protocol by which others talk to it, with a client for them |
 //! | `net` | interfaces, DHCP, routes, name servers, the time |
 //! | `output` | log files and console output of services |
-//! | `slots` | which slot is confirmed, what is on trial, and why a trial failed |
+//! | `slots` | the state of the two slots on the disk, and the changes of it |
 //! | `linux` | the thin layer above the kernel |
-//! | `command`, `module_helper` | what the binary does when it is not PID 1 |
+//! | `command`, `module_helper` | the roles of the binary besides PID 1 |
 //!
-//! Decisions are made by code without side effects (`supervisor::state`, `supervisor::clock`,
-//! `net::dhcp::Client`), which is tested with random histories; one thread waits and carries them out. Two more
-//! threads exist because their work blocks: loading modules, and asking for the time.
+//! Decisions are made by code without side effects (`supervisor::state`, `supervisor::trial`, `supervisor::clock`,
+//! `net::dhcp::Client`), which is tested without a machine. One thread waits for events and routes them between parts
+//! that own their fields. Two more threads exist because their work blocks: loading modules, and asking for the time.
 
 mod command;
 mod console;

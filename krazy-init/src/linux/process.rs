@@ -2,10 +2,10 @@
 
 use std::io;
 
+use krazy_boot::api::services::ExitReason;
 use rustix::process::{Pid, WaitOptions};
 
 use super::launch::NOFILE;
-use crate::control::ExitReason;
 
 /// The next ended child, whoever's it was: init inherits every orphan.
 pub(crate) fn reap() -> Option<(Pid, ExitReason)> {

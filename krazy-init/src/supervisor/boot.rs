@@ -61,6 +61,7 @@ pub(super) fn start(journal: &mut Journal) -> Machine {
     let parsed = CommandLine::parse(&line).ok();
     journal.set_quiet(parsed.as_ref().is_some_and(|line| line.has("quiet")));
     prepare_kernel(journal);
+    // A root whose manifest is damaged still starts krazy-admind, by which it can be replaced.
     let manifest = read_manifest().unwrap_or_else(|error| {
         journal.degrade(format!("{error}; every program in {} runs with the defaults", plan::BIN));
         plan::manifest_of(Path::new(plan::BIN)).unwrap_or_else(|error| {
@@ -68,6 +69,7 @@ pub(super) fn start(journal: &mut Journal) -> Machine {
             plan::empty_manifest()
         })
     });
+    // By the mounted root: names such as `sda` depend on the order in which drivers find the disks.
     let disk = Disk::of_mount("/");
     let data = prepare_data(disk.as_ref(), journal);
     let hostname = hostname(&manifest, journal);
@@ -111,6 +113,7 @@ fn prepare_kernel(journal: &mut Journal) {
     if let Err(error) = power::take_ctrl_alt_del() {
         journal.degrade(format!("Ctrl-Alt-Del restarts without stopping services: {error}"));
     }
+    // Before the services: each of them takes two pipes and two files of init.
     if let Err(error) = process::raise_own_limits() {
         journal.degrade(format!("cannot raise the limit of descriptors: {error}"));
     }
@@ -135,6 +138,7 @@ fn prepare_data(disk: Option<&Disk>, journal: &mut Journal) -> DataMount {
     }
     let (data, is_new) =
         data::mount(disk).unwrap_or_else(|error| (DataMount::Temporary(error.to_string()), false));
+    // Degraded and not fatal: the services run, and may be all that a machine without a host needs.
     if is_new {
         journal.degrade(
             "/data was blank and has been formatted: it holds no credentials, so nobody can manage this device; \

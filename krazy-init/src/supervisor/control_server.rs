@@ -78,6 +78,7 @@ impl ControlServer {
 
     fn accept_one(&mut self) -> Option<u32> {
         let (stream, _) = self.listener.as_ref()?.accept().ok()?;
+        // Root and not a group: a service in the control group may hold connections, but not the last ones.
         let own = socket_peercred(&stream).is_ok_and(|peer| peer.uid == geteuid());
         let room = self.clients.len() < MAX_CLIENTS && (own || self.held() < MAX_HELD);
         if !room || stream.set_nonblocking(true).is_err() {
@@ -124,6 +125,7 @@ impl ControlServer {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return Input::Closed,
             }
+            // Judged before more is read: no client decides how much memory init takes.
             if connection.input.len() > MAX_LINE {
                 break;
             }
@@ -190,6 +192,7 @@ impl ControlServer {
         if connection.output.len() > MAX_BACKLOG {
             self.close(client);
         } else if connection.output.is_empty() {
+            // Gives the memory back: an answer with logs takes megabytes, the connection may stay for weeks.
             connection.output = Vec::new();
         }
     }

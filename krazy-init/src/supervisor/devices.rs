@@ -87,6 +87,7 @@ impl Devices {
         if let (Some(loader), Some(modalias)) = (&self.loader, event.modalias) {
             loader.request(modalias);
         }
+        // An announcement without a node is a bus or a parent device; those with nodes follow.
         let Some(name) = event.devname else { return false };
         let node = Path::new("/dev").join(&name);
         // A node that is gone already needs no owner.

@@ -55,6 +55,7 @@ impl Journal {
 
     /// Writes a line of init's own that also shows in the boot information.
     pub(super) fn degrade(&mut self, text: String) {
+        // The console is a log: it shows every occurrence. The list is a state: it names each problem once.
         self.log(&text);
         if self.problems.len() < MAX_PROBLEMS && !self.problems.contains(&text) {
             self.problems.push(text);

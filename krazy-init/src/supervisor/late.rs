@@ -35,12 +35,15 @@ pub(super) fn start(work: LateWork, reporter: Reporter) -> io::Result<()> {
 }
 
 fn run(work: &LateWork, reporter: &Reporter) {
+    // The services are starting at this moment, and the time until the first one is ready counts.
     process::yield_to_services();
     let problem = |text| reporter.send(Report::Problem(text));
     if let Err(why) = boot_mount::mount(work.disk.as_ref(), work.boot_writable) {
         problem(format!("/boot is not there: {why}"));
     }
     let Some(data) = &work.data else { return };
+    // Before the growth, which takes seconds on a large card: a machine that loses power meanwhile must not start with
+    // the same seed again.
     if let Err(error) = entropy::load_and_replace(&boot::machine_file(SEED)) {
         problem(format!("no random seed is kept on /data: {error}"));
     }

@@ -18,6 +18,8 @@ pub(super) struct Links(Option<Network>);
 impl Links {
     /// Switches the interfaces on. Their first messages are only read in the loop.
     pub(super) fn start(machine: &Machine, poller: &Poller, effects: &mut Effects) -> Self {
+        // One image serves many machines, so what is special about this one is on /data. A damaged file is not used in
+        // parts: an address without its gateway is harder to find than no address.
         let local = match NetworkSettings::read(&Path::new(DATA).join(network::PATH)) {
             Ok(settings) => settings.unwrap_or_default(),
             Err(why) => {

@@ -87,7 +87,9 @@ pub(super) fn plan(manifest: &Manifest) -> Plan {
         let name = &service.name;
         let settings = &service.settings;
         let uid = uids.get(&user).copied().unwrap_or_default();
+        // Services of one account share its home. Those of root have nothing in common but root.
         let home = data::home(if user == accounts::ROOT { name } else { &user });
+        // A manifest of a newer host may name what this init does not know; the service runs all the same.
         let stop_signal = signals::parse(&settings.stop_signal).unwrap_or_else(|| {
             let text =
                 format!("service {name}: unknown stop-signal `{}`, TERM is used", settings.stop_signal);

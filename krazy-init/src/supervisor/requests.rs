@@ -48,6 +48,7 @@ pub(super) fn execute(
         Command::Signal { service, signal } => services.signal(&service, &signal),
         Command::Logs { service, stream, lines, follow } => {
             let id = services.named(&service)?;
+            // In one turn of the loop: between these lines and those that follow none is missed or sent twice.
             let log = services.logs(id, stream, lines)?;
             if follow && !control.follow(client, id) {
                 return Err(refused(ErrorKind::NotNow, "too many logs are followed already"));

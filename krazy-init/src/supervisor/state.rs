@@ -127,6 +127,7 @@ impl Supervisor {
                 }
             }
             Event::Exited(id, reason) => {
+                // A process that could not be killed may exit much later. Its service was given up and stays stopped.
                 let alive = [ServiceState::Running, ServiceState::Stopping];
                 if self.view(id, now).is_some_and(|view| alive.contains(&view.state)) {
                     actions.push(Action::Sweep(id));
@@ -137,6 +138,7 @@ impl Supervisor {
             Event::Stop(id) => self.stop(id, now, Then::StayStopped, actions),
             Event::Restart(id) => self.stop(id, now, Then::StartAgain, actions),
             Event::Shutdown(end) => {
+                // A second request changes the way to end, not the time from which the timeouts count.
                 if self.ending.replace(end).is_none() {
                     self.ending_since = now;
                 }
@@ -152,6 +154,7 @@ impl Supervisor {
     pub(super) fn deadline(&self) -> Option<Duration> {
         let of = |service: &Service| match &service.state {
             State::Waiting { since } if self.begun => Some(*since + DEPENDENCY_TIMEOUT),
+            // The failures are forgotten then, and the report of a crash loop with them.
             State::Running { since, .. } if service.failures > 0 => Some(*since + STABLE_AFTER),
             State::Backoff { until } => Some(*until),
             State::Stopping { kill_at, killed: false, .. } => Some(*kill_at),
@@ -232,6 +235,7 @@ impl Supervisor {
         let was_stable = matches!(service.state, State::Running { since, .. } if now >= since + STABLE_AFTER);
         service.last_exit = Some(reason.clone());
         service.state = match (asked_for, service.rules.restart) {
+            // Without a pause: the service did not fail, its restart was requested.
             (Some(Then::StartAgain), _) if !ending => {
                 actions.push(Action::Spawn(id));
                 State::Starting { then: None }
@@ -269,6 +273,7 @@ impl Supervisor {
         let Some(service) = self.services.get_mut(id) else { return };
         match &mut service.state {
             State::Waiting { .. } | State::Backoff { .. } | State::Stopped | State::Exited => {
+                // A request to start means now, whatever back-off earlier failures have earned.
                 service.failures = 0;
                 service.spawn(id, actions);
             }
@@ -298,6 +303,7 @@ impl Supervisor {
 
     /// Takes the steps that time and the progress of other services allow.
     fn advance(&mut self, now: Duration, actions: &mut Vec<Action>) {
+        // Before the beginning nothing starts, but a machine that is to end already must end.
         if !self.begun && self.ending.is_none() {
             return;
         }
@@ -306,6 +312,7 @@ impl Supervisor {
         }
         let waits =
             |service: &Service| matches!(service.state, State::Waiting { .. } | State::Starting { .. });
+        // Once: a service that fails later does not make the machine come up again.
         if !self.up && self.ending.is_none() && !self.services.iter().any(waits) {
             self.up = true;
             actions.push(Action::Up);
@@ -345,6 +352,7 @@ impl Supervisor {
                 actions.push(Action::Kill(id));
                 self.services[id].state = State::Stopping { kill_at: now, killed: true, then };
             }
+            // Only at the end: a service that is merely to be restarted must not run twice.
             State::Stopping { kill_at, killed: true, .. }
                 if self.ending.is_some() && now >= kill_at + KILL_TIMEOUT =>
             {
@@ -366,6 +374,7 @@ impl Supervisor {
             After::Service(other) => match self.services.get(*other) {
                 Some(other) => match &other.state {
                     State::Running { ready, .. } => !ready,
+                    // A job that is done counts as ready: its dependents need its result, not its process.
                     State::Exited => !other.last_exit.as_ref().is_some_and(ExitReason::is_success),
                     _ => true,
                 },

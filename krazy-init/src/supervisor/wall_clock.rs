@@ -63,6 +63,7 @@ impl WallClock {
         let saved = saved.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
         let file = matches!(machine.data, DataMount::Disk(_)).then_some(path);
         let clock = Self::new(saved.unwrap_or_default(), file, now);
+        // Without a battery a machine starts in 1970, and then every certificate is one of the future.
         if let Some(time) = clock::beginning(kernel_clock::wall(), clock.saved)
             && let Err(error) = kernel_clock::set_wall(time)
         {
@@ -191,6 +192,7 @@ impl WallClock {
     pub(super) fn save(&mut self) {
         if let Some(file) = &self.file {
             let wall = kernel_clock::wall();
+            // Without waiting for the disk, on which the loop must not hang. An older time is good enough.
             let _full = fs::write(file, format!("{}\n", wall.as_secs()));
             self.saved = wall;
         }

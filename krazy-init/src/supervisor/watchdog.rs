@@ -40,6 +40,7 @@ impl WatchdogTimer {
         if now < self.next_feed {
             return;
         }
+        // From now and not from the planned time: a loop that was late must not feed several times in a row.
         self.next_feed = now + INTERVAL;
         if let Some(watchdog) = &mut self.armed
             && let Err(error) = watchdog.feed()

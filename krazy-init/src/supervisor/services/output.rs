@@ -44,6 +44,7 @@ impl<'a> Audience<'a> {
             }
             self.journal.service_line(name, &line.text[line.stamp_length..]);
         }
+        // Asked first: nobody follows most services, and the copy of a line costs more than writing it.
         if self.control.is_followed(id) {
             self.control.publish(id, &LogLine { stream: line.stream, text: line.text.to_owned() });
         }

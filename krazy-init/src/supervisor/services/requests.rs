@@ -37,6 +37,7 @@ impl Services {
             state: view.state,
             pid: unit.pid().and_then(|pid| u32::try_from(pid.as_raw_nonzero().get()).ok()),
             uid: unit.spec().rights.uid,
+            // Of the main process only; `memory` counts what its cgroup has.
             rss: unit.pid().and_then(process::resident_memory),
             memory: unit.memory(),
             uptime: view.running_since.map(|since| now.saturating_sub(since).as_secs()),

@@ -113,6 +113,7 @@ impl Unit {
                 return Ok(home);
             }
             self.home_is_ready = true;
+            // Only now: the rules of the sandbox refer to open directories, so the home must exist.
             if self.spec.sandbox {
                 let directories = [&self.spec.home, Path::new("/tmp"), Path::new("/dev/shm")];
                 self.sandbox = Sandbox::new(&directories, &[Path::new("/dev"), Path::new("/proc")])?;
@@ -146,6 +147,7 @@ impl Unit {
 
     /// Kills everything it started.
     pub(super) fn kill(&self) -> io::Result<()> {
+        // The cgroup knows what has left the process group, as daemons do.
         if let Some(cgroup) = &self.cgroup
             && cgroup.kill().is_ok()
         {

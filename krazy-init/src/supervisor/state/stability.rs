@@ -17,8 +17,8 @@ impl Supervisor {
         self.unstable(now).map(|service| self.blocker(service)).collect()
     }
 
-    /// Why the machine will not become stable by waiting: a required service has been ending again and again for as
-    /// long as its pauses have grown.
+    /// The required service because of which waiting does not help, and the reason: it has kept exiting until its pauses
+    /// were long.
     pub(in super::super) fn failed_service(&self) -> Option<(usize, String)> {
         let has_failed =
             |service: &Service| service.rules.required && service.failures >= backoff::FINAL_FAILURES;

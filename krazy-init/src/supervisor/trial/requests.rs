@@ -28,6 +28,7 @@ impl Trial {
         if !rules::may_confirm(status.slot_state, now, services)? {
             return Ok(Reply::Done);
         }
+        // First the selector, then the deadline: if it cannot be written, the trial goes on and ends in time.
         slots.confirm().map_err(refusal)?;
         self.deadline = None;
         crash::set_recorder(None);

@@ -20,6 +20,7 @@ pub(super) enum Verdict {
 
 /// Returns the reason for which a trial with this deadline has to end now, if there is one.
 pub(super) fn verdict(deadline: Duration, now: Duration, services: &Supervisor) -> Option<Verdict> {
+    // Not later than necessary: the old build serves again minutes before the deadline.
     if now < deadline {
         return services.failed_service().map(|(id, why)| Verdict::ServiceFailed(id, why));
     }
@@ -37,6 +38,7 @@ pub(super) fn may_confirm(
     now: Duration,
     services: &Supervisor,
 ) -> Result<bool, RequestError> {
+    // The host repeats a confirmation whose answer was lost, so a confirmed slot is no error.
     match state {
         SlotState::Confirmed | SlotState::Armed | SlotState::Reverted => return Ok(false),
         SlotState::OnTrial | SlotState::Unexpected => {}
@@ -56,6 +58,7 @@ pub(super) fn may_arm(state: SlotState, running: Slot, slot: Slot) -> Result<(),
         return refuse(format!("slot {slot} is the running one"));
     }
     match state {
+        // The other slot is the only one known to work: it must stay the way back.
         SlotState::OnTrial => {
             refuse(format!("slot {running} runs on trial; confirm it or roll it back first"))
         }
