@@ -13,25 +13,26 @@ HTTPS management API of a cargo krazy appliance
 Usage: krazy-admind [--listen ADDRESS:PORT] [--tls-1.2] [--no-mdns] [--root DIRECTORY]
 
 Options:
-      --listen ADDRESS:PORT  where to listen; default: port 8443 of every address
-      --tls-1.2              take clients that do not speak TLS 1.3
-      --no-mdns              do not tell the local network where this device is
-      --root DIRECTORY       take DIRECTORY for /, to try it out elsewhere than on a device
-  -h, --help                 this text
-  -V, --version              the version
+      --listen ADDRESS:PORT  address to listen on; default: port 8443 of every address
+      --tls-1.2              accept TLS 1.2 beside TLS 1.3
+      --no-mdns              do not announce this device on the local network
+      --root DIRECTORY       use DIRECTORY as /, to try this program elsewhere than on a device
+  -h, --help                 print this help
+  -V, --version              print the version
 
 Reads its certificate and tokens from /data/krazy, where `cargo krazy image` puts them.
 ";
 
-/// What the command line asks for.
+/// The action that the command line requests.
 #[derive(Debug)]
 pub(crate) enum Invocation {
-    /// To serve.
+    /// Serve requests.
     Serve(Config),
-    /// To print a text.
+    /// Print a text and exit.
     Print(String),
 }
 
+/// Parses the command line `args`, whose first item is the name of the program.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, lexopt::Error> {
     let mut parser = Parser::from_iter(args);
     let mut config = Config::device();
@@ -61,22 +62,22 @@ mod tests {
     }
 
     #[test]
-    fn options_set_what_they_name() {
+    fn options_change_the_configuration() {
         let Ok(Invocation::Serve(config)) = parsed(&["--listen", "10.0.0.1:444", "--tls-1.2", "--no-mdns"])
         else {
-            panic!("not taken")
+            panic!("the options are rejected")
         };
         assert_eq!(config.listen, ["10.0.0.1:444".parse().unwrap()]);
         assert!(config.tls12 && !config.announce);
-        let Ok(Invocation::Serve(config)) = parsed(&[]) else { panic!("not taken") };
+        let Ok(Invocation::Serve(config)) = parsed(&[]) else { panic!("the options are rejected") };
         assert!(!config.tls12 && config.announce);
         assert!(config.listen.iter().all(|address| address.port() == 8443));
     }
 
     #[test]
-    fn wrong_options_are_named() {
+    fn invalid_options_are_named() {
         assert_eq!(parsed(&["--port", "1"]).unwrap_err(), "invalid option '--port'");
-        let wrong = parsed(&["--listen", "8443"]).unwrap_err();
-        assert!(wrong.contains("\"8443\""), "{wrong}");
+        let error = parsed(&["--listen", "8443"]).unwrap_err();
+        assert!(error.contains("\"8443\""), "{error}");
     }
 }

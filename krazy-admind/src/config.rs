@@ -1,4 +1,4 @@
-//! Where everything is, and how much of it anyone may use.
+//! The configuration: addresses, the root directory, and the limits on connections.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -6,48 +6,49 @@ use std::time::Duration;
 
 use krazy_boot::api::certificate::TRIAL;
 
-/// The port unless the command line names another.
+/// The default port.
 pub const PORT: u16 = 8443;
 
-/// What the server works with.
+/// The configuration of the server.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where to listen: the first of these that works.
+    /// Addresses to listen on. The first that can be bound is used.
     pub listen: Vec<SocketAddr>,
-    /// The root of everything that is read and written: `/`, or a test's folder with `data`, `tmp`, `proc` and
-    /// `run` in it. Init's control socket is below it too.
+    /// The root of all paths: `/`, or the directory of a test with `data`, `tmp`, `proc` and `run` in it. The control
+    /// socket of init is below it too.
     pub root: PathBuf,
-    /// Whether clients may speak TLS 1.2.
+    /// Set to accept TLS 1.2.
     pub tls12: bool,
-    /// Whether the local network is told where the device is.
+    /// Set to announce the device on its local network.
     pub announce: bool,
-    /// What connections may use.
+    /// The limits on connections.
     pub limits: Limits,
 }
 
-/// What connections may use. The product of the first and the size of a TLS connection, some 90 KiB, bounds
-/// the memory that strangers can take.
+/// Limits on connections and requests.
+///
+/// A TLS connection takes some 90 KiB. That times [`Limits::connections`] bounds the memory that clients can use.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at a time.
+    /// Concurrent connections.
     pub connections: usize,
-    /// How many of them are kept for addresses from which a right credential has come.
+    /// Connections of these that only known clients can use: addresses from which a valid credential has come.
     pub connections_kept: usize,
-    /// Connections at a time from one address, or from the /64 of an IPv6 address.
+    /// Concurrent connections of one client: an IPv4 address, or the /64 of an IPv6 address.
     pub connections_per_client: usize,
-    /// From the TCP connection to the end of the TLS handshake.
+    /// Timeout from the TCP connection to the end of the TLS handshake.
     pub handshake: Duration,
-    /// For the header of a request, and from the handshake to the first request.
+    /// Timeout for the header of a request, and from the handshake to the first request.
     pub header: Duration,
-    /// Between requests, between two pieces of an upload, and until a client that does not read is given up.
+    /// Timeout between requests, between two chunks of an upload, and for a client that does not read its download.
     pub idle: Duration,
-    /// Logs that are followed at a time. Each holds one of the connections that init has.
+    /// Concurrent live logs. Each holds one of the connections that init accepts.
     pub live_logs: usize,
-    /// Logs that one token follows at a time.
+    /// Concurrent live logs of one token.
     pub live_logs_per_token: usize,
-    /// An update that gets no data for so long is dropped.
+    /// Timeout after which an update without data is dropped.
     pub update_idle: Duration,
-    /// How long a new certificate may go unconfirmed.
+    /// Time to confirm a new certificate.
     pub certificate_trial: Duration,
 }
 
@@ -69,7 +70,8 @@ impl Default for Limits {
 }
 
 impl Config {
-    /// A device: port 8443 of every IPv6 and IPv4 address, or of every IPv4 address on kernels without IPv6.
+    /// The configuration of a device: port 8443 of every IPv6 and IPv4 address. On kernels without IPv6, port 8443 of
+    /// every IPv4 address.
     pub fn device() -> Self {
         let every = [IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::V4(Ipv4Addr::UNSPECIFIED)];
         Config {

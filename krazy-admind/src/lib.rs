@@ -14,15 +14,20 @@
 //!
 //! # Order of a request
 //!
-//! Credential, then route, then role, then the operation: without a credential nobody learns what exists, and
-//! no operation can forget to ask. Only the health probe comes first. An operation that changes something is carried
-//! to its end whether or not its client waits for it (`task`).
+//! Credential, route, role, operation: clients without a credential cannot find out which paths exist, and no operation
+//! can omit the check. Only the health probe comes before it. An operation that changes something runs to its end even if
+//! its client disconnects (`task`).
 //!
-//! # Differences from other warp servers
+//! # Use of warp
 //!
-//! warp 0.4 brings the service, body, event-stream and reply types. Its routing is left aside for a table of
-//! plain data, because a tree of `or`-ed filters can be neither listed, nor documented, nor tested for a
-//! forgotten access check. Connections are accepted here, because warp has no TLS.
+//! warp 0.4 provides the service, body, event-stream and reply types. Its routing is replaced by a table of plain data,
+//! because a tree of `or`-ed filters can be neither listed, nor documented, nor tested for a missing access check.
+//! Connections are accepted here, because warp has no TLS.
+//!
+//! # Privileges
+//!
+//! `net`, `identity` and `api` handle data from the network, and reach the disk only through `device::Device` and
+//! `device::CredentialStore`, and init only through `control`. These three take and return plain data.
 
 mod api;
 mod args;
@@ -45,8 +50,8 @@ use std::time::Duration;
 
 use args::Invocation;
 
-/// Runs the program with the command line `args`, the program's name included. Returns only on failure, or
-/// after `--help` and `--version`.
+/// Runs the program with the command line `args`, whose first item is the name of the program. Returns only on failure,
+/// and after `--help` and `--version`.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let config = match args::parse(args) {
         Ok(Invocation::Serve(config)) => config,
@@ -71,7 +76,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn run(config: config::Config) -> Result<std::convert::Infallible, StartError> {
-    // One thread serves; a few more, which end when idle, wait for the disk.
+    // One thread serves all connections, to save memory. Up to four more wait for the disk, and exit when idle.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()

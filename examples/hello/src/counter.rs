@@ -5,36 +5,36 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-/// The file's name in the state folder.
-const FILE: &str = "hello-visits";
+/// The file in the state directory.
+const FILE_NAME: &str = "hello-visits";
 
 /// A visit counter in a file.
 #[derive(Debug)]
 pub struct Counter {
-    folder: PathBuf,
+    directory: PathBuf,
     visits: Mutex<u64>,
 }
 
 impl Counter {
-    /// Opens the counter in `folder`, which is made if missing. A new counter is 0.
-    pub fn open(folder: &Path) -> io::Result<Self> {
-        fs::create_dir_all(folder)?;
-        let visits = match fs::read_to_string(folder.join(FILE)) {
+    /// Opens the counter in `directory`, and creates the directory if necessary. A new counter is 0.
+    pub fn open(directory: &Path) -> io::Result<Self> {
+        fs::create_dir_all(directory)?;
+        let visits = match fs::read_to_string(directory.join(FILE_NAME)) {
             Ok(text) => text.trim().parse().map_err(|error| {
-                io::Error::new(io::ErrorKind::InvalidData, format!("{FILE} holds {text:?}: {error}"))
+                io::Error::new(io::ErrorKind::InvalidData, format!("{FILE_NAME} holds {text:?}: {error}"))
             })?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
             Err(error) => return Err(error),
         };
-        Ok(Counter { folder: folder.to_owned(), visits: Mutex::new(visits) })
+        Ok(Counter { directory: directory.to_owned(), visits: Mutex::new(visits) })
     }
 
-    /// The visits so far.
+    /// Returns the visits so far.
     pub fn visits(&self) -> u64 {
         *self.visits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a visit and returns the new number once it is on the disk.
+    /// Counts a visit. Returns the new number once it is on the disk.
     pub fn visit(&self) -> io::Result<u64> {
         let mut visits = self.visits.lock().unwrap_or_else(PoisonError::into_inner);
         let next = visits.saturating_add(1);
@@ -43,14 +43,14 @@ impl Counter {
         Ok(next)
     }
 
-    /// Replaces the file in one step, so that after a power cut it holds the old number or the new one.
+    /// Replaces the file atomically: after a power cut it holds the old number or the new one.
     fn store(&self, visits: u64) -> io::Result<()> {
-        let temporary = self.folder.join(format!("{FILE}.new"));
+        let temporary = self.directory.join(format!("{FILE_NAME}.new"));
         let mut file = File::create(&temporary)?;
         writeln!(file, "{visits}")?;
         file.sync_all()?;
-        fs::rename(&temporary, self.folder.join(FILE))?;
-        File::open(&self.folder)?.sync_all()
+        fs::rename(&temporary, self.directory.join(FILE_NAME))?;
+        File::open(&self.directory)?.sync_all()
     }
 }
 
@@ -59,9 +59,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn goes_on_where_it_was() {
-        let folder = tempfile::tempdir().unwrap();
-        let state = folder.path().join("made/on/demand");
+    fn counter_continues_after_a_restart() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = directory.path().join("made/on/demand");
         let counter = Counter::open(&state).unwrap();
         assert_eq!((counter.visits(), counter.visit().unwrap(), counter.visit().unwrap()), (0, 1, 2));
         assert_eq!(Counter::open(&state).unwrap().visits(), 2);
@@ -69,19 +69,19 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_file_is_named_and_kept() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join(FILE), "many").unwrap();
-        let error = Counter::open(folder.path()).unwrap_err();
+    fn damaged_file_is_named_and_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join(FILE_NAME), "many").unwrap();
+        let error = Counter::open(directory.path()).unwrap_err();
         assert!(error.to_string().contains("hello-visits holds \"many\""), "{error}");
-        assert_eq!(fs::read_to_string(folder.path().join(FILE)).unwrap(), "many");
+        assert_eq!(fs::read_to_string(directory.path().join(FILE_NAME)).unwrap(), "many");
     }
 
     #[test]
-    fn a_visit_that_cannot_be_stored_is_not_counted() {
-        let folder = tempfile::tempdir().unwrap();
-        let counter = Counter::open(folder.path()).unwrap();
-        fs::create_dir(folder.path().join("hello-visits.new")).unwrap();
+    fn visit_that_cannot_be_stored_is_not_counted() {
+        let directory = tempfile::tempdir().unwrap();
+        let counter = Counter::open(directory.path()).unwrap();
+        fs::create_dir(directory.path().join("hello-visits.new")).unwrap();
         assert!(counter.visit().is_err());
         assert_eq!(counter.visits(), 0);
     }

@@ -1,23 +1,23 @@
-//! What the kernel says about the machine.
+//! Facts about the machine, from the kernel.
 
 use std::fs;
 use std::time::Duration;
 
-/// The machine at one moment. Outside an appliance some facts are missing.
+/// The state of the machine. Outside an appliance, some facts are missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Machine {
     /// The host name.
     pub hostname: String,
     /// Time since the kernel started.
     pub uptime: Duration,
-    /// The running slot, `A` or `B`; none outside an appliance.
+    /// The running slot, `A` or `B`; `None` outside an appliance.
     pub slot: Option<String>,
     /// The kernel's release, as in `uname -r`.
     pub kernel: String,
 }
 
 impl Machine {
-    /// Asks the kernel. A fact that /proc does not tell is "unknown", so that the page is shown anyway.
+    /// Reads the facts from /proc. A missing one is "unknown", so that the page is shown nevertheless.
     pub fn read() -> Self {
         let proc = |file: &str| fs::read_to_string(format!("/proc/{file}")).unwrap_or_default();
         Machine {
@@ -29,20 +29,24 @@ impl Machine {
     }
 }
 
+/// Returns `text` trimmed, or "unknown" if it is empty.
 fn line(text: &str) -> String {
     let text = text.trim();
     if text.is_empty() { "unknown".to_owned() } else { text.to_owned() }
 }
 
-/// The first number of /proc/uptime: seconds with two decimals (proc(5)).
+/// Parses the first number of /proc/uptime: seconds with two decimals (proc(5)).
 fn uptime(text: &str) -> Duration {
     let seconds = text.split_whitespace().next().and_then(|first| first.parse::<f64>().ok());
     seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).unwrap_or_default()
 }
 
-/// The value of `krazy.slot=` on the kernel command line, as a capital letter.
+/// Returns the value of `krazy.slot=` on the kernel command line, as a capital letter.
 fn slot(cmdline: &str) -> Option<String> {
-    cmdline.split_whitespace().find_map(|word| word.strip_prefix("krazy.slot=")).map(str::to_uppercase)
+    cmdline
+        .split_whitespace()
+        .find_map(|parameter| parameter.strip_prefix("krazy.slot="))
+        .map(str::to_uppercase)
 }
 
 #[cfg(test)]
@@ -50,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_proc_says() {
+    fn proc_files_are_parsed() {
         assert_eq!(uptime("3661.25 7000.00\n"), Duration::from_millis(3_661_250));
         assert_eq!(uptime(""), Duration::ZERO);
         assert_eq!(uptime("-1 x"), Duration::ZERO);
@@ -60,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_has_a_kernel() {
+    fn facts_of_this_machine_are_known() {
         let machine = Machine::read();
         assert_ne!(machine.kernel, "unknown");
         assert!(machine.uptime > Duration::ZERO);

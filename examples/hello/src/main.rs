@@ -1,7 +1,7 @@
-//! The example appliance of cargo krazy: a small web server that shows which machine it runs on.
+//! The example appliance of cargo krazy: a small web server that shows the machine it runs on.
 //!
-//! It is an ordinary Rust program. It prints to standard output, keeps its state in its home folder, and knows
-//! nothing of cargo krazy except where the kernel command line names the running slot.
+//! It is an ordinary Rust program. It prints to standard output, keeps its state in its home directory, and depends
+//! on cargo krazy only for the running slot, which it reads from the kernel command line.
 
 // A service's standard output is its log: /tmp/hello.log.
 #![allow(clippy::print_stdout)]
@@ -21,7 +21,7 @@ use server::{Request, Response};
 /// Requests handled at the same time; more wait in the kernel's queue.
 const WORKERS: usize = 16;
 
-const USAGE: &str = "usage: hello [--listen ADDRESS:PORT] [--state FOLDER]";
+const USAGE: &str = "usage: hello [--listen ADDRESS:PORT] [--state DIRECTORY]";
 
 fn main() -> Result<(), String> {
     let arguments = Arguments::parse(std::env::args().skip(1), std::env::var_os("HOME").map(PathBuf::from))?;
@@ -34,7 +34,7 @@ fn main() -> Result<(), String> {
         .map_err(|error| format!("failed to serve: {error}"))
 }
 
-/// `/` counts a visit and shows it; `/json` and `/text` only show.
+/// Answers a request. `/` counts a visit; `/json` and `/text` only show the number.
 fn answer(request: &Request, counter: &Counter) -> Response {
     let machine = machine::Machine::read();
     match request.path.as_str() {
@@ -42,26 +42,26 @@ fn answer(request: &Request, counter: &Counter) -> Response {
             let visits = if request.head { Ok(counter.visits()) } else { counter.visit() };
             match visits {
                 Ok(visits) => Response::html(page::html(&machine, visits)),
-                Err(error) => Response::error(500, &format!("the visit could not be stored: {error}")),
+                Err(error) => Response::error(500, &format!("failed to store the visit: {error}")),
             }
         }
         "/json" => Response::json(page::json(&machine, counter.visits())),
         "/text" => Response::text(page::text(&machine, counter.visits())),
-        _ => Response::error(404, "there is /, /json and /text"),
+        _ => Response::error(404, "not found; there are /, /json and /text"),
     }
 }
 
 /// The command line.
 #[derive(Debug, PartialEq, Eq)]
 struct Arguments {
-    /// Where to listen.
+    /// The address to listen on.
     listen: String,
-    /// The folder of the counter.
+    /// The directory of the counter.
     state: PathBuf,
 }
 
 impl Arguments {
-    /// Reads `arguments`. The state is in `home`, which an appliance sets to a folder on /data.
+    /// Parses `arguments`. The default of the state is `home`, which an appliance sets to a directory on /data.
     fn parse(arguments: impl IntoIterator<Item = String>, home: Option<PathBuf>) -> Result<Self, String> {
         let home = home.filter(|home| home.parent().is_some());
         let mut parsed = Arguments {
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn the_state_is_at_home_unless_there_is_none() {
+    fn state_is_in_the_home_directory_if_there_is_one() {
         assert_eq!(parse(&[], Some("/data/x")).unwrap().state, PathBuf::from("/data/x"));
         assert_eq!(parse(&[], Some("/")).unwrap().state, PathBuf::from("/data/hello"));
         let given = parse(&["--state", "/tmp", "--listen", "[::]:8080"], None).unwrap();
@@ -98,15 +98,15 @@ mod tests {
     }
 
     #[test]
-    fn wrong_arguments_are_named() {
+    fn invalid_arguments_are_named() {
         assert!(parse(&["--port", "1"], None).unwrap_err().starts_with("unknown argument `--port`"));
         assert!(parse(&["--listen"], None).unwrap_err().starts_with("--listen needs a value"));
     }
 
     #[test]
-    fn only_a_page_that_was_seen_counts() {
-        let folder = tempfile::tempdir().unwrap();
-        let counter = Counter::open(folder.path()).unwrap();
+    fn only_requests_for_the_page_are_counted() {
+        let directory = tempfile::tempdir().unwrap();
+        let counter = Counter::open(directory.path()).unwrap();
         let get = |path: &str| answer(&Request { path: path.into(), head: false }, &counter);
         assert_eq!(get("/").status, 200);
         assert_eq!(get("/json").status, 200);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::machine::Machine;
 
-/// The page for people. It needs no second request: no scripts, no pictures, no fonts.
+/// Returns the HTML page. It is self-contained: no scripts, images or fonts.
 pub fn html(machine: &Machine, visits: u64) -> String {
     include_str!("page.html")
         .replace("{hostname}", &escape_html(&machine.hostname))
@@ -16,7 +16,7 @@ pub fn html(machine: &Machine, visits: u64) -> String {
         .replace("{visits}", &visits.to_string())
 }
 
-/// One JSON object: `hostname`, `uptime` in seconds, `slot` or null, `kernel`, `version`, `visits`.
+/// Returns a JSON object: `hostname`, `uptime` in seconds, `slot` or null, `kernel`, `version`, `visits`.
 pub fn json(machine: &Machine, visits: u64) -> String {
     let slot = machine.slot.as_deref().map_or("null".to_owned(), quote_json);
     format!(
@@ -28,7 +28,7 @@ pub fn json(machine: &Machine, visits: u64) -> String {
     )
 }
 
-/// One `name: value` a line.
+/// Returns one `name: value` per line.
 pub fn text(machine: &Machine, visits: u64) -> String {
     format!(
         "hostname: {}\nuptime: {}\nslot: {}\nkernel: {}\nversion: {}\nvisits: {visits}\n",
@@ -40,7 +40,7 @@ pub fn text(machine: &Machine, visits: u64) -> String {
     )
 }
 
-/// The two largest units: `12 s`, `3 min 5 s`, `4 h 0 min`, `9 d 23 h`.
+/// Formats a duration in its two largest units: `12 s`, `3 min 5 s`, `4 h 0 min`, `9 d 23 h`.
 fn uptime(uptime: Duration) -> String {
     let seconds = uptime.as_secs();
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
@@ -52,17 +52,18 @@ fn uptime(uptime: Duration) -> String {
     }
 }
 
+/// Escapes `text` for HTML.
 fn escape_html(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// A JSON string. Source: RFC 8259, section 7.
+/// Returns `text` as a JSON string (RFC 8259, section 7).
 fn quote_json(text: &str) -> String {
     let mut quoted = String::from("\"");
     for c in text.chars() {
         match c {
             '"' | '\\' => quoted.extend(['\\', c]),
-            // Writing to a String does not fail.
+            // Writing to a String cannot fail.
             c if c.is_control() => _ = write!(quoted, "\\u{:04x}", u32::from(c)),
             c => quoted.push(c),
         }
@@ -92,7 +93,7 @@ mod tests {
         }
         assert!(!html.contains("a<b>"));
         for name in ["{hostname}", "{uptime}", "{slot}", "{kernel}", "{version}", "{visits}"] {
-            assert!(!html.contains(name), "{name} is left");
+            assert!(!html.contains(name), "{name} is not replaced");
         }
     }
 

@@ -1,27 +1,26 @@
-//! As much of an HTTP/1.1 server as the example needs: GET and HEAD, one request a connection, everything bounded.
-//! Source: RFC 9112.
+//! A minimal HTTP/1.1 server (RFC 9112): GET and HEAD, one request per connection, with limits on time and memory.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The longest request head that is read.
-const MAX_HEAD: usize = 8 << 10;
+/// The limit on the length of a request's head.
+const MAX_HEAD_LEN: usize = 8 << 10;
 
-/// The longest time a client may take for its request, and again to take the response.
-const DEADLINE: Duration = Duration::from_secs(10);
+/// The limit on sending a request, and on each write of the response.
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a client asked for.
+/// A request.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Request {
-    /// The path without the query, beginning with `/`.
+    /// The path without the query; it starts with `/`.
     pub path: String,
-    /// Whether only the head of the response is wanted.
+    /// Set if only the head of the response is requested.
     pub head: bool,
 }
 
-/// What it gets.
+/// A response.
 #[derive(Debug)]
 pub struct Response {
     /// The status code.
@@ -33,7 +32,7 @@ pub struct Response {
 }
 
 impl Response {
-    /// A page.
+    /// An HTML page.
     pub fn html(body: String) -> Self {
         Response { status: 200, media_type: "text/html; charset=utf-8", body }
     }
@@ -48,7 +47,7 @@ impl Response {
         Response { status: 200, media_type: "text/plain; charset=utf-8", body }
     }
 
-    /// A line of text that says what went wrong.
+    /// An error with a line of text.
     pub fn error(status: u16, message: &str) -> Self {
         Response { status, ..Response::text(format!("{message}\n")) }
     }
@@ -73,11 +72,12 @@ where
     Ok(())
 }
 
+/// Accepts connections until that fails, and serves each.
 fn accept(listener: &TcpListener, handler: &dyn Fn(&Request) -> Response) -> io::Result<()> {
     loop {
         match listener.accept() {
-            // A client that went away is its own problem.
-            Ok((stream, _)) => _ = converse(stream, handler),
+            // A lost connection needs no action.
+            Ok((stream, _)) => _ = respond(stream, handler),
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => return Err(error),
         }
@@ -85,9 +85,9 @@ fn accept(listener: &TcpListener, handler: &dyn Fn(&Request) -> Response) -> io:
 }
 
 /// Reads one request and answers it.
-fn converse(mut stream: TcpStream, handler: &dyn Fn(&Request) -> Response) -> io::Result<()> {
-    stream.set_write_timeout(Some(DEADLINE))?;
-    let (response, head) = match read_head(&mut stream, Instant::now() + DEADLINE)? {
+fn respond(mut stream: TcpStream, handler: &dyn Fn(&Request) -> Response) -> io::Result<()> {
+    stream.set_write_timeout(Some(CLIENT_TIMEOUT))?;
+    let (response, head) = match read_head(&mut stream, Instant::now() + CLIENT_TIMEOUT)? {
         None => (Response::error(431, "the request is too long"), false),
         Some(bytes) => match parse(&bytes) {
             Ok(request) => (handler(&request), request.head),
@@ -105,19 +105,19 @@ fn converse(mut stream: TcpStream, handler: &dyn Fn(&Request) -> Response) -> io
     if !head {
         stream.write_all(response.body.as_bytes())?;
     }
-    // Closing with unread bytes would reset the connection and could take the response with it (RFC 9112, 9.6).
+    // Closing with unread bytes resets the connection, and the client may lose the response (RFC 9112, section 9.6).
     stream.shutdown(std::net::Shutdown::Write)?;
     stream.set_read_timeout(Some(Duration::from_secs(1)))?;
     io::copy(&mut stream.take(64 << 10), &mut io::sink())?;
     Ok(())
 }
 
-/// The bytes up to the empty line, or `None` if there are more than [`MAX_HEAD`].
+/// Reads up to the empty line. Returns `None` if there are more than [`MAX_HEAD_LEN`].
 fn read_head(stream: &mut TcpStream, deadline: Instant) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     let mut chunk = [0; 1024];
     while !bytes.windows(4).any(|window| window == b"\r\n\r\n") {
-        if bytes.len() > MAX_HEAD {
+        if bytes.len() > MAX_HEAD_LEN {
             return Ok(None);
         }
         let left = deadline.saturating_duration_since(Instant::now());
@@ -133,18 +133,18 @@ fn read_head(stream: &mut TcpStream, deadline: Instant) -> io::Result<Option<Vec
     Ok(Some(bytes))
 }
 
-/// Reads the request line; the headers change nothing here.
+/// Parses the request line. The headers are ignored.
 fn parse(head: &[u8]) -> Result<Request, Response> {
-    let wrong = || Response::error(400, "not an HTTP/1 request");
+    let invalid = || Response::error(400, "not an HTTP/1 request");
     let line = head.split(|byte| *byte == b'\r').next().and_then(|line| std::str::from_utf8(line).ok());
-    let mut words = line.ok_or_else(wrong)?.split(' ');
+    let mut fields = line.ok_or_else(invalid)?.split(' ');
     let (Some(method), Some(target), Some(version), None) =
-        (words.next(), words.next(), words.next(), words.next())
+        (fields.next(), fields.next(), fields.next(), fields.next())
     else {
-        return Err(wrong());
+        return Err(invalid());
     };
     if !version.starts_with("HTTP/1.") || !target.starts_with('/') {
-        return Err(wrong());
+        return Err(invalid());
     }
     let head = match method {
         "GET" => false,
@@ -170,13 +170,13 @@ fn reason(status: u16) -> &'static str {
 mod tests {
     use super::*;
 
-    /// Sends `request` to a server that echoes the path and returns everything it says.
+    /// Sends `request` to a server that echoes the path. Returns its response.
     fn exchange(request: &[u8]) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         std::thread::spawn(move || {
             let (stream, _) = listener.accept().unwrap();
-            converse(stream, &|request| Response::text(request.path.clone()))
+            respond(stream, &|request| Response::text(request.path.clone()))
         });
         let mut stream = TcpStream::connect(address).unwrap();
         stream.write_all(request).unwrap();
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_get_and_head() {
+    fn get_and_head_are_answered() {
         let response = exchange(b"GET /a?b=c HTTP/1.1\r\nHost: x\r\n\r\n");
         assert!(response.starts_with("HTTP/1.1 200 OK\r\n"), "{response}");
         assert!(response.ends_with("\r\n\r\n/a"), "{response}");
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_it_does_not_understand() {
+    fn unsupported_requests_are_rejected() {
         assert!(exchange(b"POST / HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 405 "));
         assert!(exchange(b"\xff\xfe\r\n\r\n").starts_with("HTTP/1.1 400 "));
         assert!(exchange(b"GET x y z HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 400 "));
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endless_head_is_cut_off() {
-        assert!(exchange(&[b'x'; MAX_HEAD + 4096]).starts_with("HTTP/1.1 431 "));
+    fn overlong_head_is_rejected() {
+        assert!(exchange(&[b'x'; MAX_HEAD_LEN + 4096]).starts_with("HTTP/1.1 431 "));
     }
 }

@@ -79,7 +79,7 @@ pub(super) async fn serve(
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     while let Some(pause) = activity.next_check(Instant::now(), &limits) {
         match select(connection.as_mut(), pin!(sleep(pause))).await {
-            // Protocol errors and disconnects are the client's affair; logging them would let anybody fill the log.
+            // Protocol errors and disconnects are not logged: any client could fill the log with them.
             Either::Left((_result, _)) => return,
             Either::Right(_) => {}
         }

@@ -1,4 +1,4 @@
-//! Who gets in, and where.
+//! Access: credentials, roles and the documented operations.
 
 use std::time::{Duration, Instant};
 
@@ -9,13 +9,13 @@ use reqwest::{Method, StatusCode};
 
 use crate::bundle::Bundle;
 use crate::device::{Device, problem, stored_token, token};
-use crate::update::begin;
+use crate::update;
 
 fn read(device: &Device, name: &str) -> Vec<u8> {
     std::fs::read(device.path("data/krazy/tls").join(name)).unwrap()
 }
 
-/// A path of the operation that exists, with its query.
+/// Returns a path of the operation that exists on the device, with its query.
 fn path(operation: Operation) -> String {
     let path = operation.definition().pattern.replace("{name}", "web").replace("{stream}", "out");
     let path = path.replace("{id}", "0").replace("{number}", "3");
@@ -38,7 +38,7 @@ fn operations() -> impl Iterator<Item = (Operation, &'static Definition)> {
 }
 
 #[tokio::test]
-async fn only_the_health_probe_answers_without_a_credential() {
+async fn every_operation_but_the_health_probe_needs_a_credential() {
     let device = Device::start().await;
     for (operation, definition) in operations() {
         let request = device.request("", method(definition), &path(operation));
@@ -48,38 +48,38 @@ async fn only_the_health_probe_answers_without_a_credential() {
             assert!(!response.headers().contains_key("server"));
             continue;
         }
-        let ways: Vec<_> = response.headers().get_all("www-authenticate").iter().cloned().collect();
-        assert_eq!(ways, ["Basic realm=\"krazy\", charset=\"UTF-8\"", "Bearer realm=\"krazy\""]);
+        let schemes: Vec<_> = response.headers().get_all("www-authenticate").iter().cloned().collect();
+        assert_eq!(schemes, ["Basic realm=\"krazy\", charset=\"UTF-8\"", "Bearer realm=\"krazy\""]);
         let details = problem(response).await;
         assert_eq!((details.status, details.kind.as_str()), (401, "urn:krazy:unauthorized"), "{operation:?}");
     }
-    // What does not exist looks the same to strangers.
+    // Without a credential, unknown paths look the same.
     assert_eq!(device.get("", "/api/v1/nothing").await.status(), StatusCode::UNAUTHORIZED);
-    assert!(device.init.asked.lock().unwrap().is_empty(), "init was asked on behalf of a stranger");
+    assert!(device.init.commands.lock().unwrap().is_empty(), "init received a command without a credential");
 }
 
 #[tokio::test]
-async fn wrong_credential_is_rejected_everywhere() {
+async fn every_operation_rejects_an_invalid_credential() {
     let device = Device::start().await;
-    let wrong = token("nobody");
+    let invalid = token("nobody");
     let closed = operations().filter(|(_, definition)| definition.access != Access::Open);
     for (n, (operation, definition)) in closed.enumerate() {
-        // From an address of its own, so that none waits for another's mistakes.
+        // Each from an address of its own, so that the throttle does not delay it.
         let client = device.client_from([127, 0, 1, n as u8 + 1]);
         let request = client.request(method(definition), device.url(&path(operation)));
         let response = match n % 3 {
-            0 => request.bearer_auth(&wrong),
-            1 => request.basic_auth("admin", Some(&wrong)),
+            0 => request.bearer_auth(&invalid),
+            1 => request.basic_auth("admin", Some(&invalid)),
             _ => request.header("authorization", "Bearer krz_"),
         };
         let details = problem(response.send().await.unwrap()).await;
         assert_eq!(details.detail, "this device does not know the credential", "{operation:?}");
     }
-    assert!(device.init.asked.lock().unwrap().is_empty());
+    assert!(device.init.commands.lock().unwrap().is_empty());
 }
 
 #[tokio::test]
-async fn viewer_reads_and_changes_nothing() {
+async fn viewer_reads_everything_but_changes_nothing() {
     let device = Device::start().await;
     for (operation, definition) in operations() {
         let request = device.request("viewer", method(definition), &path(operation));
@@ -99,7 +99,7 @@ async fn viewer_reads_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn admin_uses_every_operation() {
+async fn admin_may_use_every_operation() {
     let device = Device::start().await;
     // In the table's order, files are read before they are written.
     std::fs::write(device.path("data/x"), "x").unwrap();
@@ -111,7 +111,7 @@ async fn admin_uses_every_operation() {
             Operation::ListDirectory => "/api/v1/directories/data".into(),
             Operation::SendUpdate => {
                 device.init.boot.lock().unwrap().armed = None;
-                update = begin(&device, &bundle, "").await.id;
+                update = update::start(&device, &bundle, "").await.id;
                 format!("/api/v1/update/{update}?offset=0")
             }
             Operation::PutToken | Operation::RemoveToken => "/api/v1/tokens/new".into(),
@@ -129,7 +129,7 @@ async fn admin_uses_every_operation() {
                 vec![1; 1000]
             }
             Operation::PutToken => stored_token("new", Role::Viewer, Vec::new()),
-            // Its own once more, which the clients of this test know.
+            // The current pair, which the clients of this test trust.
             Operation::PutCertificate => ["key.pem", "cert.pem"].map(|name| read(&device, name)).concat(),
             Operation::SetFloor => b"{\"version\":null}".to_vec(),
             _ => Vec::new(),
@@ -157,7 +157,7 @@ async fn undocumented_method_is_rejected() {
 }
 
 #[tokio::test]
-async fn guessing_gets_slower_for_the_guesser_only() {
+async fn throttle_slows_down_the_guesser_only() {
     let device = Device::start().await;
     let guesser = device.client_from([127, 0, 2, 1]);
     let url = device.url("/api/v1/status");
@@ -166,32 +166,32 @@ async fn guessing_gets_slower_for_the_guesser_only() {
         let response = guesser.get(&url).bearer_auth(token("nobody")).send().await.unwrap();
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
     }
-    // The fourth one cost 100 ms, the fifth 200, the sixth 400.
+    // The fourth attempt delays the next by 100 ms, the fifth by 200, the sixth by 400.
     assert!(start.elapsed() >= Duration::from_millis(700), "{:?}", start.elapsed());
 
-    // A right credential does not wait while the answers to wrong ones do, wherever it comes from.
+    // A valid credential is accepted while responses to invalid ones are queued, from the same address too.
     for _ in 0..2 {
         guesser.get(&url).bearer_auth(token("nobody")).send().await.unwrap();
     }
     let mut guesses = tokio::task::JoinSet::new();
     for _ in 0..2 {
-        // With a body that nobody needs.
+        // With a body that the server does not read.
         let guess = guesser.put(device.url("/api/v1/files/data/x")).bearer_auth(token("nobody"));
         guesses.spawn(guess.body(vec![0; 1 << 20]).send());
     }
     for from in [1, 2] {
         let client = device.client_from([127, 0, 2, from]);
-        let right = client.get(&url).bearer_auth(token("viewer")).send().await.unwrap();
-        assert_eq!(right.status(), StatusCode::OK);
+        let valid = client.get(&url).bearer_auth(token("viewer")).send().await.unwrap();
+        assert_eq!(valid.status(), StatusCode::OK);
     }
-    assert!(guesses.try_join_next().is_none(), "a wrong credential was answered first");
+    assert!(guesses.try_join_next().is_none(), "an invalid credential got its response first");
     while let Some(guess) = guesses.join_next().await {
         assert_eq!(problem(guess.unwrap().unwrap()).await.kind, "urn:krazy:unauthorized");
     }
 }
 
 #[tokio::test]
-async fn pages_of_other_sites_cannot_use_a_browsers_password() {
+async fn requests_of_other_sites_are_rejected() {
     let device = Device::start().await;
     let post = |header, value: String| {
         device.request("admin", Method::POST, "/api/v1/reboot").header(header, value).send()
@@ -200,7 +200,7 @@ async fn pages_of_other_sites_cannot_use_a_browsers_password() {
         let details = problem(post(header, value.into()).await.unwrap()).await;
         assert_eq!((details.status, details.kind.as_str()), (403, "urn:krazy:cross-site"));
     }
-    assert!(device.init.asked.lock().unwrap().is_empty());
+    assert!(device.init.commands.lock().unwrap().is_empty());
     let own = post("origin", device.url("")).await.unwrap();
     assert_eq!(own.status(), StatusCode::ACCEPTED);
 }

@@ -10,9 +10,9 @@ use krazy_boot::update::delta::encode;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use sha2::{Digest, Sha256};
 
-use crate::disk::{OLD_ROOT, file_system, kernel};
+use crate::disk::{OLD_ROOT_LEN, file_system, kernel};
 
-/// A bundle as it travels.
+/// A bundle in transfer form.
 pub struct Bundle {
     pub manifest: BundleManifest,
     pub transport: Transport,
@@ -23,7 +23,7 @@ fn key_pair() -> Ed25519KeyPair {
     Ed25519KeyPair::from_seed_unchecked(&[3; 32]).unwrap()
 }
 
-/// The key that the device of the tests trusts.
+/// The update key that the device trusts.
 pub fn update_key() -> UpdateKey {
     UpdateKey(key_pair().public_key().as_ref().try_into().unwrap())
 }
@@ -32,21 +32,21 @@ pub fn hash(bytes: &[u8]) -> Hex<32> {
     Hex(Sha256::digest(bytes).into())
 }
 
-/// The root that bundles bring.
+/// The new root that bundles contain.
 pub fn new_root() -> Vec<u8> {
-    let mut root = file_system(OLD_ROOT + 4000);
+    let mut root = file_system(OLD_ROOT_LEN + 4000);
     root[100_000..100_100].fill(0xcc);
     root
 }
 
 impl Bundle {
-    /// One that brings [`new_root`]; a delta copies from the device's root.
+    /// A bundle with [`new_root`], as a delta to the device's root if `delta`.
     pub fn new(delta: bool) -> Self {
-        let old = if delta { file_system(OLD_ROOT) } else { Vec::new() };
+        let old = if delta { file_system(OLD_ROOT_LEN) } else { Vec::new() };
         Self::of(&new_root(), &old)
     }
 
-    /// One that brings `root`, by its difference to `base` if that is not empty.
+    /// A bundle with `root`, as a delta to `base` unless that is empty.
     pub fn of(root: &[u8], base: &[u8]) -> Self {
         let mut bundle = Bundle {
             manifest: BundleManifest {
@@ -76,7 +76,7 @@ impl Bundle {
         self.manifest.parts.push(Part { kind, size, sha256: hash(content) });
     }
 
-    /// What an update begins with.
+    /// The head, which starts an update.
     pub fn head(&self) -> Vec<u8> {
         let json = self.manifest.to_json().unwrap();
         let signature = key_pair().sign(&Signed::message(&json)).as_ref().try_into().unwrap();

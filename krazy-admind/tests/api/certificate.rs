@@ -1,4 +1,4 @@
-//! The exchange of the certificate of a running device.
+//! Replacing the certificate of a running device.
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
@@ -15,7 +15,7 @@ use crate::device::{Device, client, problem, serve, tls, token};
 
 const PATH: &str = "/api/v1/certificate";
 
-/// A pair in PEM, and its certificate.
+/// A key and certificate in PEM, and the certificate.
 struct Pair {
     pem: String,
     certificate: CertificateDer<'static>,
@@ -31,7 +31,7 @@ fn pair(last_year: i32) -> Pair {
     Pair { pem, certificate: certificate.der().clone() }
 }
 
-/// A request of an admin who trusts `certificate` alone, to the server name `name`.
+/// A request of an admin to the server name `name`, trusting only `certificate`.
 fn request(
     address: SocketAddr,
     certificate: &CertificateDer<'static>,
@@ -48,7 +48,7 @@ async fn confirm(address: SocketAddr, certificate: &CertificateDer<'static>, nam
     request(address, certificate, name, Method::POST, &confirm).send().await.unwrap()
 }
 
-/// What a client that trusts `certificate` alone is told; nothing if the device presents another one.
+/// Reads the status, trusting only `certificate`. Returns `None` if the device presents another one.
 async fn status(address: SocketAddr, certificate: &CertificateDer<'static>) -> Option<CertificateStatus> {
     let response = request(address, certificate, "localhost", Method::GET, PATH).send().await.ok()?;
     Some(serde_json::from_slice(&response.bytes().await.unwrap()).unwrap())
@@ -63,7 +63,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[tokio::test]
-async fn a_new_certificate_is_tried_beside_the_old_one_and_then_takes_its_place() {
+async fn new_certificate_is_used_after_its_trial_is_confirmed() {
     let device = Device::start().await;
     let (address, old, new) = (device.address, device.certificate(), pair(9999));
     let before = status(address, &old).await.unwrap();
@@ -72,7 +72,7 @@ async fn a_new_certificate_is_tried_beside_the_old_one_and_then_takes_its_place(
     assert_eq!(tried.sha256, before.sha256);
     assert!((1..=600).contains(&tried.trial.unwrap().remaining));
 
-    // Who does not ask for it does not get it, and cannot confirm it.
+    // Clients that do not ask for the trial do not get it, and cannot confirm it.
     assert!(status(address, &new.certificate).await.is_none());
     let details = problem(confirm(address, &old, "localhost").await).await;
     assert_eq!((details.status, details.kind.as_str()), (409, "urn:krazy:not-now"));
@@ -84,13 +84,13 @@ async fn a_new_certificate_is_tried_beside_the_old_one_and_then_takes_its_place(
     let after = status(address, &new.certificate).await.unwrap();
     assert_eq!((after.sha256, after.trial), (hash(&new), None));
     assert_eq!(after.not_after.as_deref(), Some("9999-01-01T00:00:00Z"));
-    // An answer that got lost: the same once more.
+    // Repeated, as by a client that lost the response.
     assert_eq!(confirm(address, &new.certificate, TRIAL_SERVER_NAME).await.status(), StatusCode::NO_CONTENT);
 
-    let folder = device.path("data/krazy/tls");
-    assert_eq!((mode(&folder.join("key.pem")), mode(&folder.join("cert.pem"))), (0o600, 0o644));
-    assert!(!std::fs::read_to_string(folder.join("cert.pem")).unwrap().contains("PRIVATE"));
-    assert_eq!(std::fs::read_dir(folder).unwrap().count(), 2);
+    let directory = device.path("data/krazy/tls");
+    assert_eq!((mode(&directory.join("key.pem")), mode(&directory.join("cert.pem"))), (0o600, 0o644));
+    assert!(!std::fs::read_to_string(directory.join("cert.pem")).unwrap().contains("PRIVATE"));
+    assert_eq!(std::fs::read_dir(directory).unwrap().count(), 2);
     let again = serve(device.root.path(), Limits::default()).await;
     assert_eq!(status(again, &new.certificate).await.unwrap().sha256, hash(&new));
 }
@@ -101,9 +101,9 @@ fn hash(pair: &Pair) -> krazy_boot::digest::Sha256Hash {
 }
 
 #[tokio::test]
-async fn what_nobody_confirms_is_forgotten() {
+async fn unconfirmed_certificate_is_dropped() {
     let limits = Limits { certificate_trial: Duration::from_millis(1), ..Limits::default() };
-    let device = Device::with(limits).await;
+    let device = Device::with_limits(limits).await;
     let new = pair(9999);
     assert_eq!(put(&device, new.pem.clone()).await.status(), StatusCode::OK);
     tokio::time::sleep(Duration::from_millis(10)).await;
@@ -120,28 +120,28 @@ async fn what_nobody_confirms_is_forgotten() {
 }
 
 #[tokio::test]
-async fn a_power_cut_after_the_confirmation_does_not_bring_the_old_one_back() {
+async fn confirmed_certificate_survives_a_power_cut() {
     let device = Device::start().await;
     let new = pair(9999);
-    let folder = device.path("data/krazy/tls");
-    // As after the first of the writes; the key may be in place, or not.
-    std::fs::write(folder.join("confirmed.pem"), &new.pem).unwrap();
+    let directory = device.path("data/krazy/tls");
+    // As after the first write, with and without the old key.
+    std::fs::write(directory.join("confirmed.pem"), &new.pem).unwrap();
     for cut in ["", "key.pem"] {
         let again = serve(device.root.path(), Limits::default()).await;
         assert_eq!(status(again, &new.certificate).await.unwrap().sha256, hash(&new));
-        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 2, "{cut}");
-        std::fs::write(folder.join("confirmed.pem"), &new.pem).unwrap();
-        std::fs::remove_file(folder.join("key.pem")).unwrap();
+        assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 2, "{cut}");
+        std::fs::write(directory.join("confirmed.pem"), &new.pem).unwrap();
+        std::fs::remove_file(directory.join("key.pem")).unwrap();
     }
-    // One that cannot be used is no reason not to serve.
-    std::fs::write(folder.join("confirmed.pem"), "torn").unwrap();
-    std::fs::write(folder.join("key.pem"), &new.pem).unwrap();
+    // An unusable one does not prevent the start.
+    std::fs::write(directory.join("confirmed.pem"), "torn").unwrap();
+    std::fs::write(directory.join("key.pem"), &new.pem).unwrap();
     let again = serve(device.root.path(), Limits::default()).await;
     assert!(status(again, &new.certificate).await.is_some());
 }
 
 #[tokio::test]
-async fn what_could_not_be_served_with_is_refused() {
+async fn unusable_certificates_are_rejected() {
     let device = Device::start().await;
     let [one, two] = [pair(9999), pair(9999)];
     let key = |pair: &Pair| pair.pem[..pair.pem.find("-----BEGIN CERTIFICATE").unwrap()].to_owned();
@@ -164,16 +164,16 @@ async fn what_could_not_be_served_with_is_refused() {
 }
 
 #[tokio::test]
-async fn a_device_with_an_expired_certificate_serves() {
+async fn device_serves_with_an_expired_certificate() {
     let device = Device::start().await;
     let old = pair(2021);
-    let folder = device.path("data/krazy/tls");
-    std::fs::write(folder.join("key.pem"), &old.pem).unwrap();
-    std::fs::write(folder.join("cert.pem"), &old.pem).unwrap();
-    // The clients of this test look at dates; that those of cargo krazy do not is shown there.
+    let directory = device.path("data/krazy/tls");
+    std::fs::write(directory.join("key.pem"), &old.pem).unwrap();
+    std::fs::write(directory.join("cert.pem"), &old.pem).unwrap();
+    // This client checks dates, other than cargo krazy, whose own tests show that.
     let again = serve(device.root.path(), Limits::default()).await;
     let stream = tokio::net::TcpStream::connect(again).await.unwrap();
     let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(tls(&old.certificate)));
-    let refused = connector.connect("localhost".try_into().unwrap(), stream).await.unwrap_err();
-    assert!(refused.to_string().contains("expired"), "{refused}");
+    let error = connector.connect("localhost".try_into().unwrap(), stream).await.unwrap_err();
+    assert!(error.to_string().contains("expired"), "{error}");
 }

@@ -1,4 +1,4 @@
-//! A device in a folder: credentials, a few files, and an init that speaks the real protocol.
+//! A device in a temporary directory: credentials, a few files, and a fake init that speaks the real protocol.
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
@@ -26,7 +26,7 @@ use tokio_rustls::client::TlsStream;
 use crate::bundle::update_key;
 use crate::disk;
 
-/// A running server and everything around it.
+/// A running server with its device.
 pub struct Device {
     pub root: tempfile::TempDir,
     pub address: SocketAddr,
@@ -34,18 +34,20 @@ pub struct Device {
     certificate: CertificateDer<'static>,
 }
 
-/// What the fake init was asked, and what its services write.
+/// The fake init.
 pub struct Init {
-    pub asked: Mutex<Vec<Command>>,
+    /// The commands it received.
+    pub commands: Mutex<Vec<Command>>,
+    /// New log lines of its services.
     pub lines: broadcast::Sender<LogLine>,
-    /// What it says was booted.
+    /// Its reply to [`Command::Boot`].
     pub boot: Mutex<BootInfo>,
-    /// Why it does not arm the other slot, if it does not.
-    pub incomplete: Mutex<Option<String>>,
+    /// If set, it refuses to arm the other slot with this reason.
+    pub slot_incomplete: Mutex<Option<String>>,
     root: PathBuf,
 }
 
-/// Tokens by name: `admin`, `viewer` and `root`, who has the whole tree.
+/// Returns the token with this name. The device accepts `admin`, `viewer` and `root`, which has the scope whole-tree.
 pub fn token(name: &str) -> String {
     secret(name).reveal()
 }
@@ -56,15 +58,15 @@ fn secret(name: &str) -> Token {
     Token::from_random(bytes)
 }
 
-/// What a device stores of the token with this name.
+/// Returns the stored form of the token with this name.
 pub fn stored_token(name: &str, role: Role, scopes: Vec<Scope>) -> Vec<u8> {
     serde_json::to_vec(&HashedToken::new(name, role, scopes, &secret(name), [2; 16])).unwrap()
 }
 
-/// Puts a device into `root`; returns its certificate.
-pub fn furnish(root: &Path) -> CertificateDer<'static> {
-    for folder in ["data/krazy/tls", "tmp", "proc", "etc/krazy", "run/krazy", "dev"] {
-        fs::create_dir_all(root.join(folder)).unwrap();
+/// Creates the files of a device in `root`. Returns its certificate.
+pub fn create(root: &Path) -> CertificateDer<'static> {
+    for directory in ["data/krazy/tls", "tmp", "proc", "etc/krazy", "run/krazy", "dev"] {
+        fs::create_dir_all(root.join(directory)).unwrap();
     }
     let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
     let params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
@@ -84,7 +86,7 @@ pub fn furnish(root: &Path) -> CertificateDer<'static> {
     fs::write(root.join("tmp/web.log"), "first\nsecond\nthird\n").unwrap();
     fs::write(root.join("tmp/private"), "not a log").unwrap();
     fs::write(root.join("data/krazy/update.pub"), format!("{}\n", update_key())).unwrap();
-    disk::furnish(root);
+    disk::create(root);
     certificate.der().clone()
 }
 
@@ -113,10 +115,10 @@ fn manifest() -> Manifest {
 
 impl Device {
     pub async fn start() -> Self {
-        Self::with(Limits::default()).await
+        Self::with_limits(Limits::default()).await
     }
 
-    pub async fn with(limits: Limits) -> Self {
+    pub async fn with_limits(limits: Limits) -> Self {
         let device = Self::without_init(limits).await;
         device.init.clone().listen(device.path(SOCKET.trim_start_matches('/')));
         device
@@ -124,28 +126,28 @@ impl Device {
 
     pub async fn without_init(limits: Limits) -> Self {
         let root = tempfile::tempdir().unwrap();
-        let certificate = furnish(root.path());
+        let certificate = create(root.path());
         let address = serve(root.path(), limits).await;
-        let init = Init::of(root.path());
+        let init = Init::new(root.path());
         Device { root, address, init, certificate }
     }
 
-    /// A path on the device, as a path here.
+    /// Returns the host path of `path` on the device.
     pub fn path(&self, path: &str) -> PathBuf {
         self.root.path().join(path)
     }
 
-    /// The certificate it began with.
+    /// The certificate that it was created with.
     pub fn certificate(&self) -> CertificateDer<'static> {
         self.certificate.clone()
     }
 
-    /// A client that trusts this device's certificate and no other, calling from `from`.
+    /// A client at address `from` that trusts only this device's certificate.
     pub fn client_from(&self, from: [u8; 4]) -> Client {
         client(self.address, tls(&self.certificate), from.into())
     }
 
-    /// A request with a token's name; an empty name sends no credential.
+    /// A request with the token named `who`; an empty name sends no credential.
     pub fn request(&self, who: &str, method: Method, path: &str) -> RequestBuilder {
         let request = self.client_from([127, 0, 0, 1]).request(method, self.url(path));
         if who.is_empty() { request } else { request.bearer_auth(token(who)) }
@@ -159,12 +161,12 @@ impl Device {
         self.request(who, Method::GET, path).send().await.unwrap()
     }
 
-    /// A TLS connection to write on by hand.
+    /// Opens a TLS connection for raw HTTP/1.1.
     pub async fn connect(&self) -> TlsStream<TcpStream> {
         self.connect_with(b"http/1.1").await
     }
 
-    /// The same for another protocol on it.
+    /// Opens a TLS connection for another protocol.
     pub async fn connect_with(&self, protocol: &[u8]) -> TlsStream<TcpStream> {
         let mut config = tls(&self.certificate);
         config.alpn_protocols = vec![protocol.to_vec()];
@@ -173,7 +175,7 @@ impl Device {
     }
 }
 
-/// Serves what is in `root`, as after a restart.
+/// Starts a server on the device in `root`, as after a restart.
 pub async fn serve(root: &Path, limits: Limits) -> SocketAddr {
     let listen = vec!["127.0.0.1:0".parse().unwrap()];
     let config = Config { listen, root: root.to_owned(), tls12: false, announce: false, limits };
@@ -202,7 +204,7 @@ pub fn client(address: SocketAddr, tls: ClientConfig, from: IpAddr) -> Client {
         .unwrap()
 }
 
-/// The problem that `response` is; fails if it is none, or its status differs from what it says.
+/// Parses a problem. Panics if `response` is not one, or if its status differs from the one in the body.
 pub async fn problem(response: reqwest::Response) -> ProblemDetails {
     assert_eq!(response.headers()["content-type"], MEDIA_TYPE);
     let status = response.status().as_u16();
@@ -216,12 +218,12 @@ pub async fn problem(response: reqwest::Response) -> ProblemDetails {
 
 impl Init {
     /// The init of the device in `root`.
-    pub fn of(root: &Path) -> Arc<Self> {
+    pub fn new(root: &Path) -> Arc<Self> {
         Arc::new(Init {
-            asked: Mutex::default(),
+            commands: Mutex::default(),
             lines: broadcast::channel(16).0,
             boot: Mutex::new(boot()),
-            incomplete: Mutex::default(),
+            slot_incomplete: Mutex::default(),
             root: root.to_owned(),
         })
     }
@@ -231,20 +233,20 @@ impl Init {
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                tokio::spawn(Arc::clone(&self).converse(stream));
+                tokio::spawn(Arc::clone(&self).serve(stream));
             }
         });
     }
 
-    async fn converse(self: Arc<Self>, stream: UnixStream) {
+    async fn serve(self: Arc<Self>, stream: UnixStream) {
         let mut stream = BufReader::new(stream);
         let mut line = Vec::new();
         while stream.read_until(b'\n', &mut line).await.unwrap() > 0 {
             let command = Request::from_line(&line).unwrap().command;
             line.clear();
-            self.asked.lock().unwrap().push(command.clone());
+            self.commands.lock().unwrap().push(command.clone());
             let mut lines = self.lines.subscribe();
-            stream.write_all(&self.answer(&command).to_line()).await.unwrap();
+            stream.write_all(&self.reply(&command).to_line()).await.unwrap();
             if matches!(command, Command::Logs { follow: true, .. }) {
                 loop {
                     tokio::select! {
@@ -252,10 +254,11 @@ impl Init {
                             let line = Response::ok(Reply::Line(new.unwrap())).to_line();
                             if stream.write_all(&line).await.is_err() { return }
                         }
-                        // Only a hang-up is expected from the other side.
-                        hung_up = stream.read_until(b'\n', &mut line) => {
-                            assert_eq!(hung_up.unwrap(), 0);
-                            self.asked.lock().unwrap().push(Command::List);
+                        // Nothing but the end of the connection may come.
+                        end = stream.read_until(b'\n', &mut line) => {
+                            assert_eq!(end.unwrap(), 0);
+                            // Records the disconnect for the test.
+                            self.commands.lock().unwrap().push(Command::List);
                             return;
                         }
                     }
@@ -266,18 +269,18 @@ impl Init {
 }
 
 impl Init {
-    fn answer(&self, command: &Command) -> Response {
+    fn reply(&self, command: &Command) -> Response {
         match command {
             Command::Boot => Response::ok(Reply::Boot(Box::new(self.boot.lock().unwrap().clone()))),
             Command::RemountBoot { writable } => {
                 self.boot.lock().unwrap().boot_writable = Some(*writable);
                 if !writable {
-                    disk::follow_boot(&self.root);
+                    disk::sync_boot(&self.root);
                 }
                 Response::ok(Reply::Done)
             }
             Command::Arm { slot, .. } | Command::Switch { slot } => {
-                if let Some(why) = self.incomplete.lock().unwrap().as_ref() {
+                if let Some(why) = self.slot_incomplete.lock().unwrap().as_ref() {
                     return Response::error(ErrorKind::SlotIncomplete, why);
                 }
                 self.boot.lock().unwrap().armed = Some(*slot);
@@ -287,12 +290,12 @@ impl Init {
                 self.boot.lock().unwrap().armed = None;
                 Response::ok(Reply::Done)
             }
-            other => answer(other),
+            other => reply(other),
         }
     }
 }
 
-fn answer(command: &Command) -> Response {
+fn reply(command: &Command) -> Response {
     let line = |text: &str| LogLine { stream: LogStream::Out, text: text.into() };
     match command {
         Command::List => Response::ok(Reply::Services(vec![service("web"), service("<b>")])),
@@ -319,7 +322,7 @@ fn answer(command: &Command) -> Response {
     }
 }
 
-// From JSON, as on the wire: fields that init adds with a default do not concern this crate.
+// From JSON, as on the wire: these tests need not follow when init adds fields with defaults.
 fn boot() -> BootInfo {
     serde_json::from_value(serde_json::json!({
         "name": "weather", "version": "1.2.3", "board": "x86_64", "build_id": "11".repeat(32),

@@ -1,4 +1,4 @@
-//! The device's disk in a file: slot A complete, slot B empty, `/boot` a FAT32 that follows the folder of that name.
+//! The device's disk in a file: slot A complete, slot B empty. The FAT32 of `/boot` follows the directory of that name.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -16,11 +16,11 @@ use krazy_boot::image::fat32::{self, BootFile, VolumeOptions};
 use krazy_boot::image::tree::Content;
 use krazy_boot::image::window::Window;
 
-/// Size of each root.
-pub const ROOT: Bytes = Bytes::mib(260);
+/// The size of each root partition.
+pub const ROOT_SIZE: Bytes = Bytes::mib(260);
 
 pub fn layout() -> DiskLayout {
-    let sizes = PartitionSizes { boot: Bytes::mib(64), root: ROOT, disk: Bytes::gib(1) };
+    let sizes = PartitionSizes { boot: Bytes::mib(64), root: ROOT_SIZE, disk: Bytes::gib(1) };
     DiskLayout::new(sizes).unwrap()
 }
 
@@ -28,14 +28,14 @@ pub fn open(root: &Path) -> File {
     OpenOptions::new().read(true).write(true).open(root.join("dev/vda")).unwrap()
 }
 
-/// Puts the disk into `root`.
-pub fn furnish(root: &Path) {
+/// Creates the disk in `root`.
+pub fn create(root: &Path) {
     let layout = layout();
     let disk = File::create(root.join("dev/vda")).unwrap();
     disk.set_len(layout.disk().bytes().0).unwrap();
     let mbr = Mbr { signature: DiskSignature(0x1a2b_3c4d), layout }.encode(boot_sector::CODE).unwrap();
     disk.write_all_at(&mbr, 0).unwrap();
-    disk.write_all_at(&file_system(OLD_ROOT), layout.root_a.start.bytes().0).unwrap();
+    disk.write_all_at(&file_system(OLD_ROOT_LEN), layout.root_a.start.bytes().0).unwrap();
     fs::create_dir(root.join("boot")).unwrap();
     let line = "root=PARTUUID=1a2b3c4d-02 krazy.slot=a\n";
     for (name, content) in
@@ -44,13 +44,14 @@ pub fn furnish(root: &Path) {
         fs::write(root.join("boot").join(name), content).unwrap();
     }
     write_selector(root, Selector::confirmed(Slot::A));
-    follow_boot(root);
+    sync_boot(root);
 }
 
-/// What init does when `/boot` becomes read-only, and what the kernel has done by then.
-pub fn follow_boot(root: &Path) {
+/// Writes the directory `boot` to the FAT32, and refreshes the slots' boot data: what kernel and init do when `/boot`
+/// becomes read-only.
+pub fn sync_boot(root: &Path) {
     let disk = open(root);
-    // In the order in which they came: a file must not move because another one was added.
+    // In the order of creation: a new file must not move an existing one.
     let mut entries: Vec<_> = fs::read_dir(root.join("boot"))
         .unwrap()
         .map(|entry| {
@@ -72,22 +73,22 @@ pub fn follow_boot(root: &Path) {
     write_in_order(&mut &disk, &writes, |_| Ok(())).unwrap();
 }
 
-/// Puts both copies of `selector` on the disk.
+/// Writes both copies of `selector` to the disk.
 pub fn write_selector(root: &Path, selector: Selector) {
     write_in_order(&mut &open(root), &selector.writes(), |_| Ok(())).unwrap();
 }
 
-/// The first `len` bytes of a partition.
-pub fn start(root: &Path, partition: Extent, len: usize) -> Vec<u8> {
+/// Reads the first `len` bytes of a partition.
+pub fn partition_start(root: &Path, partition: Extent, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     open(root).read_exact_at(&mut bytes, partition.start.bytes().0).unwrap();
     bytes
 }
 
-/// The length of the root that slot A has.
-pub const OLD_ROOT: usize = 200_000;
+/// The length of the root in slot A.
+pub const OLD_ROOT_LEN: usize = 200_000;
 
-/// A root of `len` bytes: a superblock that tells the length, and bytes that do not compress.
+/// Returns a root of `len` bytes: a SquashFS superblock with that length, and incompressible bytes.
 pub fn file_system(len: usize) -> Vec<u8> {
     let mut state = 1_u64;
     let mut next = || {
@@ -101,7 +102,7 @@ pub fn file_system(len: usize) -> Vec<u8> {
     image
 }
 
-/// A kernel with a valid header (Linux, boot.rst), 3 sectors of real-mode part and `len` bytes more.
+/// Returns a kernel with a valid header (Linux, boot.rst): a real-mode part of 3 sectors, and `len` bytes more.
 pub fn kernel(len: usize) -> Vec<u8> {
     let mut file = vec![0; 3 * 512 + len];
     for (at, bytes) in [

@@ -1,4 +1,4 @@
-//! Files: what may be reached, and that it arrives whole.
+//! Files: the areas that clients may use, and transfers that are complete or have no effect.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -52,7 +52,7 @@ async fn files_are_written_read_listed_and_removed() {
 }
 
 #[tokio::test]
-async fn whole_directories_are_removed_on_request_and_links_are_not_followed() {
+async fn recursive_removal_does_not_follow_links() {
     let device = Device::start().await;
     fs::create_dir_all(device.path("data/web/a/b")).unwrap();
     fs::write(device.path("data/keep"), "kept").unwrap();
@@ -72,7 +72,7 @@ async fn whole_directories_are_removed_on_request_and_links_are_not_followed() {
 }
 
 #[tokio::test]
-async fn nothing_leads_out() {
+async fn no_path_or_link_leads_out_of_the_area() {
     let device = Device::start().await;
     fs::write(device.path("secret"), "secret").unwrap();
     symlink(device.path("secret"), device.path("data/absolute")).unwrap();
@@ -105,18 +105,18 @@ async fn nothing_leads_out() {
     }
     let remove = "/api/v1/directories/data/krazy?recursive=true";
     assert_eq!(send(&device, "admin", Method::DELETE, remove).await.status(), StatusCode::FORBIDDEN);
-    // A link is replaced, what it leads to stays.
+    // A write replaces a link, not its target.
     assert_eq!(put(&device, "/api/v1/files/data/relative", "mine").await.status(), StatusCode::NO_CONTENT);
     assert_eq!(fs::read_to_string(device.path("secret")).unwrap(), "secret");
     assert_eq!(fs::read_to_string(device.path("data/relative")).unwrap(), "mine");
-    // Links within /data are fine.
+    // Links within /data are followed.
     symlink("relative", device.path("data/within")).unwrap();
     assert_eq!(device.get("admin", "/api/v1/files/data/within").await.text().await.unwrap(), "mine");
 }
 
-/// HTTP libraries tidy paths up before they send them; attackers do not.
+/// Sends raw requests, because HTTP libraries normalize paths.
 #[tokio::test]
-async fn raw_traversal_is_refused() {
+async fn path_traversal_is_rejected() {
     let device = Device::start().await;
     fs::write(device.path("secret"), "secret").unwrap();
     for who in ["admin", "root"] {
@@ -134,28 +134,32 @@ async fn raw_traversal_is_refused() {
                 token(who)
             );
             stream.write_all(request.as_bytes()).await.unwrap();
-            let mut answer = String::new();
-            // The server may leave out TLS's farewell when it closes.
-            let _end = stream.read_to_string(&mut answer).await;
-            assert!(answer.starts_with("HTTP/1.1 400 "), "{path}: {answer}");
+            let mut response = String::new();
+            // The server may close without TLS's close_notify.
+            let _closed = stream.read_to_string(&mut response).await;
+            assert!(response.starts_with("HTTP/1.1 400 "), "{path}: {response}");
             assert!(
-                answer.contains("urn:krazy:bad-request") && !answer.ends_with("secret"),
-                "{path}: {answer}"
+                response.contains("urn:krazy:bad-request") && !response.ends_with("secret"),
+                "{path}: {response}"
             );
         }
     }
 }
 
 #[tokio::test]
-async fn the_whole_tree_takes_its_scope() {
+async fn files_elsewhere_need_the_whole_tree_scope() {
     let device = Device::start().await;
     let path = "/api/v1/files/etc/krazy/manifest.json";
     assert_eq!(device.get("root", path).await.status(), StatusCode::OK);
-    assert_eq!(device.get("viewer", path).await.status(), StatusCode::FORBIDDEN, "a scope is no role");
+    assert_eq!(
+        device.get("viewer", path).await.status(),
+        StatusCode::FORBIDDEN,
+        "the scope does not replace the role"
+    );
     let listing = device.get("root", "/api/v1/directories/").await.text().await.unwrap();
     assert!(listing.contains("\"/data\""), "{listing}");
     assert_eq!(device.get("root", "/api/v1/files/data/krazy/tokens.json").await.status(), StatusCode::OK);
-    // Files of the kernel have no length; an empty file looks the same.
+    // Files in /proc have a length of 0, like this empty one.
     fs::write(device.path("proc/empty"), "").unwrap();
     let empty = device.get("root", "/api/v1/files/proc/empty").await;
     assert_eq!((empty.status(), empty.text().await.unwrap().as_str()), (StatusCode::OK, ""));
@@ -181,7 +185,7 @@ async fn only_regular_files_are_read_and_written() {
 }
 
 #[tokio::test]
-async fn parts_of_files_are_sent() {
+async fn ranges_of_files_are_sent() {
     let device = Device::start().await;
     let content: Vec<u8> = (0..200_000_u32).flat_map(u32::to_le_bytes).collect();
     fs::write(device.path("data/big"), &content).unwrap();
@@ -205,7 +209,7 @@ async fn parts_of_files_are_sent() {
     assert_eq!(beyond.headers()["content-range"], "bytes */800000");
     assert_eq!(problem(beyond).await.status, 416);
 
-    // Of a changed file, the range of the old one is not sent.
+    // The tag of the old content does not match, so the whole new content is sent.
     fs::write(device.path("data/big"), &content[4..]).unwrap();
     let changed = get("bytes=700000-", Some(tag)).await.unwrap();
     assert_eq!(changed.status(), StatusCode::OK);
@@ -213,7 +217,7 @@ async fn parts_of_files_are_sent() {
 }
 
 #[tokio::test]
-async fn replaced_files_keep_mode_and_owner_and_new_ones_take_the_directorys() {
+async fn replaced_files_keep_mode_and_owner_and_new_ones_inherit_the_owner() {
     let device = Device::start().await;
     fs::create_dir(device.path("data/web")).unwrap();
     std::os::unix::fs::chown(device.path("data/web"), Some(1234), Some(1235)).unwrap();
@@ -230,8 +234,8 @@ async fn replaced_files_keep_mode_and_owner_and_new_ones_take_the_directorys() {
     assert_eq!(of("old"), (7, 8, 0o640));
 }
 
-/// Sends the head of an upload and `sent` of its 1000 bytes.
-async fn begin_upload(device: &Device, sent: usize) -> impl AsyncReadExt + AsyncWriteExt + Unpin + use<> {
+/// Starts an upload of 1000 bytes, and sends `sent` of them.
+async fn start_upload(device: &Device, sent: usize) -> impl AsyncReadExt + AsyncWriteExt + Unpin + use<> {
     let mut stream = device.connect().await;
     let head = format!(
         "PUT /api/v1/files/data/x HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-length: 1000\r\n\r\n",
@@ -243,6 +247,7 @@ async fn begin_upload(device: &Device, sent: usize) -> impl AsyncReadExt + Async
     stream
 }
 
+/// Waits until `check` returns true. Panics with `what` after 5 s.
 async fn eventually(what: &str, mut check: impl FnMut() -> bool) {
     for _ in 0..200 {
         if check() {
@@ -254,21 +259,21 @@ async fn eventually(what: &str, mut check: impl FnMut() -> bool) {
 }
 
 #[tokio::test]
-async fn an_upload_that_breaks_off_leaves_the_file_as_it_was() {
+async fn interrupted_upload_leaves_the_file_unchanged() {
     let device = Device::start().await;
     fs::write(device.path("data/x"), "before").unwrap();
     let temporary = device.path("data/.x.krazy-upload");
-    let stream = begin_upload(&device, 500).await;
-    eventually("the upload does not begin", || temporary.exists()).await;
+    let stream = start_upload(&device, 500).await;
+    eventually("the upload does not start", || temporary.exists()).await;
     let details = problem(put(&device, "/api/v1/files/data/x", "other").await).await;
     assert_eq!((details.status, details.kind.as_str()), (409, "urn:krazy:busy"));
     drop(stream);
-    eventually("the half is left behind", || !temporary.exists()).await;
+    eventually("the temporary file is left behind", || !temporary.exists()).await;
     assert_eq!(fs::read_to_string(device.path("data/x")).unwrap(), "before");
 }
 
 #[tokio::test]
-async fn what_a_crash_left_behind_is_taken_over() {
+async fn temporary_file_of_a_crash_is_reused() {
     let device = Device::start().await;
     fs::write(device.path("data/.x.krazy-upload"), "half of something longer").unwrap();
     assert_eq!(put(&device, "/api/v1/files/data/x", "new").await.status(), StatusCode::CREATED);
@@ -277,19 +282,19 @@ async fn what_a_crash_left_behind_is_taken_over() {
 }
 
 #[tokio::test]
-async fn an_upload_that_stalls_is_ended() {
+async fn stalled_upload_times_out() {
     let limits = Limits { idle: Duration::from_millis(400), ..Limits::default() };
-    let device = Device::with(limits).await;
-    let mut stream = begin_upload(&device, 500).await;
-    let mut answer = String::new();
-    let read = tokio::time::timeout(Duration::from_secs(5), stream.read_to_string(&mut answer)).await;
+    let device = Device::with_limits(limits).await;
+    let mut stream = start_upload(&device, 500).await;
+    let mut response = String::new();
+    let read = tokio::time::timeout(Duration::from_secs(5), stream.read_to_string(&mut response)).await;
     assert!(read.is_ok(), "the connection stays open");
-    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("urn:krazy:timeout"), "{answer}");
+    assert!(response.starts_with("HTTP/1.1 408 ") && response.contains("urn:krazy:timeout"), "{response}");
     assert!(!device.path("data/x").exists() && !device.path("data/.x.krazy-upload").exists());
 }
 
 #[tokio::test]
-async fn a_full_file_system_is_told_and_leaves_nothing() {
+async fn full_file_system_is_reported_and_leaves_no_file() {
     let device = Device::start().await;
     let mounted = device.path("data/small");
     fs::create_dir(&mounted).unwrap();

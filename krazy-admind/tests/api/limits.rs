@@ -1,4 +1,4 @@
-//! Strangers and slow clients cannot use the device up.
+//! Limits: unknown and slow clients cannot exhaust the device.
 
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use crate::device::{Device, problem, token};
 
 const SHORT: Duration = Duration::from_millis(400);
 
-/// Everything until the server closes, which it must do soon.
-async fn rest(stream: &mut (impl AsyncRead + Unpin)) -> String {
+/// Reads until the server closes the connection, which it must do within 5 s.
+async fn read_to_close(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut bytes = Vec::new();
     let end = timeout(Duration::from_secs(5), stream.read_to_end(&mut bytes)).await;
     assert!(end.is_ok(), "the connection stays open");
@@ -22,23 +22,23 @@ async fn rest(stream: &mut (impl AsyncRead + Unpin)) -> String {
 }
 
 #[tokio::test]
-async fn a_client_that_says_nothing_is_put_out() {
-    let device = Device::with(Limits { handshake: SHORT, header: SHORT, ..Limits::default() }).await;
+async fn silent_client_is_disconnected() {
+    let device = Device::with_limits(Limits { handshake: SHORT, header: SHORT, ..Limits::default() }).await;
     let mut plain = TcpStream::connect(device.address).await.unwrap();
-    assert_eq!(rest(&mut plain).await, "", "before TLS");
+    assert_eq!(read_to_close(&mut plain).await, "", "before TLS");
     let mut silent = device.connect().await;
-    assert_eq!(rest(&mut silent).await, "", "after TLS");
+    assert_eq!(read_to_close(&mut silent).await, "", "after TLS");
     let mut slow = device.connect().await;
     slow.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n").await.unwrap();
-    let answer = rest(&mut slow).await;
-    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408"), "{answer}");
+    let response = read_to_close(&mut slow).await;
+    assert!(response.is_empty() || response.starts_with("HTTP/1.1 408"), "{response}");
 }
 
 #[tokio::test]
-async fn dripping_header_bytes_does_not_help() {
-    let device = Device::with(Limits { header: SHORT, ..Limits::default() }).await;
+async fn header_sent_byte_by_byte_does_not_extend_the_timeout() {
+    let device = Device::with_limits(Limits { header: SHORT, ..Limits::default() }).await;
     let (mut reader, mut writer) = tokio::io::split(device.connect().await);
-    let dripping = tokio::spawn(async move {
+    let sending = tokio::spawn(async move {
         for byte in b"GET / HTTP/1.1\r\nx: ".iter().chain([b'y'].iter().cycle()) {
             if writer.write_all(&[*byte]).await.is_err() || writer.flush().await.is_err() {
                 break;
@@ -46,13 +46,13 @@ async fn dripping_header_bytes_does_not_help() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     });
-    rest(&mut reader).await;
-    dripping.abort();
+    read_to_close(&mut reader).await;
+    sending.abort();
 }
 
 #[tokio::test]
-async fn an_idle_connection_is_closed_but_a_live_log_is_not_idle() {
-    let device = Device::with(Limits { idle: SHORT, ..Limits::default() }).await;
+async fn idle_connection_is_closed_but_a_live_log_stays_open() {
+    let device = Device::with_limits(Limits { idle: SHORT, ..Limits::default() }).await;
     let mut live = device.get("viewer", "/api/v1/services/web/tail").await;
     assert!(live.chunk().await.unwrap().is_some());
     let mut idle = device.connect().await;
@@ -61,7 +61,7 @@ async fn an_idle_connection_is_closed_but_a_live_log_is_not_idle() {
         token("viewer")
     );
     idle.write_all(request.as_bytes()).await.unwrap();
-    assert!(rest(&mut idle).await.starts_with("HTTP/1.1 200 OK"));
+    assert!(read_to_close(&mut idle).await.starts_with("HTTP/1.1 200 OK"));
     device
         .init
         .lines
@@ -73,12 +73,12 @@ async fn an_idle_connection_is_closed_but_a_live_log_is_not_idle() {
     let mut text = String::new();
     while !text.contains("still here") {
         let chunk = timeout(Duration::from_secs(5), live.chunk()).await.unwrap().unwrap();
-        text.push_str(std::str::from_utf8(&chunk.expect("the live log goes on")).unwrap());
+        text.push_str(std::str::from_utf8(&chunk.expect("the live log continues")).unwrap());
     }
 }
 
 #[tokio::test]
-async fn headers_have_limits() {
+async fn oversized_headers_are_rejected() {
     let device = Device::start().await;
     for (head, statuses) in [
         (format!("x: {}\r\n", "y".repeat(20_000)), [431, 431]),
@@ -87,9 +87,9 @@ async fn headers_have_limits() {
         let mut stream = device.connect().await;
         // The server may close before it has read everything.
         let _sent = stream.write_all(format!("GET / HTTP/1.1\r\nhost: x\r\n{head}\r\n").as_bytes()).await;
-        let answer = rest(&mut stream).await;
-        let status: u16 = answer.split(' ').nth(1).unwrap_or("0").parse().unwrap();
-        assert!(statuses.contains(&status), "{answer}");
+        let response = read_to_close(&mut stream).await;
+        let status: u16 = response.split(' ').nth(1).unwrap_or("0").parse().unwrap();
+        assert!(statuses.contains(&status), "{response}");
     }
     let request = device.request("viewer", Method::GET, "/api/v1/health").header("x", "y".repeat(20_000));
     match request.send().await {
@@ -100,8 +100,8 @@ async fn headers_have_limits() {
 }
 
 #[tokio::test]
-async fn connections_are_bounded_per_address_and_in_all() {
-    let device = Device::with(Limits {
+async fn connections_are_limited_per_client_and_in_all() {
+    let device = Device::with_limits(Limits {
         connections: 4,
         connections_kept: 0,
         connections_per_client: 3,
@@ -113,12 +113,12 @@ async fn connections_are_bounded_per_address_and_in_all() {
         held.push(device.connect().await);
     }
     let mut fourth = TcpStream::connect(device.address).await.unwrap();
-    assert_eq!(rest(&mut fourth).await, "");
+    assert_eq!(read_to_close(&mut fourth).await, "");
     let from = |last| device.client_from([127, 0, 3, last]).get(device.url("/api/v1/health")).send();
     let other = device.client_from([127, 0, 3, 1]);
     let url = device.url("/api/v1/health");
     assert_eq!(other.get(&url).send().await.unwrap().status(), StatusCode::NO_CONTENT);
-    assert!(from(2).await.is_err(), "four seats are taken");
+    assert!(from(2).await.is_err(), "all four connections are open");
     held.clear();
     for _ in 0..100 {
         if from(2).await.is_ok() {
@@ -126,11 +126,11 @@ async fn connections_are_bounded_per_address_and_in_all() {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    panic!("seats of closed connections are not given back");
+    panic!("permits of closed connections are not returned");
 }
 
 #[tokio::test]
-async fn only_tls_1_3_is_spoken() {
+async fn only_tls_1_3_is_accepted() {
     let device = Device::start().await;
     let address = device.address.to_string();
     let run = move || {
@@ -144,8 +144,9 @@ async fn only_tls_1_3_is_spoken() {
 }
 
 #[tokio::test]
-async fn live_logs_are_bounded_per_token_and_in_all() {
-    let device = Device::with(Limits { live_logs: 3, live_logs_per_token: 2, ..Limits::default() }).await;
+async fn live_logs_are_limited_per_token_and_in_all() {
+    let device =
+        Device::with_limits(Limits { live_logs: 3, live_logs_per_token: 2, ..Limits::default() }).await;
     let follow = |who: &'static str| device.get(who, "/api/v1/services/web/tail");
     let mut held = vec![follow("viewer").await, follow("viewer").await];
     let details = problem(follow("viewer").await).await;
@@ -157,7 +158,7 @@ async fn live_logs_are_bounded_per_token_and_in_all() {
     held.push(follow("admin").await);
     assert!(held.iter().all(|log| log.status() == StatusCode::OK));
     assert_eq!(problem(follow("admin").await).await.kind, "urn:krazy:too-many-live-logs");
-    // Nobody is kept from the rest.
+    // Other requests are not affected.
     assert_eq!(device.get("viewer", "/api/v1/services").await.status(), StatusCode::OK);
     held.clear();
     for _ in 0..100 {
@@ -166,22 +167,22 @@ async fn live_logs_are_bounded_per_token_and_in_all() {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    panic!("the seats of logs that nobody follows any more are not given back");
+    panic!("permits of closed live logs are not returned");
 }
 
-/// How much an HTTP/2 client can send of a body that nobody reads.
-async fn unread(device: &Device) -> usize {
+/// Returns the bytes that an HTTP/2 client can send of a body before the server reads it.
+async fn send_capacity(device: &Device) -> usize {
     let mut builder = h2::client::Builder::new();
     let builder = builder.max_send_buffer_size(16 << 20);
     let handshake = builder.handshake::<_, bytes::Bytes>(device.connect_with(b"h2").await);
     let (client, connection) = handshake.await.unwrap();
     let mut client = client.ready().await.unwrap();
     let driver = tokio::spawn(connection);
-    // The server's windows come with its first answer at the latest.
+    // The server announces its windows with the first response at the latest.
     let probe = Request::get(device.url("/api/v1/health")).body(()).unwrap();
     client.send_request(probe, true).unwrap().0.await.unwrap();
     let put = Request::put(device.url("/api/v1/files/data/x")).body(()).unwrap();
-    let (_answer, mut body) = client.ready().await.unwrap().send_request(put, false).unwrap();
+    let (_response, mut body) = client.ready().await.unwrap().send_request(put, false).unwrap();
     body.reserve_capacity(16 << 20);
     let capacity = std::future::poll_fn(|context| body.poll_capacity(context)).await.unwrap().unwrap();
     driver.abort();
@@ -189,9 +190,9 @@ async fn unread(device: &Device) -> usize {
 }
 
 #[tokio::test]
-async fn strangers_cannot_send_much_ahead() {
+async fn unknown_clients_get_a_smaller_window() {
     let device = Device::start().await;
-    assert_eq!(unread(&device).await, 256 << 10);
+    assert_eq!(send_capacity(&device).await, 256 << 10);
     assert_eq!(device.get("viewer", "/api/v1/status").await.status(), StatusCode::OK);
-    assert_eq!(unread(&device).await, 1 << 20);
+    assert_eq!(send_capacity(&device).await, 1 << 20);
 }

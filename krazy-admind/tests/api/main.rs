@@ -1,15 +1,15 @@
-//! The server as its clients meet it: over TLS, with real credentials, in a folder instead of a device.
+//! The server as its clients use it: over TLS, with real credentials, on a device in a temporary directory.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue fails")]
 
 mod access;
 mod bundle;
 mod certificate;
 mod device;
+mod disconnect;
 mod disk;
 mod files;
 mod flash;
-mod gone;
 mod limits;
 mod process;
 mod services;

@@ -1,4 +1,4 @@
-//! The executable itself: what it says when it cannot start, and how much memory it takes.
+//! The executable: its messages when it cannot start, and its memory.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{IpAddr, SocketAddr};
@@ -13,13 +13,13 @@ use krazy_boot::api::update::{Session, SessionState};
 use krazy_init::control::SOCKET;
 
 use crate::bundle::Bundle;
-use crate::device::{Init, client, furnish, tls, token};
+use crate::device::{Init, client, create, tls, token};
 use crate::disk::file_system;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_krazy-admind");
 
 #[test]
-fn without_credentials_it_says_which_and_where_they_come_from() {
+fn missing_credentials_are_named_with_their_origin() {
     let root = tempfile::tempdir().unwrap();
     std::fs::create_dir(root.path().join("data")).unwrap();
     let run = || Command::new(BINARY).arg("--root").arg(root.path()).output().unwrap();
@@ -36,7 +36,7 @@ fn without_credentials_it_says_which_and_where_they_come_from() {
     );
     assert!(text.starts_with(&expected), "{text}");
 
-    furnish(root.path());
+    create(root.path());
     std::fs::remove_file(root.path().join("data/krazy/tokens.json")).unwrap();
     let text = String::from_utf8(run().stderr).unwrap();
     assert!(text.contains(&format!("no credentials: {} missing", file("tokens.json"))), "{text}");
@@ -49,10 +49,10 @@ fn without_credentials_it_says_which_and_where_they_come_from() {
 }
 
 #[test]
-fn a_certificate_with_another_key_is_refused() {
+fn certificate_of_another_key_is_rejected() {
     let [one, two] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    furnish(one.path());
-    furnish(two.path());
+    create(one.path());
+    create(two.path());
     let key = "data/krazy/tls/key.pem";
     std::fs::copy(one.path().join(key), two.path().join(key)).unwrap();
     let output = Command::new(BINARY).arg("--root").arg(two.path()).output().unwrap();
@@ -64,25 +64,25 @@ fn a_certificate_with_another_key_is_refused() {
 }
 
 #[test]
-fn wrong_arguments_end_with_2() {
+fn invalid_arguments_exit_with_2() {
     let output = Command::new(BINARY).arg("--what").output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(text, "invalid option '--what'\nhelp: run `krazy-admind --help`\n");
 }
 
-/// A child that is ended with the test.
+/// A child process that is killed at the end of the test.
 struct Process(Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _gone = self.0.kill();
+        let _exited = self.0.kill();
         let _reaped = self.0.wait();
     }
 }
 
 impl Process {
-    /// The server of the device in `root`.
+    /// Starts the server on the device in `root`.
     fn serve(root: &Path) -> (Self, SocketAddr) {
         let mut child = Command::new(BINARY)
             .args(["--listen", "127.0.0.1:0", "--no-mdns", "--root"])
@@ -95,12 +95,12 @@ impl Process {
         let mut line = String::new();
         log.read_line(&mut line).unwrap();
         let address = line.trim().strip_prefix("serving https on ").unwrap().parse().unwrap();
-        // Nobody reads the log otherwise, and a full pipe would stop the server.
+        // A full pipe would block the server.
         std::thread::spawn(move || log.read_to_end(&mut Vec::new()));
         (process, address)
     }
 
-    /// A field of /proc/PID/status in KiB.
+    /// Reads a field of /proc/PID/status in KiB.
     fn kib(&self, field: &str) -> u64 {
         let text = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
         let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).unwrap();
@@ -109,38 +109,38 @@ impl Process {
 }
 
 #[tokio::test]
-async fn a_large_upload_and_download_take_little_memory() {
-    const PIECES: u64 = 2048;
-    const PIECE: usize = 64 * 1024;
+async fn large_upload_and_download_use_little_memory() {
+    const CHUNKS: u64 = 2048;
+    const CHUNK_LEN: usize = 64 * 1024;
     let root = tempfile::tempdir().unwrap();
-    let certificate = furnish(root.path());
+    let certificate = create(root.path());
     let (process, address) = Process::serve(root.path());
     let client = client(address, tls(&certificate), IpAddr::from([127, 0, 0, 1]));
     let url = format!("https://localhost:{}/api/v1/files/data/big", address.port());
     let idle = process.kib("VmHWM");
-    let piece = Bytes::from(vec![0xa5; PIECE]);
-    let pieces = stream::iter((0..PIECES).map(move |_| Ok::<_, std::io::Error>(piece.clone())));
-    let request = client.put(&url).bearer_auth(token("admin")).body(Body::wrap_stream(pieces));
+    let chunk = Bytes::from(vec![0xa5; CHUNK_LEN]);
+    let chunks = stream::iter((0..CHUNKS).map(move |_| Ok::<_, std::io::Error>(chunk.clone())));
+    let request = client.put(&url).bearer_auth(token("admin")).body(Body::wrap_stream(chunks));
     assert_eq!(request.send().await.unwrap().status(), StatusCode::CREATED);
-    assert_eq!(std::fs::metadata(root.path().join("data/big")).unwrap().len(), PIECES * PIECE as u64);
+    assert_eq!(std::fs::metadata(root.path().join("data/big")).unwrap().len(), CHUNKS * CHUNK_LEN as u64);
     let mut response = client.get(&url).bearer_auth(token("admin")).send().await.unwrap();
     let mut received = 0;
     while let Some(chunk) = response.chunk().await.unwrap() {
         assert!(chunk.iter().all(|byte| *byte == 0xa5));
         received += chunk.len() as u64;
     }
-    assert_eq!(received, PIECES * PIECE as u64);
+    assert_eq!(received, CHUNKS * CHUNK_LEN as u64);
     let grown = process.kib("VmHWM") - idle;
-    assert!(grown < 8 * 1024, "128 MiB took {grown} KiB of memory");
+    assert!(grown < 8 * 1024, "128 MiB used {grown} KiB of memory");
 }
 
 #[tokio::test]
-async fn a_large_update_takes_little_memory() {
+async fn large_update_uses_little_memory() {
     const MIB: usize = 1 << 20;
     const SIZE: usize = 24;
     let root = tempfile::tempdir().unwrap();
-    let certificate = furnish(root.path());
-    Init::of(root.path()).listen(root.path().join(SOCKET.trim_start_matches('/')));
+    let certificate = create(root.path());
+    Init::new(root.path()).listen(root.path().join(SOCKET.trim_start_matches('/')));
     let (process, address) = Process::serve(root.path());
     let client = client(address, tls(&certificate), IpAddr::from([127, 0, 0, 1]));
     let url = |path: &str| format!("https://localhost:{}/api/v1/update{path}", address.port());
@@ -158,6 +158,6 @@ async fn a_large_update_takes_little_memory() {
         serde_json::from_slice(&request.send().await.unwrap().bytes().await.unwrap()).unwrap();
     assert_eq!(session.state, SessionState::Verified);
     let peak = process.kib("VmHWM");
-    println!("{idle} KiB idle, at most {peak} KiB while {SIZE} MiB were written");
-    assert!(peak - idle < 8 * 1024, "{SIZE} MiB took {} KiB of memory", peak - idle);
+    println!("{idle} KiB idle, {peak} KiB at most while {SIZE} MiB were written");
+    assert!(peak - idle < 8 * 1024, "{SIZE} MiB used {} KiB of memory", peak - idle);
 }

@@ -1,4 +1,4 @@
-//! Services, logs, status and power, through an init that speaks the real protocol.
+//! Services, logs, status and power, through a fake init that speaks the real protocol.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ async fn body(response: reqwest::Response) -> Value {
 }
 
 #[tokio::test]
-async fn the_status_is_that_of_init_and_kernel() {
+async fn status_combines_init_and_kernel() {
     let device = Device::start().await;
     let status = body(device.get("viewer", "/api/v1/status").await).await;
     assert_eq!(status["name"], "weather");
@@ -33,7 +33,7 @@ async fn the_status_is_that_of_init_and_kernel() {
 }
 
 #[tokio::test]
-async fn prometheus_gets_its_figures() {
+async fn metrics_are_in_the_format_of_prometheus() {
     let device = Device::start().await;
     let response = device.get("viewer", "/api/v1/metrics").await;
     assert_eq!(response.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
@@ -48,12 +48,12 @@ async fn prometheus_gets_its_figures() {
         "krazy_service_restarts_total{service=\"web\"} 1",
         "krazy_service_resident_bytes{service=\"web\"} 1048576",
     ] {
-        assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
+        assert!(text.lines().any(|found| found == line), "`{line}` is missing in\n{text}");
     }
 }
 
 #[tokio::test]
-async fn slots_are_read_from_the_disk() {
+async fn slots_are_read_from_the_boot_selector() {
     let device = Device::start().await;
     let slots = body(device.get("viewer", "/api/v1/slots").await).await;
     let expected = json!({
@@ -71,7 +71,7 @@ async fn slots_are_read_from_the_disk() {
 }
 
 #[tokio::test]
-async fn under_a_foreign_init_the_manifest_tells_the_rest() {
+async fn status_without_krazy_init_comes_from_the_manifest() {
     let device = Device::without_init(Limits::default()).await;
     let status = body(device.get("viewer", "/api/v1/status").await).await;
     assert_eq!(
@@ -86,13 +86,13 @@ async fn under_a_foreign_init_the_manifest_tells_the_rest() {
 }
 
 #[tokio::test]
-async fn services_are_shown_and_ordered_about() {
+async fn services_are_listed_and_controlled() {
     let device = Device::start().await;
     let list = body(device.get("viewer", "/api/v1/services").await).await;
     assert_eq!(list["services"][0]["name"], "web");
     let one = body(device.get("viewer", "/api/v1/services/web").await).await;
     assert_eq!(one["last_exit"], json!({"code": 3}));
-    device.init.asked.lock().unwrap().clear();
+    device.init.commands.lock().unwrap().clear();
     for (action, status) in [
         ("services/web/start", 204),
         ("services/web/stop", 204),
@@ -107,7 +107,7 @@ async fn services_are_shown_and_ordered_about() {
     }
     let service = || "web".to_owned();
     assert_eq!(
-        *device.init.asked.lock().unwrap(),
+        *device.init.commands.lock().unwrap(),
         [
             Command::Start { service: service() },
             Command::Stop { service: service() },
@@ -120,7 +120,7 @@ async fn services_are_shown_and_ordered_about() {
 }
 
 #[tokio::test]
-async fn what_init_refuses_is_told() {
+async fn refusals_of_init_reach_the_client() {
     let device = Device::start().await;
     let post =
         async |path: &str| problem(device.request("admin", Method::POST, path).send().await.unwrap()).await;
@@ -135,15 +135,15 @@ async fn what_init_refuses_is_told() {
 }
 
 #[tokio::test]
-async fn logs_come_as_lines_and_as_a_file() {
+async fn logs_are_served_as_lines_and_as_a_file() {
     let device = Device::start().await;
     let lines = body(device.get("viewer", "/api/v1/services/web/logs?lines=2").await).await;
     assert_eq!(
         lines["lines"],
         json!([{"stream": "out", "text": "second"}, {"stream": "out", "text": "third"}])
     );
-    let asked = device.init.asked.lock().unwrap().pop();
-    assert!(matches!(asked, Some(Command::Logs { lines: 2, follow: false, .. })));
+    let command = device.init.commands.lock().unwrap().pop();
+    assert!(matches!(command, Some(Command::Logs { lines: 2, follow: false, .. })));
 
     let path = "/api/v1/services/web/logs/out";
     let file = device.get("viewer", path).await;
@@ -161,7 +161,7 @@ async fn logs_come_as_lines_and_as_a_file() {
 }
 
 #[tokio::test]
-async fn a_log_that_is_a_link_is_not_followed() {
+async fn log_that_is_a_symbolic_link_is_rejected() {
     let device = Device::start().await;
     std::os::unix::fs::symlink("private", device.path("tmp/evil.log")).unwrap();
     let details = problem(device.get("viewer", "/api/v1/services/evil/logs/out").await).await;
@@ -169,7 +169,7 @@ async fn a_log_that_is_a_link_is_not_followed() {
 }
 
 #[tokio::test]
-async fn live_logs_follow_until_the_client_goes() {
+async fn live_log_ends_when_the_client_disconnects() {
     let device = Device::start().await;
     let mut response = device.get("viewer", "/api/v1/services/web/tail?lines=1").await;
     assert_eq!(response.headers()["content-type"], "text/event-stream");
@@ -184,20 +184,20 @@ async fn live_logs_follow_until_the_client_goes() {
     let line = LogLine { stream: LogStream::Err, text: "it burns".into() };
     device.init.lines.send(line).unwrap();
     wait_for(&mut text, "event:err\ndata:it burns\n\n").await;
-    device.init.asked.lock().unwrap().clear();
+    device.init.commands.lock().unwrap().clear();
     drop(response);
-    // The fake init notes the hang-up.
+    // The fake init records the disconnect.
     for _ in 0..100 {
-        if !device.init.asked.lock().unwrap().is_empty() {
+        if !device.init.commands.lock().unwrap().is_empty() {
             return;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("the conversation with init goes on without a client");
+    panic!("the connection to init stays open without a client");
 }
 
 #[tokio::test]
-async fn the_page_shows_services_and_escapes_their_names() {
+async fn page_shows_services_and_escapes_their_names() {
     let device = Device::start().await;
     let response = device.get("viewer", "/").await;
     let policy = response.headers()["content-security-policy"].to_str().unwrap().to_owned();

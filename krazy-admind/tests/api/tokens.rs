@@ -16,7 +16,7 @@ async fn remove(device: &Device, who: &str, name: &str) -> reqwest::Response {
 }
 
 #[tokio::test]
-async fn tokens_come_and_go_without_a_restart() {
+async fn tokens_are_added_and_revoked_without_a_restart() {
     let device = Device::start().await;
     assert_eq!(device.get("ops", "/api/v1/tokens").await.status(), StatusCode::UNAUTHORIZED);
     let added = put(&device, "admin", "ops", stored_token("ops", Role::Viewer, Vec::new())).await;
@@ -32,7 +32,7 @@ async fn tokens_come_and_go_without_a_restart() {
     let stored = std::fs::read_to_string(device.path("data/krazy/tokens.json")).unwrap();
     assert!(stored.contains("\"ops\"") && !stored.contains(&token("ops")));
 
-    // The rotation of one's own token: the new one first, then the old one goes.
+    // Rotation: the new token is added first, and revokes the old one.
     assert_eq!(remove(&device, "ops", "admin").await.status(), StatusCode::NO_CONTENT);
     assert_eq!(device.get("admin", "/api/v1/status").await.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(remove(&device, "ops", "root").await.status(), StatusCode::NO_CONTENT);
@@ -46,17 +46,17 @@ async fn tokens_come_and_go_without_a_restart() {
 }
 
 #[tokio::test]
-async fn the_whole_tree_is_given_to_who_asks_for_it() {
+async fn whole_tree_scope_must_be_requested_explicitly() {
     let device = Device::start().await;
     std::fs::write(device.path("etc/motd"), "hello").unwrap();
     let file = "/api/v1/files/etc/motd";
     assert_eq!(problem(device.get("admin", file).await).await.kind, "urn:krazy:outside-tree");
     let whole = stored_token("ops", Role::Admin, vec![Scope::WholeTree]);
-    let refused = put(&device, "viewer", "ops", whole.clone()).await;
-    assert_eq!(problem(refused).await.kind, "urn:krazy:forbidden");
+    let rejected = put(&device, "viewer", "ops", whole.clone()).await;
+    assert_eq!(problem(rejected).await.kind, "urn:krazy:forbidden");
     assert_eq!(put(&device, "admin", "ops", whole.clone()).await.status(), StatusCode::CREATED);
     assert_eq!(device.get("ops", file).await.status(), StatusCode::OK);
-    // The one who gave it still has to ask for it.
+    // The token that granted the scope still lacks it.
     assert_eq!(problem(device.get("admin", file).await).await.kind, "urn:krazy:outside-tree");
     for (name, body) in [("other", whole), ("x", b"{}".to_vec()), ("x", token("x").into_bytes())] {
         assert_eq!(problem(put(&device, "root", name, body).await).await.kind, "urn:krazy:bad-request");

@@ -1,4 +1,4 @@
-//! Updates: taken, refused, interrupted and gone on with.
+//! Updates: accepted, refused, interrupted and resumed.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::bundle::{Bundle, hash, new_root};
 use crate::device::{Device, problem};
-use crate::disk::{self, OLD_ROOT, file_system, layout};
+use crate::disk::{self, OLD_ROOT_LEN, file_system, layout};
 
 async fn json<T: serde::de::DeserializeOwned>(response: Response) -> T {
     let status = response.status();
@@ -25,7 +25,7 @@ async fn json<T: serde::de::DeserializeOwned>(response: Response) -> T {
     serde_json::from_slice(&bytes).unwrap()
 }
 
-pub async fn begin(device: &Device, bundle: &Bundle, query: &str) -> Session {
+pub async fn start(device: &Device, bundle: &Bundle, query: &str) -> Session {
     json(post(device, &bundle.head(), query).await).await
 }
 
@@ -51,25 +51,26 @@ async fn refused(response: Response) -> Refusal {
     }
 }
 
-fn new_slot_is_there(device: &Device) {
+/// Checks that slot B holds the new root and command line.
+fn assert_slot_b_is_updated(device: &Device) {
     let root = new_root();
-    assert_eq!(disk::start(device.root.path(), layout().root_b, root.len()), root);
+    assert_eq!(disk::partition_start(device.root.path(), layout().root_b, root.len()), root);
     let line = std::fs::read_to_string(device.path("boot/b-cmdline.txt")).unwrap();
     assert_eq!(line, "root=PARTUUID=1a2b3c4d-03 krazy.slot=b quiet\n");
 }
 
 #[tokio::test]
-async fn an_update_goes_into_the_other_slot_and_is_armed() {
+async fn update_is_written_to_the_inactive_slot_and_armed() {
     let device = Device::start().await;
     let before = status(&device, "").await;
     assert!(before.running.unwrap().parts.is_empty() && before.other.is_none() && before.session.is_none());
     let hashed = status(&device, "?hash=true").await.running.unwrap();
-    let root = hashed.parts.iter().find(|part| part.size == size::Bytes(OLD_ROOT as u64)).unwrap();
-    assert_eq!(root.sha256, hash(&file_system(OLD_ROOT)));
+    let root = hashed.parts.iter().find(|part| part.size == size::Bytes(OLD_ROOT_LEN as u64)).unwrap();
+    assert_eq!(root.sha256, hash(&file_system(OLD_ROOT_LEN)));
 
     let bundle = Bundle::new(true);
     assert!(bundle.streams.len() < 8000, "{} bytes", bundle.streams.len());
-    let session = begin(&device, &bundle, "").await;
+    let session = start(&device, &bundle, "").await;
     assert_eq!(
         (session.state, session.slot, session.by.as_str()),
         (SessionState::Receiving, Slot::B, "admin")
@@ -78,59 +79,59 @@ async fn an_update_goes_into_the_other_slot_and_is_armed() {
     assert_eq!(refused(early.send().await.unwrap()).await, Refusal::NotVerified);
     let session: Session = json(send(&device, &session.id, 0, &bundle.streams).await).await;
     assert_eq!((session.state, session.received), (SessionState::Verified, session.total));
-    new_slot_is_there(&device);
+    assert_slot_b_is_updated(&device);
     assert_eq!(status(&device, "").await.other.unwrap().parts, bundle.manifest.parts);
 
-    // Sent twice, as by a client that did not hear the answer.
+    // Repeated, as by a client that lost the response.
     let again = send(&device, &session.id, bundle.streams.len(), b"").await;
     assert_eq!(json::<Session>(again).await.state, SessionState::Verified);
     let arm = device.request("admin", Method::POST, &format!("/api/v1/update/{}/arm", session.id));
     assert_eq!(json::<Session>(arm.send().await.unwrap()).await.state, SessionState::Armed);
-    let asked = device.init.asked.lock().unwrap().clone();
-    assert!(asked.contains(&Command::Arm { slot: Slot::B, build_id: bundle.manifest.build_id.clone() }));
+    let commands = device.init.commands.lock().unwrap().clone();
+    assert!(commands.contains(&Command::Arm { slot: Slot::B, build_id: bundle.manifest.build_id.clone() }));
     let mounts: Vec<_> =
-        asked.iter().filter(|command| matches!(command, Command::RemountBoot { .. })).collect();
+        commands.iter().filter(|command| matches!(command, Command::RemountBoot { .. })).collect();
     assert_eq!(mounts.last(), Some(&&Command::RemountBoot { writable: false }));
 
-    // Armed, it is not written to unless somebody says so.
+    // An armed slot is not overwritten unless the client requests it.
     assert_eq!(refused(post(&device, &bundle.head(), "").await).await, Refusal::Armed);
     let cancelled = device.request("admin", Method::DELETE, "/api/v1/update").send().await.unwrap();
     assert_eq!(cancelled.status(), StatusCode::NO_CONTENT);
-    assert_eq!(device.init.asked.lock().unwrap().last(), Some(&Command::Disarm));
+    assert_eq!(device.init.commands.lock().unwrap().last(), Some(&Command::Disarm));
     assert!(status(&device, "").await.session.is_none());
 }
 
 #[tokio::test]
-async fn a_broken_upload_is_gone_on_with_where_it_broke() {
+async fn interrupted_upload_resumes_at_its_offset() {
     let device = Device::start().await;
     let bundle = Bundle::new(false);
     let total = bundle.streams.len();
-    let id = begin(&device, &bundle, "").await.id;
+    let id = start(&device, &bundle, "").await.id;
     for (from, to) in [(0, total / 10), (total / 10, total / 2), (total / 2, total * 99 / 100)] {
         let session: Session = json(send(&device, &id, from, &bundle.streams[from..to]).await).await;
         assert_eq!((session.state, session.received.0), (SessionState::Receiving, to as u64));
         let details = problem(send(&device, &id, from, &bundle.streams[from..to]).await).await;
         assert_eq!((details.status, details.received), (409, Some(to as u64)), "{}", details.detail);
     }
-    // A connection that is dead without the device knowing.
+    // A dead connection that the device has not noticed.
     let from = total * 99 / 100;
-    let piece = Bytes::copy_from_slice(&bundle.streams[from..from + 10]);
+    let chunk = Bytes::copy_from_slice(&bundle.streams[from..from + 10]);
     let path = format!("/api/v1/update/{id}?offset={from}");
-    let body = Body::wrap_stream(stream::unfold(Some(piece), |piece| async {
-        match piece {
-            Some(piece) => Some((Ok::<_, std::io::Error>(piece), None)),
+    let body = Body::wrap_stream(stream::unfold(Some(chunk), |chunk| async {
+        match chunk {
+            Some(chunk) => Some((Ok::<_, std::io::Error>(chunk), None)),
             None => std::future::pending().await,
         }
     }));
-    let hanging = tokio::spawn(device.request("admin", Method::PATCH, &path).body(body).send());
-    let busy = || async {
+    let stalled = tokio::spawn(device.request("admin", Method::PATCH, &path).body(body).send());
+    let received_now = || async {
         let details = problem(send(&device, &id, 0, b"x").await).await;
         details.received
     };
-    // Whoever comes takes over, and what the other had sent counts.
+    // A new request takes over, and the data of the old one counts.
     let received = timeout(Duration::from_secs(20), async {
         loop {
-            match busy().await {
+            match received_now().await {
                 Some(received) if received > from as u64 => return received,
                 _ => sleep(Duration::from_millis(20)).await,
             }
@@ -139,14 +140,14 @@ async fn a_broken_upload_is_gone_on_with_where_it_broke() {
     .await
     .unwrap();
     assert_eq!(received, from as u64 + 10);
-    assert_eq!(problem(hanging.await.unwrap().unwrap()).await.kind, "urn:krazy:busy");
+    assert_eq!(problem(stalled.await.unwrap().unwrap()).await.kind, "urn:krazy:busy");
     let rest = send(&device, &id, from + 10, &bundle.streams[from + 10..]).await;
     assert_eq!(json::<Session>(rest).await.state, SessionState::Verified);
-    new_slot_is_there(&device);
+    assert_slot_b_is_updated(&device);
 }
 
 #[tokio::test]
-async fn what_is_not_signed_or_not_for_this_device_is_refused() {
+async fn unsigned_update_and_update_for_another_device_are_refused() {
     let device = Device::start().await;
     let refusal = |change: fn(&mut Bundle), query: &'static str| {
         let mut bundle = Bundle::new(false);
@@ -166,7 +167,7 @@ async fn what_is_not_signed_or_not_for_this_device_is_refused() {
     assert_eq!(refusal(|bundle| bundle.manifest.protocol = 9, "").await, Refusal::Protocol);
     assert_eq!(refusal(|bundle| bundle.manifest.build_id = "11".repeat(32), "").await, Refusal::Unchanged);
     assert_eq!(
-        refusal(|bundle| bundle.manifest.parts[0].size = disk::ROOT + size::Bytes(1), "").await,
+        refusal(|bundle| bundle.manifest.parts[0].size = disk::ROOT_SIZE + size::Bytes(1), "").await,
         Refusal::TooLarge
     );
     let unknown = |bundle: &mut Bundle| bundle.transport.parts[0].base = Some(hash(b"another root"));
@@ -195,13 +196,13 @@ async fn what_is_not_signed_or_not_for_this_device_is_refused() {
     device.init.boot.lock().unwrap().slot = None;
     assert_eq!(refusal(|_| (), "?force=true").await, Refusal::NoSlots);
     device.init.boot.lock().unwrap().slot = Some(Slot::A);
-    // Nothing of all that has touched the slot.
-    assert!(!device.init.asked.lock().unwrap().contains(&Command::RemountBoot { writable: true }));
-    begin(&device, &Bundle::new(false), "?force=true").await;
+    // None of these attempts wrote to the slot.
+    assert!(!device.init.commands.lock().unwrap().contains(&Command::RemountBoot { writable: true }));
+    start(&device, &Bundle::new(false), "?force=true").await;
 }
 
 #[tokio::test]
-async fn damaged_and_surplus_data_end_the_update() {
+async fn damaged_or_surplus_data_fails_the_update() {
     let device = Device::start().await;
     let bundle = Bundle::new(false);
     for change in ["flip", "more", "hash"] {
@@ -211,7 +212,7 @@ async fn damaged_and_surplus_data_end_the_update() {
             "more" => streams.push(0),
             _ => bundle.manifest.parts[1].sha256 = hash(b"something else"),
         }
-        let id = begin(&device, &bundle, "?replace=true").await.id;
+        let id = start(&device, &bundle, "?replace=true").await.id;
         assert_eq!(refused(send(&device, &id, 0, &streams).await).await, Refusal::Content, "{change}");
         let status = status(&device, "").await;
         assert!(status.other.is_none(), "{change}");
@@ -223,21 +224,21 @@ async fn damaged_and_surplus_data_end_the_update() {
             assert_eq!(refused(send(&device, &id, 0, &streams).await).await, Refusal::NoSession);
         }
     }
-    // A stream of unknown length that goes on after the end.
-    let id = begin(&device, &bundle, "?replace=true").await.id;
+    // A body of unknown length that continues after the end of the streams.
+    let id = start(&device, &bundle, "?replace=true").await.id;
     let path = format!("/api/v1/update/{id}?offset=0");
-    let pieces =
+    let chunks =
         [Bytes::from(bundle.streams.clone()), Bytes::from_static(b"more")].map(Ok::<_, std::io::Error>);
-    let body = Body::wrap_stream(stream::iter(pieces));
+    let body = Body::wrap_stream(stream::iter(chunks));
     let response = device.request("admin", Method::PATCH, &path).body(body).send().await.unwrap();
     assert_eq!(refused(response).await, Refusal::Content);
 }
 
 #[tokio::test]
-async fn there_is_one_update_at_a_time() {
+async fn second_update_needs_replace() {
     let device = Device::start().await;
     let bundle = Bundle::new(false);
-    let first = begin(&device, &bundle, "").await.id;
+    let first = start(&device, &bundle, "").await.id;
     let details = problem(post(&device, &bundle.head(), "").await).await;
     assert_eq!(details.kind(), Some(ProblemKind::Update(Refusal::SessionActive)));
     assert!(
@@ -245,11 +246,11 @@ async fn there_is_one_update_at_a_time() {
         "{}",
         details.detail
     );
-    // By now the first has boot files, for which it keeps /boot writable.
+    // The first update has written boot files by now, so /boot is writable.
     let all_but_one = &bundle.streams[..bundle.streams.len() - 1];
     json::<Session>(send(&device, &first, 0, all_but_one).await).await;
     assert_eq!(device.init.boot.lock().unwrap().boot_writable, Some(true));
-    let second = begin(&device, &bundle, "?replace=true").await.id;
+    let second = start(&device, &bundle, "?replace=true").await.id;
     assert_eq!(device.init.boot.lock().unwrap().boot_writable, Some(false));
     assert_eq!(refused(send(&device, &first, 0, &bundle.streams).await).await, Refusal::NoSession);
     let done = send(&device, &second, 0, &bundle.streams).await;
@@ -258,27 +259,27 @@ async fn there_is_one_update_at_a_time() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_armed_keeps_no_other_update_away() {
+async fn update_that_cannot_be_armed_does_not_block_the_next() {
     let device = Device::start().await;
     let bundle = Bundle::new(false);
-    let id = begin(&device, &bundle, "").await.id;
+    let id = start(&device, &bundle, "").await.id;
     assert!(send(&device, &id, 0, &bundle.streams).await.status().is_success());
-    // Complete, and maybe about to be armed.
+    // Complete, and its client may be about to arm it.
     assert_eq!(refused(post(&device, &bundle.head(), "").await).await, Refusal::SessionActive);
-    *device.init.incomplete.lock().unwrap() = Some("it holds no root".into());
+    *device.init.slot_incomplete.lock().unwrap() = Some("it holds no root".into());
     let arm = device.request("admin", Method::POST, &format!("/api/v1/update/{id}/arm")).send().await;
     assert_eq!(refused(arm.unwrap()).await, Refusal::SlotIncomplete);
     let session = status(&device, "").await.session.unwrap();
     assert_eq!(session.state, SessionState::Failed);
     assert_eq!(session.problem.unwrap().detail, "it holds no root");
-    begin(&device, &bundle, "").await;
+    start(&device, &bundle, "").await;
 }
 
 #[tokio::test]
-async fn an_update_without_data_is_dropped() {
+async fn idle_update_is_dropped() {
     let limits = Limits { update_idle: Duration::from_millis(200), ..Limits::default() };
-    let device = Device::with(limits).await;
-    let id = begin(&device, &Bundle::new(false), "").await.id;
+    let device = Device::with_limits(limits).await;
+    let id = start(&device, &Bundle::new(false), "").await.id;
     let gone = async {
         while status(&device, "").await.session.is_some() {
             sleep(Duration::from_millis(20)).await;
@@ -289,7 +290,7 @@ async fn an_update_without_data_is_dropped() {
 }
 
 #[tokio::test]
-async fn slots_are_confirmed_rolled_back_and_switched_by_init() {
+async fn slot_operations_are_forwarded_to_init() {
     let device = Device::start().await;
     let post = |path: &'static str| device.request("admin", Method::POST, path).send();
     for (path, command) in [
@@ -299,7 +300,7 @@ async fn slots_are_confirmed_rolled_back_and_switched_by_init() {
         ("/api/v1/slots/switch?slot=a", Command::Switch { slot: Slot::A }),
     ] {
         assert!(post(path).await.unwrap().status().is_success(), "{path}");
-        assert_eq!(device.init.asked.lock().unwrap().last(), Some(&command));
+        assert_eq!(device.init.commands.lock().unwrap().last(), Some(&command));
     }
     let wrong = post("/api/v1/slots/switch?slot=c").await.unwrap();
     assert_eq!(problem(wrong).await.kind, "urn:krazy:bad-request");

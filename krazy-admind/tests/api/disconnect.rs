@@ -1,4 +1,4 @@
-//! Clients that hang up while the device works for them.
+//! Clients that disconnect before their request is done.
 
 use std::mem;
 use std::sync::mpsc;
@@ -15,40 +15,40 @@ use warp::http::Request;
 
 use crate::bundle::Bundle;
 use crate::device::{Device, stored_token, token};
-use crate::update::begin;
+use crate::update;
 
-/// Runs `test` where one thread does all the waiting for the disk.
+/// Runs `test` on a runtime with a single blocking thread, so that the test can hold up disk operations.
 fn with_one_worker<T>(test: impl Future<Output = T>) -> T {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     runtime.enable_all().max_blocking_threads(1).build().unwrap().block_on(test)
 }
 
-/// Lets everything be done that waits for nothing. Test and server share a thread, so each of the pauses is a turn of
-/// all, however slow the machine is.
+/// Lets the server do everything that is ready. Test and server share a thread, so each pause lets every task run once,
+/// on slow machines too.
 async fn settle() {
     for _ in 0..30 {
         sleep(Duration::from_millis(10)).await;
     }
 }
 
-/// Something that the worker does until it is told to stop.
-struct Occupation(mpsc::Sender<()>, JoinHandle<Result<(), mpsc::RecvError>>);
+/// A job that occupies the blocking thread until it is stopped.
+struct Blocker(mpsc::Sender<()>, JoinHandle<Result<(), mpsc::RecvError>>);
 
-impl Occupation {
-    fn begin() -> Self {
+impl Blocker {
+    fn start() -> Self {
         let (stop, wait) = mpsc::channel();
-        Occupation(stop, tokio::task::spawn_blocking(move || wait.recv()))
+        Blocker(stop, tokio::task::spawn_blocking(move || wait.recv()))
     }
 
-    async fn end(self) {
+    async fn stop(self) {
         self.0.send(()).unwrap();
         self.1.await.unwrap().unwrap();
     }
 }
 
-/// Sends a request, and hangs up when the worker has done so many pieces of its work.
-async fn send_and_leave(device: &Device, method: &str, path: &str, body: &[u8], done: usize) {
-    let mut busy = Occupation::begin();
+/// Sends a request, and disconnects after `done` of its blocking operations.
+async fn send_and_disconnect(device: &Device, method: &str, path: &str, body: &[u8], done: usize) {
+    let mut blocker = Blocker::start();
     let mut stream = device.connect().await;
     let head = format!(
         "{method} {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-length: {}\r\n\r\n",
@@ -57,29 +57,29 @@ async fn send_and_leave(device: &Device, method: &str, path: &str, body: &[u8], 
     );
     stream.write_all(&[head.as_bytes(), body].concat()).await.unwrap();
     stream.flush().await.unwrap();
-    for piece in 0..=done {
-        // Until its next piece of work waits for the worker.
+    for operation in 0..=done {
+        // Until its next operation waits for the blocking thread.
         settle().await;
-        let answer = timeout(Duration::from_millis(10), stream.read_u8()).await;
-        assert!(answer.is_err(), "{answer:?}");
-        if piece < done {
-            let next = Occupation::begin();
-            mem::replace(&mut busy, next).end().await;
+        let response = timeout(Duration::from_millis(10), stream.read_u8()).await;
+        assert!(response.is_err(), "{response:?}");
+        if operation < done {
+            let next = Blocker::start();
+            mem::replace(&mut blocker, next).stop().await;
         }
     }
     drop(stream);
-    // Until the server knows.
+    // Until the server notices.
     settle().await;
-    busy.end().await;
+    blocker.stop().await;
 }
 
 async fn status(device: &Device) -> UpdateStatus {
-    let answer = device.get("viewer", "/api/v1/update").await;
-    serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap()
+    let response = device.get("viewer", "/api/v1/update").await;
+    serde_json::from_slice(&response.bytes().await.unwrap()).unwrap()
 }
 
 #[test]
-fn a_token_counts_where_it_is_stored() {
+fn token_change_is_completed_in_memory_and_on_the_disk() {
     with_one_worker(async {
         let device = Device::start().await;
         let stored = || {
@@ -87,9 +87,9 @@ fn a_token_counts_where_it_is_stored() {
             file.unwrap().tokens().iter().map(|token| token.name.clone()).collect::<Vec<_>>()
         };
         let ops = stored_token("ops", Role::Viewer, Vec::new());
-        send_and_leave(&device, "PUT", "/api/v1/tokens/ops", &ops, 0).await;
-        send_and_leave(&device, "DELETE", "/api/v1/tokens/root", b"", 0).await;
-        // An answer of the worker comes after what it had to do before.
+        send_and_disconnect(&device, "PUT", "/api/v1/tokens/ops", &ops, 0).await;
+        send_and_disconnect(&device, "DELETE", "/api/v1/tokens/root", b"", 0).await;
+        // This response needs the blocking thread, so it comes after the earlier operations.
         assert_eq!(device.get("viewer", "/api/v1/update").await.status(), StatusCode::OK);
         assert_eq!(stored(), ["admin", "viewer", "ops"]);
         assert_eq!(device.get("ops", "/api/v1/health").await.status(), StatusCode::NO_CONTENT);
@@ -99,17 +99,17 @@ fn a_token_counts_where_it_is_stored() {
 }
 
 #[test]
-fn an_update_begins_and_ends_as_a_whole() {
+fn start_and_end_of_an_update_are_completed() {
     with_one_worker(async {
         let device = Device::start().await;
-        send_and_leave(&device, "POST", "/api/v1/update", &Bundle::new(false).head(), 0).await;
-        let begun = async {
+        send_and_disconnect(&device, "POST", "/api/v1/update", &Bundle::new(false).head(), 0).await;
+        let started = async {
             while status(&device).await.session.is_none() {
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        timeout(Duration::from_secs(20), begun).await.unwrap();
-        send_and_leave(&device, "DELETE", "/api/v1/update", b"", 0).await;
+        timeout(Duration::from_secs(20), started).await.unwrap();
+        send_and_disconnect(&device, "DELETE", "/api/v1/update", b"", 0).await;
         let ended = async {
             while status(&device).await.session.is_some() {
                 sleep(Duration::from_millis(20)).await;
@@ -120,20 +120,20 @@ fn an_update_begins_and_ends_as_a_whole() {
 }
 
 #[test]
-fn what_was_read_to_the_end_is_known_to_the_next_one() {
+fn measured_slot_is_known_to_the_next_request() {
     with_one_worker(async {
         let device = Device::start().await;
-        send_and_leave(&device, "GET", "/api/v1/update?hash=true", b"", 1).await;
+        send_and_disconnect(&device, "GET", "/api/v1/update?hash=true", b"", 1).await;
         let parts = status(&device).await.running.unwrap().parts;
         assert_eq!(parts.len(), 3, "{parts:?}");
     });
 }
 
 #[tokio::test]
-async fn what_has_arrived_of_an_update_is_kept() {
+async fn data_received_before_a_disconnect_is_kept() {
     let device = Device::start().await;
     let bundle = Bundle::new(false);
-    let id = begin(&device, &bundle, "").await.id;
+    let id = update::start(&device, &bundle, "").await.id;
     let mut stream = device.connect().await;
     let head = format!(
         "PATCH /api/v1/update/{id}?offset=0 HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\
@@ -141,7 +141,7 @@ async fn what_has_arrived_of_an_update_is_kept() {
         token("admin"),
         bundle.streams.len()
     );
-    // Less than what is gathered before the disk is bothered.
+    // Less than the buffer that is filled before a write to the disk.
     stream.write_all(&[head.as_bytes(), &bundle.streams[..1000]].concat()).await.unwrap();
     stream.shutdown().await.unwrap();
     let kept = async {
@@ -153,7 +153,7 @@ async fn what_has_arrived_of_an_update_is_kept() {
 }
 
 #[tokio::test]
-async fn half_a_file_is_none() {
+async fn incomplete_upload_does_not_replace_the_file() {
     let device = Device::start().await;
     std::fs::write(device.path("data/x"), "whole").unwrap();
     let mut stream = device.connect().await;
@@ -163,17 +163,17 @@ async fn half_a_file_is_none() {
     );
     stream.write_all(head.as_bytes()).await.unwrap();
     stream.shutdown().await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await.unwrap();
+    assert!(response.starts_with("HTTP/1.1 400 "), "{response}");
     assert_eq!(std::fs::read(device.path("data/x")).unwrap(), b"whole");
 }
 
 #[tokio::test]
-async fn a_stream_that_is_reset_without_an_error_is_no_file() {
+async fn stream_reset_without_an_error_does_not_replace_the_file() {
     let device = Device::start().await;
     std::fs::write(device.path("data/x"), "whole").unwrap();
-    let hidden = device.path("data/.x.krazy-upload");
+    let temporary = device.path("data/.x.krazy-upload");
     let (client, connection) = h2::client::handshake(device.connect_with(b"h2").await).await.unwrap();
     let driver = tokio::spawn(connection);
     let request = Request::put(device.url("/api/v1/files/data/x"))
@@ -181,19 +181,19 @@ async fn a_stream_that_is_reset_without_an_error_is_no_file() {
         .header("content-length", 10)
         .body(())
         .unwrap();
-    let (_answer, mut body) = client.ready().await.unwrap().send_request(request, false).unwrap();
+    let (_response, mut body) = client.ready().await.unwrap().send_request(request, false).unwrap();
     body.send_data(Bytes::from_static(b"half"), false).unwrap();
-    let there = async |expected| {
+    let wait_until_exists = async |expected| {
         let change = async {
-            while hidden.exists() != expected {
+            while temporary.exists() != expected {
                 sleep(Duration::from_millis(20)).await;
             }
         };
         timeout(Duration::from_secs(20), change).await.unwrap();
     };
-    there(true).await;
+    wait_until_exists(true).await;
     body.send_reset(h2::Reason::NO_ERROR);
-    there(false).await;
+    wait_until_exists(false).await;
     assert_eq!(std::fs::read(device.path("data/x")).unwrap(), b"whole");
     driver.abort();
 }
