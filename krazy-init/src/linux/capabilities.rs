@@ -1,4 +1,4 @@
-//! Keeping single capabilities across the change of account. Source: capabilities(7), capget(2).
+//! Capabilities that a service keeps when it changes to its own account. Source: capabilities(7), capget(2).
 
 use std::io;
 
@@ -19,12 +19,12 @@ struct Data {
     inheritable: u32,
 }
 
-/// A set, one bit a capability.
+/// A set of capabilities, one bit for each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Capabilities(pub(crate) u64);
 
 impl Capabilities {
-    /// The set of these names; the first one that does not exist is the error.
+    /// Returns the set of these names, or the first unknown name.
     pub(crate) fn named(names: &[String]) -> Result<Self, &str> {
         let mut set = 0;
         for name in names {
@@ -37,13 +37,13 @@ impl Capabilities {
         (0..64).filter(move |number| self.0 >> number & 1 == 1)
     }
 
-    /// Takes all others from the bounding set, so that no program can bring them back, and arranges that these
-    /// survive the change of account. Called while still root, between fork and exec: system calls only.
+    /// Drops all others from the bounding set, so that no program can regain them, and makes these survive the change of
+    /// account. Called as root between fork and exec, where only system calls are allowed.
     pub(crate) fn keep(self) -> io::Result<()> {
         // SAFETY: prctl on integers.
         unsafe {
             for number in 0..64 {
-                // The kernel knows fewer; the first unknown one ends the list.
+                // The kernel knows fewer than 64; the first unknown one ends the list.
                 if self.0 >> number & 1 == 0 && libc::prctl(libc::PR_CAPBSET_DROP, number, 0, 0, 0) != 0 {
                     break;
                 }
@@ -55,10 +55,10 @@ impl Capabilities {
         Ok(())
     }
 
-    /// Reduces the process to these and hands them on through exec. Called after the change of account.
+    /// Reduces the process to these, and makes them survive exec. Called after the change of account.
     pub(crate) fn take(self) -> io::Result<()> {
         if self.0 == 0 {
-            // The change of account has cleared them all.
+            // The change of account has cleared all of them.
             return Ok(());
         }
         let header = Header { version: VERSION, pid: 0 };
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_become_bits() {
+    fn capability_names_become_bits() {
         let names = ["net-admin".to_owned(), "CAP_CHOWN".to_owned()];
         assert_eq!(Capabilities::named(&names), Ok(Capabilities(1 << 12 | 1)));
         assert_eq!(Capabilities::named(&["magic".to_owned()]), Err("magic"));

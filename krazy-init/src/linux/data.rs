@@ -1,4 +1,4 @@
-//! `/data`: the partition that stays, or a tmpfs in its place, and the folders in it.
+//! `/data`: the partition that outlives updates, or a tmpfs in its place, and the directories in it.
 
 use std::fs::{self, DirBuilder, Metadata, Permissions};
 use std::io;
@@ -7,125 +7,134 @@ use std::path::{Path, PathBuf};
 
 use rustix::mount::MountFlags;
 
-use super::block::Disk;
-use super::{make, mounts};
+use super::block::{Disk, NoPartition};
+use super::{format_data, mounts};
 
-/// Where it is mounted.
+/// The mount point.
 pub(crate) const DATA: &str = "/data";
 
-/// Its partition's number.
+/// The partition's number.
 pub(crate) const PARTITION: u8 = 4;
 
-/// What belongs to the machine: provisioning, seed, time. Relative to [`DATA`].
-pub(crate) const MACHINE_FOLDER: &str = krazy_boot::api::credentials::DIRECTORY;
+/// The directory of the machine itself: credentials, seed, time. Relative to [`DATA`].
+pub(crate) const MACHINE_DIRECTORY: &str = krazy_boot::api::credentials::DIRECTORY;
 
-/// Mount flags of `/data` from the disk: programs run from the verified root, not from here, but a service may
-/// keep tools of its own, so `noexec` is not set.
+/// Mount flags. `noexec` is not among them, because a service may keep tools of its own here.
 const FLAGS: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOATIME);
 
-/// An error found in the file system leaves it readable: services keep their data, and `/data` says so.
+/// A damaged file system stays readable. A commit every five seconds bounds what a power cut loses.
 const OPTIONS: &str = "errors=remount-ro,commit=5";
 
-/// How `/data` came to be.
+/// The source of `/data`.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum DataMount {
-    /// From this partition.
+    /// This partition.
     Disk(PathBuf),
-    /// A tmpfs, and why.
+    /// A tmpfs, for this reason.
     Temporary(String),
 }
 
-/// Mounts `/data` from `disk`; if that fails, a tmpfs. A partition with nothing on it gets a file system first, which
-/// the second value tells; any other is never written to make it fit.
+/// Mounts `/data` from `disk`, or a tmpfs if that fails. A blank partition is formatted first, in which case the second
+/// value is true; any other content is never overwritten.
 ///
-/// Fails only if not even a tmpfs can be mounted, for want of a mount point.
+/// Fails only if the tmpfs cannot be mounted either, because the root lacks the mount point.
 pub(crate) fn mount(disk: Option<&Disk>) -> io::Result<(DataMount, bool)> {
     match from_disk(disk) {
         Ok((node, is_new)) => Ok((DataMount::Disk(node), is_new)),
         Err(why) => {
             mounts::mount_at("tmpfs", DATA, "tmpfs", FLAGS, "mode=0755,size=50%")?;
-            Ok((DataMount::Temporary(why), false))
+            Ok((DataMount::Temporary(why.to_string()), false))
         }
     }
 }
 
-fn from_disk(disk: Option<&Disk>) -> Result<(PathBuf, bool), String> {
-    let disk = disk.ok_or("the root is on no disk with partitions")?;
-    let node = disk
-        .partition(PARTITION)
-        .ok_or_else(|| format!("{} has no partition {PARTITION}", disk.node().display()))?;
-    let source = node.to_string_lossy();
-    let mount = || mounts::mount_at(&source, DATA, "ext4", FLAGS, OPTIONS);
-    let failed = |error: io::Error| format!("{source} cannot be mounted: {error}");
+/// The reason why `/data` is not mounted from its partition.
+#[derive(Debug, thiserror::Error)]
+enum DataError {
+    #[error("the root is on no disk with partitions")]
+    NoDisk,
+    #[error(transparent)]
+    NoPartition(#[from] NoPartition),
+    #[error("{} cannot be mounted: {source}", node.display())]
+    Mount { node: PathBuf, source: io::Error },
+    #[error("{} holds no intact ext4 file system, and is not blank", .0.display())]
+    NotBlank(PathBuf),
+    #[error("{} holds no intact ext4 file system, and none can be made: {source}", node.display())]
+    Format { node: PathBuf, source: io::Error },
+}
+
+fn from_disk(disk: Option<&Disk>) -> Result<(PathBuf, bool), DataError> {
+    let disk = disk.ok_or(DataError::NoDisk)?;
+    let node = disk.require_partition(PARTITION)?;
+    let mount = || mounts::mount_at(&node.to_string_lossy(), DATA, "ext4", FLAGS, OPTIONS);
+    let failed = |source| DataError::Mount { node: node.clone(), source };
     match mount() {
         Ok(()) => return Ok((node, false)),
-        // The kernel's words for what is no ext4, or none intact, are "invalid argument" and "structure needs cleaning".
+        // The kernel reports EINVAL for what is no ext4, and EUCLEAN for a damaged one.
         Err(error) if [Some(libc::EINVAL), Some(libc::EUCLEAN)].contains(&error.raw_os_error()) => {}
         Err(error) => return Err(failed(error)),
     }
-    let made = match disk.signature() {
-        Ok(Some(signature)) => make::file_system(&node, signature),
+    let formatted = match disk.signature() {
+        Ok(Some(signature)) => format_data::format_if_blank(&node, signature),
         Ok(None) => Ok(false),
         Err(error) => Err(error),
     };
-    match made {
+    match formatted {
         Ok(true) => mount().map(|()| (node.clone(), true)).map_err(failed),
-        Ok(false) => Err(format!("{source} holds no intact ext4 file system, and is not blank")),
-        Err(error) => {
-            Err(format!("{source} holds no intact ext4 file system, and none can be made: {error}"))
-        }
+        Ok(false) => Err(DataError::NotBlank(node)),
+        Err(source) => Err(DataError::Format { node, source }),
     }
 }
 
-/// Makes the machine's own folder, closed to services.
-pub(crate) fn prepare_machine_folder() -> io::Result<()> {
-    let folder = Path::new(DATA).join(MACHINE_FOLDER);
-    make_folder(&folder)?;
-    own(&folder, 0)
+/// Creates the machine's directory, which services cannot read.
+pub(crate) fn prepare_machine_directory() -> io::Result<()> {
+    let directory = Path::new(DATA).join(MACHINE_DIRECTORY);
+    create_private(&directory)?;
+    take_ownership(&directory, 0)
 }
 
-/// The HOME of account `user`. Names that mean something else on `/data` are set apart.
+/// Returns the HOME of account `user`. Names with another meaning on `/data` get a prefix.
 pub(crate) fn home(user: &str) -> PathBuf {
     match user {
-        MACHINE_FOLDER | "lost+found" => Path::new(DATA).join(format!("service-{user}")),
+        MACHINE_DIRECTORY | "lost+found" => Path::new(DATA).join(format!("service-{user}")),
         _ => Path::new(DATA).join(user),
     }
 }
 
-/// Makes `folder` private to `uid`. What is in it may belong to another account: a service can get or lose
-/// `user = "root"`, and the number of a name changes when names collide. Then it is [handed over](hand_over) first.
-pub(crate) fn prepare_home(folder: &Path, uid: u32) -> io::Result<Home> {
-    make_folder(folder)?;
-    let metadata = fs::symlink_metadata(folder)?;
-    // What is no folder is refused there.
-    if is_owned(&metadata, uid) || !metadata.is_dir() || fs::read_dir(folder)?.next().is_none() {
-        own(folder, uid).map(|()| Home::Ready)
+/// Creates `directory`, or makes it private to `uid`. Its content may belong to another account: a service can get or
+/// lose `user = "root"`, and the uid of a name changes when names collide. Then it must be [handed over](hand_over).
+pub(crate) fn prepare_home(directory: &Path, uid: u32) -> io::Result<Home> {
+    create_private(directory)?;
+    let metadata = fs::symlink_metadata(directory)?;
+    // Anything but a directory is refused by `take_ownership`.
+    if is_owned(&metadata, uid) || !metadata.is_dir() || fs::read_dir(directory)?.next().is_none() {
+        take_ownership(directory, uid).map(|()| Home::Ready)
     } else {
         Ok(Home::Foreign)
     }
 }
 
-/// In whose hands a service's folder is.
+/// The owner of a service's directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Home {
-    /// The service's.
+    /// The service.
     Ready,
-    /// Another account's, with what is in it.
+    /// Another account, which owns the content, too.
     Foreign,
 }
 
-/// Gives `folder` and all that is in it to `uid`, which can take minutes.
+/// Changes the owner of `directory` and of its content to `uid`, which can take minutes.
 ///
-/// Meanwhile the folder itself is root's: after a power cut, this slot and the other one see that it is not theirs, and
-/// begin anew. For a service of root's a half-done one will do, since root may read everything.
-pub(crate) fn hand_over(folder: &Path, uid: u32) -> io::Result<()> {
-    own(folder, 0)?;
-    hand_over_content(folder, uid, 0)?;
-    own(folder, uid)
+/// Meanwhile the directory itself belongs to root: after a power cut, both slots see that it is not handed over yet, and
+/// start again. A service of root can use it half done, because root may read everything.
+pub(crate) fn hand_over(directory: &Path, uid: u32) -> io::Result<()> {
+    take_ownership(directory, 0)?;
+    hand_over_content(directory, uid, 0)?;
+    take_ownership(directory, uid)
 }
 
-fn make_folder(folder: &Path) -> io::Result<()> {
-    match DirBuilder::new().mode(0o700).create(folder) {
+fn create_private(directory: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(directory) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ => Ok(()),
     }
@@ -135,28 +144,31 @@ fn is_owned(metadata: &Metadata, uid: u32) -> bool {
     metadata.uid() == uid && metadata.gid() == uid
 }
 
-fn own(folder: &Path, uid: u32) -> io::Result<()> {
-    let metadata = fs::symlink_metadata(folder)?;
+fn take_ownership(directory: &Path, uid: u32) -> io::Result<()> {
+    let metadata = fs::symlink_metadata(directory)?;
     if !metadata.is_dir() {
-        return Err(io::Error::new(io::ErrorKind::NotADirectory, "it is not a folder"));
+        return Err(io::Error::new(io::ErrorKind::NotADirectory, "it is not a directory"));
     }
     if !is_owned(&metadata, uid) {
-        lchown(folder, Some(uid), Some(uid))?;
+        lchown(directory, Some(uid), Some(uid))?;
     }
     if metadata.permissions().mode() & 0o7777 != 0o700 {
-        fs::set_permissions(folder, Permissions::from_mode(0o700))?;
+        fs::set_permissions(directory, Permissions::from_mode(0o700))?;
     }
     Ok(())
 }
 
-/// Deeper than any real tree, less than what a hostile one would need to exhaust the stack.
-const DEEPEST: u32 = 128;
+/// More levels than a real tree has, and fewer than a hostile one needs to exhaust the stack.
+const MAX_DEPTH: u32 = 128;
 
-fn hand_over_content(folder: &Path, uid: u32, depth: u32) -> io::Result<()> {
-    if depth > DEEPEST {
-        return Err(io::Error::other(format!("folders in {} are nested too deeply", folder.display())));
+fn hand_over_content(directory: &Path, uid: u32, depth: u32) -> io::Result<()> {
+    if depth > MAX_DEPTH {
+        return Err(io::Error::other(format!(
+            "directories in {} are nested too deeply",
+            directory.display()
+        )));
     }
-    for entry in fs::read_dir(folder)? {
+    for entry in fs::read_dir(directory)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
             hand_over_content(&entry.path(), uid, depth + 1)?;
@@ -171,43 +183,43 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_machines_folder_is_nobodys_home() {
+    fn machine_directory_is_not_a_home() {
         assert_eq!(home("web"), Path::new("/data/web"));
         assert_eq!(home("krazy"), Path::new("/data/service-krazy"));
     }
 
     #[test]
-    fn a_home_is_private_and_changes_hands() {
+    fn home_is_private_and_can_be_handed_over() {
         let me = rustix::process::geteuid().as_raw();
         let dir = tempfile::tempdir().unwrap();
-        let folder = dir.path().join("web");
-        assert_eq!(prepare_home(&folder, me).unwrap(), Home::Ready);
-        fs::create_dir(folder.join("deep")).unwrap();
-        fs::write(folder.join("deep/state"), "x").unwrap();
-        fs::set_permissions(&folder, Permissions::from_mode(0o777)).unwrap();
-        assert_eq!(prepare_home(&folder, me).unwrap(), Home::Ready);
-        assert_eq!(fs::metadata(&folder).unwrap().mode() & 0o7777, 0o700);
+        let directory = dir.path().join("web");
+        assert_eq!(prepare_home(&directory, me).unwrap(), Home::Ready);
+        fs::create_dir(directory.join("deep")).unwrap();
+        fs::write(directory.join("deep/state"), "x").unwrap();
+        fs::set_permissions(&directory, Permissions::from_mode(0o777)).unwrap();
+        assert_eq!(prepare_home(&directory, me).unwrap(), Home::Ready);
+        assert_eq!(fs::metadata(&directory).unwrap().mode() & 0o7777, 0o700);
         // Only root can give files away.
         if me == 0 {
-            assert_eq!(prepare_home(&folder, 12_345).unwrap(), Home::Foreign);
-            hand_over(&folder, 12_345).unwrap();
+            assert_eq!(prepare_home(&directory, 12_345).unwrap(), Home::Foreign);
+            hand_over(&directory, 12_345).unwrap();
             for path in ["", "deep", "deep/state"] {
-                assert_eq!(fs::metadata(folder.join(path)).unwrap().uid(), 12_345, "{path}");
+                assert_eq!(fs::metadata(directory.join(path)).unwrap().uid(), 12_345, "{path}");
             }
-            assert_eq!(prepare_home(&folder, 12_345).unwrap(), Home::Ready);
-            // Cut off while it went to a third account, it is neither's.
-            own(&folder, 0).unwrap();
+            assert_eq!(prepare_home(&directory, 12_345).unwrap(), Home::Ready);
+            // After a power cut during the handing over to a third account.
+            take_ownership(&directory, 0).unwrap();
             for uid in [12_345, 23_456] {
-                assert_eq!(prepare_home(&folder, uid).unwrap(), Home::Foreign);
+                assert_eq!(prepare_home(&directory, uid).unwrap(), Home::Foreign);
             }
         }
     }
 
     #[test]
-    fn a_link_is_not_taken_for_a_home() {
+    fn symbolic_link_is_refused_as_a_home() {
         let dir = tempfile::tempdir().unwrap();
-        let folder = dir.path().join("web");
-        std::os::unix::fs::symlink("/etc", &folder).unwrap();
-        assert_eq!(prepare_home(&folder, 1).unwrap_err().kind(), io::ErrorKind::NotADirectory);
+        let directory = dir.path().join("web");
+        std::os::unix::fs::symlink("/etc", &directory).unwrap();
+        assert_eq!(prepare_home(&directory, 1).unwrap_err().kind(), io::ErrorKind::NotADirectory);
     }
 }

@@ -1,4 +1,4 @@
-//! Randomness carried from boot to boot in a file, for machines that have little of their own.
+//! A random seed that is kept in a file from boot to boot, for machines that have little entropy of their own.
 //! Source: random(4), RNDADDENTROPY.
 
 use std::fs::{self, File, OpenOptions};
@@ -7,8 +7,8 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// Bytes of a seed: what the kernel's generator can hold.
-const SEED: usize = 32;
+/// The length of a seed, which is that of the kernel's generator.
+const SEED_LEN: usize = 32;
 
 /// `_IOW('R', 0x03, int[2])`
 const RNDADDENTROPY: libc::c_ulong = 0x4008_5203;
@@ -18,15 +18,15 @@ const RNDADDENTROPY: libc::c_ulong = 0x4008_5203;
 struct PoolInfo {
     bits: libc::c_int,
     length: libc::c_int,
-    seed: [u8; SEED],
+    seed: [u8; SEED_LEN],
 }
 
-/// Gives the kernel the seed of the last boot and replaces it at once, so that no seed is used twice whatever
-/// happens next. The first boot has none.
+/// Gives the kernel the seed of the last boot and replaces it at once, so that no seed is used twice even if the power is
+/// cut. The first boot has none.
 pub(crate) fn load_and_replace(path: &Path) -> io::Result<()> {
     match File::open(path) {
         Ok(mut file) => {
-            let mut seed = [0u8; SEED];
+            let mut seed = [0u8; SEED_LEN];
             file.read_exact(&mut seed)?;
             credit(seed)?;
         }
@@ -36,12 +36,12 @@ pub(crate) fn load_and_replace(path: &Path) -> io::Result<()> {
     save(path)
 }
 
-/// Writes a new seed, in one piece or not at all.
+/// Replaces the seed atomically.
 pub(crate) fn save(path: &Path) -> io::Result<()> {
-    let mut seed = [0u8; SEED];
-    // Does not wait for the generator to be ready: a weak seed is never worse than none.
+    let mut seed = [0u8; SEED_LEN];
+    // Does not wait until the generator is ready: a weak seed is no worse than none.
     let filled = rustix::rand::getrandom(&mut seed[..], rustix::rand::GetRandomFlags::INSECURE)?;
-    if filled != SEED {
+    if filled != SEED_LEN {
         return Err(io::Error::other("the kernel gave too few random bytes"));
     }
     let new = path.with_extension("new");
@@ -51,9 +51,9 @@ pub(crate) fn save(path: &Path) -> io::Result<()> {
     fs::rename(new, path)
 }
 
-fn credit(seed: [u8; SEED]) -> io::Result<()> {
+fn credit(seed: [u8; SEED_LEN]) -> io::Result<()> {
     let random = OpenOptions::new().write(true).open("/dev/urandom")?;
-    let info = PoolInfo { bits: 8 * SEED as libc::c_int, length: SEED as libc::c_int, seed };
+    let info = PoolInfo { bits: 8 * SEED_LEN as libc::c_int, length: SEED_LEN as libc::c_int, seed };
     // SAFETY: the structure has the layout the request takes and says its own length.
     if unsafe { libc::ioctl(random.as_raw_fd(), RNDADDENTROPY as _, &info) } != 0 {
         return Err(io::Error::last_os_error());
@@ -66,13 +66,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_saved_seed_is_never_the_same() {
+    fn every_saved_seed_differs() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("seed");
         save(&path).unwrap();
         let first = fs::read(&path).unwrap();
         save(&path).unwrap();
-        assert_eq!(first.len(), SEED);
+        assert_eq!(first.len(), SEED_LEN);
         assert_ne!(first, fs::read(&path).unwrap());
     }
 }

@@ -1,17 +1,17 @@
-//! The kernel's clocks.
+//! The kernel's clocks. Source: clock_gettime(2), adjtimex(2).
 
 use std::io;
 use std::time::Duration;
 
 use rustix::time::{ClockId, Timespec};
 
-/// Since the kernel started, including sleep.
+/// Returns the time since the kernel started, including suspend.
 pub(crate) fn since_boot() -> Duration {
     let now = rustix::time::clock_gettime(ClockId::Boottime);
     Duration::new(now.tv_sec.try_into().unwrap_or(0), now.tv_nsec.try_into().unwrap_or(0))
 }
 
-/// Since 1970-01-01 UTC.
+/// Returns the time since 1970-01-01 UTC.
 pub(crate) fn wall() -> Duration {
     let now = rustix::time::clock_gettime(ClockId::Realtime);
     Duration::new(now.tv_sec.try_into().unwrap_or(0), now.tv_nsec.try_into().unwrap_or(0))
@@ -26,19 +26,19 @@ pub(crate) fn set_wall(time: Duration) -> io::Result<()> {
     Ok(rustix::time::clock_settime(ClockId::Realtime, time)?)
 }
 
-/// Lets the wall clock drift by `microseconds`, at 500 ppm. Source: adjtimex(2), ADJ_OFFSET_SINGLESHOT.
+/// Slews the wall clock by `microseconds`, at 500 ppm.
 pub(crate) fn slew_wall(microseconds: i64) -> io::Result<()> {
     // SAFETY: all fields are integers, for which zero is valid; only those named by `modes` are read.
     let result = unsafe {
         let mut request: libc::timex = std::mem::zeroed();
-        request.modes = 0x8001;
+        request.modes = libc::ADJ_OFFSET_SINGLESHOT;
         request.offset = microseconds as _;
         libc::adjtimex(&mut request)
     };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Whether the machine has a clock that runs while it is off.
+/// Returns true if the machine has a clock that runs while it is off.
 pub(crate) fn has_hardware_clock() -> bool {
     std::path::Path::new("/sys/class/rtc/rtc0").exists()
 }

@@ -1,10 +1,11 @@
 //! Starting a kernel from a kernel: kexec_load(2) on arm64.
 //!
-//! `memory` says where there is room for the parts of the next kernel. Its device tree is the one that the firmware made,
-//! with another command line and initramfs.
+//! The parts of the next kernel are placed in free memory ([`memory`]), and its device tree is that of the firmware, with
+//! another command line and initramfs. kexec_file_load(2) would do most of this, but Debian's arm64 kernel lacks it.
+//! Source: Linux `Documentation/arch/arm64/booting.rst`.
 //!
-//! kexec_file_load(2) would do most of this, and Debian's arm64 kernel does not have it.
-//! Source: Linux, `Documentation/arch/arm64/booting.rst`.
+//! A launcher runs with one processor, because Linux refuses to load a kernel while others run that it cannot switch off
+//! ([`CommandLine::launcher`]).
 
 mod memory;
 
@@ -16,24 +17,24 @@ use std::path::Path;
 use krazy_boot::boot::cmdline::CommandLine;
 use krazy_boot::boot::device_tree::{self, Edit, TreeError};
 
-use self::memory::Rooms;
+use self::memory::FreeMemory;
 
-/// There when the kernel can start another one.
-const SUPPORTED: &str = "/sys/kernel/kexec_loaded";
-/// What the firmware handed over.
+/// Exists if the kernel can start another one.
+const KEXEC_LOADED: &str = "/sys/kernel/kexec_loaded";
+/// The device tree from the firmware.
 const DEVICE_TREE: &str = "/sys/firmware/fdt";
-/// What is where in memory.
+/// The map of the physical memory.
 const MEMORY: &str = "/proc/iomem";
 
-/// Segments begin and end at pages; 64 KiB are pages of every size.
-const PAGE: u64 = 64 << 10;
-/// A kernel begins here, plus its own offset.
+/// Segments start and end at page boundaries; 64 KiB is the largest page size of arm64.
+const PAGE_SIZE: u64 = 64 << 10;
+/// A kernel starts at a multiple of this, plus its own offset.
 const KERNEL_ALIGNMENT: u64 = 2 << 20;
 
-/// What is started.
+/// A kernel to start.
 #[derive(Clone, Debug)]
 pub(crate) struct NextKernel {
-    /// The kernel, uncompressed.
+    /// The uncompressed kernel.
     pub(crate) kernel: Vec<u8>,
     /// Its initramfs.
     pub(crate) initramfs: Vec<u8>,
@@ -41,92 +42,92 @@ pub(crate) struct NextKernel {
     pub(crate) command_line: CommandLine,
 }
 
-/// Why a kernel cannot be started.
+/// The reason why a kernel cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum KexecError {
-    /// Something that is read cannot be.
+    /// A file of the running kernel cannot be read.
     #[error("{0}: {1}")]
     Read(&'static str, #[source] io::Error),
-    /// The kernel is for something else, or compressed.
+    /// The kernel is compressed, or for another architecture.
     #[error("it is not an uncompressed arm64 kernel")]
     Kernel,
-    /// The device tree is not as the specification has it.
+    /// The device tree is malformed.
     #[error("the device tree cannot be changed: {0}")]
     DeviceTree(#[from] TreeError),
-    /// There is no place for a part.
+    /// No free memory is large enough for a part.
     #[error("there is no room in memory for {0} bytes")]
     Memory(u64),
-    /// The kernel that runs refuses.
-    #[error("the kernel that runs refuses to load it: {0}")]
+    /// The running kernel rejects the segments.
+    #[error("the running kernel refuses to load it: {0}")]
     Load(#[source] io::Error),
-    /// The kernel that runs refuses.
-    #[error("the kernel that runs refuses to start it: {0}")]
+    /// The running kernel does not start the loaded one.
+    #[error("the running kernel refuses to start it: {0}")]
     Start(#[source] io::Error),
 }
 
-/// A piece of memory of the next kernel.
+/// A part of the next kernel in memory.
 struct Segment {
     content: Vec<u8>,
-    /// Where it is to be.
-    at: u64,
-    /// How much memory is its own, in bytes.
+    /// Its physical address.
+    address: u64,
+    /// The length of its memory in bytes, at least that of the content.
     len: u64,
 }
 
-/// Whether the kernel that runs could start another one.
+/// Returns true if the running kernel can start another one.
 pub(crate) fn is_possible() -> bool {
-    cfg!(target_arch = "aarch64") && Path::new(SUPPORTED).exists()
+    cfg!(target_arch = "aarch64") && Path::new(KEXEC_LOADED).exists()
 }
 
-/// Makes `next` what [`start`] starts.
+/// Loads `next`, which [`start`] then starts.
 pub(crate) fn load(next: NextKernel) -> Result<(), KexecError> {
     let read = |path: &'static str| fs::read(path).map_err(|error| KexecError::Read(path, error));
     let iomem = read(MEMORY)?;
-    let rooms = Rooms::parse(&String::from_utf8_lossy(&iomem));
-    let (entry, segments) = lay_out(next, &read(DEVICE_TREE)?, rooms)?;
-    hand_over(entry, &segments)
+    let memory = FreeMemory::parse(&String::from_utf8_lossy(&iomem));
+    let (entry, segments) = lay_out(next, &read(DEVICE_TREE)?, memory)?;
+    load_segments(entry, &segments)
 }
 
-/// Ends this kernel and starts the one that was loaded. Comes back only if that cannot be.
+/// Stops this kernel and starts the loaded one. Returns only if that fails.
 pub(crate) fn start() -> KexecError {
     rustix::fs::sync();
     match rustix::system::reboot(rustix::system::RebootCommand::Kexec) {
-        Ok(()) => KexecError::Start(io::Error::other("it came back")),
+        Ok(()) => KexecError::Start(io::Error::other("the system call returned")),
         Err(error) => KexecError::Start(error.into()),
     }
 }
 
-/// Where the processor begins, and what is in memory then.
+/// Returns the address of the first instruction, and the segments.
 fn lay_out(
     next: NextKernel,
     device_tree: &[u8],
-    mut rooms: Rooms,
+    mut memory: FreeMemory,
 ) -> Result<(u64, Vec<Segment>), KexecError> {
     let image = Image::parse(&next.kernel).ok_or(KexecError::Kernel)?;
     let mut take = |len: u64, alignment: u64, offset: u64| {
-        let len = len.max(1).next_multiple_of(PAGE);
-        rooms.take(len, alignment, offset).map(|at| (at, len)).ok_or(KexecError::Memory(len))
+        let len = len.max(1).next_multiple_of(PAGE_SIZE);
+        memory.take(len, alignment, offset).map(|address| (address, len)).ok_or(KexecError::Memory(len))
     };
     let (kernel, kernel_len) = take(image.size, KERNEL_ALIGNMENT, image.offset)?;
     let initramfs_len = next.initramfs.len() as u64;
-    let (initramfs, initramfs_room) = take(initramfs_len, PAGE, 0)?;
+    let (initramfs, initramfs_memory) = take(initramfs_len, PAGE_SIZE, 0)?;
     let line = next.command_line.as_str();
     let device_tree = device_tree_with(device_tree, line, initramfs..initramfs + initramfs_len)?;
-    // A tree must not cross a border of 2 MiB twice: it is mapped in one piece of that size.
+    // The kernel maps the tree as one block of 2 MiB, so it must not cross a boundary of that size.
     let (tree, tree_len) = take(device_tree.len() as u64, KERNEL_ALIGNMENT, 0)?;
-    let (entry, entry_len) = take(PAGE, PAGE, 0)?;
-    let segment = |content, at, len| Segment { content, at, len };
+    let (entry, entry_len) = take(PAGE_SIZE, PAGE_SIZE, 0)?;
+    let segment = |content, address, len| Segment { content, address, len };
     let segments = vec![
         segment(next.kernel, kernel, kernel_len),
-        segment(next.initramfs, initramfs, initramfs_room),
+        segment(next.initramfs, initramfs, initramfs_memory),
         segment(device_tree, tree, tree_len),
         segment(trampoline(kernel, tree).to_vec(), entry, entry_len),
     ];
     Ok((entry, segments))
 }
 
-/// `tree` with this command line, and the initramfs at these addresses. Source: Devicetree Specification 0.4, section
-/// 3.6; the names of the initramfs are Linux's.
+/// Returns `tree` with this command line and the addresses of the initramfs. Source: Devicetree Specification 0.4, section
+/// 3.6; the properties of the initramfs are those of Linux.
 fn device_tree_with(tree: &[u8], line: &str, initramfs: Range<u64>) -> Result<Vec<u8>, TreeError> {
     const NODE: &str = "/chosen";
     let line = [line.as_bytes(), &[0]].concat();
@@ -138,27 +139,37 @@ fn device_tree_with(tree: &[u8], line: &str, initramfs: Range<u64>) -> Result<Ve
     device_tree::insert(&tree, NODE, &properties)
 }
 
-/// What an arm64 kernel says about itself in its first 64 bytes.
+/// The header of an arm64 kernel. Source: booting.rst, "Call the kernel image".
 struct Image {
-    /// Where it begins behind a multiple of 2 MiB.
+    /// The offset of its start from a multiple of 2 MiB.
     offset: u64,
-    /// The memory it needs from there on, in bytes.
+    /// The memory that it needs from its start, in bytes.
     size: u64,
 }
 
+/// Offsets in the header.
+const TEXT_OFFSET: usize = 8;
+const IMAGE_SIZE: usize = 16;
+const IMAGE_MAGIC: usize = 56;
+
+/// No kernel needs more memory.
+const MAX_IMAGE_SIZE: u64 = 1 << 32;
+
 impl Image {
     fn parse(kernel: &[u8]) -> Option<Self> {
-        let number = |at: usize| Some(u64::from_le_bytes(*kernel.get(at..)?.first_chunk()?));
-        if kernel.get(56..60)? != b"ARM\x64" {
+        let number = |offset: usize| Some(u64::from_le_bytes(*kernel.get(offset..)?.first_chunk()?));
+        if kernel.get(IMAGE_MAGIC..IMAGE_MAGIC + 4)? != b"ARM\x64" {
             return None;
         }
-        let (offset, size) = (number(8)?, number(16)?);
-        let plausible = offset < KERNEL_ALIGNMENT && offset.is_multiple_of(PAGE) && size < 1 << 32;
+        let (offset, size) = (number(TEXT_OFFSET)?, number(IMAGE_SIZE)?);
+        let plausible =
+            offset < KERNEL_ALIGNMENT && offset.is_multiple_of(PAGE_SIZE) && size < MAX_IMAGE_SIZE;
         (plausible && size >= kernel.len() as u64).then_some(Image { offset, size })
     }
 }
 
-/// The first instructions: the address of the device tree in x0, nothing in x1 to x3, and on to the kernel.
+/// Returns the first instructions: the address of the device tree in x0, zero in x1 to x3, and a jump to the kernel. The
+/// addresses follow the code. Source: booting.rst.
 fn trampoline(kernel: u64, device_tree: u64) -> [u8; 40] {
     let code: [u32; 6] = [
         0x5800_00c0, // ldr x0, 24 bytes on
@@ -169,22 +180,22 @@ fn trampoline(kernel: u64, device_tree: u64) -> [u8; 40] {
         0xd61f_0220, // br x17
     ];
     let mut bytes = [0; 40];
-    let words = code.iter().flat_map(|word| word.to_le_bytes());
-    let all = words.chain(device_tree.to_le_bytes()).chain(kernel.to_le_bytes());
+    let instructions = code.iter().flat_map(|word| word.to_le_bytes());
+    let all = instructions.chain(device_tree.to_le_bytes()).chain(kernel.to_le_bytes());
     for (to, from) in bytes.iter_mut().zip(all) {
         *to = from;
     }
     bytes
 }
 
-/// A kernel for another processor refuses.
-fn hand_over(entry: u64, segments: &[Segment]) -> Result<(), KexecError> {
+/// Loads the segments. Fails on every architecture but arm64.
+fn load_segments(entry: u64, segments: &[Segment]) -> Result<(), KexecError> {
     /// `struct kexec_segment` of linux/kexec.h.
     #[repr(C)]
     struct Raw {
         content: *const u8,
         content_len: usize,
-        at: usize,
+        address: usize,
         len: usize,
     }
     /// `KEXEC_ARCH_AARCH64` of linux/kexec.h.
@@ -194,11 +205,11 @@ fn hand_over(entry: u64, segments: &[Segment]) -> Result<(), KexecError> {
         .map(|segment| Raw {
             content: segment.content.as_ptr(),
             content_len: segment.content.len(),
-            at: segment.at as usize,
+            address: segment.address as usize,
             len: segment.len as usize,
         })
         .collect();
-    // SAFETY: the kernel reads as many segments as it is told of, and of each the content that is borrowed here.
+    // SAFETY: the kernel reads as many segments as the call says, and of each the content that is borrowed here.
     let failed = unsafe {
         libc::syscall(libc::SYS_kexec_load, entry as libc::c_ulong, raw.len(), raw.as_ptr(), ARCHITECTURE)
     };

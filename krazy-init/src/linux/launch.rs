@@ -1,4 +1,4 @@
-//! Starting a service's main process with exactly the rights it is to have, in its own cgroup from its first moment.
+//! Starts the main process of a service with exactly its rights, and in its own cgroup from the start.
 //!
 //! The child is made by clone3 with `CLONE_INTO_CGROUP` (Linux 5.7): a process that moves itself into a cgroup makes
 //! the kernel wait until no other can be forking, tens of milliseconds for the first service of a boot. Source:
@@ -19,14 +19,14 @@ use rustix::process::{Pid, Signal, WaitOptions};
 use super::capabilities::Capabilities;
 use super::sandbox;
 
-/// Descriptors a service may open unless it raises the limit itself, and how far it may raise it.
+/// The soft and the hard limit of open descriptors of a service.
 pub(super) const NOFILE: (u64, u64) = (1024, 524_288);
 
-/// How long a process may take to execute its program. Before that it has its service's account already, and what runs
-/// under the same one can stop it; init must not wait for that for ever.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The longest time until a process executes its program. Before that it has the account of its service already, so that
+/// another process of that account can stop it, and PID 1 must not wait for ever.
+const EXEC_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Everything about a process to be started.
+/// A process to start.
 #[derive(Debug)]
 pub(crate) struct Launch<'a> {
     /// The file to execute; also its `argv[0]`.
@@ -35,13 +35,13 @@ pub(crate) struct Launch<'a> {
     pub(crate) arguments: &'a [String],
     /// The whole environment.
     pub(crate) environment: &'a [(String, String)],
-    /// Where it starts.
-    pub(crate) folder: &'a Path,
-    /// What it may do.
+    /// Its working directory.
+    pub(crate) directory: &'a Path,
+    /// Its rights.
     pub(crate) rights: Rights,
-    /// Further groups, for another user than root.
+    /// Supplementary groups, for another user than root.
     pub(crate) groups: &'a [u32],
-    /// The folder of its cgroup.
+    /// The directory of its cgroup.
     pub(crate) cgroup: Option<&'a File>,
     /// Its standard output.
     pub(crate) stdout: OwnedFd,
@@ -49,7 +49,7 @@ pub(crate) struct Launch<'a> {
     pub(crate) stderr: OwnedFd,
 }
 
-/// What a process may do.
+/// The rights of a process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Rights {
     /// User and group; 0 keeps all rights.
@@ -58,15 +58,15 @@ pub(crate) struct Rights {
     pub(crate) capabilities: Capabilities,
     /// A [`Sandbox`](super::sandbox::Sandbox)'s descriptor, for another user than root.
     pub(crate) sandbox: Option<i32>,
-    /// The limit of open files, instead of one that the process may raise itself.
+    /// A hard limit of open files, instead of a soft one that the process can raise.
     pub(crate) open_files: Option<u32>,
 }
 
-/// Starts it: a new session and process group, no input, its own account, no way to gain rights. Waits until the
-/// program is executed, so that what keeps it from that is the error.
+/// Starts a process with a new session and process group, without input, with its own account and no way to gain rights.
+/// Waits until the program is executed, so that a failure to do so is the error.
 pub(crate) fn spawn(launch: Launch<'_>) -> io::Result<Pid> {
     let program = CString::new(launch.program.as_os_str().as_bytes())?;
-    let folder = CString::new(launch.folder.as_os_str().as_bytes())?;
+    let directory = CString::new(launch.directory.as_os_str().as_bytes())?;
     let arguments = launch.arguments.iter().map(|text| CString::new(text.as_bytes()));
     let arguments: Vec<CString> =
         std::iter::once(Ok(program.clone())).chain(arguments).collect::<Result<_, _>>()?;
@@ -77,29 +77,29 @@ pub(crate) fn spawn(launch: Launch<'_>) -> io::Result<Pid> {
     let cgroup = launch.cgroup.map(AsRawFd::as_raw_fd);
     let (child, to_join) = match clone(cgroup) {
         Ok(child) => (child, None),
-        // A limit of the cgroup holds for clones and not for those who move in: what a service left behind may not
-        // be gone yet.
+        // The limit of tasks applies to a clone into the cgroup but not to a process that moves in, and processes that
+        // the service left behind may not be gone yet.
         Err(_) => (clone(None)?, cgroup),
     };
     let Some(child) = child else {
-        let error = match become_service(&launch, to_join, &program, &folder, &arguments, &variables) {
+        let error = match become_service(&launch, to_join, &program, &directory, &arguments, &variables) {
             Ok(never) => match never {},
             Err(error) => error.raw_os_error().unwrap_or(libc::EIO),
         };
         let bytes = error.to_ne_bytes();
-        // SAFETY: plain system calls; what the parent cannot be told it learns from the end of the child.
+        // SAFETY: plain system calls. If the write fails, the parent sees the child exit.
         unsafe {
             libc::write(writer.as_raw_fd(), bytes.as_ptr().cast(), bytes.len());
             libc::_exit(127)
         }
     };
     drop(writer);
-    await_execution(child, outcome, PATIENCE).map(|()| child)
+    wait_for_exec(child, outcome, EXEC_TIMEOUT).map(|()| child)
 }
 
-/// Waits until `child` has executed its program, which closes the other end of `outcome`, or tells there why not. One
-/// that does neither within `limit` is killed; like everything else it is reaped when it has ended.
-fn await_execution(child: Pid, mut outcome: PipeReader, limit: Duration) -> io::Result<()> {
+/// Waits until `child` has executed its program, which closes the other end of `outcome`, or has written an error there.
+/// A child that does neither within `limit` is killed, and reaped by init's loop.
+fn wait_for_exec(child: Pid, mut outcome: PipeReader, limit: Duration) -> io::Result<()> {
     let end = Instant::now() + limit;
     loop {
         let left = end.saturating_duration_since(Instant::now());
@@ -107,7 +107,7 @@ fn await_execution(child: Pid, mut outcome: PipeReader, limit: Duration) -> io::
         match poll(&mut [PollFd::new(&outcome, PollFlags::IN)], Some(&left)) {
             Ok(0) => {
                 rustix::process::kill_process(child, Signal::KILL)?;
-                let text = format!("it did not begin within {} s", limit.as_secs());
+                let text = format!("its program was not executed within {} s", limit.as_secs());
                 return Err(io::Error::new(io::ErrorKind::TimedOut, text));
             }
             Err(rustix::io::Errno::INTR) => {}
@@ -119,30 +119,31 @@ fn await_execution(child: Pid, mut outcome: PipeReader, limit: Duration) -> io::
     match outcome.read_exact(&mut error) {
         Err(_) => Ok(()),
         Ok(()) => {
-            // Ended already, and nobody else may take it for a service.
+            // Reaped here, so that the loop does not take it for a service.
             let _reaped = rustix::process::waitpid(Some(child), WaitOptions::empty());
             Err(io::Error::from_raw_os_error(i32::from_ne_bytes(error)))
         }
     }
 }
 
-/// As execve wants them: ended by a null pointer.
+/// Returns a list for execve, terminated by a null pointer.
 fn pointers(texts: &[CString]) -> Vec<*const c_char> {
     texts.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect()
 }
 
-/// Makes a copy of this process, in the cgroup with this folder; `None` in the copy.
+/// Forks this process, into the cgroup with this directory. Returns `None` in the child.
 fn clone(cgroup: Option<RawFd>) -> io::Result<Option<Pid>> {
+    /// `CLONE_INTO_CGROUP` of `linux/sched.h`, which libc lacks for musl.
     const INTO_CGROUP: u64 = 0x2_0000_0000;
     // SAFETY: zero is a valid value of every field.
     let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
     arguments.exit_signal = libc::SIGCHLD as u64;
-    if let Some(folder) = cgroup {
+    if let Some(directory) = cgroup {
         arguments.flags = INTO_CGROUP;
-        arguments.cgroup = folder as u64;
+        arguments.cgroup = directory as u64;
     }
-    // SAFETY: without CLONE_VM it is a fork: the copy has its own memory. It has only this thread, so it must not
-    // wait for what others hold, as the allocator's lock: it makes system calls only, until it executes or exits.
+    // SAFETY: without CLONE_VM it is a fork: the child has its own memory. It has only this thread, so it must not take a
+    // lock that another thread may have held, such as the allocator's: it makes system calls only, until exec or exit.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &arguments, size_of_val(&arguments)) };
     match i32::try_from(pid) {
         Ok(0) => Ok(None),
@@ -151,21 +152,21 @@ fn clone(cgroup: Option<RawFd>) -> io::Result<Option<Pid>> {
     }
 }
 
-/// What the copy does: everything by system calls.
+/// Turns the child into the service, by system calls only.
 fn become_service(
     launch: &Launch<'_>,
     to_join: Option<RawFd>,
     program: &CString,
-    folder: &CString,
+    directory: &CString,
     arguments: &[*const c_char],
     variables: &[*const c_char],
 ) -> io::Result<Infallible> {
     // SAFETY: plain system calls on descriptors and on texts that outlive them.
     unsafe {
-        if let Some(folder) = to_join {
-            let procs = libc::openat(folder, c"cgroup.procs".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+        if let Some(directory) = to_join {
+            let procs = libc::openat(directory, c"cgroup.procs".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
             check(procs)?;
-            // "0" is the writer itself.
+            // "0" stands for the writer itself.
             check(libc::write(procs, b"0".as_ptr().cast(), 1).try_into().unwrap_or(-1))?;
         }
         let input = libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
@@ -175,7 +176,7 @@ fn become_service(
         {
             check(libc::dup2(descriptor, stream))?;
         }
-        check(libc::chdir(folder.as_ptr()))?;
+        check(libc::chdir(directory.as_ptr()))?;
     }
     confine(launch.rights, launch.groups)?;
     // SAFETY: both lists end with a null pointer.
@@ -183,7 +184,7 @@ fn become_service(
     Err(io::Error::last_os_error())
 }
 
-/// Runs in the child before it executes its program. Source: credentials(7), capabilities(7).
+/// Gives up all rights but `rights`. Runs in the child. Source: credentials(7), capabilities(7).
 fn confine(rights: Rights, groups: &[u32]) -> io::Result<()> {
     let Rights { uid, capabilities, sandbox, open_files } = rights;
     // SAFETY: plain system calls on integers and on a buffer that outlives them.
@@ -192,7 +193,7 @@ fn confine(rights: Rights, groups: &[u32]) -> io::Result<()> {
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&mut none);
         check(libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut()))?;
-        // Handlers go with exec; ignored signals would stay ignored.
+        // exec resets handlers, but not ignored signals.
         libc::signal(libc::SIGPIPE, libc::SIG_DFL);
         let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         check(libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit))?;
@@ -205,11 +206,11 @@ fn confine(rights: Rights, groups: &[u32]) -> io::Result<()> {
             return Ok(());
         }
         capabilities.keep()?;
-        // musl's wrappers synchronise threads, which a child of fork does not have: the system calls themselves.
+        // Not by musl's wrappers: they synchronize all threads, and only this one exists after a fork.
         check(libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()).try_into().unwrap_or(-1))?;
         check(libc::syscall(libc::SYS_setresgid, uid, uid, uid).try_into().unwrap_or(-1))?;
-        // From root to another user the kernel clears the effective and ambient capabilities, and, unless told
-        // otherwise, the permitted ones.
+        // The change from root to another user clears the effective and ambient capabilities, and the permitted ones unless
+        // `PR_SET_KEEPCAPS` is set.
         check(libc::syscall(libc::SYS_setresuid, uid, uid, uid).try_into().unwrap_or(-1))?;
         capabilities.take()?;
         check(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))?;
@@ -232,7 +233,7 @@ mod tests {
     use super::super::sandbox::Sandbox;
     use super::*;
 
-    const STRANGER: Rights =
+    const OTHER_USER: Rights =
         Rights { uid: 12_345, capabilities: Capabilities(0), sandbox: None, open_files: None };
 
     fn run(program: &str, arguments: &[&str], rights: Rights) -> (String, String) {
@@ -244,7 +245,7 @@ mod tests {
             program: Path::new(program),
             arguments: &arguments,
             environment: &environment,
-            folder: Path::new("/"),
+            directory: Path::new("/"),
             rights,
             groups: &[7, 8],
             cgroup: None,
@@ -260,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_has_its_own_session_and_a_clean_environment() {
+    fn service_has_its_own_session_and_a_clean_environment() {
         let script = "echo $PPID; ps -o pid=,pgid=,sid= -p $$; env; exec cat /proc/self/status >&2";
         let (out, status) = run("/bin/sh", &["-c", script], Rights::default());
         let ids: Vec<&str> = out.lines().nth(1).unwrap().split_ascii_whitespace().collect();
@@ -270,23 +271,23 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_is_stopped_before_its_program_begins_is_not_waited_for() {
-        // Stands for one that something of the same account has stopped.
+    fn process_that_is_stopped_before_exec_is_killed() {
+        // In place of a child that a process of the same account has stopped.
         let mut stuck = std::process::Command::new("sleep").arg("600").spawn().unwrap();
         let (outcome, _open) = io::pipe().unwrap();
         let child = Pid::from_raw(stuck.id().cast_signed()).unwrap();
-        let error = await_execution(child, outcome, Duration::from_millis(20)).unwrap_err();
+        let error = wait_for_exec(child, outcome, Duration::from_millis(20)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert_eq!(stuck.wait().unwrap().signal(), Some(libc::SIGKILL));
     }
 
     #[test]
-    fn a_program_that_cannot_run_is_named_by_the_kernel() {
+    fn missing_program_is_an_error() {
         let launch = Launch {
             program: Path::new("/nowhere/program"),
             arguments: &[],
             environment: &[],
-            folder: Path::new("/"),
+            directory: Path::new("/"),
             rights: Rights::default(),
             groups: &[],
             cgroup: None,
@@ -297,10 +298,10 @@ mod tests {
     }
 
     #[test]
-    fn another_account_has_no_rights_left() {
-        // Only root can become someone else; as another user the kernel's refusal is what is to be seen.
+    fn another_account_has_no_rights() {
+        // Only root can change to another user.
         if rustix::process::geteuid().is_root() {
-            let (status, _) = run("/bin/cat", &["/proc/self/status"], STRANGER);
+            let (status, _) = run("/bin/cat", &["/proc/self/status"], OTHER_USER);
             for line in [
                 "Uid:\t12345\t12345\t12345\t12345",
                 "Gid:\t12345\t12345\t12345\t12345",
@@ -318,9 +319,9 @@ mod tests {
     }
 
     #[test]
-    fn single_rights_and_limits_are_kept() {
+    fn single_capability_and_file_limit_are_kept() {
         if rustix::process::geteuid().is_root() {
-            let rights = Rights { capabilities: Capabilities(1 << 12), open_files: Some(77), ..STRANGER };
+            let rights = Rights { capabilities: Capabilities(1 << 12), open_files: Some(77), ..OTHER_USER };
             let script = "ulimit -Hn; cat /proc/self/status";
             let (status, errors) = run("/bin/sh", &["-c", script], rights);
             assert!(status.starts_with("77\n"), "{status}{errors}");
@@ -333,29 +334,30 @@ mod tests {
     }
 
     #[test]
-    fn a_sandbox_confines_writing_to_its_folders() {
+    fn sandbox_confines_writing_to_its_directories() {
         let dir = tempfile::tempdir().unwrap();
         let (inside, outside) = (dir.path().join("in"), dir.path().join("out"));
-        for folder in [&inside, &outside] {
-            std::fs::create_dir(folder).unwrap();
-            std::os::unix::fs::chown(folder, Some(me().uid), Some(me().uid)).unwrap();
+        for directory in [&inside, &outside] {
+            std::fs::create_dir(directory).unwrap();
+            std::os::unix::fs::chown(directory, Some(reachable_user().uid), Some(reachable_user().uid))
+                .unwrap();
         }
         std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         let sandbox = Sandbox::new(&[&inside], &[Path::new("/dev")]).unwrap();
         let expected =
             if sandbox.is_some() { "in: 0 0\nout: 2\nnull: 0\n" } else { "in: 0 0\nout: 0\nnull: 0\n" };
-        let rights = Rights { sandbox: sandbox.as_ref().map(Sandbox::descriptor), ..me() };
+        let rights = Rights { sandbox: sandbox.as_ref().map(Sandbox::descriptor), ..reachable_user() };
         let script = "cd \"$1\"; (mkdir -p a b; echo x > a/f) 2>/dev/null; r=$?; mv a/f b/f; echo in: $r $?;\n\
             (echo x > ../out/f) 2>/dev/null; echo out: $?; (echo x > /dev/null); echo null: $?";
         let (out, errors) = run("/bin/sh", &["-c", script, "sh", &inside.to_string_lossy()], rights);
         assert_eq!(out, expected, "{errors}");
     }
 
-    /// An account that the tests can become: another one for root, the same for everyone else.
-    fn me() -> Rights {
+    /// Returns an account that the test can change to: another one for root, else its own.
+    fn reachable_user() -> Rights {
         match rustix::process::geteuid() {
-            uid if uid.is_root() => STRANGER,
-            uid => Rights { uid: uid.as_raw(), ..STRANGER },
+            uid if uid.is_root() => OTHER_USER,
+            uid => Rights { uid: uid.as_raw(), ..OTHER_USER },
         }
     }
 }

@@ -1,4 +1,13 @@
-//! The thin layer above the kernel: everything that touches it, nothing that decides.
+//! The layer above the kernel: system calls, sysfs and devices, without decisions about services or slots.
+//!
+//! | modules | are |
+//! |---|---|
+//! | [`block`], [`mounts`], [`boot_mount`], [`data`], `format_data`, [`grow_data`] | disks and file systems |
+//! | [`launch`], [`process`], [`cgroup`], [`capabilities`], [`sandbox`] | processes, and what they may do |
+//! | [`modules`], [`uevent`], [`button`], [`watchdog`] | devices and their drivers |
+//! | [`readiness`], [`signals`] | messages of processes to PID 1 |
+//! | [`kernel_clock`], [`entropy`], [`settings`] | clocks, random numbers, sysctls |
+//! | [`crash`], [`power`], [`kexec`] | the end of this kernel |
 
 pub(crate) mod block;
 pub(crate) mod boot_mount;
@@ -8,16 +17,16 @@ pub(crate) mod cgroup;
 pub(crate) mod crash;
 pub(crate) mod data;
 pub(crate) mod entropy;
-pub(crate) mod grow;
+mod format_data;
+pub(crate) mod grow_data;
 pub mod kernel_clock;
 pub(crate) mod kexec;
 pub(crate) mod launch;
-pub(crate) mod make;
 pub(crate) mod modules;
 pub(crate) mod mounts;
 pub(crate) mod power;
 pub(crate) mod process;
-pub(crate) mod ready;
+pub(crate) mod readiness;
 pub(crate) mod sandbox;
 pub(crate) mod settings;
 pub(crate) mod signals;

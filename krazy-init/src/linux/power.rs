@@ -1,17 +1,17 @@
-//! The end of the machine.
+//! Reboot, power-off and halt. Source: reboot(2).
 
 use std::fmt;
 
 use rustix::system::RebootCommand;
 
-/// How it ends.
+/// The way in which the machine stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// It starts again.
+    /// It restarts.
     Reboot,
     /// It is switched off.
     Poweroff,
-    /// It stays on and does nothing any more.
+    /// It stays on, with a stopped processor.
     Halt,
 }
 
@@ -25,8 +25,8 @@ impl fmt::Display for End {
     }
 }
 
-/// Writes everything to the disks and ends the machine. Comes back only if the kernel refuses, and then tries the
-/// other ways: a machine that cannot be switched off restarts rather than sit there without its services.
+/// Syncs the disks and stops the machine. If the kernel cannot switch it off or halt it, it restarts, because a machine
+/// that stays on should run its services.
 pub(crate) fn end(how: End) -> ! {
     rustix::fs::sync();
     let _refused = match how {
@@ -36,12 +36,12 @@ pub(crate) fn end(how: End) -> ! {
     };
     loop {
         let _refused = rustix::system::reboot(RebootCommand::Restart);
-        // Without CAP_SYS_BOOT (a container) there is nothing to do but wait for whoever holds it.
+        // Without CAP_SYS_BOOT, as in a container, only the host can stop it.
         std::thread::sleep(std::time::Duration::from_secs(1));
     }
 }
 
-/// Ctrl-Alt-Del sends SIGINT to PID 1 instead of restarting at once. Refused only where there is no such key.
+/// Makes Ctrl-Alt-Del send SIGINT to PID 1 instead of restarting at once. Fails only on machines without such a key.
 pub(crate) fn take_ctrl_alt_del() -> rustix::io::Result<()> {
     rustix::system::reboot(RebootCommand::CadOff)
 }

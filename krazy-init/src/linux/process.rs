@@ -1,4 +1,4 @@
-//! Processes: reaping whatever ends, signals, what they occupy. How they are started is in [`launch`](super::launch).
+//! Processes: reaping, signals, memory. They are started by [`launch`](super::launch).
 
 use std::io;
 
@@ -7,7 +7,7 @@ use rustix::process::{Pid, WaitOptions};
 
 use super::launch::NOFILE;
 
-/// The next ended child, whoever's it was: init inherits every orphan.
+/// Reaps the next exited child. It may be unknown: PID 1 is the parent of every orphan.
 pub(crate) fn reap() -> Option<(Pid, ExitReason)> {
     loop {
         match rustix::process::wait(WaitOptions::NOHANG) {
@@ -15,7 +15,7 @@ pub(crate) fn reap() -> Option<(Pid, ExitReason)> {
                 let reason = match (status.exit_status(), status.terminating_signal()) {
                     (Some(code), _) => ExitReason::Code(code),
                     (None, Some(signal)) => ExitReason::Signal(signal),
-                    // Stopped or continued: not an end.
+                    // Stopped or continued, not exited.
                     (None, None) => continue,
                 };
                 return Some((pid, reason));
@@ -27,13 +27,13 @@ pub(crate) fn reap() -> Option<(Pid, ExitReason)> {
     }
 }
 
-/// Sends a signal by number. The process is a child that has not been reaped, so the id is its own.
+/// Sends a signal by number. The process must be a child that has not been reaped, so that the id is still its own.
 pub(crate) fn signal(pid: Pid, number: i32) -> io::Result<()> {
     // SAFETY: kill has no effect on memory.
     super::launch::check(unsafe { libc::kill(pid.as_raw_nonzero().get(), number) })
 }
 
-/// Sends a signal to a whole process group; one that is gone already is fine.
+/// Sends a signal to a process group, which may be gone already.
 pub(crate) fn signal_group(pid: Pid, number: i32) -> io::Result<()> {
     // SAFETY: as above.
     match super::launch::check(unsafe { libc::kill(-pid.as_raw_nonzero().get(), number) }) {
@@ -42,26 +42,26 @@ pub(crate) fn signal_group(pid: Pid, number: i32) -> io::Result<()> {
     }
 }
 
-/// Sends a signal to every process but init; there may be none.
+/// Sends a signal to every process except init.
 pub(crate) fn signal_everyone(number: i32) {
-    // SAFETY: as above. Its only failures are that there is nobody, and a wrong number.
-    let _nobody = unsafe { libc::kill(-1, number) };
+    // SAFETY: as above. It fails only if there is no other process, or if the number is invalid.
+    let _none = unsafe { libc::kill(-1, number) };
 }
 
-/// Resident memory of a process in bytes. Source: proc_pid_statm(5), second field, in pages.
+/// Returns the resident memory of a process in bytes. Source: proc_pid_statm(5), second field, in pages.
 pub(crate) fn resident_memory(pid: Pid) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/proc/{}/statm", pid.as_raw_nonzero())).ok()?;
     let pages: u64 = text.split_ascii_whitespace().nth(1)?.parse().ok()?;
     Some(pages * rustix::param::page_size() as u64)
 }
 
-/// Makes the calling thread take a third of what a busy service takes of the CPU.
+/// Lowers the priority of the calling thread: it gets a third of the CPU time of a busy service.
 pub(crate) fn yield_to_services() {
-    // Refused only to lower one's own value; without it the thread merely is as quick as the services.
-    let _as_quick = rustix::process::setpriority_process(None, 5);
+    // The kernel refuses only a higher priority. A failure leaves the thread at the priority of services.
+    let _same = rustix::process::setpriority_process(None, 5);
 }
 
-/// Raises init's own limit of descriptors: two pipes and two files a service add up.
+/// Raises init's own limit of open descriptors, because each service takes two pipes and two files.
 pub(crate) fn raise_own_limits() -> io::Result<()> {
     let limit = libc::rlimit { rlim_cur: NOFILE.1, rlim_max: NOFILE.1 };
     // SAFETY: the structure is valid for the call.
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_of_this_process_is_some() {
+    fn resident_memory_of_this_process_is_known() {
         assert!(resident_memory(rustix::process::getpid()).unwrap() > 100_000);
     }
 }

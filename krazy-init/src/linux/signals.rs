@@ -1,21 +1,21 @@
-//! Signals to PID 1 as a descriptor, and their names for everyone else.
+//! Signals to PID 1, read from a descriptor, and the names of signals. Source: signal(7), signalfd(2).
 
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 
 use super::power::End;
 
-/// What a signal to init means.
+/// The meaning of a signal to init.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Meaning {
-    /// A child ended.
+    /// A child exited.
     Child,
-    /// The machine is to end.
+    /// The machine has to stop or restart.
     End(End),
 }
 
-/// Signals init listens to. INT is Ctrl-Alt-Del. TERM, USR1 and USR2 mean what they mean to busybox's init,
-/// RTMIN+3 to RTMIN+5 (37 to 39 to the kernel) what they mean to systemd.
+/// Signals that init handles. INT is Ctrl-Alt-Del. TERM, USR1 and USR2 have their meaning of busybox's init, RTMIN+3 to
+/// RTMIN+5 (37 to 39 in the kernel) that of systemd.
 const TABLE: &[(libc::c_int, Meaning)] = &[
     (libc::SIGCHLD, Meaning::Child),
     (libc::SIGINT, Meaning::End(End::Reboot)),
@@ -53,12 +53,12 @@ impl Signals {
         }
     }
 
-    /// The descriptor to wait on.
+    /// The descriptor to poll.
     pub(crate) fn descriptor(&self) -> &OwnedFd {
         &self.0
     }
 
-    /// The next signal, if one is pending.
+    /// Returns the next pending signal.
     pub(crate) fn next(&self) -> Option<Meaning> {
         // Source: signalfd(2): ssi_signo is the first u32 of a 128-byte structure.
         let mut info = [0u8; 128];
@@ -73,7 +73,7 @@ impl Signals {
     }
 }
 
-/// Signals by name. Source: signal(7), the numbers x86 and ARM share.
+/// Signals by name, with the numbers that x86 and ARM share.
 const NAMES: &[(&str, i32)] = &[
     ("HUP", 1),
     ("INT", 2),
@@ -92,7 +92,7 @@ const NAMES: &[(&str, i32)] = &[
     ("PWR", 30),
 ];
 
-/// Reads `TERM`, `SIGTERM` or `15`.
+/// Parses `TERM`, `SIGTERM` or `15`.
 pub(crate) fn parse(text: &str) -> Option<i32> {
     if let Ok(number) = text.parse::<i32>() {
         return (1..=64).contains(&number).then_some(number);
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_numbers() {
+    fn signals_are_parsed_by_name_and_number() {
         assert_eq!(parse("TERM"), Some(15));
         assert_eq!(parse("sighup"), Some(1));
         assert_eq!(parse("9"), Some(9));

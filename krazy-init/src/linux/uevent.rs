@@ -1,5 +1,5 @@
-//! The kernel's announcements of devices. Source: Linux `lib/kobject_uevent.c`: `ACTION@DEVPATH` and then
-//! `KEY=VALUE`, each ended by NUL.
+//! Device events of the kernel. Source: Linux `lib/kobject_uevent.c`: `ACTION@DEVPATH` and then `KEY=VALUE`, each
+//! terminated by NUL.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -9,11 +9,11 @@ use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, netlink};
 /// The kernel's own limit is 2048 bytes of variables.
 const MAX_MESSAGE: usize = 8192;
 
-/// A socket that hears them.
+/// A socket that receives device events.
 #[derive(Debug)]
 pub(crate) struct Uevents(OwnedFd);
 
-/// What is of interest in an announcement.
+/// The variables of a device event that init uses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Uevent {
     /// `add`, `remove`, `change`, `bind`…
@@ -22,7 +22,7 @@ pub(crate) struct Uevent {
     pub(crate) subsystem: String,
     /// The name below `/dev`.
     pub(crate) devname: Option<String>,
-    /// What a module must match to drive it.
+    /// The alias that a module must match to drive the device.
     pub(crate) modalias: Option<String>,
 }
 
@@ -35,24 +35,24 @@ impl Uevents {
             SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
             Some(netlink::KOBJECT_UEVENT),
         )?;
-        // A burst at coldplug must not overflow; if it does all the same, the kernel drops and says ENOBUFS.
+        // Large enough for the burst at boot; if it overflows, the kernel drops events and reports ENOBUFS.
         rustix::net::sockopt::set_socket_recv_buffer_size(&socket, 1 << 20)?;
         rustix::net::bind(&socket, &netlink::SocketAddrNetlink::new(0, 1))?;
         Ok(Uevents(socket))
     }
 
-    /// The descriptor to wait on.
+    /// The descriptor to poll.
     pub(crate) fn descriptor(&self) -> &OwnedFd {
         &self.0
     }
 
-    /// The next announcement; `None` when there is none for now.
+    /// Returns the next event; `None` if the queue is empty.
     pub(crate) fn next(&self) -> Option<Uevent> {
         let mut buffer = [0u8; MAX_MESSAGE];
         loop {
             match rustix::net::recvfrom(&self.0, &mut buffer[..], RecvFlags::empty()) {
                 Ok((length, _, sender)) => {
-                    // Programs can send to the group too; only the kernel has port 0.
+                    // Programs can send to the group, too; only the kernel has port 0.
                     let port = sender
                         .and_then(|address| netlink::SocketAddrNetlink::try_from(address).ok())
                         .map(|address| address.pid());
@@ -69,7 +69,7 @@ impl Uevents {
     }
 }
 
-/// Reads a message; `None` if it is none of the kernel's form.
+/// Parses a message; `None` if it does not have the kernel's form.
 pub(crate) fn parse(message: &[u8]) -> Option<Uevent> {
     let mut parts = message.split(|byte| *byte == 0);
     let header = std::str::from_utf8(parts.next()?).ok()?;
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_an_announcement() {
+    fn event_is_parsed() {
         let message =
             b"add@/devices/x\0ACTION=add\0SUBSYSTEM=input\0DEVNAME=input/event0\0MODALIAS=input:b0\0";
         let event = parse(message).unwrap();
@@ -109,7 +109,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn reading_never_panics(message in proptest::collection::vec(any::<u8>(), 0..512)) {
+        fn foreign_bytes_never_panic(message in proptest::collection::vec(any::<u8>(), 0..512)) {
             let _ = parse(&message);
         }
     }

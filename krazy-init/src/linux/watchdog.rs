@@ -1,4 +1,4 @@
-//! The hardware watchdog: restarts the machine when init's loop stops turning.
+//! The hardware watchdog, which resets the machine when init's loop hangs.
 //! Source: Linux `Documentation/watchdog/watchdog-api.rst`.
 
 use std::convert::Infallible;
@@ -12,23 +12,23 @@ use std::time::{Duration, Instant};
 
 use krazy_boot::boot::cmdline::CommandLine;
 
-/// Asked of the kernel, which feeds hardware that cannot count as far meanwhile.
+/// The timeout requested from the kernel, which feeds hardware with a shorter limit itself.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 
-// A Raspberry Pi's counts to 16 s. The kernel feeds it every 8 s, but what its driver (`bcm2835_wdt`, as of Linux 6.12)
-// loads is the remainder of the whole timeout: 12 s of 60 s, while 50 s would leave 2 s and the machine would restart.
+// A Raspberry Pi's watchdog counts to 16 s. The kernel feeds it every 8 s, but its driver (`bcm2835_wdt`, as of Linux 6.12)
+// loads the remainder of the whole timeout: 12 s for 60 s; with 50 s it would be 2 s, and the machine would restart.
 const _: () = assert!(TIMEOUT.as_secs() % 16 > 10);
 
-/// How often the loop feeds it.
+/// The interval in which the loop feeds it.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(10);
 
-/// `krazy.watchdog=off` leaves the hardware watchdog alone, for machines whose watchdog does not work.
+/// `krazy.watchdog=off` leaves the hardware watchdog unused, for machines on which it does not work.
 const PARAMETER: &str = "krazy.watchdog";
 
 /// `_IOWR('W', 6, int)`
 const WDIOC_SETTIMEOUT: libc::c_ulong = 0xc004_5706;
 
-/// Whether the kernel command line lets the watchdog be used.
+/// Returns true unless the kernel command line turns the watchdog off.
 pub(crate) fn is_wanted(line: &CommandLine) -> bool {
     line.get(PARAMETER) != Some("off")
 }
@@ -50,7 +50,7 @@ impl Watchdog {
             Err(error) => return Err(error),
         };
         let mut seconds = TIMEOUT.as_secs() as libc::c_int;
-        // Hardware that cannot change its timeout keeps its own, which the interval suits from 20 s on.
+        // Hardware with a fixed timeout keeps it; the interval is short enough for 20 s and more.
         // SAFETY: the request reads and writes one int.
         let _kept = unsafe { libc::ioctl(file.as_raw_fd(), WDIOC_SETTIMEOUT as _, &mut seconds) };
         let mut watchdog = Watchdog(file);
@@ -58,13 +58,13 @@ impl Watchdog {
         Ok(Some(watchdog))
     }
 
-    /// Puts the restart off.
+    /// Restarts the timeout.
     pub(crate) fn feed(&mut self) -> io::Result<()> {
         self.0.write_all(b"\0")
     }
 
-    /// Feeds it from a thread of its own for at most `limit`, so that work which may take long, but must not take for
-    /// ever, is not cut off. Without the thread it is left counting.
+    /// Feeds it from a thread for at most `limit`, so that long work is not interrupted and a hang still resets the
+    /// machine. If the thread cannot start, the watchdog keeps counting.
     pub(crate) fn feed_for(mut self, limit: Duration) -> io::Result<Feeder> {
         let (stop, stopped) = mpsc::channel::<Infallible>();
         let end = Instant::now() + limit;
@@ -72,7 +72,7 @@ impl Watchdog {
             thread::Builder::new().name("watchdog".to_owned()).stack_size(64 << 10).spawn(move || {
                 loop {
                     if Instant::now() < end {
-                        // What is not fed restarts the machine, which is about to end.
+                        // A watchdog that cannot be fed resets the machine, which is stopping anyway.
                         let _gone = self.feed();
                     }
                     if stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Disconnected) {
@@ -83,7 +83,8 @@ impl Watchdog {
         Ok(Feeder { stop, thread })
     }
 
-    /// Disarms it, for a machine that is to stay off. Hardware that cannot be disarmed stays armed.
+    /// Disarms it, for a machine that stays off. Hardware that cannot be disarmed stays armed. Source: the "magic close"
+    /// feature of watchdog-api.rst.
     pub(crate) fn disarm(mut self) -> io::Result<()> {
         self.0.write_all(b"V")
     }
@@ -97,10 +98,10 @@ pub(crate) struct Feeder {
 }
 
 impl Feeder {
-    /// Ends the thread and gives the watchdog back, still armed.
+    /// Stops the thread and returns the watchdog, still armed.
     pub(crate) fn stop(self) -> io::Result<Watchdog> {
         drop(self.stop);
-        self.thread.join().map_err(|_| io::Error::other("its thread ended"))
+        self.thread.join().map_err(|_| io::Error::other("its thread panicked"))
     }
 }
 
@@ -109,30 +110,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_can_leave_it_alone() {
-        for (line, wanted) in [("", true), ("krazy.watchdog=off", false), ("krazy.watchdog=on quiet", true)] {
-            assert_eq!(is_wanted(&CommandLine::parse(line).unwrap()), wanted, "{line}");
+    fn command_line_turns_the_watchdog_off() {
+        for (line, expected) in [("", true), ("krazy.watchdog=off", false), ("krazy.watchdog=on quiet", true)]
+        {
+            assert_eq!(is_wanted(&CommandLine::parse(line).unwrap()), expected, "{line}");
         }
     }
 
     #[test]
-    fn a_thread_feeds_it_until_it_is_stopped_or_too_late() {
+    fn thread_feeds_until_it_is_stopped_or_the_limit_passes() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("watchdog0");
-        for (limit, meals) in [(Duration::from_secs(60), 2), (Duration::ZERO, 1)] {
+        for (limit, feeds) in [(Duration::from_secs(60), 2), (Duration::ZERO, 1)] {
             std::fs::write(&path, "").unwrap();
             let feeder = Watchdog::arm_device(&path).unwrap().unwrap().feed_for(limit).unwrap();
-            while limit > Duration::ZERO && std::fs::read(&path).unwrap().len() < meals {
+            while limit > Duration::ZERO && std::fs::read(&path).unwrap().len() < feeds {
                 thread::yield_now();
             }
             feeder.stop().unwrap().disarm().unwrap();
-            let eaten = std::fs::read(&path).unwrap();
-            assert_eq!(eaten, [vec![0; meals], vec![b'V']].concat());
+            let written = std::fs::read(&path).unwrap();
+            assert_eq!(written, [vec![0; feeds], vec![b'V']].concat());
         }
     }
 
     #[test]
-    fn a_machine_may_have_none() {
+    fn missing_watchdog_is_none() {
         assert!(Watchdog::arm_device(Path::new("/nowhere/watchdog0")).unwrap().is_none());
     }
 }

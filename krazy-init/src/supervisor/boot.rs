@@ -15,7 +15,7 @@ use super::plan;
 use crate::linux::block::Disk;
 use crate::linux::data::{self, DataMount};
 use crate::linux::modules::Parameters;
-use crate::linux::{cgroup, grow, mounts, power, process, settings, watchdog};
+use crate::linux::{cgroup, grow_data, mounts, power, process, settings, watchdog};
 
 /// Facts about the machine, found at its start and never changed.
 #[derive(Debug)]
@@ -128,7 +128,7 @@ fn prepare_kernel(journal: &mut Journal) {
 /// Mounts `/data`. Its partition grows first: the file system in it cannot grow beyond.
 fn prepare_data(disk: Option<&Disk>, journal: &mut Journal) -> DataMount {
     if let Some(disk) = disk {
-        match grow::partition(disk) {
+        match grow_data::partition(disk) {
             Ok(true) => {
                 journal.log(&format!("/data's partition now reaches to the end of {}", disk.node().display()))
             }
@@ -149,8 +149,8 @@ fn prepare_data(disk: Option<&Disk>, journal: &mut Journal) -> DataMount {
     if let DataMount::Temporary(why) = &data {
         journal.degrade(format!("/data is temporary and will be lost: {why}"));
     }
-    if let Err(error) = data::prepare_machine_folder() {
-        journal.degrade(format!("/data/{} cannot be used: {error}", data::MACHINE_FOLDER));
+    if let Err(error) = data::prepare_machine_directory() {
+        journal.degrade(format!("/data/{} cannot be used: {error}", data::MACHINE_DIRECTORY));
     }
     data
 }
@@ -184,5 +184,5 @@ fn hostname(manifest: &Manifest, journal: &mut Journal) -> String {
 
 /// A file of the machine's own on `/data`.
 pub(super) fn machine_file(name: &str) -> PathBuf {
-    Path::new(data::DATA).join(data::MACHINE_FOLDER).join(name)
+    Path::new(data::DATA).join(data::MACHINE_DIRECTORY).join(name)
 }

@@ -9,7 +9,7 @@ use std::thread;
 use super::boot;
 use super::inbox::{Report, Reporter};
 use crate::linux::block::Disk;
-use crate::linux::{boot_mount, entropy, grow, process};
+use crate::linux::{boot_mount, entropy, grow_data, process};
 
 /// The random seed, a file of the machine on `/data`.
 pub(super) const SEED: &str = "random-seed";
@@ -47,7 +47,7 @@ fn run(work: &LateWork, reporter: &Reporter) {
     if let Err(error) = entropy::load_and_replace(&boot::machine_file(SEED)) {
         problem(format!("no random seed is kept on /data: {error}"));
     }
-    match grow::file_system(data) {
+    match grow_data::file_system(data) {
         Ok(Some(size)) => reporter.send(Report::Note(format!("/data has grown to {size}"))),
         Ok(None) => {}
         Err(error) => problem(format!("the file system of /data does not grow: {error}")),

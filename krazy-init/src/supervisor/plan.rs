@@ -16,7 +16,7 @@ use super::state::{After, Milestone, Rules};
 use crate::linux::capabilities::Capabilities;
 use crate::linux::cgroup::Limits;
 use crate::linux::launch::Rights;
-use crate::linux::{data, ready, signals};
+use crate::linux::{data, readiness, signals};
 
 /// The directory of programs.
 pub(super) const BIN: &str = "/bin";
@@ -157,7 +157,7 @@ fn after_named(name: &str, manifest: &Manifest) -> Option<After> {
 /// The base environment, and the service's own, which wins.
 fn environment(settings: &ServiceSettings, user: &str, home: &Path) -> Vec<(String, String)> {
     let base = [("PATH", PATH), ("HOME", &home.to_string_lossy()), ("USER", user), ("LOGNAME", user)];
-    let notify = (settings.ready == Ready::Notify).then_some(("NOTIFY_SOCKET", ready::SOCKET));
+    let notify = (settings.ready == Ready::Notify).then_some(("NOTIFY_SOCKET", readiness::SOCKET));
     base.into_iter()
         .chain(notify)
         .filter(|(key, _)| !settings.env.contains_key(*key))

@@ -6,9 +6,9 @@ use super::*;
 /// The first 64 bytes of a kernel, and 36 of the rest.
 fn kernel(offset: u64, size: u64) -> Vec<u8> {
     let mut kernel = vec![0; 100];
-    kernel[8..16].copy_from_slice(&offset.to_le_bytes());
-    kernel[16..24].copy_from_slice(&size.to_le_bytes());
-    kernel[56..60].copy_from_slice(b"ARM\x64");
+    kernel[TEXT_OFFSET..][..8].copy_from_slice(&offset.to_le_bytes());
+    kernel[IMAGE_SIZE..][..8].copy_from_slice(&size.to_le_bytes());
+    kernel[IMAGE_MAGIC..][..4].copy_from_slice(b"ARM\x64");
     kernel
 }
 
@@ -28,18 +28,18 @@ fn tree() -> Vec<u8> {
     [&header.map(u32::to_be_bytes).concat(), &[0; 16][..], &structure, names].concat()
 }
 
-fn rooms(end: u64) -> Rooms {
-    Rooms::parse(&format!("00000000-{end:08x} : System RAM\n  00000000-001fffff : reserved\n"))
+fn memory(end: u64) -> FreeMemory {
+    FreeMemory::parse(&format!("00000000-{end:08x} : System RAM\n  00000000-001fffff : reserved\n"))
 }
 
 #[test]
-fn every_part_has_its_own_memory() {
+fn every_segment_has_its_own_memory() {
     let tree = tree();
-    let (entry, segments) = lay_out(next(kernel(0, 40 << 20)), &tree, rooms(0x3fff_ffff)).unwrap();
-    let at: Vec<_> = segments.iter().map(|segment| (segment.at, segment.len)).collect();
+    let (entry, segments) = lay_out(next(kernel(0, 40 << 20)), &tree, memory(0x3fff_ffff)).unwrap();
+    let places: Vec<_> = segments.iter().map(|segment| (segment.address, segment.len)).collect();
     let mib = 1 << 20;
-    assert_eq!(at[..3], [(2 * mib, 40 * mib), (42 * mib, 128 << 10), (44 * mib, PAGE)]);
-    assert_eq!((entry, segments.len()), (segments[3].at, 4));
+    assert_eq!(places[..3], [(2 * mib, 40 * mib), (42 * mib, 128 << 10), (44 * mib, PAGE_SIZE)]);
+    assert_eq!((entry, segments.len()), (segments[3].address, 4));
     assert_eq!(segments[3].content, trampoline(2 * mib, 44 * mib));
     let text = String::from_utf8_lossy(&segments[2].content).into_owned();
     assert!(text.contains("root=PARTUUID=00000001-03 krazy.slot=b\0") && !text.contains("old"), "{text}");
@@ -51,10 +51,10 @@ fn every_part_has_its_own_memory() {
 }
 
 #[test]
-fn what_cannot_be_started_is_refused() {
+fn malformed_kernel_memory_and_tree_are_errors() {
     let tree = tree();
     let refused =
-        |kernel, tree: &[u8], end| lay_out(next(kernel), tree, rooms(end)).err().unwrap().to_string();
+        |kernel, tree: &[u8], end| lay_out(next(kernel), tree, memory(end)).err().unwrap().to_string();
     let compressed = b"\x1f\x8b".repeat(50);
     let (end, size) = (0x3fff_ffff, 40 << 20);
     for kernel in [compressed, Vec::new(), kernel(0, 99), kernel(1, size), kernel(0, 1 << 33)] {
@@ -67,11 +67,12 @@ fn what_cannot_be_started_is_refused() {
 
 /// The encodings, by the fields of the Arm Architecture Reference Manual, C6.2: LDR (literal), ORR (shifted register), BR.
 #[test]
-fn the_first_instructions_load_what_follows_them() {
+fn trampoline_loads_the_addresses_that_follow_it() {
     let bytes = trampoline(0x1122_3344_5566_7788, 0x99aa_bbcc_ddee_ff00);
-    let word = |n: usize| u32::from_le_bytes(*bytes[4 * n..].first_chunk().unwrap());
+    let instruction = |n: usize| u32::from_le_bytes(*bytes[4 * n..].first_chunk().unwrap());
     let literal = |n: usize| {
-        let (opcode, distance, register) = (word(n) >> 24, word(n) >> 5 & 0x7_ffff, word(n) & 0x1f);
+        let (opcode, distance, register) =
+            (instruction(n) >> 24, instruction(n) >> 5 & 0x7_ffff, instruction(n) & 0x1f);
         assert_eq!(opcode, 0x58);
         let at = 4 * n + 4 * distance as usize;
         (register, u64::from_le_bytes(*bytes[at..].first_chunk().unwrap()))
@@ -79,7 +80,7 @@ fn the_first_instructions_load_what_follows_them() {
     assert_eq!(literal(0), (0, 0x99aa_bbcc_ddee_ff00));
     assert_eq!(literal(1), (17, 0x1122_3344_5566_7788));
     for register in 1..4 {
-        assert_eq!(word(1 + register as usize), 0xaa00_0000 | 31 << 16 | 31 << 5 | register);
+        assert_eq!(instruction(1 + register as usize), 0xaa00_0000 | 31 << 16 | 31 << 5 | register);
     }
-    assert_eq!(word(5), 0xd61f_0000 | 17 << 5);
+    assert_eq!(instruction(5), 0xd61f_0000 | 17 << 5);
 }

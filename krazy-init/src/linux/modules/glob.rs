@@ -1,10 +1,10 @@
 //! Shell patterns as depmod writes them: `*`, `?` and `[…]`. Source: fnmatch(3) without flags.
 
-/// Whether `text` matches `pattern` as a whole. Takes time proportional to the product of the lengths at worst.
+/// Returns true if the whole `text` matches `pattern`. Takes time proportional to the product of the lengths at worst.
 pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
     let (mut p, mut t) = (0, 0);
-    // Where the last `*` was, and how much of the text it has taken so far.
+    // The position of the last `*`, and the end of the text that it has matched so far.
     let mut star: Option<(usize, usize)> = None;
     while t < text.len() {
         let step = match pattern.get(p) {
@@ -34,7 +34,7 @@ pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     pattern[p..].iter().all(|byte| *byte == b'*')
 }
 
-/// The length of the class `[…]` at the start of `pattern` if it holds `byte`.
+/// Returns the length of the class `[…]` at the start of `pattern` if it contains `byte`.
 fn class(pattern: &[u8], byte: u8) -> Option<usize> {
     let end = pattern.iter().position(|b| *b == b']')?;
     let (negated, mut rest) = match &pattern[1..end] {
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_of_real_modules() {
+    fn patterns_of_real_modules_match() {
         let virtio_net = "virtio:d00000001v00001AF4";
         assert!(matches("virtio:d00000001v*", virtio_net));
         assert!(!matches("virtio:d00000002v*", virtio_net));
@@ -79,7 +79,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_text_matches_itself_and_whatever_is_starred(text in "[a-z0-9:]{0,30}", at in 0usize..30, n in 0usize..9) {
+        fn text_matches_itself_and_a_star_in_place_of_a_part(text in "[a-z0-9:]{0,30}", at in 0usize..30, n in 0usize..9) {
             prop_assert!(matches(&text, &text));
             let at = at.min(text.len());
             let end = (at + n).min(text.len());

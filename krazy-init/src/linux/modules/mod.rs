@@ -1,8 +1,8 @@
-//! Kernel modules: from a device's modalias to the files to load. Source: kmod's modules.dep(5) and the text of
-//! `modules.alias`, both made by depmod.
+//! Kernel modules: from a device's modalias to the files to load. Source: modules.dep(5) of kmod, and `modules.alias` in
+//! its text form, both written by depmod.
 //!
-//! The files are streamed, never held: `modules.alias` of a distribution's kernel is over a megabyte, PID 1 is
-//! not. Compressed modules are not supported; images carry them uncompressed in a compressed file system.
+//! The files are streamed and never held in memory, because `modules.alias` of a distribution's kernel alone is larger
+//! than the memory of PID 1. Not supported: compressed modules; images have them uncompressed in a compressed file system.
 
 mod glob;
 mod present;
@@ -19,11 +19,11 @@ pub(crate) use present::present_aliases;
 /// The modules of one kernel release.
 #[derive(Clone, Debug)]
 pub(crate) struct Modules {
-    folder: PathBuf,
+    directory: PathBuf,
     parameters: Parameters,
 }
 
-/// What the kernel command line says about modules: `NAME.PARAMETER=VALUE`, `modprobe.blacklist=NAME,NAME`.
+/// Module parameters of the kernel command line: `NAME.PARAMETER=VALUE`, `modprobe.blacklist=NAME,NAME`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Parameters {
     values: BTreeMap<String, String>,
@@ -31,7 +31,7 @@ pub(crate) struct Parameters {
 }
 
 impl Parameters {
-    /// Picks them out of a command line.
+    /// Parses the module parameters of a command line.
     pub(crate) fn from_command_line(line: &str) -> Self {
         let mut parameters = Parameters::default();
         for word in line.split_ascii_whitespace() {
@@ -56,25 +56,26 @@ impl Parameters {
 }
 
 impl Modules {
-    /// The modules in `folder`, usually `/lib/modules/RELEASE`. It need not exist: a kernel may have all built in.
-    pub(crate) fn new(folder: PathBuf, parameters: Parameters) -> Self {
-        Modules { folder, parameters }
+    /// Returns the modules in `directory`, usually `/lib/modules/RELEASE`. It need not exist, because a kernel may have
+    /// everything built in.
+    pub(crate) fn new(directory: PathBuf, parameters: Parameters) -> Self {
+        Modules { directory, parameters }
     }
 
-    /// The modules of the running kernel.
+    /// Returns the modules of the running kernel.
     pub(crate) fn running(parameters: Parameters) -> Self {
         Modules::new(Path::new("/lib/modules").join(release()), parameters)
     }
 
-    /// Names of the modules that drive devices with these modaliases, without those on the blacklist.
-    pub(crate) fn for_aliases(&self, wanted: &[String]) -> io::Result<Vec<String>> {
+    /// Returns the names of the modules for devices with these modaliases, without those on the blacklist.
+    pub(crate) fn for_aliases(&self, aliases: &[String]) -> io::Result<Vec<String>> {
         let mut found: Vec<String> = Vec::new();
-        let Some(mut lines) = Lines::open(&self.folder.join("modules.alias"))? else {
+        let Some(mut lines) = Lines::open(&self.directory.join("modules.alias"))? else {
             return Ok(found);
         };
         while let Some(line) = lines.next()? {
             let Some((pattern, name)) = parse_alias(line) else { continue };
-            if wanted.iter().any(|alias| matches(pattern, alias))
+            if aliases.iter().any(|alias| matches(pattern, alias))
                 && !found.iter().any(|known| known == name)
                 && !self.parameters.blacklist.contains(&normalized(name))
             {
@@ -84,14 +85,14 @@ impl Modules {
         Ok(found)
     }
 
-    /// Loads module `name` after everything it depends on. Not in `modules.dep`, or without its file,
-    /// means built in or not in the image; `Ok(false)` says so.
+    /// Loads module `name` after everything it depends on. Returns false if it is not in `modules.dep` or has no file,
+    /// because it is built in or not in the image.
     pub(crate) fn load(&self, name: &str) -> Result<bool, ModuleError> {
         let Some((path, dependencies)) = self.find(name)? else { return Ok(false) };
-        if !self.folder.join(&path).exists() {
+        if !self.directory.join(&path).exists() {
             return Ok(false);
         }
-        // depmod lists what a module needs before what that needs in turn.
+        // depmod lists a module's dependencies before those of the dependencies, so they load from the end.
         for dependency in dependencies.split_ascii_whitespace().rev() {
             self.insert(dependency)?;
         }
@@ -99,15 +100,15 @@ impl Modules {
         Ok(true)
     }
 
-    /// The file of module `name`, relative to the folder of all modules; `None` if `modules.dep` does not list it.
+    /// Returns the file of module `name`, relative to the directory; `None` if `modules.dep` does not list it.
     pub(crate) fn path_of(&self, name: &str) -> io::Result<Option<String>> {
         Ok(self.find(name)?.map(|(path, _)| path))
     }
 
-    /// The file of module `name` and the files it needs.
+    /// Returns the file of module `name`, and the files that it depends on.
     fn find(&self, name: &str) -> io::Result<Option<(String, String)>> {
         let name = normalized(name);
-        let Some(mut lines) = Lines::open(&self.folder.join("modules.dep"))? else { return Ok(None) };
+        let Some(mut lines) = Lines::open(&self.directory.join("modules.dep"))? else { return Ok(None) };
         while let Some(line) = lines.next()? {
             if let Some((path, dependencies)) = line.split_once(':')
                 && module_name(path) == name
@@ -118,7 +119,7 @@ impl Modules {
         Ok(None)
     }
 
-    /// Loads whatever answers to `request`, a module's name or an alias such as `fs-vfat`.
+    /// Loads the modules that `request` names, by name or by an alias such as `fs-vfat`. Returns true if one was loaded.
     pub(crate) fn request(&self, request: &str) -> Result<bool, ModuleError> {
         if self.load(request)? {
             return Ok(true);
@@ -131,22 +132,22 @@ impl Modules {
     }
 
     fn insert(&self, path: &str) -> Result<(), ModuleError> {
-        insert(&self.folder.join(path), &self.parameters)
+        insert(&self.directory.join(path), &self.parameters)
     }
 }
 
-/// The running kernel's release.
+/// Returns the running kernel's release.
 pub(crate) fn release() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()
 }
 
-/// Why a module was not loaded.
+/// The reason why a module was not loaded.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ModuleError {
-    /// Its hardware is not there. That is no fault: drivers are tried on machines of all kinds.
+    /// Its hardware is missing, which is no failure: an image has the drivers of machines of all kinds.
     #[error("its hardware is not there")]
     Absent,
-    /// It uses symbols that no loaded module has.
+    /// It uses symbols of a module that is not loaded.
     #[error("it needs a module that is not loaded, or is for another kernel")]
     Symbols,
     /// Anything else.
@@ -154,7 +155,7 @@ pub(crate) enum ModuleError {
     Io(#[from] io::Error),
 }
 
-/// Loads the module file at `path` with what the command line says about it; one that is loaded already is fine.
+/// Loads the module file at `path` with its parameters of the command line. It may be loaded already.
 pub(crate) fn insert(path: &Path, parameters: &Parameters) -> Result<(), ModuleError> {
     use rustix::io::Errno;
     let file = File::open(path)?;
@@ -163,38 +164,38 @@ pub(crate) fn insert(path: &Path, parameters: &Parameters) -> Result<(), ModuleE
     match rustix::system::finit_module(&file, &parameters, 0) {
         Ok(()) | Err(Errno::EXIST) => Ok(()),
         Err(Errno::NODEV) => Err(ModuleError::Absent),
-        // The file was opened; what the kernel does not find is a symbol.
+        // The file has been opened, so the missing entry is a symbol.
         Err(Errno::NOENT) => Err(ModuleError::Symbols),
         Err(error) => Err(ModuleError::Io(error.into())),
     }
 }
 
-/// The name of the module in file `path`.
+/// Returns the name of the module in file `path`.
 fn module_name(path: &str) -> String {
     let file = path.rsplit('/').next().unwrap_or(path);
     normalized(file.split(".ko").next().unwrap_or(file))
 }
 
-/// The kernel and its files use `-` and `_` for the same name.
+/// Replaces `-` by `_`: the kernel and its files use both for the same name.
 fn normalized(name: &str) -> String {
     name.replace('-', "_")
 }
 
-/// `alias PATTERN NAME`.
+/// Parses `alias PATTERN NAME`.
 fn parse_alias(line: &str) -> Option<(&str, &str)> {
     let mut words = line.split_ascii_whitespace();
     (words.next()? == "alias").then_some(())?;
     Some((words.next()?, words.next()?))
 }
 
-/// Lines of a text file through one buffer.
+/// Lines of a text file, read through one buffer.
 struct Lines {
     reader: BufReader<File>,
     buffer: Vec<u8>,
 }
 
 impl Lines {
-    /// `None` if there is no such file.
+    /// Opens a file; `None` if it does not exist.
     fn open(path: &Path) -> io::Result<Option<Self>> {
         match File::open(path) {
             Ok(file) => Ok(Some(Lines { reader: BufReader::new(file), buffer: Vec::new() })),
@@ -224,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn devices_find_their_modules_once() {
+    fn aliases_of_devices_find_each_module_once() {
         let alias = "# Aliases extracted from modules themselves.\n\
             alias pci:v00001AF4d*sv*sd*bc*sc*i* virtio_pci\n\
             alias virtio:d00000001v* virtio_net\n\
@@ -236,14 +237,14 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_without_modules_is_fine() {
+    fn kernel_without_modules_loads_none() {
         let modules = Modules::new("/nowhere".into(), Parameters::default());
         assert!(modules.for_aliases(&["pci:x".to_owned()]).unwrap().is_empty());
         assert!(!modules.request("fs-vfat").unwrap());
     }
 
     #[test]
-    fn parameters_come_from_the_command_line() {
+    fn module_parameters_are_parsed_from_the_command_line() {
         let parameters =
             Parameters::from_command_line("root=PARTUUID=1.2 nvme-core.io_timeout=9 nvme_core.debug x");
         assert_eq!(parameters.of("nvme_core"), "io_timeout=9 debug");

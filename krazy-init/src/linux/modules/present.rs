@@ -1,8 +1,8 @@
-//! The devices that are there, as modules match them.
+//! The devices that are present, by the aliases that modules match.
 
 use std::fs;
 
-/// Modaliases of all devices the kernel shows.
+/// Returns the modaliases of all devices that the kernel knows.
 pub(crate) fn present_aliases() -> Vec<String> {
     let mut aliases = Vec::new();
     let Ok(buses) = fs::read_dir("/sys/bus") else { return aliases };
@@ -14,7 +14,7 @@ pub(crate) fn present_aliases() -> Vec<String> {
             }
         }
     }
-    // Input devices are on no bus.
+    // Input devices belong to no bus.
     if let Ok(inputs) = fs::read_dir("/sys/class/input") {
         let read = |entry: fs::DirEntry| fs::read_to_string(entry.path().join("modalias")).ok();
         aliases.extend(inputs.flatten().filter_map(read).map(|alias| alias.trim().to_owned()));

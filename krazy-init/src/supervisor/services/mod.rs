@@ -33,7 +33,7 @@ use super::state::{Action, Event, Rules, Supervisor};
 use crate::control::{ExitReason, LogStream};
 use crate::linux::data::{self, DataMount, Home};
 use crate::linux::kernel_clock;
-use crate::linux::ready::{self, NotifySocket};
+use crate::linux::readiness::{self, NotifySocket};
 pub(super) use output::Audience;
 use unit::Unit;
 
@@ -115,7 +115,7 @@ impl Services {
 
     /// Opens the socket on which services announce that they are ready.
     pub(super) fn open_notify_socket(&mut self, poller: &Poller, effects: &mut Effects) {
-        let opened = NotifySocket::open(Path::new(ready::SOCKET)).and_then(|notify| {
+        let opened = NotifySocket::open(Path::new(readiness::SOCKET)).and_then(|notify| {
             poller.add(notify.descriptor(), Source::Notify)?;
             Ok(notify)
         });
@@ -256,7 +256,7 @@ impl Services {
     pub(super) fn read_notifications(&mut self, audience: &mut Audience<'_>, effects: &mut Effects) {
         for pid in self.notify.as_ref().map(NotifySocket::take).unwrap_or_default() {
             // A helper that announced it and exited is not in any cgroup any more; a main process is known.
-            let id = self.pids.get(&pid).copied().or_else(|| self.position(&ready::service_of(pid)?));
+            let id = self.pids.get(&pid).copied().or_else(|| self.position(&readiness::service_of(pid)?));
             // Others may send too, but only a service that announces itself is believed.
             if let Some(id) = id.filter(|id| self.units[*id].spec().ready == Ready::Notify) {
                 self.handle(Event::Ready(id), audience, effects);
@@ -276,7 +276,7 @@ impl Services {
             Ready::Started | Ready::Notify => None,
         };
         let awaited: Vec<(usize, u16)> = self.state.unready().filter_map(port).collect();
-        let open = awaited.iter().filter(|(_, port)| ready::is_listening(*port));
+        let open = awaited.iter().filter(|(_, port)| readiness::is_listening(*port));
         let open: Vec<usize> = open.map(|(id, _)| *id).collect();
         for id in &open {
             self.handle(Event::Ready(*id), audience, effects);

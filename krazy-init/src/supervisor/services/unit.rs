@@ -124,10 +124,10 @@ impl Unit {
             program: &self.spec.program,
             arguments: &self.spec.arguments,
             environment: &self.spec.environment,
-            folder: &self.spec.directory,
+            directory: &self.spec.directory,
             groups: &self.spec.groups,
             rights: Rights { sandbox: self.sandbox.as_ref().map(Sandbox::descriptor), ..self.spec.rights },
-            cgroup: self.cgroup.as_ref().map(Cgroup::folder),
+            cgroup: self.cgroup.as_ref().map(Cgroup::directory),
             stdout: out,
             stderr: err,
         };

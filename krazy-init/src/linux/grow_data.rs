@@ -1,8 +1,7 @@
-//! `/data` grows to the end of its disk: first the partition, then the file system.
+//! Grows `/data` to the end of its disk: first the partition, then the file system.
 //!
-//! Both steps are looked at on every boot and done if there is something to gain, so it does not matter when the
-//! power is cut. The partition table changes in one sector, which disks write as a whole; the file system grows
-//! online, inside ext4's journal.
+//! Both steps are checked at every boot and done if there is room, so a power cut at any moment is harmless. The partition
+//! table changes in one sector, which disks write as a whole; the file system grows online, protected by its journal.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -16,10 +15,10 @@ use krazy_boot::disk::size::{Bytes, SECTOR_SIZE, Sectors};
 use super::block::{self, Disk};
 use super::data::{DATA, PARTITION};
 
-/// Less than this is not worth a change.
-const WORTHWHILE: u64 = 1 << 20;
+/// The smallest growth in bytes.
+const MIN_GROWTH: u64 = 1 << 20;
 
-/// Where the length of partition 4 is in LBA 0. Source: the MBR's classical layout: entries of 16 bytes from 446,
+/// The offset of the length of partition 4 in LBA 0. Source: the MBR's classical layout: entries of 16 bytes from 446,
 /// the number of sectors at 12.
 const LENGTH_OFFSET: usize = 446 + 3 * 16 + 12;
 
@@ -48,8 +47,8 @@ struct BlkpgArgument {
     partition: *mut BlkpgPartition,
 }
 
-/// Lets partition 4 reach to the end of `disk`, on the disk and in the kernel's mind. Returns whether it grew. A
-/// disk that is not laid out as ours is left alone.
+/// Extends partition 4 to the end of `disk`, in the partition table and in the kernel. Returns true if it grew. A disk
+/// with another layout is not changed.
 pub(crate) fn partition(disk: &Disk) -> io::Result<bool> {
     let node = disk.node();
     let mut file = OpenOptions::new().read(true).write(true).open(&node)?;
@@ -59,29 +58,29 @@ pub(crate) fn partition(disk: &Disk) -> io::Result<bool> {
     file.seek(SeekFrom::Start(0))?;
     file.write_all(&grown)?;
     file.sync_data()?;
-    tell_kernel(&file, extent)?;
+    resize_in_kernel(&file, extent)?;
     Ok(true)
 }
 
-/// LBA 0 with a longer partition 4, and where that is then; `None` if there is nothing to gain.
+/// Returns LBA 0 with a longer partition 4, and the extent of that; `None` if it cannot grow.
 fn grown_table(sector: &MbrSector, disk: u64) -> Option<(MbrSector, Extent)> {
     let mbr = Mbr::decode(sector).ok()?;
     let data = mbr.layout.data;
     let end = u32::try_from(disk).unwrap_or(u32::MAX);
     let len = Sectors(end.checked_sub(data.start.0)?);
-    if len.bytes().0 < data.len.bytes().0.checked_add(WORTHWHILE)? {
+    if len.bytes().0 < data.len.bytes().0.checked_add(MIN_GROWTH)? {
         return None;
     }
     let mut grown = *sector;
     grown[LENGTH_OFFSET..LENGTH_OFFSET + 4].copy_from_slice(&len.0.to_le_bytes());
     let extent = Extent { start: data.start, len };
-    // Read back before it is believed: everything else must be as it was.
+    // The sector holds the boot code and all partitions, so check that nothing else has changed.
     let mut expected = mbr;
     expected.layout.data = extent;
     (Mbr::decode(&grown).ok()? == expected).then_some((grown, extent))
 }
 
-fn tell_kernel(disk: &File, extent: Extent) -> io::Result<()> {
+fn resize_in_kernel(disk: &File, extent: Extent) -> io::Result<()> {
     let bytes = |sectors: Sectors| i64::try_from(sectors.bytes().0).map_err(io::Error::other);
     let mut partition = BlkpgPartition {
         start: bytes(extent.start)?,
@@ -102,42 +101,54 @@ fn tell_kernel(disk: &File, extent: Extent) -> io::Result<()> {
     Ok(())
 }
 
-/// Lets the mounted ext4 on `node` fill its partition. Returns its new size if it grew. Takes seconds on large and
-/// slow disks.
+/// Extends the mounted ext4 file system on `node` to its partition. Returns the new size if it grew. Takes seconds on
+/// large and slow disks.
 pub(crate) fn file_system(node: &Path) -> io::Result<Option<Bytes>> {
     let room = block::partition_sectors(node)? * SECTOR_SIZE;
     let mut superblock = [0u8; 1024];
     let mut device = File::open(node)?;
-    device.seek(SeekFrom::Start(1024))?;
+    device.seek(SeekFrom::Start(SUPERBLOCK))?;
     device.read_exact(&mut superblock)?;
     let Some((blocks, block_size)) = ext4_size(&superblock) else {
-        return Err(io::Error::other("its superblock is not ext4's"));
+        return Err(io::Error::other("it has no ext4 superblock"));
     };
-    let wanted = room / block_size;
-    if wanted.saturating_sub(blocks) * block_size < WORTHWHILE {
+    let blocks_available = room / block_size;
+    if blocks_available.saturating_sub(blocks) * block_size < MIN_GROWTH {
         return Ok(None);
     }
-    let folder = File::open(DATA)?;
+    let directory = File::open(DATA)?;
     // SAFETY: the request reads one u64.
-    if unsafe { libc::ioctl(folder.as_raw_fd(), EXT4_IOC_RESIZE_FS as _, &wanted) } != 0 {
+    if unsafe { libc::ioctl(directory.as_raw_fd(), EXT4_IOC_RESIZE_FS as _, &blocks_available) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok(Some(Bytes(wanted * block_size)))
+    Ok(Some(Bytes(blocks_available * block_size)))
 }
 
-/// Number and size of the blocks. Source: Linux `Documentation/filesystems/ext4/super.rst`: magic at 0x38, count at
-/// 0x4, its high half at 0x150 if the feature 64BIT (0x80 at 0x60) is on, binary logarithm of the size less 10 at
-/// 0x18.
+/// Fields of the superblock, which starts 1024 bytes into the partition. Source: Linux
+/// `Documentation/filesystems/ext4/super.rst`.
+const SUPERBLOCK: u64 = 1024;
+const BLOCKS_LOW: usize = 0x4;
+const LOG_BLOCK_SIZE: usize = 0x18;
+const MAGIC: usize = 0x38;
+const INCOMPATIBLE_FEATURES: usize = 0x60;
+const BLOCKS_HIGH: usize = 0x150;
+
+const EXT4_MAGIC: [u8; 2] = [0x53, 0xef];
+const FEATURE_64BIT: u32 = 0x80;
+
+/// The block size is 1024 shifted by at most this much.
+const MAX_LOG_BLOCK_SIZE: u32 = 6;
+
+/// Returns number and size of the blocks.
 fn ext4_size(superblock: &[u8; 1024]) -> Option<(u64, u64)> {
-    let word = |at: usize| {
-        u32::from_le_bytes([superblock[at], superblock[at + 1], superblock[at + 2], superblock[at + 3]])
-    };
-    let high = if word(0x60) & 0x80 != 0 { word(0x150) } else { 0 };
-    let logarithm = word(0x18);
-    if superblock[0x38..0x3a] != [0x53, 0xef] || logarithm > 6 {
+    let word = |offset: usize| superblock[offset..].first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
+    let has_high = word(INCOMPATIBLE_FEATURES)? & FEATURE_64BIT != 0;
+    let high = if has_high { word(BLOCKS_HIGH)? } else { 0 };
+    let log_block_size = word(LOG_BLOCK_SIZE)?;
+    if superblock[MAGIC..MAGIC + 2] != EXT4_MAGIC || log_block_size > MAX_LOG_BLOCK_SIZE {
         return None;
     }
-    Some((u64::from(high) << 32 | u64::from(word(0x4)), 1024 << logarithm))
+    Some((u64::from(high) << 32 | u64::from(word(BLOCKS_LOW)?), 1024 << log_block_size))
 }
 
 #[cfg(test)]
@@ -154,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_length_of_partition_4_changes() {
+    fn growing_changes_only_the_length_of_partition_4() {
         let (before, mbr) = sector(Bytes::gib(1));
         let disk = Bytes::gib(64).0 / SECTOR_SIZE;
         let (after, extent) = grown_table(&before, disk).unwrap();
@@ -169,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn foreign_disks_and_smaller_ones_are_left_alone() {
+    fn foreign_and_smaller_disks_are_not_changed() {
         let (before, _) = sector(Bytes::gib(1));
         assert!(grown_table(&before, 10).is_none());
         assert!(grown_table(&[0; 512], 1 << 30).is_none());
@@ -179,21 +190,21 @@ mod tests {
     }
 
     #[test]
-    fn superblocks_are_read() {
+    fn ext4_size_needs_magic_and_64bit_feature_for_the_high_half() {
         let mut superblock = [0u8; 1024];
         assert_eq!(ext4_size(&superblock), None);
-        superblock[0x38..0x3a].copy_from_slice(&[0x53, 0xef]);
-        superblock[0x4..0x8].copy_from_slice(&5u32.to_le_bytes());
-        superblock[0x18] = 2;
-        superblock[0x150] = 1;
+        superblock[MAGIC..MAGIC + 2].copy_from_slice(&EXT4_MAGIC);
+        superblock[BLOCKS_LOW..BLOCKS_LOW + 4].copy_from_slice(&5u32.to_le_bytes());
+        superblock[LOG_BLOCK_SIZE] = 2;
+        superblock[BLOCKS_HIGH] = 1;
         assert_eq!(ext4_size(&superblock), Some((5, 4096)));
-        superblock[0x60] = 0x80;
+        superblock[INCOMPATIBLE_FEATURES] = 0x80;
         assert_eq!(ext4_size(&superblock), Some(((1 << 32) + 5, 4096)));
     }
 
     proptest! {
         #[test]
-        fn a_table_never_shrinks_or_reaches_beyond_the_disk(bytes in any::<[u8; 32]>(), at in 446usize..478, disk in any::<u64>()) {
+        fn partition_never_shrinks_or_exceeds_the_disk(bytes in any::<[u8; 32]>(), at in 446usize..478, disk in any::<u64>()) {
             let (mut before, _) = sector(Bytes::gib(1));
             before[at..at + 32].copy_from_slice(&bytes);
             if let Some((after, extent)) = grown_table(&before, disk) {

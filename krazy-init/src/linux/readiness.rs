@@ -1,4 +1,4 @@
-//! How services say that they are ready. Source: sd_notify(3); proc_pid_cgroup(5); Linux
+//! Readiness of services: notifications, and ports that they listen on. Source: sd_notify(3); proc_pid_cgroup(5); Linux
 //! `Documentation/networking/proc_net_tcp.rst`.
 
 use std::fs::{self, Permissions};
@@ -14,24 +14,24 @@ use rustix::net::{
 };
 use rustix::process::Pid;
 
-/// What `NOTIFY_SOCKET` says.
+/// The path in `NOTIFY_SOCKET`.
 pub(crate) const SOCKET: &str = "/run/notify.sock";
 
-/// The longest message read; the rest is cut off.
+/// The longest message read; a longer one is truncated.
 const MAX_MESSAGE: usize = 4096;
 
-/// How many messages are read before the loop turns on.
-const MOST_AT_ONCE: usize = 32;
+/// Messages read before init's loop serves its other descriptors.
+const MAX_BATCH: usize = 32;
 
-/// Listening state in `/proc/net/tcp`.
+/// The state of listening sockets in `/proc/net/tcp`.
 const LISTEN: &str = "0A";
 
-/// The socket services send to.
+/// The socket that services send to.
 #[derive(Debug)]
 pub(crate) struct NotifySocket(OwnedFd);
 
 impl NotifySocket {
-    /// Opens it for everyone to write; who wrote is told by the kernel.
+    /// Opens the socket, to which every process may send. The kernel tells who sent a message.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -45,21 +45,21 @@ impl NotifySocket {
         Ok(NotifySocket(socket))
     }
 
-    /// The descriptor to wait on.
+    /// The descriptor to poll.
     pub(crate) fn descriptor(&self) -> &OwnedFd {
         &self.0
     }
 
-    /// The processes that say they are ready, of at most [`MOST_AT_ONCE`] messages: senders that never stop must not
-    /// keep the loop from everything else.
+    /// Reads at most [`MAX_BATCH`] messages and returns the processes that are ready. A process that never stops sending
+    /// must not keep the loop from its other work.
     pub(crate) fn take(&self) -> Vec<Pid> {
         let mut ready = Vec::new();
         let mut bytes = [0u8; MAX_MESSAGE];
-        for _ in 0..MOST_AT_ONCE {
+        for _ in 0..MAX_BATCH {
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmCredentials(1))];
             let mut ancillary = RecvAncillaryBuffer::new(&mut space);
             let mut parts = [IoSliceMut::new(&mut bytes)];
-            // Descriptors sent along are not made room for, so the kernel closes them.
+            // There is no room for descriptors that are sent along, so the kernel closes them.
             let flags = RecvFlags::CMSG_CLOEXEC;
             let length = match rustix::net::recvmsg(&self.0, &mut parts, &mut ancillary, flags) {
                 Ok(message) => message.bytes,
@@ -85,25 +85,25 @@ fn says_ready(message: &[u8]) -> bool {
     message.split(|byte| *byte == b'\n').any(|line| line == b"READY=1")
 }
 
-/// The service whose cgroup a process is in.
+/// Returns the service whose cgroup a process is in.
 pub(crate) fn service_of(pid: Pid) -> Option<String> {
     let text = fs::read_to_string(format!("/proc/{}/cgroup", pid.as_raw_nonzero())).ok()?;
     let path = text.lines().find_map(|line| line.strip_prefix("0::/services/"))?;
     path.split('/').next().map(str::to_owned)
 }
 
-/// Whether something listens on TCP port `port`, on any address.
+/// Returns true if a process listens on TCP port `port`, on any address.
 pub(crate) fn is_listening(port: u16) -> bool {
     ["/proc/net/tcp", "/proc/net/tcp6"]
         .iter()
-        .any(|table| fs::read_to_string(table).is_ok_and(|text| lists(&text, port)))
+        .any(|table| fs::read_to_string(table).is_ok_and(|text| has_listener(&text, port)))
 }
 
-fn lists(table: &str, port: u16) -> bool {
-    let wanted = format!(":{port:04X}");
+fn has_listener(table: &str, port: u16) -> bool {
+    let suffix = format!(":{port:04X}");
     table.lines().skip(1).any(|line| {
         let mut fields = line.split_ascii_whitespace().skip(1);
-        fields.next().is_some_and(|local| local.ends_with(&wanted)) && fields.nth(1) == Some(LISTEN)
+        fields.next().is_some_and(|local| local.ends_with(&suffix)) && fields.nth(1) == Some(LISTEN)
     })
 }
 
@@ -117,18 +117,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_listener_is_seen() {
+    fn listening_port_is_found() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         assert!(is_listening(port));
         drop(listener);
         assert!(!is_listening(port));
         let connected = "  sl local rem st\n 0: 0100007F:0050 0100007F:9C40 01 0\n";
-        assert!(!lists(connected, 80) && lists(&connected.replace(" 01 ", " 0A "), 80));
+        assert!(!has_listener(connected, 80) && has_listener(&connected.replace(" 01 ", " 0A "), 80));
     }
 
     #[test]
-    fn who_is_ready_is_told_by_the_kernel() {
+    fn kernel_names_the_sender_of_readiness() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("notify");
         let socket = NotifySocket::open(&path).unwrap();
@@ -139,8 +139,9 @@ mod tests {
         assert_eq!(socket.take(), [rustix::process::getpid()]);
         assert!(socket.take().is_empty());
     }
+
     #[test]
-    fn a_sender_that_never_stops_does_not_hold_the_loop() {
+    fn sender_that_never_stops_does_not_block_the_loop() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("notify");
         let socket = NotifySocket::open(&path).unwrap();
@@ -158,7 +159,7 @@ mod tests {
                 assert!(socket.take().is_empty());
             }
             stop.store(true, Relaxed);
-            // Senders that wait for room in the queue get some.
+            // Wakes senders that wait for room in the queue.
             rustix::net::shutdown(&socket.0, rustix::net::Shutdown::Both).unwrap();
         });
     }
