@@ -5,12 +5,12 @@ mod x86_64;
 
 use crate::failure::{Exit, Failure};
 
-/// What differs between machines. Everything here is fixed; an appliance's own wishes are added on top.
+/// The properties of a kind of machine. Everything here is fixed; an appliance's own settings are added.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Board {
     /// The name behind `--target`.
     pub(crate) name: &'static str,
-    /// What it covers, in a few words.
+    /// The covered machines, in a few words.
     pub(crate) description: &'static str,
     /// The Rust target of every binary in the image.
     pub(crate) triple: &'static str,
@@ -18,21 +18,21 @@ pub struct Board {
     pub(crate) debian_arch: &'static str,
     /// The Debian meta package whose kernel is the default.
     pub(crate) debian_kernel: &'static str,
-    /// How the machine gets from power to the kernel.
+    /// The way from power to the kernel.
     pub(crate) boot: Boot,
     /// Kernel parameters the board needs, before the appliance's own.
     pub(crate) cmdline: &'static [&'static str],
-    /// The one of them that is the serial console, which an appliance may do without.
+    /// The parameter of the serial console, which an appliance may do without.
     pub(crate) serial_console: &'static str,
     /// Modules the first stage loads to reach the root; missing ones are taken to be built in.
     pub(crate) initramfs_modules: &'static [&'static str],
-    /// Modules the root carries besides those of the initramfs: names, or folders below `kernel/` ending in `/`.
+    /// Modules the root carries besides those of the initramfs: names, or directories below `kernel/` ending in `/`.
     pub(crate) root_modules: &'static [&'static str],
     /// The QEMU system emulator that runs it.
     pub(crate) qemu: &'static str,
 }
 
-/// How a machine gets from power to the kernel.
+/// The way of a machine from power to the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Boot {
     /// A BIOS starts our boot sector, which loads what a slot's load table says.
@@ -41,7 +41,7 @@ pub enum Boot {
     RaspberryPi {
         /// The Debian package with the firmware, from the archive's component `non-free-firmware`.
         firmware: &'static str,
-        /// Device trees, as paths below the kernel's own folder of them.
+        /// Device trees, as paths below the kernel's own directory of them.
         dtbs: &'static [&'static str],
     },
 }
@@ -93,14 +93,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unknown_board_names_the_known_ones() {
+    fn unknown_board_names_the_known_ones() {
         let failure = Board::named("pdp-11").unwrap_err();
         assert_eq!(failure.to_string(), "unknown board `pdp-11`");
         assert_eq!(Board::named("x86_64").map(|board| board.debian_arch).unwrap(), "amd64");
     }
 
     #[test]
-    fn the_serial_console_is_one_of_the_parameters() {
+    fn serial_console_is_one_of_the_parameters() {
         for board in BOARDS {
             assert!(board.cmdline.contains(&board.serial_console), "{}", board.name);
         }

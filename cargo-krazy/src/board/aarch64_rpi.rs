@@ -1,4 +1,4 @@
-//! What a Raspberry Pi with a 64-bit processor gets without being asked.
+//! The device trees and kernel modules of a Raspberry Pi with a 64-bit processor.
 //!
 //! The lists are written for Debian's `arm64` kernel; a name that it has built in or lacks is passed over.
 
@@ -14,7 +14,7 @@ pub(crate) const DTBS: &[&str] = &[
     "broadcom/bcm2837-rpi-zero-2-w.dtb",
 ];
 
-/// What the first stage needs to find and mount a root on an SD card, on eMMC or on a USB disk, and the watchdog,
+/// Modules that the first stage needs to find and mount a root on an SD card, on eMMC or on a USB disk, and the watchdog,
 /// through which the machine restarts and powers off.
 pub(crate) const INITRAMFS: &[&str] = &[
     "bcm2835_wdt",
@@ -42,7 +42,7 @@ pub(crate) const INITRAMFS: &[&str] = &[
     "ext4",
 ];
 
-/// What the running system finds in `/lib/modules` besides [`INITRAMFS`]. Not here, for their size or because they
+/// Modules that the running system finds in `/lib/modules` besides [`INITRAMFS`]. Not here, for their size or because they
 /// need firmware that is not on the image: Wi-Fi and Bluetooth, sound, graphics and the camera.
 pub(crate) const ROOT: &[&str] = &[
     // Network: the boards' own, USB adapters, transceivers.

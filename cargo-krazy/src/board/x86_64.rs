@@ -1,9 +1,9 @@
-//! The kernel modules a PC or virtual machine gets without being asked.
+//! The kernel modules of a PC or virtual machine.
 //!
 //! The lists are written for Debian's `amd64` and `cloud-amd64` kernels; a name one of them lacks is built in or
 //! not to be had there, and is passed over. Sizes below are those of trixie's 6.12 `amd64` kernel.
 
-/// What the first stage needs to find and mount a root: any disk a BIOS boots from, and the file systems of our
+/// Modules that the first stage needs to find and mount a root: any disk a BIOS boots from, and the file systems of our
 /// partitions, so that a program of anybody's can be `/bin/init` and still mount `/boot` and `/data`.
 /// With all dependencies 62 modules: 14 MB, 2.9 MB compressed with zstd-15.
 pub(crate) const INITRAMFS: &[&str] = &[
@@ -49,7 +49,7 @@ pub(crate) const INITRAMFS: &[&str] = &[
     "ext4",
 ];
 
-/// What the running system finds in `/lib/modules` besides [`INITRAMFS`]: devices load their drivers from here,
+/// Modules that the running system finds in `/lib/modules` besides [`INITRAMFS`]: devices load their drivers from here,
 /// programs the protocols they use. Not here, for their size or because they need firmware: Wi-Fi, sound,
 /// graphics, the network cards of large servers (Mellanox, QLogic, Chelsio), and rarer file systems.
 /// With [`INITRAMFS`] and all dependencies 472 modules: 56 MB, 12 MB in a SquashFS with zstd-15.

@@ -1,5 +1,5 @@
 //! The Cargo.lock of a path crate: made when it is missing and brought up to date when it is stale, as
-//! `cargo build` in that folder would.
+//! `cargo build` in that directory would.
 //!
 //! `cargo install --locked` neither does that nor complains: of a stale lock file it resolves the missing part
 //! anew every time, so that the same sources could give other bytes tomorrow (cargo 1.95).
@@ -8,17 +8,17 @@ use std::path::Path;
 
 use cargo_util::ProcessBuilder;
 
-use super::places::workspace_of;
+use super::layout::workspace_of;
 use super::run::{self, Outcome};
 use crate::shell::Shell;
 use crate::toolchain::Toolchain;
 
-/// Whether the workspace of `package` has a lock file.
+/// Returns true if the workspace of `package` has a lock file.
 pub(crate) fn is_there(package: &Path) -> bool {
     workspace_of(package).join("Cargo.lock").is_file()
 }
 
-/// Whether cargo says that a lock file does not fit the manifests.
+/// Returns true if cargo says that a lock file does not fit the manifests.
 pub(crate) fn is_stale(stderr: &str) -> bool {
     stderr.contains("because --locked was passed") || stderr.contains("but --locked was passed")
 }
@@ -27,7 +27,7 @@ pub(crate) fn is_stale(stderr: &str) -> bool {
 /// does not fit. Goes to the network only for what is missing.
 ///
 /// # Errors
-/// When cargo does not start. What it says, and whether it was successful, is in the outcome.
+/// If cargo does not start. What it says, and whether it was successful, is in the outcome.
 pub(crate) fn refresh(
     package: &Path,
     toolchain: &Toolchain,

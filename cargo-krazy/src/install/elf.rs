@@ -1,4 +1,4 @@
-//! Whether an executable can run on an appliance: right processor, and nothing to load at run time.
+//! The check that an executable can run on an appliance: right processor, and nothing to load at run time.
 //!
 //! Source: System V ABI, ELF header and program headers. A position-independent static executable has a dynamic
 //! segment, so what counts is `PT_INTERP`, the request for a loader that the appliance does not have.

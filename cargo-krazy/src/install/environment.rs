@@ -1,4 +1,4 @@
-//! Which variables of the environment can change what cargo builds.
+//! The variables of the environment that can change the output of cargo.
 
 use crate::toolchain::Environment;
 
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_new_terminal_is_not_a_reason_to_build() {
+    fn new_terminal_is_not_a_reason_to_build() {
         let env =
             Environment::of([("TERM", "xterm"), ("GIT_HASH", "1"), ("CC", "gcc"), ("CARGO_TERM_COLOR", "x")]);
         assert_eq!(relevant(&env, true), ["CC=gcc", "GIT_HASH=1"]);

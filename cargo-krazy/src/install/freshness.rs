@@ -1,10 +1,10 @@
-//! Whether an installed crate is still what cargo would make, decided without running cargo.
+//! The check that an installed crate is still what cargo would make, without running cargo.
 //!
-//! `cargo install` on an unchanged folder costs 0.05 to 0.3 s each. Instead the files that decide its outcome
+//! `cargo install` on an unchanged directory costs 0.05 to 0.3 s each. Instead the files that decide its outcome
 //! are remembered: the sources that cargo's own dependency file lists, every Cargo.toml and Cargo.lock of the
-//! local packages and above them, cargo's configuration, `rust-toolchain` files, and the places where cargo
+//! local packages and above them, cargo's configuration, `rust-toolchain` files, and the paths where cargo
 //! discovers targets by name. Whatever cannot be known this way makes the answer "ask cargo": a build script
-//! that does not say what it watches, or watches a folder; a workspace named from below; included
+//! that does not say what it watches, or watches a directory; a workspace named from below; included
 //! configuration; a file that changed while cargo ran.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,10 +15,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use cargo_metadata::Message;
 use serde::{Deserialize, Serialize};
 
-/// How far the clock of a file system may be behind, in nanoseconds: Linux stamps files by the timer tick.
+/// Lag of a file system's clock at most, in nanoseconds: Linux stamps files by the timer tick.
 const CLOCK: u128 = 20_000_000;
 
-/// What a file was: length in bytes and time of change in nanoseconds since 1970.
+/// The state of a file: length in bytes and time of change in nanoseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Stamp {
     bytes: u64,
@@ -42,12 +42,13 @@ fn nanoseconds(time: SystemTime) -> u128 {
 pub(crate) struct Inputs {
     /// Files, absent ones too: `None`.
     files: BTreeMap<PathBuf, Option<Stamp>>,
-    /// Folders where cargo discovers binaries, and the names in them.
-    folders: BTreeMap<PathBuf, BTreeSet<String>>,
+    /// Directories where cargo discovers binaries, and the names in them.
+    #[serde(rename = "folders")]
+    directories: BTreeMap<PathBuf, BTreeSet<String>>,
 }
 
 impl Inputs {
-    /// What cargo's messages say went into the crate in `package`, after a run that began at `began`.
+    /// Returns the inputs of the crate in `package` by cargo's messages, after a run that began at `began`.
     /// `None` when that cannot be told from files: then cargo has to be asked every time.
     pub(crate) fn gather(
         package: &Path,
@@ -74,25 +75,26 @@ impl Inputs {
                 _ => {}
             }
         }
-        let mut folders = BTreeMap::new();
-        for folder in &packages {
-            let manifest = fs::read_to_string(folder.join("Cargo.toml")).ok()?;
+        let mut directories = BTreeMap::new();
+        for directory in &packages {
+            let manifest = fs::read_to_string(directory.join("Cargo.toml")).ok()?;
             let manifest: toml::Table = manifest.parse().ok()?;
             let above = manifest.get("package").and_then(|package| package.get("workspace"));
             above.is_none().then_some(())?;
             for name in ["build.rs", "src/main.rs", "src/lib.rs"] {
-                files.insert(folder.join(name));
+                files.insert(directory.join(name));
             }
-            for ancestor in folder.ancestors() {
+            for ancestor in directory.ancestors() {
                 files.extend(["Cargo.toml", "Cargo.lock"].map(|name| ancestor.join(name)));
             }
-            let bins = folder.join("src/bin");
+            let bins = directory.join("src/bin");
             let names = names_in(&bins);
-            folders.insert(bins, names);
+            directories.insert(bins, names);
         }
         let homes = cargo_home.map(Path::to_owned);
         let configs = package.ancestors().map(|ancestor| ancestor.join(".cargo")).chain(homes);
-        for config in configs.flat_map(|folder| ["config", "config.toml"].map(|name| folder.join(name))) {
+        for config in configs.flat_map(|directory| ["config", "config.toml"].map(|name| directory.join(name)))
+        {
             if let Ok(text) = fs::read_to_string(&config) {
                 let table: toml::Table = text.parse().ok()?;
                 (!table.contains_key("include") && !table.contains_key("paths")).then_some(())?;
@@ -109,13 +111,13 @@ impl Inputs {
         let files: BTreeMap<_, _> = files.into_iter().map(stamped).collect();
         let began = nanoseconds(began).saturating_sub(CLOCK);
         let changed_meanwhile = files.values().flatten().any(|stamp| stamp.changed >= began);
-        (!changed_meanwhile).then_some(Inputs { files, folders })
+        (!changed_meanwhile).then_some(Inputs { files, directories })
     }
 
-    /// Whether everything still is as it was.
+    /// Returns true if everything still is as it was.
     pub(crate) fn unchanged(&self) -> bool {
         self.files.iter().all(|(file, stamp)| Stamp::of(file) == *stamp)
-            && self.folders.iter().all(|(folder, names)| names_in(folder) == *names)
+            && self.directories.iter().all(|(directory, names)| names_in(directory) == *names)
     }
 }
 
@@ -135,21 +137,21 @@ fn listed(dependency_file: &Path) -> Option<Vec<PathBuf>> {
     }
     files.push(PathBuf::from(name));
     files.retain(|file| !file.as_os_str().is_empty());
-    // A folder, which cargo searches for the newest file, cannot be remembered by one stamp; an absent file makes
+    // A directory, which cargo searches for the newest file, cannot be remembered by one stamp; an absent file makes
     // cargo build every time.
     files.iter().all(|file| file.is_absolute() && file.is_file()).then_some(files)
 }
 
-/// Whether a build script's output names the files or variables it depends on. Without any, cargo watches the
+/// Returns true if a build script's output names the files or variables it depends on. Without any, cargo watches the
 /// whole package. Variables are part of the key the caller compares.
 fn watches_files_only(output: &str) -> bool {
     let directives = ["cargo:rerun-if-", "cargo::rerun-if-"];
     output.lines().any(|line| directives.iter().any(|directive| line.starts_with(directive)))
 }
 
-/// The names in a folder, of subfolders those of `main.rs` in them; nothing if there is no folder.
-fn names_in(folder: &Path) -> BTreeSet<String> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+/// The names in a directory, of subdirectories those of `main.rs` in them; nothing if there is no directory.
+fn names_in(directory: &Path) -> BTreeSet<String> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     entries
         .flat_map(|entry| {
             let name = entry.file_name().to_string_lossy().into_owned();
@@ -164,10 +166,10 @@ fn names_in(folder: &Path) -> BTreeSet<String> {
 mod tests {
     use super::*;
 
-    fn crate_in(folder: &Path) {
-        fs::create_dir_all(folder.join("src")).unwrap();
-        fs::write(folder.join("Cargo.toml"), "[package]\nname = \"a\"\n").unwrap();
-        fs::write(folder.join("src/main.rs"), "fn main() {}\n").unwrap();
+    fn crate_in(directory: &Path) {
+        fs::create_dir_all(directory.join("src")).unwrap();
+        fs::write(directory.join("Cargo.toml"), "[package]\nname = \"a\"\n").unwrap();
+        fs::write(directory.join("src/main.rs"), "fn main() {}\n").unwrap();
     }
 
     fn later() -> SystemTime {
@@ -176,8 +178,8 @@ mod tests {
 
     #[test]
     fn edits_and_new_places_are_noticed() {
-        let folder = tempfile::tempdir().unwrap();
-        let package = folder.path().join("ws/a");
+        let directory = tempfile::tempdir().unwrap();
+        let package = directory.path().join("ws/a");
         crate_in(&package);
         let gather = || Inputs::gather(&package, &[], None, later()).unwrap();
         for (place, text) in [
@@ -191,7 +193,7 @@ mod tests {
         ] {
             let inputs = gather();
             assert!(inputs.unchanged(), "before {place}");
-            let file = folder.path().join(place);
+            let file = directory.path().join(place);
             fs::create_dir_all(file.parent().unwrap()).unwrap();
             fs::write(file, text).unwrap();
             assert!(!inputs.unchanged(), "after {place}");
@@ -200,15 +202,15 @@ mod tests {
 
     #[test]
     fn what_files_cannot_tell_is_left_to_cargo() {
-        let folder = tempfile::tempdir().unwrap();
-        let package = folder.path().join("a");
+        let directory = tempfile::tempdir().unwrap();
+        let package = directory.path().join("a");
         crate_in(&package);
         let before = SystemTime::now() - std::time::Duration::from_secs(60);
         assert_eq!(Inputs::gather(&package, &[], None, before), None);
-        fs::create_dir_all(folder.path().join(".cargo")).unwrap();
-        fs::write(folder.path().join(".cargo/config.toml"), "include = \"x.toml\"\n").unwrap();
+        fs::create_dir_all(directory.path().join(".cargo")).unwrap();
+        fs::write(directory.path().join(".cargo/config.toml"), "include = \"x.toml\"\n").unwrap();
         assert_eq!(Inputs::gather(&package, &[], None, later()), None);
-        fs::write(folder.path().join(".cargo/config.toml"), "").unwrap();
+        fs::write(directory.path().join(".cargo/config.toml"), "").unwrap();
         assert!(Inputs::gather(&package, &[], None, later()).is_some());
         fs::write(package.join("Cargo.toml"), "[package]\nname = \"a\"\nworkspace = \"../ws\"\n").unwrap();
         assert_eq!(Inputs::gather(&package, &[], None, later()), None);
@@ -216,17 +218,17 @@ mod tests {
 
     #[test]
     fn dependency_files_are_read_as_cargo_writes_them() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("app.d");
-        let sources = ["my main.rs", "lib.rs"].map(|name| folder.path().join(name));
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("app.d");
+        let sources = ["my main.rs", "lib.rs"].map(|name| directory.path().join(name));
         sources.iter().for_each(|source| fs::write(source, "").unwrap());
         let escaped = sources.clone().map(|source| source.to_str().unwrap().replace(' ', "\\ "));
         fs::write(&file, format!("/t/app: {} {}\n", escaped[0], escaped[1])).unwrap();
         assert_eq!(listed(&file), Some(sources.to_vec()));
         fs::remove_file(&sources[1]).unwrap();
         assert_eq!(listed(&file), None, "an absent file");
-        fs::write(&file, format!("/t/app: {}\n", folder.path().display())).unwrap();
-        assert_eq!(listed(&file), None, "a watched folder");
+        fs::write(&file, format!("/t/app: {}\n", directory.path().display())).unwrap();
+        assert_eq!(listed(&file), None, "a watched directory");
         assert!(!watches_files_only("cargo:rustc-cfg=x\n"));
         assert!(watches_files_only("cargo::rerun-if-changed=build.rs\n"));
     }

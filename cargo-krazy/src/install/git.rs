@@ -1,7 +1,7 @@
 //! Git crates in a target directory that has seen another commit.
 //!
 //! Cargo 1.95 takes a repository's packages for the same at every commit: it identifies them by their path within
-//! the checkout, and does not look at the files, because it takes everything in its home folder for immutable.
+//! the checkout, and does not look at the files, because it takes everything in its home directory for immutable.
 //! `cargo install --git` of a newer commit then installs the old binary. So what cargo reports as fresh is
 //! forgotten, and built again; dependencies from registries stay.
 
@@ -16,7 +16,7 @@ use cargo_metadata::Message;
 /// cargo has to run again.
 ///
 /// # Errors
-/// When a fingerprint cannot be removed.
+/// If a fingerprint cannot be removed.
 pub(crate) fn forget_fresh(build: &Path, messages: &[Message]) -> anyhow::Result<bool> {
     let fresh: BTreeSet<_> = messages
         .iter()
@@ -29,16 +29,16 @@ pub(crate) fn forget_fresh(build: &Path, messages: &[Message]) -> anyhow::Result
         return Ok(false);
     }
     // PROFILE/.fingerprint for build scripts, TRIPLE/PROFILE/.fingerprint for the rest.
-    let folders = subfolders(build)?;
+    let directories = subdirectories(build)?;
     let mut deeper = Vec::new();
-    for folder in &folders {
-        deeper.extend(subfolders(folder)?);
+    for directory in &directories {
+        deeper.extend(subdirectories(directory)?);
     }
-    for fingerprints in folders.iter().chain(&deeper).map(|folder| folder.join(".fingerprint")) {
+    for fingerprints in directories.iter().chain(&deeper).map(|directory| directory.join(".fingerprint")) {
         if !fingerprints.is_dir() {
             continue;
         }
-        for unit in subfolders(&fingerprints)? {
+        for unit in subdirectories(&fingerprints)? {
             let name = unit.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if name.rsplit_once('-').is_some_and(|(package, _hash)| fresh.contains(package)) {
                 fs::remove_dir_all(&unit).with_context(|| format!("failed to remove {}", unit.display()))?;
@@ -48,10 +48,10 @@ pub(crate) fn forget_fresh(build: &Path, messages: &[Message]) -> anyhow::Result
     Ok(true)
 }
 
-fn subfolders(folder: &Path) -> anyhow::Result<Vec<std::path::PathBuf>> {
-    let failed = || format!("failed to read {}", folder.display());
+fn subdirectories(directory: &Path) -> anyhow::Result<Vec<std::path::PathBuf>> {
+    let failed = || format!("failed to read {}", directory.display());
     let mut found = Vec::new();
-    for entry in fs::read_dir(folder).with_context(failed)? {
+    for entry in fs::read_dir(directory).with_context(failed)? {
         let path = entry.with_context(failed)?.path();
         if path.is_dir() {
             found.push(path);
@@ -60,12 +60,12 @@ fn subfolders(folder: &Path) -> anyhow::Result<Vec<std::path::PathBuf>> {
     Ok(found)
 }
 
-/// The package's name, if its id is that of a folder: `path+file:///…/NAME#VERSION` or `path+…#NAME@VERSION`.
+/// The package's name, if its id is that of a directory: `path+file:///…/NAME#VERSION` or `path+…#NAME@VERSION`.
 fn local_name(id: &str) -> Option<String> {
-    let (folder, rest) = id.strip_prefix("path+")?.rsplit_once('#')?;
+    let (directory, rest) = id.strip_prefix("path+")?.rsplit_once('#')?;
     let name = match rest.split_once('@') {
         Some((name, _version)) => name,
-        None => folder.rsplit('/').next()?,
+        None => directory.rsplit('/').next()?,
     };
     Some(name.to_owned())
 }
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn package_ids_of_folders_are_read() {
+    fn package_ids_of_directories_are_read() {
         assert_eq!(local_name("path+file:///h/27e895c#gg@0.1.0").as_deref(), Some("gg"));
         assert_eq!(local_name("path+file:///h/27e895c/ticker#0.1.0").as_deref(), Some("ticker"));
         assert_eq!(local_name("registry+https://github.com/rust-lang/crates.io-index#serde@1.0.0"), None);

@@ -2,14 +2,14 @@
 //!
 //! Below `TARGET/krazy`, where `TARGET` is cargo's target directory:
 //!
-//! | folder | what |
+//! | directory | what |
 //! |---|---|
 //! | `build` | the target directory that the user's workspace and registry crates share, so that a dependency is compiled once. Not `TARGET` itself: flags differ from the user's own builds, which would undo each other's work |
-//! | `build-HASH` | the same for each other workspace and each git repository, see [`places`] |
-//! | `install/NAME-HASH` | one root per entry, its `bin` folder and `krazy.json`, what it was made from; made anew when anything differs, so nothing stale stays |
+//! | `build-HASH` | the same for each other workspace and each git repository, see [`layout`] |
+//! | `install/NAME-HASH` | one root per entry, its `bin` directory and `krazy.json`, what it was made from; made anew when anything differs, so nothing stale stays |
 //! | `toolchain/TRIPLE` | wrappers around the C compiler |
 //!
-//! The same inputs give the same bytes in any folder: the folders of this machine are mapped to fixed names,
+//! The same inputs give the same bytes in any directory: the directories of this machine are mapped to fixed names,
 //! lock files are honoured, and what a requirement resolved to is held in Krazy.lock. A path *dependency*
 //! outside its workspace is the exception: cargo hashes its absolute path into symbol names.
 
@@ -17,12 +17,12 @@ mod cargo_lock;
 mod command;
 mod elf;
 mod environment;
+mod error;
 mod freshness;
 mod git;
+mod layout;
 mod names;
-mod places;
 mod record;
-mod refusal;
 mod run;
 #[cfg(test)]
 mod tests;
@@ -34,8 +34,8 @@ use anyhow::Context;
 use cargo_util::ProcessBuilder;
 use serde::{Deserialize, Serialize};
 
-use self::command::Places;
-use self::places::Layout;
+use self::command::Paths;
+use self::layout::Layout;
 use self::record::Record;
 use self::run::Outcome;
 use crate::config::{Appliance, Install, OWN_INIT, Source};
@@ -48,7 +48,7 @@ use crate::toolchain::{StdSource, Toolchain};
 /// Everything an appliance's partitions get from crates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Installation {
-    /// What goes into `/bin`, in the order of the appliance's list. Names are unique.
+    /// The binaries for `/bin`, in the order of the appliance's list. Names are unique.
     pub(crate) bins: Vec<Installed>,
     /// krazy-init, for the initramfs.
     pub(crate) first_stage: Installed,
@@ -56,7 +56,7 @@ pub(crate) struct Installation {
 }
 
 impl Installation {
-    /// What becomes `/bin/init`: one of `bins`, or the first stage.
+    /// Returns the binary that becomes `/bin/init`: one of `bins`, or the first stage.
     pub(crate) fn init(&self) -> &Installed {
         self.bins.iter().find(|one| one.bin == self.init).unwrap_or(&self.first_stage)
     }
@@ -69,13 +69,13 @@ pub(crate) struct Installed {
     pub(crate) install: String,
     /// Its name.
     pub(crate) bin: String,
-    /// Where it is on this machine.
+    /// Its path on this machine.
     pub(crate) path: PathBuf,
     /// The package.
     pub(crate) package: String,
     /// The package's version.
     pub(crate) version: String,
-    /// Where the package came from, without this machine's folders: `registry+URL`, `git+URL#COMMIT` or `path`.
+    /// The origin of the package, without this machine's directories: `registry+URL`, `git+URL#COMMIT` or `path`.
     pub(crate) source: String,
     /// SHA-256 of the file, in hex.
     pub sha256: String,
@@ -158,19 +158,19 @@ impl Job<'_> {
             && self.appliance.locked
             && !cargo_lock::is_there(path)
         {
-            let message = format!("{} has no Cargo.lock, and --locked was given", refusal::describe(install));
+            let message = format!("{} has no Cargo.lock, and --locked was given", error::describe(install));
             return Err(Failure::new(Exit::Config, message).help("run once without `--locked`").into());
         }
         let pin = lock.pin(&install.source).map(str::to_owned);
         if self.appliance.locked && pin.is_none() && LockFile::needs_pin(&install.source) {
-            let what = refusal::describe(install);
+            let what = error::describe(install);
             let message = format!("{what} is not in {}, and --locked was given", lock.path().display());
             return Err(Failure::new(Exit::Config, message).help("run once without `--locked`").into());
         }
-        let places = layout.places(install, toolchain);
+        let paths = layout.paths(install, toolchain);
         let codegen = toolchain.codegen(&layout.remaps(install, toolchain))?;
         let key = |pin: Option<&str>| record::key(install, pin, toolchain, &codegen);
-        if let Some(record) = Record::read(&places.root)
+        if let Some(record) = Record::read(&paths.root)
             && record.holds(&key(pin.as_deref()))
         {
             return Ok(record.installed);
@@ -179,15 +179,15 @@ impl Job<'_> {
         let maps = layout.prefix_maps(install, toolchain);
         let wrappers = layout.krazy.join("toolchain").join(&toolchain.triple);
         let settings = toolchain.cargo_settings(&codegen, &maps, &wrappers)?;
-        remove(&places.root)?;
+        remove(&paths.root)?;
         let command =
-            |offline: bool| command::command(install, pin.as_deref(), &places, toolchain, &settings, offline);
-        let outcome = self.run(command, &places)?;
+            |offline: bool| command::command(install, pin.as_deref(), &paths, toolchain, &settings, offline);
+        let outcome = self.run(command, &paths)?;
         if !outcome.status.success() {
             let offline = self.appliance.offline;
-            return Err(refusal::explain(install, &outcome.stderr, toolchain, offline).into());
+            return Err(error::explain(install, &outcome.stderr, toolchain, offline).into());
         }
-        let installed = record::inspect(install, &places.root, &toolchain.triple)?;
+        let installed = record::inspect(install, &paths.root, &toolchain.triple)?;
         let mut held = pin;
         if let Some(resolved) = installed.first().and_then(record::resolved) {
             lock.set_pin(&install.source, &resolved)?;
@@ -200,14 +200,14 @@ impl Job<'_> {
             }
             Source::Registry { .. } | Source::Git { .. } => Some(freshness::Inputs::default()),
         };
-        Record::new(key(held.as_deref()), installed.clone(), inputs).write(&places.root)?;
+        Record::new(key(held.as_deref()), installed.clone(), inputs).write(&paths.root)?;
         Ok(installed)
     }
 }
 
 impl Job<'_> {
     /// Runs the command, given whether it is offline, with what has to come before it or, in rare cases, twice.
-    fn run(&self, command: impl Fn(bool) -> ProcessBuilder, places: &Places) -> anyhow::Result<Outcome> {
+    fn run(&self, command: impl Fn(bool) -> ProcessBuilder, paths: &Paths) -> anyhow::Result<Outcome> {
         let Job { install, toolchain, appliance, shell, .. } = *self;
         let run = |offline: bool| -> anyhow::Result<Outcome> {
             let outcome = run::run(&command(offline), &toolchain.env, shell)?;
@@ -231,7 +231,7 @@ impl Job<'_> {
             Source::Registry { .. } | Source::Git { .. } => {
                 let mut outcome = run(offline)?;
                 let mut offline = offline;
-                if !outcome.status.success() && !offline && refusal::is_network(&outcome.stderr) {
+                if !outcome.status.success() && !offline && error::is_network(&outcome.stderr) {
                     shell.warn("the network failed: trying with what was downloaded before");
                     offline = true;
                     let second = run(offline)?;
@@ -241,7 +241,7 @@ impl Job<'_> {
                     outcome = second;
                 }
                 let git = matches!(install.source, Source::Git { .. });
-                if git && git::forget_fresh(&places.build, &outcome.messages)? {
+                if git && git::forget_fresh(&paths.build, &outcome.messages)? {
                     outcome = run(offline)?;
                 }
                 Ok(outcome)
@@ -250,10 +250,10 @@ impl Job<'_> {
     }
 }
 
-fn remove(folder: &Path) -> anyhow::Result<()> {
-    match fs::remove_dir_all(folder) {
+fn remove(directory: &Path) -> anyhow::Result<()> {
+    match fs::remove_dir_all(directory) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("failed to remove {}", folder.display()))
+            Err(error).with_context(|| format!("failed to remove {}", directory.display()))
         }
         _ => Ok(()),
     }

@@ -1,4 +1,4 @@
-//! Every binary lands in one folder, `/bin`, so every name may be there once.
+//! Every binary lands in one directory, `/bin`, so every name may be there once.
 
 use super::Installed;
 use crate::failure::{Exit, Failure};
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn a_binary_called_init_is_the_init_or_in_the_way() {
+    fn binary_called_init_is_the_init_or_in_the_way() {
         let one = [installed("mine", "init")];
         check_unique(&one, "init").unwrap();
         assert_eq!(

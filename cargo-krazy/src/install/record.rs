@@ -1,4 +1,4 @@
-//! What an install root holds and what it was made from: `krazy.json` in it.
+//! The binaries in an install root and their inputs: `krazy.json` in it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::freshness::{Inputs, Stamp};
-use super::{Installed, elf, environment, refusal};
+use super::{Installed, elf, environment, error};
 use crate::config::{Install, Source};
 use crate::failure::{Exit, Failure};
 use crate::toolchain::{Codegen, Toolchain};
@@ -39,7 +39,7 @@ impl Record {
         serde_json::from_slice(&fs::read(root.join(FILE)).ok()?).ok()
     }
 
-    /// Whether the root still holds what `key` and unchanged inputs made.
+    /// Returns true if the root still holds what `key` and unchanged inputs made.
     pub(crate) fn holds(&self, key: &str) -> bool {
         let untouched =
             |(one, stamp): (&Installed, &Option<Stamp>)| stamp.is_some() && (Stamp::of(&one.path) == *stamp);
@@ -73,7 +73,7 @@ pub(crate) fn key(install: &Install, pin: Option<&str>, toolchain: &Toolchain, c
     hex(&hash.finalize())
 }
 
-/// What cargo says it put into a root: `.crates2.json`, as far as it is used here.
+/// Cargo's record of a root: `.crates2.json`, as far as it is used here.
 #[derive(Deserialize)]
 struct Crates {
     installs: std::collections::BTreeMap<String, Bins>,
@@ -113,7 +113,7 @@ pub(crate) fn inspect(install: &Install, root: &Path, triple: &str) -> anyhow::R
         }
     }
     if installed.is_empty() {
-        let message = format!("{} installed no binary", refusal::describe(install));
+        let message = format!("{} installed no binary", error::describe(install));
         return Err(Failure::new(Exit::Build, message).help("look at its `bins` and `features`").into());
     }
     Ok(installed)
@@ -126,7 +126,7 @@ fn parts(id: &str) -> Option<(&str, &str, &str)> {
     Some((name, version, source.strip_suffix(')')?))
 }
 
-/// The source without this machine's folders, and without the branch, tag or commit a git crate was asked for
+/// The source without this machine's directories, and without the branch, tag or commit a git crate was asked for
 /// by: the commit it is says all, and is the same whether the lock file had an entry or not.
 fn plain(source: &str) -> String {
     if source.starts_with("path+") {
@@ -138,7 +138,7 @@ fn plain(source: &str) -> String {
     }
 }
 
-/// What a requirement turned out to be: the commit of a git crate, the version of a registry's.
+/// Returns the resolution of a requirement: the commit of a git crate, the version of a registry's.
 pub(crate) fn resolved(installed: &Installed) -> Option<String> {
     if installed.source.starts_with("git+") {
         installed.source.rsplit_once('#').map(|(_, commit)| commit.to_owned())

@@ -11,15 +11,15 @@ use cargo_util::ProcessBuilder;
 use crate::failure::{Exit, Failure};
 use crate::shell::{Shell, Verbosity};
 
-/// How much of standard error is kept to read a failure's cause from, in bytes.
+/// Bytes of standard error that are kept to read a failure's cause from.
 const KEPT: usize = 64 * 1024;
 
-/// What a finished cargo left.
+/// The result of a finished cargo.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    /// When it began.
+    /// The time of its start.
     pub(crate) began: SystemTime,
-    /// How it ended.
+    /// Its exit status.
     pub(crate) status: ExitStatus,
     /// Artifacts and build scripts, fresh ones too.
     pub(crate) messages: Vec<Message>,
@@ -30,7 +30,7 @@ pub(crate) struct Outcome {
 /// Runs `command` in `env`, which is complete.
 ///
 /// # Errors
-/// When cargo does not start ([`Exit::MissingTool`]) or its messages cannot be read.
+/// If cargo does not start ([`Exit::MissingTool`]) or its messages cannot be read.
 pub(crate) fn run(
     command: &ProcessBuilder,
     env: &crate::toolchain::Environment,
@@ -82,7 +82,7 @@ pub(crate) fn run(
     Ok(Outcome { began, status, messages: messages.context("failed to read cargo's messages")?, stderr })
 }
 
-/// Passes on what cargo says, line by line and progress bar by progress bar, without the lines about folders
+/// Passes on what cargo says, line by line and progress bar by progress bar, without the lines about directories
 /// and lock files that are our own business. Returns the end of it, without colours.
 fn relay(mut from: impl Read, mut to: impl Write) -> String {
     let mut kept = Vec::new();
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cargos_lines_pass_except_those_about_our_folders() {
+    fn cargos_lines_pass_except_those_about_our_directories() {
         let said = "\u{1b}[1m\u{1b}[92m   Compiling\u{1b}[0m app v0.1.0\n\u{1b}[1m  Installing\u{1b}[0m /x/bin/app\n\
                     \u{1b}[33mwarning\u{1b}[0m: be sure to add `/x/bin` to your PATH\nBuilding 1/2\rlast";
         let mut heard = Vec::new();

@@ -17,9 +17,9 @@ use crate::toolchain::Environment;
 
 const MANIFEST: &str = "[package]\nedition = \"2024\"\nversion = \"0.1.0\"\nname = ";
 
-/// A workspace of one package `app` with a library beside it, in a folder of its own.
+/// A workspace of one package `app` with a library beside it, in a directory of its own.
 struct Workspace {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
     appliance: Appliance,
 }
 
@@ -28,10 +28,10 @@ impl Workspace {
         Self::below("")
     }
 
-    /// The workspace in the folder `below` of its temporary folder.
+    /// The workspace in the directory `below` of its temporary directory.
     fn below(below: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path().join(below);
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join(below);
         fs::create_dir_all(&root).unwrap();
         let root = root.canonicalize().unwrap();
         let appliance = Appliance {
@@ -59,7 +59,7 @@ impl Workspace {
             offline: true,
             workspace_root: root,
         };
-        let workspace = Workspace { folder, appliance };
+        let workspace = Workspace { directory, appliance };
         workspace.file("Cargo.toml", "[workspace]\nresolver = \"3\"\nmembers = [\"krazy-init\"]\n");
         workspace.package("krazy-init", "fn main() {}\n");
         workspace
@@ -77,10 +77,10 @@ impl Workspace {
     }
 
     /// A package whose program has this text.
-    fn package(&self, folder: &str, main: &str) {
-        let name = folder.rsplit('/').next().unwrap();
-        self.file(&format!("{folder}/Cargo.toml"), &format!("{MANIFEST}\"{name}\"\n"));
-        self.file(&format!("{folder}/src/main.rs"), main);
+    fn package(&self, directory: &str, main: &str) {
+        let name = directory.rsplit('/').next().unwrap();
+        self.file(&format!("{directory}/Cargo.toml"), &format!("{MANIFEST}\"{name}\"\n"));
+        self.file(&format!("{directory}/src/main.rs"), main);
     }
 
     /// A package outside every workspace, to be installed under its own name.
@@ -94,7 +94,7 @@ impl Workspace {
     }
 
     fn toolchain(&self) -> anyhow::Result<Toolchain> {
-        let home = self.folder.path().join("cargo-home");
+        let home = self.directory.path().join("cargo-home");
         let env = Environment::current().with("CARGO_HOME", home).with("CARGO_NET_RETRY", "0");
         Toolchain::of_host(env, self.appliance.board, self.root())
     }
@@ -129,9 +129,9 @@ fn modified(installed: &Installed) -> SystemTime {
     fs::metadata(&installed.path).unwrap().modified().unwrap()
 }
 
-fn git(folder: &Path, args: &[&str]) -> String {
+fn git(directory: &Path, args: &[&str]) -> String {
     let config = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "init.defaultBranch=main"];
-    let output = Command::new("git").current_dir(folder).args(config).args(args).output().unwrap();
+    let output = Command::new("git").current_dir(directory).args(config).args(args).output().unwrap();
     assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
@@ -170,7 +170,7 @@ fn nothing_is_done_twice_and_an_edit_is_noticed() {
 }
 
 #[test]
-fn the_same_sources_in_another_folder_give_the_same_bytes() {
+fn same_sources_in_another_directory_give_the_same_bytes() {
     let build = |below: &str| {
         let mut workspace = Workspace::below(below);
         workspace.file("library/Cargo.toml", &format!("{MANIFEST}\"library\"\n"));
@@ -196,30 +196,30 @@ fn the_same_sources_in_another_folder_give_the_same_bytes() {
         let built = workspace.build().unwrap();
         let said = Command::new(&built.bins[0].path).output().unwrap();
         let said = String::from_utf8(said.stdout).unwrap();
-        assert!(said.starts_with("/target/"), "a folder of this machine is in the binary: {said}");
+        assert!(said.starts_with("/target/"), "a directory of this machine is in the binary: {said}");
         (built.bins[0].sha256.clone(), built.first_stage.sha256)
     };
-    assert_eq!(build("a"), build("another/deeper folder"));
+    assert_eq!(build("a"), build("another/deeper directory"));
 }
 
 #[test]
-fn a_library_is_no_program() {
+fn library_is_no_program() {
     let mut workspace = Workspace::new();
     workspace.add("library", "");
     fs::rename(workspace.root().join("library/src/main.rs"), workspace.root().join("library/src/lib.rs"))
         .unwrap();
     let (message, help, exit) = workspace.error();
-    let folder = workspace.root().join("library");
+    let directory = workspace.root().join("library");
     assert_eq!(
         message,
-        format!("the crate in {} has no binary to install: it is a library", folder.display())
+        format!("the crate in {} has no binary to install: it is a library", directory.display())
     );
     assert!(help.starts_with("an appliance holds programs: "), "{help}");
     assert_eq!(exit, Exit::Build);
 }
 
 #[test]
-fn an_unknown_profile_is_named() {
+fn unknown_profile_is_named() {
     let mut workspace = Workspace::new();
     workspace.add("app", "fn main() {}\n");
     workspace.appliance.installs[0].profile = Some("fast".to_owned());
@@ -244,7 +244,7 @@ fn two_crates_with_one_name_for_their_binaries_are_named() {
 }
 
 #[test]
-fn a_dynamically_linked_result_is_refused() {
+fn dynamically_linked_result_is_refused() {
     let mut workspace = Workspace::new();
     workspace.add("app", "fn main() {}\n");
     let linker =
@@ -264,7 +264,7 @@ fn a_dynamically_linked_result_is_refused() {
 }
 
 #[test]
-fn an_unknown_crate_and_an_empty_cache_are_told_apart_by_the_next_step() {
+fn unknown_crate_and_an_empty_cache_are_told_apart_by_the_next_step() {
     let mut workspace = Workspace::new();
     let source = Source::Registry { package: "no-such".into(), version: None, registry: None };
     workspace.appliance.installs.push(install("no-such", source));
@@ -300,7 +300,7 @@ fn without_the_network_what_was_downloaded_is_enough() {
     fs::remove_dir_all(workspace.appliance.target_directory.join("krazy/install")).unwrap();
     assert_eq!(workspace.build().unwrap(), first);
 
-    fs::remove_dir_all(workspace.folder.path().join("cargo-home/git")).unwrap();
+    fs::remove_dir_all(workspace.directory.path().join("cargo-home/git")).unwrap();
     fs::remove_dir_all(workspace.appliance.target_directory.join("krazy/install")).unwrap();
     let (message, help, exit) = workspace.error();
     assert_eq!(message, format!("failed to download the crate `repository` of {url}"));
@@ -309,7 +309,7 @@ fn without_the_network_what_was_downloaded_is_enough() {
 }
 
 #[test]
-fn a_git_branch_is_held_at_its_commit() {
+fn git_branch_is_held_at_its_commit() {
     let mut workspace = Workspace::new();
     workspace.appliance.offline = false;
     workspace.package("repository/ticker", "fn main() { print!(\"{}\", file!()) }\n");
@@ -350,7 +350,7 @@ fn a_git_branch_is_held_at_its_commit() {
 }
 
 #[test]
-fn a_lock_file_is_made_and_brought_up_to_date_unless_it_must_not_change() {
+fn lock_file_is_made_and_brought_up_to_date_unless_it_must_not_change() {
     let mut workspace = Workspace::new();
     workspace.appliance.locked = true;
     workspace.add("app", "fn main() {}\n");

@@ -19,7 +19,7 @@ pub(crate) enum Accelerate {
     Tcg,
 }
 
-/// What runs the guest's instructions.
+/// The executor of the guest's instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Accelerator {
@@ -30,7 +30,7 @@ pub(crate) enum Accelerator {
 }
 
 impl Accelerate {
-    /// What to try first for `board` on this machine.
+    /// Returns the accelerator to try first for `board` on this machine.
     pub(crate) fn first(self, board: &Board) -> Accelerator {
         // Opening shows permission, not that it works: a nested /dev/kvm may let QEMU die or hang later.
         let usable = || {

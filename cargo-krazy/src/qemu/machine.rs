@@ -15,7 +15,7 @@ use crate::board::Board;
 pub(crate) struct Machine {
     /// The board the image is made for.
     pub(crate) board: &'static Board,
-    /// Which one of them QEMU is to be, if the board is a Raspberry Pi.
+    /// The emulated model, if the board is a Raspberry Pi.
     pub(crate) model: Model,
     /// The disk image.
     pub(crate) image: PathBuf,
@@ -25,7 +25,7 @@ pub(crate) struct Machine {
     pub(crate) cpus: u32,
     /// Forwarded ports.
     pub(crate) publish: Vec<Publish>,
-    /// Whether changes to the disk are forgotten at the end.
+    /// True if changes to the disk are forgotten at the end.
     pub(crate) snapshot: bool,
     /// Arguments of the user's own, last.
     pub(crate) extra: Vec<OsString>,
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn the_disk_boots_itself() {
+    fn disk_boots_itself() {
         let line = line(&machine(), Accelerator::Tcg);
         assert!(line.contains(
             "-drive if=none,id=disk,format=raw,discard=unmap,detect-zeroes=unmap,file=target/a,,b.img "

@@ -5,13 +5,13 @@
 //! ends the machine and Ctrl-A X is QEMU's own way out (Ctrl-A H lists the others).
 
 mod accelerator;
-mod end;
 mod machine;
 mod pi;
 mod pipes;
 mod process;
 mod publish;
 mod session;
+mod stop_reason;
 mod terminal;
 mod transcript;
 
@@ -22,12 +22,12 @@ use anyhow::Result;
 use serde::Serialize;
 
 pub(crate) use self::accelerator::{Accelerate, Accelerator};
-use self::end::End;
 pub(crate) use self::machine::Machine;
 pub(crate) use self::pi::Model;
 pub(crate) use self::process::install_hint;
 pub(crate) use self::publish::Publish;
 use self::session::Session;
+use self::stop_reason::StopReason;
 use self::terminal::RawTerminal;
 use crate::board::Boot;
 use crate::device::hosts::{self, Address, Host};
@@ -36,10 +36,10 @@ use crate::failure::{Exit, Failure};
 use crate::provision;
 use crate::shell::{MessageFormat, Shell};
 
-/// How long a machine under KVM may be silent before it is taken not to work. SeaBIOS speaks within a second.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
+/// Time for which a machine under KVM may be silent before it is taken not to work. SeaBIOS speaks within a second.
+const FIRST_OUTPUT_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// What ends a run, besides the guest.
+/// The conditions that end a run, besides the guest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Watch {
     /// Success as soon as this appears on the serial line.
@@ -71,7 +71,7 @@ struct Finished {
     accelerator: Accelerator,
 }
 
-/// Runs `machine` until it ends, `watch` is content, or `interrupted` says so.
+/// Runs `machine` until it stops, a condition of `watch` is met, or `interrupted` returns true.
 ///
 /// The image is written to unless [`Machine::snapshot`] is set. Only the QEMU process started here is ever
 /// signalled. In JSON format the serial line goes to standard error.
@@ -118,13 +118,14 @@ fn boot_pc(
     accelerate: Accelerate,
     session: &mut Session<'_>,
     shell: Shell,
-) -> Result<(End, Accelerator)> {
+) -> Result<(StopReason, Accelerator)> {
     let mut accelerator = accelerate.first(machine.board);
     loop {
-        let patience =
-            (accelerate == Accelerate::Auto && accelerator == Accelerator::Kvm).then_some(SIGN_OF_LIFE);
-        let end = session.run(machine.board.qemu, &machine.command_line(accelerator), patience, shell)?;
-        if patience.is_some() && end.accelerator_failed() {
+        let silence_limit = (accelerate == Accelerate::Auto && accelerator == Accelerator::Kvm)
+            .then_some(FIRST_OUTPUT_TIMEOUT);
+        let end =
+            session.run(machine.board.qemu, &machine.command_line(accelerator), silence_limit, shell)?;
+        if silence_limit.is_some() && end.accelerator_failed() {
             shell.note(format!("KVM does not work here ({}); emulating instead", end.cause()));
             accelerator = Accelerator::Tcg;
             continue;
@@ -133,7 +134,7 @@ fn boot_pc(
     }
 }
 
-/// Whether QEMU can be the Raspberry Pi that is asked for.
+/// Fails if QEMU cannot emulate the requested Raspberry Pi.
 fn check_pi(machine: &Machine, accelerate: Accelerate) -> Result<()> {
     if accelerate == Accelerate::Kvm {
         let failure = Failure::new(Exit::Usage, "QEMU only emulates a Raspberry Pi");
@@ -143,14 +144,14 @@ fn check_pi(machine: &Machine, accelerate: Accelerate) -> Result<()> {
 }
 
 /// A Raspberry Pi, started anew after every reset, as its firmware would.
-fn boot_pi(machine: &Machine, session: &mut Session<'_>, shell: Shell) -> Result<End> {
+fn boot_pi(machine: &Machine, session: &mut Session<'_>, shell: Shell) -> Result<StopReason> {
     let card = pi::Card::of(&machine.image, machine.snapshot, shell)?;
     loop {
         let loaded = pi::load(card.path(), machine.model)?;
         let watch = pi::ResetWatch::new()?;
         let arguments = machine.pi_command_line(card.path(), &loaded, &watch);
         let end = session.run(machine.board.qemu, &arguments, None, shell)?;
-        if !watch.was_reset() || !matches!(end, End::Exited { code: Some(0), .. }) {
+        if !watch.was_reset() || !matches!(end, StopReason::Exited { code: Some(0), .. }) {
             return Ok(end);
         }
         shell.verbose("Restarting", "the firmware reads config.txt again");
@@ -169,21 +170,21 @@ fn register(managed: Option<String>, ports: &[Publish], shell: Shell) -> Result<
     Ok(Some(registration))
 }
 
-/// Whether an end is what was asked for.
-fn judge(end: End, watch: &Watch) -> Result<Outcome> {
+/// Returns the outcome of a run that stopped for the requested reason, and fails for any other.
+fn judge(reason: StopReason, watch: &Watch) -> Result<Outcome> {
     let missing = watch.expect.as_ref().map(|text| format!("`{text}` did not appear on the serial line"));
-    let failure = match end {
-        End::Expected => return Ok(Outcome::Expected),
-        End::Interrupted => Failure::new(Exit::Interrupted, "interrupted; the machine was stopped"),
-        End::OutputClosed => {
+    let failure = match reason {
+        StopReason::Expected => return Ok(Outcome::Expected),
+        StopReason::Interrupted => Failure::new(Exit::Interrupted, "interrupted; the machine was stopped"),
+        StopReason::OutputClosed => {
             Failure::new(Exit::Failed, "standard output was closed; the machine was stopped")
         }
-        end @ End::KvmBroke { .. } => {
-            Failure::new(Exit::Failed, format!("KVM does not work here: {}", end.cause()))
+        reason @ StopReason::KvmFailed { .. } => {
+            Failure::new(Exit::Failed, format!("KVM does not work here: {}", reason.cause()))
                 .help("use `--accel tcg`")
         }
-        End::Silent => Failure::new(Exit::Failed, "the machine did not start"),
-        End::TimedOut { after, last_lines } => {
+        StopReason::Silent => Failure::new(Exit::Failed, "the machine did not start"),
+        StopReason::TimedOut { after, last_lines } => {
             let seconds = after.as_secs_f64();
             let text = match missing {
                 Some(missing) => format!("{missing} within {seconds} s"),
@@ -191,18 +192,18 @@ fn judge(end: End, watch: &Watch) -> Result<Outcome> {
             };
             Failure::new(Exit::Expect, text).help(last_lines)
         }
-        End::Exited { code: Some(0), last_lines, .. } => match missing {
+        StopReason::Exited { code: Some(0), last_lines, .. } => match missing {
             None => return Ok(Outcome::Ended),
             Some(missing) => {
                 Failure::new(Exit::Expect, format!("{missing} before the machine ended")).help(last_lines)
             }
         },
         // With `auto` there was a second try without KVM; here it was asked for.
-        end @ End::Exited { .. } if end.accelerator_failed() => {
-            Failure::new(Exit::Failed, format!("KVM does not work here: {}", end.cause()))
+        reason @ StopReason::Exited { .. } if reason.accelerator_failed() => {
+            Failure::new(Exit::Failed, format!("KVM does not work here: {}", reason.cause()))
                 .help("use `--accel tcg`")
         }
-        End::Exited { code, complaint, .. } => {
+        StopReason::Exited { code, complaint, .. } => {
             let how = code.map_or("was killed".to_owned(), |code| format!("ended with status {code}"));
             let failure = Failure::new(Exit::Failed, format!("QEMU {how}: {}", complaint.trim()));
             if complaint.contains("\"write\" lock") {
@@ -223,14 +224,14 @@ mod tests {
         Watch { expect: expect.map(str::to_owned), timeout: None }
     }
 
-    fn exited(code: Option<i32>, complaint: &str) -> End {
-        End::Exited { code, complaint: complaint.into(), last_lines: "last".into(), silent: false }
+    fn exited(code: Option<i32>, complaint: &str) -> StopReason {
+        StopReason::Exited { code, complaint: complaint.into(), last_lines: "last".into(), silent: false }
     }
 
     #[test]
-    fn a_guest_that_powers_off_is_a_success_unless_a_text_was_expected() {
+    fn guest_that_powers_off_is_a_success_unless_a_text_was_expected() {
         assert_eq!(judge(exited(Some(0), ""), &watch(None)).unwrap(), Outcome::Ended);
-        assert_eq!(judge(End::Expected, &watch(Some("x"))).unwrap(), Outcome::Expected);
+        assert_eq!(judge(StopReason::Expected, &watch(Some("x"))).unwrap(), Outcome::Expected);
         let error = judge(exited(Some(0), ""), &watch(Some("ready"))).unwrap_err();
         assert_eq!(error.to_string(), "`ready` did not appear on the serial line before the machine ended");
         assert_eq!(Failure::exit_of(&error), Exit::Expect);
@@ -238,8 +239,8 @@ mod tests {
     }
 
     #[test]
-    fn a_timeout_says_what_was_missing() {
-        let end = || End::TimedOut { after: Duration::from_millis(2500), last_lines: "last".into() };
+    fn timeout_says_what_was_missing() {
+        let end = || StopReason::TimedOut { after: Duration::from_millis(2500), last_lines: "last".into() };
         let error = judge(end(), &watch(Some("ready"))).unwrap_err();
         assert_eq!(error.to_string(), "`ready` did not appear on the serial line within 2.5 s");
         let error = judge(end(), &watch(None)).unwrap_err();
@@ -248,9 +249,9 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_kvm_that_was_asked_for_names_the_other_way() {
+    fn broken_kvm_that_was_asked_for_names_the_other_way() {
         let complaint = "qemu: failed to initialize kvm: Permission denied\n".to_owned();
-        let end = End::Exited { code: Some(1), complaint, last_lines: String::new(), silent: true };
+        let end = StopReason::Exited { code: Some(1), complaint, last_lines: String::new(), silent: true };
         let error = judge(end, &watch(None)).unwrap_err();
         assert_eq!(
             error.to_string(),
@@ -265,6 +266,9 @@ mod tests {
         assert_eq!(error.to_string(), "QEMU ended with status 1: qemu: bad option");
         let error = judge(exited(Some(1), "Failed to get \"write\" lock"), &watch(None)).unwrap_err();
         assert!(Failure::help_of(&error).unwrap().starts_with("another QEMU uses the image"));
-        assert_eq!(Failure::exit_of(&judge(End::Interrupted, &watch(None)).unwrap_err()), Exit::Interrupted);
+        assert_eq!(
+            Failure::exit_of(&judge(StopReason::Interrupted, &watch(None)).unwrap_err()),
+            Exit::Interrupted
+        );
     }
 }

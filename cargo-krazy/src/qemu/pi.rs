@@ -34,7 +34,7 @@ use crate::failure::{Exit, Failure};
 use crate::output::sparse;
 use crate::shell::Shell;
 
-/// What the firmware has loaded.
+/// The files that the firmware has loaded.
 #[derive(Debug)]
 pub(super) struct Loaded {
     /// The kernel.
@@ -45,8 +45,8 @@ pub(super) struct Loaded {
     pub(crate) initramfs: Option<PathBuf>,
     /// The kernel's command line.
     pub(crate) cmdline: String,
-    /// Where the files are, as long as they are needed.
-    _folder: TempDir,
+    /// The directory of the files, as long as they are needed.
+    _directory: TempDir,
 }
 
 /// Reads the card as the firmware of `model` would after a reset.
@@ -82,13 +82,13 @@ fn load_from<R: Read + std::io::Seek>(fat: &mut BootFat<R>, facts: &Facts) -> Re
     let leads = [kernel, facts.dtb].iter().all(|name| fat.find(&format!("{prefix}{name}")).is_ok());
     let prefix = if leads { prefix } else { "" };
 
-    let folder = tempfile::tempdir().context("failed to make a folder for the kernel")?;
+    let directory = tempfile::tempdir().context("failed to make a directory for the kernel")?;
     let mut read = |name: &str| {
         let file = fat.find(&format!("{prefix}{name}"))?;
         fat.read(&file, facts.memory)
     };
     let write = |name: &str, content: Vec<u8>| -> Result<PathBuf> {
-        let path = folder.path().join(name.replace('/', "-"));
+        let path = directory.path().join(name.replace('/', "-"));
         std::fs::write(&path, content).with_context(|| format!("failed to write {}", path.display()))?;
         Ok(path)
     };
@@ -103,7 +103,7 @@ fn load_from<R: Read + std::io::Seek>(fat: &mut BootFat<R>, facts: &Facts) -> Re
         dtb: write(facts.dtb, dtb)?,
         initramfs,
         cmdline,
-        _folder: folder,
+        _directory: directory,
     })
 }
 

@@ -7,13 +7,13 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-/// What Ctrl-C sends while the terminal is raw.
+/// The byte of Ctrl-C while the terminal is raw.
 const CTRL_C: u8 = 0x03;
 
 /// Bytes kept of what QEMU itself says.
 const COMPLAINT: u64 = 16 << 10;
 
-/// What comes from QEMU's standard output, until it closes.
+/// The bytes of QEMU's standard output, until it closes.
 pub(super) fn forward_serial(mut stdout: ChildStdout) -> Receiver<Vec<u8>> {
     // Bounded, so that a guest that talks faster than the terminal prints has to wait.
     let (sender, receiver) = sync_channel(64);

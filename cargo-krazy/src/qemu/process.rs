@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::failure::{Exit, Failure};
 
 /// Time QEMU has to close its files after SIGTERM.
-const GRACE: Duration = Duration::from_secs(2);
+const STOP_GRACE_PERIOD: Duration = Duration::from_secs(2);
 
 /// A QEMU that is killed when dropped.
 pub(super) struct Running(pub(super) Child);
@@ -39,14 +39,14 @@ impl Running {
         }
     }
 
-    /// Asks QEMU to close the disk and end; ends it after [`GRACE`].
+    /// Asks QEMU to close the disk and exit; kills it after [`STOP_GRACE_PERIOD`].
     pub(super) fn stop(&mut self) -> io::Result<ExitStatus> {
         if let Some(status) = self.0.try_wait()? {
             return Ok(status);
         }
         // Not waited for yet, so the number is still our child's.
         kill_process(Pid::from_child(&self.0), Signal::TERM)?;
-        let deadline = Instant::now() + GRACE;
+        let deadline = Instant::now() + STOP_GRACE_PERIOD;
         while Instant::now() < deadline {
             if let Some(status) = self.0.try_wait()? {
                 return Ok(status);
@@ -65,7 +65,7 @@ impl Drop for Running {
     }
 }
 
-/// How to install the emulator `program`.
+/// Returns the command that installs the emulator `program`.
 pub(crate) fn install_hint(program: &str) -> String {
     let (debian, fedora) = match program.strip_prefix("qemu-system-") {
         Some("aarch64") => ("qemu-system-arm", "qemu-system-aarch64-core"),
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_emulator_names_its_package() {
+    fn missing_emulator_names_its_package() {
         let error = Running::start("qemu-system-pdp11", &[]).map(|_| ()).unwrap_err();
         assert_eq!(error.to_string(), "`qemu-system-pdp11` is not installed");
         assert_eq!(Failure::exit_of(&error), Exit::MissingTool);

@@ -23,7 +23,7 @@ pub(crate) enum Protocol {
 /// A forwarded port, written `[ADDR:]HOST:GUEST[/udp]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Publish {
-    /// Where the host listens; port 0 until [`settle`] has found a free one.
+    /// The address the host listens on; port 0 until [`settle`] has found a free one.
     pub(crate) host: SocketAddrV4,
     /// The port in the guest.
     pub(crate) guest: u16,
@@ -45,12 +45,12 @@ impl Publish {
         Published { host: self.host, guest: self.guest, protocol: self.protocol }
     }
 
-    /// Whether it leads to the guest's TCP `port`.
+    /// Returns true if it leads to the guest's TCP `port`.
     pub(crate) fn is_for(&self, port: u16) -> bool {
         self.protocol == Protocol::Tcp && self.guest == port
     }
 
-    /// Where a program on this machine connects to.
+    /// Returns the address that a program on this machine connects to.
     pub(crate) fn reachable(&self) -> Ipv4Addr {
         if self.host.ip().is_unspecified() { Ipv4Addr::LOCALHOST } else { *self.host.ip() }
     }
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_taken_port_is_named_and_zero_finds_a_free_one() {
+    fn taken_port_is_named_and_zero_finds_a_free_one() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap();
         let mut ports = [format!("{}:80", address.port()).parse().unwrap()];

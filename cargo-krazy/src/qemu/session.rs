@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::Watch;
-use super::end::End;
 use super::pipes::{collect, forward_input, forward_serial};
 use super::process::{Running, shown};
+use super::stop_reason::StopReason;
 use super::transcript::Transcript;
 use crate::shell::Shell;
 
-/// How often deadlines and interruptions are looked at.
-const TICK: Duration = Duration::from_millis(50);
+/// Interval of checks for deadlines and interruptions.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// One run of `run-qemu`, over possibly more than one start of QEMU.
 pub(crate) struct Session<'a> {
@@ -26,11 +26,11 @@ pub(crate) struct Session<'a> {
     interrupted: &'a dyn Fn() -> bool,
     output: &'a mut dyn Write,
     deadline: Option<Instant>,
-    /// Whether Ctrl-C was typed.
+    /// True if Ctrl-C was typed.
     ctrl_c: Arc<AtomicBool>,
-    /// Where typed bytes go: the standard input of the QEMU that runs now.
+    /// The destination of typed bytes: the standard input of the QEMU that runs now.
     keyboard: Arc<Mutex<Option<ChildStdin>>>,
-    /// Whether standard input is still to be listened to, and whether the terminal is raw.
+    /// Set while standard input is read; true inside if the terminal is raw.
     unheard: Option<bool>,
 }
 
@@ -57,14 +57,14 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Runs `program` to its end. With `patience`, it is stopped if nothing comes from it for that long at first.
+    /// Runs `program` to its end. With `silence_limit`, it is stopped if nothing comes from it for that long at first.
     pub(crate) fn run(
         &mut self,
         program: &str,
         arguments: &[OsString],
-        patience: Option<Duration>,
+        silence_limit: Option<Duration>,
         shell: Shell,
-    ) -> Result<End> {
+    ) -> Result<StopReason> {
         shell.verbose("Running", shown(program, arguments));
         let mut running = Running::start(program, arguments)?;
         *self.keyboard.lock().unwrap_or_else(PoisonError::into_inner) = running.0.stdin.take();
@@ -78,11 +78,11 @@ impl<'a> Session<'a> {
         let kvm_broke = Arc::new(AtomicBool::new(false));
         let complaint = collect(stderr, kvm_broke.clone());
 
-        let patience = patience.map(|patience| Instant::now() + patience);
+        let silence_limit = silence_limit.map(|silence_limit| Instant::now() + silence_limit);
         let mut transcript = Transcript::new(self.watch.expect.as_deref().unwrap_or_default());
-        let end = self.listen(&mut running, &serial, &mut transcript, patience, &kvm_broke);
+        let end = self.listen(&mut running, &serial, &mut transcript, silence_limit, &kvm_broke);
         drop(serial);
-        if transcript.is_within_a_line() && end != Some(End::OutputClosed) {
+        if transcript.is_within_a_line() && end != Some(StopReason::OutputClosed) {
             // What follows on the terminal begins on a line of its own. A closed output was reported or is news
             // to nobody.
             let _closed = self.output.write_all(b"\n").and_then(|()| self.output.flush());
@@ -94,9 +94,9 @@ impl<'a> Session<'a> {
         .context("failed to wait for QEMU")?;
         let complaint = complaint.join().unwrap_or_default();
         Ok(match end {
-            Some(End::KvmBroke { .. }) => End::KvmBroke { complaint },
+            Some(StopReason::KvmFailed { .. }) => StopReason::KvmFailed { complaint },
             Some(end) => end,
-            None => End::Exited {
+            None => StopReason::Exited {
                 code: status.code(),
                 complaint,
                 last_lines: transcript.last_lines(),
@@ -111,39 +111,39 @@ impl<'a> Session<'a> {
         running: &mut Running,
         serial: &Receiver<Vec<u8>>,
         transcript: &mut Transcript,
-        patience: Option<Instant>,
+        silence_limit: Option<Instant>,
         kvm_broke: &AtomicBool,
-    ) -> Option<End> {
+    ) -> Option<StopReason> {
         loop {
-            match serial.recv_timeout(TICK) {
+            match serial.recv_timeout(POLL_INTERVAL) {
                 Ok(bytes) => {
                     if self.output.write_all(&bytes).and_then(|()| self.output.flush()).is_err() {
-                        return Some(End::OutputClosed);
+                        return Some(StopReason::OutputClosed);
                     }
                     if transcript.push(&bytes) {
-                        return Some(End::Expected);
+                        return Some(StopReason::Expected);
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 // The user's own QEMU arguments may have closed the line early.
                 Err(RecvTimeoutError::Disconnected) => match running.0.try_wait() {
-                    Ok(None) => std::thread::sleep(TICK),
+                    Ok(None) => std::thread::sleep(POLL_INTERVAL),
                     Ok(Some(_)) | Err(_) => return None,
                 },
             }
             let now = Instant::now();
             if (self.interrupted)() || self.ctrl_c.load(Ordering::Relaxed) {
-                return Some(End::Interrupted);
+                return Some(StopReason::Interrupted);
             }
             if self.deadline.is_some_and(|deadline| now >= deadline) {
                 let after = self.watch.timeout.unwrap_or_default();
-                return Some(End::TimedOut { after, last_lines: transcript.last_lines() });
+                return Some(StopReason::TimedOut { after, last_lines: transcript.last_lines() });
             }
             if kvm_broke.load(Ordering::Relaxed) {
-                return Some(End::KvmBroke { complaint: String::new() });
+                return Some(StopReason::KvmFailed { complaint: String::new() });
             }
-            if transcript.is_silent() && patience.is_some_and(|patience| now >= patience) {
-                return Some(End::Silent);
+            if transcript.is_silent() && silence_limit.is_some_and(|silence_limit| now >= silence_limit) {
+                return Some(StopReason::Silent);
             }
         }
     }
@@ -154,10 +154,10 @@ mod tests {
     use super::*;
 
     /// Runs a shell script in the place of QEMU.
-    fn run(script: &str, watch: Watch, patience: Option<Duration>) -> (End, String) {
+    fn run(script: &str, watch: Watch, silence_limit: Option<Duration>) -> (StopReason, String) {
         let mut output = Vec::new();
         let end = Session::new(&watch, &|| false, &mut output, false)
-            .run("sh", &["-c".into(), script.into()], patience, Shell::default())
+            .run("sh", &["-c".into(), script.into()], silence_limit, Shell::default())
             .unwrap();
         (end, String::from_utf8(output).unwrap())
     }
@@ -167,24 +167,27 @@ mod tests {
     }
 
     #[test]
-    fn the_expected_text_stops_the_machine() {
+    fn expected_text_stops_the_machine() {
         let began = Instant::now();
         let (end, output) = run("echo rea; echo ready; exec sleep 60", expect("ready"), None);
-        assert_eq!(end, End::Expected);
+        assert_eq!(end, StopReason::Expected);
         assert_eq!(output, "rea\nready\n");
         assert!(began.elapsed() < Duration::from_secs(10));
     }
 
     #[test]
-    fn a_machine_that_ends_tells_how() {
+    fn machine_that_ends_tells_how() {
         let (end, _) = run("echo last words; echo why >&2; exit 3", expect("ready"), None);
         let last_lines = "the serial line ended with:\n  | last words".into();
-        assert_eq!(end, End::Exited { code: Some(3), complaint: "why\n".into(), last_lines, silent: false });
+        assert_eq!(
+            end,
+            StopReason::Exited { code: Some(3), complaint: "why\n".into(), last_lines, silent: false }
+        );
         assert!(!end.accelerator_failed());
     }
 
     #[test]
-    fn an_early_death_is_told_from_a_late_one() {
+    fn early_death_is_told_from_a_late_one() {
         let (end, _) =
             run("echo; echo 'error: failed to set MSR 0x10a' >&2; kill -ABRT $$", Watch::default(), None);
         assert!(!end.accelerator_failed(), "{end:?}");
@@ -202,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_that_kvm_gave_up_on_is_stopped() {
+    fn machine_that_kvm_gave_up_on_is_stopped() {
         let script = "echo SeaBIOS; echo 'KVM internal error. Suberror: 1' >&2; exec sleep 60";
         let (end, _) = run(script, Watch::default(), None);
         assert!(end.accelerator_failed(), "{end:?}");
@@ -214,33 +217,33 @@ mod tests {
         let watch = Watch { expect: None, timeout: Some(Duration::from_millis(300)) };
         let (end, _) = run("trap '' TERM; echo up; while :; do sleep 0.2; done", watch, None);
         assert!(
-            matches!(end, End::TimedOut { ref last_lines, .. } if last_lines.ends_with("| up")),
+            matches!(end, StopReason::TimedOut { ref last_lines, .. } if last_lines.ends_with("| up")),
             "{end:?}"
         );
         let (end, _) = run("exec sleep 60", Watch::default(), Some(Duration::from_millis(100)));
-        assert_eq!(end, End::Silent);
+        assert_eq!(end, StopReason::Silent);
     }
 
     #[test]
-    fn a_closed_serial_line_does_not_suspend_the_time_limit() {
+    fn closed_serial_line_does_not_suspend_the_time_limit() {
         let watch = Watch { expect: None, timeout: Some(Duration::from_millis(300)) };
         let (end, output) = run("printf half; exec sleep 60 >&-", watch, None);
-        assert!(matches!(end, End::TimedOut { .. }), "{end:?}");
+        assert!(matches!(end, StopReason::TimedOut { .. }), "{end:?}");
         assert_eq!(output, "half\n");
     }
 
     #[test]
-    fn an_interruption_stops_the_machine() {
+    fn interruption_stops_the_machine() {
         let watch = Watch::default();
         let mut output = Vec::new();
         let end = Session::new(&watch, &|| true, &mut output, false)
             .run("sleep", &["60".into()], None, Shell::default())
             .unwrap();
-        assert_eq!(end, End::Interrupted);
+        assert_eq!(end, StopReason::Interrupted);
     }
 
     #[test]
-    fn a_second_start_is_clean() {
+    fn second_start_is_clean() {
         let watch = expect("ready");
         let mut output = Vec::new();
         let mut session = Session::new(&watch, &|| false, &mut output, false);
@@ -248,6 +251,6 @@ mod tests {
             session.run("sh", &["-c".into(), "kill -ABRT $$".into()], None, Shell::default()).unwrap();
         assert!(first.accelerator_failed());
         let second = session.run("sh", &["-c".into(), "echo ready".into()], None, Shell::default()).unwrap();
-        assert_eq!(second, End::Expected);
+        assert_eq!(second, StopReason::Expected);
     }
 }

@@ -1,4 +1,4 @@
-//! What the guest said on the serial line: searched for a text as it comes in, the end of it kept.
+//! The guest's output on the serial line: searched for a text as it comes in, the end of it kept.
 
 use std::collections::VecDeque;
 
@@ -37,12 +37,12 @@ impl Transcript {
         self.found
     }
 
-    /// Whether nothing has come in yet.
+    /// Returns true if nothing has come in yet.
     pub(crate) fn is_silent(&self) -> bool {
         self.silent
     }
 
-    /// Whether the last line has no end yet.
+    /// Returns true if the last line has no end yet.
     pub(crate) fn is_within_a_line(&self) -> bool {
         self.tail.back().is_some_and(|byte| *byte != b'\n')
     }

@@ -1,4 +1,4 @@
-//! Which C compiler makes static objects for a target, for crates with C code in their tree.
+//! The C compiler that makes static objects for a target, for crates with C code in their tree.
 //!
 //! Zig comes first: it brings musl's headers for every target. A musl cross compiler is as good for its one
 //! target. A compiler with glibc headers serves most C libraries once fortification and stack protectors,
@@ -56,17 +56,17 @@ impl CCompiler {
         env.find("clang").map_or(CCompiler::Missing, CCompiler::Clang)
     }
 
-    /// Whether it brings musl's headers, so that any C library can be expected to build.
+    /// Returns true if it brings musl's headers, so that any C library can be expected to build.
     pub(crate) fn has_musl_headers(&self) -> bool {
         matches!(self, CCompiler::CargoZigbuild(_) | CCompiler::Zig(_) | CCompiler::Cross(_))
     }
 
-    /// Whether it brings a whole musl libc and unwinder, so that it can link what cargo built with `-Zbuild-std`.
+    /// Returns true if it brings a whole musl libc and unwinder, so that it can link what cargo built with `-Zbuild-std`.
     pub(crate) fn is_zig(&self) -> bool {
         matches!(self, CCompiler::CargoZigbuild(_) | CCompiler::Zig(_))
     }
 
-    /// What it is, in a few words, for messages.
+    /// Describes it in a few words, for messages.
     pub(crate) fn describe(&self) -> String {
         match self {
             CCompiler::User(name) => format!("${name}"),
@@ -79,7 +79,7 @@ impl CCompiler {
         }
     }
 
-    /// What to install for a C compiler that serves every crate on this target.
+    /// Returns the packages to install for a C compiler that serves every crate on this target.
     pub(crate) fn install_help(triple: &str, host: &str) -> String {
         let arch = arch_of(triple);
         let zig =
@@ -118,7 +118,7 @@ mod tests {
     const HOST: &str = "x86_64-unknown-linux-gnu";
 
     #[test]
-    fn the_users_choice_wins_then_zig_then_cross_compilers() {
+    fn users_choice_wins_then_zig_then_cross_compilers() {
         let machine = Machine::new();
         let detect = |triple| CCompiler::detect(&machine.environment(&[]), triple, HOST);
         assert_eq!(detect(ARM), CCompiler::Missing);
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_is_not_linux_does_not_use_its_own_compiler() {
+    fn host_that_is_not_linux_does_not_use_its_own_compiler() {
         let machine = Machine::new();
         machine.program("cc", "exit 0");
         let env = machine.environment(&[]);

@@ -1,4 +1,4 @@
-//! What a failed build lacked, read from what cargo, rustc, linkers and build scripts said.
+//! The cause of a failed build, read from the output of cargo, rustc, linkers and build scripts.
 //!
 //! Their text is not a stable interface: an unknown text gives no diagnosis, and the user has seen it anyway.
 
@@ -7,11 +7,11 @@ use super::{CCompiler, Toolchain};
 /// A cause and the next step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Diagnosis {
-    /// What was missing, in lower case, to follow "because".
+    /// The missing part, in lower case, to follow "because".
     pub(crate) cause: String,
-    /// What to do.
+    /// The next step.
     pub(crate) help: String,
-    /// Whether a tool is missing, rather than something being wrong with the crate.
+    /// True if a tool is missing, rather than something being wrong with the crate.
     pub(crate) missing_tool: bool,
 }
 
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_compiler_is_named_with_what_to_install() {
+    fn missing_compiler_is_named_with_what_to_install() {
         let help = "install zig, for every board at once: https://ziglang.org/download or `pip install ziglang`; or, on Debian, \
                     `apt install musl-tools`";
         let old = "error occurred: Failed to find tool. Is `x86_64-linux-musl-gcc` installed? (see …)";

@@ -1,4 +1,4 @@
-//! What detection may look at: variables and the programs on `PATH`. Injected, so that tests can describe
+//! The input of detection: variables and the programs on `PATH`. Injected, so that tests can describe
 //! machines other than the one they run on.
 
 use std::collections::BTreeMap;
@@ -51,14 +51,14 @@ impl Environment {
         self.vars.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()))
     }
 
-    /// The first executable called `program` on `PATH`; a `program` with a folder is taken as it is.
+    /// The first executable called `program` on `PATH`; a `program` with a directory is taken as it is.
     pub(crate) fn find(&self, program: impl AsRef<Path>) -> Option<PathBuf> {
         let program = program.as_ref();
         if program.components().count() > 1 {
             return is_executable(program).then(|| program.to_owned());
         }
         let path = self.var("PATH")?;
-        std::env::split_paths(path).map(|folder| folder.join(program)).find(|file| is_executable(file))
+        std::env::split_paths(path).map(|directory| directory.join(program)).find(|file| is_executable(file))
     }
 
     /// A command that sees this environment and nothing else.
@@ -71,13 +71,18 @@ impl Environment {
     /// The standard output of a short command, trimmed.
     ///
     /// # Errors
-    /// When it does not start, fails, or answers in something other than UTF-8; names the command and what it
+    /// If it does not start, fails, or answers in something other than UTF-8; names the command and what it
     /// said on standard error.
-    pub(crate) fn ask(&self, program: &Path, args: &[&str], folder: Option<&Path>) -> anyhow::Result<String> {
+    pub(crate) fn ask(
+        &self,
+        program: &Path,
+        args: &[&str],
+        directory: Option<&Path>,
+    ) -> anyhow::Result<String> {
         let mut command = self.command(program);
         command.args(args);
-        if let Some(folder) = folder {
-            command.current_dir(folder);
+        if let Some(directory) = directory {
+            command.current_dir(directory);
         }
         let what = || format!("failed to run `{} {}`", program.display(), args.join(" "));
         let output = command.output().with_context(what)?;
@@ -88,7 +93,7 @@ impl Environment {
         Ok(String::from_utf8(output.stdout).with_context(what)?.trim().to_owned())
     }
 
-    /// Cargo's home folder: `$CARGO_HOME`, else `~/.cargo`.
+    /// Cargo's home directory: `$CARGO_HOME`, else `~/.cargo`.
     pub(crate) fn cargo_home(&self) -> Option<PathBuf> {
         match self.var("CARGO_HOME") {
             Some(home) => Some(PathBuf::from(home)),

@@ -1,4 +1,4 @@
-//! Machines for tests: a folder of shell scripts as `PATH`.
+//! Machines for tests: a directory of shell scripts as `PATH`.
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,18 +8,18 @@ use super::environment::Environment;
 
 /// A machine with exactly the programs a test gives it.
 pub(crate) struct Machine {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Machine {
     /// A machine without programs.
     pub(crate) fn new() -> Self {
-        Machine { folder: tempfile::tempdir().unwrap() }
+        Machine { directory: tempfile::tempdir().unwrap() }
     }
 
     /// The file or program `name`.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     /// Installs a program with the shell script `body`.
@@ -31,7 +31,7 @@ impl Machine {
         assert!(status.success());
     }
 
-    /// An empty file, with its folders.
+    /// An empty file, with its directories.
     pub(crate) fn file(&self, name: &str) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -40,7 +40,7 @@ impl Machine {
 
     /// Its environment: only these programs on `PATH`, and `vars`.
     pub(crate) fn environment(&self, vars: &[(&str, &str)]) -> Environment {
-        let path = self.folder.path().to_str().unwrap();
+        let path = self.directory.path().to_str().unwrap();
         Environment::of([("PATH", path), ("HOME", path)].into_iter().chain(vars.iter().copied()))
     }
 }

@@ -1,4 +1,4 @@
-//! How static binaries for a board are made on this machine.
+//! The toolchain that makes static binaries for a board on this machine.
 //!
 //! | standard library | when | linked by |
 //! |---|---|---|
@@ -31,7 +31,7 @@ use crate::board::Board;
 use crate::failure::{Exit, Failure};
 use crate::shell::Shell;
 
-/// Where the standard library of the target comes from.
+/// The origin of the target's standard library.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum StdSource {
     /// Compiled, in the sysroot.
@@ -49,7 +49,7 @@ pub(crate) enum StdSource {
     StaticGlibc,
 }
 
-/// What links the binaries.
+/// The linker of the binaries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Linker {
     /// The user's cargo configuration or flags choose it.
@@ -71,33 +71,33 @@ pub(crate) struct Toolchain {
     pub(crate) triple: String,
     /// The compiler.
     pub(crate) rustc: Rustc,
-    /// Where the standard library comes from.
+    /// The origin of the standard library.
     pub(crate) std: StdSource,
     /// The environment the toolchain was found in, and cargo runs in.
     pub(crate) env: Environment,
-    /// The folder whose cargo configuration and `rust-toolchain.toml` count.
-    pub(crate) folder: PathBuf,
+    /// The directory whose cargo configuration and `rust-toolchain.toml` count.
+    pub(crate) directory: PathBuf,
     board: &'static Board,
     c_compiler: OnceCell<CCompiler>,
 }
 
 impl Toolchain {
     /// Detects for the environment of this process, and adds the target if that is what is missing. What is worth
-    /// remembering about that is kept in the folder `memory`.
+    /// remembering about that is kept in the directory `memory`.
     ///
     /// # Errors
     /// [`Exit::MissingTool`] with what to install, when there is no way to build for `board`.
     pub(crate) fn ready(
         board: &'static Board,
-        folder: &Path,
+        directory: &Path,
         memory: &Path,
         shell: Shell,
         offline: bool,
     ) -> anyhow::Result<Self> {
-        Toolchain::detect(Environment::current(), board, folder, offline)?.prepare(memory, shell)
+        Toolchain::detect(Environment::current(), board, directory, offline)?.prepare(memory, shell)
     }
 
-    /// Decides how to build for `board` in the package folder `folder`. Nothing is changed; with `offline`,
+    /// Decides how to build for `board` in the package directory `directory`. Nothing is changed; with `offline`,
     /// adding a target is not considered.
     ///
     /// # Errors
@@ -105,17 +105,17 @@ impl Toolchain {
     pub(crate) fn detect(
         env: Environment,
         board: &'static Board,
-        folder: &Path,
+        directory: &Path,
         offline: bool,
     ) -> anyhow::Result<Self> {
-        let rustc = Rustc::query(&env, folder)?;
+        let rustc = Rustc::query(&env, directory)?;
         let rustup = if offline { None } else { env.find("rustup") };
         let std = match (rustc.rustup_toolchain(), rustup) {
             _ if rustc.has_std(board.triple) => StdSource::Installed,
             (Some(name), Some(rustup)) => StdSource::Rustup { rustup, toolchain: name.to_owned() },
             _ => Self::without_target(&env, &rustc, board)?,
         };
-        Ok(Self::with(env, rustc, std, board, folder))
+        Ok(Self::with(env, rustc, std, board, directory))
     }
 
     /// The ways that remain when the target's standard library cannot be had.
@@ -131,7 +131,7 @@ impl Toolchain {
         Err(Failure::new(Exit::MissingTool, message).help(Self::target_help(rustc, board)))
     }
 
-    /// How to get the target of `board`.
+    /// Returns the steps to get the target of `board`.
     pub(crate) fn target_help(rustc: &Rustc, board: &Board) -> String {
         let sources = format!(
             "the sources of Rust {} (`rust-src`) and zig (`pip install ziglang`) do as well",
@@ -146,25 +146,33 @@ impl Toolchain {
         }
     }
 
-    fn with(env: Environment, rustc: Rustc, std: StdSource, board: &'static Board, folder: &Path) -> Self {
+    fn with(env: Environment, rustc: Rustc, std: StdSource, board: &'static Board, directory: &Path) -> Self {
         let triple = match std {
             StdSource::StaticGlibc => rustc.host.clone(),
             _ => board.triple.to_owned(),
         };
-        Toolchain { triple, rustc, std, env, folder: folder.to_owned(), board, c_compiler: OnceCell::new() }
+        Toolchain {
+            triple,
+            rustc,
+            std,
+            env,
+            directory: directory.to_owned(),
+            board,
+            c_compiler: OnceCell::new(),
+        }
     }
 
     /// Adds the target with rustup where that is the plan; when it fails, takes the next way. The failure is
-    /// remembered in the folder `memory`.
+    /// remembered in the directory `memory`.
     ///
     /// # Errors
     /// [`Exit::MissingTool`] when no way remains.
     pub(crate) fn prepare(self, memory: &Path, shell: Shell) -> anyhow::Result<Self> {
         let mut ready = self;
         if let StdSource::Rustup { rustup, toolchain } = &ready.std {
-            let Toolchain { env, rustc, triple, folder, board, .. } = &ready;
+            let Toolchain { env, rustc, triple, directory, board, .. } = &ready;
             let memory = memory.join("rustup-failure");
-            let added = rustup::add_target(env, rustup, toolchain, triple, folder, &memory, shell);
+            let added = rustup::add_target(env, rustup, toolchain, triple, directory, &memory, shell);
             if let Err(refusal) = &added {
                 let when = if refusal.remembered { " within the last hour" } else { "" };
                 shell.warn(format!("rustup could not add {triple}{when}: {}", refusal.reason));
@@ -173,7 +181,7 @@ impl Toolchain {
                 Ok(()) if rustc.has_std(triple) => StdSource::Installed,
                 _ => Self::without_target(env, rustc, board)?,
             };
-            ready = Self::with(ready.env, ready.rustc, std, ready.board, &ready.folder);
+            ready = Self::with(ready.env, ready.rustc, std, ready.board, &ready.directory);
         }
         match ready.std {
             StdSource::StaticGlibc => {
@@ -192,12 +200,12 @@ impl Toolchain {
         Ok(ready)
     }
 
-    /// The one way that is there wherever tests run, whatever targets and sources the machine has: the host's own
+    /// Returns the toolchain that is there wherever tests run, whatever targets and sources the machine has: the host's own
     /// standard library, linked statically.
     #[cfg(test)]
-    pub(crate) fn of_host(env: Environment, board: &'static Board, folder: &Path) -> anyhow::Result<Self> {
-        let rustc = Rustc::query(&env, folder)?;
-        Ok(Self::with(env, rustc, StdSource::StaticGlibc, board, folder))
+    pub(crate) fn of_host(env: Environment, board: &'static Board, directory: &Path) -> anyhow::Result<Self> {
+        let rustc = Rustc::query(&env, directory)?;
+        Ok(Self::with(env, rustc, StdSource::StaticGlibc, board, directory))
     }
 
     /// The C compiler for the target. Looked up once, and only when something has to be built.
@@ -205,7 +213,7 @@ impl Toolchain {
         self.c_compiler.get_or_init(|| CCompiler::detect(&self.env, &self.triple, &self.rustc.host))
     }
 
-    /// How the standard library is had, in a few words.
+    /// Describes the origin of the standard library in a few words.
     pub(crate) fn describe_std(&self) -> String {
         match &self.std {
             StdSource::Installed => format!("{} in {}", self.triple, self.rustc.sysroot.display()),
@@ -260,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn an_installed_target_needs_nothing() {
+    fn installed_target_needs_nothing() {
         let machine = machine("x86_64-unknown-linux-gnu");
         machine.file(STD);
         let toolchain = detect(&machine, false).unwrap();

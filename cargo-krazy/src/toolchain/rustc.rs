@@ -19,12 +19,12 @@ pub(crate) struct Rustc {
 }
 
 impl Rustc {
-    /// Asks the compiler that cargo would use in `folder`, so that a `rust-toolchain.toml` there counts:
+    /// Asks the compiler that cargo would use in `directory`, so that a `rust-toolchain.toml` there counts:
     /// `$RUSTC`, else the one beside `$CARGO`, else the one on `PATH`.
     ///
     /// # Errors
-    /// When there is no compiler or it does not answer.
-    pub(crate) fn query(env: &Environment, folder: &Path) -> anyhow::Result<Self> {
+    /// If there is no compiler or it does not answer.
+    pub(crate) fn query(env: &Environment, directory: &Path) -> anyhow::Result<Self> {
         let beside = env.var("CARGO").map(|cargo| Path::new(cargo).with_file_name("rustc"));
         let program = env
             .var("RUSTC")
@@ -35,8 +35,8 @@ impl Rustc {
                 Failure::new(Exit::MissingTool, "failed to find rustc")
                     .help("install Rust: https://rustup.rs")
             })?;
-        let version = env.ask(&program, &["-vV"], Some(folder))?;
-        let sysroot = env.ask(&program, &["--print", "sysroot"], Some(folder))?;
+        let version = env.ask(&program, &["-vV"], Some(directory))?;
+        let sysroot = env.ask(&program, &["--print", "sysroot"], Some(directory))?;
         let host = version
             .lines()
             .find_map(|line| line.strip_prefix("host: "))
@@ -50,7 +50,7 @@ impl Rustc {
         self.version.lines().find_map(|line| line.strip_prefix("release: ")).unwrap_or("unknown")
     }
 
-    /// Whether a compiled standard library for `triple` is there; true for rustup's and distributions' layouts.
+    /// Returns true if a compiled standard library for `triple` is there; true for rustup's and distributions' layouts.
     pub(crate) fn has_std(&self, triple: &str) -> bool {
         let lib = self.sysroot.join("lib/rustlib").join(triple).join("lib");
         lib.read_dir().is_ok_and(|mut entries| {
@@ -64,12 +64,12 @@ impl Rustc {
         })
     }
 
-    /// Whether the standard library's sources (`rust-src`) are there.
+    /// Returns true if the standard library's sources (`rust-src`) are there.
     pub(crate) fn has_sources(&self) -> bool {
         self.sysroot.join("lib/rustlib/src/rust/library/std/Cargo.toml").is_file()
     }
 
-    /// Whether the linker that comes with Rust is there; rustc then finds it by its bare name.
+    /// Returns true if the linker that comes with Rust is there; rustc then finds it by its bare name.
     pub(crate) fn has_lld(&self) -> bool {
         self.sysroot.join("lib/rustlib").join(&self.host).join("bin/rust-lld").is_file()
     }

@@ -10,26 +10,26 @@ use std::time::{Duration, SystemTime};
 use super::environment::Environment;
 use crate::shell::Shell;
 
-/// How long a failure is remembered.
+/// Time for which a failure is remembered.
 const MEMORY: Duration = Duration::from_secs(60 * 60);
 
-/// Why rustup did not add a target.
+/// The reason that rustup did not add a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
-    /// What rustup said, on one line.
+    /// The message of rustup, on one line.
     pub(crate) reason: String,
-    /// Whether that was an earlier time, and rustup was not asked again.
+    /// True if that was an earlier time, and rustup was not asked again.
     pub(crate) remembered: bool,
 }
 
 /// Adds the target `triple` to `toolchain`, unless that failed within the last hour, which the file `memory`
-/// tells. rustup runs in `folder`.
+/// tells. rustup runs in `directory`.
 pub(crate) fn add_target(
     env: &Environment,
     rustup: &Path,
     toolchain: &str,
     triple: &str,
-    folder: &Path,
+    directory: &Path,
     memory: &Path,
     shell: Shell,
 ) -> Result<(), Refusal> {
@@ -39,7 +39,7 @@ pub(crate) fn add_target(
     }
     shell.status("Adding", format!("target {triple} to toolchain {toolchain}"));
     let args = ["target", "add", "--toolchain", toolchain, triple];
-    let Err(error) = env.ask(rustup, &args, Some(folder)) else { return Ok(()) };
+    let Err(error) = env.ask(rustup, &args, Some(directory)) else { return Ok(()) };
     let reason = summary(&format!("{error:#}"));
     // The memory only saves time: without it, rustup is asked again.
     let _forgotten = memory
@@ -49,7 +49,7 @@ pub(crate) fn add_target(
     Err(Refusal { reason, remembered: false })
 }
 
-/// What the file `memory` says about `subject`, if it is fresh.
+/// Returns the content of the file `memory` about `subject`, if it is fresh.
 fn remembered(memory: &Path, subject: &str) -> Option<String> {
     let written = fs::metadata(memory).and_then(|meta| meta.modified()).ok()?;
     // A file from the future is as good as none: the clock was set back.
@@ -91,7 +91,7 @@ Stack backtrace:
 ";
 
     #[test]
-    fn the_reason_is_one_line() {
+    fn reason_is_one_line() {
         let reason = "component download failed for rust-std-x: could not download file from 'https://host/x': \
                       http request returned an unsuccessful status code: 404";
         assert_eq!(summary(SAID), reason);
@@ -99,7 +99,7 @@ Stack backtrace:
     }
 
     #[test]
-    fn a_failure_is_remembered_for_one_target_and_an_hour() {
+    fn failure_is_remembered_for_one_target_and_an_hour() {
         let machine = Machine::new();
         let memory = machine.path("krazy/rustup-failure");
         machine.program("rustup", "echo asked >> \"$0.log\"; echo error: no network >&2; exit 1");

@@ -7,16 +7,16 @@ use super::wrapper::Wrappers;
 use super::{CCompiler, Linker, StdSource, Toolchain, arch_of};
 use crate::failure::{Exit, Failure};
 
-/// What decides the code of the binaries. Cheap to find out, so that it can be part of every freshness check.
+/// The settings that decide the code of the binaries. Cheap to find out, so that it can be part of every freshness check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Codegen {
-    /// What links.
+    /// The linker.
     pub(crate) linker: Linker,
     /// Flags for rustc, ours before the user's, so that the user's win.
     pub(crate) rustflags: Vec<String>,
 }
 
-/// What `cargo` is run with, besides the command's own arguments.
+/// Variables and arguments of `cargo`, besides the command's own arguments.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CargoSettings {
     /// Variables to set.
@@ -28,16 +28,19 @@ pub(crate) struct CargoSettings {
 impl Toolchain {
     /// Flags and linker, with the user's cargo configuration merged in as cargo would.
     ///
-    /// `remaps` are pairs of a folder and what to call it in the binaries, the most general first.
+    /// `remaps` are pairs of a directory and what to call it in the binaries, the most general first.
     ///
     /// # Errors
     /// [`Exit::Config`] when the user's cargo configuration cannot be read.
     pub(crate) fn codegen(&self, remaps: &[(PathBuf, String)]) -> anyhow::Result<Codegen> {
         let wrong = |error| {
-            let folder = self.folder.display();
-            Failure::new(Exit::Config, format!("failed to read cargo's configuration for {folder}: {error}"))
+            let directory = self.directory.display();
+            Failure::new(
+                Exit::Config,
+                format!("failed to read cargo's configuration for {directory}: {error}"),
+            )
         };
-        let config = cargo_config2::Config::load_with_cwd(&self.folder).map_err(wrong)?;
+        let config = cargo_config2::Config::load_with_cwd(&self.directory).map_err(wrong)?;
         let user_linker = config.linker(&self.triple).map_err(wrong)?;
         let user_flags = config.rustflags(&self.triple).map_err(wrong)?.map(|flags| flags.flags);
         let user_flags = user_flags.unwrap_or_default();
@@ -89,18 +92,18 @@ impl Toolchain {
         }
     }
 
-    /// Everything cargo is told; writes compiler wrappers into `folder`.
+    /// Everything cargo is told; writes compiler wrappers into `directory`.
     ///
     /// # Errors
-    /// When the wrappers cannot be written, or nothing can link ([`Exit::MissingTool`]).
+    /// If the wrappers cannot be written, or nothing can link ([`Exit::MissingTool`]).
     pub(crate) fn cargo_settings(
         &self,
         codegen: &Codegen,
         prefix_maps: &[(PathBuf, String)],
-        folder: &Path,
+        directory: &Path,
     ) -> anyhow::Result<CargoSettings> {
         let mut settings = CargoSettings::default();
-        let wrappers = Wrappers::write(self.c_compiler(), &self.env, &self.triple, prefix_maps, folder)?;
+        let wrappers = Wrappers::write(self.c_compiler(), &self.env, &self.triple, prefix_maps, directory)?;
         let upper = self.triple.replace('-', "_").to_uppercase();
         let mut link_with = |program: &Path| {
             settings.env.push((format!("CARGO_TARGET_{upper}_LINKER"), OsString::from(program)));

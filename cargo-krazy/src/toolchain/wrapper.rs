@@ -24,16 +24,16 @@ pub(crate) struct Wrappers {
 }
 
 impl Wrappers {
-    /// Writes the scripts into `folder`, which is created. `None` when there is nothing to wrap.
+    /// Writes the scripts into `directory`, which is created. `None` when there is nothing to wrap.
     ///
-    /// `prefix_maps` are pairs of a folder and what to call it in the object files, so that `__FILE__` does not
+    /// `prefix_maps` are pairs of a directory and what to call it in the object files, so that `__FILE__` does not
     /// name this machine.
     pub(crate) fn write(
         compiler: &CCompiler,
         env: &Environment,
         triple: &str,
         prefix_maps: &[(PathBuf, String)],
-        folder: &Path,
+        directory: &Path,
     ) -> anyhow::Result<Option<Self>> {
         let arch = arch_of(triple);
         let mut after = String::new();
@@ -82,11 +82,11 @@ impl Wrappers {
                 (run(clang, &target, &after), run(&sibling(clang, &["clang++"]), &target, &after), ar)
             }
         };
-        fs::create_dir_all(folder).with_context(|| format!("failed to create {}", folder.display()))?;
+        fs::create_dir_all(directory).with_context(|| format!("failed to create {}", directory.display()))?;
         Ok(Some(Wrappers {
-            cc: script(folder, "cc", &cc)?,
-            cxx: script(folder, "c++", &cxx)?,
-            ar: ar.map(|ar| script(folder, "ar", &ar)).transpose()?,
+            cc: script(directory, "cc", &cc)?,
+            cxx: script(directory, "c++", &cxx)?,
+            ar: ar.map(|ar| script(directory, "ar", &ar)).transpose()?,
         }))
     }
 
@@ -129,8 +129,8 @@ fn archiver(env: &Environment, cc: &Path, arch: &str) -> Option<PathBuf> {
 }
 
 /// Writes an executable file, touching it only when its content changes.
-fn script(folder: &Path, name: &str, content: &str) -> anyhow::Result<PathBuf> {
-    let path = folder.join(name);
+fn script(directory: &Path, name: &str, content: &str) -> anyhow::Result<PathBuf> {
+    let path = directory.join(name);
     if !fs::read(&path).is_ok_and(|old| old == content.as_bytes()) {
         fs::write(&path, content).with_context(|| format!("failed to write {}", path.display()))?;
         #[cfg(unix)]
@@ -196,11 +196,11 @@ mod tests {
     }
 
     #[test]
-    fn a_users_compiler_is_not_wrapped() {
+    fn users_compiler_is_not_wrapped() {
         let machine = Machine::new();
         let user = CCompiler::User("TARGET_CC".to_owned());
-        let folder = machine.path("w");
-        assert_eq!(Wrappers::write(&user, &machine.environment(&[]), "x", &[], &folder).unwrap(), None);
-        assert!(!folder.exists());
+        let directory = machine.path("w");
+        assert_eq!(Wrappers::write(&user, &machine.environment(&[]), "x", &[], &directory).unwrap(), None);
+        assert!(!directory.exists());
     }
 }

@@ -1,4 +1,4 @@
-//! From wishes to a complete configuration, and whether every wish came true.
+//! The complete configuration of a kernel, and the check that every requested option is in it.
 //!
 //! `allnoconfig` switches off what nobody asked for, `olddefconfig` settles the rest. Both drop options whose
 //! conditions are not met without a word, so the result is compared with what was asked for.
@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::fmt::Write;
 
-use super::fragment::{Wishes, parse};
+use super::fragment::{RequestedOptions, parse};
 use super::kconfig::KnownOptions;
 use super::make::Make;
 use crate::failure::{Exit, Failure};
@@ -16,53 +16,59 @@ use crate::shell::Shell;
 /// Options a message names at most.
 const NAMED: usize = 20;
 
-/// Makes the `.config` of the build folder.
+/// Makes the `.config` of the build directory.
 pub(crate) fn configure(
     make: &Make<'_>,
-    mut wishes: Wishes,
+    mut requested: RequestedOptions,
     known: &KnownOptions,
     shell: Shell,
 ) -> anyhow::Result<()> {
-    let unknown = known.unknown(&wishes)?;
+    let unknown = known.unknown(&requested)?;
     if !unknown.is_empty() {
         let named = unknown.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
         let more = if unknown.len() > NAMED { ", …" } else { "" };
         shell.warn(format!("this kernel does not know {} of our options: {named}{more}", unknown.len()));
     }
     for name in unknown {
-        wishes.forget(&name);
+        requested.forget(&name);
     }
-    let requested = make.objects.join("requested.config");
-    std::fs::write(&requested, wishes.to_config()).map_err(io_failure("write", &requested))?;
-    let all = format!("KCONFIG_ALLCONFIG={}", requested.display());
+    let file = make.objects.join("requested.config");
+    std::fs::write(&file, requested.to_config()).map_err(io_failure("write", &file))?;
+    let all = format!("KCONFIG_ALLCONFIG={}", file.display());
     make.run("the configuration", &["allnoconfig"], &[all], shell)?;
     make.run("the configuration", &["olddefconfig"], &[], shell)?;
     let file = make.objects.join(".config");
     let config = std::fs::read_to_string(&file).map_err(io_failure("read", &file))?;
-    verify(&wishes, &config, known, &make.toolchain.program)?;
+    verify(&requested, &config, known, &make.toolchain.program)?;
     Ok(())
 }
 
-/// Fails with the name of every option that `config` has not as `wishes` ask for.
-fn verify(wishes: &Wishes, config: &str, known: &KnownOptions, compiler: &str) -> Result<(), Failure> {
+/// Fails with the name of every requested option that `config` dropped or changed.
+fn verify(
+    requested: &RequestedOptions,
+    config: &str,
+    known: &KnownOptions,
+    compiler: &str,
+) -> Result<(), Failure> {
     let set: HashMap<_, _> = config.lines().filter_map(|line| parse(line).ok().flatten()).collect();
     let found = |name: &str| set.get(name).copied().unwrap_or("n");
-    let lost: Vec<_> = wishes.iter().filter(|(name, wish)| found(name) != wish.value).collect();
+    let lost: Vec<_> = requested.iter().filter(|(name, option)| found(name) != option.value).collect();
     if lost.is_empty() {
         return Ok(());
     }
     let mut message = format!(
         "{} of {} requested options did not survive `olddefconfig`:",
         lost.len(),
-        wishes.iter().count()
+        requested.iter().count()
     );
-    for (name, wish) in lost.iter().take(NAMED) {
+    for (name, option) in lost.iter().take(NAMED) {
         let found = match found(name) {
             "n" => "not set".to_owned(),
             value => value.to_owned(),
         };
         // Writing to a String cannot fail.
-        let _infallible = write!(message, "\n  CONFIG_{name}={} ({}) is {found}", wish.value, wish.place);
+        let _infallible =
+            write!(message, "\n  CONFIG_{name}={} ({}) is {found}", option.value, option.location);
         if let (Some(depends), true) = (known.depends(name), found == "not set") {
             let _infallible = write!(message, "; it depends on {depends}");
         }
@@ -89,20 +95,20 @@ mod tests {
     use super::*;
 
     fn verified(asked: &str, config: &str) -> Result<(), Failure> {
-        let mut wishes = Wishes::default();
-        wishes.add("own", asked).unwrap();
-        verify(&wishes, config, &KnownOptions::default(), "gcc")
+        let mut requested = RequestedOptions::default();
+        requested.add("own", asked).unwrap();
+        verify(&requested, config, &KnownOptions::default(), "gcc")
     }
 
     #[test]
-    fn a_compiler_that_is_too_old_is_told() {
-        let folder = tempfile::tempdir().unwrap();
+    fn compiler_that_is_too_old_is_told() {
+        let directory = tempfile::tempdir().unwrap();
         let kconfig = "config SLS\n\tbool \"s\"\n\tdepends on CC_HAS_SLS && X86_64\n";
-        std::fs::write(folder.path().join("Kconfig"), kconfig).unwrap();
-        let known = KnownOptions::of_tree(folder.path()).unwrap();
-        let mut wishes = Wishes::default();
-        wishes.add("own", "CONFIG_SLS=y\n").unwrap();
-        let error = anyhow::Error::from(verify(&wishes, "", &known, "clang").unwrap_err());
+        std::fs::write(directory.path().join("Kconfig"), kconfig).unwrap();
+        let known = KnownOptions::of_tree(directory.path()).unwrap();
+        let mut requested = RequestedOptions::default();
+        requested.add("own", "CONFIG_SLS=y\n").unwrap();
+        let error = anyhow::Error::from(verify(&requested, "", &known, "clang").unwrap_err());
         assert!(error.to_string().ends_with("it depends on CC_HAS_SLS && X86_64"), "{error}");
         let help = Failure::help_of(&error).unwrap();
         assert!(help.starts_with("this clang is too old for what depends on CC_HAS_…: "), "{help}");
@@ -124,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_list_is_cut() {
+    fn long_list_is_cut() {
         let asked = (0..30).fold(String::new(), |text, n| text + &format!("CONFIG_A{n}=y\n"));
         let error = verified(&asked, "").unwrap_err().to_string();
         assert!(error.ends_with("\n  and 10 more"), "{error}");

@@ -1,4 +1,4 @@
-//! Config fragments: what is asked of a kernel, a line each, the later one winning.
+//! Config fragments: the options requested of a kernel, one a line, the last one wins.
 //!
 //! Source: Linux `Documentation/kbuild/kconfig.rst` and `scripts/kconfig/confdata.c`. Understood are
 //! `CONFIG_NAME=VALUE`, `# CONFIG_NAME is not set` and comments; everything else is an error, where kconfig itself
@@ -11,41 +11,41 @@ use std::path::Path;
 use crate::failure::{Exit, Failure};
 
 /// Bytes of a fragment at most. A complete `.config` of a distribution has 300 KB.
-const LARGEST: u64 = 4 << 20;
-/// What every option's name begins with.
+const MAX_LEN: u64 = 4 << 20;
+/// The start of every option's name.
 const PREFIX: &str = "CONFIG_";
 
-/// Where an option was asked for.
+/// The line that requests an option.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct Location {
     /// The fragment's name.
     pub(crate) fragment: String,
     /// The line, from 1.
     pub(crate) line: usize,
-    /// Whether the fragment is the user's.
+    /// True if the fragment is the user's.
     pub(crate) users: bool,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.fragment, self.line)
     }
 }
 
-/// A value, and who asked for it.
+/// A requested value and its origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Wish {
+pub(crate) struct RequestedOption {
     /// As in the file: `y`, `n`, `m`, a number, or a quoted string.
     pub(crate) value: String,
     /// The line that won.
-    pub(crate) place: Place,
+    pub(crate) location: Location,
 }
 
 /// Options by name, without `CONFIG_`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Wishes(BTreeMap<String, Wish>);
+pub(crate) struct RequestedOptions(BTreeMap<String, RequestedOption>);
 
-impl Wishes {
+impl RequestedOptions {
     /// Adds a fragment of ours, called `name`; what it says replaces what was said before.
     pub(crate) fn add(&mut self, name: &str, text: &str) -> Result<(), Failure> {
         self.read(name, text, false)
@@ -53,14 +53,14 @@ impl Wishes {
 
     fn read(&mut self, name: &str, text: &str, users: bool) -> Result<(), Failure> {
         for (at, line) in text.lines().enumerate() {
-            let place = Place { fragment: name.to_owned(), line: at + 1, users };
+            let location = Location { fragment: name.to_owned(), line: at + 1, users };
             match parse(line) {
                 Ok(None) => {}
                 Ok(Some((option, value))) => {
-                    self.0.insert(option.to_owned(), Wish { value: value.to_owned(), place });
+                    self.0.insert(option.to_owned(), RequestedOption { value: value.to_owned(), location });
                 }
                 Err(problem) => {
-                    return Err(Failure::new(Exit::Usage, format!("{place}: {problem}")).help(
+                    return Err(Failure::new(Exit::Usage, format!("{location}: {problem}")).help(
                         "a fragment has lines such as `CONFIG_WIREGUARD=y` and `# CONFIG_IPV6 is not set`",
                     ));
                 }
@@ -77,33 +77,33 @@ impl Wishes {
                 .help("`--config` takes a file with lines such as `CONFIG_WIREGUARD=y`")
         };
         let metadata = std::fs::metadata(file).map_err(|error| failed(error.to_string()))?;
-        if metadata.len() > LARGEST {
-            return Err(failed(format!("it is larger than {} MiB", LARGEST >> 20)));
+        if metadata.len() > MAX_LEN {
+            return Err(failed(format!("it is larger than {} MiB", MAX_LEN >> 20)));
         }
         let text = std::fs::read_to_string(file).map_err(|error| failed(error.to_string()))?;
         self.read(&name, &text, true)
     }
 
-    /// Takes the wish for `name` back.
+    /// Removes the request for `name`.
     pub(crate) fn forget(&mut self, name: &str) {
         self.0.remove(name);
     }
 
-    /// Names and wishes, sorted by name.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Wish)> {
-        self.0.iter().map(|(name, wish)| (name.as_str(), wish))
+    /// Returns names and requests, sorted by name.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &RequestedOption)> {
+        self.0.iter().map(|(name, option)| (name.as_str(), option))
     }
 
-    /// What is asked for `name`, which has no `CONFIG_`.
-    pub(crate) fn get(&self, name: &str) -> Option<&Wish> {
+    /// Returns the request for `name`, which has no `CONFIG_`.
+    pub(crate) fn get(&self, name: &str) -> Option<&RequestedOption> {
         self.0.get(name)
     }
 
     /// All of it as one file for kconfig, sorted by name.
     pub(crate) fn to_config(&self) -> String {
-        self.0.iter().fold(String::new(), |mut text, (name, wish)| {
+        self.0.iter().fold(String::new(), |mut text, (name, option)| {
             // Writing to a String cannot fail.
-            let _infallible = match wish.value.as_str() {
+            let _infallible = match option.value.as_str() {
                 "n" => writeln!(text, "# {PREFIX}{name} is not set"),
                 value => writeln!(text, "{PREFIX}{name}={value}"),
             };
@@ -161,23 +161,23 @@ mod tests {
 
     use super::*;
 
-    fn wishes(fragments: &[(&str, &str)]) -> Wishes {
-        let mut wishes = Wishes::default();
+    fn requested(fragments: &[(&str, &str)]) -> RequestedOptions {
+        let mut requested = RequestedOptions::default();
         for (name, text) in fragments {
-            wishes.add(name, text).unwrap();
+            requested.add(name, text).unwrap();
         }
-        wishes
+        requested
     }
 
     #[test]
-    fn the_later_fragment_wins() {
+    fn later_fragment_wins() {
         let first = "# about\n\nCONFIG_A=y\nCONFIG_B=y\nCONFIG_NAME=\"a \\\"b\\\"\"\nCONFIG_N=-12\n";
-        let wishes = wishes(&[("first", first), ("own", "# CONFIG_B is not set\nCONFIG_N=0xfF\n")]);
+        let requested = requested(&[("first", first), ("own", "# CONFIG_B is not set\nCONFIG_N=0xfF\n")]);
         assert_eq!(
-            wishes.to_config(),
+            requested.to_config(),
             "CONFIG_A=y\n# CONFIG_B is not set\nCONFIG_N=0xfF\nCONFIG_NAME=\"a \\\"b\\\"\"\n"
         );
-        assert_eq!(wishes.get("B").unwrap().place.to_string(), "own:1");
+        assert_eq!(requested.get("B").unwrap().location.to_string(), "own:1");
     }
 
     #[test]
@@ -191,15 +191,15 @@ mod tests {
             ("CONFIG_A=", "\"\" is not a value"),
             ("CONFIG_A =y", "is not the name of an option"),
         ] {
-            let error = Wishes::default().add("own", &format!("CONFIG_B=y\n{line}\n")).unwrap_err();
+            let error = RequestedOptions::default().add("own", &format!("CONFIG_B=y\n{line}\n")).unwrap_err();
             let text = error.to_string();
             assert!(text.starts_with("own:2: ") && text.contains(problem), "{text}");
         }
     }
 
     #[test]
-    fn a_missing_fragment_is_named() {
-        let error = Wishes::default().add_file(Path::new("/nowhere/own.config")).unwrap_err();
+    fn missing_fragment_is_named() {
+        let error = RequestedOptions::default().add_file(Path::new("/nowhere/own.config")).unwrap_err();
         let text = error.to_string();
         assert!(
             text.starts_with("failed to read the config fragment /nowhere/own.config: No such file"),
@@ -210,11 +210,11 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_panics_and_what_is_read_is_written_the_same(text in "(CONFIG_|# |[A-Z_]{1,4}|=|y|n|\"|\\\\|0x| is not set|\n|.){0,24}") {
-            let mut wishes = Wishes::default();
-            if wishes.add("a", &text).is_ok() {
-                let mut again = Wishes::default();
-                again.add("a", &wishes.to_config()).unwrap();
-                prop_assert_eq!(again.to_config(), wishes.to_config());
+            let mut requested = RequestedOptions::default();
+            if requested.add("a", &text).is_ok() {
+                let mut again = RequestedOptions::default();
+                again.add("a", &requested.to_config()).unwrap();
+                prop_assert_eq!(again.to_config(), requested.to_config());
             }
         }
     }

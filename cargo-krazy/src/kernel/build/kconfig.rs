@@ -1,4 +1,4 @@
-//! Which options a source tree knows, read from its Kconfig files.
+//! The options that a source tree knows, read from its Kconfig files.
 //!
 //! Source: Linux `Documentation/kbuild/kconfig-language.rst`. Only what tells a mistyped option from one that is
 //! merely not available is read: the names behind `config` and `menuconfig`, and the conditions behind `depends on`.
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
-use super::fragment::Wishes;
+use super::fragment::RequestedOptions;
 use crate::config::suggestion::closest;
 use crate::failure::{Exit, Failure};
 use crate::interrupt;
@@ -16,8 +16,8 @@ use crate::kernel::files::io_failure;
 use crate::kernel::files::sorted_entries;
 
 /// Bytes of a Kconfig file at most; the largest of Linux 6.12 has 100 KB.
-const LARGEST: u64 = 4 << 20;
-/// Folders at the top without Kconfig files of the kernel; `scripts` has those of kconfig's own tests.
+const MAX_LEN: u64 = 4 << 20;
+/// Directories at the top without Kconfig files of the kernel; `scripts` has those of kconfig's own tests.
 const OTHER: [&str; 4] = ["Documentation", "LICENSES", "scripts", "tools"];
 
 /// The options of a source tree, without `CONFIG_`, and what each depends on.
@@ -37,9 +37,9 @@ impl KnownOptions {
         Ok(known)
     }
 
-    fn walk(&mut self, folder: &Path) -> anyhow::Result<()> {
+    fn walk(&mut self, directory: &Path) -> anyhow::Result<()> {
         interrupt::check()?;
-        for (name, path, metadata) in sorted_entries(folder)? {
+        for (name, path, metadata) in sorted_entries(directory)? {
             if metadata.is_dir() {
                 self.walk(&path)?;
             } else if metadata.is_file() && name.starts_with("Kconfig") {
@@ -52,7 +52,7 @@ impl KnownOptions {
     fn read(&mut self, path: &Path) -> anyhow::Result<()> {
         let file = std::fs::File::open(path).map_err(io_failure("read", path))?;
         let mut option = None;
-        for line in BufReader::new(file.take(LARGEST)).split(b'\n') {
+        for line in BufReader::new(file.take(MAX_LEN)).split(b'\n') {
             let line = line.map_err(io_failure("read", path))?;
             self.line(&String::from_utf8_lossy(&line), &mut option);
         }
@@ -85,15 +85,15 @@ impl KnownOptions {
 
     /// The options of our fragments that this kernel does not know, because it is older or younger than what they
     /// were written for. Fails if an option of the user's is unknown.
-    pub(crate) fn unknown(&self, wishes: &Wishes) -> Result<Vec<String>, Failure> {
-        let (users, ours): (Vec<_>, Vec<_>) = wishes
+    pub(crate) fn unknown(&self, requested: &RequestedOptions) -> Result<Vec<String>, Failure> {
+        let (users, ours): (Vec<_>, Vec<_>) = requested
             .iter()
             .filter(|(name, _)| !self.0.contains_key(*name))
-            .partition(|(_, wish)| wish.place.users);
-        let Some((name, wish)) = users.first() else {
+            .partition(|(_, option)| option.location.users);
+        let Some((name, option)) = users.first() else {
             return Ok(ours.into_iter().map(|(name, _)| name.to_owned()).collect());
         };
-        let message = format!("{}: this kernel has no option CONFIG_{name}", wish.place);
+        let message = format!("{}: this kernel has no option CONFIG_{name}", option.location);
         let help = match closest(name, self.0.keys().map(String::as_str)) {
             Some(near) => format!("did you mean CONFIG_{near}?"),
             None => "remove the line, or build a kernel that has the option".to_owned(),
@@ -113,8 +113,8 @@ mod tests {
     use super::*;
 
     fn tree() -> (tempfile::TempDir, KnownOptions) {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |path: &str| folder.path().join(path);
+        let directory = tempfile::tempdir().unwrap();
+        let at = |path: &str| directory.path().join(path);
         std::fs::create_dir_all(at("drivers/net")).unwrap();
         std::fs::create_dir_all(at("scripts")).unwrap();
         std::fs::write(at("Kconfig"), "mainmenu \"Linux\"\nsource \"drivers/Kconfig\"\n").unwrap();
@@ -125,28 +125,28 @@ mod tests {
              \tdepends on NET && INET\n\tdepends on IPV6 || !IPV6\n\thelp\n\t  config of it\nendif\n",
         )
         .unwrap();
-        let known = KnownOptions::of_tree(folder.path()).unwrap();
-        (folder, known)
+        let known = KnownOptions::of_tree(directory.path()).unwrap();
+        (directory, known)
     }
 
     #[test]
     fn options_are_found_with_what_they_need() {
-        let (_folder, known) = tree();
+        let (_directory, known) = tree();
         assert_eq!(known.depends("WIREGUARD").as_deref(), Some("NET && INET && IPV6 || !IPV6"));
         assert_eq!(known.depends("NETDEVICES"), None);
         assert!(known.0.contains_key("NETDEVICES") && !known.0.contains_key("NOT_REAL"));
     }
 
     #[test]
-    fn an_unknown_option_of_the_users_is_an_error_with_the_nearest_one() {
-        let (folder, known) = tree();
+    fn unknown_option_of_the_users_is_an_error_with_the_nearest_one() {
+        let (directory, known) = tree();
         let check = |text: &str| {
-            let file = folder.path().join("own.config");
+            let file = directory.path().join("own.config");
             std::fs::write(&file, text).unwrap();
-            let mut wishes = Wishes::default();
-            wishes.add("ours", "CONFIG_YOUNGER=y\nCONFIG_NETDEVICES=y\n").unwrap();
-            wishes.add_file(&file).unwrap();
-            known.unknown(&wishes).map_err(anyhow::Error::from)
+            let mut requested = RequestedOptions::default();
+            requested.add("ours", "CONFIG_YOUNGER=y\nCONFIG_NETDEVICES=y\n").unwrap();
+            requested.add_file(&file).unwrap();
+            known.unknown(&requested).map_err(anyhow::Error::from)
         };
         let error = check("CONFIG_NETDEVICES=y\nCONFIG_WIREGARD=y\n").unwrap_err();
         let text = error.to_string();

@@ -21,18 +21,18 @@ use crate::interrupt;
 use crate::kernel::files::io_failure;
 use crate::shell::Shell;
 
-/// When every kernel says it was built: the time must not be part of what makes two builds differ.
+/// The build time that every kernel reports: the real one would make two builds differ.
 const TIMESTAMP: &str = "Thu Jan  1 00:00:00 UTC 1970";
-/// How often an interrupt is looked for while make is silent.
-const TICK: Duration = Duration::from_millis(50);
+/// Interval of checks for an interrupt while make is silent.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// Time make has to end its compilers after SIGTERM.
-const GRACE: Duration = Duration::from_secs(5);
+const STOP_GRACE_PERIOD: Duration = Duration::from_secs(5);
 /// Lines of the log that an error shows.
 const SHOWN: usize = 12;
 /// Variables of the user's environment that make and compilers need; no other can change the result.
 const PASSED: [&str; 3] = ["PATH", "HOME", "TMPDIR"];
 
-/// A build folder, and how make is called for it.
+/// A build directory, and how make is called for it.
 #[derive(Debug)]
 pub(crate) struct Make<'m> {
     /// The source tree; nothing is written to it.
@@ -41,7 +41,7 @@ pub(crate) struct Make<'m> {
     pub(crate) objects: PathBuf,
     /// All output of all calls.
     pub(crate) log: PathBuf,
-    /// What is built.
+    /// The board's kernel.
     pub(crate) target: &'static Target,
     /// With which compiler.
     pub(crate) toolchain: &'m Toolchain,
@@ -137,7 +137,7 @@ impl Make<'_> {
         let mut seen = Seen::default();
         loop {
             interrupt::check()?;
-            match lines.recv_timeout(TICK) {
+            match lines.recv_timeout(POLL_INTERVAL) {
                 Ok(line) => {
                     writeln!(log, "{line}").map_err(io_failure("write", &self.log))?;
                     if seen.take(&line) {
@@ -156,7 +156,7 @@ impl Make<'_> {
         if full {
             let message = format!("there is no room to build {what} in {}", self.objects.display());
             return Failure::new(Exit::Build, message).help(
-                "make room, or set KRAZY_CACHE_DIR to a folder on a larger disk, and TMPDIR for what compilers write \
+                "make room, or set KRAZY_CACHE_DIR to a directory on a larger disk, and TMPDIR for what compilers write \
                  meanwhile; the next run resumes",
             );
         }
@@ -166,7 +166,7 @@ impl Make<'_> {
     }
 }
 
-/// What was read of make's output.
+/// The progress and the complaints in make's output.
 #[derive(Debug, Default)]
 struct Seen {
     /// Objects compiled.
@@ -218,7 +218,7 @@ impl Running {
         let group = Pid::from_child(&self.0);
         // A group that has ended already is what is wanted.
         let _gone = kill_process_group(group, Signal::TERM);
-        let deadline = Instant::now() + GRACE;
+        let deadline = Instant::now() + STOP_GRACE_PERIOD;
         while Instant::now() < deadline {
             if self.0.try_wait().is_ok_and(|status| status.is_some()) {
                 return;
@@ -263,14 +263,14 @@ mod tests {
 
     /// Runs `recipe` as the goal `all` of a Makefile.
     fn run(recipe: &str) -> (anyhow::Result<usize>, String) {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("Makefile"), format!("all:\n\t{recipe}\n")).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("Makefile"), format!("all:\n\t{recipe}\n")).unwrap();
         let toolchain =
             Toolchain { compiler: Compiler::Gcc, variables: Vec::new(), program: "gcc".to_owned() };
         let make = Make {
-            tree: folder.path(),
-            objects: folder.path().join("objects"),
-            log: folder.path().join("log"),
+            tree: directory.path(),
+            objects: directory.path().join("objects"),
+            log: directory.path().join("log"),
             target: Target::of(Board::named("x86_64").unwrap()).unwrap(),
             toolchain: &toolchain,
             jobs: NonZeroUsize::MIN,
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_is_ours() {
+    fn environment_is_ours() {
         let (_, log) = run("@env");
         for line in [
             "KBUILD_BUILD_TIMESTAMP=Thu Jan  1 00:00:00 UTC 1970",
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_complaints_are_shown() {
+    fn first_complaints_are_shown() {
         let (result, _) = run("@echo harmless; echo 'a.c:1: error: bad'; echo more; exit 2");
         let error = result.unwrap_err();
         let text = error.to_string();
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_is_told_as_such() {
+    fn full_disk_is_told_as_such() {
         let (result, _) = run("@echo 'as: a.o: No space left on device'; exit 1");
         let error = result.unwrap_err();
         assert!(error.to_string().starts_with("there is no room to build Linux 6.9 in /"), "{error}");

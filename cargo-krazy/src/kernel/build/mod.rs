@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! Source → Tree ─┐
-//! fragments → Wishes → Toolchain (complete?) → .config (every wish true?) → make → bundle
+//! fragments → RequestedOptions → Toolchain (complete?) → .config (every option kept?) → make → bundle
 //! ```
 //!
-//! What is asked for stands in the fragments below `config/`: common, the board's, hardening, the user's, the later
+//! Options are requested in the fragments below `config/`: common, the board's, hardening, the user's, the later
 //! one winning. What none of them asks for is off.
 //!
-//! The tree is unpacked once, to the kernel cache; the objects stay there, too, in a folder for each tree, board and
+//! The tree is unpacked once, to the kernel cache; the objects stay there, too, in a directory for each tree, board and
 //! compiler, so that an interrupted or failed build goes on where it was and a changed option costs little:
 //!
 //! ```text
@@ -49,7 +49,7 @@ use crate::kernel::files::{io_failure, measure};
 use crate::kernel::source::cache::{KernelCache, exclusive};
 use crate::shell::Shell;
 
-/// What to build.
+/// A requested build.
 #[derive(Clone, Debug)]
 pub(crate) struct BuildRequest {
     /// The source.
@@ -62,7 +62,7 @@ pub(crate) struct BuildRequest {
     pub(crate) compiler: Option<Compiler>,
     /// Compilers at a time.
     pub(crate) jobs: NonZeroUsize,
-    /// Where the bundle goes; unset for a file named after the release in the working directory.
+    /// The destination of the bundle; unset for a file named after the release in the working directory.
     pub(crate) output: Option<PathBuf>,
 }
 
@@ -79,7 +79,7 @@ pub(crate) struct BuiltKernel {
     pub image_sha256: String,
     /// Objects compiled in this run; fewer than all after an earlier run.
     pub(crate) objects: usize,
-    /// What configuring, compiling and linking took.
+    /// The time of configuring, compiling and linking.
     pub(crate) time: Duration,
     /// All that make said.
     pub(crate) log: PathBuf,
@@ -92,11 +92,11 @@ pub(crate) fn build(
     shell: Shell,
 ) -> anyhow::Result<BuiltKernel> {
     let target = Target::of(request.board)?;
-    let mut wishes = target.wishes()?;
+    let mut requested = target.requested()?;
     for fragment in &request.fragments {
-        wishes.add_file(fragment)?;
+        requested.add_file(fragment)?;
     }
-    let toolchain = Toolchain::find(target, request.compiler, &wishes)?;
+    let toolchain = Toolchain::find(target, request.compiler, &requested)?;
     let origin_compiler = toolchain.version()?;
     let tree = request.source.obtain(cache, shell)?;
     let output = match &request.output {
@@ -106,22 +106,22 @@ pub(crate) fn build(
     pack::check(&output)?;
 
     let name = format!("{}-{}-{}", tree.key, target.board, toolchain.program);
-    let folder = cache.builds().join(name);
-    std::fs::create_dir_all(&folder).map_err(io_failure("create", &folder))?;
-    let _guard = exclusive(&folder.join("lock"), "builds this kernel", shell)?;
+    let directory = cache.builds().join(name);
+    std::fs::create_dir_all(&directory).map_err(io_failure("create", &directory))?;
+    let _guard = exclusive(&directory.join("lock"), "builds this kernel", shell)?;
     let make = Make {
-        tree: &tree.folder,
-        objects: folder.join("objects"),
-        log: folder.join("build.log"),
+        tree: &tree.directory,
+        objects: directory.join("objects"),
+        log: directory.join("build.log"),
         target,
         toolchain: &toolchain,
         jobs: request.jobs,
     };
     make.begin()?;
     let begin = Instant::now();
-    let known = KnownOptions::of_tree(&tree.folder)?;
+    let known = KnownOptions::of_tree(&tree.directory)?;
     shell.status("Configuring", format!("Linux {} for {}: {}", tree.version, target.board, tree.origin));
-    configure::configure(&make, wishes, &known, shell)?;
+    configure::configure(&make, requested, &known, shell)?;
     let objects = compile(&make, &tree.version.to_string(), &origin_compiler, shell)?;
     let time = begin.elapsed();
 

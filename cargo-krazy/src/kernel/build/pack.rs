@@ -1,4 +1,4 @@
-//! The finished kernel as a bundle: a folder or a tar archive of the layout in [`bundle`](crate::kernel::bundle).
+//! The finished kernel as a bundle: a directory or a tar archive of the layout in [`bundle`](crate::kernel::bundle).
 //!
 //! It appears complete under its name or not at all. Files are sorted, owners and times are zero, so that the same
 //! files give the same archive.
@@ -19,13 +19,13 @@ use crate::shell::Shell;
 /// zstd's level. The image is compressed already; only modules and device trees shrink.
 const LEVEL: i32 = 19;
 /// Help about places for a bundle.
-const TAKES: &str =
-    "`-o` takes the name of a new folder, of a bundle to replace, or of a file ending in .tar.zst";
+const OUTPUT_HELP: &str =
+    "`-o` takes the name of a new directory, of a bundle to replace, or of a file ending in .tar.zst";
 
-/// What is packed besides the build folder's files.
+/// The origin of a kernel, packed with the files of the build directory.
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {
-    /// Where the source came from, for people.
+    /// The origin of the source, for people.
     pub(crate) source: String,
     /// The compiler, as it calls itself.
     pub(crate) compiler: String,
@@ -64,7 +64,7 @@ pub(crate) fn gather(
     Ok(release)
 }
 
-/// Whether the configuration has modules, which our own fragments switch off.
+/// Returns true if the configuration has modules, which our own fragments switch off.
 pub(crate) fn has_modules(objects: &Path) -> anyhow::Result<bool> {
     let file = objects.join(".config");
     let config = std::fs::read_to_string(&file).map_err(io_failure("read", &file))?;
@@ -77,7 +77,7 @@ fn install_modules(make: &Make<'_>, bundle: &Unfinished, into: &Path, shell: She
     // The image writer makes the tables of the modules it takes.
     make.run("the modules", &["modules_install"], &[to, "DEPMOD=true".to_owned()], shell)?;
     for (_, release, _) in sorted_entries(&staging.path().join("lib/modules"))? {
-        bundle.copy_folder(&release.join("kernel"), &into.join("kernel"))?;
+        bundle.copy_directory(&release.join("kernel"), &into.join("kernel"))?;
     }
     Ok(())
 }
@@ -89,20 +89,20 @@ pub(crate) fn check(output: &Path) -> anyhow::Result<PathBuf> {
         let resolved = Destination::file(output)?;
         if !is_archive(output) && resolved.exists() {
             let message = format!("{} is a file, and its name does not end in .tar.zst", output.display());
-            return Err(Failure::new(Exit::Usage, message).help(TAKES).into());
+            return Err(Failure::new(Exit::Usage, message).help(OUTPUT_HELP).into());
         }
         return Ok(resolved);
     }
     if is_archive(output) || !replaceable(output)? {
-        let message = format!("{} is a folder with other things in it", output.display());
-        return Err(Failure::new(Exit::Usage, message).help(TAKES).into());
+        let message = format!("{} is a directory with other things in it", output.display());
+        return Err(Failure::new(Exit::Usage, message).help(OUTPUT_HELP).into());
     }
     Ok(std::fs::canonicalize(output).map_err(io_failure("read", output))?)
 }
 
 /// A place for a bundle that is not complete yet, beside where it will be, so that a rename completes it.
 pub(crate) struct Unfinished {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
     output: PathBuf,
     _cleanup: interrupt::Cleanup,
 }
@@ -114,26 +114,26 @@ impl Unfinished {
             Some(parent) if parent != Path::new("") => parent,
             _ => Path::new("."),
         };
-        let folder = tempfile::Builder::new()
+        let directory = tempfile::Builder::new()
             .prefix(".unfinished-kernel-")
             .tempdir_in(parent)
             .map_err(|error| write_failure(output, &error))?;
-        let remove = folder.path().to_owned();
+        let remove = directory.path().to_owned();
         // If it cannot be removed, there is nobody left to tell.
         let cleanup = interrupt::cleanup(move || drop(std::fs::remove_dir_all(remove)));
-        Ok(Unfinished { folder, output: output.to_owned(), _cleanup: cleanup })
+        Ok(Unfinished { directory, output: output.to_owned(), _cleanup: cleanup })
     }
 
-    /// The folder of the bundle's files; it is there since the first of them.
+    /// The directory of the bundle's files; it is there since the first of them.
     pub(crate) fn bundle(&self) -> PathBuf {
-        self.folder.path().join("bundle")
+        self.directory.path().join("bundle")
     }
 
     /// Adds a file; `to` is its path in the bundle.
     fn write(&self, to: &Path, bytes: &[u8]) -> Result<(), Failure> {
         let file = self.bundle().join(to);
-        let folder = file.parent().map_or(Ok(()), std::fs::create_dir_all);
-        folder.and_then(|()| std::fs::write(&file, bytes)).map_err(|error| self.failure(error))
+        let directory = file.parent().map_or(Ok(()), std::fs::create_dir_all);
+        directory.and_then(|()| std::fs::write(&file, bytes)).map_err(|error| self.failure(error))
     }
 
     fn copy(&self, from: &Path, to: &Path) -> anyhow::Result<()> {
@@ -141,13 +141,13 @@ impl Unfinished {
         Ok(self.write(to, &bytes)?)
     }
 
-    fn copy_folder(&self, from: &Path, to: &Path) -> anyhow::Result<()> {
+    fn copy_directory(&self, from: &Path, to: &Path) -> anyhow::Result<()> {
         if !from.exists() {
             return Ok(());
         }
         for (name, path, metadata) in sorted_entries(from)? {
             match metadata.is_dir() {
-                true => self.copy_folder(&path, &to.join(name))?,
+                true => self.copy_directory(&path, &to.join(name))?,
                 false => self.copy(&path, &to.join(name))?,
             }
         }
@@ -163,7 +163,7 @@ impl Unfinished {
         }
         if self.output.exists() {
             // Set aside rather than removed, so that a bundle is there at nearly every moment.
-            let old = self.folder.path().join("old");
+            let old = self.directory.path().join("old");
             std::fs::rename(&self.output, &old).map_err(|error| self.failure(error))?;
         }
         std::fs::rename(self.bundle(), &self.output).map_err(|error| self.failure(error))?;
@@ -173,7 +173,7 @@ impl Unfinished {
     /// Packs the bundle's files into an archive, which is on stable storage then.
     fn archive(&self) -> anyhow::Result<PathBuf> {
         let failed = |error| self.failure(error);
-        let file = self.folder.path().join("bundle.tar.zst");
+        let file = self.directory.path().join("bundle.tar.zst");
         let output = File::create(&file).map_err(failed)?;
         let mut builder = tar::Builder::new(zstd::Encoder::new(output, LEVEL).map_err(failed)?);
         self.append(&mut builder, &self.bundle(), "")?;
@@ -185,10 +185,10 @@ impl Unfinished {
     fn append(
         &self,
         builder: &mut tar::Builder<impl Write>,
-        folder: &Path,
+        directory: &Path,
         below: &str,
     ) -> anyhow::Result<()> {
-        for (name, path, metadata) in sorted_entries(folder)? {
+        for (name, path, metadata) in sorted_entries(directory)? {
             interrupt::check()?;
             let inner = format!("{below}{name}");
             if metadata.is_dir() {
@@ -214,9 +214,9 @@ fn is_archive(output: &Path) -> bool {
     output.extension().is_some_and(|extension| extension == "zst")
 }
 
-/// Whether a folder is empty or a bundle.
-fn replaceable(folder: &Path) -> anyhow::Result<bool> {
-    Ok(folder.join("vmlinuz").is_file() || sorted_entries(folder)?.is_empty())
+/// Returns true if a directory is empty or a bundle.
+fn replaceable(directory: &Path) -> anyhow::Result<bool> {
+    Ok(directory.join("vmlinuz").is_file() || sorted_entries(directory)?.is_empty())
 }
 
 #[cfg(test)]
@@ -227,14 +227,14 @@ mod tests {
     use crate::board::Board;
     use crate::kernel::bundle::image::testing::bzimage;
 
-    /// Packs a build folder with these options to `output`.
-    fn pack(folder: &Path, config: &str, output: &Path) -> anyhow::Result<String> {
-        let objects = folder.join("objects");
+    /// Packs a build directory with these options to `output`.
+    fn pack(directory: &Path, config: &str, output: &Path) -> anyhow::Result<String> {
+        let objects = directory.join("objects");
         let toolchain =
             Toolchain { compiler: Compiler::Gcc, variables: Vec::new(), program: "gcc".to_owned() };
         let make = Make {
-            tree: folder,
-            log: folder.join("log"),
+            tree: directory,
+            log: directory.join("log"),
             target: Target::of(Board::named("x86_64").unwrap()).unwrap(),
             toolchain: &toolchain,
             jobs: std::num::NonZeroUsize::MIN,
@@ -252,24 +252,24 @@ mod tests {
         Ok(release)
     }
 
-    fn names(folder: &Path) -> Vec<String> {
-        sorted_entries(folder).unwrap().into_iter().map(|(name, ..)| name).collect()
+    fn names(directory: &Path) -> Vec<String> {
+        sorted_entries(directory).unwrap().into_iter().map(|(name, ..)| name).collect()
     }
 
     #[test]
-    fn a_bundle_is_what_kernel_path_takes() {
-        let folder = tempfile::tempdir().unwrap();
-        let out = folder.path().join("out");
+    fn bundle_is_what_kernel_path_takes() {
+        let directory = tempfile::tempdir().unwrap();
+        let out = directory.path().join("out");
         std::fs::create_dir(&out).unwrap();
         for name in ["a.tar.zst", "b.tar.zst", "bundle"] {
-            assert_eq!(pack(folder.path(), "CONFIG_A=y\n", &out.join(name)).unwrap(), "6.9.3-krazy");
+            assert_eq!(pack(directory.path(), "CONFIG_A=y\n", &out.join(name)).unwrap(), "6.9.3-krazy");
         }
         assert_eq!(names(&out), ["a.tar.zst", "b.tar.zst", "bundle"], "nothing unfinished stays");
         let read = |name: &str| std::fs::read(out.join(name)).unwrap();
         assert!(read("a.tar.zst") == read("b.tar.zst"));
         assert_eq!(names(&out.join("bundle")), ["config", "lib", "origin", "vmlinuz"]);
         for name in ["a.tar.zst", "bundle"] {
-            let cache = crate::kernel::source::cache::KernelCache::new(folder.path().join("cache"));
+            let cache = crate::kernel::source::cache::KernelCache::new(directory.path().join("cache"));
             let bundle = cache.of_path(&out.join(name), "amd64", Shell::default()).unwrap();
             assert_eq!(bundle.release, "6.9.3-krazy");
             let modules = bundle.modules().unwrap();
@@ -278,32 +278,32 @@ mod tests {
     }
 
     #[test]
-    fn a_bundle_replaces_another_but_nothing_else() {
-        let folder = tempfile::tempdir().unwrap();
-        let out = folder.path().join("out");
-        pack(folder.path(), "CONFIG_A=y\n", &out).unwrap();
-        pack(folder.path(), "CONFIG_B=y\n", &out).unwrap();
+    fn bundle_replaces_another_but_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let out = directory.path().join("out");
+        pack(directory.path(), "CONFIG_A=y\n", &out).unwrap();
+        pack(directory.path(), "CONFIG_B=y\n", &out).unwrap();
         assert_eq!(std::fs::read(out.join("config")).unwrap(), b"CONFIG_B=y\n");
-        let error = pack(folder.path(), "", folder.path()).unwrap_err();
-        assert!(error.to_string().ends_with("is a folder with other things in it"), "{error}");
+        let error = pack(directory.path(), "", directory.path()).unwrap_err();
+        assert!(error.to_string().ends_with("is a directory with other things in it"), "{error}");
         assert_eq!(Failure::exit_of(&error), Exit::Usage);
-        let file = folder.path().join("notes.txt");
+        let file = directory.path().join("notes.txt");
         std::fs::write(&file, "mine").unwrap();
-        let error = pack(folder.path(), "", &file).unwrap_err();
+        let error = pack(directory.path(), "", &file).unwrap_err();
         assert!(error.to_string().ends_with("notes.txt is a file, and its name does not end in .tar.zst"));
         assert_eq!(std::fs::read(&file).unwrap(), b"mine");
-        let error = pack(folder.path(), "", &folder.path().join("nowhere/a.tar.zst")).unwrap_err();
+        let error = pack(directory.path(), "", &directory.path().join("nowhere/a.tar.zst")).unwrap_err();
         assert!(error.to_string().ends_with("does not exist"), "{error}");
         assert_eq!(Failure::exit_of(&error), Exit::Image);
     }
 
     #[test]
-    fn a_failed_packing_leaves_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let out = folder.path().join("out");
+    fn failed_packing_leaves_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let out = directory.path().join("out");
         std::fs::create_dir(&out).unwrap();
         // Modules are configured, but there is no Makefile to install them with.
-        let error = pack(folder.path(), "CONFIG_MODULES=y\n", &out.join("a.tar.zst")).unwrap_err();
+        let error = pack(directory.path(), "CONFIG_MODULES=y\n", &out.join("a.tar.zst")).unwrap_err();
         assert!(error.to_string().starts_with("failed to build the modules"), "{error}");
         assert_eq!(names(&out), [""; 0]);
     }

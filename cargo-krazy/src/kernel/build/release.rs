@@ -1,6 +1,6 @@
 //! Releases of kernel.org: which there are, and their tarballs, verified.
 //!
-//! Every folder of releases has a file `sha256sums.asc`, a list of SHA-256 sums signed in the clear by kernel.org's
+//! Every directory of releases has a file `sha256sums.asc`, a list of SHA-256 sums signed in the clear by kernel.org's
 //! checksum autosigner (<https://www.kernel.org/signature.html>). The signer's key is part of this program, so no
 //! mirror and no network needs to be trusted.
 
@@ -19,7 +19,7 @@ use crate::kernel::source::download::{DownloadError, Expected, Fetcher};
 use crate::shell::Shell;
 use krazy_boot::digest::is_sha256;
 
-/// Where the releases are.
+/// The URL of all releases.
 pub(crate) const KERNEL_ORG: &str = "https://cdn.kernel.org/pub/linux/kernel";
 /// The series that our fragments are written for: the longterm one that Debian 13 has, too.
 pub(crate) const DEFAULT: &str = "6.12.x";
@@ -65,8 +65,8 @@ impl fmt::Display for Release {
 }
 
 impl Release {
-    /// `v6.x`, the folder it is in.
-    fn folder(&self) -> String {
+    /// `v6.x`, the directory it is in.
+    fn directory(&self) -> String {
         let (Release::Exact(version) | Release::Newest(version)) = self;
         format!("v{}.x", version.split('.').next().unwrap_or_default())
     }
@@ -128,10 +128,10 @@ fn fetch(
     fetcher: &Fetcher,
     shell: Shell,
 ) -> anyhow::Result<(PathBuf, String)> {
-    let folder = format!("{}/{}", mirror.trim_end_matches('/'), release.folder());
-    let url = format!("{folder}/sha256sums.asc");
+    let directory = format!("{}/{}", mirror.trim_end_matches('/'), release.directory());
+    let url = format!("{directory}/sha256sums.asc");
     let sums = match fetcher.to_memory(&url, MAX_SUMS, None) {
-        Err(DownloadError::NotFound { .. }) => return Err(unknown(release, &folder).into()),
+        Err(DownloadError::NotFound { .. }) => return Err(unknown(release, &directory).into()),
         other => other.map_err(DownloadError::into_failure)?,
     };
     let signed = keyring.signed_text(&String::from_utf8_lossy(&sums), SystemTime::now());
@@ -139,21 +139,21 @@ fn fetch(
         Failure::new(Exit::Fetch, format!("{url} was not signed by kernel.org: {error}"))
             .help("the server is out of date or was tampered with: try again later, or another `--mirror`")
     })?;
-    let (version, sha256) = release.find(&sums).ok_or_else(|| unknown(release, &folder))?;
+    let (version, sha256) = release.find(&sums).ok_or_else(|| unknown(release, &directory))?;
     let _guard = cache.guard(shell)?;
     let file = cache.download(&format!("linux-{version}.tar.xz"))?;
     if file.exists() && measure(&file)?.1 == sha256 {
         return Ok((file, sha256));
     }
-    let url = format!("{folder}/linux-{version}.tar.xz");
+    let url = format!("{directory}/linux-{version}.tar.xz");
     shell.status("Fetching", &url);
     let expected = Expected { size: None, sha256: sha256.clone(), limit: MAX_TARBALL };
     fetcher.to_file(&url, &file, &expected).map_err(DownloadError::into_failure)?;
     Ok((file, sha256))
 }
 
-fn unknown(release: &Release, folder: &str) -> Failure {
-    Failure::new(Exit::Usage, format!("there is no Linux {release} in {folder}"))
+fn unknown(release: &Release, directory: &str) -> Failure {
+    Failure::new(Exit::Usage, format!("there is no Linux {release} in {directory}"))
         .help("https://www.kernel.org/ lists the releases; write 6.12.x for the newest of a series")
 }
 
@@ -170,7 +170,7 @@ mod tests {
 
     struct Setup {
         server: Server,
-        folder: tempfile::TempDir,
+        directory: tempfile::TempDir,
         keyring: Keyring,
     }
 
@@ -187,11 +187,11 @@ mod tests {
             let server = Server::start();
             server.serve("/v6.x/sha256sums.asc", change(signed(&key, &sums)).into_bytes());
             server.serve("/v6.x/linux-6.9.3.tar.xz", TARBALL.to_vec());
-            Setup { server, folder: tempfile::tempdir().unwrap(), keyring: keyring(&key) }
+            Setup { server, directory: tempfile::tempdir().unwrap(), keyring: keyring(&key) }
         }
 
         fn fetch(&self, release: &str) -> anyhow::Result<(PathBuf, String)> {
-            let cache = KernelCache::new(self.folder.path());
+            let cache = KernelCache::new(self.directory.path());
             let fetcher = Fetcher::for_tests();
             fetch(
                 &release.parse().unwrap(),
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_of_a_series_is_fetched_once() {
+    fn newest_of_a_series_is_fetched_once() {
         let setup = Setup::new(|sums| sums);
         let (file, sha256) = setup.fetch("6.9.x").unwrap();
         assert_eq!(std::fs::read(&file).unwrap(), TARBALL);
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_release_is_told() {
+    fn unknown_release_is_told() {
         let setup = Setup::new(|sums| sums);
         assert_eq!(setup.error("6.9.4"), "there is no Linux 6.9.4 in URL/v6.x");
         assert_eq!(setup.error("6.8.x"), "there is no Linux 6.8.x in URL/v6.x");
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_was_changed_is_not_believed() {
+    fn list_that_was_changed_is_not_believed() {
         let setup = Setup::new(|sums| sums.replace("6.9.3", "6.9.4"));
         let error = setup.error("6.9.4");
         assert!(error.starts_with("URL/v6.x/sha256sums.asc was not signed by kernel.org: "), "{error}");
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tarball_with_another_hash_is_not_kept() {
+    fn tarball_with_another_hash_is_not_kept() {
         let setup = Setup::new(|sums| sums);
         setup.server.serve("/v6.x/linux-6.9.3.tar.xz", b"tampered".to_vec());
         let error = setup.error("6.9.3");
@@ -247,12 +247,12 @@ mod tests {
             error.starts_with("URL/v6.x/linux-6.9.3.tar.xz has the wrong content: its SHA-256 is "),
             "{error}"
         );
-        let left = std::fs::read_dir(setup.folder.path().join("kernel/downloads")).unwrap().count();
+        let left = std::fs::read_dir(setup.directory.path().join("kernel/downloads")).unwrap().count();
         assert_eq!(left, 0);
     }
 
     #[test]
-    fn the_embedded_key_is_kernel_orgs() {
+    fn embedded_key_is_kernel_orgs() {
         let key = SignedPublicKey::from_bytes(AUTOSIGNER).unwrap();
         let fingerprint = format!("{:X}", pgp::types::KeyDetails::fingerprint(&key.primary_key));
         assert_eq!(fingerprint, "B8868C80BA62A1FFFAF5FDA9632D3A06589DA6B1");
@@ -261,8 +261,8 @@ mod tests {
 
     #[test]
     fn offline_means_offline() {
-        let folder = tempfile::tempdir().unwrap();
-        let cache = KernelCache::new(folder.path());
+        let directory = tempfile::tempdir().unwrap();
+        let cache = KernelCache::new(directory.path());
         let release = DEFAULT.parse().unwrap();
         let error = tarball(&release, KERNEL_ORG, &cache, true, Shell::default()).unwrap_err();
         assert_eq!(

@@ -1,4 +1,4 @@
-//! Where a kernel's source comes from: a release of kernel.org, a tarball, or a tree that somebody unpacked.
+//! Sources of a kernel: a release of kernel.org, a tarball, or a tree that somebody unpacked.
 
 use std::path::{Path, PathBuf};
 
@@ -11,23 +11,23 @@ use crate::kernel::source::cache::KernelCache;
 use crate::shell::Shell;
 use krazy_boot::digest::is_sha256;
 
-/// Which source is asked for.
+/// The requested source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
     /// A release of kernel.org.
     Release {
-        /// Which one.
+        /// The choice itself.
         release: Release,
-        /// Where kernel.org's `/pub/linux/kernel` is.
+        /// The URL of kernel.org's `/pub/linux/kernel`, or of a mirror of it.
         mirror: String,
         /// Only what the cache has.
         offline: bool,
     },
     /// A tarball or a tree on this machine.
     Local {
-        /// Where it is.
+        /// Its path.
         path: PathBuf,
-        /// What a tarball's SHA-256 must be.
+        /// The expected SHA-256 of a tarball.
         sha256: Option<String>,
     },
 }
@@ -51,7 +51,7 @@ impl Source {
                 if path.is_dir() {
                     if sha256.is_some() {
                         let message =
-                            format!("`--sha256` is that of a tarball, and {} is a folder", path.display());
+                            format!("`--sha256` is that of a tarball, and {} is a directory", path.display());
                         return Err(Failure::new(Exit::Usage, message).into());
                     }
                     return Tree::open(&path);
@@ -93,17 +93,17 @@ fn unpacked(
     cache: &KernelCache,
     shell: Shell,
 ) -> anyhow::Result<Tree> {
-    let folder = cache.sources().join(sha256);
-    if !folder.exists() {
+    let directory = cache.sources().join(sha256);
+    if !directory.exists() {
         let _guard = cache.guard(shell)?;
         // Another process may have unpacked it while we waited.
-        if !folder.exists() {
+        if !directory.exists() {
             shell.status("Unpacking", name_of(tarball));
-            tarball::unpack(tarball, &folder)?;
+            tarball::unpack(tarball, &directory)?;
         }
     }
     let key = sha256[..16].to_owned();
-    Ok(Tree { version: Version::of(&folder)?, folder, key, origin: origin.to_owned() })
+    Ok(Tree { version: Version::of(&directory)?, directory, key, origin: origin.to_owned() })
 }
 
 #[cfg(test)]
@@ -116,18 +116,18 @@ mod tests {
     use crate::kernel::bundle::archive::testing::{tar, xz};
 
     struct Setup {
-        folder: tempfile::TempDir,
+        directory: tempfile::TempDir,
     }
 
     impl Setup {
         fn new() -> Self {
-            Setup { folder: tempfile::tempdir().unwrap() }
+            Setup { directory: tempfile::tempdir().unwrap() }
         }
 
         fn obtain(&self, path: &str, sha256: Option<&str>) -> anyhow::Result<Tree> {
-            let path = self.folder.path().join(path);
+            let path = self.directory.path().join(path);
             let source = Source::Local { path, sha256: sha256.map(str::to_owned) };
-            source.obtain(&KernelCache::new(self.folder.path().join("cache")), Shell::default())
+            source.obtain(&KernelCache::new(self.directory.path().join("cache")), Shell::default())
         }
 
         fn tarball(&self) -> String {
@@ -135,12 +135,12 @@ mod tests {
                 FILES.iter().map(|(name, text)| (format!("linux-6.9.3/{name}"), *text)).collect();
             let files: Vec<_> = files.iter().map(|(name, text)| (name.as_str(), *text)).collect();
             let bytes = xz(&tar(&files));
-            std::fs::write(self.folder.path().join("linux.tar.xz"), &bytes).unwrap();
+            std::fs::write(self.directory.path().join("linux.tar.xz"), &bytes).unwrap();
             hex(&Sha256::digest(&bytes))
         }
 
         fn tree(&self) -> PathBuf {
-            let tree = self.folder.path().join("tree");
+            let tree = self.directory.path().join("tree");
             std::fs::create_dir(&tree).unwrap();
             for (name, text) in FILES {
                 std::fs::write(tree.join(name), text).unwrap();
@@ -150,41 +150,41 @@ mod tests {
     }
 
     #[test]
-    fn a_tarball_is_unpacked_once() {
+    fn tarball_is_unpacked_once() {
         let setup = Setup::new();
         let sha256 = setup.tarball();
         let tree = setup.obtain("linux.tar.xz", Some(&sha256.to_uppercase())).unwrap();
         assert_eq!(tree.version.to_string(), "6.9.3");
         assert_eq!(tree.origin, format!("linux.tar.xz with SHA-256 {sha256}"));
-        std::fs::write(tree.folder.join("marker"), "").unwrap();
+        std::fs::write(tree.directory.join("marker"), "").unwrap();
         assert_eq!(setup.obtain("linux.tar.xz", None).unwrap(), tree);
-        assert!(tree.folder.join("marker").exists());
+        assert!(tree.directory.join("marker").exists());
     }
 
     #[test]
-    fn a_wrong_hash_is_told_and_nothing_is_unpacked() {
+    fn wrong_hash_is_told_and_nothing_is_unpacked() {
         let setup = Setup::new();
         let found = setup.tarball();
         let wrong = "ab".repeat(32);
         let error = setup.obtain("linux.tar.xz", Some(&wrong)).unwrap_err();
-        let file = std::fs::canonicalize(setup.folder.path()).unwrap().join("linux.tar.xz");
+        let file = std::fs::canonicalize(setup.directory.path()).unwrap().join("linux.tar.xz");
         assert_eq!(
             error.to_string(),
             format!("{} has the wrong content: its SHA-256 is {found}, not {wrong}", file.display())
         );
         assert_eq!(Failure::exit_of(&error), Exit::Fetch);
-        assert!(!setup.folder.path().join("cache").exists());
+        assert!(!setup.directory.path().join("cache").exists());
         let error = setup.obtain("linux.tar.xz", Some("12")).unwrap_err();
         assert_eq!(error.to_string(), "`12` is not a SHA-256, which has 64 hex digits");
     }
 
     #[test]
-    fn a_tree_that_was_built_in_says_how_to_clean_it() {
+    fn tree_that_was_built_in_says_how_to_clean_it() {
         let setup = Setup::new();
         let tree = std::fs::canonicalize(setup.tree()).unwrap();
         let found = setup.obtain("tree", None).unwrap();
         assert_eq!(
-            (found.folder.as_path(), found.origin.as_str()),
+            (found.directory.as_path(), found.origin.as_str()),
             (tree.as_path(), "a source tree called tree")
         );
         std::fs::write(tree.join(".config"), "").unwrap();
@@ -199,13 +199,13 @@ mod tests {
     #[test]
     fn what_is_no_kernel_is_refused() {
         let setup = Setup::new();
-        std::fs::create_dir(setup.folder.path().join("other")).unwrap();
-        std::fs::write(setup.folder.path().join("other/Makefile"), "all:\n").unwrap();
+        std::fs::create_dir(setup.directory.path().join("other")).unwrap();
+        std::fs::write(setup.directory.path().join("other/Makefile"), "all:\n").unwrap();
         let error = setup.obtain("other", None).unwrap_err();
         assert!(error.to_string().ends_with("other is not the source of a Linux kernel"), "{error}");
         let error = setup.obtain("nowhere", None).unwrap_err();
         assert!(error.to_string().starts_with("failed to read the source "), "{error}");
         let error = setup.obtain("other", Some(&"ab".repeat(32))).unwrap_err();
-        assert!(error.to_string().ends_with("is a folder"), "{error}");
+        assert!(error.to_string().ends_with("is a directory"), "{error}");
     }
 }

@@ -1,6 +1,6 @@
 //! Unpacks the tarball of a kernel's source.
 //!
-//! A tarball has one folder at its top (`linux-6.12.1/`), whose content becomes the tree. Modification times are
+//! A tarball has one directory at its top (`linux-6.12.1/`), whose content becomes the tree. Modification times are
 //! kept, so that make sees the same order of times wherever the tree is unpacked.
 
 use std::fs::File;
@@ -16,11 +16,11 @@ use crate::kernel::files::sorted_entries;
 use crate::kernel::source::cache::{UNFINISHED, remove_unfinished};
 
 /// Bytes of an unpacked tarball at most. Linux 6.12 has 1.5 GB.
-const LARGEST: u64 = 8 << 30;
+const MAX_LEN: u64 = 8 << 30;
 
-/// Unpacks `tarball` to `folder`, which appears complete or not at all. The caller holds the cache's guard.
-pub(crate) fn unpack(tarball: &Path, folder: &Path) -> anyhow::Result<()> {
-    let parent = folder.parent().unwrap_or(Path::new("."));
+/// Unpacks `tarball` to `directory`, which appears complete or not at all. The caller holds the cache's guard.
+pub(crate) fn unpack(tarball: &Path, directory: &Path) -> anyhow::Result<()> {
+    let parent = directory.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(parent).map_err(io_failure("create", parent))?;
     remove_unfinished(parent)?;
     let new = tempfile::Builder::new()
@@ -37,7 +37,7 @@ pub(crate) fn unpack(tarball: &Path, folder: &Path) -> anyhow::Result<()> {
     }
     // A tree that is no kernel's is found out before it gets its name.
     Version::of(&inner).map_err(|_| foreign(tarball))?;
-    std::fs::rename(&inner, folder).map_err(io_failure("write", folder))?;
+    std::fs::rename(&inner, directory).map_err(io_failure("write", directory))?;
     Ok(())
 }
 
@@ -54,11 +54,11 @@ fn extract(tarball: &Path, into: &Path) -> anyhow::Result<()> {
         let message = format!("failed to unpack {}: {why}", tarball.display());
         match why.kind() {
             std::io::ErrorKind::StorageFull => Failure::new(Exit::Fetch, message)
-                .help("make room (a kernel's source takes 2 GB), or set KRAZY_CACHE_DIR to a folder on a larger disk"),
+                .help("make room (a kernel's source takes 2 GB), or set KRAZY_CACHE_DIR to a directory on a larger disk"),
             _ => Failure::new(Exit::Fetch, message).help("it is damaged or incomplete: get it again"),
         }
     };
-    let mut stream = decompressed(file).map_err(damaged)?.take(LARGEST + 1);
+    let mut stream = decompressed(file).map_err(damaged)?.take(MAX_LEN + 1);
     let mut archive = tar::Archive::new(&mut stream);
     archive.set_preserve_permissions(false);
     archive.set_overwrite(false);
@@ -71,10 +71,10 @@ fn extract(tarball: &Path, into: &Path) -> anyhow::Result<()> {
             continue;
         }
         let clean = path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-        // `unpack_in` follows no link out of the folder and says whether it unpacked.
+        // `unpack_in` follows no link out of the directory and says whether it unpacked.
         if !clean || !entry.unpack_in(into).map_err(|error| damaged(cause(error)))? {
             let message = format!(
-                "refused to unpack `{}` of {}: it leaves the folder",
+                "refused to unpack `{}` of {}: it leaves the directory",
                 path.display(),
                 tarball.display()
             );
@@ -85,7 +85,7 @@ fn extract(tarball: &Path, into: &Path) -> anyhow::Result<()> {
     }
     if stream.limit() == 0 {
         return Err(
-            damaged(std::io::Error::other(format!("it holds more than {} GiB", LARGEST >> 30))).into()
+            damaged(std::io::Error::other(format!("it holds more than {} GiB", MAX_LEN >> 30))).into()
         );
     }
     Ok(())
@@ -108,27 +108,27 @@ mod tests {
     use crate::kernel::bundle::archive::testing::tar;
 
     fn unpack_bytes(bytes: &[u8]) -> (tempfile::TempDir, anyhow::Result<()>) {
-        let folder = tempfile::tempdir().unwrap();
-        let tarball = folder.path().join("linux.tar");
+        let directory = tempfile::tempdir().unwrap();
+        let tarball = directory.path().join("linux.tar");
         std::fs::write(&tarball, bytes).unwrap();
-        let result = unpack(&tarball, &folder.path().join("sources/tree"));
-        (folder, result)
+        let result = unpack(&tarball, &directory.path().join("sources/tree"));
+        (directory, result)
     }
 
     fn message(bytes: &[u8]) -> String {
-        let (folder, result) = unpack_bytes(bytes);
-        let left = std::fs::read_dir(folder.path().join("sources")).unwrap().count();
+        let (directory, result) = unpack_bytes(bytes);
+        let left = std::fs::read_dir(directory.path().join("sources")).unwrap().count();
         assert_eq!(left, 0, "nothing half-unpacked stays");
-        result.unwrap_err().to_string().replace(&folder.path().display().to_string(), "DIR")
+        result.unwrap_err().to_string().replace(&directory.path().display().to_string(), "DIR")
     }
 
     #[test]
-    fn the_folder_at_the_top_becomes_the_tree() {
+    fn directory_at_the_top_becomes_the_tree() {
         let files = FILES.map(|(name, text)| (format!("linux-6.9.3/{name}"), text));
         let files: Vec<_> = files.iter().map(|(name, text)| (name.as_str(), *text)).collect();
-        let (folder, result) = unpack_bytes(&tar(&files));
+        let (directory, result) = unpack_bytes(&tar(&files));
         result.unwrap();
-        assert!(folder.path().join("sources/tree/Kconfig").is_file());
+        assert!(directory.path().join("sources/tree/Kconfig").is_file());
     }
 
     #[test]
@@ -139,7 +139,7 @@ mod tests {
         assert_eq!(message(&tar(&[("x", b"1")])), foreign);
         assert_eq!(
             message(&tar(&[("a/../../x", b"1")])),
-            "refused to unpack `a/../../x` of DIR/linux.tar: it leaves the folder"
+            "refused to unpack `a/../../x` of DIR/linux.tar: it leaves the directory"
         );
         let whole = tar(&[("a/x", &[7; 9000])]);
         assert!(message(&whole[..4000]).starts_with("failed to unpack DIR/linux.tar: "));

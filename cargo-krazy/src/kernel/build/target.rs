@@ -1,23 +1,23 @@
-//! What differs between the boards' kernels: one row of plain data each.
+//! The boards' kernels: one row of plain data each.
 
-use super::fragment::Wishes;
+use super::fragment::RequestedOptions;
 use crate::board::Board;
 use crate::failure::{Exit, Failure};
 
-/// How the kernel of a board is made.
+/// The build of a board's kernel.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     /// The board's name.
     pub(crate) board: &'static str,
     /// `ARCH` of the kernel's Makefile.
     pub(crate) arch: &'static str,
-    /// What to make: the image, and device trees where the board has some.
+    /// Goals of make: the image, and device trees where the board has some.
     pub(crate) goals: &'static [&'static str],
-    /// The image in the build folder.
+    /// The image in the build directory.
     pub(crate) image: &'static str,
-    /// Folders of device trees in the build folder, each with the vendor's name last.
+    /// Directories of device trees in the build directory, each with the vendor's name last.
     pub(crate) dtbs: &'static [&'static str],
-    /// What the names of the gcc cross compiler's programs begin with, on a host of another architecture.
+    /// The start of the names of the gcc cross compiler's programs, on a host of another architecture.
     pub(crate) gcc_prefix: &'static str,
     /// The Debian package of that compiler.
     pub(crate) gcc_package: &'static str,
@@ -68,13 +68,13 @@ impl Target {
         })
     }
 
-    /// What our fragments ask for.
-    pub(crate) fn wishes(&self) -> Result<Wishes, Failure> {
-        let mut wishes = Wishes::default();
+    /// Returns the options that our fragments request.
+    pub(crate) fn requested(&self) -> Result<RequestedOptions, Failure> {
+        let mut requested = RequestedOptions::default();
         for (name, text) in self.fragments {
-            wishes.add(name, text)?;
+            requested.add(name, text)?;
         }
-        Ok(wishes)
+        Ok(requested)
     }
 }
 
@@ -88,9 +88,9 @@ mod tests {
     #[test]
     fn every_board_has_a_configuration_that_can_be_read() {
         for board in BOARDS {
-            let wishes = Target::of(board).unwrap().wishes().unwrap();
-            assert_eq!(wishes.get("SQUASHFS_ZSTD").unwrap().value, "y", "{}", board.name);
-            assert_eq!(wishes.get("MODULES").unwrap().value, "n", "{}", board.name);
+            let requested = Target::of(board).unwrap().requested().unwrap();
+            assert_eq!(requested.get("SQUASHFS_ZSTD").unwrap().value, "y", "{}", board.name);
+            assert_eq!(requested.get("MODULES").unwrap().value, "n", "{}", board.name);
         }
     }
 
@@ -107,7 +107,7 @@ mod tests {
             }
         }
     }
-    /// What kernel-hardening-checker said about the kernel of each board, an option a line.
+    /// The report of kernel-hardening-checker on the kernel of each board, an option a line.
     const REPORTS: [(&str, &str); 2] = [
         ("x86_64", include_str!("testdata/hardening-x86_64.txt")),
         ("aarch64-rpi", include_str!("testdata/hardening-aarch64-rpi.txt")),

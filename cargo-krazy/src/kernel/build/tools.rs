@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use super::fragment::Wishes;
+use super::fragment::RequestedOptions;
 use super::target::Target;
 use crate::failure::{Exit, Failure};
 
@@ -28,10 +28,10 @@ fn tool(program: impl Into<String>, package: &str) -> Tool {
     Tool { program: program.into(), package: package.to_owned() }
 }
 
-/// What is needed whatever the compiler and the configuration.
+/// Programs that every compiler and configuration needs.
 const GENERAL: &[(&str, &str)] =
     &[("make", "make"), ("flex", "flex"), ("bison", "bison"), ("bc", "bc"), ("perl", "perl")];
-/// How the kernel image is compressed: the option and the tool.
+/// Compressions of the kernel image: the option and the tool.
 const COMPRESSORS: &[(&str, &str, &str)] = &[
     ("KERNEL_ZSTD", "zstd", "zstd"),
     ("KERNEL_LZ4", "lz4", "lz4"),
@@ -42,7 +42,7 @@ const COMPRESSORS: &[(&str, &str, &str)] = &[
 /// The compiler that was chosen, complete with everything else that is needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Toolchain {
-    /// Which one.
+    /// The choice itself.
     pub(crate) compiler: Compiler,
     /// Variables of the kernel's Makefile that choose it.
     pub(crate) variables: Vec<String>,
@@ -50,13 +50,13 @@ pub(crate) struct Toolchain {
     pub(crate) program: String,
 }
 
-/// What this machine has; a test has its own.
+/// The programs and headers of this machine; a test has its own.
 pub(crate) struct Machine<'m> {
     /// Its architecture, as in [`std::env::consts::ARCH`].
     pub(crate) arch: &'m str,
-    /// Whether it has a program.
+    /// True if it has a program.
     pub(crate) has_program: &'m dyn Fn(&str) -> bool,
-    /// Whether a C compiler finds a header.
+    /// True if a C compiler finds a header.
     pub(crate) has_header: &'m dyn Fn(&str) -> bool,
 }
 
@@ -65,7 +65,11 @@ impl Toolchain {
     ///
     /// # Errors
     /// Names every missing program or header and the Debian packages to install.
-    pub(crate) fn find(target: &Target, wanted: Option<Compiler>, wishes: &Wishes) -> Result<Self, Failure> {
+    pub(crate) fn find(
+        target: &Target,
+        wanted: Option<Compiler>,
+        requested: &RequestedOptions,
+    ) -> Result<Self, Failure> {
         Self::find_on(
             &Machine {
                 arch: std::env::consts::ARCH,
@@ -74,7 +78,7 @@ impl Toolchain {
             },
             target,
             wanted,
-            wishes,
+            requested,
         )
     }
 
@@ -82,7 +86,7 @@ impl Toolchain {
         machine: &Machine<'_>,
         target: &Target,
         wanted: Option<Compiler>,
-        wishes: &Wishes,
+        requested: &RequestedOptions,
     ) -> Result<Self, Failure> {
         let prefix = if machine.arch == target.native { "" } else { target.gcc_prefix };
         let missing = |tools: Vec<Tool>| -> Vec<Tool> {
@@ -97,7 +101,7 @@ impl Toolchain {
             None => (Compiler::Gcc, gcc()),
         };
         lacks.extend(missing(GENERAL.iter().map(|(program, package)| tool(*program, package)).collect()));
-        let on = |option: &str| wishes.get(option).is_some_and(|wish| wish.value == "y");
+        let on = |option: &str| requested.get(option).is_some_and(|option| option.value == "y");
         let compressor = COMPRESSORS.iter().find(|(option, ..)| on(option));
         lacks.extend(missing(
             compressor.map(|(_, program, package)| tool(*program, package)).into_iter().collect(),
@@ -172,10 +176,10 @@ fn missing_tools(lacks: &[Tool], choice: bool) -> Failure {
         .help(help)
 }
 
-/// Where `program` is on PATH.
+/// Returns the path of `program` on PATH.
 pub(crate) fn path_of(program: impl AsRef<OsStr>) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).map(|folder| folder.join(program.as_ref())).find(|file| file.is_file())
+    std::env::split_paths(&path).map(|directory| directory.join(program.as_ref())).find(|file| file.is_file())
 }
 
 /// Asks the host's C compiler for a header.
@@ -210,9 +214,9 @@ mod tests {
             has_program: &|name| has.contains(&name),
             has_header: &|name| header && name == "libelf.h",
         };
-        let mut wishes = Wishes::default();
-        wishes.add("a", "CONFIG_KERNEL_ZSTD=y\n").unwrap();
-        Toolchain::find_on(&machine, target, wanted, &wishes).map_err(anyhow::Error::from)
+        let mut requested = RequestedOptions::default();
+        requested.add("a", "CONFIG_KERNEL_ZSTD=y\n").unwrap();
+        Toolchain::find_on(&machine, target, wanted, &requested).map_err(anyhow::Error::from)
     }
 
     const REST: [&str; 6] = ["make", "flex", "bison", "bc", "perl", "zstd"];

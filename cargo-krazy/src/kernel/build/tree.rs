@@ -11,13 +11,13 @@ use crate::failure::{Exit, Failure};
 /// A source tree on this machine that is ready to build from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tree {
-    /// Its folder.
-    pub(crate) folder: PathBuf,
-    /// What its Makefile says it is.
+    /// Its directory.
+    pub(crate) directory: PathBuf,
+    /// The version in its Makefile.
     pub(crate) version: Version,
-    /// Distinguishes it from every other source; the name of a folder.
+    /// Distinguishes it from every other source; the name of a directory.
     pub(crate) key: String,
-    /// Where it came from, without any path of this machine.
+    /// Its origin, without any path of this machine.
     pub(crate) origin: String,
 }
 
@@ -33,40 +33,41 @@ impl fmt::Display for Version {
 
 impl Tree {
     /// A tree as somebody else keeps it. It must not have been built in: kbuild refuses to build elsewhere then.
-    pub(crate) fn open(folder: &Path) -> anyhow::Result<Self> {
-        let version = Version::of(folder)?;
+    pub(crate) fn open(directory: &Path) -> anyhow::Result<Self> {
+        let version = Version::of(directory)?;
         for built in
             [".config", "include/config", "arch/x86/include/generated", "arch/arm64/include/generated"]
         {
-            if folder.join(built).exists() {
-                let message = format!("the source {} has been built in: it has `{built}`", folder.display());
+            if directory.join(built).exists() {
+                let message =
+                    format!("the source {} has been built in: it has `{built}`", directory.display());
                 return Err(Failure::new(Exit::Usage, message)
                     .help(format!(
                         "keep its `.config` elsewhere if you need it, then clean it: `make -C {} mrproper`; \
                          options of your own go into a fragment for `--config`",
-                        folder.display()
+                        directory.display()
                     ))
                     .into());
             }
         }
-        let key = hex(&Sha256::digest(folder.as_os_str().as_encoded_bytes())[..8]);
+        let key = hex(&Sha256::digest(directory.as_os_str().as_encoded_bytes())[..8]);
         Ok(Tree {
-            folder: folder.to_owned(),
+            directory: directory.to_owned(),
             version,
             key,
-            origin: format!("a source tree called {}", name_of(folder)),
+            origin: format!("a source tree called {}", name_of(directory)),
         })
     }
 }
 
 impl Version {
     /// Reads the version at the start of the tree's Makefile.
-    pub(crate) fn of(folder: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn of(directory: &Path) -> anyhow::Result<Self> {
         let foreign = || {
-            Failure::new(Exit::Usage, format!("{} is not the source of a Linux kernel", folder.display()))
+            Failure::new(Exit::Usage, format!("{} is not the source of a Linux kernel", directory.display()))
                 .help("`--source` takes a kernel's tarball, such as linux-6.12.tar.xz, or its unpacked tree")
         };
-        let text = std::fs::read(folder.join("Makefile")).map_err(|_| foreign())?;
+        let text = std::fs::read(directory.join("Makefile")).map_err(|_| foreign())?;
         let text = String::from_utf8_lossy(&text).into_owned();
         let value = |name: &str| {
             let mut lines = text.lines().take(20).filter_map(|line| line.split_once('='));
@@ -77,7 +78,7 @@ impl Version {
         else {
             return Err(foreign().into());
         };
-        if !folder.join("Kconfig").is_file() {
+        if !directory.join("Kconfig").is_file() {
             return Err(foreign().into());
         }
         Ok(Version(format!("{version}.{patch}.{sub}{}", value("EXTRAVERSION").unwrap_or_default())))

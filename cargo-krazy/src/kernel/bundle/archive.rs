@@ -1,4 +1,4 @@
-//! Where the files of a kernel come in: a `.deb`, a tar archive, a folder, or a bare image.
+//! Containers of a kernel's files: a `.deb`, a tar archive, a directory, or a bare image.
 //!
 //! A Debian package (deb(5)) is an `ar` archive of `debian-binary`, `control.tar.*` and `data.tar.*`; `dpkg`
 //! fixes their order and allows names of up to 15 bytes, so the few fields needed are read here, bounded, in
@@ -34,8 +34,8 @@ pub(crate) enum Archive {
     Deb(PathBuf),
     /// A tar archive, plain or compressed with zstd or xz.
     Tar(PathBuf),
-    /// A folder.
-    Folder(PathBuf),
+    /// A directory.
+    Directory(PathBuf),
     /// A file that is taken for a kernel image; as an archive it holds itself, called `vmlinuz`.
     Image(PathBuf),
 }
@@ -45,7 +45,7 @@ impl Archive {
     pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
         let metadata = std::fs::metadata(path).map_err(io_failure("read", path))?;
         if metadata.is_dir() {
-            return Ok(Archive::Folder(path.to_owned()));
+            return Ok(Archive::Directory(path.to_owned()));
         }
         let mut file = File::open(path).map_err(io_failure("read", path))?;
         let mut start = Vec::new();
@@ -60,9 +60,9 @@ impl Archive {
         })
     }
 
-    /// Calls `visit` with every regular file, in the archive's order; a folder's in the order of names.
+    /// Calls `visit` with every regular file, in the archive's order; a directory's in the order of names.
     ///
-    /// Links, devices and folders are not visited.
+    /// Links, devices and directories are not visited.
     pub(crate) fn visit(&self, visit: &mut Visitor<'_>) -> anyhow::Result<()> {
         match self {
             Archive::Deb(path) => {
@@ -74,7 +74,7 @@ impl Archive {
                 let file = File::open(path).map_err(io_failure("read", path))?;
                 visit_tar(decompressed(file).map_err(|why| damaged(path, &why))?, path, visit)
             }
-            Archive::Folder(path) => visit_folder(path, "", visit),
+            Archive::Directory(path) => visit_directory(path, "", visit),
             Archive::Image(path) => {
                 let mut file = File::open(path).map_err(io_failure("read", path))?;
                 let size = file.metadata().map_err(io_failure("read", path))?.len();
@@ -161,11 +161,11 @@ fn visit_tar(stream: impl Read, path: &Path, visit: &mut Visitor<'_>) -> anyhow:
     Ok(())
 }
 
-fn visit_folder(root: &Path, below: &str, visit: &mut Visitor<'_>) -> anyhow::Result<()> {
+fn visit_directory(root: &Path, below: &str, visit: &mut Visitor<'_>) -> anyhow::Result<()> {
     for (name, path, metadata) in sorted_entries(&root.join(below))? {
         let inner = if below.is_empty() { name } else { format!("{below}/{name}") };
         if metadata.is_dir() {
-            visit_folder(root, &inner, visit)?;
+            visit_directory(root, &inner, visit)?;
         } else if metadata.is_file() {
             let mut file = File::open(&path).map_err(io_failure("read", &path))?;
             visit(&inner, metadata.len(), &mut file)?;
@@ -245,15 +245,15 @@ mod tests {
     fn every_kind_gives_its_files() {
         let files: &[(&str, &[u8])] = &[("./a/x", b"1"), ("b", b"22")];
         let expected = [("a/x".to_owned(), b"1".to_vec()), ("b".to_owned(), b"22".to_vec())];
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
         std::fs::write(at("x.deb"), testing::deb(files)).unwrap();
         std::fs::write(at("x.tar"), testing::tar(files)).unwrap();
         std::fs::write(at("x.tar.zst"), zstd::encode_all(&testing::tar(files)[..], 1).unwrap()).unwrap();
-        std::fs::create_dir_all(at("folder/a")).unwrap();
-        std::fs::write(at("folder/a/x"), "1").unwrap();
-        std::fs::write(at("folder/b"), "22").unwrap();
-        for name in ["x.deb", "x.tar", "x.tar.zst", "folder"] {
+        std::fs::create_dir_all(at("directory/a")).unwrap();
+        std::fs::write(at("directory/a/x"), "1").unwrap();
+        std::fs::write(at("directory/b"), "22").unwrap();
+        for name in ["x.deb", "x.tar", "x.tar.zst", "directory"] {
             assert_eq!(contents(&Archive::open(&at(name)).unwrap()).unwrap(), expected, "{name}");
         }
         std::fs::write(at("bzImage"), "other").unwrap();
@@ -263,8 +263,8 @@ mod tests {
 
     #[test]
     fn damage_is_told_with_the_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x.deb");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x.deb");
         let error = |bytes: &[u8]| {
             std::fs::write(&path, bytes).unwrap();
             contents(&Archive::open(&path).unwrap()).unwrap_err().to_string()
@@ -279,7 +279,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_damaged_package_never_panics(at in any::<proptest::sample::Index>(), byte: u8) {
+        fn damaged_package_never_panics(at in any::<proptest::sample::Index>(), byte: u8) {
             let mut deb = testing::deb(&[("boot/vmlinuz", b"abcdefgh")]);
             let at = at.index(deb.len());
             deb[at] = byte;

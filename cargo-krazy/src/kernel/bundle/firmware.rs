@@ -16,7 +16,7 @@ use crate::kernel::bundle::archive::Archive;
 use crate::kernel::files::sorted_entries;
 use crate::kernel::files::{MAX_FILE, io_failure};
 
-/// What is made of the licence.
+/// The name of the licence in the unpacked firmware.
 const LICENCE: &str = "LICENCE";
 /// Parts of names of firmware with debug output, which images do without.
 const DEBUG: [&str; 2] = ["_db.", "4db."];
@@ -24,51 +24,51 @@ const DEBUG: [&str; 2] = ["_db.", "4db."];
 /// Firmware on this machine.
 #[derive(Clone, Debug)]
 pub(crate) struct BootFirmware {
-    folder: PathBuf,
+    directory: PathBuf,
 }
 
 impl BootFirmware {
     /// Names on `/boot` and files of everything the firmware is, the licence included.
     pub(crate) fn files(&self) -> anyhow::Result<Vec<(String, PathBuf)>> {
-        let boot = sorted_entries(&self.folder.join("boot"))?;
+        let boot = sorted_entries(&self.directory.join("boot"))?;
         let mut files: Vec<_> = boot
             .into_iter()
             .filter(|(name, ..)| !DEBUG.iter().any(|part| name.contains(part)))
             .map(|(name, path, _)| (name, path))
             .collect();
-        files.push(("LICENCE.broadcom".to_owned(), self.folder.join(LICENCE)));
+        files.push(("LICENCE.broadcom".to_owned(), self.directory.join(LICENCE)));
         Ok(files)
     }
 
     /// The overlay called `name`, if the package has it.
     pub(crate) fn overlay(&self, name: &str) -> Option<PathBuf> {
-        Some(self.folder.join("overlays").join(format!("{name}.dtbo"))).filter(|path| path.is_file())
+        Some(self.directory.join("overlays").join(format!("{name}.dtbo"))).filter(|path| path.is_file())
     }
 
     /// Names of all overlays.
     pub(crate) fn overlays(&self) -> anyhow::Result<Vec<String>> {
-        let entries = sorted_entries(&self.folder.join("overlays"))?;
+        let entries = sorted_entries(&self.directory.join("overlays"))?;
         Ok(entries
             .into_iter()
             .filter_map(|(name, ..)| Some(name.strip_suffix(".dtbo")?.to_owned()))
             .collect())
     }
 
-    /// Returns the firmware in `folder`, if it is there.
-    pub(crate) fn open(folder: &Path) -> Option<Self> {
-        folder.is_dir().then(|| BootFirmware { folder: folder.to_owned() })
+    /// Returns the firmware in `directory`, if it is there.
+    pub(crate) fn open(directory: &Path) -> Option<Self> {
+        directory.is_dir().then(|| BootFirmware { directory: directory.to_owned() })
     }
 }
 
 /// Unpacks the firmware of `archive` into the existing, empty directory `into`.
 pub(crate) fn unpack(archive: &Archive, into: &Path, origin: &str) -> anyhow::Result<()> {
     for name in ["boot", "overlays"] {
-        let folder = into.join(name);
-        std::fs::create_dir(&folder).map_err(io_failure("create", &folder))?;
+        let directory = into.join(name);
+        std::fs::create_dir(&directory).map_err(io_failure("create", &directory))?;
     }
     archive.visit(&mut |path, size, reader| {
-        let Some(place) = place(path) else { return Ok(()) };
-        let target = into.join(place);
+        let Some(destination) = destination(path) else { return Ok(()) };
+        let target = into.join(destination);
         if size > MAX_FILE {
             let message = format!("`{path}` of {origin} is unbelievably large: {size} bytes");
             return Err(Failure::new(Exit::Fetch, message).into());
@@ -90,8 +90,8 @@ pub(crate) fn unpack(archive: &Archive, into: &Path, origin: &str) -> anyhow::Re
     Ok(())
 }
 
-/// Where a file of the package goes; nowhere for most, and for a path that is not plain.
-fn place(path: &str) -> Option<String> {
+/// Returns the destination of a file of the package; most files, and paths that are not plain, have none.
+fn destination(path: &str) -> Option<String> {
     if !Path::new(path).components().all(|part| matches!(part, Component::Normal(_))) {
         return None;
     }
@@ -113,13 +113,13 @@ mod tests {
     use crate::kernel::bundle::archive::testing::deb;
 
     fn unpacked(files: &[(&str, &[u8])]) -> anyhow::Result<(tempfile::TempDir, BootFirmware)> {
-        let folder = tempfile::tempdir()?;
-        let package = folder.path().join("f.deb");
+        let directory = tempfile::tempdir()?;
+        let package = directory.path().join("f.deb");
         std::fs::write(&package, deb(files))?;
-        let into = folder.path().join("firmware");
+        let into = directory.path().join("firmware");
         std::fs::create_dir(&into)?;
         unpack(&Archive::open(&package)?, &into, "f.deb")?;
-        Ok((folder, BootFirmware { folder: into }))
+        Ok((directory, BootFirmware { directory: into }))
     }
 
     const FILES: [(&str, &[u8]); 7] = [
@@ -133,8 +133,8 @@ mod tests {
     ];
 
     #[test]
-    fn the_package_gives_files_for_boot_and_their_licence() {
-        let (_folder, firmware) = unpacked(&FILES).unwrap();
+    fn package_gives_files_for_boot_and_their_licence() {
+        let (_directory, firmware) = unpacked(&FILES).unwrap();
         let names: Vec<_> = firmware.files().unwrap().into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["bootcode.bin", "start.elf", "start4.elf", "LICENCE.broadcom"]);
         assert_eq!(firmware.overlays().unwrap(), ["pi4-spidev"]);
@@ -143,16 +143,16 @@ mod tests {
     }
 
     #[test]
-    fn a_package_of_something_else_is_refused() {
+    fn package_of_something_else_is_refused() {
         assert_eq!(unpacked(&FILES[..5]).unwrap_err().to_string(), "f.deb has no LICENCE");
     }
 
     #[test]
-    fn no_path_leaves_the_folder() {
+    fn no_path_leaves_the_directory() {
         for path in
             ["usr/lib/raspi-firmware/../../x", "/usr/lib/raspi-firmware/x", "usr/lib/raspi-firmware/a/b"]
         {
-            assert_eq!(place(path), None, "{path}");
+            assert_eq!(destination(path), None, "{path}");
         }
     }
 }

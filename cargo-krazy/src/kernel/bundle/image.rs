@@ -1,13 +1,13 @@
-//! What kind of file a kernel image is, and which release it says it is.
+//! The format of a kernel image, and the release it names.
 
 use crate::failure::{Exit, Failure};
 use crate::lock_file::is_release;
 
-/// Where a bzImage has its setup header's magic (Linux `Documentation/arch/x86/boot.rst`).
+/// Offset of the setup header's magic in a bzImage (Linux `Documentation/arch/x86/boot.rst`).
 const X86_MAGIC_AT: usize = 0x202;
-/// Where a bzImage stores the offset, less 0x200, of its version string.
+/// Offset in a bzImage of the offset, less 0x200, of its version string.
 const X86_VERSION_AT: usize = 0x20e;
-/// Where an arm64 `Image` has its magic (Linux `Documentation/arch/arm64/booting.rst`).
+/// Offset of the magic in an arm64 `Image` (Linux `Documentation/arch/arm64/booting.rst`).
 const ARM64_MAGIC_AT: usize = 56;
 /// A release is at most 64 bytes with its NUL (`uname(2)`, `__NEW_UTS_LEN`).
 const LONGEST_RELEASE: usize = 64;
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_release_cannot_leave_its_folder() {
+    fn release_cannot_leave_its_directory() {
         assert_eq!(release(&testing::bzimage("../../etc")), None);
     }
 

@@ -1,4 +1,4 @@
-//! A kernel ready for use: a folder in the cache, and what is known about it.
+//! A kernel ready for use: a directory in the cache, and what is known about it.
 //!
 //! ```text
 //! bundle.json   vmlinuz   config?   modules.json   lib/modules/RELEASE/kernel/…/X.ko   dtbs/?   firmware/?
@@ -6,7 +6,7 @@
 //!
 //! # A bundle of one's own
 //!
-//! A `path` or `url` source is a Debian kernel package (`.deb`), or a folder or tar archive (plain, zstd, xz) of
+//! A `path` or `url` source is a Debian kernel package (`.deb`), or a directory or tar archive (plain, zstd, xz) of
 //! this layout, of which only the image must be there:
 //!
 //! ```text
@@ -37,7 +37,7 @@ use crate::kernel::index::modinfo::Module;
 
 /// Raised whenever what is unpacked, or how it is stored, changes; an older bundle is made anew.
 const FORMAT: u32 = 1;
-/// The file that makes a folder a bundle; written last.
+/// The file that makes a directory a bundle; written last.
 pub(super) const DESCRIPTION: &str = "bundle.json";
 const INDEX: &str = "modules.json";
 
@@ -46,7 +46,7 @@ const INDEX: &str = "modules.json";
 pub(crate) struct KernelBundle {
     /// The release as `uname -r` prints it.
     pub(crate) release: String,
-    /// Where it came from, for people.
+    /// Its origin, for people.
     pub(crate) origin: String,
     /// The kernel image: a bzImage on x86, an `Image` on arm64.
     pub(crate) image: PathBuf,
@@ -54,7 +54,7 @@ pub(crate) struct KernelBundle {
     pub sha256: String,
     /// `lib/modules/RELEASE`, with uncompressed modules below `kernel/`; may be empty.
     pub(crate) modules_dir: PathBuf,
-    /// Device trees, in folders by vendor.
+    /// Device trees, in directories by vendor.
     pub(crate) dtbs_dir: Option<PathBuf>,
     index: PathBuf,
 }
@@ -71,9 +71,9 @@ struct Description {
 }
 
 impl Description {
-    /// That of `folder`, unless there is none or another version of this program made it.
-    fn read(folder: &Path) -> anyhow::Result<Option<Self>> {
-        let file = folder.join(DESCRIPTION);
+    /// That of `directory`, unless there is none or another version of this program made it.
+    fn read(directory: &Path) -> anyhow::Result<Option<Self>> {
+        let file = directory.join(DESCRIPTION);
         let bytes = match std::fs::read(&file) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -84,9 +84,9 @@ impl Description {
 }
 
 impl KernelBundle {
-    /// Release and origin of the bundle in `folder`, whatever it was made of.
-    pub(super) fn identity(folder: &Path) -> anyhow::Result<Option<(String, String)>> {
-        Ok(Description::read(folder)?.map(|description| (description.release, description.origin)))
+    /// Release and origin of the bundle in `directory`, whatever it was made of.
+    pub(super) fn identity(directory: &Path) -> anyhow::Result<Option<(String, String)>> {
+        Ok(Description::read(directory)?.map(|description| (description.release, description.origin)))
     }
 
     /// The modules, read from the stored index.
@@ -99,20 +99,20 @@ impl KernelBundle {
         self.modules_dir.join(&module.path)
     }
 
-    /// Where a module or a table such as `modules.dep` belongs in an image, without a leading `/`.
+    /// Returns the path of a module or a table such as `modules.dep` in an image, without a leading `/`.
     pub(crate) fn path_in_image(&self, path: &str) -> String {
         format!("lib/modules/{}/{path}", self.release)
     }
 
-    /// Completes the unpacked `folder` with its index and description.
+    /// Completes the unpacked `directory` with its index and description.
     pub(super) fn describe(
-        folder: &Path,
+        directory: &Path,
         unpacked: &Unpacked,
         origin: &str,
         fingerprint: Option<&str>,
     ) -> anyhow::Result<()> {
-        unpacked.index.save(&folder.join(INDEX))?;
-        let modules_dir = folder.join("lib/modules").join(&unpacked.release);
+        unpacked.index.save(&directory.join(INDEX))?;
+        let modules_dir = directory.join("lib/modules").join(&unpacked.release);
         std::fs::create_dir_all(&modules_dir).map_err(io_failure("create", &modules_dir))?;
         let description = Description {
             format: FORMAT,
@@ -121,25 +121,25 @@ impl KernelBundle {
             image_sha256: unpacked.image_sha256.clone(),
             fingerprint: fingerprint.map(str::to_owned),
         };
-        let file = folder.join(DESCRIPTION);
+        let file = directory.join(DESCRIPTION);
         std::fs::write(&file, serde_json::to_vec_pretty(&description)?)
             .map_err(io_failure("write", &file))?;
         Ok(())
     }
 
-    /// The bundle in `folder`; `None` if there is none, or one that another version of this program made or
+    /// The bundle in `directory`; `None` if there is none, or one that another version of this program made or
     /// that was made of something else than `fingerprint` says.
-    pub(super) fn open(folder: &Path, fingerprint: Option<&str>) -> anyhow::Result<Option<Self>> {
-        let Some(description) = Description::read(folder)? else { return Ok(None) };
+    pub(super) fn open(directory: &Path, fingerprint: Option<&str>) -> anyhow::Result<Option<Self>> {
+        let Some(description) = Description::read(directory)? else { return Ok(None) };
         if description.fingerprint.as_deref() != fingerprint {
             return Ok(None);
         }
         Ok(Some(KernelBundle {
-            image: folder.join("vmlinuz"),
+            image: directory.join("vmlinuz"),
             sha256: description.image_sha256,
-            modules_dir: folder.join("lib/modules").join(&description.release),
-            dtbs_dir: Some(folder.join("dtbs")).filter(|path| path.exists()),
-            index: folder.join(INDEX),
+            modules_dir: directory.join("lib/modules").join(&description.release),
+            dtbs_dir: Some(directory.join("dtbs")).filter(|path| path.exists()),
+            index: directory.join(INDEX),
             release: description.release,
             origin: description.origin,
         }))

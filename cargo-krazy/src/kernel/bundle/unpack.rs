@@ -1,4 +1,4 @@
-//! From an archive to the folder of a bundle: chosen files, modules uncompressed, and an index of them.
+//! From an archive to the directory of a bundle: chosen files, modules uncompressed, and an index of them.
 //!
 //! | in the archive | in the bundle |
 //! |---|---|
@@ -32,7 +32,7 @@ use krazy_boot::digest::hex;
 /// Modules that wait to be uncompressed; bounds the memory they take.
 const QUEUE: usize = 16;
 
-/// What an archive turned out to hold.
+/// The content of an unpacked archive.
 #[derive(Debug)]
 pub(crate) struct Unpacked {
     /// The kernel's release.
@@ -43,16 +43,16 @@ pub(crate) struct Unpacked {
     pub(crate) index: ModuleIndex,
 }
 
-/// Where a file of the archive goes.
+/// The destination of a file of the archive.
 #[derive(Debug, PartialEq, Eq)]
-enum Place {
+enum Destination {
     /// As it is, to this path in the bundle.
     File(String),
     /// Uncompressed, to this path below `lib/modules/RELEASE`.
     Module { release: String, path: String },
 }
 
-/// Unpacks `archive` into the existing, empty folder `into`, for a board of Debian's architecture `arch`.
+/// Unpacks `archive` into the existing, empty directory `into`, for a board of Debian's architecture `arch`.
 pub(crate) fn unpack(archive: &Archive, into: &Path, arch: &str, name: &str) -> anyhow::Result<Unpacked> {
     let mut releases = BTreeSet::new();
     let modules = std::thread::scope(|scope| {
@@ -87,18 +87,22 @@ pub(crate) fn unpack(archive: &Archive, into: &Path, arch: &str, name: &str) -> 
     Ok(Unpacked { release, image_sha256: hex(&Sha256::digest(&image)), index })
 }
 
-/// The one release all parts of a bundle agree on.
-fn agreed_release(folders: BTreeSet<String>, image: Option<String>, name: &str) -> Result<String, Failure> {
-    let mut folders = folders.into_iter();
-    match (folders.next(), folders.next(), image) {
+/// Returns the release that all parts of a bundle agree on.
+fn agreed_release(
+    directories: BTreeSet<String>,
+    image: Option<String>,
+    name: &str,
+) -> Result<String, Failure> {
+    let mut directories = directories.into_iter();
+    match (directories.next(), directories.next(), image) {
         (Some(one), Some(other), _) => Err(Failure::new(
             Exit::Fetch,
             format!("`{name}` holds modules of two kernels, {one} and {other}"),
         )
-        .help("a bundle is one kernel: remove the other's folder below lib/modules")),
-        (Some(folder), None, Some(image)) if folder != image => Err(Failure::new(
+        .help("a bundle is one kernel: remove the other's directory below lib/modules")),
+        (Some(directory), None, Some(image)) if directory != image => Err(Failure::new(
             Exit::Fetch,
-            format!("`{name}` has modules of kernel {folder}, but its image is kernel {image}"),
+            format!("`{name}` has modules of kernel {directory}, but its image is kernel {image}"),
         )
         .help("modules load only into the kernel they were built with")),
         (Some(release), ..) | (None, _, Some(release)) => Ok(release),
@@ -116,30 +120,30 @@ fn distribute(
     sender: SyncSender<(PathBuf, String, Vec<u8>)>,
     releases: &mut BTreeSet<String>,
 ) -> anyhow::Result<()> {
-    let mut folders = HashSet::new();
+    let mut directories = HashSet::new();
     archive.visit(&mut |path, size, reader| {
         interrupt::check()?;
-        let Some(place) = place(path)? else { return Ok(()) };
+        let Some(destination) = destination(path)? else { return Ok(()) };
         if size > MAX_FILE {
             return Err(
                 Failure::new(Exit::Fetch, format!("`{path}` is unbelievably large: {size} bytes")).into()
             );
         }
-        let target = match &place {
-            Place::File(path) => into.join(path),
-            Place::Module { release, path } => into.join("lib/modules").join(release).join(path),
+        let target = match &destination {
+            Destination::File(path) => into.join(path),
+            Destination::Module { release, path } => into.join("lib/modules").join(release).join(path),
         };
-        if let Some(folder) = target.parent()
-            && folders.insert(folder.to_owned())
+        if let Some(directory) = target.parent()
+            && directories.insert(directory.to_owned())
         {
-            std::fs::create_dir_all(folder).map_err(io_failure("create", folder))?;
+            std::fs::create_dir_all(directory).map_err(io_failure("create", directory))?;
         }
         let mut content = Vec::new();
         let read = reader.take(MAX_FILE).read_to_end(&mut content);
         read.map_err(|error| Failure::new(Exit::Fetch, format!("failed to unpack `{path}`: {error}")))?;
-        match place {
-            Place::File(_) => write_new(&target, &content),
-            Place::Module { release, path } => {
+        match destination {
+            Destination::File(_) => write_new(&target, &content),
+            Destination::Module { release, path } => {
                 releases.insert(release);
                 let sent = sender.send((target, path, content));
                 sent.map_err(|_| Failure::new(Exit::Failed, "unpacking the modules stopped").into())
@@ -175,7 +179,7 @@ fn write_new(target: &Path, content: &[u8]) -> anyhow::Result<()> {
     let mut file = File::create_new(target).map_err(|error| {
         if error.kind() == std::io::ErrorKind::AlreadyExists {
             Failure::new(Exit::Fetch, format!("the kernel has two files called {}", target.display())).help(
-                "names may differ in case only: set KRAZY_CACHE_DIR to a folder on a case-sensitive file system",
+                "names may differ in case only: set KRAZY_CACHE_DIR to a directory on a case-sensitive file system",
             )
         } else {
             io_failure("write", target)(error)
@@ -188,15 +192,18 @@ fn write_new(target: &Path, content: &[u8]) -> anyhow::Result<()> {
 /// Decides by its path where a file goes; `None` for what a bundle does not keep.
 ///
 /// Fails for a path that would leave the bundle, whether it were kept or not.
-fn place(path: &str) -> Result<Option<Place>, Failure> {
+fn destination(path: &str) -> Result<Option<Destination>, Failure> {
     let clean = !path.is_empty()
         && !path.contains(['\\', '\0'])
         && Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
     if !clean {
-        return Err(Failure::new(Exit::Fetch, format!("refused to unpack `{path}`: it leaves the folder"))
-            .help("the archive is damaged or was made to do harm; do not use it"));
+        return Err(Failure::new(
+            Exit::Fetch,
+            format!("refused to unpack `{path}`: it leaves the directory"),
+        )
+        .help("the archive is damaged or was made to do harm; do not use it"));
     }
-    let file = |to: String| Ok(Some(Place::File(to)));
+    let file = |to: String| Ok(Some(Destination::File(to)));
     let below = path.strip_prefix("usr/").unwrap_or(path);
     if path == "vmlinuz" || path.starts_with("boot/vmlinuz-") {
         return file("vmlinuz".to_owned());
@@ -209,7 +216,7 @@ fn place(path: &str) -> Result<Option<Place>, Failure> {
             _ if !crate::lock_file::is_release(release) => {
                 Err(Failure::new(Exit::Fetch, format!("`{path}`: `{release}` is not a kernel's release")))
             }
-            Some(path) => Ok(Some(Place::Module { release: release.to_owned(), path })),
+            Some(path) => Ok(Some(Destination::Module { release: release.to_owned(), path })),
             None if inner == "modules.builtin" => file(format!("lib/modules/{release}/{inner}")),
             None => Ok(None),
         };
@@ -243,13 +250,13 @@ mod tests {
     use crate::kernel::index::modinfo::testing::module;
 
     fn try_unpack(files: &[(&str, &[u8])]) -> anyhow::Result<(tempfile::TempDir, Unpacked)> {
-        let folder = tempfile::tempdir()?;
-        let package = folder.path().join("k.deb");
+        let directory = tempfile::tempdir()?;
+        let package = directory.path().join("k.deb");
         std::fs::write(&package, deb(files))?;
-        let into = folder.path().join("bundle");
+        let into = directory.path().join("bundle");
         std::fs::create_dir(&into)?;
         let unpacked = unpack(&Archive::open(&package)?, &into, "amd64", "k.deb")?;
-        Ok((folder, unpacked))
+        Ok((directory, unpacked))
     }
 
     fn message(files: &[(&str, &[u8])]) -> String {
@@ -257,10 +264,10 @@ mod tests {
     }
 
     #[test]
-    fn a_package_becomes_a_bundle() {
+    fn package_becomes_a_bundle() {
         let ext4 = module(&["name=ext4", "depends=jbd2"]);
         let jbd2 = module(&["name=jbd2"]);
-        let (folder, unpacked) = try_unpack(&[
+        let (directory, unpacked) = try_unpack(&[
             ("./boot/vmlinuz-6.1-x", &bzimage("6.1-x")),
             ("./boot/System.map-6.1-x", b"left out"),
             ("./usr/lib/modules/6.1-x/kernel/fs/ext4.ko.xz", &xz(&ext4)),
@@ -273,18 +280,21 @@ mod tests {
         assert_eq!(unpacked.release, "6.1-x");
         assert_eq!(unpacked.index.get("ext4").unwrap().depends, ["jbd2"]);
         assert!(unpacked.index.is_builtin("vfat"));
-        let read = |path: &str| std::fs::read(folder.path().join("bundle").join(path)).unwrap();
+        let read = |path: &str| std::fs::read(directory.path().join("bundle").join(path)).unwrap();
         assert_eq!(read("lib/modules/6.1-x/kernel/fs/ext4.ko"), ext4);
         assert_eq!(read("lib/modules/6.1-x/kernel/fs/jbd2.ko"), jbd2);
         assert_eq!(read("dtbs/broadcom/bcm2837.dtb"), b"dtb");
         assert_eq!(read("firmware/a/b.bin"), b"fw");
-        assert!(!folder.path().join("bundle/boot").exists());
+        assert!(!directory.path().join("bundle/boot").exists());
     }
 
     #[test]
-    fn paths_that_leave_the_folder_are_refused() {
+    fn paths_that_leave_the_directory_are_refused() {
         for path in ["../vmlinuz", "boot/vmlinuz-x/../../../../etc/passwd", "/etc/passwd"] {
-            assert_eq!(message(&[(path, b"x")]), format!("refused to unpack `{path}`: it leaves the folder"));
+            assert_eq!(
+                message(&[(path, b"x")]),
+                format!("refused to unpack `{path}`: it leaves the directory")
+            );
         }
         assert!(message(&[("lib/modules/.hidden/kernel/a.ko", b"x")]).contains("not a kernel's release"));
     }
@@ -314,11 +324,11 @@ mod tests {
     }
 
     #[test]
-    fn a_bare_image_is_a_kernel_without_modules() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("bzImage");
+    fn bare_image_is_a_kernel_without_modules() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("bzImage");
         std::fs::write(&path, bzimage("6.12.1-krazy")).unwrap();
-        let into = folder.path().join("bundle");
+        let into = directory.path().join("bundle");
         std::fs::create_dir(&into).unwrap();
         let unpacked = unpack(&Archive::open(&path).unwrap(), &into, "amd64", "bzImage").unwrap();
         assert_eq!(unpacked.release, "6.12.1-krazy");
@@ -328,10 +338,10 @@ mod tests {
     proptest! {
         #[test]
         fn no_path_leaves_the_bundle(path in "(usr/|lib/|modules/|\\.\\./|/|dtbs/|firmware/|boot/vmlinuz-|[a-z.]{0,4}|.ko|/){0,8}") {
-            if let Ok(Some(place)) = place(&path) {
-                let to = match place {
-                    Place::File(path) => path,
-                    Place::Module { release, path } => format!("{release}/{path}"),
+            if let Ok(Some(destination)) = destination(&path) {
+                let to = match destination {
+                    Destination::File(path) => path,
+                    Destination::Module { release, path } => format!("{release}/{path}"),
                 };
                 let stays = Path::new(&to).components().all(|part| matches!(part, Component::Normal(_)));
                 prop_assert!(stays, "{}", to);

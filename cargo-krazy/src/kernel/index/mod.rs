@@ -95,7 +95,7 @@ impl ModuleIndex {
             .map(|at| &self.modules[at])
     }
 
-    /// Whether `name` is part of the kernel image; `-` and `_` are the same.
+    /// Returns true if `name` is part of the kernel image; `-` and `_` are the same.
     pub(crate) fn is_builtin(&self, name: &str) -> bool {
         self.builtin.binary_search(&normalized(name)).is_ok()
     }
@@ -104,7 +104,7 @@ impl ModuleIndex {
     pub(crate) fn load(file: &Path) -> anyhow::Result<Self> {
         let damaged = |why: String| {
             Failure::new(Exit::Fetch, format!("failed to read the module index {}: {why}", file.display()))
-                .help("remove the folder it is in; the next run makes it anew")
+                .help("remove the directory it is in; the next run makes it anew")
         };
         let bytes = std::fs::read(file).map_err(|error| damaged(error.to_string()))?;
         let index: ModuleIndex =
@@ -165,8 +165,8 @@ mod tests {
     fn survives_a_round_trip_and_names_a_damaged_file() {
         let index = testing::index(&[("a/b-c.ko", &["alias=x", "alias=y"])], &["drivers/d-e"]);
         assert!(index.is_builtin("d_e") && index.is_builtin("d-e") && !index.is_builtin("b_c"));
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("modules.json");
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("modules.json");
         index.save(&file).unwrap();
         assert_eq!(ModuleIndex::load(&file).unwrap(), index);
 

@@ -1,4 +1,4 @@
-//! What a kernel module says about itself: the `.modinfo` section of its ELF file.
+//! The description in a kernel module: the `.modinfo` section of its ELF file.
 //!
 //! The section is a row of NUL-terminated `key=value` strings (Linux `include/linux/moduleparam.h`,
 //! `MODULE_INFO`). A Debian package holds no `modules.dep` or `modules.alias`, since `depmod` makes them when
@@ -32,7 +32,7 @@ pub(crate) struct Module {
     aliases: String,
 }
 
-/// Why a file is not a kernel module.
+/// The reason that a file is not a kernel module.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ModinfoError {
     /// Not an ELF file, or a damaged one.
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn the_name_falls_back_to_the_file() {
+    fn name_falls_back_to_the_file() {
         let module = Module::parse("kernel/a/snd-hda.ko", &testing::module(&["license=GPL"])).unwrap();
         assert_eq!(module.name, "snd_hda");
     }

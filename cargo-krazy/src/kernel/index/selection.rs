@@ -1,4 +1,4 @@
-//! Which modules an image carries, in the order they load, and the tables that go with them.
+//! The modules that an image carries, in the order they load, and the tables that go with them.
 //!
 //! The tables have the formats of `depmod` (kmod's `modules.dep(5)`): `modules.dep`, `modules.alias`,
 //! `modules.softdep`, `modules.builtin`. They cover the selection only, so a program that follows them never
@@ -22,7 +22,7 @@ pub(crate) struct Selection<'a> {
 impl ModuleIndex {
     /// The modules named by `defaults` and `required`, and everything they need, in load order.
     ///
-    /// Each entry is a name (`virtio_net`, `-` and `_` are the same) or a folder below `kernel/` that ends
+    /// Each entry is a name (`virtio_net`, `-` and `_` are the same) or a directory below `kernel/` that ends
     /// in `/` (`drivers/watchdog/`). What a kernel does not have is left out silently for `defaults`, which
     /// are a board's and written for many kernels, and is an error for `required`, which are the user's.
     /// Names of what is built in select nothing.
@@ -44,8 +44,8 @@ impl ModuleIndex {
 
     fn named(&self, entry: &str) -> Vec<&Module> {
         if entry.ends_with('/') {
-            let folder = format!("kernel/{}", entry.trim_start_matches('/'));
-            self.modules().iter().filter(|module| module.path.starts_with(&folder)).collect()
+            let directory = format!("kernel/{}", entry.trim_start_matches('/'));
+            self.modules().iter().filter(|module| module.path.starts_with(&directory)).collect()
         } else {
             self.get(entry).into_iter().collect()
         }
@@ -54,7 +54,7 @@ impl ModuleIndex {
     fn unknown(&self, entry: &str) -> Failure {
         if entry.ends_with('/') {
             return Failure::new(Exit::Config, format!("the kernel has no modules below `kernel/{entry}`"))
-                .help("a folder in `modules` is one below lib/modules/RELEASE/kernel, such as `drivers/watchdog/`");
+                .help("a directory in `modules` is one below lib/modules/RELEASE/kernel, such as `drivers/watchdog/`");
         }
         let names = self.modules().iter().map(|module| &module.name).chain(self.builtin());
         let failure = Failure::new(Exit::Config, format!("the kernel has no module `{entry}`"));
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loop_of_dependencies_ends() {
+    fn loop_of_dependencies_ends() {
         let index = index(&[("a.ko", &["depends=b"]), ("b.ko", &["depends=a"])], &[]);
         assert_eq!(names(&index.select(&["a"], &[]).unwrap()), ["b", "a"]);
     }
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_dependency_is_named() {
+    fn missing_dependency_is_named() {
         let index = index(&[("a.ko", &["depends=b"])], &[]);
         let error = index.select(&["a"], &[]).unwrap_err();
         assert_eq!(error.to_string(), "the kernel's module `a` needs `b`, which it has not");

@@ -27,13 +27,13 @@ use crate::shell::Shell;
 use crate::user_directories;
 use krazy_boot::digest::hex;
 
-/// What the names of unfinished bundles begin with.
+/// The start of the names of unfinished bundles.
 pub(crate) const UNFINISHED: &str = ".unfinished-";
 
-/// A folder of kernels.
+/// A directory of kernels.
 #[derive(Clone, Debug)]
 pub(crate) struct KernelCache {
-    folder: PathBuf,
+    directory: PathBuf,
 }
 
 /// Keeps other processes from changing a part of the cache until it is dropped.
@@ -43,9 +43,9 @@ pub(crate) struct CacheGuard {
 }
 
 impl KernelCache {
-    /// The cache in `folder`, which holds other caches of this program too.
-    pub(crate) fn new(folder: impl AsRef<Path>) -> Self {
-        KernelCache { folder: folder.as_ref().join("kernel") }
+    /// The cache in `directory`, which holds other caches of this program too.
+    pub(crate) fn new(directory: impl AsRef<Path>) -> Self {
+        KernelCache { directory: directory.as_ref().join("kernel") }
     }
 
     /// The user's cache: `$KRAZY_CACHE_DIR`, else `$XDG_CACHE_HOME/krazy`, else `~/.cache/krazy`.
@@ -53,27 +53,27 @@ impl KernelCache {
         Ok(KernelCache::new(user_directories::CACHE.find()?))
     }
 
-    /// Where it is.
-    pub(crate) fn folder(&self) -> &Path {
-        &self.folder
+    /// Its path.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// Waits until no other process adds to the cache, and keeps it so.
     pub(crate) fn guard(&self, shell: Shell) -> anyhow::Result<CacheGuard> {
-        std::fs::create_dir_all(&self.folder).map_err(io_failure("create", &self.folder))?;
-        exclusive(&self.folder.join("lock"), "fetches a kernel", shell)
+        std::fs::create_dir_all(&self.directory).map_err(io_failure("create", &self.directory))?;
+        exclusive(&self.directory.join("lock"), "fetches a kernel", shell)
     }
 
     /// The file a download with this SHA-256 goes to.
     pub(crate) fn download(&self, sha256: &str) -> anyhow::Result<PathBuf> {
-        let folder = self.folder.join("downloads");
-        std::fs::create_dir_all(&folder).map_err(io_failure("create", &folder))?;
-        Ok(folder.join(sha256))
+        let directory = self.directory.join("downloads");
+        std::fs::create_dir_all(&directory).map_err(io_failure("create", &directory))?;
+        Ok(directory.join(sha256))
     }
 
     /// The bundle made of the file with this SHA-256.
     pub(crate) fn find(&self, sha256: &str, arch: &str) -> anyhow::Result<Option<KernelBundle>> {
-        KernelBundle::open(&self.bundle_folder(sha256, arch), None)
+        KernelBundle::open(&self.bundle_directory(sha256, arch), None)
     }
 
     /// Unpacks `archive`, whose file has this SHA-256. The caller holds the [`CacheGuard`].
@@ -85,27 +85,27 @@ impl KernelCache {
         origin: &str,
         shell: Shell,
     ) -> anyhow::Result<KernelBundle> {
-        self.make(&self.bundle_folder(sha256, arch), arch, archive, origin, None, shell)
+        self.make(&self.bundle_directory(sha256, arch), arch, archive, origin, None, shell)
     }
 
-    /// The bundle of a file or folder on this machine; remade when that has changed, by its size and time.
+    /// The bundle of a file or directory on this machine; remade when that has changed, by its size and time.
     pub(crate) fn of_path(&self, path: &Path, arch: &str, shell: Shell) -> anyhow::Result<KernelBundle> {
         let path = std::fs::canonicalize(path).map_err(|error| {
             Failure::new(Exit::Fetch, format!("failed to read the kernel {}: {error}", path.display())).help(
-                "`path` of the kernel is a folder, a .deb, a .tar.zst or a kernel image; see the README",
+                "`path` of the kernel is a directory, a .deb, a .tar.zst or a kernel image; see the README",
             )
         })?;
         let mut hasher = Sha256::new();
         fingerprint(&path, &mut hasher)?;
         let fingerprint = hex(&hasher.finalize());
-        let folder = self.bundle_folder(&Self::path_key(&path), arch);
-        if let Some(bundle) = KernelBundle::open(&folder, Some(&fingerprint))? {
+        let directory = self.bundle_directory(&Self::path_key(&path), arch);
+        if let Some(bundle) = KernelBundle::open(&directory, Some(&fingerprint))? {
             return Ok(bundle);
         }
         let _guard = self.guard(shell)?;
         let file_name = path.file_name().map(|name| name.to_string_lossy().into_owned());
         let origin = format!("path {}", file_name.unwrap_or_default());
-        self.make(&folder, arch, &Archive::open(&path)?, &origin, Some(&fingerprint), shell)
+        self.make(&directory, arch, &Archive::open(&path)?, &origin, Some(&fingerprint), shell)
     }
 
     /// Returns the boot firmware made of the file with this SHA-256.
@@ -121,13 +121,13 @@ impl KernelCache {
         origin: &str,
         shell: Shell,
     ) -> anyhow::Result<BootFirmware> {
-        let folder = self.firmwares().join(sha256);
-        self.complete(&folder, origin, shell, |new| firmware::unpack(archive, new, origin))?;
-        BootFirmware::open(&folder).ok_or_else(|| vanished(&folder).into())
+        let directory = self.firmwares().join(sha256);
+        self.complete(&directory, origin, shell, |new| firmware::unpack(archive, new, origin))?;
+        BootFirmware::open(&directory).ok_or_else(|| vanished(&directory).into())
     }
 
     fn firmwares(&self) -> PathBuf {
-        self.folder.join("firmware")
+        self.directory.join("firmware")
     }
 
     /// The KEY of what is made of `path`, which is canonical.
@@ -136,51 +136,51 @@ impl KernelCache {
         format!("path-{}", hex(&hash[..16]))
     }
 
-    /// The folder of the trees that kernels are built from.
+    /// The directory of the trees that kernels are built from.
     pub(crate) fn sources(&self) -> PathBuf {
-        self.folder.join("sources")
+        self.directory.join("sources")
     }
 
-    /// The folder of what builds compile.
+    /// The directory of what builds compile.
     pub(crate) fn builds(&self) -> PathBuf {
-        self.folder.join("builds")
+        self.directory.join("builds")
     }
 
-    /// The folder of all bundles.
+    /// The directory of all bundles.
     pub(super) fn bundles(&self) -> PathBuf {
-        self.folder.join("bundles")
+        self.directory.join("bundles")
     }
 
-    fn bundle_folder(&self, key: &str, arch: &str) -> PathBuf {
+    fn bundle_directory(&self, key: &str, arch: &str) -> PathBuf {
         self.bundles().join(format!("{key}-{arch}"))
     }
 
     fn make(
         &self,
-        folder: &Path,
+        directory: &Path,
         arch: &str,
         archive: &Archive,
         origin: &str,
         fingerprint: Option<&str>,
         shell: Shell,
     ) -> anyhow::Result<KernelBundle> {
-        self.complete(folder, origin, shell, |new| {
+        self.complete(directory, origin, shell, |new| {
             let unpacked = unpack(archive, new, arch, origin)?;
             KernelBundle::describe(new, &unpacked, origin, fingerprint)
         })?;
-        KernelBundle::open(folder, fingerprint)?.ok_or_else(|| vanished(folder).into())
+        KernelBundle::open(directory, fingerprint)?.ok_or_else(|| vanished(directory).into())
     }
 
-    /// Makes `folder` with the content that `unpack` puts into an unfinished one beside it; a rename completes it, so
+    /// Makes `directory` with the content that `unpack` puts into an unfinished one beside it; a rename completes it, so
     /// that it is there wholly or not at all. What it replaces is removed.
     fn complete(
         &self,
-        folder: &Path,
+        directory: &Path,
         origin: &str,
         shell: Shell,
         unpack: impl FnOnce(&Path) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        let parent = folder.parent().unwrap_or(&self.folder);
+        let parent = directory.parent().unwrap_or(&self.directory);
         std::fs::create_dir_all(parent).map_err(io_failure("create", parent))?;
         remove_unfinished(parent)?;
         shell.status("Unpacking", origin);
@@ -189,18 +189,18 @@ impl KernelCache {
             .tempdir_in(parent)
             .map_err(io_failure("write", parent))?;
         unpack(new.path())?;
-        if folder.exists() {
-            std::fs::remove_dir_all(folder).map_err(io_failure("remove", folder))?;
+        if directory.exists() {
+            std::fs::remove_dir_all(directory).map_err(io_failure("remove", directory))?;
         }
-        std::fs::rename(new.path(), folder).map_err(io_failure("write", folder))?;
+        std::fs::rename(new.path(), directory).map_err(io_failure("write", directory))?;
         // It has another name now, under which the guard must not remove it.
         let _renamed = new.keep();
         Ok(())
     }
 }
 
-fn vanished(folder: &Path) -> Failure {
-    Failure::new(Exit::Fetch, format!("{} vanished while it was made", folder.display()))
+fn vanished(directory: &Path) -> Failure {
+    Failure::new(Exit::Fetch, format!("{} vanished while it was made", directory.display()))
 }
 
 /// Waits until no other process that `does` something holds the lock file `path`, and holds it.
@@ -227,7 +227,7 @@ pub(crate) fn remove_unfinished(bundles: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Sizes, times and names of a file or of everything in a folder.
+/// Sizes, times and names of a file or of everything in a directory.
 fn fingerprint(path: &Path, hasher: &mut Sha256) -> anyhow::Result<()> {
     let metadata = std::fs::metadata(path).map_err(io_failure("read", path))?;
     if !metadata.is_dir() {

@@ -28,13 +28,13 @@ use crate::shell::Shell;
 use krazy_boot::digest::hex;
 
 /// Attempts in a row that may fail without a single new byte.
-const FRUITLESS_ATTEMPTS: u32 = 4;
+const MAX_FRUITLESS_ATTEMPTS: u32 = 4;
 /// Attempts altogether, for a line that breaks again and again but gets on.
-const ATTEMPTS: u32 = 50;
+const MAX_ATTEMPTS: u32 = 50;
 /// Time to a connection, and between two pieces of an answer.
-const PATIENCE: Duration = Duration::from_secs(30);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What a file must be.
+/// The expected size and checksum of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Expected {
     /// Bytes, where known.
@@ -53,7 +53,7 @@ pub(crate) struct Fetcher {
     pause: Duration,
 }
 
-/// How one attempt ended that did not succeed.
+/// The result of an attempt that did not succeed.
 enum Stop {
     Retry(String),
     Final(DownloadError),
@@ -80,8 +80,8 @@ impl Fetcher {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let client = builder
             .user_agent(concat!("cargo-krazy/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(PATIENCE)
-            .read_timeout(PATIENCE)
+            .connect_timeout(RESPONSE_TIMEOUT)
+            .read_timeout(RESPONSE_TIMEOUT)
             .build();
         Ok(Fetcher {
             runtime: runtime.map_err(|error| failed(&error))?,
@@ -107,7 +107,7 @@ impl Fetcher {
                     Err(Stop::Final(error)) => return Err(error),
                     Err(Stop::Retry(why)) => {
                         fruitless += 1;
-                        if fruitless == FRUITLESS_ATTEMPTS {
+                        if fruitless == MAX_FRUITLESS_ATTEMPTS {
                             return Err(DownloadError::Failed { url: url.to_owned(), why });
                         }
                         tokio::time::sleep(self.pause * fruitless).await;
@@ -187,7 +187,7 @@ impl Fetcher {
     async fn complete(&self, part: &mut Partial<'_>) -> Result<(), DownloadError> {
         let mut fruitless = 0;
         let mut last = String::new();
-        for _ in 0..ATTEMPTS {
+        for _ in 0..MAX_ATTEMPTS {
             let before = part.have;
             match self.file_attempt(part).await {
                 Ok(()) => return Ok(()),
@@ -195,7 +195,7 @@ impl Fetcher {
                 Err(Stop::Retry(why)) => last = why,
             }
             fruitless = if part.have > before { 0 } else { fruitless + 1 };
-            if fruitless == FRUITLESS_ATTEMPTS {
+            if fruitless == MAX_FRUITLESS_ATTEMPTS {
                 break;
             }
             self.shell.verbose("Retrying", format!("{} after {} bytes: {last}", part.url, part.have));
@@ -275,7 +275,7 @@ impl Fetcher {
     }
 }
 
-/// What `If-Range` may carry: a strong entity tag, else a date (RFC 9110 section 13.1.5).
+/// Returns the validator that `If-Range` may carry: a strong entity tag, else a date (RFC 9110 section 13.1.5).
 fn validator(response: &Response) -> Option<HeaderValue> {
     let strong = |value: &&HeaderValue| !value.as_bytes().starts_with(b"W/");
     let headers = response.headers();

@@ -18,26 +18,26 @@ use crate::lock_file::{LockFile, LockedPackage};
 /// An entry of the lock file.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct LockedEntry {
-    /// What it says.
+    /// The entry itself.
     #[serde(flatten)]
     pub(crate) kernel: LockedPackage,
-    /// Whether its bundle is in the cache.
+    /// True if its bundle is in the cache.
     pub(crate) cached: bool,
 }
 
 /// A bundle in the cache.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct CachedKernel {
-    /// Its folder.
+    /// Its directory.
     pub(crate) path: PathBuf,
     /// The kernel's release. Unset for a bundle of another version of this program, which is made anew when
     /// it is needed.
     pub(crate) release: Option<String>,
-    /// Where it came from, if that is known.
+    /// Its origin, if that is known.
     pub(crate) origin: Option<String>,
-    /// What its files hold together.
+    /// Bytes of all its files.
     pub(crate) bytes: Bytes,
-    /// When it was made, in seconds since 1970.
+    /// Time of its creation, in seconds since 1970.
     pub(crate) created: u64,
     /// The boards of this workspace that use it; none if only other workspaces do, or nobody.
     pub(crate) used_by: Vec<String>,
@@ -50,17 +50,17 @@ pub(crate) struct Inventory {
     pub(crate) lock: PathBuf,
     /// Its entries.
     pub(crate) locked: Vec<LockedEntry>,
-    /// The cache's folder, which may not exist.
+    /// The cache's directory, which may not exist.
     pub(crate) cache: PathBuf,
     /// Its bundles, the newest first.
     pub(crate) cached: Vec<CachedKernel>,
-    /// What the appliance wants and nothing is locked for: board, package and suite.
+    /// The request of the appliance that nothing is locked for: board, package and suite.
     unlocked: Option<(String, String, String)>,
     now: SystemTime,
 }
 
 impl Inventory {
-    /// What `lock` and `cache` hold at the time `now`, seen by an appliance for `board` with a kernel of `source`.
+    /// Lists `lock` and `cache` at the time `now` for an appliance for `board` with a kernel of `source`.
     pub(crate) fn new(
         source: &KernelSource,
         board: &Board,
@@ -92,7 +92,7 @@ impl Inventory {
             locked: locked
                 .map(|kernel| LockedEntry { kernel: kernel.clone(), cached: has(&kernel.sha256) })
                 .collect(),
-            cache: cache.folder().to_owned(),
+            cache: cache.directory().to_owned(),
             cached: cached.into_iter().map(|(_, bundle)| bundle).collect(),
             unlocked,
             now,
@@ -102,12 +102,12 @@ impl Inventory {
 
 /// The bundles of `cache` and their keys, the newest first. `users` are pairs of a key and a board.
 fn bundles(cache: &KernelCache, users: &[(String, String)]) -> anyhow::Result<Vec<(String, CachedKernel)>> {
-    let folder = cache.bundles();
-    if !folder.exists() {
+    let directory = cache.bundles();
+    if !directory.exists() {
         return Ok(Vec::new());
     }
     let mut bundles = Vec::new();
-    for (name, path, metadata) in sorted_entries(&folder)? {
+    for (name, path, metadata) in sorted_entries(&directory)? {
         // The architecture stands last, and has no hyphen.
         let Some((key, _)) = name.rsplit_once('-') else { continue };
         if name.starts_with(UNFINISHED) || !metadata.is_dir() {
@@ -137,10 +137,10 @@ fn bundles(cache: &KernelCache, users: &[(String, String)]) -> anyhow::Result<Ve
     Ok(bundles)
 }
 
-/// Bytes of all files below `folder`.
-fn length(folder: &Path) -> anyhow::Result<u64> {
+/// Bytes of all files below `directory`.
+fn length(directory: &Path) -> anyhow::Result<u64> {
     let mut sum = 0;
-    for (_, path, metadata) in sorted_entries(folder)? {
+    for (_, path, metadata) in sorted_entries(directory)? {
         sum += if metadata.is_dir() { length(&path)? } else { metadata.len() };
     }
     Ok(sum)
@@ -211,7 +211,7 @@ fn table<const N: usize>(
     Ok(())
 }
 
-/// How long ago `then` was, in the largest unit that fits.
+/// Returns the time since `then`, in the largest unit that fits.
 fn age(now: SystemTime, then: SystemTime) -> String {
     let seconds = now.duration_since(then).unwrap_or_default().as_secs();
     let units = [(86_400, "day"), (3600, "hour"), (60, "minute")];

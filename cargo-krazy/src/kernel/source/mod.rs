@@ -52,7 +52,7 @@ pub(crate) fn firmware_of_appliance(
     debian::obtain(request, appliance.board, &mut lock, &cache, appliance.offline, shell).map(Some)
 }
 
-/// What is looked for in the archive for the firmware of `board`.
+/// Returns the package of the firmware of `board`.
 pub(crate) fn firmware_request(board: &Board) -> Option<Request<'static>> {
     match board.boot {
         Boot::Bios => None,

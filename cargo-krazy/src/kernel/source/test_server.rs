@@ -5,18 +5,18 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-/// What a request was.
+/// A request.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
     /// Its path.
     pub(crate) path: String,
     /// The first byte of its `Range`, if it has one.
     pub(crate) from: Option<usize>,
-    /// Which request for this path it is, from 0.
+    /// The number of this request for this path, from 0.
     pub(crate) number: usize,
 }
 
-/// What is sent back.
+/// A response.
 pub(crate) struct Answer {
     status: u16,
     headers: Vec<String>,
@@ -116,7 +116,7 @@ impl Server {
         self.state.lock().unwrap().handlers.insert(path.to_owned(), handler);
     }
 
-    /// What `serve` was given for a path.
+    /// Returns the content that `serve` was given for a path.
     pub(crate) fn content(&self, path: &str) -> Vec<u8> {
         self.state.lock().unwrap().contents[path].clone()
     }

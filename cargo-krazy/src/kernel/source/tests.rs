@@ -12,16 +12,16 @@ use crate::kernel::source::test_server::{Answer, Server};
 use krazy_boot::digest::hex;
 
 struct Setup {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Setup {
     fn new() -> Self {
-        Setup { folder: tempfile::tempdir().unwrap() }
+        Setup { directory: tempfile::tempdir().unwrap() }
     }
 
     fn at(&self, path: &str) -> PathBuf {
-        self.folder.path().join(path)
+        self.directory.path().join(path)
     }
 
     fn cache(&self) -> KernelCache {
@@ -29,7 +29,7 @@ impl Setup {
     }
 
     fn obtain(&self, source: &KernelSource) -> anyhow::Result<KernelBundle> {
-        let mut lock = LockFile::load(self.folder.path())?;
+        let mut lock = LockFile::load(self.directory.path())?;
         let bundle =
             obtain(source, Board::named("x86_64")?, &mut lock, &self.cache(), true, Shell::default());
         assert!(!lock.path().exists(), "only Debian's kernels are locked");
@@ -42,7 +42,7 @@ impl Setup {
 }
 
 #[test]
-fn a_folder_is_imported_once_and_again_when_it_changes() {
+fn directory_is_imported_once_and_again_when_it_changes() {
     let setup = Setup::new();
     std::fs::create_dir_all(setup.at("mine/lib/modules/6.9/kernel")).unwrap();
     std::fs::write(setup.at("mine/vmlinuz"), bzimage("6.9")).unwrap();
@@ -60,7 +60,7 @@ fn a_folder_is_imported_once_and_again_when_it_changes() {
     let marker = bundle.modules_dir.join("marker");
     std::fs::write(&marker, "").unwrap();
     setup.obtain(&source).unwrap();
-    assert!(marker.exists(), "an unchanged folder is not imported again");
+    assert!(marker.exists(), "an unchanged directory is not imported again");
 
     std::fs::create_dir_all(setup.at("cache/kernel/bundles/.unfinished-killed/x")).unwrap();
     std::fs::write(setup.at("mine/lib/modules/6.9/kernel/b.ko"), module(&["name=b"])).unwrap();
@@ -70,7 +70,7 @@ fn a_folder_is_imported_once_and_again_when_it_changes() {
 }
 
 #[test]
-fn a_failed_import_leaves_nothing_and_keeps_what_was_there() {
+fn failed_import_leaves_nothing_and_keeps_what_was_there() {
     let setup = Setup::new();
     let file = setup.at("k.deb");
     let source = KernelSource::Path(file.clone());
@@ -85,11 +85,11 @@ fn a_failed_import_leaves_nothing_and_keeps_what_was_there() {
     let error = setup.obtain(&KernelSource::Path(setup.at("nowhere"))).unwrap_err();
     assert!(error.to_string().contains("nowhere: No such file"), "{error}");
     let help = Failure::help_of(&error).unwrap();
-    assert!(help.starts_with("`path` of the kernel is a folder, a .deb"), "{help}");
+    assert!(help.starts_with("`path` of the kernel is a directory, a .deb"), "{help}");
 }
 
 #[test]
-fn a_kernel_behind_an_url() {
+fn kernel_behind_an_url() {
     let setup = Setup::new();
     let server = Server::start();
     let archive = zstd::encode_all(&tar(&[("./vmlinuz", &bzimage("6.9"))])[..], 1).unwrap();
@@ -126,12 +126,12 @@ fn a_kernel_behind_an_url() {
 }
 
 #[test]
-fn the_list_knows_kernels_that_need_no_lock() {
+fn list_knows_kernels_that_need_no_lock() {
     let setup = Setup::new();
     std::fs::write(setup.at("k.deb"), deb(&[("boot/vmlinuz-6.9", &bzimage("6.9"))])).unwrap();
     let source = KernelSource::Path(setup.at("k.deb"));
     setup.obtain(&source).unwrap();
-    let lock = LockFile::load(setup.folder.path()).unwrap();
+    let lock = LockFile::load(setup.directory.path()).unwrap();
     let list = |source: &KernelSource| {
         let board = Board::named("x86_64").unwrap();
         Inventory::new(source, board, &lock, &setup.cache(), std::time::SystemTime::now()).unwrap().cached

@@ -1,4 +1,4 @@
-//! What a source offers against what is locked, and the lock file's change from one to the other.
+//! The difference between the newest package of a source and the locked one, and the lock file's change from one to the other.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -9,7 +9,7 @@ use crate::failure::{Exit, Failure};
 use crate::kernel::source::debian::compare_versions;
 use crate::lock_file::{LockFile, LockedPackage};
 
-/// How the newest kernel of a source relates to the locked one.
+/// The relation of the newest kernel of a source to the locked one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Change {
@@ -28,11 +28,11 @@ pub(crate) enum Change {
 /// A step from one kernel to another that has not been made. Prints as `6.1-1 → 6.2-1`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Update {
-    /// What is locked.
+    /// The locked package.
     pub(crate) old: Option<LockedPackage>,
-    /// What is to be locked.
+    /// The package to lock.
     pub(crate) new: LockedPackage,
-    /// How the two relate.
+    /// The relation of the two.
     pub(crate) change: Change,
 }
 
@@ -69,7 +69,7 @@ impl Update {
     }
 }
 
-/// Whether two entries mean the same file at the same place.
+/// Returns true if two entries mean the same file at the same place.
 fn is_same(a: &LockedPackage, b: &LockedPackage) -> bool {
     (&a.name, &a.version, &a.sha256, &a.path) == (&b.name, &b.version, &b.sha256, &b.path)
 }
@@ -92,14 +92,14 @@ mod tests {
     use super::*;
     use crate::lock_file::testing::locked;
 
-    fn lock(folder: &tempfile::TempDir) -> LockFile {
-        LockFile::load(folder.path()).unwrap()
+    fn lock(directory: &tempfile::TempDir) -> LockFile {
+        LockFile::load(directory.path()).unwrap()
     }
 
     #[test]
-    fn a_newer_kernel_replaces_the_locked_one() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut lock = lock(&folder);
+    fn newer_kernel_replaces_the_locked_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut lock = lock(&directory);
         for (version, change, text) in [
             ("6.12.9-1", Change::First, "6.12.9-1"),
             ("6.12.48-1", Change::Newer, "6.12.9-1 → 6.12.48-1"),
@@ -113,9 +113,9 @@ mod tests {
     }
 
     #[test]
-    fn a_downgrade_must_be_allowed() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut lock = lock(&folder);
+    fn downgrade_must_be_allowed() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut lock = lock(&directory);
         lock.set_package(locked("x86_64", "6.12.48-1")).unwrap();
         let update = Update::new(&lock, locked("x86_64", "6.12.48-1~bpo1"));
         assert_eq!(update.to_string(), "6.12.48-1 → 6.12.48-1~bpo1 (a downgrade)");
@@ -131,9 +131,9 @@ mod tests {
     }
 
     #[test]
-    fn the_same_version_is_kept_with_its_real_release_unless_its_file_changed() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut lock = lock(&folder);
+    fn same_version_is_kept_with_its_real_release_unless_its_file_changed() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut lock = lock(&directory);
         let real = LockedPackage { release: "6.12.48-real".into(), ..locked("x86_64", "6.12.48-1") };
         lock.set_package(real.clone()).unwrap();
         let update = Update::new(&lock, locked("x86_64", "6.12.48-1"));
@@ -147,14 +147,14 @@ mod tests {
     }
 
     #[test]
-    fn a_frozen_lock_stays_as_it_is() {
-        let folder = tempfile::tempdir().unwrap();
-        lock(&folder).set_package(locked("x86_64", "6.1-1")).unwrap();
-        let mut lock = lock(&folder).frozen(true);
+    fn frozen_lock_stays_as_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        lock(&directory).set_package(locked("x86_64", "6.1-1")).unwrap();
+        let mut lock = lock(&directory).frozen(true);
         Update::new(&lock, locked("x86_64", "6.1-1")).write(&mut lock, false).unwrap();
         let error = Update::new(&lock, locked("x86_64", "6.2-1")).write(&mut lock, false).unwrap_err();
         assert_eq!(Failure::exit_of(&error), Exit::Fetch);
-        let file = folder.path().join("Krazy.lock");
+        let file = directory.path().join("Krazy.lock");
         assert_eq!(error.to_string(), format!("{} would change, and --locked forbids it", file.display()));
         assert_eq!(lock.packages(), [locked("x86_64", "6.1-1")]);
     }

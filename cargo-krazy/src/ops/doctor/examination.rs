@@ -153,8 +153,10 @@ fn qemu(env: &Environment, board: &Board) -> Finding {
 fn kernels() -> Finding {
     match KernelCache::of_user() {
         Ok(cache) => {
-            let folder = cache.folder().display();
-            match fs::create_dir_all(cache.folder()).and_then(|()| tempfile::tempfile_in(cache.folder())) {
+            let folder = cache.directory().display();
+            match fs::create_dir_all(cache.directory())
+                .and_then(|()| tempfile::tempfile_in(cache.directory()))
+            {
                 Ok(_) => Finding::new("kernel cache", Status::Ok, folder.to_string()),
                 Err(error) => Finding::new("kernel cache", Status::Missing, format!("{folder}: {error}"))
                     .help("make it writable, or set KRAZY_CACHE_DIR to another folder"),

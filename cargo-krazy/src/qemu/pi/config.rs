@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use krazy_boot::disk::boot_fat::FatError;
 
-/// How deep files may include one another.
+/// Depth of files that include one another at most.
 const MAX_DEPTH: usize = 4;
 
 /// The settings that hold.
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slots_settings_come_from_its_own_file() {
+    fn slots_settings_come_from_its_own_file() {
         let selector = config_txt::encode(Slot::B.into());
         let slot =
             b"arm_64bit=1\ninitramfs initramfs followkernel\nkernel=vmlinuz\n[pi4]\nkernel=other\n[all]\n";
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_includes_itself_has_an_end() {
+    fn file_that_includes_itself_has_an_end() {
         let config = read(&[("config.txt", b"include config.txt\na=1\n# a=2\n[none]\na=3\n")]).unwrap();
         assert_eq!(config.get("a"), Some("1"));
     }

@@ -18,20 +18,20 @@ pub(crate) enum Model {
     Raspi4b,
 }
 
-/// What differs between them.
+/// The properties of a model.
 #[derive(Debug)]
 pub(crate) struct Facts {
     /// QEMU's name of the machine.
     pub(crate) machine: &'static str,
     /// The filters of `config.txt` that are true for it.
     pub(crate) filters: &'static [&'static str],
-    /// What its firmware consists of.
+    /// The files of its firmware.
     pub(crate) firmware: &'static [&'static str],
     /// The device tree its firmware chooses under `upstream_kernel=1`.
     pub(crate) dtb: &'static str,
     /// Its memory, which cannot be chosen.
     pub(crate) memory: Bytes,
-    /// What its device tree says of devices that QEMU does not have, or has otherwise.
+    /// Edits of its device tree for devices that QEMU does not have, or has otherwise.
     pub(crate) edits: &'static [Edit],
     /// The serial line that works, counted as QEMU does: 0 is the large UART, 1 the small one.
     pub(crate) serial: usize,
@@ -40,7 +40,7 @@ pub(crate) struct Facts {
 }
 
 /// QEMU takes the start of the watchdog for a request to reset.
-const UNWATCHED: &str = "krazy.watchdog=off";
+const WATCHDOG_OFF: &str = "krazy.watchdog=off";
 
 static RASPI3B: Facts = Facts {
     machine: "raspi3b",
@@ -50,7 +50,7 @@ static RASPI3B: Facts = Facts {
     memory: Bytes::gib(1),
     edits: &[],
     serial: 1,
-    parameters: UNWATCHED,
+    parameters: WATCHDOG_OFF,
 };
 
 /// As seen in QEMU 10.0: Linux 6.12 dies of an access to the HDMI block's registers, the card's slot is at the other
@@ -85,7 +85,7 @@ static RASPI4B: Facts = Facts {
 };
 
 impl Model {
-    /// What is known about it.
+    /// Returns its properties.
     pub(crate) fn facts(self) -> &'static Facts {
         match self {
             Model::Raspi3b => &RASPI3B,
@@ -114,7 +114,7 @@ impl Model {
     }
 }
 
-/// Whether QEMU's list of machines has `machine`.
+/// Returns true if QEMU's list of machines has `machine`.
 fn lists(machines: &str, machine: &str) -> bool {
     machines.lines().any(|line| line.split_whitespace().next() == Some(machine))
 }
@@ -127,9 +127,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_qemu_without_the_machine_is_named_with_its_version() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("qemu");
+    fn qemu_without_the_machine_is_named_with_its_version() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("qemu");
         let script = "#!/bin/sh\ncase $1 in --version) echo 'QEMU emulator version 7.2.22 (Debian)';; *) echo 'raspi3b  Raspberry Pi 3B';; esac\n";
         fs::write(&path, script).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machines_name_is_the_first_word_of_a_line() {
+    fn machines_name_is_the_first_word_of_a_line() {
         let machines = "Supported machines are:\nraspi4b              Raspberry Pi 4B (revision 1.5)\n";
         assert!(lists(machines, "raspi4b"));
         assert!(!lists(machines, "raspi4") && !lists(machines, "Pi"));

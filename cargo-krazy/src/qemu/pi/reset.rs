@@ -1,7 +1,9 @@
-//! Whether a guest asked to be restarted, or somebody at QEMU's monitor pressed its reset button. Source: QEMU's QMP reference, the event `SHUTDOWN`.
+//! Resets of a machine, by the guest or by a `system_reset` at QEMU's monitor.
+//!
+//! Source: QEMU's QMP reference, the event `SHUTDOWN`.
 //!
 //! With `-no-reboot` QEMU ends in both cases with the same exit code, but says why on its control connection. That
-//! is a socket in a folder of our own, which QEMU connects to.
+//! is a socket in a directory of our own, which QEMU connects to.
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -17,34 +19,34 @@ use tempfile::TempDir;
 const RESETS: [&str; 2] = ["guest-reset", "host-qmp-system-reset"];
 
 /// Bytes of QEMU's messages that are read at most; a run has a few hundred.
-const MAX_TALK: u64 = 16 << 20;
+const MAX_MESSAGES_LEN: u64 = 16 << 20;
 
 /// A control connection to a QEMU that is about to start.
 pub(crate) struct ResetWatch {
     path: PathBuf,
     listener: JoinHandle<bool>,
-    _folder: TempDir,
+    _directory: TempDir,
 }
 
 impl ResetWatch {
     /// Waits for QEMU to connect, in the background.
     pub(crate) fn new() -> Result<Self> {
-        let folder = tempfile::tempdir().context("failed to make a folder for a socket")?;
-        let path = folder.path().join("qmp");
+        let directory = tempfile::tempdir().context("failed to make a directory for a socket")?;
+        let path = directory.path().join("qmp");
         let listener = UnixListener::bind(&path).context("failed to listen for QEMU")?;
         let listener =
             std::thread::spawn(move || listener.accept().is_ok_and(|(stream, _)| ends_in_reset(stream)));
-        Ok(ResetWatch { path, listener, _folder: folder })
+        Ok(ResetWatch { path, listener, _directory: directory })
     }
 
-    /// What to give QEMU behind `-qmp`.
+    /// Returns QEMU's argument behind `-qmp`.
     pub(crate) fn argument(&self) -> OsString {
         let mut argument = OsString::from("unix:");
         argument.push(&self.path);
         argument
     }
 
-    /// Whether the QEMU that has just ended did so because of a reset.
+    /// Returns true if the QEMU that has just ended did so because of a reset.
     pub(crate) fn was_reset(self) -> bool {
         // A QEMU that never connected leaves the listener waiting; this connection ends at once.
         drop(UnixStream::connect(&self.path));
@@ -56,7 +58,7 @@ impl ResetWatch {
 fn ends_in_reset(stream: UnixStream) -> bool {
     let Ok(mut writer) = stream.try_clone() else { return false };
     let mut reset = false;
-    for line in BufReader::new(stream.take(MAX_TALK)).lines() {
+    for line in BufReader::new(stream.take(MAX_MESSAGES_LEN)).lines() {
         let Ok(line) = line else { break };
         let Ok(message) = serde_json::from_str::<Value>(&line) else { continue };
         if message.get("QMP").is_some() && writeln!(writer, r#"{{"execute":"qmp_capabilities"}}"#).is_err() {
@@ -72,7 +74,7 @@ fn ends_in_reset(stream: UnixStream) -> bool {
 mod tests {
     use super::*;
 
-    /// What a QEMU says that ends for `reason`.
+    /// Plays a QEMU that stops for `reason`.
     fn talk(reason: &str) -> bool {
         let watch = ResetWatch::new().unwrap();
         let mut qemu = UnixStream::connect(&watch.path).unwrap();
@@ -88,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_is_told_from_a_power_off() {
+    fn reset_is_told_from_a_power_off() {
         assert!(talk("guest-reset") && talk("host-qmp-system-reset"));
         assert!(!talk("guest-shutdown"));
         assert!(!ResetWatch::new().unwrap().was_reset(), "nobody connected");

@@ -1,4 +1,4 @@
-//! Which server the Debian archive is fetched from. No mirror is trusted, so any will do.
+//! Mirrors of the Debian archive. No mirror is trusted, so any will do.
 //!
 //! A configured URL; else the host's own apt sources (sources.list(5): the one-line format and deb822), since
 //! what the machine's administrator chose is near and allowed; else the official address.
@@ -7,9 +7,9 @@ use std::path::Path;
 
 use crate::failure::{Exit, Failure};
 
-/// Where any machine can get the archive.
+/// The official mirror network.
 const OFFICIAL: &str = "https://deb.debian.org";
-/// apt's folder of configuration.
+/// apt's directory of configuration.
 const APT: &str = "/etc/apt";
 
 /// Base URLs to try, in this order, for packages of `suite`. None ends in `/`.

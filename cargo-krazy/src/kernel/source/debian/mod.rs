@@ -41,7 +41,7 @@ const MAX_PACKAGES: u64 = 256 << 20;
 /// Bytes of a kernel package at most; trixie's has 108 MB.
 const MAX_DEB: u64 = 2 << 30;
 
-/// What a configuration says about a Debian kernel.
+/// A configured package of Debian.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Request<'r> {
     /// The meta package.

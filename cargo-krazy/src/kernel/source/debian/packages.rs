@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endless_line_is_refused() {
+    fn endless_line_is_refused() {
         let error = packages(io::BufReader::new(io::repeat(b'x')), "").unwrap_err();
         assert_eq!(error.to_string(), "a line is too long");
     }

@@ -1,4 +1,4 @@
-//! What a package of the archive becomes on this machine.
+//! The products that packages of the archive are unpacked into.
 
 use super::Request;
 use crate::kernel::bundle::KernelBundle;
@@ -7,16 +7,16 @@ use crate::kernel::bundle::firmware::BootFirmware;
 use crate::kernel::source::cache::KernelCache;
 use crate::shell::Shell;
 
-/// What a package becomes on this machine: a kernel, or the firmware that starts one.
+/// The product of a package on this machine: a kernel, or the firmware that starts one.
 pub(crate) trait Product: Sized {
-    /// What it is, for messages.
+    /// Its kind, for messages.
     const WHAT: &'static str;
     /// The archive's component it is in.
     const COMPONENT: &'static str;
 
-    /// What the names of its package, and of all packages it may stand for, begin with.
+    /// Returns the start of the names of its package and of all packages it may stand for.
     fn prefix(request: Request<'_>) -> &str;
-    /// The one made of the file with this SHA-256, from the cache.
+    /// Returns the product of the file with this SHA-256 from the cache.
     fn find(cache: &KernelCache, sha256: &str, arch: &str) -> anyhow::Result<Option<Self>>;
     /// Makes it of a package's `archive`. The caller holds the cache's guard.
     fn insert(

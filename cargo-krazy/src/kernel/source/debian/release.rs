@@ -4,21 +4,21 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use krazy_boot::digest::is_sha256;
 
-/// What is used of a suite's `InRelease`, after its signature was verified.
+/// The fields of a suite's `InRelease` that are used, after its signature was verified.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Release {
     /// The name that wanders, such as `stable`.
     pub(crate) suite: String,
     /// The name that stays, such as `trixie`.
     pub(crate) codename: String,
-    /// Whether files may be asked for by their hash.
+    /// True if files may be asked for by their hash.
     pub(crate) by_hash: bool,
-    /// When the file must not be believed any more; Debian's stable suites set none.
+    /// The end of its validity; Debian's stable suites set none.
     pub(crate) valid_until: Option<SystemTime>,
     files: Vec<IndexFile>,
 }
 
-/// An index file below the suite's folder.
+/// An index file below the suite's directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct IndexFile {
     /// Such as `main/binary-amd64/Packages.xz`.
@@ -29,7 +29,7 @@ pub(crate) struct IndexFile {
     pub sha256: String,
 }
 
-/// Why a Release file cannot be used.
+/// The reason that a Release file cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ReleaseError {
     /// A `Valid-Until` this program cannot read must not be taken for none.
@@ -41,11 +41,11 @@ pub(crate) enum ReleaseError {
     /// It is of another suite, served in place of the right one.
     #[error("it is of the suite `{suite}` ({codename}), not `{wanted}`")]
     OtherSuite {
-        /// What it calls itself.
+        /// The suite it names.
         suite: String,
         /// Its code name.
         codename: String,
-        /// What was asked for.
+        /// The URL.
         wanted: String,
     },
 }
@@ -100,10 +100,10 @@ impl IndexFile {
         Some(IndexFile { path: path.to_owned(), size: size.parse().ok()?, sha256: sha256.to_owned() })
     }
 
-    /// Its path below the suite's folder when asked for by hash.
+    /// Its path below the suite's directory when asked for by hash.
     pub(crate) fn by_hash(&self) -> String {
-        let folder = self.path.rsplit_once('/').map_or("", |(folder, _)| folder);
-        format!("{folder}/by-hash/SHA256/{}", self.sha256)
+        let directory = self.path.rsplit_once('/').map_or("", |(directory, _)| directory);
+        format!("{directory}/by-hash/SHA256/{}", self.sha256)
     }
 }
 
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_one_is_not_believed() {
+    fn old_one_is_not_believed() {
         let text = |until| format!("Codename: t\nValid-Until: {until}\n");
         let until = "Sat, 12 Sep 2026 07:55:41 UTC";
         assert!(Release::parse(&text(until), "t", at(1_789_199_741)).is_ok());

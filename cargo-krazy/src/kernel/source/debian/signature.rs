@@ -1,4 +1,4 @@
-//! Whether an `InRelease` file was signed by the Debian archive.
+//! Signatures of the Debian archive on `InRelease` files.
 //!
 //! The archive's public keys are part of the program, so no mirror and no network needs to be trusted. One
 //! good signature is enough (an archive signs with its old and its new key for years); it is good if it is
@@ -26,7 +26,7 @@ const CLOCK_SKEW: u64 = 24 * 3600;
 /// Signatures looked at; trixie's file has three.
 const MOST_SIGNATURES: usize = 32;
 
-/// Why a file is not taken for the archive's.
+/// The reason that a file is not accepted as the archive's.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SignatureError {
     /// An embedded key cannot be read.

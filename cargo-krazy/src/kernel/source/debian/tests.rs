@@ -20,7 +20,7 @@ use krazy_boot::digest::hex;
 const REQUEST: Request<'static> = Request { package: "linux-image-amd64", suite: "trixie", mirror: None };
 const POOL: &str = "/debian/pool/main/l/linux/linux-image-6.1-x_6.1-1_amd64.deb";
 
-/// Where the package of the kernel `version`, such as `6.1`, is.
+/// The path of the package of the kernel `version`, such as `6.1`.
 fn pool(version: &str) -> String {
     POOL.replace("6.1", version)
 }
@@ -29,13 +29,13 @@ fn pool(version: &str) -> String {
 struct Setup {
     server: Server,
     key: SignedSecretKey,
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Setup {
     fn new() -> Self {
         let setup =
-            Setup { server: Server::start(), key: secret_key(), folder: tempfile::tempdir().unwrap() };
+            Setup { server: Server::start(), key: secret_key(), directory: tempfile::tempdir().unwrap() };
         setup.publish("6.1");
         setup
     }
@@ -67,13 +67,13 @@ impl Setup {
         self.server.serve(&pool(version), package);
     }
 
-    /// What `cargo krazy kernel update` finds.
+    /// Returns the result of `cargo krazy kernel update`.
     fn update(&self) -> Update {
         let newest = self.archive().newest::<KernelBundle>(REQUEST, Board::named("x86_64").unwrap()).unwrap();
         Update::new(&self.lock(), newest)
     }
 
-    /// What `cargo krazy kernel list` shows, with the paths of this test replaced, and as data.
+    /// Returns the output of `cargo krazy kernel list`, with the paths of this test replaced, and as data.
     fn list(&self) -> (String, Inventory) {
         let source = KernelSource::Debian {
             package: REQUEST.package.to_owned(),
@@ -83,8 +83,8 @@ impl Setup {
         let board = Board::named("x86_64").unwrap();
         let now = SystemTime::now() + Duration::from_secs(3 * 86_400);
         let inventory = Inventory::new(&source, board, &self.lock(), &self.cache(), now).unwrap();
-        let folder = self.folder.path().display().to_string();
-        (inventory.to_string().replace(&folder, "[DIR]"), inventory)
+        let directory = self.directory.path().display().to_string();
+        (inventory.to_string().replace(&directory, "[DIR]"), inventory)
     }
 
     fn archive(&self) -> DebianArchive {
@@ -97,11 +97,11 @@ impl Setup {
     }
 
     fn lock(&self) -> LockFile {
-        LockFile::load(self.folder.path()).unwrap()
+        LockFile::load(self.directory.path()).unwrap()
     }
 
     fn cache(&self) -> KernelCache {
-        KernelCache::new(self.folder.path().join("cache"))
+        KernelCache::new(self.directory.path().join("cache"))
     }
 
     fn obtain(&self) -> anyhow::Result<KernelBundle> {
@@ -131,7 +131,7 @@ fn resolves_fetches_locks_and_then_needs_no_network() {
     let lock = setup.lock();
     let locked = lock.package("x86_64", "trixie", "linux-image-amd64").unwrap();
     assert_eq!((locked.name.as_str(), locked.version.as_str()), ("linux-image-6.1-x", "6.1-1"));
-    let downloads = std::fs::read_dir(setup.folder.path().join("cache/kernel/downloads")).unwrap();
+    let downloads = std::fs::read_dir(setup.directory.path().join("cache/kernel/downloads")).unwrap();
     assert_eq!(downloads.count(), 0, "the package is not kept once it is unpacked");
 
     let asked = setup.server.requests();
@@ -143,19 +143,19 @@ fn resolves_fetches_locks_and_then_needs_no_network() {
 }
 
 #[test]
-fn a_locked_kernel_needs_no_index() {
+fn locked_kernel_needs_no_index() {
     let setup = Setup::new();
     setup.obtain().unwrap();
-    std::fs::remove_dir_all(setup.folder.path().join("cache")).unwrap();
+    std::fs::remove_dir_all(setup.directory.path().join("cache")).unwrap();
     setup.server.answer("/debian/dists/trixie/InRelease", Arc::new(|_| Answer::status(500)));
     assert_eq!(setup.obtain().unwrap().release, "6.1-x");
 }
 
 #[test]
-fn a_locked_kernel_that_is_gone_says_how_to_update() {
+fn locked_kernel_that_is_gone_says_how_to_update() {
     let setup = Setup::new();
     setup.obtain().unwrap();
-    std::fs::remove_dir_all(setup.folder.path().join("cache")).unwrap();
+    std::fs::remove_dir_all(setup.directory.path().join("cache")).unwrap();
     setup.server.answer(POOL, Arc::new(|_| Answer::status(404)));
     let (message, help) = setup.failure();
     let url = setup.server.url(POOL);
@@ -167,7 +167,7 @@ fn a_locked_kernel_that_is_gone_says_how_to_update() {
 }
 
 #[test]
-fn a_tampered_index_is_refused() {
+fn tampered_index_is_refused() {
     let setup = Setup::new();
     let url = "/debian/dists/trixie/InRelease";
     let original = String::from_utf8(setup.server.content(url)).unwrap();
@@ -210,7 +210,7 @@ fn tampered_packages_are_refused_and_not_kept() {
     let longer = package.len();
     setup.server.serve(POOL, package);
     assert!(setup.failure().0.ends_with(&format!("has {longer} bytes, not the expected {}", longer - 1)));
-    let downloads = std::fs::read_dir(setup.folder.path().join("cache/kernel/downloads")).unwrap();
+    let downloads = std::fs::read_dir(setup.directory.path().join("cache/kernel/downloads")).unwrap();
     assert_eq!(downloads.count(), 0);
     assert!(!setup.lock().path().exists());
 }
@@ -246,7 +246,7 @@ fn offline_and_locked_say_what_is_missing() {
         "no kernel is locked for board `x86_64` (linux-image-amd64 of Debian's `trixie`)"
     );
     setup.obtain().unwrap();
-    std::fs::remove_dir_all(setup.folder.path().join("cache")).unwrap();
+    std::fs::remove_dir_all(setup.directory.path().join("cache")).unwrap();
     assert_eq!(
         attempt(setup.lock(), true),
         "the kernel of board `x86_64`, linux-image-6.1-x 6.1-1, is not in the cache, and --offline forbids to fetch it"
@@ -254,7 +254,7 @@ fn offline_and_locked_say_what_is_missing() {
 }
 
 #[test]
-fn an_update_is_locked_fetched_and_seen_in_the_list() {
+fn update_is_locked_fetched_and_seen_in_the_list() {
     let setup = Setup::new();
     let first = setup.update();
     assert_eq!((first.change, first.old), (Change::First, None));
@@ -282,10 +282,10 @@ fn an_update_is_locked_fetched_and_seen_in_the_list() {
 }
 
 #[test]
-fn an_update_brings_back_a_locked_kernel_that_is_gone() {
+fn update_brings_back_a_locked_kernel_that_is_gone() {
     let setup = Setup::new();
     setup.obtain().unwrap();
-    std::fs::remove_dir_all(setup.folder.path().join("cache")).unwrap();
+    std::fs::remove_dir_all(setup.directory.path().join("cache")).unwrap();
     setup.publish("6.2");
     setup.server.answer(POOL, Arc::new(|_| Answer::status(404)));
     assert!(setup.failure().1.starts_with("run `cargo krazy kernel update`"));
@@ -294,7 +294,7 @@ fn an_update_brings_back_a_locked_kernel_that_is_gone() {
 }
 
 #[test]
-fn the_list_tells_what_is_locked_cached_and_unused() {
+fn list_tells_what_is_locked_cached_and_unused() {
     let setup = Setup::new();
     let (text, inventory) = setup.list();
     assert!(inventory.locked.is_empty() && inventory.cached.is_empty());
@@ -308,10 +308,10 @@ fn the_list_tells_what_is_locked_cached_and_unused() {
     setup.publish("6.10");
     setup.update().write(&mut setup.lock(), false).unwrap();
     setup.obtain().unwrap();
-    let old_format = setup.folder.path().join("cache/kernel/bundles/0000-amd64");
+    let old_format = setup.directory.path().join("cache/kernel/bundles/0000-amd64");
     std::fs::create_dir(&old_format).unwrap();
     std::fs::write(old_format.join("bundle.json"), r#"{"format":0}"#).unwrap();
-    std::fs::create_dir(setup.folder.path().join("cache/kernel/bundles/.unfinished-killed")).unwrap();
+    std::fs::create_dir(setup.directory.path().join("cache/kernel/bundles/.unfinished-killed")).unwrap();
 
     let (text, inventory) = setup.list();
     let uses: Vec<_> = inventory

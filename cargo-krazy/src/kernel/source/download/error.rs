@@ -1,14 +1,14 @@
-//! Why a download fails, and what its user can do.
+//! The reasons for which a download fails, with exit code and help.
 
 use crate::failure::{Exit, Failure};
 
-/// Why a download failed for good.
+/// The final failure of a download.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DownloadError {
     /// The server has no such file.
     #[error("{url} does not exist (status {status})")]
     NotFound {
-        /// What was asked for.
+        /// The URL.
         url: String,
         /// 404 or 410.
         status: u16,
@@ -16,7 +16,7 @@ pub(crate) enum DownloadError {
     /// The server refused, or kept failing.
     #[error("failed to download {url}: {why}")]
     Failed {
-        /// What was asked for.
+        /// The URL.
         url: String,
         /// The last failure.
         why: String,
@@ -24,7 +24,7 @@ pub(crate) enum DownloadError {
     /// More or fewer bytes than there should be.
     #[error("{url} has {found} bytes, not the expected {expected}")]
     Size {
-        /// What was asked for.
+        /// The URL.
         url: String,
         /// Bytes that were announced or came.
         found: u64,
@@ -34,7 +34,7 @@ pub(crate) enum DownloadError {
     /// More bytes than are acceptable.
     #[error("{url} is larger than {limit} bytes")]
     TooLarge {
-        /// What was asked for.
+        /// The URL.
         url: String,
         /// The limit.
         limit: u64,
@@ -42,7 +42,7 @@ pub(crate) enum DownloadError {
     /// Other content than there should be.
     #[error("{url} has the wrong content: its SHA-256 is {found}, not {expected}")]
     Hash {
-        /// What was asked for.
+        /// The URL.
         url: String,
         /// In hex.
         found: String,

@@ -10,14 +10,14 @@ const PATH: &str = "/file";
 
 struct Setup {
     server: Server,
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
     content: Vec<u8>,
 }
 
 impl Setup {
     fn new() -> Self {
         let content = (0..100_000u32).flat_map(|n| n.to_le_bytes()).collect();
-        Setup { server: Server::start(), folder: tempfile::tempdir().unwrap(), content }
+        Setup { server: Server::start(), directory: tempfile::tempdir().unwrap(), content }
     }
 
     fn expected(&self) -> Expected {
@@ -26,11 +26,11 @@ impl Setup {
     }
 
     fn file(&self) -> PathBuf {
-        self.folder.path().join("file")
+        self.directory.path().join("file")
     }
 
     fn part(&self) -> PathBuf {
-        self.folder.path().join("file.part")
+        self.directory.path().join("file.part")
     }
 
     fn fetch_as(&self, expected: &Expected) -> Result<(), String> {
@@ -54,7 +54,7 @@ impl Setup {
 }
 
 #[test]
-fn a_cut_connection_is_resumed() {
+fn cut_connection_is_resumed() {
     let setup = Setup::new();
     let content = setup.content.clone();
     setup.server.answer(
@@ -73,7 +73,7 @@ fn a_cut_connection_is_resumed() {
 }
 
 #[test]
-fn an_earlier_run_is_continued() {
+fn earlier_run_is_continued() {
     let setup = Setup::new();
     setup.server.serve(PATH, setup.content.clone());
     std::fs::write(setup.part(), &setup.content[..123]).unwrap();
@@ -83,7 +83,7 @@ fn an_earlier_run_is_continued() {
 }
 
 #[test]
-fn a_complete_part_needs_only_its_name() {
+fn complete_part_needs_only_its_name() {
     let setup = Setup::new();
     std::fs::write(setup.part(), &setup.content).unwrap();
     setup.fetch().unwrap();
@@ -104,7 +104,7 @@ fn leftovers_of_another_file_are_dropped() {
 }
 
 #[test]
-fn a_server_without_ranges_sends_all_again() {
+fn server_without_ranges_sends_all_again() {
     let setup = Setup::new();
     let content = setup.content.clone();
     setup.server.answer(PATH, Arc::new(move |_| Answer::whole(&content)));
@@ -114,7 +114,7 @@ fn a_server_without_ranges_sends_all_again() {
 }
 
 #[test]
-fn a_wrong_range_is_not_used() {
+fn wrong_range_is_not_used() {
     let setup = Setup::new();
     let content = setup.content.clone();
     setup.server.answer(
@@ -130,7 +130,7 @@ fn a_wrong_range_is_not_used() {
 }
 
 #[test]
-fn a_line_that_stays_dead_ends_with_what_it_got() {
+fn line_that_stays_dead_ends_with_what_it_got() {
     let setup = Setup::new();
     let content = setup.content.clone();
     setup.server.answer(
@@ -156,7 +156,7 @@ fn a_line_that_stays_dead_ends_with_what_it_got() {
 }
 
 #[test]
-fn an_announced_version_is_asked_for_again() {
+fn announced_version_is_asked_for_again() {
     let setup = Setup::new();
     let content = setup.content.clone();
     setup.server.answer(
@@ -214,9 +214,9 @@ fn nobody_at_home() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/file", listener.local_addr().unwrap());
     drop(listener);
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let expected = Expected { size: None, sha256: String::new(), limit: 9 };
-    let error = Fetcher::for_tests().to_file(&url, &folder.path().join("f"), &expected).unwrap_err();
+    let error = Fetcher::for_tests().to_file(&url, &directory.path().join("f"), &expected).unwrap_err();
     assert!(error.to_string().to_lowercase().contains("connection refused"), "{error}");
 }
 

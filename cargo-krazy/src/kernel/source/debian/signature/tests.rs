@@ -85,7 +85,7 @@ fn signers_hashes_and_dates_matter() {
 }
 
 #[test]
-fn a_revoked_key_signs_no_more() {
+fn revoked_key_signs_no_more() {
     let key = secret_key();
     let file = signed(&key, "Origin: Test\n");
     let mut certificate = SignedPublicKey::from(key.clone());

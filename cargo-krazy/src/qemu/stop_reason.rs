@@ -1,25 +1,25 @@
-//! How a run of QEMU came to its end, and what that says.
+//! The reasons for which a run of QEMU stops.
 
 use std::time::Duration;
 
-/// How a machine came to its end.
+/// The reason for which a machine stopped.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum End {
+pub(crate) enum StopReason {
     /// The expected text appeared.
     Expected,
     /// It took too long.
     TimedOut {
         /// The time it had.
         after: Duration,
-        /// What it said last.
+        /// The last lines of the guest.
         last_lines: String,
     },
     /// KVM gave up on an instruction; QEMU would stand still for ever.
-    KvmBroke {
-        /// What QEMU said about it.
+    KvmFailed {
+        /// QEMU's message about it.
         complaint: String,
     },
-    /// It was silent for longer than [`Session::run`]'s patience.
+    /// It was silent for longer than the `silence_limit` of [`Session::run`].
     Silent,
     /// The user had enough.
     Interrupted,
@@ -29,22 +29,22 @@ pub(crate) enum End {
     Exited {
         /// Its exit code; none after a signal.
         code: Option<i32>,
-        /// What QEMU said on standard error.
+        /// The text of QEMU on standard error.
         complaint: String,
-        /// What the guest said last.
+        /// The last lines of the guest.
         last_lines: String,
-        /// Whether the guest said nothing at all.
+        /// True if the guest said nothing at all.
         silent: bool,
     },
 }
 
-impl End {
-    /// Whether it is the accelerator that failed, not the guest and not the command line.
+impl StopReason {
+    /// Returns true if it is the accelerator that failed, not the guest and not the command line.
     pub(crate) fn accelerator_failed(&self) -> bool {
         match self {
-            End::Silent | End::KvmBroke { .. } => true,
+            StopReason::Silent | StopReason::KvmFailed { .. } => true,
             // Without permission QEMU says so and ends; a register that KVM refuses aborts it.
-            End::Exited { silent: true, code, complaint, .. } => {
+            StopReason::Exited { silent: true, code, complaint, .. } => {
                 code.is_none() || *code != Some(0) && complaint.to_lowercase().contains("kvm")
             }
             _ => false,
@@ -54,7 +54,7 @@ impl End {
     /// The reason in a few words.
     pub(crate) fn cause(&self) -> String {
         match self {
-            End::Exited { complaint, .. } | End::KvmBroke { complaint } => complaint
+            StopReason::Exited { complaint, .. } | StopReason::KvmFailed { complaint } => complaint
                 .lines()
                 .find(|line| !line.trim().is_empty())
                 .unwrap_or("QEMU died")

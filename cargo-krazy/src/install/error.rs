@@ -70,7 +70,7 @@ pub(crate) fn explain(install: &Install, stderr: &str, toolchain: &Toolchain, of
     build(format!("failed to install {crate_name}")).help("cargo's message above says why")
 }
 
-/// Whether cargo failed because it could not reach or read a registry or repository.
+/// Returns true if cargo failed because it could not reach or read a registry or repository.
 pub(crate) fn is_network(stderr: &str) -> bool {
     let signs = [
         "failed to download",

@@ -1,15 +1,15 @@
-//! Where things are on this machine, and what they are called in the binaries instead.
+//! The directories of an appliance's builds on this machine, and their names in the binaries.
 
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::command::{Places, configs_above};
+use super::command::{Paths, configs_above};
 use crate::config::{Appliance, Install, Source};
 use crate::toolchain::Toolchain;
 use krazy_boot::digest::hex;
 
-/// The folders of an appliance.
+/// The directories of an appliance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
     /// `TARGET/krazy`.
@@ -19,7 +19,7 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// The folders of `appliance`.
+    /// The directories of `appliance`.
     pub(crate) fn of(appliance: &Appliance) -> Self {
         Layout {
             krazy: appliance.target_directory.join("krazy"),
@@ -28,14 +28,14 @@ impl Layout {
         }
     }
 
-    /// Where `install` goes.
-    pub(crate) fn places(&self, install: &Install, toolchain: &Toolchain) -> Places {
+    /// Returns the paths of `install`.
+    pub(crate) fn paths(&self, install: &Install, toolchain: &Toolchain) -> Paths {
         let hash = short_hash(&format!("{}\n{install:?}", self.board));
         let name: String = install.name.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
-        Places {
+        Paths {
             root: self.krazy.join("install").join(format!("{name}-{hash}")),
             build: self.build(install),
-            configs: configs_above(&toolchain.folder, toolchain.env.cargo_home().as_deref()),
+            configs: configs_above(&toolchain.directory, toolchain.env.cargo_home().as_deref()),
         }
     }
 
@@ -48,7 +48,7 @@ impl Layout {
     /// The target directory: one for the user's workspace and registry crates, one for each other workspace and
     /// each git repository.
     ///
-    /// Cargo tells packages of a folder apart by their path *within their workspace*, so two workspaces that
+    /// Cargo tells packages of a directory apart by their path *within their workspace*, so two workspaces that
     /// share a target directory can be handed each other's binaries. And flags that name another workspace
     /// would make every dependency compile again, back and forth.
     fn build(&self, install: &Install) -> PathBuf {
@@ -62,22 +62,24 @@ impl Layout {
         }
     }
 
-    /// Folders and what rustc shall call them, the most general first, as rustc takes the last that matches.
+    /// Directories and what rustc shall call them, the most general first, as rustc takes the last that matches.
     ///
-    /// The folders above the workspace become `..`, so that a path dependency beside it keeps its relative name.
+    /// The directories above the workspace become `..`, so that a path dependency beside it keeps its relative name.
     pub(crate) fn remaps(&self, install: &Install, toolchain: &Toolchain) -> Vec<(PathBuf, String)> {
         let workspace = self.other_workspace(install).unwrap_or_else(|| self.workspace.clone());
-        let ancestors = workspace.ancestors().skip(1).filter(|folder| folder.parent().is_some());
+        let ancestors = workspace.ancestors().skip(1).filter(|directory| directory.parent().is_some());
         let mut remaps: Vec<_> = ancestors
             .enumerate()
-            .map(|(index, folder)| (folder.to_owned(), format!("/appliance{}", "/..".repeat(index + 1))))
+            .map(|(index, directory)| {
+                (directory.to_owned(), format!("/appliance{}", "/..".repeat(index + 1)))
+            })
             .collect();
         remaps.reverse();
         remaps.extend(self.prefix_maps(install, toolchain));
         remaps
     }
 
-    /// The same without the folders above the workspace, for C compilers, which match text and not folders.
+    /// The same without the directories above the workspace, for C compilers, which match text and not directories.
     pub(crate) fn prefix_maps(&self, install: &Install, toolchain: &Toolchain) -> Vec<(PathBuf, String)> {
         let workspace = self.other_workspace(install).unwrap_or_else(|| self.workspace.clone());
         let mut maps = vec![(workspace, "/appliance".to_owned())];
@@ -88,11 +90,11 @@ impl Layout {
     }
 }
 
-/// The root of the workspace a package is in: the one it names, else the nearest folder, upwards, whose
+/// The root of the workspace a package is in: the one it names, else the nearest directory, upwards, whose
 /// Cargo.toml has `[workspace]`, unless that excludes the package.
 pub(crate) fn workspace_of(package: &Path) -> PathBuf {
-    let manifest = |folder: &Path| -> Option<toml::Table> {
-        std::fs::read_to_string(folder.join("Cargo.toml")).ok()?.parse().ok()
+    let manifest = |directory: &Path| -> Option<toml::Table> {
+        std::fs::read_to_string(directory.join("Cargo.toml")).ok()?.parse().ok()
     };
     let named = manifest(package).and_then(|manifest| {
         let named = package.join(manifest.get("package")?.get("workspace")?.as_str()?);
@@ -101,14 +103,18 @@ pub(crate) fn workspace_of(package: &Path) -> PathBuf {
     if let Some(named) = named {
         return named;
     }
-    for folder in package.ancestors() {
-        let Some(workspace) = manifest(folder).and_then(|mut manifest| manifest.remove("workspace")) else {
+    for directory in package.ancestors() {
+        let Some(workspace) = manifest(directory).and_then(|mut manifest| manifest.remove("workspace"))
+        else {
             continue;
         };
         let excluded = workspace.get("exclude").and_then(toml::Value::as_array).is_some_and(|excluded| {
-            excluded.iter().filter_map(toml::Value::as_str).any(|path| package.starts_with(folder.join(path)))
+            excluded
+                .iter()
+                .filter_map(toml::Value::as_str)
+                .any(|path| package.starts_with(directory.join(path)))
         });
-        return if excluded { package } else { folder }.to_owned();
+        return if excluded { package } else { directory }.to_owned();
     }
     package.to_owned()
 }
@@ -122,9 +128,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_packages_workspace_is_found_as_cargo_finds_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path().canonicalize().unwrap();
+    fn packages_workspace_is_found_as_cargo_finds_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().canonicalize().unwrap();
         for (place, text) in [
             ("", "[workspace]\nmembers = [\"a\"]\nexclude = [\"apart\"]\n"),
             ("a", "[package]\nname = \"a\"\n"),
