@@ -1,4 +1,4 @@
-//! The names of Linux capabilities: which of root's rights a service can be given one by one.
+//! The names of Linux capabilities, the rights of root that a service can be given one by one.
 //! Source: Linux `include/uapi/linux/capability.h`.
 
 /// Names without `CAP_`, in lower case with dashes; the position is the number.
@@ -46,7 +46,7 @@ pub const CAPABILITIES: [&str; 41] = [
     "checkpoint-restore",
 ];
 
-/// The number of a capability: `net-admin`, `NET_ADMIN` and `CAP_NET_ADMIN` are the same.
+/// Returns the number of a capability: `net-admin`, `NET_ADMIN` and `CAP_NET_ADMIN` are the same.
 pub fn number(name: &str) -> Option<u8> {
     let name = name.to_ascii_lowercase().replace('_', "-");
     let name = name.strip_prefix("cap-").unwrap_or(&name);
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_have_the_kernels_numbers() {
+    fn names_have_the_numbers_of_the_kernel() {
         assert_eq!(number("chown"), Some(0));
         assert_eq!(number("CAP_NET_ADMIN"), Some(12));
         assert_eq!(number("sys_time"), Some(25));

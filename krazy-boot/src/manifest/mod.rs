@@ -1,7 +1,10 @@
-//! `/etc/krazy/manifest.json` in the root: what the appliance is and how its services run.
+//! `/etc/krazy/manifest.json` in the root: the identity of the appliance, and its services with their settings.
 //!
-//! Written by the host when it makes the root, read by init (which services, how), by admind (what is running)
-//! and by `cargo krazy inspect`. It holds no secrets and nothing about one device: the same root serves a fleet.
+//! The host writes it when it makes the root; init reads it for its services, admind for what runs, and `cargo krazy
+//! inspect` for its report. It holds no secrets and nothing about one device: the same root serves a fleet.
+//!
+//! The decoder needs no operating system, so that a boot loader can use it: only [`network::NetworkSettings::read`] opens
+//! a file.
 
 pub mod capability;
 pub mod network;
@@ -15,13 +18,13 @@ use serde::{Deserialize, Serialize};
 use crate::disk::size::Bytes;
 use crate::manifest::network::NetworkSettings;
 
-/// Where the manifest is in the root, without the leading slash.
+/// Path of the manifest in the root, without the leading slash.
 pub const PATH: &str = "etc/krazy/manifest.json";
 
-/// The version of this format. A reader refuses a higher one.
+/// The version of this format. Readers refuse a higher one.
 pub const FORMAT: u32 = 1;
 
-/// What a root is.
+/// The description of a root.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// [`FORMAT`] of the writer.
@@ -38,11 +41,11 @@ pub struct Manifest {
     pub hostname: String,
     /// The kernel the root's modules belong to.
     pub kernel: Kernel,
-    /// What is `/bin/init`.
+    /// The program `/bin/init`.
     pub init: Program,
     /// Every other file in `/bin`, sorted by name.
     pub services: Vec<Service>,
-    /// Whether `/boot` is mounted writable from the start.
+    /// Set when `/boot` is mounted writable from the start.
     #[serde(default)]
     pub boot_writable: bool,
     /// Kernel modules to load at boot besides those that devices ask for.
@@ -56,15 +59,15 @@ pub struct Manifest {
 /// A kernel's identity.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kernel {
-    /// The release as `uname -r` prints it; also the folder below `/lib/modules`.
+    /// The release as `uname -r` prints it, which is also the directory below `/lib/modules`.
     pub release: String,
-    /// Where it came from, for people: a package and version, an URL, a path's file name.
+    /// Its origin as text: a package and version, an URL, or the file name of a path.
     pub origin: String,
     /// SHA-256 of the kernel image in hex.
     pub sha256: String,
 }
 
-/// Where a binary came from.
+/// The origin of a binary.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Program {
     /// The crate that was installed.
@@ -78,19 +81,19 @@ pub struct Program {
     pub sha256: String,
 }
 
-/// A program in `/bin` and how it is run. The defaults are those of a program nobody configured.
+/// A program in `/bin` and its settings. The defaults are those of a program without configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Service {
     /// The file name in `/bin`, also the name of the service.
     pub name: String,
-    /// Where the binary came from.
+    /// The origin of the binary.
     pub program: Program,
-    /// Everything about running it.
+    /// Its settings.
     #[serde(default)]
     pub settings: ServiceSettings,
 }
 
-/// How a service is run: the keys of `[package.metadata.krazy.service.NAME]`.
+/// Settings of a service: the keys of `[package.metadata.krazy.service.NAME]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub struct ServiceSettings {
@@ -100,37 +103,37 @@ pub struct ServiceSettings {
     pub env: BTreeMap<String, String>,
     /// The working directory; the service's HOME if none is set.
     pub workdir: Option<String>,
-    /// What must be there before the service starts: services, or one of [`MILESTONES`].
+    /// Services or [`MILESTONES`] that must be ready before the service starts.
     pub after: Vec<String>,
-    /// When it is started again.
+    /// The condition under which it is restarted.
     pub restart: Restart,
     /// The account it runs under: `root`, or a name that owns `/data/NAME`. Unset: one named like the service.
     pub user: Option<String>,
-    /// The signal that asks it to end, such as `TERM` or `INT`.
+    /// The signal that asks it to exit, such as `TERM` or `INT`.
     pub stop_signal: String,
     /// Seconds between the stop signal and SIGKILL.
     pub stop_timeout: u32,
-    /// Whether an update is confirmed only if this service is stable.
+    /// Set when an update is confirmed only if this service is stable.
     pub required: bool,
-    /// When it counts as started for those that come after it.
+    /// The condition under which it is ready, so that services with it in `after` start.
     pub ready: Ready,
-    /// Whether what it may write is confined to its HOME, `/tmp` and devices. Means nothing for root.
+    /// Set when it can write only to its HOME, `/tmp` and devices. Has no effect for root.
     pub sandbox: bool,
-    /// Capabilities it keeps although it is not root: `net-admin`, `sys-time`; see [`crate::manifest::capability`].
+    /// Capabilities that it has without being root: `net-admin`, `sys-time`; see [`crate::manifest::capability`].
     pub capabilities: Vec<String>,
-    /// Further groups: names of accounts, whose logs it may then read, or [`CONTROL_GROUP`].
+    /// Supplementary groups: names of accounts, whose logs it can then read, or [`CONTROL_GROUP`].
     pub groups: Vec<String>,
-    /// Device nodes it may read and write, such as `/dev/ttyUSB*`.
+    /// Device nodes that it can read and write, such as `/dev/ttyUSB*`.
     pub devices: Vec<String>,
-    /// Whether its output is kept on `/data` too, where it outlives a restart.
+    /// Set when its output is also kept on `/data`, where it survives a restart of the machine.
     pub persistent_log: bool,
-    /// The most memory it may use; beyond it, it is ended and started again.
+    /// Memory limit. A service that exceeds it is killed and restarted.
     pub memory_limit: Option<Bytes>,
-    /// The most processes and threads.
+    /// Limit of the number of processes and threads.
     pub task_limit: Option<u32>,
-    /// The most open files.
+    /// Limit of the number of open files.
     pub file_limit: Option<u32>,
-    /// Its share of a busy CPU, 1 to 10000; others have 100.
+    /// Its share of a busy CPU, 1 to 10000. The default is 100.
     pub cpu_weight: Option<u32>,
 }
 
@@ -160,17 +163,17 @@ impl Default for ServiceSettings {
     }
 }
 
-/// The group whose members may talk to init.
+/// The group whose members may connect to init's control socket.
 pub const CONTROL_GROUP: &str = "krazy";
 
-/// Milestones that may stand in `after` beside service names.
+/// Milestones that `after` accepts beside service names.
 pub const MILESTONES: [&str; 3] = ["network", "clock", "data"];
 
-/// When a service that ended is started again.
+/// The condition under which a service that has exited is restarted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Restart {
-    /// Whatever its exit status.
+    /// After any exit status.
     #[default]
     Always,
     /// Only after a failure: a status other than 0, or a signal.
@@ -179,16 +182,16 @@ pub enum Restart {
     Never,
 }
 
-/// When a service counts as started. Written `started`, `notify` or `tcp:80`.
+/// The condition under which a service is ready. Written `started`, `notify` or `tcp:80`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Ready {
     /// As soon as its program runs.
     #[default]
     Started,
-    /// When it says `READY=1` as sd_notify(3) does.
+    /// After it has sent `READY=1` as sd_notify(3) does.
     Notify,
-    /// When something on the device listens on this TCP port.
+    /// After a process on the device listens on this TCP port.
     Tcp(u16),
 }
 
@@ -233,19 +236,19 @@ impl From<Ready> for String {
     }
 }
 
-/// Why bytes are not a manifest this program can use.
+/// A failure to read a manifest.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
-    /// Not JSON of the expected shape.
+    /// The manifest is not JSON of the expected shape.
     #[error("the manifest is damaged: {0}")]
     Damaged(#[from] serde_json::Error),
-    /// Written by a newer cargo-krazy.
+    /// The manifest was written by a newer cargo-krazy.
     #[error("the manifest has format {0}, this program reads up to {FORMAT}")]
     TooNew(u32),
 }
 
 impl Manifest {
-    /// Reads a manifest.
+    /// Parses a manifest.
     pub fn from_json(bytes: &[u8]) -> Result<Self, ManifestError> {
         #[derive(Deserialize)]
         struct Header {
@@ -258,7 +261,7 @@ impl Manifest {
         Ok(serde_json::from_slice(bytes)?)
     }
 
-    /// The bytes to store: indented JSON with a final line end, the same for equal manifests.
+    /// Returns the bytes to store: indented JSON with a final line end, the same for equal manifests.
     pub fn to_json(&self) -> Vec<u8> {
         let mut bytes = serde_json::to_vec_pretty(self).unwrap_or_else(|error| {
             unreachable!("a manifest has only string keys and finite numbers: {error}")
@@ -296,13 +299,13 @@ mod tests {
     }
 
     #[test]
-    fn survives_a_round_trip() {
+    fn manifest_survives_a_round_trip() {
         let manifest = manifest();
         assert_eq!(Manifest::from_json(&manifest.to_json()).unwrap(), manifest);
     }
 
     #[test]
-    fn readiness_is_a_word_or_a_port() {
+    fn readiness_parses_from_a_keyword_or_a_port() {
         for text in ["started", "notify", "tcp:80"] {
             assert_eq!(text.parse::<Ready>().map(|ready| ready.to_string()).as_deref(), Ok(text));
         }
@@ -312,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_format_is_named_even_if_its_shape_changed() {
+    fn newer_format_is_refused_even_if_its_shape_changed() {
         let error = Manifest::from_json(br#"{"format": 9, "everything": "else"}"#).unwrap_err();
         assert_eq!(error.to_string(), "the manifest has format 9, this program reads up to 1");
     }

@@ -1,5 +1,5 @@
-//! Addresses that do not come from DHCP: those of the appliance, in the manifest, and those of one machine, in
-//! `/data/krazy/network.json`, which win. For interfaces that neither names there is DHCP.
+//! Static network settings: those of the appliance in the manifest, and those of one device in
+//! `/data/krazy/network.json`, which take precedence. Interfaces without static settings use DHCP.
 //!
 //! ```json
 //! { "interfaces": { "eth0": { "address": "10.0.0.5/24", "gateway": "10.0.0.1" } },
@@ -10,31 +10,31 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// The file of one machine, relative to `/data`.
+/// The file of one device, relative to `/data`.
 pub const PATH: &str = "krazy/network.json";
 
-/// What is fixed.
+/// Static network settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NetworkSettings {
     /// Addresses by name of interface.
     pub interfaces: BTreeMap<String, StaticAddress>,
-    /// Name servers; they come before those of DHCP.
+    /// Name servers, used before those of DHCP.
     pub dns: Vec<IpAddr>,
-    /// Time servers; they replace all others.
+    /// Time servers, which replace all others.
     pub ntp: Vec<String>,
 }
 
-/// A fixed address.
+/// A static address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StaticAddress {
-    /// With prefix length, such as `10.0.0.5/24`.
+    /// The address with its prefix length, such as `10.0.0.5/24`.
     pub address: Cidr,
     /// The default route.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -45,6 +45,32 @@ pub struct StaticAddress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Cidr(pub Ipv4Addr, pub u8);
+
+/// A text that is not an address with prefix length.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not an address with prefix length, such as 10.0.0.5/24")]
+pub struct ParseCidrError(String);
+
+/// A failure to read [`PATH`].
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkFileError {
+    /// The file cannot be read.
+    #[error("{}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The file is not JSON of the expected shape.
+    #[error("{}: {source}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// The position and the defect.
+        source: serde_json::Error,
+    },
+}
 
 impl FromStr for Cidr {
     type Err = &'static str;
@@ -58,9 +84,9 @@ impl FromStr for Cidr {
 }
 
 impl Cidr {
-    /// Whether `other` is in the same network.
+    /// Returns true if `other` is in the same network.
     pub fn contains(self, other: Ipv4Addr) -> bool {
-        // A prefix of 0 would shift by the whole width; there is none.
+        // A prefix of 0, which `from_str` refuses, would shift by the whole width.
         let mask = u32::MAX.checked_shl(32 - u32::from(self.1)).unwrap_or(0);
         (self.0.to_bits() ^ other.to_bits()) & mask == 0
     }
@@ -73,10 +99,10 @@ impl fmt::Display for Cidr {
 }
 
 impl TryFrom<String> for Cidr {
-    type Error = String;
+    type Error = ParseCidrError;
 
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse().map_err(|expected| format!("`{text}` is not {expected}"))
+    fn try_from(text: String) -> Result<Self, ParseCidrError> {
+        text.parse().map_err(|_| ParseCidrError(text))
     }
 }
 
@@ -87,18 +113,19 @@ impl From<Cidr> for String {
 }
 
 impl NetworkSettings {
-    /// Reads the file; `None` if there is none.
-    pub fn read(path: &Path) -> Result<Option<Self>, String> {
-        match std::fs::read(path) {
+    /// Reads the file at `path`; `None` if it does not exist.
+    pub fn read(path: &Path) -> Result<Option<Self>, NetworkFileError> {
+        let path = || path.to_owned();
+        match std::fs::read(path()) {
             Ok(bytes) => serde_json::from_slice(&bytes)
                 .map(Some)
-                .map_err(|error| format!("{}: {error}", path.display())),
+                .map_err(|source| NetworkFileError::Json { path: path(), source }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(format!("{}: {error}", path.display())),
+            Err(source) => Err(NetworkFileError::Read { path: path(), source }),
         }
     }
 
-    /// These settings where `machine` has none of its own.
+    /// Returns the settings of `machine`, and these for everything that it does not set.
     #[must_use]
     pub fn overridden_by(mut self, machine: NetworkSettings) -> Self {
         self.interfaces.extend(machine.interfaces);
@@ -111,7 +138,7 @@ impl NetworkSettings {
         self
     }
 
-    /// Whether nothing is fixed.
+    /// Returns true if nothing is set.
     pub fn is_empty(&self) -> bool {
         *self == NetworkSettings::default()
     }
@@ -122,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_machine_has_the_last_word() {
+    fn settings_of_the_device_take_precedence() {
         let parse = |text: &str| serde_json::from_str::<NetworkSettings>(text).unwrap();
         let appliance = parse(
             r#"{"interfaces": {"eth0": {"address": "10.0.0.5/24"}, "eth1": {"address": "10.1.0.5/16"}}, "ntp": ["a"]}"#,
@@ -139,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_read_and_nonsense_is_named() {
+    fn files_are_read_and_invalid_addresses_are_named() {
         let text =
             r#"{"interfaces": {"eth0": {"address": "10.0.0.5/24", "gateway": "10.0.0.1"}}, "dns": ["::1"]}"#;
         let settings: NetworkSettings = serde_json::from_str(text).unwrap();
@@ -147,6 +174,6 @@ mod tests {
         let wrong = r#"{"interfaces": {"eth0": {"address": "10.0.0.5"}}}"#;
         let error = serde_json::from_str::<NetworkSettings>(wrong).unwrap_err().to_string();
         assert!(error.contains("`10.0.0.5` is not an address with prefix length"), "{error}");
-        assert_eq!(NetworkSettings::read(Path::new("/nowhere")), Ok(None));
+        assert_eq!(NetworkSettings::read(Path::new("/nowhere")).unwrap(), None);
     }
 }
