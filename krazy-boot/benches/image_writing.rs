@@ -1,11 +1,11 @@
-//! How long it takes from installed binaries to a finished disk image, against the tools that others use for it.
+//! Time from installed binaries to a finished disk image, compared with the usual command-line tools.
 //!
 //! `cargo bench -p krazy-boot --features image --bench image_writing [-- ROUNDS]`
 //!
-//! Ten programs of this machine (about 60 MB), a kernel and an initramfs become a disk of 1 GiB, by us and by
-//! `sfdisk`, `mkfs.fat`, `mcopy`, `mksquashfs` and `mke2fs` one after the other, which write straight into the
-//! disk image too. Rounds are interleaved, because other work on the machine comes and goes; medians count, those of each round's ratio.
-//! Our part runs in a process of its own, started anew each time like theirs, so that its peak memory is known.
+//! Ten programs of this machine (about 60 MB), a kernel and an initramfs become a disk of 1 GiB: by this crate, and by
+//! `sfdisk`, `mkfs.fat`, `mcopy`, `mksquashfs` and `mke2fs` in sequence, which write directly into the disk image too.
+//! Rounds are interleaved, because the load of the machine varies; the result is the median of each round's ratio. This
+//! crate runs in a new process each time, as the tools do, which also gives its peak memory.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark prints, and fails by panicking")]
 
@@ -42,7 +42,7 @@ fn main() {
     }
 }
 
-/// What a child process does: INPUT CACHE IMAGE LEVEL. Prints its peak memory in KiB.
+/// Work of a child process, with the arguments INPUT CACHE IMAGE LEVEL. Prints its peak memory in KiB.
 fn write_image(args: &[String]) {
     let [input, cache, image, level] = args else { panic!("INPUT CACHE IMAGE LEVEL") };
     let input = Path::new(input);
@@ -78,7 +78,7 @@ fn write_image(args: &[String]) {
     println!("{}", peak.trim().trim_end_matches(" kB"));
 }
 
-/// The files of `directory`, which has no folders, below `at`.
+/// Returns the files of `directory`, which has no subdirectories, below `at`.
 fn tree(directory: &Path, at: &str, executable: bool) -> Tree {
     let mut tree = Tree::new();
     for entry in fs::read_dir(directory).unwrap() {
@@ -126,7 +126,7 @@ fn compare(rounds: usize) {
     }
 }
 
-/// What a process and its children take.
+/// Time and processor time of a process with its children.
 #[derive(Clone, Copy)]
 struct Cost {
     seconds: f64,
@@ -142,7 +142,7 @@ impl Cost {
     }
 }
 
-/// Processor time of all children so far, in seconds: `cutime` and `cstime` of proc(5).
+/// Returns the processor time of all children so far, in seconds: `cutime` and `cstime` of proc(5).
 fn children_cpu() -> f64 {
     let stat = fs::read_to_string("/proc/self/stat").unwrap();
     let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
@@ -184,7 +184,7 @@ fn one_round(work: &TempDir, programs: &[PathBuf], level: i32, round: usize) -> 
     fs::remove_file(&image).unwrap();
     let program = &programs[round % programs.len()];
     let original = fs::read(program).unwrap();
-    // What a rebuilt program looks like to blocks: everything has moved.
+    // As in a rebuilt program, all content moves to other offsets.
     let at = 1000 + round;
     fs::write(program, [&original[..at], b"changed", &original[at..]].concat()).unwrap();
     let (changed, changed_peak) = ours(work.path(), &cache, &image, level);
@@ -215,7 +215,7 @@ fn root_bytes(image: &Path) -> u64 {
     u64::from_le_bytes(used)
 }
 
-/// The same disk by the usual tools.
+/// Makes the same disk with the usual tools.
 fn tools(input: &Path, image: &Path, level: i32) {
     let layout = DiskLayout::new(PartitionSizes::default()).unwrap();
     let offset = |sectors: krazy_boot::disk::size::Sectors| sectors.bytes().0.to_string();
@@ -263,7 +263,7 @@ fn tool(program: &str, package: &str, args: &[&str], input: &str) {
     assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Fills `work` with `root/`, `boot/` and `data/`; gives the programs in `root/`.
+/// Fills `work` with `root/`, `boot/` and `data/`; returns the programs in `root/`.
 fn make_input(work: &Path) -> Vec<PathBuf> {
     for name in ["root", "boot", "data"] {
         fs::create_dir(work.join(name)).unwrap();
@@ -286,7 +286,7 @@ fn make_input(work: &Path) -> Vec<PathBuf> {
     programs
 }
 
-/// Ten different programs of this machine that together have about the wanted size.
+/// Returns ten different programs of this machine with a total size of about [`TOTAL`].
 fn choose_programs() -> Vec<PathBuf> {
     let output = Command::new("rustc").args(["--print", "sysroot"]).output().unwrap();
     let sysroot = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim());
@@ -295,7 +295,7 @@ fn choose_programs() -> Vec<PathBuf> {
         let Ok(entries) = fs::read_dir(directory) else { continue };
         for path in entries.map(|entry| entry.unwrap().path()) {
             let Ok(metadata) = path.symlink_metadata() else { continue };
-            // Hard links are the same program twice. By name, so that the order does not depend on the directory's.
+            // Hard links would be the same program twice. Sorted by name, so that the directory's order does not matter.
             if metadata.is_file() && metadata.nlink() == 1 && is_elf(&path) {
                 candidates.insert(path.file_name().unwrap().to_owned(), (metadata.len(), path));
             }
@@ -304,8 +304,8 @@ fn choose_programs() -> Vec<PathBuf> {
     let mut chosen = Vec::new();
     let mut left = TOTAL;
     for number in 0..PROGRAMS {
-        let wanted = left / (PROGRAMS - number) as u64;
-        let nearest = candidates.iter().min_by_key(|(_, (len, _))| len.abs_diff(wanted));
+        let target = left / (PROGRAMS - number) as u64;
+        let nearest = candidates.iter().min_by_key(|(_, (len, _))| len.abs_diff(target));
         let name = nearest.map(|(name, _)| name.clone()).unwrap();
         let (len, path) = candidates.remove(&name).unwrap();
         left = left.saturating_sub(len);

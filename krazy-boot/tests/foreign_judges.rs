@@ -1,4 +1,4 @@
-//! Programs that others wrote judge what the image writers make. A judge that is missing fails the test.
+//! Independent programs judge the output of the image writers. A missing judge fails the test.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
@@ -22,7 +22,7 @@ use tempfile::TempDir;
 
 const MTIME: u64 = 1_700_000_000;
 
-/// What `program` prints, standard error last. It must succeed.
+/// Runs `program`, which must succeed, and returns its output, standard error last.
 fn judge(program: &str, package: &str, args: &[&str]) -> String {
     judge_input(program, package, args, &[])
 }
@@ -49,7 +49,7 @@ fn judge_input(program: &str, package: &str, args: &[&str], input: &[u8]) -> Str
     text
 }
 
-/// Bytes that compress somewhat, different for each seed.
+/// Returns bytes that compress somewhat, different for each seed.
 fn data(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let next = |state: &mut u64| {
@@ -61,7 +61,7 @@ fn data(seed: u64, len: usize) -> Vec<u8> {
     (0..len).map(|i| if i % 3 == 0 { (next(&mut state) >> 32) as u8 } else { (i / 64) as u8 }).collect()
 }
 
-/// An image file of only holes.
+/// Returns an image file of only holes.
 fn sparse(path: &Path, size: Bytes) -> File {
     let file = File::options().read(true).write(true).create(true).truncate(true).open(path).unwrap();
     file.set_len(size.0).unwrap();
@@ -72,7 +72,7 @@ fn all(size: Bytes) -> Extent {
     Extent { start: Sectors(0), len: size.sectors_floor().unwrap() }
 }
 
-/// Every kind of file that the cutting into blocks and fragments distinguishes, and every kind of node.
+/// Returns a tree with every kind of file that the splitting into blocks and fragments distinguishes, and every kind of node.
 fn root_tree(host: &TempDir) -> Tree {
     const BLOCK: usize = squashfs::BLOCK_SIZE;
     let mut tree = Tree::new();
@@ -101,7 +101,7 @@ fn root_tree(host: &TempDir) -> Tree {
     add("/tmp", Entry::directory().mode(0o1777));
     add("/data", Entry::directory().owner(7, 8));
     add("/dev/console", Entry::character_device(5, 1));
-    // The last file is a duplicate, which backhand writes and then takes back.
+    // The last file is a duplicate, which backhand writes and then discards.
     add("/z-twin", Entry::file(Content::Bytes(data(1, 3 * BLOCK + 777))));
     tree
 }
@@ -133,7 +133,7 @@ fn assert_unpacked(tree: &Tree, directory: &Path, mtime: Option<u64>) {
             assert_eq!(metadata.mtime(), mtime as i64, "{path}");
         }
     }
-    assert_eq!(count, tree.iter().count() - 1, "files that nobody asked for");
+    assert_eq!(count, tree.iter().count() - 1, "unexpected files");
 }
 
 /// Owners and devices are only compared by root; the package build of the tests runs as root.
@@ -159,7 +159,7 @@ fn unsquashfs_finds_the_tree() {
     let host = tempfile::tempdir().unwrap();
     let tree = root_tree(&host);
     let (bytes, stats) = squashfs_bytes(&tree, 3, None);
-    // The zeros behind the end are the duplicate at the end of the tree.
+    // The zeros behind the end are the space of the discarded duplicate.
     let end = stats.bytes.0 as usize;
     assert!(end.is_multiple_of(4096) && bytes[end..].iter().all(|byte| *byte == 0));
     let image = host.path().join("root.squashfs");
@@ -204,7 +204,7 @@ fn squashfs_bytes_depend_on_nothing_but_the_tree() {
 }
 
 #[test]
-fn a_root_that_does_not_fit_says_by_how_much() {
+fn root_that_does_not_fit_reports_the_missing_space() {
     let host = tempfile::tempdir().unwrap();
     let tree = root_tree(&host);
     let (_, stats) = squashfs_bytes(&tree, 3, None);
@@ -223,7 +223,7 @@ fn a_root_that_does_not_fit_says_by_how_much() {
 }
 
 #[test]
-fn a_root_with_an_unreadable_file_names_it() {
+fn root_with_an_unreadable_file_names_it() {
     let mut tree = Tree::new();
     for number in 0..100 {
         tree.add(&format!("/a/{number}"), Entry::file(Content::Bytes(data(number, 300_000))), "test")

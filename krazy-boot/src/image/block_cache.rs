@@ -1,16 +1,16 @@
 //! Compressed SquashFS blocks kept on the host between images, found by their content.
 //!
-//! A directory of immutable packs; a run that compressed something new adds one. Everything a pack says is
-//! checked before it is believed: a damaged, shortened or foreign file only costs time. Packs appear by
-//! renaming and are read through descriptors opened beforehand, so any number of processes may share a directory.
+//! The cache is a directory of immutable packs; a run that compressed something new adds one. The content of packs is
+//! verified: a damaged, truncated or foreign file costs time, never correctness. Packs are created by renaming and read
+//! through descriptors opened beforehand, so several processes can share a directory.
 //!
 //! A pack, all integers little-endian:
 //!
-//! | bytes | what |
+//! | bytes | content |
 //! |---|---|
 //! | 8 | `KRAZYPK1` |
 //! | … | compressed blocks, one after the other |
-//! | 48 × n | index: key (32), offset (8), length (4), CRC-32 of the block (4); length 0: does not compress |
+//! | 48 × n | index: key (32), offset (8), length (4), CRC-32 of the block (4); length 0 if it does not compress |
 //! | 8, 4, 4, 8 | footer: offset of the index, n, CRC-32 of the index, `KRAZYEND` |
 
 use std::collections::{HashMap, HashSet};
@@ -31,21 +31,21 @@ const END: [u8; 8] = *b"KRAZYEND";
 const ENTRY: usize = 48;
 const FOOTER: usize = 24;
 
-/// More packs than this cost more to open than they save.
+/// Limit of the number of packs. More of them take longer to open than they save.
 const MAX_PACKS: usize = 64;
 
-/// An unfinished pack this old belongs to a process that is gone.
+/// Age at which an unfinished pack is abandoned: its process no longer exists.
 const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 
-/// Changes whenever the same block, level and zstd give other bytes than before.
+/// Version of the compression. To be increased when equal block, level and zstd give other bytes than before.
 const SCHEME: u32 = 1;
 
-/// Names a block's compressed form: a BLAKE3 hash of the block, the level and the version of zstd.
+/// The key of a block's compressed form: a BLAKE3 hash of the block, the level and the version of zstd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct BlockKey([u8; 32]);
 
 impl BlockKey {
-    /// The key of `block` compressed at `level`.
+    /// Returns the key of `block` compressed at `level`.
     pub(crate) fn of(block: &[u8], level: i32) -> Self {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&SCHEME.to_le_bytes());
@@ -88,14 +88,14 @@ struct GrowingPack {
     len: u64,
     keys: HashSet<BlockKey>,
     index: Vec<u8>,
-    /// The first failed write; nothing is added after it.
+    /// The first failed write, after which nothing is added.
     failed: Option<io::Error>,
 }
 
 impl BlockCache {
-    /// Opens `directory`, which is made if it is missing. [`finalize`](Self::finalize) keeps it below `limit`.
+    /// Opens `directory`, and creates it if it is missing. [`finalize`](Self::finalize) keeps it below `limit`.
     ///
-    /// Files that are not sound packs are deleted.
+    /// Damaged packs are deleted.
     pub fn open(directory: &Path, limit: Bytes) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
         let mut cache = BlockCache {
@@ -127,8 +127,8 @@ impl BlockCache {
         Ok(cache)
     }
 
-    /// The compressed form of the block with `key`, whose size is `block_len`. A block that does not compress
-    /// gives something longer than itself. `None` if it is not here or is damaged.
+    /// Returns the compressed form of the block with `key` and size `block_len`. For a block that does not compress, it is
+    /// longer than the block. `None` if it is missing or damaged.
     pub(crate) fn get(&self, key: &BlockKey, block_len: usize) -> Option<Vec<u8>> {
         let location = self.index.get(key)?;
         let pack = &self.packs[location.pack];
@@ -146,7 +146,7 @@ impl BlockCache {
         Some(compressed)
     }
 
-    /// Keeps the compressed form of the block with `key`. A failure shows in [`finalize`](Self::finalize).
+    /// Stores the compressed form of the block with `key`. [`finalize`](Self::finalize) returns a failure.
     pub(crate) fn put(&self, key: BlockKey, compressed: &[u8], block_len: usize) {
         let mut growing = self.growing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let pack = match &mut *growing {
@@ -164,8 +164,7 @@ impl BlockCache {
         }
     }
 
-    /// Adds what is new to the directory, and deletes the packs that were not used for the longest time until
-    /// the limit holds.
+    /// Adds the new blocks to the directory, and deletes the least recently used packs until it is within the limit.
     pub fn finalize(self) -> io::Result<()> {
         let now = SystemTime::now();
         for pack in self.packs.iter().filter(|pack| pack.used.load(Ordering::Relaxed)) {
@@ -221,7 +220,7 @@ impl GrowingPack {
 
 type IndexEntry = (BlockKey, u64, u32, u32);
 
-/// The index of a pack; `None` if the file is not a sound pack.
+/// Reads the index of a pack; `None` if the file is not a valid pack.
 fn read_index(file: &File) -> io::Result<Option<Vec<IndexEntry>>> {
     let size = file.metadata()?.len();
     let Some(footer_at) = size.checked_sub(FOOTER as u64) else { return Ok(None) };
@@ -233,7 +232,7 @@ fn read_index(file: &File) -> io::Result<Option<Vec<IndexEntry>>> {
     let index_at = u64::from_le_bytes(array(&footer, 0));
     let count = u32::from_le_bytes(array(&footer, 8));
     let crc = u32::from_le_bytes(array(&footer, 12));
-    // The index lies exactly between blocks and footer, so its size is bounded by the file's.
+    // The index must fill the space between blocks and footer, so the file's size limits the allocation.
     let index_len = u64::from(count) * ENTRY as u64;
     if magic != MAGIC || footer[16..] != END || index_at.checked_add(index_len) != Some(footer_at) {
         return Ok(None);
@@ -252,7 +251,7 @@ fn read_index(file: &File) -> io::Result<Option<Vec<IndexEntry>>> {
     Ok(Some(entries.filter(inside).collect()))
 }
 
-/// `N` bytes of `bytes` from `at` on. The caller knows that they are there.
+/// Returns `N` bytes of `bytes` from `at` on. The caller has checked that they exist.
 fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     let mut array = [0; N];
     array.copy_from_slice(&bytes[at..at + N]);
@@ -284,7 +283,7 @@ fn remove_abandoned(path: &Path) {
     let is_ours = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"unfinished-"));
     let age = path.metadata().and_then(|metadata| metadata.modified()).map(|time| time.elapsed());
     if is_ours && matches!(age, Ok(Ok(age)) if age > ABANDONED) {
-        // If it cannot be deleted, it only stays where it is.
+        // An undeletable file wastes space, nothing else.
         let _ = fs::remove_file(path);
     }
 }

@@ -4,8 +4,8 @@
 //! gets its bytes from [`Pipelined::reader`] and each block's compressed form from [`ACTION`]. A bounded channel
 //! between them keeps memory constant.
 //!
-//! Correctness does not rest on the feeder's guess: [`ACTION`] compares the bytes it is given with those that
-//! were compressed ahead, and compresses on the spot whatever it does not find.
+//! Correctness does not depend on the feeder's prediction: [`ACTION`] compares the bytes it is given with those that were
+//! compressed ahead, and compresses everything else itself.
 
 use std::cell::RefCell;
 use std::io::{self, Read};
@@ -30,15 +30,15 @@ mod job;
 /// Blocks between the feeder and backhand: enough that no core waits, 8 MiB with their compressed forms.
 const IN_FLIGHT: usize = 16;
 
-/// What backhand calls to compress. It serves the [`run`] of the calling thread.
+/// The compressor that backhand calls. It serves the [`run`] of the calling thread.
 pub(super) static ACTION: PipelinedCompression = PipelinedCompression;
 
 thread_local! {
-    // backhand takes its compressor by `&'static`, so the state of a run cannot travel inside it.
+    // backhand takes its compressor by `&'static`, so the compressor cannot own the state of a run.
     static CURRENT: RefCell<Option<Rc<RefCell<Consumer>>>> = const { RefCell::new(None) };
 }
 
-/// How many blocks went through a run.
+/// Numbers of blocks of a run.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Counts {
     /// Compressed ahead.
@@ -60,9 +60,9 @@ pub(super) struct UnreadableFile {
 /// backhand's side of the channel.
 struct Consumer {
     messages: Receiver<Message>,
-    /// Received, but not its turn yet.
+    /// Received, but not needed yet.
     next: Option<Message>,
-    /// Handed out to backhand, which has not asked for the compressed form.
+    /// Passed to backhand, which has not requested the compressed form yet.
     expected: Option<Arc<Job>>,
     failure: Option<UnreadableFile>,
     compression: BlockCompression,
@@ -74,18 +74,18 @@ pub(super) struct Pipelined {
 }
 
 impl Pipelined {
-    /// The content of the next file in tree order.
+    /// Returns the content of the next file in tree order.
     pub fn reader(&self) -> impl Read + use<> {
         FileReader {
             consumer: Rc::clone(&self.consumer),
             chunk: Chunk::Raw(Vec::new()),
             offset: 0,
-            ended: false,
+            finished: false,
         }
     }
 }
 
-/// Runs `write`, which has backhand write the files of `tree`, with the pipeline in front of it.
+/// Runs `write`, in which backhand writes the files of `tree`, with the pipeline in front of it.
 ///
 /// Blocks are compressed by `threads` threads; backhand runs on the calling one.
 pub(super) fn run<T, E: From<UnreadableFile>>(
@@ -123,8 +123,8 @@ pub(super) fn run<T, E: From<UnreadableFile>>(
         let guard = Current::enter(&pipelined.consumer);
         let result = write(&pipelined);
         drop(guard);
-        // The failure of a read explains the failure of backhand that it caused. The end of the channel that is
-        // dropped here lets a feeder that is still reading stop, and it the workers.
+        // A failed read explains backhand's failure better than backhand does. Dropping the end of the channel stops a
+        // feeder that is still reading, which stops the workers.
         match pipelined.consumer.borrow_mut().failure.take() {
             Some(failure) => Err(failure.into()),
             None => result,
@@ -150,7 +150,7 @@ impl Drop for Current {
 }
 
 impl Consumer {
-    /// The next message without taking it; `None` at the end.
+    /// Returns the next message without taking it; `None` at the end.
     fn peek(&mut self) -> Option<&Message> {
         if self.next.is_none() {
             self.next = self.messages.recv().ok();
@@ -163,7 +163,7 @@ impl Consumer {
         self.next.take()
     }
 
-    /// The job that has compressed `bytes` ahead.
+    /// Returns the job that has compressed `bytes` ahead.
     fn job_for(&mut self, bytes: &[u8]) -> Option<Arc<Job>> {
         if let Some(job) = self.expected.take_if(|job| job.input == bytes) {
             return Some(job);
@@ -198,12 +198,12 @@ struct FileReader {
     consumer: Rc<RefCell<Consumer>>,
     chunk: Chunk,
     offset: usize,
-    ended: bool,
+    finished: bool,
 }
 
 impl Read for FileReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.offset == self.chunk.bytes().len() && !self.ended {
+        while self.offset == self.chunk.bytes().len() && !self.finished {
             let mut consumer = self.consumer.borrow_mut();
             match consumer.take() {
                 Some(Message::Block(job)) => {
@@ -212,9 +212,9 @@ impl Read for FileReader {
                 }
                 Some(Message::Raw(bytes)) => (self.chunk, self.offset) = (Chunk::Raw(bytes), 0),
                 Some(Message::EndOfFile) => {
-                    (self.chunk, self.offset, self.ended) = (Chunk::Raw(Vec::new()), 0, true);
+                    (self.chunk, self.offset, self.finished) = (Chunk::Raw(Vec::new()), 0, true);
                 }
-                // Not asked for; it will be compressed on the spot if it ever is.
+                // Mispredicted: backhand did not request it. If it does later, `compress` makes it.
                 Some(Message::Fragment(_)) => {}
                 Some(Message::Failed(failure)) => {
                     consumer.failure = Some(failure);
@@ -231,7 +231,7 @@ impl Read for FileReader {
     }
 }
 
-/// backhand's compressor: hands over what the workers have made.
+/// backhand's compressor, which returns the results of the workers.
 pub(super) struct PipelinedCompression;
 
 impl CompressionAction for PipelinedCompression {

@@ -1,7 +1,7 @@
 //! ext4 with a journal, for `/data`.
 //!
-//! rsext4 makes the file system (64-bit, extents, metadata checksums); its identifier and label are put into the
-//! superblocks afterwards. Metadata checksums are seeded by the identifier it was made with; the feature
+//! rsext4 makes the file system (64-bit, extents, metadata checksums); identifier and label are written into the
+//! superblocks afterwards, because rsext4 has no options for them. Metadata checksums are seeded by the identifier it was made with; the feature
 //! `metadata_csum_seed` (Linux 4.4, e2fsprogs 1.43) keeps that seed beside the real identifier, which is how `tune2fs -U`
 //! changes one too.
 //!
@@ -40,10 +40,10 @@ pub struct Ext4Options<'a> {
     pub mtime: u64,
 }
 
-/// Why a file system was not made.
+/// A failure to make a file system.
 #[derive(Debug, thiserror::Error)]
 pub enum Ext4Error {
-    /// Too small for ext4 with a journal.
+    /// The partition is too small for ext4 with a journal.
     #[error("a partition of {0} is too small for ext4 with a journal, it needs {MINIMUM_DATA}")]
     Size(Bytes),
     /// The label does not fit its field.
@@ -59,10 +59,10 @@ pub enum Ext4Error {
         file: String,
         /// Its path on the file system.
         path: String,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// rsext4 cannot make an entry, for want of room for instance.
+    /// rsext4 cannot make an entry, for example because the partition is full.
     #[error("failed to make `{path}` on /data: {reason}")]
     Entry {
         /// The entry.
@@ -77,7 +77,7 @@ pub enum Ext4Error {
 
 /// Formats `window` and fills it with `tree`. An empty [`Tree`] leaves only `lost+found`.
 ///
-/// Uses whole blocks of 4 KiB; zeros are only written where there is something else.
+/// Uses whole blocks of 4 KiB. Zeros are written only over other content.
 pub fn write(window: Window<'_>, options: &Ext4Options<'_>, tree: &Tree) -> Result<(), Ext4Error> {
     let size = window.len();
     if size < MINIMUM_DATA {
@@ -90,7 +90,7 @@ pub fn write(window: Window<'_>, options: &Ext4Options<'_>, tree: &Tree) -> Resu
     let failure = Rc::new(RefCell::new(None));
     let device = Device { disk: Rc::clone(&disk), blocks: size.0 / BLOCK, failure: Rc::clone(&failure) };
     let made = make(device, FixedClock(options.mtime), tree);
-    // What the disk said explains more than rsext4's "I/O error" that follows from it.
+    // The disk's error explains more than the "I/O error" that rsext4 returns for it.
     if let Some(error) = failure.take() {
         return Err(Ext4Error::Io(error));
     }
@@ -103,7 +103,7 @@ pub fn write(window: Window<'_>, options: &Ext4Options<'_>, tree: &Tree) -> Resu
 fn make(device: Device<'_>, clock: FixedClock, tree: &Tree) -> Result<(), Ext4Error> {
     let format_error = |error: Rsext4Error| Ext4Error::Format(error.to_string());
     let device = rsext4::format(device, clock, MkfsOptions::default()).map_err(format_error)?;
-    // Even without files: the first mount settles what the format left to it.
+    // Mounted even without files, because the first mount completes the format.
     let services = MountServices::new(clock, (), NoopObserver);
     let mut filesystem = Ext4::mount(device, services, MountOptions::read_write()).map_err(format_error)?;
     let mut directories = HashMap::from([("/".to_owned(), filesystem.root_inode())]);
@@ -118,7 +118,7 @@ fn make(device: Device<'_>, clock: FixedClock, tree: &Tree) -> Result<(), Ext4Er
 
 type Mounted<'a> = Ext4<Device<'a>, MountedServices<(), NoopObserver>>;
 
-/// Makes one entry, whose directory is in `directories`.
+/// Makes one entry. Its directory must be in `directories`.
 fn add(
     filesystem: &mut Mounted<'_>,
     directories: &HashMap<String, InodeNumber>,
@@ -153,7 +153,7 @@ fn add(
     let inode = made.map_err(failed)?.number;
     if let Node::File(content) = &entry.node {
         copy(filesystem, inode, path, content)?;
-        // Writing has taken set-user-ID and set-group-ID away, as it does for any program.
+        // Writing to a file clears set-user-ID and set-group-ID, as for any program.
         if entry.mode & 0o6000 != 0 {
             let update =
                 InodeMetadataUpdate { permissions: Some(permissions), ..InodeMetadataUpdate::default() };
@@ -186,7 +186,7 @@ fn copy(
     }
 }
 
-/// Puts identifier, label and time into the superblock and its copies.
+/// Writes identifier, label and time into the superblock and its copies.
 fn identify(disk: &mut Paged<'_>, options: &Ext4Options<'_>) -> io::Result<()> {
     const BLOCKS: usize = 0x04;
     const BLOCKS_PER_GROUP: usize = 0x20;
@@ -245,16 +245,16 @@ impl Clock for FixedClock {
     }
 }
 
-/// The partition as rsext4 sees it: blocks of 4 KiB.
+/// The partition as a device of rsext4, in blocks of 4 KiB.
 struct Device<'a> {
     disk: Rc<RefCell<Paged<'a>>>,
     blocks: u64,
-    /// The first error of the disk, which rsext4's errors cannot carry.
+    /// The first error of the disk. rsext4's errors have no source.
     failure: Rc<RefCell<Option<io::Error>>>,
 }
 
 impl Device<'_> {
-    fn noting(&self, result: io::Result<()>) -> Ext4Result<()> {
+    fn record_failure(&self, result: io::Result<()>) -> Ext4Result<()> {
         result.map_err(|error| {
             self.failure.borrow_mut().get_or_insert(error);
             Rsext4Error::io()
@@ -265,12 +265,12 @@ impl Device<'_> {
 impl BlockIo for Device<'_> {
     fn write(&mut self, buffer: &[u8], sector: SectorId, _count: u32) -> Ext4Result<()> {
         let written = self.disk.borrow_mut().write_all_at(buffer, sector.raw() * BLOCK);
-        self.noting(written)
+        self.record_failure(written)
     }
 
     fn read(&mut self, buffer: &mut [u8], sector: SectorId, _count: u32) -> Ext4Result<()> {
         let read = self.disk.borrow_mut().read_exact_at(buffer, sector.raw() * BLOCK);
-        self.noting(read)
+        self.record_failure(read)
     }
 
     fn geometry(&self) -> DeviceGeometry {
@@ -281,7 +281,7 @@ impl BlockIo for Device<'_> {
         DeviceCapabilities { flush: true, ..DeviceCapabilities::default() }
     }
 
-    /// Nothing is durable before the whole file system is: the caller syncs the image.
+    /// Does nothing: the caller syncs the image when the whole file system is written.
     fn flush(&mut self) -> Ext4Result<()> {
         Ok(())
     }
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_tree_gives_the_same_bytes() {
+    fn equal_trees_give_equal_bytes() {
         assert!(image(Bytes::mib(40)) == image(Bytes::mib(40)));
     }
 
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_named() {
+    fn file_that_does_not_fit_is_named() {
         let file = tempfile::tempfile().unwrap();
         let mut tree = Tree::new();
         tree.add("/small", Entry::file(Content::Bytes(vec![1; 100])), "test").unwrap();

@@ -1,7 +1,7 @@
 //! FAT32 with long names, for `/boot`.
 //!
 //! Source: Microsoft Extensible Firmware Initiative FAT32 File System Specification 1.03. Files are in the root
-//! directory only: folders written by fatfs 0.3.6 do not pass `fsck.fat`, and nothing that boots needs one.
+//! directory only: directories written by fatfs 0.3.6 do not pass `fsck.fat`, and booting needs none.
 
 use std::collections::HashSet;
 use std::io::{self, Read, Write};
@@ -33,23 +33,23 @@ pub struct BootFile {
     pub content: Content,
 }
 
-/// Why a volume was not written.
+/// A failure to write a volume.
 #[derive(Debug, thiserror::Error)]
 pub enum Fat32Error {
-    /// A size with which FAT32 is impossible.
+    /// FAT32 is impossible at this size.
     #[error("a partition of {0} cannot be FAT32, which needs 64 MiB to 2 TiB")]
     Size(Bytes),
-    /// The files need more than there is.
+    /// The files do not fit.
     #[error("`{file}` does not fit on /boot: with it the files need {needed}, there is room for {available}")]
     TooLarge {
-        /// The first file that is too much.
+        /// The first file that does not fit.
         file: String,
-        /// What all files up to and with this one take.
+        /// Space that the files up to and including this one need.
         needed: Bytes,
-        /// What the volume offers.
+        /// Space on the volume.
         available: Bytes,
     },
-    /// A name that FAT cannot hold.
+    /// FAT does not allow the name.
     #[error("`{0}` cannot be a file name on /boot")]
     Name(String),
     /// Two files whose names FAT does not distinguish.
@@ -62,7 +62,7 @@ pub enum Fat32Error {
         file: String,
         /// Its name on the volume.
         name: String,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// The partition cannot be written.
@@ -70,8 +70,8 @@ pub enum Fat32Error {
     Write(#[from] io::Error),
 }
 
-/// Formats `window` and writes `files` into it, in order and each in one piece: [`BootFat`](crate::disk::boot_fat::BootFat)
-/// tells where.
+/// Formats `window` and writes `files` into it, in order and without fragmentation.
+/// [`BootFat`](crate::disk::boot_fat::BootFat) returns their sectors.
 pub fn write(window: Window<'_>, options: &VolumeOptions, files: &[BootFile]) -> Result<(), Fat32Error> {
     let size = window.len();
     let cluster = cluster_size(size)?;
@@ -84,7 +84,7 @@ pub fn write(window: Window<'_>, options: &VolumeOptions, files: &[BootFile]) ->
         .volume_label(options.label);
     fatfs::format_volume(&mut disk, format)?;
     let filesystem = FileSystem::new(&mut disk, FsOptions::new().update_accessed_date(false))?;
-    // Also counts the free clusters once, so that the volume says how many there are.
+    // Counts the free clusters, which also stores their number in the volume.
     let available = u64::from(filesystem.stats()?.free_clusters()) * u64::from(cluster);
     check_room(files, u64::from(cluster), available)?;
     for file in files {
@@ -94,20 +94,20 @@ pub fn write(window: Window<'_>, options: &VolumeOptions, files: &[BootFile]) ->
     Ok(disk.flush()?)
 }
 
-/// Small clusters keep the volume FAT32 (at least 65,525 of them) and waste little; this gives at least twice
-/// as many up to 4 GiB.
+/// Returns the size of clusters. FAT32 needs at least 65,525 of them, and small ones waste little; up to 4 GiB this gives
+/// at least twice that number.
 fn cluster_size(size: Bytes) -> Result<u32, Fat32Error> {
     if size < Bytes::mib(64) || size.sectors_floor().is_none() {
         return Err(Fat32Error::Size(size));
     }
-    let wanted = (size.0 >> 17).min(32 << 10) as u32;
-    Ok(1 << wanted.max(512).ilog2())
+    let target = (size.0 >> 17).min(32 << 10) as u32;
+    Ok(1 << target.max(512).ilog2())
 }
 
 fn check_names(files: &[BootFile]) -> Result<(), Fat32Error> {
     let mut seen = HashSet::new();
     for BootFile { name, .. } in files {
-        // fatfs takes a slash for a folder and creates trailing dots and spaces that Linux and Windows drop.
+        // fatfs interprets a slash as a directory, and writes trailing dots and spaces that Linux and Windows drop.
         if name.contains(['/', '\\']) || name.ends_with(['.', ' ']) {
             return Err(Fat32Error::Name(name.clone()));
         }
@@ -143,7 +143,7 @@ fn write_file(
 ) -> Result<(), Fat32Error> {
     let root = filesystem.root_dir();
     let mut file = root.create_file(name).map_err(|error| match error.kind() {
-        // fatfs has no other way to say that it does not like a name.
+        // fatfs reports an invalid name as `Other`.
         io::ErrorKind::Other => Fat32Error::Name(name.clone()),
         _ => Fat32Error::Write(error),
     })?;
@@ -173,7 +173,7 @@ fn read_error(name: &str, content: &Content, source: io::Error) -> Fat32Error {
     Fat32Error::Read { file: content.to_string(), name: name.to_owned(), source }
 }
 
-/// `seconds` since 1970, in UTC, moved into the years that FAT knows.
+/// Converts `seconds` since 1970 to UTC, clamped to the years that FAT can represent.
 fn fat_time(seconds: u64) -> DateTime {
     /// 1980-01-01 and the last even second of 2107.
     const RANGE: (u64, u64) = (315_532_800, 4_354_819_198);
@@ -192,7 +192,7 @@ fn fat_time(seconds: u64) -> DateTime {
     }
 }
 
-/// Year, month and day of a day counted from 1970-01-01, for the years 1970 to 2107.
+/// Returns year, month and day of a day counted from 1970-01-01, for the years 1970 to 2107.
 fn civil_date(day: u64) -> (u16, u16, u16) {
     let leap = |year: u16| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     let mut rest = day;
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn every_file_is_there_in_one_piece() {
+    fn files_are_written_without_fragmentation() {
         let files = [
             file("a-vmlinuz", 3_000_001),
             file("a-initramfs", 0),
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_files_give_the_same_bytes() {
+    fn equal_files_give_equal_bytes() {
         let [a, b] = [0, 1].map(|_| {
             let image = volume(Bytes::mib(64), &[file("a-vmlinuz", 100_000)]).unwrap();
             let mut bytes = vec![0; 4 << 20];
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_named_before_anything_of_it_is_written() {
+    fn file_that_does_not_fit_is_named_before_anything_is_written() {
         let error = volume(Bytes::mib(64), &[file("a-vmlinuz", 40 << 20), file("b-vmlinuz", 30 << 20)]);
         assert_eq!(
             error.unwrap_err().to_string(),
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_clash_or_are_impossible_are_refused() {
+    fn duplicate_and_invalid_names_are_refused() {
         let error = |names: &[&str]| {
             let files: Vec<_> = names.iter().map(|name| file(name, 1)).collect();
             volume(Bytes::mib(64), &files).unwrap_err().to_string()
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn every_size_gives_enough_clusters() {
+    fn any_size_has_enough_clusters_for_fat32() {
         for mib in (64..=2048).step_by(61).chain([4096, 65_536]) {
             let size = Bytes::mib(mib);
             let cluster = u64::from(cluster_size(size).unwrap());
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_those_of_the_calendar() {
+    fn times_convert_to_calendar_dates() {
         let text = |seconds| {
             let DateTime { date, time } = fat_time(seconds);
             let clock = format!("{:02}:{:02}:{:02}", time.hour, time.min, time.sec);

@@ -9,10 +9,10 @@ use cpio::newc::{self, ModeFileType};
 
 use super::tree::{Content, Node, Tree};
 
-/// Bytes the kernel must remember while unpacking: 2²³ = 8 MiB, little enough for any board.
+/// Window of the compression: the kernel needs 2²³ bytes (8 MiB) to decompress it, which every board has.
 const WINDOW_LOG: u32 = 23;
 
-/// Why an archive was not written.
+/// A failure to write an archive.
 #[derive(Debug, thiserror::Error)]
 pub enum InitramfsError {
     /// A file of the host cannot be read.
@@ -22,10 +22,10 @@ pub enum InitramfsError {
         file: String,
         /// Its path in the archive.
         path: String,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// cpio has 32 bits for a size.
+    /// A file is too large: cpio has 32 bits for a size.
     #[error("`{path}` of the initramfs has {len} bytes, cpio allows less than 4 GiB")]
     TooLarge {
         /// Its path in the archive.
@@ -33,7 +33,7 @@ pub enum InitramfsError {
         /// Its size.
         len: u64,
     },
-    /// The level is none of zstd's.
+    /// The level is not one of zstd's.
     #[error("{0} is not a zstd level; the levels are 1 to 22")]
     Level(i32),
     /// The output cannot be written.
@@ -43,8 +43,8 @@ pub enum InitramfsError {
 
 /// Writes `tree` as a compressed archive to `out`, at a zstd `level` of 1 to 22. All times are 0.
 ///
-/// Directories come before what is in them, as the kernel needs it. Nothing is added: a first stage that
-/// wants a console before it mounts devtmpfs has `/dev/console` (5, 1) in its tree.
+/// Directories come in front of their content, as the kernel requires. Nothing is added: a first stage that needs a console
+/// before it mounts devtmpfs has `/dev/console` (5, 1) in its tree.
 pub fn write<W: Write>(tree: &Tree, level: i32, out: W) -> Result<W, InitramfsError> {
     if !(1..=22).contains(&level) {
         return Err(InitramfsError::Level(level));
@@ -106,7 +106,9 @@ fn write_file<W: Write>(
     let mut left = len;
     while left > 0 {
         match reader.read(&mut buffer) {
-            Ok(0) => return Err(failed(io::Error::new(io::ErrorKind::UnexpectedEof, "it became shorter"))),
+            Ok(0) => {
+                return Err(failed(io::Error::new(io::ErrorKind::UnexpectedEof, "the file became shorter")));
+            }
             Ok(count) => {
                 writer.write_all(&buffer[..count])?;
                 left -= count as u64;
@@ -133,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn the_archive_is_one_frame_and_reads_back() {
+    fn archive_is_one_frame_and_reads_back() {
         let bytes = write(&tree(), 3, Vec::new()).unwrap();
         assert_eq!(zstd::zstd_safe::find_frame_compressed_size(&bytes), Ok(bytes.len()));
         let mut archive = &zstd::decode_all(&bytes[..]).unwrap()[..];
@@ -160,12 +162,12 @@ mod tests {
     }
 
     #[test]
-    fn the_same_tree_gives_the_same_bytes() {
+    fn equal_trees_give_equal_bytes() {
         assert_eq!(write(&tree(), 3, Vec::new()).unwrap(), write(&tree(), 3, Vec::new()).unwrap());
     }
 
     #[test]
-    fn what_cannot_be_read_is_named() {
+    fn unreadable_file_is_named() {
         let mut tree = Tree::new();
         let missing = Content::File("/nonexistent/module.ko".into());
         tree.add("/lib/module.ko", Entry::file(missing), "test").unwrap();

@@ -5,10 +5,10 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use super::window::{Window, seek_within};
 
-/// Large enough that a file's data goes out in few calls.
+/// Length of a page: long enough to write a file's data in few calls.
 const PAGE: usize = 64 << 10;
 
-/// Pages kept: 2 MiB. A file being written needs its data, its directory and one page of each FAT.
+/// Number of cached pages, 2 MiB in all. A file being written needs its data, its directory and one page of each FAT.
 const CAPACITY: usize = 32;
 
 /// A [`Window`] with a cache of recently used pages. What is not [flushed](Write::flush) may be lost.
@@ -28,7 +28,7 @@ struct Page {
 }
 
 impl<'a> Paged<'a> {
-    /// Caches `window`. Nothing is read yet.
+    /// Returns an empty cache of `window`.
     pub(crate) fn new(window: Window<'a>) -> Self {
         Paged { window, pages: HashMap::new(), clock: 0, position: 0 }
     }
@@ -60,7 +60,7 @@ impl<'a> Paged<'a> {
         Ok(())
     }
 
-    /// The page of `position`, the offset in it, and how many of `len` bytes are in that page.
+    /// Returns the page of `position`, the offset in it, and the part of `len` bytes that is in that page.
     fn locate(&self, position: u64, len: usize) -> (u64, usize, usize) {
         let offset = (position % PAGE as u64) as usize;
         (position / PAGE as u64, offset, len.min(PAGE - offset))
@@ -83,7 +83,7 @@ impl<'a> Paged<'a> {
         Ok(page)
     }
 
-    /// Drops the page that was not used for the longest time.
+    /// Drops the least recently used page.
     fn evict(&mut self) -> io::Result<()> {
         let oldest = self.pages.iter().min_by_key(|(_, page)| page.last_use).map(|(number, _)| *number);
         if let Some(number) = oldest
@@ -141,7 +141,7 @@ mod tests {
     use crate::disk::size::Bytes;
 
     #[test]
-    fn what_was_written_is_read_back_before_and_after_eviction() {
+    fn written_bytes_are_read_back_before_and_after_eviction() {
         let file = tempfile::tempfile().unwrap();
         let size = (CAPACITY + 20) as u64 * PAGE as u64 + 100;
         file.set_len(size).unwrap();
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_the_partition_is_the_end() {
+    fn access_beyond_the_partition_is_refused() {
         let file = tempfile::tempfile().unwrap();
         let mut paged = Paged::new(Window::new(&file, Bytes(0), Bytes(1000)));
         assert_eq!(paged.write_all_at(&[0; 8], 996).unwrap_err().kind(), io::ErrorKind::StorageFull);

@@ -18,33 +18,33 @@ use super::block_pipeline::{self, Pipelined, UnreadableFile};
 use super::tree::{Entry, Node, Tree};
 use crate::disk::size::Bytes;
 
-/// Bytes of a file that are compressed together. Programs get 2 to 3 % smaller than with the 128 KiB of mksquashfs;
-/// 512 KiB would save less than 1 % more, and a page fault on the device unpacks a whole block.
+/// Bytes of a file that are compressed together. Programs are 2 to 3 % smaller than with the 128 KiB of mksquashfs.
+/// 512 KiB would save less than 1 % more, and a page fault on the device decompresses a whole block.
 pub const BLOCK_SIZE: usize = 256 << 10;
 
-/// How to write a root.
+/// Options of a root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SquashfsOptions {
     /// zstd level, 1 to 22.
     pub level: i32,
     /// Time of the file system and of everything in it, in seconds since 1970; later than 2106 becomes 2106.
     pub mtime: u64,
-    /// The partition's size: more is an error.
+    /// The partition's size. A larger root is an error.
     pub limit: Bytes,
 }
 
-/// What was written.
+/// Figures of a written root.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SquashfsStats {
-    /// Length of the file system, a multiple of 4096. What the writer left behind it is zero.
+    /// Length of the file system, a multiple of 4096. The bytes behind it are zero.
     pub bytes: Bytes,
     /// Compressed blocks.
     pub blocks: u64,
-    /// How many of them came out of the cache.
+    /// Compressed blocks that the cache had.
     pub cached_blocks: u64,
 }
 
-/// Why a root was not written.
+/// A failure to write a root.
 #[derive(Debug, thiserror::Error)]
 pub enum SquashfsError {
     /// The compressed tree is larger than its partition.
@@ -62,16 +62,16 @@ pub enum SquashfsError {
         file: String,
         /// Its path in the tree.
         path: String,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// The level is none of zstd's.
+    /// The level is not one of zstd's.
     #[error("{0} is not a zstd level; the levels are 1 to 22")]
     Level(i32),
     /// The output cannot be written.
     #[error("failed to write the root")]
     Write(#[source] io::Error),
-    /// backhand refuses the tree.
+    /// backhand does not accept the tree.
     #[error("failed to lay out the root: {0}")]
     Layout(BackhandError),
 }
@@ -93,8 +93,7 @@ impl From<BackhandError> for SquashfsError {
 
 /// Writes `tree` from the start of `out` on. `cache` keeps compressed blocks for the next image.
 ///
-/// Whatever the tree is, at most a few MiB are in memory. If it does not fit, the partition has been written
-/// in part.
+/// At most a few MiB are in memory, for any tree. If the root does not fit, the partition has been written in part.
 pub fn write<W: Write + Seek>(
     tree: &Tree,
     options: &SquashfsOptions,
@@ -105,7 +104,7 @@ pub fn write<W: Write + Seek>(
     write_with(tree, options, threads, out, cache)
 }
 
-/// The same with a given number of threads that compress. The bytes do not depend on it.
+/// Does the same with `threads` threads that compress. The bytes do not depend on their number.
 pub fn write_with<W: Write + Seek>(
     tree: &Tree,
     options: &SquashfsOptions,
@@ -130,7 +129,7 @@ pub fn write_with<W: Write + Seek>(
     Ok(SquashfsStats { bytes: Bytes(length), blocks: counts.blocks, cached_blocks: counts.cached })
 }
 
-/// backhand's view of the tree.
+/// Returns backhand's description of the tree.
 fn describe<'a>(
     tree: &Tree,
     options: &SquashfsOptions,
@@ -164,18 +163,18 @@ fn describe<'a>(
     Ok(filesystem)
 }
 
-/// Counts what does not fit instead of writing it, so that an error can say how much is too much.
+/// A writer that counts what does not fit instead of writing it, so that the error can give the missing space.
 struct Bounded<W> {
     inner: W,
     inner_position: u64,
     position: u64,
-    /// The furthest byte reached; backhand steps back after a duplicate file.
+    /// The highest position reached. backhand seeks back behind a duplicate file.
     end: u64,
     limit: u64,
 }
 
 impl<W: Write + Seek> Bounded<W> {
-    /// Puts zeros over what a duplicate file at the very end left behind.
+    /// Overwrites the remains of a duplicate file at the end with zeros, so that equal trees give equal bytes.
     fn erase_from(&mut self, length: u64) -> io::Result<()> {
         let rest = self.end.min(self.limit).saturating_sub(length);
         if rest > 0 {

@@ -1,7 +1,7 @@
-//! What a file system shall contain: an ordered description in memory, written by the other modules.
+//! The description of a file system's content: an ordered tree in memory, which the other modules write.
 //!
-//! Contents may stay on the host until they are written, so a tree of large programs is small. Extended
-//! attributes, hard links, sockets and named pipes are not described.
+//! File contents can stay on the host until they are written, so a tree of large programs is small. Not supported:
+//! extended attributes, hard links, sockets, named pipes.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -11,10 +11,10 @@ use std::fs::File;
 use std::io::{self, Cursor, Read};
 use std::path::PathBuf;
 
-/// The longest name of one path component, in bytes. Source: `NAME_MAX` of Linux; SquashFS, ext4 and FAT agree.
+/// Limit of one path component in bytes. Source: `NAME_MAX` of Linux; SquashFS, ext4 and FAT have the same.
 const MAX_NAME: usize = 255;
 
-/// The longest path, in bytes. Source: `PATH_MAX` of Linux without its terminating NUL.
+/// Limit of a path in bytes. Source: `PATH_MAX` of Linux without its terminating NUL.
 const MAX_PATH: usize = 4095;
 
 /// The bytes of a file.
@@ -35,7 +35,7 @@ impl Content {
         })
     }
 
-    /// The number of bytes there are now.
+    /// Returns the present number of bytes.
     #[cfg(feature = "image")]
     pub(crate) fn len(&self) -> io::Result<u64> {
         match self {
@@ -45,7 +45,7 @@ impl Content {
     }
 }
 
-/// For messages: the host's path, or the amount of bytes in memory.
+/// Prints the host's path, or the number of bytes in memory.
 impl fmt::Display for Content {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -55,14 +55,14 @@ impl fmt::Display for Content {
     }
 }
 
-/// What is at a path.
+/// The kind and content of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Node {
     /// A directory. Its children are entries of the tree.
     Directory,
     /// A regular file.
     File(Content),
-    /// A symbolic link and its target, which is not checked.
+    /// A symbolic link with its target, which is not checked.
     Symlink(String),
     /// A character device.
     CharacterDevice {
@@ -76,7 +76,7 @@ pub enum Node {
 /// A node with its permissions and owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// What it is.
+    /// Its kind and content.
     pub node: Node,
     /// Permission bits, `0o7777` at most.
     pub mode: u16,
@@ -87,38 +87,38 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// A directory of root, mode 0755.
+    /// Returns a directory of root, mode 0755.
     pub fn directory() -> Self {
         Entry { node: Node::Directory, mode: 0o755, uid: 0, gid: 0 }
     }
 
-    /// A file of root, mode 0644.
+    /// Returns a file of root, mode 0644.
     pub fn file(content: Content) -> Self {
         Entry { node: Node::File(content), mode: 0o644, uid: 0, gid: 0 }
     }
 
-    /// A file of root, mode 0755.
+    /// Returns a file of root, mode 0755.
     pub fn executable(content: Content) -> Self {
         Entry::file(content).mode(0o755)
     }
 
-    /// A symbolic link of root.
+    /// Returns a symbolic link of root.
     pub fn symlink(target: impl Into<String>) -> Self {
         Entry { node: Node::Symlink(target.into()), mode: 0o777, uid: 0, gid: 0 }
     }
 
-    /// A character device of root, mode 0600.
+    /// Returns a character device of root, mode 0600.
     pub fn character_device(major: u32, minor: u32) -> Self {
         Entry { node: Node::CharacterDevice { major, minor }, mode: 0o600, uid: 0, gid: 0 }
     }
 
-    /// The same with other permission bits; bits above `0o7777` are dropped.
+    /// Returns the entry with other permission bits; bits above `0o7777` are dropped.
     #[must_use]
     pub fn mode(self, mode: u16) -> Self {
         Entry { mode: mode & 0o7777, ..self }
     }
 
-    /// The same with another owner.
+    /// Returns the entry with another owner.
     #[must_use]
     pub fn owner(self, uid: u32, gid: u32) -> Self {
         Entry { uid, gid, ..self }
@@ -127,7 +127,7 @@ impl Entry {
 
 /// An absolute path inside a tree, such as `/etc/hostname`; the root is `/`.
 ///
-/// Ordered component by component, so that a directory is directly followed by what is in it.
+/// Ordered by components, so that the content of a directory directly follows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TreePath(String);
 
@@ -162,22 +162,22 @@ impl TreePath {
         Ok(TreePath(clean))
     }
 
-    /// The text, with a leading slash and without a trailing one, except for the root.
+    /// Returns the text, with a leading slash and without a trailing one, except for the root.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The components without slashes; none for the root.
+    /// Returns the components without slashes; none for the root.
     pub(crate) fn components(&self) -> impl Iterator<Item = &str> {
         self.0.split('/').filter(|name| !name.is_empty())
     }
 
-    /// The last component; `None` for the root.
+    /// Returns the last component; `None` for the root.
     pub fn name(&self) -> Option<&str> {
         self.components().last()
     }
 
-    /// The directory it is in; `None` for the root.
+    /// Returns the parent directory; `None` for the root.
     pub(crate) fn parent(&self) -> Option<TreePath> {
         match self.0.rsplit_once('/')? {
             ("", "") => None,
@@ -205,28 +205,28 @@ impl fmt::Display for TreePath {
     }
 }
 
-/// Why something cannot be part of a tree.
+/// An entry that cannot be added to a tree.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TreeError {
-    /// Not a path for an entry.
+    /// The path is not allowed.
     #[error("`{path}` cannot be a path in the image: {reason}")]
     Path {
-        /// As given.
+        /// The path as given.
         path: String,
-        /// What is wrong with it.
+        /// The defect.
         reason: Cow<'static, str>,
     },
-    /// Two origins want the same path.
+    /// The path exists already.
     #[error("`{path}` comes from both {first} and {second}")]
     Duplicate {
         /// The path in the tree.
         path: String,
-        /// Who added it first.
+        /// The origin of the first entry.
         first: String,
-        /// Who wanted to add it again.
+        /// The origin of the second entry.
         second: String,
     },
-    /// Something is to be put below what is not a directory.
+    /// A parent of the path is not a directory.
     #[error(
         "`{path}` from {second} would be inside `{parent}`, which {first} made something else than a directory"
     )]
@@ -235,25 +235,25 @@ pub enum TreeError {
         path: String,
         /// The part of it that is not a directory.
         parent: String,
-        /// Who added the parent.
+        /// The origin of the parent.
         first: String,
-        /// Who wanted to add the path.
+        /// The origin of the path.
         second: String,
     },
 }
 
-/// An entry and who asked for it.
+/// An entry with its origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Placed {
+struct TreeEntry {
     entry: Entry,
-    /// `None`: made for something inside it, and may still be given a mode and an owner.
+    /// `None` for a directory that was made for an entry inside it; its mode and owner can still be set.
     origin: Option<String>,
 }
 
-/// The contents of a file system. Always has a root directory; parents of entries are there too.
+/// The content of a file system. It always has a root directory and the parents of all entries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tree {
-    entries: BTreeMap<TreePath, Placed>,
+    entries: BTreeMap<TreePath, TreeEntry>,
 }
 
 impl Default for Tree {
@@ -263,16 +263,16 @@ impl Default for Tree {
 }
 
 impl Tree {
-    /// A tree of only its root, mode 0755.
+    /// Returns a tree with only a root directory, mode 0755.
     pub fn new() -> Self {
-        let root = Placed { entry: Entry::directory(), origin: None };
+        let root = TreeEntry { entry: Entry::directory(), origin: None };
         Tree { entries: BTreeMap::from([(TreePath("/".into()), root)]) }
     }
 
-    /// Adds `entry` at `path`, and the directories above it (root's, mode 0755) that are not there yet.
+    /// Adds `entry` at `path`, and the missing directories above it (owned by root, mode 0755).
     ///
-    /// `origin` says in errors where an entry comes from, such as `package dufs`. A directory may be added
-    /// again if it is the same; one that exists only because something is in it takes the entry's mode and owner.
+    /// Errors name the `origin` of an entry, such as `package dufs`. An equal directory can be added again; one that was
+    /// made for an entry inside it gets mode and owner of the new entry.
     pub fn add(&mut self, path: &str, entry: Entry, origin: impl Into<String>) -> Result<(), TreeError> {
         let path = TreePath::new(path)?;
         let origin = origin.into();
@@ -280,7 +280,7 @@ impl Tree {
         let mut above = path.parent();
         while let Some(parent) = above {
             match self.entries.get(&parent) {
-                Some(Placed { entry: Entry { node: Node::Directory, .. }, .. }) => break,
+                Some(TreeEntry { entry: Entry { node: Node::Directory, .. }, .. }) => break,
                 Some(found) => {
                     return Err(TreeError::NotADirectory {
                         path: path.0,
@@ -308,18 +308,18 @@ impl Tree {
             }
         }
         for parent in missing {
-            self.entries.insert(parent, Placed { entry: Entry::directory(), origin: None });
+            self.entries.insert(parent, TreeEntry { entry: Entry::directory(), origin: None });
         }
-        self.entries.insert(path, Placed { entry, origin: Some(origin) });
+        self.entries.insert(path, TreeEntry { entry, origin: Some(origin) });
         Ok(())
     }
 
-    /// All entries; a directory comes before what is in it. The first one is the root.
+    /// Returns all entries, directories in front of their content. The first one is the root.
     pub fn iter(&self) -> impl Iterator<Item = (&TreePath, &Entry)> {
         self.entries.iter().map(|(path, placed)| (path, &placed.entry))
     }
 
-    /// Who needs the directory `path`, which nobody asked for by itself.
+    /// Returns the origin of an entry inside the directory `path`, which was made for it.
     fn first_inside(&self, path: &TreePath) -> String {
         self.entries
             .range(path.clone()..)

@@ -1,4 +1,4 @@
-//! One partition of an image file or block device as a stream of its own.
+//! One partition of an image file or block device, accessed as a file of its own.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -8,55 +8,55 @@ use std::os::unix::fs::FileExt;
 use crate::disk::layout::Extent;
 use crate::disk::size::Bytes;
 
-/// What stays a hole if it is zero: a block of ext4, tmpfs, XFS and Btrfs, and a page.
+/// Unit of holes: a block of ext4, tmpfs, XFS and Btrfs, and a page.
 const BLOCK: usize = 4096;
 
-/// Zeros are looked for in the file in pieces of at most this size.
+/// Unit in which the file is searched for zeros.
 const ZERO_RUN: usize = 16 * BLOCK;
 
 static ZEROS: [u8; ZERO_RUN] = [0; ZERO_RUN];
 
-/// A byte range of a file, read and written as if it were the whole file. The file must be open for both.
+/// A byte range of a file, read and written as if it were a whole file. The file must be open for both.
 ///
-/// Accesses name their position (`pread`, `pwrite`), so windows on different ranges of one file may be used
-/// by different threads. Access beyond the range is an error, never a write into the neighbour.
+/// Accesses give their position (`pread`, `pwrite`), so different threads can use windows on different ranges of one file.
+/// Access beyond the range is an error, never a write to the next partition.
 ///
-/// Zeros are written only where there is something else: a fresh image file stays sparse, and a used one (or
-/// a device) ends up with the same content. To know, a window reads the file, unless it is [`fresh`](Window::fresh).
+/// Zeros are written only over other content: a new image file stays sparse, and a used one, or a device, gets the same
+/// content. To find out, a window reads the file, unless it is [`fresh`](Window::fresh).
 #[derive(Debug)]
 pub struct Window<'a> {
     file: &'a File,
     start: u64,
     len: u64,
     position: u64,
-    /// Of a fresh window: which pieces of [`ZERO_RUN`] bytes have been written since. The others are zero.
+    /// Of a fresh window: flags of the pieces of [`ZERO_RUN`] bytes that have been written. The others are zero.
     touched: Option<Vec<bool>>,
 }
 
 impl<'a> Window<'a> {
-    /// The bytes from `start` on, `len` of them.
+    /// Returns a window on `len` bytes from `start` on.
     pub fn new(file: &'a File, start: Bytes, len: Bytes) -> Self {
         Window { file, start: start.0, len: len.0, position: 0, touched: None }
     }
 
-    /// The same, where the caller knows that the partition is all zeros, as in an image file just made, and that
-    /// nobody else writes it while the window exists. Saves the reading.
+    /// Returns a window on a partition that consists of zeros, as in a new image file, and that nothing else writes while the
+    /// window exists. It does not need to read.
     pub fn fresh(file: &'a File, partition: Extent) -> Self {
         let pieces = partition.len.bytes().0.div_ceil(ZERO_RUN as u64);
         Window { touched: Some(vec![false; pieces as usize]), ..Window::of(file, partition) }
     }
 
-    /// The bytes of a partition.
+    /// Returns a window on a partition.
     pub fn of(file: &'a File, partition: Extent) -> Self {
         Window::new(file, partition.start.bytes(), partition.len.bytes())
     }
 
-    /// Its size.
+    /// Returns its size.
     pub(crate) fn len(&self) -> Bytes {
         Bytes(self.len)
     }
 
-    /// Fills `buffer` from `position`. What lies beyond the end of a shorter file reads as zeros.
+    /// Fills `buffer` from `position`. Bytes beyond the end of a shorter file are zeros.
     pub(crate) fn read_exact_at(&self, buffer: &mut [u8], position: u64) -> io::Result<()> {
         self.check(position, buffer.len())?;
         if !self.may_have_data(position, buffer.len()) {
@@ -78,7 +78,7 @@ impl<'a> Window<'a> {
         Ok(())
     }
 
-    /// Writes all of `buffer` at `position`, leaving out blocks of zeros that are there already.
+    /// Writes all of `buffer` at `position`, except for blocks of zeros that are zeros already.
     pub(crate) fn write_all_at(&mut self, buffer: &[u8], position: u64) -> io::Result<()> {
         self.check(position, buffer.len())?;
         let absolute = self.start + position;
@@ -110,13 +110,13 @@ impl<'a> Window<'a> {
         self.file.write_all_at(buffer, self.start + position)
     }
 
-    /// Whether some of `len` bytes at `position` may be other than zero. Does not read.
+    /// Returns true if some of `len` bytes at `position` may be other than zero. Does not read.
     fn may_have_data(&self, position: u64, len: usize) -> bool {
         let touched = self.touched.as_ref().and_then(|touched| touched.get(pieces(position, len)));
         touched.is_none_or(|touched| touched.contains(&true))
     }
 
-    /// Whether `len` bytes at `position` are zero, of at most [`ZERO_RUN`].
+    /// Returns true if `len` bytes at `position`, at most [`ZERO_RUN`], are zero.
     fn is_zero_at(&self, position: u64, len: usize) -> io::Result<bool> {
         if !self.may_have_data(position, len) {
             return Ok(true);
@@ -138,19 +138,19 @@ impl<'a> Window<'a> {
     }
 }
 
-/// The pieces of [`ZERO_RUN`] bytes that `len` bytes at `position` are in.
+/// Returns the numbers of the pieces of [`ZERO_RUN`] bytes that contain `len` bytes at `position`.
 fn pieces(position: u64, len: usize) -> Range<usize> {
     let run = ZERO_RUN as u64;
     (position / run) as usize..(position + len as u64).div_ceil(run) as usize
 }
 
-/// From `absolute` to the end of its block.
+/// Returns the number of bytes from `absolute` to the end of its block.
 fn to_block_end(absolute: u64) -> usize {
     BLOCK - absolute as usize % BLOCK
 }
 
-/// The length of the whole blocks of zeros at the start of `buffer`, which lies at `absolute` in the file. The
-/// first and last block may be cut by the ends of `buffer`.
+/// Returns the length of the whole blocks of zeros at the start of `buffer`, which is at `absolute` in the file. The ends of
+/// `buffer` may cut the first and the last block.
 fn leading_zeros(buffer: &[u8], absolute: u64) -> usize {
     let mut len = 0;
     while len < buffer.len() {
@@ -191,7 +191,7 @@ impl Seek for Window<'_> {
     }
 }
 
-/// The position `to` names in a stream of `len` bytes. Positions beyond the end are refused.
+/// Returns the position of a seek in a file of `len` bytes. Positions beyond the end are refused.
 pub(super) fn seek_within(position: u64, len: u64, to: SeekFrom) -> io::Result<u64> {
     let target = match to {
         SeekFrom::Start(offset) => Some(offset),
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_are_out_of_reach() {
+    fn access_beyond_the_window_is_refused() {
         let file = sparse(3 << 20);
         let mut window = Window::new(&file, Bytes::mib(1), Bytes::mib(1));
         window.write_all(b"first").unwrap();
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn zeros_leave_holes_but_still_erase() {
+    fn zeros_leave_holes_and_erase_old_content() {
         let file = sparse(8 << 20);
         leave_holes_and_erase(&file, Window::new(&file, Bytes(512), Bytes::mib(7)));
         let file = sparse(8 << 20);
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_file_reads_as_zeros() {
+    fn short_file_reads_as_zeros() {
         let file = sparse(100);
         let mut back = [7; 200];
         Window::new(&file, Bytes(0), Bytes(400)).read_exact_at(&mut back, 50).unwrap();
@@ -263,7 +263,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn a_window_holds_what_was_written(
+        fn window_returns_what_was_written(
             writes in proptest::collection::vec((0_u64..300_000, 0_usize..150_000, 0_u8..2), 1..12),
         ) {
             let extent = Extent { start: Sectors(3), len: Sectors(900) };

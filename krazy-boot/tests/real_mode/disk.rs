@@ -16,15 +16,15 @@ use tempfile::TempDir;
 
 use crate::payload;
 
-/// An image in a temporary folder.
+/// An image in a temporary directory.
 pub struct Disk {
     path: PathBuf,
     pub kernel: Vec<u8>,
     pub initramfs: Vec<u8>,
-    _folder: TempDir,
+    _directory: TempDir,
 }
 
-/// Bytes that differ from sector to sector and from 32 KiB to 32 KiB.
+/// Returns bytes that differ from sector to sector and from 32 KiB to 32 KiB.
 pub fn content(len: usize, seed: u32) -> Vec<u8> {
     let mut state = seed;
     let mut next = || {
@@ -35,13 +35,13 @@ pub fn content(len: usize, seed: u32) -> Vec<u8> {
 }
 
 impl Disk {
-    /// Both slots have the same kernel and initramfs, and the command lines `slot A …` and `slot B …`.
+    /// Returns a disk whose slots have equal kernels and initramfs, and the command lines `slot A` and `slot B`.
     pub fn new() -> Self {
         Self::with(&content(48 * 1024, 1), &content(20 * 1024, 2), ["slot A", "slot B"])
     }
 
-    /// `body` is the kernel's protected-mode part. Files are written in turns of 24 sectors, so that a longer
-    /// one is in many pieces.
+    /// Returns a disk with `body` as the kernel's protected-mode part. Files are written alternately, 24 sectors at a time, so
+    /// that longer ones have many fragments.
     pub fn with(body: &[u8], initramfs: &[u8], command_lines: [&str; 2]) -> Self {
         let sizes = PartitionSizes { disk: Bytes::mib(160), boot: Bytes::mib(64), root: Bytes::mib(1) };
         let layout = DiskLayout::new(sizes).unwrap();
@@ -70,8 +70,8 @@ impl Disk {
             }
         }
 
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("disk.img");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("disk.img");
         let mut file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
         file.set_len(layout.disk().bytes().0).unwrap();
         let mbr = Mbr { signature: DiskSignature(0x6b72_617a), layout };
@@ -87,7 +87,7 @@ impl Disk {
             let writes = refresh(&mut file, slot).unwrap();
             write_in_order(&mut file, &writes, |_| Ok(())).unwrap();
         }
-        let disk = Disk { path, kernel, initramfs: initramfs.to_vec(), _folder: folder };
+        let disk = Disk { path, kernel, initramfs: initramfs.to_vec(), _directory: directory };
         disk.select(Selector::confirmed(Slot::A));
         disk
     }
@@ -114,7 +114,7 @@ impl Disk {
         file.write_all(bytes).unwrap();
     }
 
-    /// What the payload prints if everything is where it should be.
+    /// Returns the payload's line for files that were loaded correctly.
     pub fn line(&self, command_line: &str) -> String {
         let body = &self.kernel[3 * 512..];
         let [kernel, initramfs] = [body, &self.initramfs].map(payload::checksum);

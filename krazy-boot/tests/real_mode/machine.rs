@@ -1,4 +1,4 @@
-//! QEMU with SeaBIOS, which is the judge of the boot sector.
+//! QEMU with SeaBIOS, the judge of the boot sector.
 
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
@@ -9,9 +9,9 @@ use crate::disk::Disk;
 use crate::payload::{EXIT_PORT, EXIT_STATUS};
 
 /// Far more than any of the tests takes, even beside a compiler.
-const LIMIT: Duration = Duration::from_secs(60);
+const OUTPUT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How the disk is attached.
+/// The controller that the disk is attached to.
 #[derive(Clone, Copy, Debug)]
 pub enum Attached {
     Ide,
@@ -21,7 +21,7 @@ pub enum Attached {
     Nvme,
     Usb,
     Scsi,
-    /// An IDE disk whose `once`-or-always failing read of this sector QEMU injects.
+    /// An IDE disk of which QEMU lets reads of this sector fail, once or always.
     FailingRead {
         sector: u32,
         once: bool,
@@ -93,44 +93,48 @@ impl Machine {
         Machine { child, output, seen: String::new() }
     }
 
-    /// Waits until the serial port has said `text`; gives everything it said.
+    /// Waits for `text` on the serial port; returns all output.
     pub fn expect(&mut self, text: &str) -> &str {
-        let deadline = Instant::now() + LIMIT;
+        let deadline = Instant::now() + OUTPUT_TIMEOUT;
         while !self.seen.contains(text) {
             match self.output.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(bytes) => self.seen.push_str(&String::from_utf8_lossy(&bytes)),
-                Err(RecvTimeoutError::Timeout) => panic!("no `{text}` within {LIMIT:?}: {:?}", self.seen),
-                Err(RecvTimeoutError::Disconnected) => panic!("QEMU ended without `{text}`: {:?}", self.seen),
+                Err(RecvTimeoutError::Timeout) => {
+                    panic!("no `{text}` within {OUTPUT_TIMEOUT:?}: {:?}", self.seen)
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    panic!("QEMU exited without `{text}`: {:?}", self.seen)
+                }
             }
         }
         &self.seen
     }
 
-    /// Waits until the payload ends QEMU; gives everything the serial port said.
+    /// Waits until the payload has made QEMU exit; returns all output of the serial port.
     pub fn finish(mut self) -> String {
-        while let Ok(bytes) = self.output.recv_timeout(LIMIT) {
+        while let Ok(bytes) = self.output.recv_timeout(OUTPUT_TIMEOUT) {
             self.seen.push_str(&String::from_utf8_lossy(&bytes));
         }
         let status = self.child.try_wait().unwrap();
-        let ended = status.or_else(|| {
+        let exited = status.or_else(|| {
             std::thread::sleep(Duration::from_millis(200));
             self.child.try_wait().unwrap()
         });
-        let code = ended.and_then(|status| status.code());
-        assert_eq!(code, Some(EXIT_STATUS), "the payload did not end QEMU: {:?}", self.seen);
+        let code = exited.and_then(|status| status.code());
+        assert_eq!(code, Some(EXIT_STATUS), "the payload did not make QEMU exit: {:?}", self.seen);
         std::mem::take(&mut self.seen)
     }
 }
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have exited already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Boots once, until the payload ends it.
+/// Boots once, until the payload makes QEMU exit.
 pub fn boot(disk: &Disk, attached: Attached) -> String {
     Machine::start(disk, attached).finish()
 }

@@ -1,4 +1,4 @@
-//! The boot sector, in real mode, under SeaBIOS in QEMU: which slot boots, and is everything where it should be?
+//! The boot sector in real mode, under SeaBIOS in QEMU: the slot that boots, and the loaded files.
 
 #![allow(clippy::unwrap_used, reason = "clippy takes only the test functions themselves for tests")]
 
@@ -17,7 +17,7 @@ use krazy_boot::disk::slot::Slot;
 use machine::{Attached, Machine, boot};
 
 #[test]
-fn the_confirmed_slot_boots_with_its_files_and_command_line() {
+fn confirmed_slot_boots_with_its_files_and_command_line() {
     let disk = Disk::new();
     let output = boot(&disk, Attached::Ide);
     assert_eq!(output.trim_start_matches('A').trim_end(), disk.line("slot A"), "{output:?}");
@@ -27,7 +27,7 @@ fn the_confirmed_slot_boots_with_its_files_and_command_line() {
 }
 
 #[test]
-fn a_trial_boots_once_and_any_reset_ends_it() {
+fn trial_boots_once_and_a_reset_boots_the_confirmed_slot() {
     let disk = Disk::with(&content(4096, 1), &content(4096, 2), ["slot A", "reset from slot B"]);
     let armed = Selector::confirmed(Slot::A).arm(Slot::B);
     disk.select(armed);
@@ -44,7 +44,7 @@ fn a_trial_boots_once_and_any_reset_ends_it() {
 }
 
 #[test]
-fn a_trial_that_cannot_be_cleared_on_disk_does_not_boot() {
+fn trial_that_cannot_be_cleared_on_disk_does_not_boot() {
     let disk = Disk::new();
     disk.select(Selector::confirmed(Slot::A).arm(Slot::B));
     assert!(boot(&disk, Attached::VirtioReadOnly).contains(&disk.line("slot A")));
@@ -53,7 +53,7 @@ fn a_trial_that_cannot_be_cleared_on_disk_does_not_boot() {
 }
 
 #[test]
-fn a_trial_that_cannot_be_loaded_gives_way_to_the_confirmed_slot() {
+fn trial_that_cannot_be_loaded_falls_back_to_the_confirmed_slot() {
     let disk = Disk::new();
     disk.select(Selector::confirmed(Slot::A).arm(Slot::B));
     disk.overwrite(area_of_slot(Slot::B).start, &[0; 512]);
@@ -64,22 +64,22 @@ fn a_trial_that_cannot_be_loaded_gives_way_to_the_confirmed_slot() {
 }
 
 #[test]
-fn the_spare_selector_and_then_slot_a_stand_in_for_a_lost_one() {
+fn spare_selector_and_then_slot_a_replace_a_lost_selector() {
     let disk = Disk::new();
     disk.select(Selector::confirmed(Slot::B));
     disk.overwrite(SELECTOR, &[0x5a; 512]);
     assert!(boot(&disk, Attached::Ide).contains(&disk.line("slot B")));
-    // A magic number and nonsense behind it.
-    let mut nonsense = [0xee; 512];
-    nonsense[..4].copy_from_slice(b"KZSL");
-    disk.overwrite(SELECTOR, &nonsense);
+    // A magic number with invalid content.
+    let mut invalid = [0xee; 512];
+    invalid[..4].copy_from_slice(b"KZSL");
+    disk.overwrite(SELECTOR, &invalid);
     assert!(boot(&disk, Attached::Ide).contains(&disk.line("slot B")));
     disk.overwrite(SELECTOR_SPARE, &[0; 512]);
     assert!(boot(&disk, Attached::Ide).contains(&disk.line("slot A")));
 }
 
 #[test]
-fn a_slot_without_a_table_says_t_and_the_machine_tries_again() {
+fn slot_without_a_table_prints_t_and_the_machine_tries_again() {
     let disk = Disk::new();
     disk.overwrite(area_of_slot(Slot::A).start, &[0; 512]);
     let mut machine = Machine::start(&disk, Attached::Ide);
@@ -89,19 +89,19 @@ fn a_slot_without_a_table_says_t_and_the_machine_tries_again() {
     assert!(!seen.contains("payload"), "{seen:?}");
     let waited = first.elapsed();
     assert!(waited >= Duration::from_secs(4), "the message can be read before the reset: {waited:?}");
-    // What was put right in the meantime is found.
+    // The next attempt finds the repaired table.
     disk.overwrite(area_of_slot(Slot::A).start, &table_sector(&disk));
     machine.expect(&disk.line("slot A"));
 }
 
-/// The first sector of the table that belongs to slot A, whatever the disk has there.
+/// Returns the correct first sector of slot A's table.
 fn table_sector(disk: &Disk) -> Vec<u8> {
     let writes = krazy_boot::boot::slot_area::refresh(&mut disk.open(), Slot::A).unwrap();
     writes.last().unwrap().bytes.clone()
 }
 
 #[test]
-fn sectors_beyond_the_end_of_the_disk_say_r() {
+fn sectors_beyond_the_end_of_the_disk_print_r() {
     let disk = Disk::new();
     let mut table = LoadTable::decode(&read_table(&disk)).unwrap();
     table.loads.last_mut().unwrap().source = Extent { start: Sectors(160 * 2048 - 1), len: Sectors(2) };
@@ -116,7 +116,7 @@ fn read_table(disk: &Disk) -> Vec<u8> {
 }
 
 #[test]
-fn a_read_that_fails_once_is_tried_again() {
+fn read_that_fails_once_is_tried_again() {
     let disk = Disk::new();
     let table = LoadTable::decode(&read_table(&disk)).unwrap();
     let sector = table.loads[3].source.start.0;
@@ -126,9 +126,9 @@ fn a_read_that_fails_once_is_tried_again() {
     machine.expect("Akrazy: R");
 }
 
-/// A table nearly full of pieces of 24 sectors, some of them above 16 MiB.
+/// A nearly full table of fragments of 24 sectors, some of them above 16 MiB.
 #[test]
-fn files_in_many_pieces_arrive_bit_by_bit() {
+fn files_in_many_fragments_are_loaded_correctly() {
     let disk = Disk::with(&content(80 * 12288 - 1536, 3), &content(79 * 12288 + 4, 4), ["slot A", "slot B"]);
     let table = LoadTable::decode(&read_table(&disk)).unwrap();
     assert!(table.loads.len() > FIRST_SECTOR_ENTRIES && table.loads.len() > 150, "{}", table.loads.len());
@@ -137,7 +137,7 @@ fn files_in_many_pieces_arrive_bit_by_bit() {
 }
 
 #[test]
-fn every_kind_of_disk_loads_long_pieces_and_forgets_the_trial() {
+fn every_kind_of_disk_loads_long_extents() {
     // Equal lengths but for a tail, so that the command line and the shorter file end early and the rest of
     // the initramfs is one piece of more than 64 KiB and not a whole number of 32 KiB.
     let disk = Disk::with(&content(24 * 512, 5), &content(3 * 1024 * 1024 + 700, 6), ["slot A", "slot B"]);

@@ -1,8 +1,8 @@
-//! A kernel for the tests: it tells on COM1 what it found in memory, and ends or resets the machine.
+//! A kernel for the tests: it reports on COM1 what it found in memory, and then makes QEMU exit or resets the machine.
 //!
-//! The line it prints: `payload <registers> <kernel> <initramfs> <command line>`, where `ok` stands for
-//! registers as the boot protocol wants them, and the checksums of both files as they are in memory are in
-//! hexadecimal. If the command line begins with `r` it resets the machine, else it ends QEMU.
+//! The line it prints: `payload <registers> <kernel> <initramfs> <command line>`, where `ok` means
+//! registers as the boot protocol requires, and the checksums of both files in memory are in hexadecimal. If the command
+//! line begins with `r` it resets the machine, otherwise it makes QEMU exit.
 
 use iced_x86::code_asm::*;
 use iced_x86::{Code, IcedError, Instruction};
@@ -10,7 +10,7 @@ use iced_x86::{Code, IcedError, Instruction};
 const SETUP_SECTORS: usize = 3;
 /// The real-mode part is at 1000:0000; its first instruction at 1020:0000.
 const BASE: u64 = 0x1_0000;
-/// Just behind the header, within reach of the short jump at its start.
+/// Just behind the header, in range of the short jump at its start.
 const CODE_OFFSET: usize = 0x268;
 const COMMAND_LINE: u32 = 0x1_e000;
 const COM1: u32 = 0x3f8;
@@ -19,7 +19,7 @@ const COM1: u32 = 0x3f8;
 pub const EXIT_PORT: u32 = 0xf4;
 pub const EXIT_STATUS: i32 = 1;
 
-/// A kernel file whose protected-mode part is `body`, of which the length must be a multiple of 16.
+/// Returns a kernel file with the protected-mode part `body`, whose length must be a multiple of 16.
 pub fn kernel(body: &[u8]) -> Vec<u8> {
     assert!(body.len().is_multiple_of(16));
     let mut file = vec![0; SETUP_SECTORS * 512];
@@ -40,14 +40,14 @@ pub fn kernel(body: &[u8]) -> Vec<u8> {
     file
 }
 
-/// What the payload computes over a file whose length is a multiple of 4.
+/// Returns the payload's checksum of a file whose length is a multiple of 4.
 pub fn checksum(content: &[u8]) -> u32 {
     let (words, rest) = content.as_chunks();
     assert!(rest.is_empty());
     words.iter().fold(0u32, |sum, word| sum.rotate_left(5).wrapping_add(u32::from_le_bytes(*word)))
 }
 
-/// 16-bit code that checks the registers and enters protected mode, then 32-bit code.
+/// Assembles 16-bit code that checks the registers and enters protected mode, then 32-bit code.
 fn code() -> Result<Vec<u8>, IcedError> {
     // The length of the first part is needed for the addresses in it: assemble twice.
     let length = real_mode(0)?.len() as u64;
@@ -62,7 +62,7 @@ fn real_mode(length: u64) -> Result<Vec<u8>, IcedError> {
     const GDT_LEN: u64 = 24;
     let origin = CODE_OFFSET as u64 - 0x200;
     let mut a = CodeAssembler::new(16)?;
-    // DX collects what differs from the protocol.
+    // DX collects deviations from the protocol.
     a.mov(dx, sp)?;
     a.sub(dx, 0xe000)?;
     for segment in [ds, es, fs, gs, ss] {

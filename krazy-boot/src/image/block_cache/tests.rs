@@ -35,7 +35,7 @@ fn blocks_are_found_by_content_and_level() {
 }
 
 #[test]
-fn what_does_not_compress_takes_no_room() {
+fn incompressible_block_takes_no_space() {
     let directory = tempfile::tempdir().unwrap();
     let cache = BlockCache::open(directory.path(), Bytes::mib(1)).unwrap();
     let key = BlockKey::of(&block(1), 3);
@@ -47,7 +47,7 @@ fn what_does_not_compress_takes_no_room() {
 }
 
 #[test]
-fn damage_is_noticed_wherever_it_is() {
+fn damage_at_any_byte_is_detected() {
     let directory = tempfile::tempdir().unwrap();
     filled(directory.path(), [1]);
     let [pack] = &packs(directory.path())[..] else { panic!("one pack") };
@@ -67,7 +67,7 @@ fn damage_is_noticed_wherever_it_is() {
 }
 
 #[test]
-fn a_cut_while_open_is_noticed() {
+fn truncation_while_open_is_detected() {
     let directory = tempfile::tempdir().unwrap();
     filled(directory.path(), [1]);
     let cache = BlockCache::open(directory.path(), Bytes::mib(1)).unwrap();
@@ -76,7 +76,7 @@ fn a_cut_while_open_is_noticed() {
 }
 
 #[test]
-fn the_least_recently_used_pack_goes_first() {
+fn least_recently_used_pack_is_evicted_first() {
     let directory = tempfile::tempdir().unwrap();
     filled(directory.path(), [1]);
     filled(directory.path(), [2]);

@@ -1,4 +1,4 @@
-//! Reads the files of a tree in order and cuts them for backhand.
+//! The feeder, which reads the files of a tree in order and splits them as backhand does.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -8,35 +8,35 @@ use super::UnreadableFile;
 use super::job::{Buffers, Job, Unfinished};
 use crate::image::tree::{Content, Node, Tree, TreePath};
 
-/// What the feeder tells backhand's side, in the order in which backhand wants it.
+/// A message of the feeder to backhand's side, in the order in which backhand needs them.
 pub(super) enum Message {
-    /// Bytes of the current file that backhand will want compressed.
+    /// Bytes of the current file that backhand will compress.
     Block(Arc<Job>),
     /// Bytes of the current file that are a hole or become part of a fragment.
     Raw(Vec<u8>),
     /// The current file is complete.
     EndOfFile,
-    /// backhand's fragment is full: it will want this compressed.
+    /// A full fragment, which backhand will compress.
     Fragment(Arc<Job>),
     /// A file cannot be read.
     Failed(UnreadableFile),
 }
 
-/// Cuts files into blocks and fragments as backhand's `DataWriter::add_bytes` does.
+/// Splitter of files into blocks and fragments, as in backhand's `DataWriter::add_bytes`.
 pub(super) struct Feeder {
     pub sender: SyncSender<Message>,
     pub jobs: Sender<Unfinished>,
     pub buffers: Arc<Buffers>,
     pub block_size: usize,
-    /// What backhand has in its fragment buffer.
+    /// The content of backhand's fragment buffer.
     pub fragment: Vec<u8>,
 }
 
-/// backhand has stopped listening: it failed.
-struct Gone;
+/// The receiver is gone, because backhand failed.
+struct Disconnected;
 
 impl Feeder {
-    /// Sends everything that `tree` holds, or what goes wrong; stops early if nobody listens.
+    /// Sends the content of `tree`, or the failure; stops early if the receiver is gone.
     pub fn feed(mut self, tree: &Tree) {
         for (path, entry) in tree.iter() {
             if let Node::File(content) = &entry.node
@@ -52,20 +52,20 @@ impl Feeder {
         }
     }
 
-    fn feed_file(&mut self, path: &TreePath, content: &Content) -> Result<(), Gone> {
+    fn feed_file(&mut self, path: &TreePath, content: &Content) -> Result<(), Disconnected> {
         let failed = |source| {
             let (file, path) = (content.to_string(), path.to_string());
             Message::Failed(UnreadableFile { file, path, source })
         };
         let mut reader = match content.open() {
             Ok(reader) => reader,
-            Err(error) => return self.send(failed(error)).and(Err(Gone)),
+            Err(error) => return self.send(failed(error)).and(Err(Disconnected)),
         };
         let mut first = true;
         loop {
             let mut chunk = self.buffers.take(self.block_size);
             if let Err(error) = reader.by_ref().take(self.block_size as u64).read_to_end(&mut chunk) {
-                return self.send(failed(error)).and(Err(Gone));
+                return self.send(failed(error)).and(Err(Disconnected));
             }
             let last = chunk.len() < self.block_size;
             if first && last && !chunk.is_empty() {
@@ -86,8 +86,8 @@ impl Feeder {
         }
     }
 
-    /// A file below the block size becomes part of a fragment; if it does not fit, the fragment is full.
-    fn feed_small(&mut self, chunk: Vec<u8>) -> Result<(), Gone> {
+    /// Adds a file below the block size to the fragment. If it does not fit, it begins the next fragment.
+    fn feed_small(&mut self, chunk: Vec<u8>) -> Result<(), Disconnected> {
         let full = self.fragment.len() + chunk.len() > self.block_size;
         let fragment = if full { std::mem::take(&mut self.fragment) } else { Vec::new() };
         self.fragment.extend_from_slice(&chunk);
@@ -100,15 +100,15 @@ impl Feeder {
         Ok(())
     }
 
-    /// Has the workers compress `input`.
+    /// Queues `input` for the workers.
     fn compress(&self, input: Vec<u8>) -> Arc<Job> {
         let (job, unfinished) = Job::new(input, &self.buffers);
-        // Without workers the unsent end of the job is dropped, which finishes it too.
+        // If the workers are gone, the unsent end of the job is dropped, which finishes it with an error.
         let _ = self.jobs.send(unfinished);
         job
     }
 
-    fn send(&self, message: Message) -> Result<(), Gone> {
-        self.sender.send(message).map_err(|_| Gone)
+    fn send(&self, message: Message) -> Result<(), Disconnected> {
+        self.sender.send(message).map_err(|_| Disconnected)
     }
 }

@@ -1,4 +1,4 @@
-//! One block's way through a worker.
+//! One block on its way through a worker.
 
 use std::io;
 use std::sync::mpsc::Receiver;
@@ -17,14 +17,14 @@ pub(super) struct Job {
 }
 
 impl Job {
-    /// A job, and the end of it for a worker.
+    /// Returns a job, and its end for a worker.
     pub fn new(input: Vec<u8>, buffers: &Arc<Buffers>) -> (Arc<Self>, Unfinished) {
         let (output, finished) = (Mutex::new(None), Condvar::new());
         let job = Arc::new(Job { input, output, finished, buffers: Arc::clone(buffers) });
         (Arc::clone(&job), Unfinished(job))
     }
 
-    /// Waits for the compressed form and takes it: there is one wait per job.
+    /// Waits for the compressed form and takes it. Called once per job.
     pub fn wait(&self) -> io::Result<Vec<u8>> {
         let mut output = lock(&self.output);
         loop {
@@ -38,25 +38,26 @@ impl Job {
 
 impl Drop for Job {
     fn drop(&mut self) {
-        self.buffers.give_back(std::mem::take(&mut self.input));
+        self.buffers.recycle(std::mem::take(&mut self.input));
     }
 }
 
-/// A worker's end of a job. Dropped without a result, as by a panic, it does not leave backhand waiting.
+/// A worker's end of a job. Dropping it without a result, as in a panic, finishes the job with an error, so that backhand
+/// does not wait for ever.
 pub(super) struct Unfinished(Arc<Job>);
 
 impl Unfinished {
-    /// The next block to compress; `None` when the feeder has gone.
+    /// Returns the next block to compress; `None` if the feeder is gone.
     pub fn next(queue: &Mutex<Receiver<Self>>) -> Option<Self> {
         lock(queue).recv().ok()
     }
 
-    /// The block.
+    /// Returns the block.
     pub fn input(&self) -> &[u8] {
         &self.0.input
     }
 
-    /// Hands over the compressed form.
+    /// Stores the compressed form.
     pub fn finish(self, compressed: io::Result<Vec<u8>>) {
         *lock(&self.0.output) = Some(compressed);
     }
@@ -64,22 +65,23 @@ impl Unfinished {
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        lock(&self.0.output).get_or_insert_with(|| Err(io::Error::other("a compression thread ended early")));
+        lock(&self.0.output)
+            .get_or_insert_with(|| Err(io::Error::other("a compression thread exited early")));
         self.0.finished.notify_all();
     }
 }
 
-/// Blocks whose memory is used again, which is cheaper than having the kernel clear new pages for each.
+/// Reusable memory for blocks: cheaper than new pages, which the kernel has to clear.
 #[derive(Default)]
 pub(super) struct Buffers(Mutex<Vec<Vec<u8>>>);
 
 impl Buffers {
-    /// An empty buffer for `capacity` bytes.
+    /// Returns an empty buffer for `capacity` bytes.
     pub fn take(&self, capacity: usize) -> Vec<u8> {
         lock(&self.0).pop().unwrap_or_else(|| Vec::with_capacity(capacity))
     }
 
-    fn give_back(&self, mut buffer: Vec<u8>) {
+    fn recycle(&self, mut buffer: Vec<u8>) {
         buffer.clear();
         lock(&self.0).push(buffer);
     }
@@ -89,19 +91,19 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// zstd at one level. The context is kept: making one costs more than compressing a block at low levels.
+/// zstd at one level. The context is reused: at low levels, making one takes longer than compressing a block.
 pub(super) struct BlockCompression {
     level: i32,
     context: Option<zstd::bulk::Compressor<'static>>,
 }
 
 impl BlockCompression {
-    /// Of a level that zstd has.
+    /// Returns a compressor of a valid level.
     pub fn new(level: i32) -> Self {
         BlockCompression { level, context: None }
     }
 
-    /// One zstd frame.
+    /// Compresses into one zstd frame.
     pub fn compress(&mut self, bytes: &[u8]) -> io::Result<Vec<u8>> {
         let context = match &mut self.context {
             Some(context) => context,
@@ -116,7 +118,7 @@ impl BlockCompression {
         context.compress(bytes)
     }
 
-    /// The same out of the cache, if it is there (then `true`).
+    /// Returns the compressed form from the cache, and `true`; else compresses, and fills the cache.
     pub fn look_up(&mut self, bytes: &[u8], cache: Option<&BlockCache>) -> (io::Result<Vec<u8>>, bool) {
         let Some(cache) = cache else { return (self.compress(bytes), false) };
         let key = BlockKey::of(bytes, self.level);
@@ -131,11 +133,11 @@ impl BlockCompression {
     }
 }
 
-/// What differs from zstd's own choice for a level.
+/// Parameters that differ from zstd's own for a level.
 ///
 /// At 13 to 15 its tables for blocks of 256 KiB are larger than a core's second-level cache can hold beside the
 /// block. With these, programs compress in 0.6 of the time; the result is 1.1 % larger than at level 15, and still
-/// 1.2 % smaller than level 15 makes of blocks of 128 KiB. Whoever changes this changes [`BlockKey`] too.
+/// 1.2 % smaller than level 15 makes of blocks of 128 KiB. A change here requires a change of [`BlockKey`]'s scheme.
 fn parameters(level: i32) -> &'static [CParameter] {
     match level {
         13..=15 => &[

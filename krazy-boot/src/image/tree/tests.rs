@@ -9,7 +9,7 @@ fn get<'a>(tree: &'a Tree, path: &str) -> Option<&'a Entry> {
 }
 
 #[test]
-fn parents_come_by_themselves_and_before_their_children() {
+fn missing_parents_are_added_in_front_of_their_children() {
     let mut tree = Tree::new();
     tree.add("/a/b/c", file(), "one").unwrap();
     tree.add("/a-b", file(), "two").unwrap();
@@ -21,7 +21,7 @@ fn parents_come_by_themselves_and_before_their_children() {
 }
 
 #[test]
-fn conflicts_name_both_origins() {
+fn conflicting_entries_name_both_origins() {
     let mut tree = Tree::new();
     tree.add("/bin/dufs", file(), "package dufs").unwrap();
     let message = |tree: &mut Tree, path, entry| tree.add(path, entry, "files").unwrap_err().to_string();
@@ -41,7 +41,7 @@ fn conflicts_name_both_origins() {
 }
 
 #[test]
-fn paths_that_leave_or_confuse_are_refused() {
+fn invalid_paths_are_refused() {
     let mut tree = Tree::new();
     for (path, reason) in [
         ("bin/x", "not absolute"),
