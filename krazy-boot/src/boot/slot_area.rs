@@ -75,7 +75,7 @@ pub struct BootFiles {
 /// One of the two locations of the data for low memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bank {
-    /// The one that a new image uses.
+    /// The bank of a new image.
     First,
     /// The other one.
     Second,

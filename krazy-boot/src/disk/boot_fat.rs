@@ -2,7 +2,7 @@
 //!
 //! Source: Microsoft "FAT: General Overview of On-Disk Format" 1.03. Long names are read. Only
 //! files in the root directory are found. Not supported: subdirectories, FAT12 and FAT16, sectors other than 512 bytes.
-//! Whatever the image contains, at most `MAX_EXTENTS` extents and `MAX_ROOT_LEN` bytes of the root directory are
+//! For any image, at most `MAX_EXTENTS` extents and `MAX_ROOT_LEN` bytes of the root directory are
 //! allocated.
 //!
 //! Load tables consist of the locations of sectors. The kernel's vfat driver does not tell them by FIEMAP, and the host
