@@ -1,9 +1,14 @@
-//! The boards an appliance can be made for: one row of plain data each.
+//! The boards an appliance can be made for: one file of plain data each. A new board is a file with its `BOARD`, and a
+//! row in [`BOARDS`].
 
 mod aarch64_rpi;
+mod modules;
 mod x86_64;
 
 use crate::failure::{Exit, Failure};
+
+/// Lists of kernel modules, one after the other, so that boards can share some.
+pub(crate) type ModuleGroups = &'static [&'static [&'static str]];
 
 /// The properties of a kind of machine. Everything here is fixed; an appliance's own settings are added.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,9 +30,9 @@ pub struct Board {
     /// The parameter of the serial console, which an appliance may do without.
     pub(crate) serial_console: &'static str,
     /// Modules the first stage loads to reach the root; missing ones are taken to be built in.
-    pub(crate) initramfs_modules: &'static [&'static str],
+    pub(crate) initramfs_modules: ModuleGroups,
     /// Modules the root carries besides those of the initramfs: names, or directories below `kernel/` ending in `/`.
-    pub(crate) root_modules: &'static [&'static str],
+    pub(crate) root_modules: ModuleGroups,
     /// The QEMU system emulator that runs it.
     pub(crate) qemu: &'static str,
 }
@@ -47,35 +52,7 @@ pub enum Boot {
 }
 
 /// Every board, the default first.
-pub(crate) static BOARDS: &[Board] = &[
-    Board {
-        name: "x86_64",
-        description: "64-bit PC or virtual machine that boots from an MBR (BIOS or CSM)",
-        triple: "x86_64-unknown-linux-musl",
-        debian_arch: "amd64",
-        debian_kernel: "linux-image-amd64",
-        boot: Boot::Bios,
-        cmdline: &["console=tty0", "console=ttyS0,115200", "panic=10", "quiet"],
-        serial_console: "console=ttyS0,115200",
-        initramfs_modules: x86_64::INITRAMFS,
-        root_modules: x86_64::ROOT,
-        qemu: "qemu-system-x86_64",
-    },
-    Board {
-        name: "aarch64-rpi",
-        description: "Raspberry Pi 3, 4, Compute Module 3 and 4, Zero 2 W (64-bit)",
-        triple: "aarch64-unknown-linux-musl",
-        debian_arch: "arm64",
-        debian_kernel: "linux-image-arm64",
-        boot: Boot::RaspberryPi { firmware: "raspi-firmware", dtbs: aarch64_rpi::DTBS },
-        // The small UART, which the device trees put on the pins: the other one speaks to the Bluetooth chip.
-        cmdline: &["console=tty0", "console=ttyS1,115200", "panic=10", "quiet"],
-        serial_console: "console=ttyS1,115200",
-        initramfs_modules: aarch64_rpi::INITRAMFS,
-        root_modules: aarch64_rpi::ROOT,
-        qemu: "qemu-system-aarch64",
-    },
-];
+pub(crate) static BOARDS: &[Board] = &[x86_64::BOARD, aarch64_rpi::BOARD];
 
 impl Board {
     /// The board called `name`.
@@ -110,7 +87,7 @@ mod tests {
     fn no_module_is_listed_twice_or_in_another_spelling() {
         for board in BOARDS {
             let mut seen = std::collections::HashSet::new();
-            for entry in board.initramfs_modules.iter().chain(board.root_modules) {
+            for entry in board.initramfs_modules.iter().chain(board.root_modules).copied().flatten() {
                 assert!(seen.insert(entry), "{}: {entry}", board.name);
                 assert!(entry.ends_with('/') || !entry.contains(['-', '/', '.']), "{}: {entry}", board.name);
             }

@@ -60,8 +60,8 @@ impl Composition {
     ) -> anyhow::Result<Self> {
         let board = appliance.board;
         let index = kernel.modules()?;
-        let path = index.select(board.initramfs_modules, &[])?;
-        let every = [board.initramfs_modules, board.root_modules].concat();
+        let path = index.select(&board.initramfs_modules.concat(), &[])?;
+        let every = [board.initramfs_modules, board.root_modules].concat().concat();
         let carried = index.select(&every, &appliance.modules)?;
         let board_files = board_files(appliance, kernel, firmware, Slot::A)?;
         let manifest = manifest(appliance, installation, kernel, &carried, &board_files)?;

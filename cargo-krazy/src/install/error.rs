@@ -1,77 +1,231 @@
-//! Why `cargo install` failed, in one line with the next step. The user has already seen cargo's own text.
+//! The failures of installing crates. Cargo's own text, which the user has seen, is read once, in [`classify`].
+
+use std::path::PathBuf;
 
 use super::cargo_lock;
 use crate::config::{Install, Source};
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Explain};
 use crate::toolchain::Toolchain;
-use crate::toolchain::diagnosis::{between, diagnose};
+use crate::toolchain::diagnosis::{Diagnosis, between, diagnose};
 
-/// The failure of installing `install`, read from the end of cargo's standard error.
-pub(crate) fn explain(install: &Install, stderr: &str, toolchain: &Toolchain, offline: bool) -> Failure {
-    let crate_name = describe(install);
+/// The failure of an install. `package` describes the crate and its source.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InstallError {
+    /// The directory of a path crate has no Cargo.toml.
+    #[error("`{name}` has no crate in {}", path.display())]
+    NoCrate {
+        /// The name of the entry.
+        name: String,
+        /// The directory.
+        path: PathBuf,
+    },
+    /// `--locked` forbids to resolve it.
+    #[error("{package} {missing}, and --locked was given")]
+    NotLocked {
+        /// The crate.
+        package: String,
+        /// The missing lock, such as `has no Cargo.lock`.
+        missing: String,
+    },
+    /// The crate is a library, or `bins` and `features` leave nothing.
+    #[error("{package} {}", if *library { "has no binary to install: it is a library" } else { "installed no binary" })]
+    NoBinary {
+        /// The crate.
+        package: String,
+        /// Set if cargo says that there is none.
+        library: bool,
+    },
+    /// The Cargo.lock does not fit the manifest.
+    #[error("the Cargo.lock of {package} does not fit its Cargo.toml")]
+    StaleLock {
+        /// The crate.
+        package: String,
+    },
+    /// The crate needs a newer compiler.
+    #[error("{package} needs Rust {needed}, and this is Rust {found}")]
+    OldRust {
+        /// The crate.
+        package: String,
+        /// The version it needs.
+        needed: String,
+        /// The version of rustc.
+        found: String,
+    },
+    /// A profile, branch, tag or commit that the crate does not have.
+    #[error("{package} has no {} `{name}`", setting.noun())]
+    Unknown {
+        /// The crate.
+        package: String,
+        /// The setting that names it.
+        setting: Setting,
+        /// The name.
+        name: String,
+    },
+    /// No such crate in the registry or repository.
+    #[error("{package} does not exist")]
+    NotFound {
+        /// The crate.
+        package: String,
+        /// Set for a git repository.
+        git: bool,
+    },
+    /// Something is missing that only the network has.
+    #[error("{package} {}", if *itself { "has not been downloaded yet" } else { "needs something that is not downloaded yet" })]
+    NotDownloaded {
+        /// The crate.
+        package: String,
+        /// Set if it is the crate itself, not a dependency.
+        itself: bool,
+    },
+    /// The network, the registry or the repository failed.
+    #[error("failed to download {package}")]
+    Network {
+        /// The crate.
+        package: String,
+        /// Set for a git repository.
+        git: bool,
+    },
+    /// Cargo failed for a reason that [`diagnose`] knows, or for another.
+    #[error("failed to {package_and_cause}", package_and_cause = match diagnosis {
+        Some(found) => format!("build {package}: {}", found.cause),
+        None => format!("install {package}"),
+    })]
+    Build {
+        /// The crate.
+        package: String,
+        /// The cause, if it is a known one.
+        diagnosis: Option<Diagnosis>,
+    },
+}
+
+/// A setting that names a part of a crate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Setting {
+    /// `profile`.
+    Profile,
+    /// `branch`.
+    Branch,
+    /// `tag`.
+    Tag,
+    /// `rev`.
+    Rev,
+}
+
+impl Setting {
+    fn noun(self) -> &'static str {
+        match self {
+            Setting::Profile => "cargo profile",
+            Setting::Branch => "branch",
+            Setting::Tag => "tag",
+            Setting::Rev => "commit",
+        }
+    }
+
+    fn help(self) -> &'static str {
+        match self {
+            Setting::Profile => {
+                "look for a typing error in `profile` or `--profile`, or define it in Cargo.toml"
+            }
+            Setting::Branch => "look for a typing error in `branch`",
+            Setting::Tag => "look for a typing error in `tag`",
+            Setting::Rev => "look for a typing error in `rev`, or delete its entry in Krazy.lock",
+        }
+    }
+}
+
+impl Explain for InstallError {
+    fn exit(&self) -> Exit {
+        match self {
+            InstallError::NoCrate { .. } | InstallError::NotLocked { .. } => Exit::Config,
+            InstallError::NotDownloaded { .. } | InstallError::Network { .. } => Exit::Fetch,
+            InstallError::Build { diagnosis: Some(Diagnosis { missing_tool: true, .. }), .. } => {
+                Exit::MissingTool
+            }
+            InstallError::NoBinary { .. }
+            | InstallError::StaleLock { .. }
+            | InstallError::OldRust { .. }
+            | InstallError::Unknown { .. }
+            | InstallError::NotFound { .. }
+            | InstallError::Build { .. } => Exit::Build,
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        let help = match self {
+            InstallError::NoCrate { .. } => "correct its `path`",
+            InstallError::NotLocked { .. } => "run once without `--locked`",
+            InstallError::NoBinary { library: true, .. } => {
+                "an appliance holds programs: add a src/main.rs, or name another crate"
+            }
+            InstallError::NoBinary { library: false, .. } => "look at its `bins` and `features`",
+            InstallError::StaleLock { .. } => "run once without `--locked`, or set `locked = false` for it",
+            InstallError::OldRust { .. } => "run `rustup update`, or ask for an older version of it",
+            InstallError::Unknown { setting, .. } => setting.help(),
+            InstallError::NotFound { git: true, .. } => "name the crate: `git = \"URL%CRATE\"`",
+            InstallError::NotFound { git: false, .. } => "look for a typing error in its name and version",
+            InstallError::NotDownloaded { .. } => "run once without `--offline`",
+            InstallError::Network { git: true, .. } => {
+                "check the network and the `git` URL; with everything downloaded before, `--offline` needs neither"
+            }
+            InstallError::Network { git: false, .. } => {
+                "check the network; with everything downloaded before, `--offline` does without it"
+            }
+            InstallError::Build { diagnosis: Some(found), .. } => &found.help,
+            InstallError::Build { diagnosis: None, .. } => "cargo's message above says why",
+        };
+        Some(help.to_owned())
+    }
+}
+
+/// Returns the failure of installing `install`, read from the end of cargo's standard error.
+pub(super) fn classify(
+    install: &Install,
+    stderr: &str,
+    toolchain: &Toolchain,
+    offline: bool,
+) -> InstallError {
+    let package = describe(install);
+    let git = matches!(install.source, Source::Git { .. });
     let has = |text: &str| stderr.contains(text);
-    let build = |message: String| Failure::new(Exit::Build, message);
-
     if has("there is nothing to install in") || has("no packages found with binaries or examples") {
-        return build(format!("{crate_name} has no binary to install: it is a library"))
-            .help("an appliance holds programs: add a src/main.rs, or name another crate");
+        return InstallError::NoBinary { package, library: true };
     }
     if cargo_lock::is_stale(stderr) {
-        return build(format!("the Cargo.lock of {crate_name} does not fit its Cargo.toml"))
-            .help("run once without `--locked`, or set `locked = false` for it");
+        return InstallError::StaleLock { package };
     }
     if let Some(needed) = between(stderr, "it requires rustc ", " or newer") {
-        return build(format!(
-            "{crate_name} needs Rust {needed}, and this is Rust {}",
-            toolchain.rustc.release()
-        ))
-        .help("run `rustup update`, or ask for an older version of it");
+        let found = toolchain.rustc.release().to_string();
+        return InstallError::OldRust { package, needed: needed.to_owned(), found };
     }
-    if let Some(profile) = between(stderr, "profile `", "` is not defined") {
-        return build(format!("{crate_name} has no cargo profile `{profile}`"))
-            .help("look for a typing error in `profile` or `--profile`, or define it in Cargo.toml");
-    }
-    if let Some(branch) = between(stderr, "failed to find branch `", "`") {
-        return build(format!("{crate_name} has no branch `{branch}`"))
-            .help("look for a typing error in `branch`");
-    }
-    if let Some(tag) = between(stderr, "failed to find tag `", "`") {
-        return build(format!("{crate_name} has no tag `{tag}`")).help("look for a typing error in `tag`");
-    }
-    if let Some(rev) = between(stderr, "revspec '", "' not found") {
-        return build(format!("{crate_name} has no commit `{rev}`"))
-            .help("look for a typing error in `rev`, or delete its entry in Krazy.lock");
+    let named = [
+        (Setting::Profile, "profile `", "` is not defined"),
+        (Setting::Branch, "failed to find branch `", "`"),
+        (Setting::Tag, "failed to find tag `", "`"),
+        (Setting::Rev, "revspec '", "' not found"),
+    ];
+    for (setting, start, end) in named {
+        if let Some(name) = between(stderr, start, end) {
+            return InstallError::Unknown { package, setting, name: name.to_owned() };
+        }
     }
     // Cargo says "could not find" for an empty cache as well.
     if has("could not find `") || has("no matching package named") {
-        if offline {
-            return Failure::new(Exit::Fetch, format!("{crate_name} has not been downloaded yet"))
-                .help("run once without `--offline`");
-        }
-        return build(format!("{crate_name} does not exist")).help(match install.source {
-            Source::Git { .. } => "name the crate: `git = \"URL%CRATE\"`",
-            _ => "look for a typing error in its name and version",
-        });
+        return match offline {
+            true => InstallError::NotDownloaded { package, itself: true },
+            false => InstallError::NotFound { package, git },
+        };
     }
     if offline && (has("--offline") || has("offline mode") || has("--frozen")) {
-        return Failure::new(Exit::Fetch, format!("{crate_name} needs something that is not downloaded yet"))
-            .help("run once without `--offline`");
+        return InstallError::NotDownloaded { package, itself: false };
     }
     if is_network(stderr) {
-        return Failure::new(Exit::Fetch, format!("failed to download {crate_name}")).help(match install.source {
-            Source::Git { .. } => "check the network and the `git` URL; with everything downloaded before, `--offline` needs neither",
-            _ => "check the network; with everything downloaded before, `--offline` does without it",
-        });
+        return InstallError::Network { package, git };
     }
-    if let Some(found) = diagnose(stderr, toolchain) {
-        let exit = if found.missing_tool { Exit::MissingTool } else { Exit::Build };
-        return Failure::new(exit, format!("failed to build {crate_name}: {}", found.cause)).help(found.help);
-    }
-    build(format!("failed to install {crate_name}")).help("cargo's message above says why")
+    InstallError::Build { package, diagnosis: diagnose(stderr, toolchain) }
 }
 
 /// Returns true if cargo failed because it could not reach or read a registry or repository.
-pub(crate) fn is_network(stderr: &str) -> bool {
+pub(super) fn is_network(stderr: &str) -> bool {
     let signs = [
         "failed to download",
         "download of config.json failed",
@@ -86,8 +240,8 @@ pub(crate) fn is_network(stderr: &str) -> bool {
     signs.iter().any(|sign| stderr.contains(sign)) && !stderr.contains("--offline")
 }
 
-/// The crate and where it should be.
-pub(crate) fn describe(install: &Install) -> String {
+/// Describes the crate and its source.
+pub(super) fn describe(install: &Install) -> String {
     match &install.source {
         Source::Path { path } => format!("the crate in {}", path.display()),
         Source::Registry { package, version: Some(version), .. } => {

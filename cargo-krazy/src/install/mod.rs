@@ -35,11 +35,12 @@ use cargo_util::ProcessBuilder;
 use serde::{Deserialize, Serialize};
 
 use self::command::Paths;
+use self::error::InstallError;
 use self::layout::Layout;
 use self::record::Record;
 use self::run::Outcome;
 use crate::config::{Appliance, Install, OWN_INIT, Source};
-use crate::failure::{Exit, Failure};
+use crate::failure::Failure;
 use crate::interrupt;
 use crate::lock_file::LockFile;
 use crate::shell::Shell;
@@ -93,9 +94,9 @@ impl std::fmt::Display for Installed {
 /// Call [`hold`] first.
 ///
 /// # Errors
-/// [`Exit::Build`] for a crate that does not install, a binary that cannot run on the board, or a name that is
-/// there twice; [`Exit::MissingTool`] for a missing compiler; [`Exit::Fetch`] when something cannot be
-/// downloaded; [`Exit::Config`] when no binary is the init.
+/// `Exit::Build` for a crate that does not install, a binary that cannot run on the board, or a name that is
+/// there twice; `Exit::MissingTool` for a missing compiler; `Exit::Fetch` when something cannot be
+/// downloaded; `Exit::Config` when no binary is the init.
 pub(crate) fn install_all(
     appliance: &Appliance,
     toolchain: &Toolchain,
@@ -151,21 +152,18 @@ impl Job<'_> {
         if let Source::Path { path } = &install.source
             && !path.join("Cargo.toml").is_file()
         {
-            let message = format!("`{}` has no crate in {}", install.name, path.display());
-            return Err(Failure::new(Exit::Config, message).help("correct its `path`").into());
+            let error = InstallError::NoCrate { name: install.name.clone(), path: path.clone() };
+            return Err(Failure::from(error).into());
         }
         if let Source::Path { path } = &install.source
             && self.appliance.locked
             && !cargo_lock::is_there(path)
         {
-            let message = format!("{} has no Cargo.lock, and --locked was given", error::describe(install));
-            return Err(Failure::new(Exit::Config, message).help("run once without `--locked`").into());
+            return Err(self.not_locked("has no Cargo.lock".to_owned()).into());
         }
         let pin = lock.pin(&install.source).map(str::to_owned);
         if self.appliance.locked && pin.is_none() && LockFile::needs_pin(&install.source) {
-            let what = error::describe(install);
-            let message = format!("{what} is not in {}, and --locked was given", lock.path().display());
-            return Err(Failure::new(Exit::Config, message).help("run once without `--locked`").into());
+            return Err(self.not_locked(format!("is not in {}", lock.path().display())).into());
         }
         let paths = layout.paths(install, toolchain);
         let codegen = toolchain.codegen(&layout.remaps(install, toolchain))?;
@@ -185,7 +183,8 @@ impl Job<'_> {
         let outcome = self.run(command, &paths)?;
         if !outcome.status.success() {
             let offline = self.appliance.offline;
-            return Err(error::explain(install, &outcome.stderr, toolchain, offline).into());
+            let error = error::classify(install, &outcome.stderr, toolchain, offline);
+            return Err(Failure::from(error).into());
         }
         let installed = record::inspect(install, &paths.root, &toolchain.triple)?;
         let mut held = pin;
@@ -203,9 +202,12 @@ impl Job<'_> {
         Record::new(key(held.as_deref()), installed.clone(), inputs).write(&paths.root)?;
         Ok(installed)
     }
-}
 
-impl Job<'_> {
+    /// The failure of an install that `--locked` forbids, because of the `missing` lock.
+    fn not_locked(&self, missing: String) -> Failure {
+        InstallError::NotLocked { package: error::describe(self.install), missing }.into()
+    }
+
     /// Runs the command, given whether it is offline, with what has to come before it or, in rare cases, twice.
     fn run(&self, command: impl Fn(bool) -> ProcessBuilder, paths: &Paths) -> anyhow::Result<Outcome> {
         let Job { install, toolchain, appliance, shell, .. } = *self;

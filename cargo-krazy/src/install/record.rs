@@ -7,10 +7,11 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::error::{self, InstallError};
 use super::freshness::{Inputs, Stamp};
-use super::{Installed, elf, environment, error};
+use super::{Installed, elf, environment};
 use crate::config::{Install, Source};
-use crate::failure::{Exit, Failure};
+use crate::failure::Failure;
 use crate::toolchain::{Codegen, Toolchain};
 use krazy_boot::digest::hex;
 
@@ -87,7 +88,7 @@ struct Bins {
 /// Reads back what cargo put into `root` and checks that every binary can run on `triple`.
 ///
 /// # Errors
-/// [`Exit::Build`] naming a binary that cannot run.
+/// `Exit::Build` naming a binary that cannot run.
 pub(crate) fn inspect(install: &Install, root: &Path, triple: &str) -> anyhow::Result<Vec<Installed>> {
     let list = root.join(".crates2.json");
     let failed = || format!("failed to read {}", list.display());
@@ -113,8 +114,8 @@ pub(crate) fn inspect(install: &Install, root: &Path, triple: &str) -> anyhow::R
         }
     }
     if installed.is_empty() {
-        let message = format!("{} installed no binary", error::describe(install));
-        return Err(Failure::new(Exit::Build, message).help("look at its `bins` and `features`").into());
+        let error = InstallError::NoBinary { package: error::describe(install), library: false };
+        return Err(Failure::from(error).into());
     }
     Ok(installed)
 }

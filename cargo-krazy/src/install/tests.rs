@@ -12,6 +12,7 @@ use krazy_boot::disk::layout::PartitionSizes;
 use super::*;
 use crate::board::Board;
 use crate::config::{GitReference, KernelSource, PiSettings};
+use crate::failure::Exit;
 use crate::shell::{MessageFormat, Verbosity};
 use crate::toolchain::Environment;
 

@@ -5,6 +5,7 @@
 //! ends the machine and Ctrl-A X is QEMU's own way out (Ctrl-A H lists the others).
 
 mod accelerator;
+mod error;
 mod machine;
 mod pi;
 mod pipes;
@@ -22,6 +23,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 pub(crate) use self::accelerator::{Accelerate, Accelerator};
+use self::error::RunError;
 pub(crate) use self::machine::Machine;
 pub(crate) use self::pi::Model;
 pub(crate) use self::process::install_hint;
@@ -32,7 +34,7 @@ use self::terminal::RawTerminal;
 use crate::board::Boot;
 use crate::device::hosts::{self, Address, Host};
 use crate::device::machines::{self, Registration};
-use crate::failure::{Exit, Failure};
+use crate::failure::Failure;
 use crate::provision;
 use crate::shell::{MessageFormat, Shell};
 
@@ -107,7 +109,7 @@ pub(crate) fn run(
     };
     drop(session);
     drop(terminal);
-    let outcome = judge(end, watch)?;
+    let outcome = judge(end, watch).map_err(Failure::from)?;
     shell.message("qemu-finished", &Finished { outcome, accelerator })?;
     Ok(outcome)
 }
@@ -137,8 +139,7 @@ fn boot_pc(
 /// Fails if QEMU cannot emulate the requested Raspberry Pi.
 fn check_pi(machine: &Machine, accelerate: Accelerate) -> Result<()> {
     if accelerate == Accelerate::Kvm {
-        let failure = Failure::new(Exit::Usage, "QEMU only emulates a Raspberry Pi");
-        return Err(failure.help("leave `--accel kvm` out").into());
+        return Err(Failure::from(RunError::OnlyEmulated).into());
     }
     machine.model.check(machine.board.qemu)
 }
@@ -171,54 +172,33 @@ fn register(managed: Option<String>, ports: &[Publish], shell: Shell) -> Result<
 }
 
 /// Returns the outcome of a run that stopped for the requested reason, and fails for any other.
-fn judge(reason: StopReason, watch: &Watch) -> Result<Outcome> {
-    let missing = watch.expect.as_ref().map(|text| format!("`{text}` did not appear on the serial line"));
-    let failure = match reason {
-        StopReason::Expected => return Ok(Outcome::Expected),
-        StopReason::Interrupted => Failure::new(Exit::Interrupted, "interrupted; the machine was stopped"),
-        StopReason::OutputClosed => {
-            Failure::new(Exit::Failed, "standard output was closed; the machine was stopped")
+fn judge(reason: StopReason, watch: &Watch) -> Result<Outcome, RunError> {
+    let expected = watch.expect.clone();
+    Err(match (reason, expected) {
+        (StopReason::Expected, _) => return Ok(Outcome::Expected),
+        (StopReason::Exited { code: Some(0), .. }, None) => return Ok(Outcome::Ended),
+        (StopReason::Exited { code: Some(0), last_lines, .. }, Some(expected)) => {
+            RunError::NotExpected { expected, last_lines }
         }
-        reason @ StopReason::KvmFailed { .. } => {
-            Failure::new(Exit::Failed, format!("KVM does not work here: {}", reason.cause()))
-                .help("use `--accel tcg`")
+        // With `auto` there was a second try without KVM; here it was requested.
+        (reason @ StopReason::KvmFailed { .. }, _) => RunError::Kvm { cause: reason.cause() },
+        (reason @ StopReason::Exited { .. }, _) if reason.accelerator_failed() => {
+            RunError::Kvm { cause: reason.cause() }
         }
-        StopReason::Silent => Failure::new(Exit::Failed, "the machine did not start"),
-        StopReason::TimedOut { after, last_lines } => {
-            let seconds = after.as_secs_f64();
-            let text = match missing {
-                Some(missing) => format!("{missing} within {seconds} s"),
-                None => format!("the machine was still running after {seconds} s and was stopped"),
-            };
-            Failure::new(Exit::Expect, text).help(last_lines)
+        (StopReason::Exited { code, complaint, .. }, _) => RunError::Qemu { code, complaint },
+        (StopReason::TimedOut { after, last_lines }, expected) => {
+            RunError::TimedOut { expected, after, last_lines }
         }
-        StopReason::Exited { code: Some(0), last_lines, .. } => match missing {
-            None => return Ok(Outcome::Ended),
-            Some(missing) => {
-                Failure::new(Exit::Expect, format!("{missing} before the machine ended")).help(last_lines)
-            }
-        },
-        // With `auto` there was a second try without KVM; here it was asked for.
-        reason @ StopReason::Exited { .. } if reason.accelerator_failed() => {
-            Failure::new(Exit::Failed, format!("KVM does not work here: {}", reason.cause()))
-                .help("use `--accel tcg`")
-        }
-        StopReason::Exited { code, complaint, .. } => {
-            let how = code.map_or("was killed".to_owned(), |code| format!("ended with status {code}"));
-            let failure = Failure::new(Exit::Failed, format!("QEMU {how}: {}", complaint.trim()));
-            if complaint.contains("\"write\" lock") {
-                failure.help("another QEMU uses the image; stop it, or make another image")
-            } else {
-                failure
-            }
-        }
-    };
-    Err(failure.into())
+        (StopReason::Interrupted, _) => RunError::Interrupted,
+        (StopReason::OutputClosed, _) => RunError::OutputClosed,
+        (StopReason::Silent, _) => RunError::Silent,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::{Exit, Explain};
 
     fn watch(expect: Option<&str>) -> Watch {
         Watch { expect: expect.map(str::to_owned), timeout: None }
@@ -234,8 +214,8 @@ mod tests {
         assert_eq!(judge(StopReason::Expected, &watch(Some("x"))).unwrap(), Outcome::Expected);
         let error = judge(exited(Some(0), ""), &watch(Some("ready"))).unwrap_err();
         assert_eq!(error.to_string(), "`ready` did not appear on the serial line before the machine ended");
-        assert_eq!(Failure::exit_of(&error), Exit::Expect);
-        assert_eq!(Failure::help_of(&error), Some("last"));
+        assert_eq!(error.exit(), Exit::Expect);
+        assert_eq!(error.help().as_deref(), Some("last"));
     }
 
     #[test]
@@ -245,7 +225,7 @@ mod tests {
         assert_eq!(error.to_string(), "`ready` did not appear on the serial line within 2.5 s");
         let error = judge(end(), &watch(None)).unwrap_err();
         assert_eq!(error.to_string(), "the machine was still running after 2.5 s and was stopped");
-        assert_eq!(Failure::exit_of(&error), Exit::Expect);
+        assert_eq!(error.exit(), Exit::Expect);
     }
 
     #[test]
@@ -257,7 +237,7 @@ mod tests {
             error.to_string(),
             "KVM does not work here: qemu: failed to initialize kvm: Permission denied"
         );
-        assert_eq!(Failure::help_of(&error), Some("use `--accel tcg`"));
+        assert_eq!(error.help().as_deref(), Some("use `--accel tcg`"));
     }
 
     #[test]
@@ -265,10 +245,8 @@ mod tests {
         let error = judge(exited(Some(1), "qemu: bad option\n"), &watch(None)).unwrap_err();
         assert_eq!(error.to_string(), "QEMU ended with status 1: qemu: bad option");
         let error = judge(exited(Some(1), "Failed to get \"write\" lock"), &watch(None)).unwrap_err();
-        assert!(Failure::help_of(&error).unwrap().starts_with("another QEMU uses the image"));
-        assert_eq!(
-            Failure::exit_of(&judge(StopReason::Interrupted, &watch(None)).unwrap_err()),
-            Exit::Interrupted
-        );
+        assert!(error.help().unwrap().starts_with("another QEMU uses the image"));
+        let error = judge(StopReason::Interrupted, &watch(None)).unwrap_err();
+        assert_eq!(error.exit(), Exit::Interrupted);
     }
 }

@@ -73,33 +73,53 @@ impl fmt::Display for Publish {
     }
 }
 
+/// A text that is no forwarded port.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum PublishError {
+    /// Another transport.
+    #[error("`{0}` is neither tcp nor udp; {FORM}")]
+    Protocol(String),
+    /// Not a number below 65536.
+    #[error("`{0}` is not a port; {FORM}")]
+    Port(String),
+    /// Not an IPv4 address.
+    #[error("`{0}` is not an IPv4 address; {FORM}")]
+    Address(String),
+    /// Other than two or three parts.
+    #[error("`{0}` is not a pair of ports; {FORM}")]
+    Form(String),
+    /// Port 0 in the guest.
+    #[error("the guest has no port 0; {FORM}")]
+    GuestPort,
+}
+
+/// The form of a forwarded port, for messages.
+const FORM: &str = "write [ADDRESS:]HOST_PORT:GUEST_PORT[/udp], such as 8080:80";
+
 /// Reads `8080:80`, `0.0.0.0:8080:80`, `5353:53/udp`. Host port 0 asks for any free port.
 impl FromStr for Publish {
-    type Err = String;
+    type Err = PublishError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong =
-            |what: &str| format!("{what}; write [ADDRESS:]HOST_PORT:GUEST_PORT[/udp], such as 8080:80");
+    fn from_str(text: &str) -> Result<Self, PublishError> {
         let (ports, protocol) = match text.split_once('/') {
             None | Some((_, "tcp")) => (text.trim_end_matches("/tcp"), Protocol::Tcp),
             Some((ports, "udp")) => (ports, Protocol::Udp),
-            Some((_, other)) => return Err(wrong(&format!("`{other}` is neither tcp nor udp"))),
+            Some((_, other)) => return Err(PublishError::Protocol(other.to_owned())),
         };
-        let port = |text: &str| text.parse::<u16>().map_err(|_| wrong(&format!("`{text}` is not a port")));
+        let port = |text: &str| text.parse::<u16>().map_err(|_| PublishError::Port(text.to_owned()));
         let (address, host, guest) = match ports.split(':').collect::<Vec<_>>()[..] {
             [host, guest] => (Ipv4Addr::LOCALHOST, host, guest),
             [address, host, guest] => {
                 // QEMU's user networking forwards from IPv4 addresses only.
-                let parsed =
-                    address.parse().map_err(|_| wrong(&format!("`{address}` is not an IPv4 address")))?;
+                let parsed = address.parse().map_err(|_| PublishError::Address(address.to_owned()))?;
                 (parsed, host, guest)
             }
-            _ => return Err(wrong(&format!("`{text}` is not a pair of ports"))),
+            _ => return Err(PublishError::Form(text.to_owned())),
         };
         let publish =
             Publish { host: SocketAddrV4::new(address, port(host)?), guest: port(guest)?, protocol };
         if publish.guest == 0 {
-            return Err(wrong("the guest has no port 0"));
+            return Err(PublishError::GuestPort);
         }
         Ok(publish)
     }
@@ -183,7 +203,7 @@ mod tests {
             ("1:2/sctp", "`sctp` is neither tcp nor udp;"),
         ] {
             let error = text.parse::<Publish>().unwrap_err();
-            assert!(error.starts_with(start), "{error}");
+            assert!(error.to_string().starts_with(start), "{error}");
         }
     }
 

@@ -112,8 +112,22 @@ impl RequestedOptions {
     }
 }
 
+/// A line that is no request.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum LineError<'l> {
+    /// It has no `=`.
+    #[error("`{0}` sets nothing")]
+    NoValue(&'l str),
+    /// The part before `=` is not a name.
+    #[error("`{0}` is not the name of an option, which begins with `{PREFIX}`")]
+    Name(&'l str),
+    /// The part behind `=` is not a value.
+    #[error("{0:?} is not a value; it can be y, n, m, a number or a \"string\"")]
+    Value(&'l str),
+}
+
 /// The option and the value of a line; `None` for a comment or an empty line.
-pub(crate) fn parse(line: &str) -> Result<Option<(&str, &str)>, String> {
+pub(crate) fn parse(line: &str) -> Result<Option<(&str, &str)>, LineError<'_>> {
     let line = line.trim();
     if let Some(comment) = line.strip_prefix('#') {
         let option = comment.trim().strip_suffix(" is not set").map(str::trim);
@@ -123,12 +137,12 @@ pub(crate) fn parse(line: &str) -> Result<Option<(&str, &str)>, String> {
     if line.is_empty() {
         return Ok(None);
     }
-    let Some((option, value)) = line.split_once('=') else { return Err(format!("`{line}` sets nothing")) };
+    let Some((option, value)) = line.split_once('=') else { return Err(LineError::NoValue(line)) };
     let Some(name) = option.strip_prefix(PREFIX).filter(|name| is_name(name)) else {
-        return Err(format!("`{option}` is not the name of an option, which begins with `{PREFIX}`"));
+        return Err(LineError::Name(option));
     };
     if !is_value(value) {
-        return Err(format!("{value:?} is not a value; it can be y, n, m, a number or a \"string\""));
+        return Err(LineError::Value(value));
     }
     Ok(Some((name, value)))
 }

@@ -39,10 +39,15 @@ pub(crate) enum Release {
     Newest(String),
 }
 
-impl FromStr for Release {
-    type Err = String;
+/// A text that names no release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("write a release such as 6.12.48, or 6.12.x for the newest of a series")]
+pub(crate) struct NotARelease;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl FromStr for Release {
+    type Err = NotARelease;
+
+    fn from_str(text: &str) -> Result<Self, NotARelease> {
         let series = text.strip_suffix(".x");
         let numbers: Vec<_> = series.unwrap_or(text).split('.').collect();
         let sound =
@@ -50,7 +55,7 @@ impl FromStr for Release {
         match (series, numbers.len()) {
             (Some(series), 2) if sound => Ok(Release::Newest(series.to_owned())),
             (None, 2 | 3) if sound => Ok(Release::Exact(text.to_owned())),
-            _ => Err("write a release such as 6.12.48, or 6.12.x for the newest of a series".to_owned()),
+            _ => Err(NotARelease),
         }
     }
 }
@@ -132,7 +137,7 @@ fn fetch(
     let url = format!("{directory}/sha256sums.asc");
     let sums = match fetcher.to_memory(&url, MAX_SUMS, None) {
         Err(DownloadError::NotFound { .. }) => return Err(unknown(release, &directory).into()),
-        other => other.map_err(DownloadError::into_failure)?,
+        other => other.map_err(Failure::from)?,
     };
     let signed = keyring.signed_text(&String::from_utf8_lossy(&sums), SystemTime::now());
     let sums = signed.map_err(|error| {
@@ -148,7 +153,7 @@ fn fetch(
     let url = format!("{directory}/linux-{version}.tar.xz");
     shell.status("Fetching", &url);
     let expected = Expected { size: None, sha256: sha256.clone(), limit: MAX_TARBALL };
-    fetcher.to_file(&url, &file, &expected).map_err(DownloadError::into_failure)?;
+    fetcher.to_file(&url, &file, &expected).map_err(Failure::from)?;
     Ok((file, sha256))
 }
 

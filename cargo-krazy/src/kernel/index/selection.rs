@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::fmt::Write;
 
 use crate::config::suggestion::closest;
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Explain, Failure};
 use crate::kernel::index::ModuleIndex;
 use crate::kernel::index::modinfo::Module;
 
@@ -31,7 +31,7 @@ impl ModuleIndex {
         for entry in required {
             let found = self.named(entry);
             if found.is_empty() && !self.is_builtin(entry) {
-                return Err(self.unknown(entry).into());
+                return Err(Failure::from(self.unknown(entry)).into());
             }
             wanted.extend(found);
         }
@@ -51,17 +51,65 @@ impl ModuleIndex {
         }
     }
 
-    fn unknown(&self, entry: &str) -> Failure {
+    fn unknown(&self, entry: &str) -> SelectionError {
         if entry.ends_with('/') {
-            return Failure::new(Exit::Config, format!("the kernel has no modules below `kernel/{entry}`"))
-                .help("a directory in `modules` is one below lib/modules/RELEASE/kernel, such as `drivers/watchdog/`");
+            return SelectionError::NoDirectory { entry: entry.to_owned() };
         }
         let names = self.modules().iter().map(|module| &module.name).chain(self.builtin());
-        let failure = Failure::new(Exit::Config, format!("the kernel has no module `{entry}`"));
-        match closest(entry, names.map(String::as_str)) {
-            Some(known) => failure.help(format!("did you mean `{known}`?")),
-            None => failure.help("remove it from `modules`, or choose a kernel that has it"),
+        let nearest = closest(entry, names.map(String::as_str)).map(|name| name.to_string());
+        SelectionError::NoModule { entry: entry.to_owned(), nearest }
+    }
+}
+
+/// A requested module that a kernel cannot provide.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SelectionError {
+    /// No module is below the directory.
+    #[error("the kernel has no modules below `kernel/{entry}`")]
+    NoDirectory {
+        /// The directory, which ends in `/`.
+        entry: String,
+    },
+    /// No module has the name.
+    #[error("the kernel has no module `{entry}`")]
+    NoModule {
+        /// The name.
+        entry: String,
+        /// The most similar name of a module that it has.
+        nearest: Option<String>,
+    },
+    /// A module of the kernel lacks one that it depends on.
+    #[error("the kernel's module `{module}` depends on `{dependency}`, which this kernel does not provide")]
+    Incomplete {
+        /// The module.
+        module: String,
+        /// The missing module.
+        dependency: String,
+    },
+}
+
+impl Explain for SelectionError {
+    fn exit(&self) -> Exit {
+        match self {
+            SelectionError::NoDirectory { .. } | SelectionError::NoModule { .. } => Exit::Config,
+            SelectionError::Incomplete { .. } => Exit::Fetch,
         }
+    }
+
+    fn help(&self) -> Option<String> {
+        Some(match self {
+            SelectionError::NoDirectory { .. } => {
+                "a directory in `modules` is one below lib/modules/RELEASE/kernel, such as `drivers/watchdog/`"
+                    .to_owned()
+            }
+            SelectionError::NoModule { nearest: Some(name), .. } => format!("did you mean `{name}`?"),
+            SelectionError::NoModule { nearest: None, .. } => {
+                "remove it from `modules`, or choose a kernel that has it".to_owned()
+            }
+            SelectionError::Incomplete { .. } => {
+                "the kernel bundle is incomplete: give it all modules of its build".to_owned()
+            }
+        })
     }
 }
 
@@ -111,11 +159,8 @@ impl<'a> Walk<'a> {
                 Some(dependency) => needed.push(dependency),
                 None if self.index.is_builtin(name) => {}
                 None => {
-                    return Err(Failure::new(
-                        Exit::Fetch,
-                        format!("the kernel's module `{}` needs `{name}`, which it has not", module.name),
-                    )
-                    .help("the kernel bundle is incomplete: give it all modules of its build"));
+                    let (module, dependency) = (module.name.clone(), name.clone());
+                    return Err(SelectionError::Incomplete { module, dependency }.into());
                 }
             }
         }
@@ -253,7 +298,10 @@ mod tests {
     fn missing_dependency_is_named() {
         let index = index(&[("a.ko", &["depends=b"])], &[]);
         let error = index.select(&["a"], &[]).unwrap_err();
-        assert_eq!(error.to_string(), "the kernel's module `a` needs `b`, which it has not");
+        assert_eq!(
+            error.to_string(),
+            "the kernel's module `a` depends on `b`, which this kernel does not provide"
+        );
     }
 
     #[test]

@@ -56,6 +56,8 @@ pub(crate) struct Fetcher {
 /// The result of an attempt that did not succeed.
 enum Stop {
     Retry(String),
+    /// The server has no bytes from the requested position on (416): the file starts anew.
+    RangeRefused(String),
     Final(DownloadError),
 }
 
@@ -105,7 +107,7 @@ impl Fetcher {
                 match self.memory_attempt(url, limit).await {
                     Ok(bytes) => return Ok(bytes),
                     Err(Stop::Final(error)) => return Err(error),
-                    Err(Stop::Retry(why)) => {
+                    Err(Stop::Retry(why) | Stop::RangeRefused(why)) => {
                         fruitless += 1;
                         if fruitless == MAX_FRUITLESS_ATTEMPTS {
                             return Err(DownloadError::Failed { url: url.to_owned(), why });
@@ -192,7 +194,7 @@ impl Fetcher {
             match self.file_attempt(part).await {
                 Ok(()) => return Ok(()),
                 Err(Stop::Final(error)) => return Err(error),
-                Err(Stop::Retry(why)) => last = why,
+                Err(Stop::Retry(why) | Stop::RangeRefused(why)) => last = why,
             }
             fruitless = if part.have > before { 0 } else { fruitless + 1 };
             if fruitless == MAX_FRUITLESS_ATTEMPTS {
@@ -219,7 +221,7 @@ impl Fetcher {
             }
         }
         let mut response = match self.answer(part.url, headers).await {
-            Err(Stop::Retry(why)) if why.starts_with("status 416") => {
+            Err(Stop::RangeRefused(why)) => {
                 part.restart()?;
                 return Err(Stop::Retry(why));
             }
@@ -266,7 +268,8 @@ impl Fetcher {
             404 | 410 => {
                 Err(Stop::Final(DownloadError::NotFound { url: url.to_owned(), status: status.as_u16() }))
             }
-            408 | 416 | 429 | 500.. => Err(Stop::Retry(format!("status {status}"))),
+            416 => Err(Stop::RangeRefused(format!("status {status}"))),
+            408 | 429 | 500.. => Err(Stop::Retry(format!("status {status}"))),
             _ => Err(Stop::Final(DownloadError::Failed {
                 url: url.to_owned(),
                 why: format!("the server answered {status}"),

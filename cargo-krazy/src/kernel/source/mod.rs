@@ -17,7 +17,7 @@ use krazy_boot::digest::is_sha256;
 
 use self::cache::KernelCache;
 use self::debian::Request;
-use self::download::{DownloadError, Expected, Fetcher};
+use self::download::{Expected, Fetcher};
 pub(crate) use self::inventory::Inventory;
 pub(crate) use self::update::{Change, Update};
 use super::bundle::KernelBundle;
@@ -125,7 +125,7 @@ fn fetch_url(
     let file = cache.download(sha256)?;
     shell.status("Fetching", url);
     let expected = Expected { size: None, sha256: sha256.to_owned(), limit: MAX_DOWNLOAD };
-    fetcher.to_file(url, &file, &expected).map_err(DownloadError::into_failure)?;
+    fetcher.to_file(url, &file, &expected).map_err(Failure::from)?;
     let bundle = cache.insert(sha256, arch, &Archive::open(&file)?, url, shell)?;
     std::fs::remove_file(&file).map_err(io_failure("remove", &file))?;
     Ok(bundle)

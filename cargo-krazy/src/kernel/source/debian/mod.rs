@@ -201,7 +201,7 @@ impl DebianArchive {
                 "run `cargo krazy kernel update`, or remove its entry from {}",
                 lock.path().display()
             )),
-            other => other.into_failure(),
+            other => other.into(),
         })?;
         let origin = format!("Debian {} {} {}", kernel.suite, kernel.name, kernel.version);
         let archive = Archive::open(&file)?;
@@ -249,8 +249,7 @@ impl DebianArchive {
     ) -> anyhow::Result<Package> {
         let base = format!("{mirror}/dists/{}", request.suite);
         let release_url = format!("{base}/InRelease");
-        let signed =
-            self.fetcher.to_memory(&release_url, MAX_RELEASE, None).map_err(DownloadError::into_failure)?;
+        let signed = self.fetcher.to_memory(&release_url, MAX_RELEASE, None).map_err(Failure::from)?;
         let release = self.verified(&release_url, &signed, request.suite)?;
         let path = format!("{}/binary-{arch}/Packages.xz", P::COMPONENT);
         let index = release.file(&path).ok_or_else(|| {
@@ -263,7 +262,7 @@ impl DebianArchive {
         let compressed = self
             .fetcher
             .to_memory(&url, MAX_PACKAGES.min(index.size), Some(&expected))
-            .map_err(DownloadError::into_failure)?;
+            .map_err(Failure::from)?;
         // The hash is right, so this is the archive's own file; the limits hold all the same.
         let text = XzReader::new_mem_limit(&compressed[..], true, (MAX_FILE >> 10) as u32);
         let packages = packages::packages(BufReader::new(text.take(MAX_UNPACKED)), P::prefix(request));

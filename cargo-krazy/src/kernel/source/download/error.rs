@@ -1,6 +1,6 @@
 //! The reasons for which a download fails, with exit code and help.
 
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Explain, Failure};
 
 /// The final failure of a download.
 #[derive(Debug, thiserror::Error)]
@@ -54,20 +54,25 @@ pub(crate) enum DownloadError {
     Local(#[from] Failure),
 }
 
-impl DownloadError {
-    /// The same with an exit code and the next step.
-    pub(crate) fn into_failure(self) -> Failure {
-        let message = self.to_string();
+impl Explain for DownloadError {
+    fn exit(&self) -> Exit {
         match self {
-            DownloadError::Local(failure) => failure,
-            DownloadError::NotFound { .. } => Failure::new(Exit::Fetch, message).help("check the URL"),
-            DownloadError::Failed { .. } => Failure::new(Exit::Fetch, message).help(
-                "check the network and the proxy settings; what has arrived is kept, the next run resumes",
-            ),
-            DownloadError::Size { .. } | DownloadError::TooLarge { .. } | DownloadError::Hash { .. } => {
-                Failure::new(Exit::Fetch, message)
-                    .help("the server is out of date or was tampered with: try again later, or another one")
-            }
+            DownloadError::Local(failure) => failure.exit(),
+            _ => Exit::Fetch,
         }
+    }
+
+    fn help(&self) -> Option<String> {
+        let help = match self {
+            DownloadError::Local(failure) => return failure.next_step().map(str::to_owned),
+            DownloadError::NotFound { .. } => "check the URL",
+            DownloadError::Failed { .. } => {
+                "check the network and the proxy settings; what has arrived is kept, the next run resumes"
+            }
+            DownloadError::Size { .. } | DownloadError::TooLarge { .. } | DownloadError::Hash { .. } => {
+                "the server is out of date or was tampered with: try again later, or another one"
+            }
+        };
+        Some(help.to_owned())
     }
 }

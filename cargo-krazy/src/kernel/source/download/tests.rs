@@ -203,7 +203,7 @@ fn refusals_are_final_and_named() {
     setup.server.answer(PATH, Arc::new(|_| Answer::status(403)));
     assert_eq!(setup.fetch().unwrap_err(), "failed to download URL/file: the server answered 403 Forbidden");
     assert_eq!(setup.server.requests(), 2);
-    let failure = DownloadError::Failed { url: "u".into(), why: "w".into() }.into_failure();
+    let failure = Failure::from(DownloadError::Failed { url: "u".into(), why: "w".into() });
     let error = anyhow::Error::from(failure);
     assert!(Failure::help_of(&error).unwrap().contains("the next run resumes"));
     assert_eq!(Failure::exit_of(&error), Exit::Fetch);
