@@ -13,11 +13,11 @@ mod pair;
 mod validity;
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use krazy_boot::api::certificate::{CertificateStatus, CertificateTrial, TRIAL_SERVER_NAME};
 use krazy_boot::digest::Sha256Hash;
-use krazy_init::linux::kernel_clock;
+use time::OffsetDateTime;
 
 pub(crate) use pair::Pair;
 pub use pair::PairError;
@@ -63,7 +63,7 @@ impl Certificates {
     pub(crate) fn status(&self) -> CertificateStatus {
         self.presented(|Presented { current, trial }| CertificateStatus {
             sha256: current.sha256,
-            not_after: current.not_after.clone(),
+            not_after: current.not_after.map(validity::rfc3339),
             trial: trial.as_ref().map(|trial| CertificateTrial {
                 sha256: trial.pair.sha256,
                 remaining: trial.deadline.saturating_duration_since(Instant::now()).as_secs(),
@@ -77,12 +77,12 @@ impl Certificates {
             Problem::new(Kind::BadRequest, format!("the key and certificate cannot be used: {why}"))
         };
         let pair = Pair::from_pem(&pem, &pem, self.tls12).map_err(|error| rejected(&error))?;
-        let not_after =
-            pair.not_after.as_deref().ok_or_else(|| rejected(&"the validity dates are unreadable"))?;
-        // Both texts have the same format, so they compare like the times they stand for.
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        if not_after < kernel_clock::rfc3339(now).as_str() {
-            return Err(rejected(&format_args!("the certificate expired on {not_after}")));
+        let not_after = pair.not_after.ok_or_else(|| rejected(&"the validity dates are unreadable"))?;
+        if not_after < OffsetDateTime::now_utc() {
+            return Err(rejected(&format_args!(
+                "the certificate expired on {}",
+                validity::rfc3339(not_after)
+            )));
         }
         let deadline = Instant::now() + self.trial_time;
         let trial = Trial { pair: Arc::new(pair), pem: pem.into(), deadline };

@@ -9,6 +9,7 @@ use rustls::{ServerConfig, SupportedProtocolVersion};
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
+use time::OffsetDateTime;
 
 use super::validity;
 
@@ -21,8 +22,8 @@ pub(crate) struct Pair {
     pub(crate) tls: Arc<ServerConfig>,
     /// The hash of the certificate, by which clients pin it.
     pub(crate) sha256: Sha256Hash,
-    /// The end of its validity in RFC 3339; `None` if it cannot be read.
-    pub(crate) not_after: Option<String>,
+    /// The end of its validity; `None` if it cannot be parsed.
+    pub(crate) not_after: Option<OffsetDateTime>,
 }
 
 /// A failure to use a key and certificate.

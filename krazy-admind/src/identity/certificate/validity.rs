@@ -1,8 +1,12 @@
-//! The dates in a certificate, as far as they are needed: nothing of X.509 but the way to them.
+//! The end of a certificate's validity. No other field of X.509 is parsed.
 //!
-//! Source: RFC 5280, section 4.1. `TBSCertificate` begins with an optional version, serial number, signature algorithm
-//! and issuer; then comes `Validity`, two times that are `UTCTime` or `GeneralizedTime`. DER lengths of up to 4 bytes
-//! are read (X.690, section 8.1.3).
+//! Source: RFC 5280, section 4.1. `TBSCertificate` starts with an optional version, serial number, signature algorithm
+//! and issuer; `Validity` follows, two times that are `UTCTime` or `GeneralizedTime`. DER lengths of up to 4
+//! bytes are supported (X.690, section 8.1.3).
+
+use time::format_description::well_known::Rfc3339;
+use time::macros::format_description;
+use time::{OffsetDateTime, PrimitiveDateTime};
 
 const INTEGER: u8 = 0x02;
 const SEQUENCE: u8 = 0x30;
@@ -11,8 +15,8 @@ const GENERALIZED_TIME: u8 = 0x18;
 /// The version's tag: `[0] EXPLICIT`.
 const VERSION: u8 = 0xa0;
 
-/// The end of the validity of a certificate in DER, as `9999-12-31T23:59:59Z`; `None` if it is not where it should be.
-pub(super) fn not_after(certificate: &[u8]) -> Option<String> {
+/// Returns the end of the validity of a certificate in DER, or `None` if that cannot be parsed.
+pub(super) fn not_after(certificate: &[u8]) -> Option<OffsetDateTime> {
     let (content, _) = element(certificate, SEQUENCE)?;
     let (mut rest, _) = element(content, SEQUENCE)?;
     if let Some((_version, tail)) = element(rest, VERSION) {
@@ -27,7 +31,13 @@ pub(super) fn not_after(certificate: &[u8]) -> Option<String> {
     time(rest).map(|(end, _)| end)
 }
 
-/// The content of the element that `bytes` begin with, if it has this tag, and what follows it.
+/// Formats `time` as in RFC 3339: `9999-12-31T23:59:59Z`.
+pub(super) fn rfc3339(time: OffsetDateTime) -> String {
+    // Fails for years that certificates cannot hold.
+    time.format(&Rfc3339).unwrap_or_else(|_| time.to_string())
+}
+
+/// Splits the first element off `bytes`, if it has this tag. Returns its content and the rest.
 fn element(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (&[found, first], rest) = bytes.split_first_chunk::<2>()?;
     let (len, rest) = match first {
@@ -41,19 +51,16 @@ fn element(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     (found == tag).then(|| rest.split_at_checked(len)).flatten()
 }
 
-fn time(bytes: &[u8]) -> Option<(String, &[u8])> {
+/// Splits a time off `bytes`.
+fn time(bytes: &[u8]) -> Option<(OffsetDateTime, &[u8])> {
     let (digits, century, rest) = match element(bytes, UTC_TIME) {
         // Two digits of a year between 1950 and 2049 (RFC 5280, section 4.1.2.5.1).
         Some((text, rest)) => (text, if text.first()? >= &b'5' { "19" } else { "20" }, rest),
         None => element(bytes, GENERALIZED_TIME).map(|(text, rest)| (text, "", rest))?,
     };
-    let text = format!("{century}{}", std::str::from_utf8(digits.strip_suffix(b"Z")?).ok()?);
-    if text.len() != 14 || !text.bytes().all(|digit| digit.is_ascii_digit()) {
-        return None;
-    }
-    let at = |from: usize| text.get(from..from + 2).unwrap_or_default();
-    let year = text.get(..4).unwrap_or_default();
-    Some((format!("{year}-{}-{}T{}:{}:{}Z", at(4), at(6), at(8), at(10), at(12)), rest))
+    let text = format!("{century}{}", std::str::from_utf8(digits).ok()?);
+    let format = format_description!("[year][month][day][hour][minute][second]Z");
+    Some((PrimitiveDateTime::parse(&text, format).ok()?.assume_utc(), rest))
 }
 
 #[cfg(test)]
@@ -71,20 +78,20 @@ mod tests {
     }
 
     #[test]
-    fn both_forms_of_time_are_read() {
+    fn both_types_of_time_are_parsed() {
         for (year, end) in [
             (1999, "1999-02-03T00:00:00Z"),
             (2049, "2049-02-03T00:00:00Z"),
             (2050, "2050-02-03T00:00:00Z"),
             (9999, "9999-02-03T00:00:00Z"),
         ] {
-            assert_eq!(not_after(&certificate(year)).as_deref(), Some(end));
+            assert_eq!(not_after(&certificate(year)).map(rfc3339).as_deref(), Some(end));
         }
     }
 
     proptest! {
         #[test]
-        fn foreign_bytes_never_panic(bytes: Vec<u8>, at: prop::sample::Index, byte: u8, len: prop::sample::Index) {
+        fn arbitrary_bytes_do_not_panic(bytes: Vec<u8>, at: prop::sample::Index, byte: u8, len: prop::sample::Index) {
             let _ = not_after(&bytes);
             let mut damaged = certificate(2030);
             let at = at.index(damaged.len());
