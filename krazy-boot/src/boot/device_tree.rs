@@ -17,6 +17,14 @@ const PROPERTY: u32 = 3;
 const NOP: u32 = 4;
 const END: u32 = 9;
 
+// Fields of the header, by their numbers and their names in the specification.
+const OFF_DT_STRUCT: usize = 2;
+const OFF_DT_STRINGS: usize = 3;
+const OFF_MEM_RSVMAP: usize = 4;
+const BOOT_CPUID_PHYS: usize = 7;
+const SIZE_DT_STRINGS: usize = 8;
+const SIZE_DT_STRUCT: usize = 9;
+
 const HEADER_LEN: usize = 40;
 /// The format version that is written, and the oldest compatible one.
 const VERSIONS: [u32; 2] = [17, 16];
@@ -84,14 +92,14 @@ pub fn insert(tree: &[u8], path: &str, properties: &[(&str, &[u8])]) -> Result<V
         tree.get(start..start.checked_add(len)?)
     };
     let field = |index: usize| header(tree, index).map(|value| value as usize).ok_or(TreeError::Damaged);
-    let structure = part(2, field(9)?).ok_or(TreeError::Damaged)?;
-    let mut strings = part(3, field(8)?).ok_or(TreeError::Damaged)?.to_vec();
+    let structure = part(OFF_DT_STRUCT, field(SIZE_DT_STRUCT)?).ok_or(TreeError::Damaged)?;
+    let mut strings = part(OFF_DT_STRINGS, field(SIZE_DT_STRINGS)?).ok_or(TreeError::Damaged)?.to_vec();
     // Reserved memory: pairs of address and length, terminated by a pair of zeros.
-    let reserved = tree.get(field(4)?..).ok_or(TreeError::Damaged)?;
+    let reserved = tree.get(field(OFF_MEM_RSVMAP)?..).ok_or(TreeError::Damaged)?;
     let pairs = reserved.chunks_exact(16).position(|pair| pair == [0; 16]).ok_or(TreeError::Damaged)? + 1;
     let reserved = &reserved[..16 * pairs];
 
-    let inserted_at = tokens.at.checked_sub(field(2)?).ok_or(TreeError::Damaged)?;
+    let inserted_at = tokens.at.checked_sub(field(OFF_DT_STRUCT)?).ok_or(TreeError::Damaged)?;
     let (before, after) = structure.split_at_checked(inserted_at).ok_or(TreeError::Damaged)?;
     let mut changed = before.to_vec();
     for (name, value) in properties {
@@ -108,7 +116,7 @@ pub fn insert(tree: &[u8], path: &str, properties: &[(&str, &[u8])]) -> Result<V
     let strings_at = structure_at + changed.len();
     let offsets =
         [strings_at + strings.len(), structure_at, strings_at, HEADER_LEN].map(|offset| offset as u32);
-    let processor = header(tree, 7).ok_or(TreeError::Damaged)?;
+    let processor = header(tree, BOOT_CPUID_PHYS).ok_or(TreeError::Damaged)?;
     let sizes = [strings.len() as u32, changed.len() as u32];
     let words = [&[MAGIC], &offsets[..], &VERSIONS, &[processor], &sizes].concat();
     let header: Vec<u8> = words.into_iter().flat_map(u32::to_be_bytes).collect();
@@ -183,8 +191,8 @@ impl<'a> Tokens<'a> {
         if field(0)? != MAGIC {
             return Err(TreeError::NotATree);
         }
-        let structure = field(2)? as usize;
-        let strings = tree.get(field(3)? as usize..).ok_or(TreeError::Damaged)?;
+        let structure = field(OFF_DT_STRUCT)? as usize;
+        let strings = tree.get(field(OFF_DT_STRINGS)? as usize..).ok_or(TreeError::Damaged)?;
         Ok(Tokens { tree, strings, at: structure })
     }
 

@@ -25,6 +25,20 @@ const MAX_EXTENTS: usize = 4096;
 const MAX_ROOT_LEN: usize = 65536 * 32;
 
 const SECTOR: usize = SECTOR_SIZE as usize;
+
+// Offsets of the boot record's fields, by their names in the specification.
+const BPB_BYTS_PER_SEC: usize = 11;
+const BPB_SEC_PER_CLUS: usize = 13;
+const BPB_RSVD_SEC_CNT: usize = 14;
+const BPB_NUM_FATS: usize = 16;
+const BPB_ROOT_ENT_CNT: usize = 17;
+const BPB_TOT_SEC16: usize = 19;
+const BPB_FAT_SZ16: usize = 22;
+const BPB_TOT_SEC32: usize = 32;
+const BPB_FAT_SZ32: usize = 36;
+const BPB_ROOT_CLUS: usize = 44;
+const SIGNATURE_OFFSET: usize = 510;
+
 /// Cluster numbers from here on end a chain; one below marks a bad cluster. The upper four bits are reserved.
 const BAD_CLUSTER: u32 = 0x0fff_fff7;
 const CLUSTER_MASK: u32 = 0x0fff_ffff;
@@ -116,29 +130,34 @@ impl<R: Read + Seek> BootFat<R> {
         fat.read_sectors(0, &mut record)?;
         let short = |at: usize| u16::from_le_bytes([record[at], record[at + 1]]);
         let long = |at: usize| u32::from(short(at)) | u32::from(short(at + 2)) << 16;
-        if short(510) != 0xaa55 {
+        if short(SIGNATURE_OFFSET) != 0xaa55 {
             return Err(FatError::NotFat32("no boot signature"));
         }
-        if u64::from(short(11)) != SECTOR_SIZE {
+        if u64::from(short(BPB_BYTS_PER_SEC)) != SECTOR_SIZE {
             return Err(FatError::NotFat32("its sectors do not have 512 bytes"));
         }
         // FAT12 and FAT16 have a root directory of fixed size and a 16-bit FAT length.
-        if short(17) != 0 || short(22) != 0 || long(36) == 0 {
+        if short(BPB_ROOT_ENT_CNT) != 0 || short(BPB_FAT_SZ16) != 0 || long(BPB_FAT_SZ32) == 0 {
             return Err(FatError::NotFat32("it is FAT12, FAT16 or something else"));
         }
-        let sectors_per_cluster = u32::from(record[13]);
+        let sectors_per_cluster = u32::from(record[BPB_SEC_PER_CLUS]);
         if !sectors_per_cluster.is_power_of_two() {
             return Err(FatError::NotFat32("impossible cluster size"));
         }
-        let total = if short(19) != 0 { u32::from(short(19)) } else { long(32) };
-        let fat_start = u32::from(short(14));
-        let data_start = long(36)
-            .checked_mul(u32::from(record[16]))
+        let total = match short(BPB_TOT_SEC16) {
+            0 => long(BPB_TOT_SEC32),
+            total => u32::from(total),
+        };
+        let fat_start = u32::from(short(BPB_RSVD_SEC_CNT));
+        let data_start = long(BPB_FAT_SZ32)
+            .checked_mul(u32::from(record[BPB_NUM_FATS]))
             .and_then(|fats| fats.checked_add(fat_start))
-            .filter(|start| *start < total && total <= partition.len.0 && fat_start > 0 && record[16] > 0)
+            .filter(|start| {
+                *start < total && total <= partition.len.0 && fat_start > 0 && record[BPB_NUM_FATS] > 0
+            })
             .ok_or(FatError::NotFat32("its areas do not fit in the partition"))?;
         // The data area and the FAT (4 bytes a cluster) both limit the number of clusters.
-        let entries = u64::from(long(36)) * (SECTOR_SIZE / 4);
+        let entries = u64::from(long(BPB_FAT_SZ32)) * (SECTOR_SIZE / 4);
         let clusters = ((total - data_start) / sectors_per_cluster)
             .min(u32::try_from(entries.saturating_sub(2)).unwrap_or(u32::MAX))
             .min(BAD_CLUSTER - 2);
@@ -147,7 +166,7 @@ impl<R: Read + Seek> BootFat<R> {
             fat_start,
             data_start,
             clusters,
-            root_cluster: long(44) & CLUSTER_MASK,
+            root_cluster: long(BPB_ROOT_CLUS) & CLUSTER_MASK,
             ..fat
         })
     }

@@ -39,6 +39,11 @@ const MAX_BUILD_ID: usize = 64;
 /// The longest text kept, in bytes.
 const MAX_TEXT: usize = 400;
 
+const SLOT_OFFSET: usize = 6;
+const STAGE_OFFSET: usize = 7;
+const GENERATION_OFFSET: usize = 8;
+const BUILD_ID_LEN_OFFSET: usize = 12;
+const TEXT_LEN_OFFSET: usize = 14;
 const BUILD_ID_OFFSET: usize = 16;
 const TEXT_OFFSET: usize = BUILD_ID_OFFSET + MAX_BUILD_ID;
 const CRC_OFFSET: usize = 508;
@@ -108,12 +113,12 @@ impl TrialNote {
         let mut sector = [0; SECTOR_SIZE as usize];
         sector[..4].copy_from_slice(&MAGIC);
         sector[4..6].copy_from_slice(&VERSION.to_le_bytes());
-        sector[6] = self.slot.index() as u8;
-        sector[7] = self.stage as u8;
-        sector[8..12].copy_from_slice(&self.generation.to_le_bytes());
+        sector[SLOT_OFFSET] = self.slot.index() as u8;
+        sector[STAGE_OFFSET] = self.stage as u8;
+        sector[GENERATION_OFFSET..GENERATION_OFFSET + 4].copy_from_slice(&self.generation.to_le_bytes());
         let texts = [
-            (12, BUILD_ID_OFFSET, cut(&self.build_id, MAX_BUILD_ID)),
-            (14, TEXT_OFFSET, cut(&self.text, MAX_TEXT)),
+            (BUILD_ID_LEN_OFFSET, BUILD_ID_OFFSET, cut(&self.build_id, MAX_BUILD_ID)),
+            (TEXT_LEN_OFFSET, TEXT_OFFSET, cut(&self.text, MAX_TEXT)),
         ];
         for (length, start, text) in texts {
             sector[length..length + 2].copy_from_slice(&(text.len() as u16).to_le_bytes());
@@ -143,11 +148,12 @@ impl TrialNote {
         };
         let note = || {
             Some(TrialNote {
-                slot: Slot::ALL.into_iter().find(|slot| slot.index() == usize::from(sector[6]))?,
-                generation: u32::from_le_bytes([sector[8], sector[9], sector[10], sector[11]]),
-                stage: Stage::from_byte(sector[7])?,
-                build_id: text(BUILD_ID_OFFSET, number(12), MAX_BUILD_ID)?,
-                text: text(TEXT_OFFSET, number(14), MAX_TEXT)?,
+                slot: Slot::ALL.into_iter().find(|slot| slot.index() == usize::from(sector[SLOT_OFFSET]))?,
+                generation: u32::from(number(GENERATION_OFFSET))
+                    | u32::from(number(GENERATION_OFFSET + 2)) << 16,
+                stage: Stage::from_byte(sector[STAGE_OFFSET])?,
+                build_id: text(BUILD_ID_OFFSET, number(BUILD_ID_LEN_OFFSET), MAX_BUILD_ID)?,
+                text: text(TEXT_OFFSET, number(TEXT_LEN_OFFSET), MAX_TEXT)?,
             })
         };
         note().ok_or(TrialNoteError::Damaged)

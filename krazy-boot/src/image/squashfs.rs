@@ -1,7 +1,7 @@
 //! SquashFS 4.0 with zstd, for the root partitions.
 //!
 //! backhand lays the file system out and decides what is a hole, a block or a fragment; the blocks
-//! are read and compressed ahead of it by all cores ([`block_pipeline`]). The bytes do not depend on
+//! are read and compressed ahead of it by all cores (`block_pipeline`). The bytes do not depend on
 //! the number of cores, nor on what a cache already holds.
 //!
 //! Source: Linux `fs/squashfs/squashfs_fs.h`. Not written: extended attributes, hard links, export table.

@@ -285,7 +285,7 @@ impl Signed {
 
 impl Head {
     /// Reads up to the first byte of the streams. `verify` returns true if a signature over a message is valid. It is called
-    /// before anything is parsed, so that only the length fields of a stranger's upload are ever interpreted.
+    /// before anything is parsed, so that only the length fields of an unsigned upload are ever interpreted.
     pub fn read(
         reader: &mut impl Read,
         verify: impl FnOnce(&[u8], &[u8; SIGNATURE_LEN]) -> bool,
