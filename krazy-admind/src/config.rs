@@ -7,7 +7,7 @@ use std::time::Duration;
 use krazy_boot::api::certificate::TRIAL;
 
 /// The default port.
-pub const PORT: u16 = 8443;
+pub(crate) const PORT: u16 = 8443;
 
 /// The configuration of the server.
 #[derive(Clone, Debug)]
@@ -72,7 +72,7 @@ impl Default for Limits {
 impl Config {
     /// The configuration of a device: port 8443 of every IPv6 and IPv4 address. On kernels without IPv6, port 8443 of
     /// every IPv4 address.
-    pub fn device() -> Self {
+    pub(crate) fn device() -> Self {
         let every = [IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::V4(Ipv4Addr::UNSPECIFIED)];
         Config {
             listen: every.map(|address| SocketAddr::new(address, PORT)).into(),
