@@ -7,14 +7,14 @@ use std::path::PathBuf;
 
 use crate::failure::{Exit, Failure};
 
-/// A folder of this program, and what decides where it is.
+/// A directory of this program, and what decides where it is.
 #[derive(Clone, Copy, Debug)]
 pub struct UserDirectory {
     /// The environment variable that names it outright.
     pub variable: &'static str,
-    /// The variable of the specification; the folder is `krazy` in it.
+    /// The variable of the specification; the directory is `krazy` in it.
     pub xdg: &'static str,
-    /// What stands for `xdg` below the home folder if that is not set.
+    /// What stands for `xdg` below the home directory if that is not set.
     pub below_home: &'static str,
     /// What it is for, in messages.
     pub holds: &'static str,
@@ -43,13 +43,14 @@ impl UserDirectory {
         let path = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         if let Some(chosen) = path(self.variable) {
             // Made absolute, so that it means the same after a change of directory and in messages.
-            return Ok(current.map_or_else(|| chosen.clone(), |folder| folder.join(&chosen)));
+            return Ok(current.map_or_else(|| chosen.clone(), |directory| directory.join(&chosen)));
         }
         let base = path(self.xdg).filter(|path| path.is_absolute());
         let home = home.filter(|path| path.is_absolute()).map(|path| path.join(self.below_home));
         base.or(home).map(|base| base.join("krazy")).ok_or_else(|| {
-            let message = format!("there is no folder to keep {} in: HOME is not set", self.holds);
-            Failure::new(Exit::Failed, message).help(format!("set {} to a folder of your own", self.variable))
+            let message = format!("there is no directory to keep {} in: HOME is not set", self.holds);
+            Failure::new(Exit::Failed, message)
+                .help(format!("set {} to a directory of your own", self.variable))
         })
     }
 }
@@ -59,14 +60,14 @@ mod tests {
     use super::*;
 
     fn with(set: &[(&str, &str)], home: Option<&str>) -> Result<String, Failure> {
-        let folder = UserDirectory {
+        let directory = UserDirectory {
             variable: "KRAZY_X_DIR",
             xdg: "XDG_X_HOME",
             below_home: ".local/x",
             holds: "things",
         };
         let value = |name: &str| set.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into());
-        let path = folder.resolve(value, home.map(PathBuf::from), Some("/work".into()));
+        let path = directory.resolve(value, home.map(PathBuf::from), Some("/work".into()));
         path.map(|path| path.display().to_string())
     }
 
@@ -85,8 +86,8 @@ mod tests {
     fn without_a_home_the_variable_to_set_is_named() {
         for home in [None, Some("relative")] {
             let error = anyhow::Error::new(with(&[], home).unwrap_err());
-            assert_eq!(error.to_string(), "there is no folder to keep things in: HOME is not set");
-            assert_eq!(Failure::help_of(&error), Some("set KRAZY_X_DIR to a folder of your own"));
+            assert_eq!(error.to_string(), "there is no directory to keep things in: HOME is not set");
+            assert_eq!(Failure::help_of(&error), Some("set KRAZY_X_DIR to a directory of your own"));
         }
     }
 }

@@ -55,8 +55,8 @@ fn a_loop_that_checks_ends_by_itself() {
     if is_child() {
         return checking_child();
     }
-    let folder = tempfile::tempdir().unwrap();
-    let held = folder.path().join("held");
+    let directory = tempfile::tempdir().unwrap();
+    let held = directory.path().join("held");
     let child = start("a_loop_that_checks_ends_by_itself", &held);
     interrupt_child(&child);
     assert_eq!(end(child).0, Some(Exit::Interrupted as i32));
@@ -68,8 +68,8 @@ fn blocked_work_is_ended_after_its_cleanup() {
     if is_child() {
         return blocked_child();
     }
-    let folder = tempfile::tempdir().unwrap();
-    let held = folder.path().join("held");
+    let directory = tempfile::tempdir().unwrap();
+    let held = directory.path().join("held");
     let child = start("blocked_work_is_ended_after_its_cleanup", &held);
     interrupt_child(&child);
     let (code, said, time) = end(child);
@@ -83,8 +83,8 @@ fn what_was_forgotten_is_not_cleaned_up() {
     if is_child() {
         return finished_child();
     }
-    let folder = tempfile::tempdir().unwrap();
-    let held = folder.path().join("held");
+    let directory = tempfile::tempdir().unwrap();
+    let held = directory.path().join("held");
     let child = start("what_was_forgotten_is_not_cleaned_up", &held);
     interrupt_child(&child);
     assert_eq!(end(child).0, Some(Exit::Interrupted as i32));

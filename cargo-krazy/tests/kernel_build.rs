@@ -46,12 +46,12 @@ const KCONFIG: &str = "mainmenu \"Linux\"\nconfig SEEN\n\tbool \"seen\"\nconfig 
                        config FULL\n\tbool \"full\"\nconfig LOST\n\tbool \"lost\"\n\tdepends on FOUND\n";
 
 struct Setup {
-    folder: TempDir,
+    directory: TempDir,
 }
 
 impl Setup {
     fn new() -> Self {
-        let setup = Setup { folder: tempfile::tempdir().unwrap() };
+        let setup = Setup { directory: tempfile::tempdir().unwrap() };
         fs::create_dir(setup.at("tree")).unwrap();
         fs::write(setup.at("tree/Makefile"), MAKEFILE).unwrap();
         fs::write(setup.at("tree/Kconfig"), KCONFIG).unwrap();
@@ -63,7 +63,7 @@ impl Setup {
     }
 
     fn at(&self, path: &str) -> PathBuf {
-        self.folder.path().join(path)
+        self.directory.path().join(path)
     }
 
     fn stub(&self, tool: &str) {
@@ -83,7 +83,7 @@ impl Setup {
             .arg(self.at("tree"))
             .arg("--config")
             .arg(self.at("own.config"))
-            .current_dir(self.folder.path())
+            .current_dir(self.directory.path())
             .env("KRAZY_CACHE_DIR", self.at("cache"))
             .env("PATH", format!("{}:{path}", self.at("bin").display()));
         command
@@ -108,11 +108,11 @@ impl Setup {
     }
 
     fn plain(&self, text: &[u8]) -> String {
-        String::from_utf8_lossy(text).replace(&self.folder.path().display().to_string(), "DIR")
+        String::from_utf8_lossy(text).replace(&self.directory.path().display().to_string(), "DIR")
     }
 
     fn assert_nothing_packed(&self) {
-        let mut names: Vec<_> = fs::read_dir(self.folder.path())
+        let mut names: Vec<_> = fs::read_dir(self.directory.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
@@ -139,7 +139,7 @@ fn a_kernel_is_built_packed_and_resumed() {
     let log = fs::read_to_string(first["log"].as_str().unwrap()).unwrap();
     assert_contains(&log, "  CC      three.o");
 
-    // Another folder, another cache: the same bytes.
+    // Another directory, another cache: the same bytes.
     let other = Setup::new();
     other.built("CONFIG_SEEN=y\n");
     assert!(fs::read(other.at("linux-6.9.3-x86_64.tar.zst")).unwrap() == bytes);
@@ -211,7 +211,7 @@ fn an_unclean_tree_and_a_wrong_hash_are_refused() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-krazy"));
     command.args(["krazy", "kernel", "build", "--sha256", &"ab".repeat(32), "--source"]).arg(&tarball);
     let path = std::env::var("PATH").unwrap();
-    command.env("KRAZY_CACHE_DIR", setup.at("cache")).current_dir(setup.folder.path());
+    command.env("KRAZY_CACHE_DIR", setup.at("cache")).current_dir(setup.directory.path());
     command.env("PATH", format!("{}:{path}", setup.at("bin").display()));
     let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(6));
@@ -228,7 +228,7 @@ fn releases_that_do_not_exist_are_told_apart_from_wrong_words() {
     let run = |arguments: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-krazy"));
         let path = std::env::var("PATH").unwrap();
-        command.args(["krazy", "kernel", "build"]).args(arguments).current_dir(setup.folder.path());
+        command.args(["krazy", "kernel", "build"]).args(arguments).current_dir(setup.directory.path());
         command.env("KRAZY_CACHE_DIR", setup.at("cache"));
         command.env("PATH", format!("{}:{path}", setup.at("bin").display()));
         let output = command.output().unwrap();
@@ -255,7 +255,7 @@ fn what_a_mirror_has_is_believed_only_if_kernel_org_signed_it() {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-krazy"));
         let path = std::env::var("PATH").unwrap();
         command.args(["krazy", "kernel", "build", "--version", version, "--mirror", &mirror]);
-        command.env("KRAZY_CACHE_DIR", setup.at("cache")).current_dir(setup.folder.path());
+        command.env("KRAZY_CACHE_DIR", setup.at("cache")).current_dir(setup.directory.path());
         command.env("PATH", format!("{}:{path}", setup.at("bin").display()));
         let output = command.output().unwrap();
         setup.assert_nothing_packed();
@@ -317,8 +317,8 @@ fn an_interrupted_build_leaves_nothing_and_goes_on() {
 fn wait_for_text(builds: &Path, text: &str) {
     let end = Instant::now() + Duration::from_secs(120);
     loop {
-        let folder = fs::read_dir(builds).ok().and_then(|mut entries| entries.next());
-        let log = folder.and_then(|entry| fs::read_to_string(entry.ok()?.path().join("build.log")).ok());
+        let directory = fs::read_dir(builds).ok().and_then(|mut entries| entries.next());
+        let log = directory.and_then(|entry| fs::read_to_string(entry.ok()?.path().join("build.log")).ok());
         if log.is_some_and(|log| log.contains(text)) {
             return;
         }

@@ -30,10 +30,10 @@ const LIMIT: Bytes = Bytes::gib(1);
 /// Offset of `bytes_used`, a little-endian u64, in a SquashFS superblock.
 const BYTES_USED: u64 = 40;
 
-/// The folder of parts.
+/// The directory of parts.
 #[derive(Clone, Debug)]
 pub struct Store {
-    folder: PathBuf,
+    directory: PathBuf,
     limit: Bytes,
 }
 
@@ -43,22 +43,22 @@ impl Store {
         Store::in_directory(&user_directories::CACHE.find()?, LIMIT)
     }
 
-    /// The one in the caches' folder `cache`, with room for `limit`.
+    /// The one in the caches' directory `cache`, with room for `limit`.
     pub fn in_directory(cache: &Path, limit: Bytes) -> Result<Self> {
-        let folder = cache.join("parts");
-        fs::create_dir_all(&folder)
-            .with_context(|| format!("failed to make the folder {}", folder.display()))?;
-        Ok(Store { folder, limit })
+        let directory = cache.join("parts");
+        fs::create_dir_all(&directory)
+            .with_context(|| format!("failed to make the directory {}", directory.display()))?;
+        Ok(Store { directory, limit })
     }
 
     /// Keeps what `fill` writes as a part of this kind.
     pub fn add(&self, kind: PartKind, fill: impl FnOnce(&mut File) -> Result<()>) -> Result<Content> {
-        let writing = || format!("failed to write to {}", self.folder.display());
-        let mut scratch = Scratch::in_directory(&self.folder)?;
+        let writing = || format!("failed to write to {}", self.directory.display());
+        let mut scratch = Scratch::in_directory(&self.directory)?;
         fill(scratch.as_file_mut())?;
         let mut reader = File::open(scratch.path()).with_context(writing)?;
         let (sha256, size) = hash(&mut reader).with_context(writing)?;
-        let path = self.folder.join(sha256.to_string());
+        let path = self.directory.join(sha256.to_string());
         // Opened for reading only: nobody changes it any more.
         scratch.persist(&path).with_context(writing)?;
         self.prune(&path).with_context(writing)?;
@@ -88,7 +88,7 @@ impl Store {
 
     /// What has this hash and length, if it is still there and intact. Counts as use.
     pub fn find(&self, sha256: &Sha256Hash, size: Bytes) -> Option<File> {
-        let path = self.folder.join(sha256.to_string());
+        let path = self.directory.join(sha256.to_string());
         let file = File::open(&path).ok()?;
         let (found, len) = hash(&mut &file).ok()?;
         if found != *sha256 || len != size {
@@ -105,7 +105,7 @@ impl Store {
     /// Removes the least recently used until the rest fits; never `kept`.
     fn prune(&self, kept: &Path) -> io::Result<()> {
         let mut parts = Vec::new();
-        for entry in fs::read_dir(&self.folder)? {
+        for entry in fs::read_dir(&self.directory)? {
             let entry = entry?;
             // Another run may remove it meanwhile; unfinished ones belong to other runs.
             let Ok(metadata) = entry.metadata() else { continue };

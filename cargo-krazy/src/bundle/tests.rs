@@ -42,21 +42,21 @@ fn bundle(store: &Store, secrets: &Secrets, root: &[u8]) -> Bundle {
 }
 
 struct Place {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
     store: Store,
     secrets: Secrets,
 }
 
 impl Place {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::in_directory(folder.path(), Bytes::mib(64)).unwrap();
-        let secrets = provision("weather", &folder.path().join("state")).unwrap();
-        Place { folder, store, secrets }
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::in_directory(directory.path(), Bytes::mib(64)).unwrap();
+        let secrets = provision("weather", &directory.path().join("state")).unwrap();
+        Place { directory, store, secrets }
     }
 
     fn path(&self, name: &str) -> std::path::PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 }
 

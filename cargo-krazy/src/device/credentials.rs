@@ -96,7 +96,7 @@ mod tests {
 
         let folder = teammate.path().join("weather/secrets");
         fs::create_dir_all(&folder).unwrap();
-        fs::copy(secrets.folder().join("cert.pem"), folder.join("cert.pem")).unwrap();
+        fs::copy(secrets.directory().join("cert.pem"), folder.join("cert.pem")).unwrap();
         let found = Credentials::resolve("weather", teammate.path(), Some(GIVEN.into())).unwrap();
         assert_eq!(found.certificates, [secrets.certificate().unwrap()]);
         fs::write(folder.join("cert.pem"), "no certificate").unwrap();

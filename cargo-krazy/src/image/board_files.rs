@@ -1,7 +1,7 @@
 //! What a Raspberry Pi's `/boot` holds besides kernel, initramfs and command line: firmware, device trees, overlays
 //! and the settings of a slot.
 //!
-//! All names are flat. The firmware puts `os_prefix` before `overlay_prefix`, and neither need be a folder; it takes
+//! All names are flat. The firmware puts `os_prefix` before `overlay_prefix`, and neither need be a directory; it takes
 //! a slot's overlays only if there is a `README` beside them.
 
 use std::path::{Path, PathBuf};
@@ -160,9 +160,9 @@ fn find(
         .into())
 }
 
-/// Names without `ending`, and paths, of all files below `folder` that have it.
-fn collect(folder: &Path, ending: &str, found: &mut Vec<(String, PathBuf)>) -> anyhow::Result<()> {
-    for (name, path, metadata) in crate::kernel::files::sorted_entries(folder)? {
+/// Names without `ending`, and paths, of all files below `directory` that have it.
+fn collect(directory: &Path, ending: &str, found: &mut Vec<(String, PathBuf)>) -> anyhow::Result<()> {
+    for (name, path, metadata) in crate::kernel::files::sorted_entries(directory)? {
         if metadata.is_dir() {
             collect(&path, ending, found)?;
         } else if let Some(name) = name.strip_suffix(ending) {
@@ -204,11 +204,11 @@ mod tests {
 
     #[test]
     fn an_overlay_that_does_not_exist_is_an_error_with_a_suggestion() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir_all(folder.path().join("overlays")).unwrap();
-        let file = folder.path().join("overlays/w1-gpio.dtbo");
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(directory.path().join("overlays")).unwrap();
+        let file = directory.path().join("overlays/w1-gpio.dtbo");
         std::fs::write(&file, "dtbo").unwrap();
-        let look = |name: &str| find(&DtSource::Named(name.to_owned()), "dtbo", Some(folder.path()), None);
+        let look = |name: &str| find(&DtSource::Named(name.to_owned()), "dtbo", Some(directory.path()), None);
         assert_eq!(look("w1-gpio").unwrap(), file);
         let error = look("w1-gpoi").unwrap_err();
         assert_eq!(error.to_string(), "neither the kernel nor the firmware has an overlay `w1-gpoi`");

@@ -248,8 +248,8 @@ fn initramfs(
     modules: &Selection<'_>,
 ) -> anyhow::Result<Tree> {
     let mut tree = Tree::new();
-    for folder in ["/dev", "/proc", "/sys", "/sysroot"] {
-        tree.add(folder, Entry::directory(), "a mount point")?;
+    for directory in ["/dev", "/proc", "/sys", "/sysroot"] {
+        tree.add(directory, Entry::directory(), "a mount point")?;
     }
     // The kernel opens it for PID 1 before anything is mounted.
     tree.add("/dev/console", Entry::character_device(5, 1), "the first stage")?;
@@ -268,8 +268,8 @@ fn initramfs(
 
 fn data(secrets: &Secrets) -> anyhow::Result<Tree> {
     let mut tree = Tree::new();
-    for folder in ["/krazy", "/krazy/tls"] {
-        tree.add(folder, Entry::directory().mode(0o700), "credentials")?;
+    for directory in ["/krazy", "/krazy/tls"] {
+        tree.add(directory, Entry::directory().mode(0o700), "credentials")?;
     }
     for file in secrets.data_files()? {
         let mode = u16::try_from(file.mode).context("file modes have 12 bits")?;

@@ -43,7 +43,7 @@ pub struct DiskOptions<'a> {
     pub level: i32,
     /// Time of everything, in seconds since 1970.
     pub mtime: u64,
-    /// A folder for what the next image can use again.
+    /// A directory for what the next image can use again.
     pub cache: &'a Path,
 }
 

@@ -71,7 +71,7 @@ pub(crate) fn forget(client: &Client) -> Result<Forgotten<'_>> {
 }
 
 /// The appliance's own: a certificate that only others know would lock out who made the images.
-fn secrets(client: &Client) -> anyhow::Result<Secrets> {
+fn secrets(client: &Client) -> Result<Secrets> {
     provision::load(client.appliance(), &provision::state_dir()?)
 }
 

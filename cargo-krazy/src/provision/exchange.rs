@@ -12,22 +12,22 @@
 //! by the missing first file, and the next reader does the second. So whenever this is interrupted, the present and
 //! the next secrets are known, and devices are reached with one or the other.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::Context;
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::FlockOperation;
 
-use super::store::{self, CERTIFICATE, PRIVATE_KEY, TOKEN, TOKENS};
+use super::store::{self, CERTIFICATE, PRIVATE_KEY, TOKEN, TOKENS, lock};
 
 /// The most former secrets of a kind that are kept: devices that lag further behind are the owner's to know.
 const MAX_FORMER: usize = 4;
 
 /// A kind of secret that can be exchanged.
 pub(super) struct Exchange {
-    /// The folder of the next set.
+    /// The directory of the next set.
     next: &'static str,
     /// Its files. Whoever has the last one in place has the first one, too.
     files: [&'static str; 2],
@@ -49,20 +49,13 @@ pub(super) const CERTIFICATES: Exchange = Exchange {
 pub(super) const ADMIN_TOKENS: Exchange =
     Exchange { next: "next-token", files: [TOKENS, TOKEN], former: "former-tokens", end: "\n" };
 
-/// Lets nobody exchange secrets while it is held; with `Exclusive`, lets nobody read them either.
-pub(super) fn lock(folder: &Path, operation: FlockOperation) -> io::Result<File> {
-    let handle = File::open(folder)?;
-    flock(&handle, operation)?;
-    Ok(handle)
-}
-
-/// Finishes what an interrupted run began, in `folder`.
-pub(super) fn recover(folder: &Path) -> anyhow::Result<()> {
+/// Finishes what an interrupted run began, in `directory`.
+pub(super) fn recover(directory: &Path) -> anyhow::Result<()> {
     for exchange in [CERTIFICATES, ADMIN_TOKENS] {
-        let [first, second] = exchange.files.map(|name| folder.join(exchange.next).join(name));
+        let [first, second] = exchange.files.map(|name| directory.join(exchange.next).join(name));
         if second.exists() && !first.exists() {
-            let _exclusive = lock(folder, FlockOperation::LockExclusive)?;
-            exchange.put_in_place(folder)?;
+            let _exclusive = lock(directory, FlockOperation::LockExclusive)?;
+            exchange.put_in_place(directory)?;
         }
     }
     Ok(())
@@ -70,8 +63,8 @@ pub(super) fn recover(folder: &Path) -> anyhow::Result<()> {
 
 impl Exchange {
     /// The next set, in the order of its files.
-    pub(super) fn next(&self, folder: &Path) -> anyhow::Result<Option<[String; 2]>> {
-        let next = folder.join(self.next);
+    pub(super) fn next(&self, directory: &Path) -> anyhow::Result<Option<[String; 2]>> {
+        let next = directory.join(self.next);
         // One without files is what a finished exchange left behind.
         if !next.join(self.files[1]).exists() {
             return Ok(None);
@@ -81,27 +74,27 @@ impl Exchange {
     }
 
     /// Stores the next set, unless there is one already: then that one stays.
-    pub(super) fn begin(&self, folder: &Path, texts: [&str; 2]) -> anyhow::Result<()> {
+    pub(super) fn begin(&self, directory: &Path, texts: [&str; 2]) -> anyhow::Result<()> {
         let [first, second] = self.files;
-        store::write_folder(&folder.join(self.next), [(first, texts[0]), (second, texts[1])])
+        store::write_directory(&directory.join(self.next), [(first, texts[0]), (second, texts[1])])
     }
 
     /// Puts the next set in the place of the present one, which is kept as a former one.
-    pub(super) fn finish(&self, folder: &Path) -> anyhow::Result<()> {
-        let finishing = || format!("failed to store the new secrets in {}", folder.display());
-        let _exclusive = lock(folder, FlockOperation::LockExclusive).with_context(finishing)?;
-        let present = store::read_file(&folder.join(self.files[1])).with_context(finishing)?;
-        let mut former = self.former(folder).with_context(finishing)?;
+    pub(super) fn finish(&self, directory: &Path) -> anyhow::Result<()> {
+        let finishing = || format!("failed to store the new secrets in {}", directory.display());
+        let _exclusive = lock(directory, FlockOperation::LockExclusive).with_context(finishing)?;
+        let present = store::read_file(&directory.join(self.files[1])).with_context(finishing)?;
+        let mut former = self.former(directory).with_context(finishing)?;
         former.retain(|text| *text != present);
         former.insert(0, present);
         former.truncate(MAX_FORMER);
-        self.keep(folder, &former.concat()).with_context(finishing)?;
-        self.put_in_place(folder).with_context(finishing)
+        self.keep(directory, &former.concat()).with_context(finishing)?;
+        self.put_in_place(directory).with_context(finishing)
     }
 
     /// Earlier secrets, the newest first.
-    pub(super) fn former(&self, folder: &Path) -> anyhow::Result<Vec<String>> {
-        let path = folder.join(self.former);
+    pub(super) fn former(&self, directory: &Path) -> anyhow::Result<Vec<String>> {
+        let path = directory.join(self.former);
         if !path.exists() {
             return Ok(Vec::new());
         }
@@ -109,35 +102,35 @@ impl Exchange {
     }
 
     /// Forgets earlier secrets. Returns how many there were.
-    pub(super) fn forget(&self, folder: &Path) -> anyhow::Result<usize> {
-        let _exclusive = lock(folder, FlockOperation::LockExclusive)?;
-        let count = self.former(folder)?.len();
+    pub(super) fn forget(&self, directory: &Path) -> anyhow::Result<usize> {
+        let _exclusive = lock(directory, FlockOperation::LockExclusive)?;
+        let count = self.former(directory)?.len();
         if count > 0 {
-            fs::remove_file(folder.join(self.former))?;
+            fs::remove_file(directory.join(self.former))?;
         }
         Ok(count)
     }
 
-    fn keep(&self, folder: &Path, text: &str) -> io::Result<()> {
+    fn keep(&self, directory: &Path, text: &str) -> io::Result<()> {
         let mut file =
-            tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o600)).tempfile_in(folder)?;
+            tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o600)).tempfile_in(directory)?;
         file.write_all(text.as_bytes())?;
         file.as_file().sync_all()?;
-        file.persist(folder.join(self.former))?;
-        store::sync_folder(folder)
+        file.persist(directory.join(self.former))?;
+        store::sync_directory(directory)
     }
 
-    fn put_in_place(&self, folder: &Path) -> anyhow::Result<()> {
-        let next = folder.join(self.next);
+    fn put_in_place(&self, directory: &Path) -> anyhow::Result<()> {
+        let next = directory.join(self.next);
         for name in self.files {
-            match fs::rename(next.join(name), folder.join(name)) {
+            match fs::rename(next.join(name), directory.join(name)) {
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
-                _ => store::sync_folder(folder)?,
+                _ => store::sync_directory(directory)?,
             }
         }
         match fs::remove_dir(&next) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
-            _ => Ok(store::sync_folder(folder)?),
+            _ => Ok(store::sync_directory(directory)?),
         }
     }
 }
@@ -178,16 +171,16 @@ mod tests {
     #[test]
     fn an_exchange_that_is_cut_anywhere_is_finished_by_the_next_reader() {
         let (state, secrets) = made();
-        let folder = secrets.folder().to_owned();
+        let directory = secrets.directory().to_owned();
         let (pair, token) = (secrets.make_next_pair("weather").unwrap(), secrets.make_next_token().unwrap());
         for (next, first) in [("next-certificate", PRIVATE_KEY), ("next-token", TOKENS)] {
-            fs::rename(folder.join(next).join(first), folder.join(first)).unwrap();
+            fs::rename(directory.join(next).join(first), directory.join(first)).unwrap();
         }
         let secrets = load("weather", state.path()).unwrap();
         assert_eq!(secrets.pair().pem(), pair.pem());
         assert_eq!(*secrets.token(), token);
-        // Only the removal of the empty folder is left.
-        fs::create_dir(folder.join("next-token")).unwrap();
+        // Only the removal of the empty directory is left.
+        fs::create_dir(directory.join("next-token")).unwrap();
         assert_eq!(secrets.next_token().unwrap(), None);
         let third = secrets.make_next_token().unwrap();
         secrets.adopt_next_token().unwrap();
@@ -205,9 +198,9 @@ mod tests {
         made.truncate(1 + MAX_FORMER);
         let secrets = load("weather", state.path()).unwrap();
         assert_eq!(secrets.tokens().unwrap(), made);
-        let former = secrets.folder().join("former-tokens");
+        let former = secrets.directory().join("former-tokens");
         assert_eq!(fs::metadata(former).unwrap().permissions().mode() & 0o777, 0o600);
-        let hashed = fs::read(secrets.folder().join(TOKENS)).unwrap();
+        let hashed = fs::read(secrets.directory().join(TOKENS)).unwrap();
         assert!(TokenFile::from_json(&hashed).unwrap().find(secrets.token()).is_some());
     }
 }

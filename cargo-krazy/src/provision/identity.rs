@@ -1,5 +1,4 @@
-//! What makes an appliance's disks its own, and the same at every build: identifiers derived from 16 random
-//! bytes that are made once.
+//! Identifiers of an appliance's disks, the same at every build: derived from 16 random bytes that are made once.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,12 +14,12 @@ use sha2::{Digest, Sha256};
 pub struct ApplianceId(pub [u8; 16]);
 
 impl ApplianceId {
-    /// The MBR disk signature. Never 0, which Linux and Windows take for "none".
+    /// Returns the MBR disk signature. Never 0, which Linux and Windows take for "none".
     pub fn disk_signature(self) -> DiskSignature {
         DiskSignature(self.number("disk signature").max(1))
     }
 
-    /// A UUID for what `label` names, such as the `/data` file system. Version 8, for vendors' own schemes
+    /// Returns a UUID for what `label` names, such as the `/data` file system. Version 8, for vendors' own schemes
     /// (RFC 9562, section 5.8), in the order of its printed bytes.
     pub fn uuid(self, label: &str) -> [u8; 16] {
         let mut uuid = [0; 16];
@@ -30,7 +29,7 @@ impl ApplianceId {
         uuid
     }
 
-    /// A 32-bit number for what `label` names, such as the serial number of a FAT volume.
+    /// Returns a 32-bit number for what `label` names, such as the serial number of a FAT volume.
     pub fn number(self, label: &str) -> u32 {
         let [a, b, c, d, ..] = self.derive(label);
         u32::from_le_bytes([a, b, c, d])
@@ -54,17 +53,10 @@ impl fmt::Display for ApplianceId {
     }
 }
 
-/// Why a text is not an identity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A text that is not an identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an appliance id is 32 hexadecimal digits")]
 pub struct ParseApplianceIdError;
-
-impl fmt::Display for ParseApplianceIdError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an appliance id is 32 hexadecimal digits")
-    }
-}
-
-impl std::error::Error for ParseApplianceIdError {}
 
 impl FromStr for ApplianceId {
     type Err = ParseApplianceIdError;

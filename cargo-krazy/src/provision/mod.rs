@@ -13,11 +13,12 @@
 //!
 //! While certificate or token are exchanged on running devices, the next ones stand beside them; see `exchange`.
 //!
-//! A set appears all at once: it is written and flushed in a temporary folder, which is then renamed. Renaming
-//! onto a folder that has files fails (POSIX `rename`), so of two runs at once one wins and the other takes
+//! A set appears at once: it is written and flushed in a temporary directory, which is then renamed. Renaming
+//! onto a directory that has files fails (POSIX `rename`), so of two runs at once one wins and the other takes
 //! the winner's set.
 
 mod certificate;
+mod error;
 mod exchange;
 mod identity;
 mod rotation;
@@ -34,14 +35,15 @@ use krazy_boot::disk::layout::DiskSignature;
 use rcgen::{KeyPair, PKCS_ED25519, SigningKey};
 use rustls_pki_types::CertificateDer;
 
-use crate::failure::{Exit, Failure};
+use crate::failure::Result;
 use crate::user_directories::UserDirectory;
 use certificate::TlsIdentity;
+use error::SecretsError;
 
 /// The name of the token made at the first image.
 pub const FIRST_TOKEN: &str = "admin";
 
-/// Where this user's appliances keep what must not stand in a checkout: one folder per appliance.
+/// The secrets of this user's appliances, which must not be in a checkout: one directory per appliance.
 const STATE: UserDirectory = UserDirectory {
     variable: "KRAZY_STATE_DIR",
     xdg: "XDG_STATE_HOME",
@@ -49,16 +51,16 @@ const STATE: UserDirectory = UserDirectory {
     holds: "the appliance's secrets",
 };
 
-/// The folder that holds one folder per appliance: `$KRAZY_STATE_DIR`, else `krazy` in `$XDG_STATE_HOME`, else
+/// The directory that holds one directory per appliance: `$KRAZY_STATE_DIR`, else `krazy` in `$XDG_STATE_HOME`, else
 /// `~/.local/state/krazy`. Nothing is created.
-pub fn state_dir() -> Result<PathBuf, Failure> {
+pub fn state_dir() -> Result<PathBuf> {
     STATE.find()
 }
 
 /// A file for the device's `/data`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DataFile {
-    /// Where it goes, relative to `/data`.
+    /// Its path, relative to `/data`.
     pub path: &'static str,
     /// Its content.
     pub bytes: Vec<u8>,
@@ -73,78 +75,76 @@ pub struct Secrets {
     token: Token,
     tokens: TokenFile,
     update_key: KeyPair,
-    folder: PathBuf,
+    directory: PathBuf,
 }
 
 /// The secrets of the appliance `name`; makes them if there are none yet. `state_dir` is [`state_dir`]'s.
-pub fn provision(name: &str, state_dir: &Path) -> anyhow::Result<Secrets> {
+pub fn provision(name: &str, state_dir: &Path) -> Result<Secrets> {
     check_name(name)?;
-    let folder = store::folder(state_dir, name);
-    if let Some(files) = store::read(&folder)? {
-        return Secrets::from_files(&files, folder);
+    let directory = store::directory(state_dir, name);
+    if let Some(files) = read(&directory)? {
+        return Secrets::from_files(&files, directory);
     }
-    let made = Secrets::generate(name, folder.clone())?;
-    store::write(&folder, &made.to_files()?)?;
+    let made = Secrets::generate(name, directory.clone())?;
+    store::write(&directory, &made.to_files()?)?;
     // Another run may have been faster: what counts is what is stored.
     load(name, state_dir)
 }
 
 /// The secrets of the appliance `name`, which must have been made by an earlier image.
-pub fn load(name: &str, state_dir: &Path) -> anyhow::Result<Secrets> {
+pub fn load(name: &str, state_dir: &Path) -> Result<Secrets> {
     check_name(name)?;
-    let folder = store::folder(state_dir, name);
-    match store::read(&folder)? {
-        Some(files) => Secrets::from_files(&files, folder),
-        None => Err(Failure::new(
-            Exit::Device,
-            format!("there are no credentials for the appliance `{name}` in {}", folder.display()),
-        )
-        .help("make its image on this machine first, or copy that folder from the machine that did")
-        .into()),
+    let directory = store::directory(state_dir, name);
+    match read(&directory)? {
+        Some(files) => Secrets::from_files(&files, directory),
+        None => Err(SecretsError::NoCredentials { appliance: name.to_owned(), directory }.into()),
     }
+}
+
+/// Reads the set in `directory`, after finishing an exchange that was interrupted.
+fn read(directory: &Path) -> Result<Option<store::Files>> {
+    if !store::exists(directory)? {
+        return Ok(None);
+    }
+    exchange::recover(directory).with_context(|| store::reading(directory))?;
+    Ok(Some(store::read(directory)?))
 }
 
 /// The certificates that devices of the appliance `name` may have, in DER: the present one, and while it is exchanged
 /// the next and earlier ones. Of its secrets no other file need be there: who has a token of their own needs no more.
-pub fn certificates(name: &str, state_dir: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+pub fn certificates(name: &str, state_dir: &Path) -> Result<Vec<CertificateDer<'static>>> {
     check_name(name)?;
-    let folder = store::folder(state_dir, name);
-    let path = folder.join(store::CERTIFICATE);
-    match store::read_certificate(&folder)? {
+    let directory = store::directory(state_dir, name);
+    let path = directory.join(store::CERTIFICATE);
+    match store::read_certificate(&directory)? {
         Some(pem) => {
             let using = || format!("failed to use {}", path.display());
             let mut all = vec![certificate::parse(&pem).with_context(using)?];
-            all.extend(rotation::other_certificates(&folder)?);
+            all.extend(rotation::other_certificates(&directory)?);
             Ok(all)
         }
-        None => Err(Failure::new(
-            Exit::Device,
-            format!("there is no certificate of the appliance `{name}`: {} is missing", path.display()),
-        )
-        .help("copy that file from the machine that made the appliance's first image; it is no secret")
-        .into()),
+        None => Err(SecretsError::NoCertificate { appliance: name.to_owned(), path }.into()),
     }
 }
 
-/// A new token and what a device stores of it.
+/// Makes a token, and the hashed form that a device stores.
 pub fn new_token(name: &str, role: Role, scopes: Vec<Scope>) -> anyhow::Result<(Token, HashedToken)> {
     let token = Token::from_random(random()?);
     let entry = HashedToken::new(name, role, scopes, &token, random()?);
     Ok((token, entry))
 }
 
-/// The name becomes a folder and a DNS name.
-fn check_name(name: &str) -> Result<(), Failure> {
+/// Checks a name that becomes a directory and a DNS name.
+fn check_name(name: &str) -> Result<(), SecretsError> {
     let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
     if plain && (1..=63).contains(&name.len()) {
         return Ok(());
     }
-    Err(Failure::new(Exit::Config, format!("`{name}` cannot be an appliance's name"))
-        .help("set `name` in [package.metadata.krazy] to 1 to 63 ASCII letters, digits, `-` and `_`"))
+    Err(SecretsError::Name(name.to_owned()))
 }
 
 impl Secrets {
-    fn generate(name: &str, folder: PathBuf) -> anyhow::Result<Self> {
+    fn generate(name: &str, directory: PathBuf) -> anyhow::Result<Self> {
         let (token, entry) = new_token(FIRST_TOKEN, Role::Admin, Vec::new())?;
         Ok(Secrets {
             id: ApplianceId(random()?),
@@ -152,11 +152,11 @@ impl Secrets {
             token,
             tokens: TokenFile::new(vec![entry])?,
             update_key: KeyPair::generate_for(&PKCS_ED25519).context("failed to make an update key")?,
-            folder,
+            directory,
         })
     }
 
-    fn from_files(files: &store::Files, folder: PathBuf) -> anyhow::Result<Self> {
+    fn from_files(files: &store::Files, directory: PathBuf) -> Result<Self> {
         let parse = || -> anyhow::Result<Secrets> {
             let tls = TlsIdentity {
                 certificate: files.text(store::CERTIFICATE)?.to_owned(),
@@ -171,15 +171,10 @@ impl Secrets {
             let update_key = KeyPair::from_pem_and_sign_algo(files.text(store::UPDATE_KEY)?, &PKCS_ED25519)
                 .context("the update key cannot be read")?;
             let id = files.text(store::ID)?.trim_end().parse()?;
-            Ok(Secrets { id, tls, token, tokens, update_key, folder: folder.clone() })
+            Ok(Secrets { id, tls, token, tokens, update_key, directory: directory.clone() })
         };
         parse().map_err(|error| {
-            Failure::new(Exit::Failed, format!("the secrets in {} are damaged: {error:#}", folder.display()))
-                .help(
-                    "restore that folder from a backup; without it the devices made with it take no updates. \
-                     Removing it makes new secrets at the next image, for new devices",
-                )
-                .into()
+            SecretsError::Damaged { directory: directory.clone(), why: format!("{error:#}") }.into()
         })
     }
 
@@ -230,18 +225,18 @@ impl Secrets {
         self.update_key.sign(message).context("failed to sign the update")
     }
 
-    /// Where they are stored, for messages.
-    pub fn folder(&self) -> &Path {
-        &self.folder
+    /// Returns the directory they are stored in.
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// The user's state directory, which they are in.
     pub fn state_dir(&self) -> &Path {
-        self.folder.ancestors().nth(2).unwrap_or(&self.folder)
+        self.directory.ancestors().nth(2).unwrap_or(&self.directory)
     }
 
-    /// What goes onto `/data`, in [`krazy_boot::api::credentials`]' places; the same bytes at every call and every
-    /// build. The folders above these files are for root alone, mode 0700.
+    /// Returns the files for `/data`, at the paths of [`krazy_boot::api::credentials`]; the same bytes at every call and
+    /// every build. The directories above these files are for root alone, mode 0700.
     pub fn data_files(&self) -> anyhow::Result<Vec<DataFile>> {
         let file = |path, bytes, mode| DataFile { path, bytes, mode };
         Ok(vec![

@@ -49,7 +49,7 @@ impl Secrets {
 
     /// The pair that an earlier run began to bring to a device.
     pub fn next_pair(&self) -> anyhow::Result<Option<Pair>> {
-        let next = CERTIFICATES.next(&self.folder)?;
+        let next = CERTIFICATES.next(&self.directory)?;
         next.map(|[private_key, certificate]| {
             let identity = TlsIdentity { certificate, private_key };
             identity.check().context("the next certificate cannot be used")?;
@@ -62,23 +62,23 @@ impl Secrets {
     /// already stays.
     pub fn make_next_pair(&self, name: &str) -> anyhow::Result<Pair> {
         let made = TlsIdentity::generate(name)?;
-        CERTIFICATES.begin(&self.folder, [&made.private_key, &made.certificate])?;
+        CERTIFICATES.begin(&self.directory, [&made.private_key, &made.certificate])?;
         self.next_pair()?.context("the next certificate has gone again")
     }
 
     /// The next pair is the present one from now on, also for new images.
     pub fn adopt_next_pair(&self) -> anyhow::Result<()> {
-        CERTIFICATES.finish(&self.folder)
+        CERTIFICATES.finish(&self.directory)
     }
 
     /// Certificates of earlier pairs are not accepted any more. Returns how many there were.
     pub fn forget_former_certificates(&self) -> anyhow::Result<usize> {
-        CERTIFICATES.forget(&self.folder)
+        CERTIFICATES.forget(&self.directory)
     }
 
     /// The token that an earlier run began to bring to a device.
     pub fn next_token(&self) -> anyhow::Result<Option<Token>> {
-        let next = ADMIN_TOKENS.next(&self.folder)?;
+        let next = ADMIN_TOKENS.next(&self.directory)?;
         Ok(next.map(|[_, token]| token.trim_end().parse()).transpose()?)
     }
 
@@ -86,29 +86,31 @@ impl Secrets {
     pub fn make_next_token(&self) -> anyhow::Result<Token> {
         let (token, entry) = new_token(FIRST_TOKEN, Role::Admin, Vec::new())?;
         let hashed = String::from_utf8(TokenFile::new(vec![entry])?.to_json()?)?;
-        ADMIN_TOKENS.begin(&self.folder, [&hashed, &format!("{}\n", token.reveal())])?;
+        ADMIN_TOKENS.begin(&self.directory, [&hashed, &format!("{}\n", token.reveal())])?;
         self.next_token()?.context("the next token has gone again")
     }
 
     /// The next token is the present one from now on, also for new images.
     pub fn adopt_next_token(&self) -> anyhow::Result<()> {
-        ADMIN_TOKENS.finish(&self.folder)
+        ADMIN_TOKENS.finish(&self.directory)
     }
 
     /// Every token that a device of the appliance may know: the present one, the next one, earlier ones.
     pub fn tokens(&self) -> anyhow::Result<Vec<Token>> {
         let mut tokens = vec![self.token.clone()];
         tokens.extend(self.next_token()?);
-        for text in ADMIN_TOKENS.former(&self.folder)? {
+        for text in ADMIN_TOKENS.former(&self.directory)? {
             tokens.push(text.trim_end().parse()?);
         }
         Ok(tokens)
     }
 }
 
-/// Every certificate in `folder` that a device may have besides the present one: the next one, earlier ones.
-pub(super) fn other_certificates(folder: &std::path::Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
-    let next = CERTIFICATES.next(folder)?.map(|[_, certificate]| certificate);
-    let former = CERTIFICATES.former(folder)?;
+/// Every certificate in `directory` that a device may have besides the present one: the next one, earlier ones.
+pub(super) fn other_certificates(
+    directory: &std::path::Path,
+) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    let next = CERTIFICATES.next(directory)?.map(|[_, certificate]| certificate);
+    let former = CERTIFICATES.former(directory)?;
     next.iter().chain(&former).map(|pem| certificate::parse(pem)).collect()
 }

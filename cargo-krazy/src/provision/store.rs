@@ -1,4 +1,4 @@
-//! A set of secret files in one folder: all of them or none, readable by their owner only.
+//! A set of secret files in one directory: all of them or none, readable by their owner only.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -7,10 +7,10 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, flock};
 
-use super::exchange;
-use crate::failure::{Exit, Failure};
+use super::error::SecretsError;
+use crate::failure::Failure;
 
 pub(super) const ID: &str = "id";
 pub(super) const CERTIFICATE: &str = "cert.pem";
@@ -38,26 +38,35 @@ impl Files {
     }
 }
 
-/// The folder of the set of `name`. Beside it, other things may be kept about the appliance.
-pub(super) fn folder(state_dir: &Path, name: &str) -> PathBuf {
+/// Returns the directory of the set of `name`. Beside it there may be other files of the appliance.
+pub(super) fn directory(state_dir: &Path, name: &str) -> PathBuf {
     state_dir.join(name).join("secrets")
 }
 
-/// Reads the set in `folder`; `None` if the folder does not exist. A set that misses a file, or that others
-/// may read, is an error.
-pub(super) fn read(folder: &Path) -> anyhow::Result<Option<Files>> {
-    let reading = || format!("failed to read the appliance's secrets in {}", folder.display());
-    match fs::metadata(folder) {
-        Ok(metadata) => check_private(folder, &metadata)?,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error).with_context(reading),
+/// Returns true if there is a set in `directory`. One that others may read is an error.
+pub(super) fn exists(directory: &Path) -> anyhow::Result<bool> {
+    match fs::metadata(directory) {
+        Ok(metadata) => check_private(directory, &metadata).map(|()| true).map_err(Into::into),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).with_context(|| reading(directory)),
     }
-    exchange::recover(folder).with_context(reading)?;
-    let _shared = exchange::lock(folder, FlockOperation::LockShared).with_context(reading)?;
+}
+
+/// Keeps other programs from exchanging secrets while it is held; with `Exclusive`, also from reading them.
+pub(super) fn lock(directory: &Path, operation: FlockOperation) -> io::Result<File> {
+    let handle = File::open(directory)?;
+    flock(&handle, operation)?;
+    Ok(handle)
+}
+
+/// Reads the set in `directory`. A set that misses a file, or that others may read, is an error.
+pub(super) fn read(directory: &Path) -> anyhow::Result<Files> {
+    let reading = || reading(directory);
+    let _shared = lock(directory, FlockOperation::LockShared).with_context(reading)?;
     let mut files = BTreeMap::new();
     let mut missing = Vec::new();
     for name in ALL {
-        match read_file(&folder.join(name)) {
+        match read_file(&directory.join(name)) {
             Ok(text) => {
                 files.insert(name, text);
             }
@@ -70,16 +79,15 @@ pub(super) fn read(folder: &Path) -> anyhow::Result<Option<Files>> {
         }
     }
     if !missing.is_empty() {
-        let text =
-            format!("the secrets in {} are incomplete: {} missing", folder.display(), missing.join(", "));
-        return Err(Failure::new(Exit::Failed, text)
-            .help(
-                "restore the folder from a backup; or remove it, and the next image makes new secrets, \
-                 which devices made with the old ones do not know",
-            )
-            .into());
+        return Err(
+            Failure::from(SecretsError::Incomplete { directory: directory.to_owned(), missing }).into()
+        );
     }
-    Ok(Some(Files(files)))
+    Ok(Files(files))
+}
+
+pub(super) fn reading(directory: &Path) -> String {
+    format!("failed to read the appliance's secrets in {}", directory.display())
 }
 
 /// A file that nobody else may read.
@@ -89,16 +97,16 @@ pub(super) fn read_file(path: &Path) -> anyhow::Result<String> {
     read_bounded(path, file)
 }
 
-/// The certificate in `folder`, which is no secret and may be there alone; `None` if it is not there.
-pub(super) fn read_certificate(folder: &Path) -> anyhow::Result<Option<String>> {
-    let path = folder.join(CERTIFICATE);
+/// The certificate in `directory`, which is no secret and may be there alone; `None` if it is not there.
+pub(super) fn read_certificate(directory: &Path) -> anyhow::Result<Option<String>> {
+    let path = directory.join(CERTIFICATE);
     let read = match File::open(&path) {
         Ok(file) => read_bounded(&path, file),
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => Err(error.into()),
     };
     read.map(Some)
-        .with_context(|| format!("failed to read the appliance's certificate in {}", folder.display()))
+        .with_context(|| format!("failed to read the appliance's certificate in {}", directory.display()))
 }
 
 fn read_bounded(path: &Path, file: File) -> anyhow::Result<String> {
@@ -115,23 +123,22 @@ fn check_private(path: &Path, metadata: &fs::Metadata) -> Result<(), Failure> {
     if mode & 0o077 == 0 {
         return Ok(());
     }
-    let text = format!("{} holds secrets, but its mode {mode:04o} lets others in", path.display());
-    Err(Failure::new(Exit::Failed, text).help(format!("run `chmod go= '{}'`", path.display())))
+    Err(SecretsError::NotPrivate { path: path.to_owned(), mode }.into())
 }
 
-/// Stores a set as `folder`, unless one is there already: then that one stays, and nothing is said.
+/// Stores a set as `directory`, unless one is there already: then that one stays.
 /// Everything is on the disk when this returns.
-pub(super) fn write(folder: &Path, files: &Files) -> anyhow::Result<()> {
-    write_folder(folder, files.0.iter().map(|(name, text)| (*name, text.as_str())))
+pub(super) fn write(directory: &Path, files: &Files) -> anyhow::Result<()> {
+    write_directory(directory, files.0.iter().map(|(name, text)| (*name, text.as_str())))
 }
 
-/// Stores `files` as `folder` in the same way.
-pub(super) fn write_folder<'a>(
-    folder: &Path,
+/// Stores `files` as `directory` in the same way.
+pub(super) fn write_directory<'a>(
+    directory: &Path,
     files: impl IntoIterator<Item = (&'a str, &'a str)>,
 ) -> anyhow::Result<()> {
-    let writing = || format!("failed to store the appliance's secrets in {}", folder.display());
-    let parent = folder.parent().with_context(writing)?;
+    let writing = || format!("failed to store the appliance's secrets in {}", directory.display());
+    let parent = directory.parent().with_context(writing)?;
     DirBuilder::new().recursive(true).mode(0o700).create(parent).with_context(writing)?;
     // Removed if this ends early.
     let temporary = tempfile::Builder::new()
@@ -146,16 +153,16 @@ pub(super) fn write_folder<'a>(
         file.write_all(text.as_bytes()).with_context(writing)?;
         file.sync_all().with_context(writing)?;
     }
-    sync_folder(temporary.path()).with_context(writing)?;
-    match fs::rename(temporary.path(), folder) {
+    sync_directory(temporary.path()).with_context(writing)?;
+    match fs::rename(temporary.path(), directory) {
         Ok(()) => drop(temporary.keep()),
-        // Linux says ENOTEMPTY, POSIX also allows EEXIST.
+        // ENOTEMPTY on Linux; POSIX also allows EEXIST.
         Err(error) if matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists) => {}
         Err(error) => return Err(error).with_context(writing),
     }
-    sync_folder(parent).with_context(writing)
+    sync_directory(parent).with_context(writing)
 }
 
-pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
+pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
 }

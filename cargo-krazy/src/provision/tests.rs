@@ -2,6 +2,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
+use crate::failure::chain;
 
 /// Everything that may differ between two sets.
 fn fingerprint(secrets: &Secrets) -> (String, String, Vec<u8>) {
@@ -9,9 +10,9 @@ fn fingerprint(secrets: &Secrets) -> (String, String, Vec<u8>) {
     (secrets.id().to_string(), secrets.token().reveal(), data)
 }
 
-fn message(result: anyhow::Result<Secrets>) -> (String, String) {
-    let Err(error) = result else { panic!("unexpectedly usable") };
-    (format!("{error:#}"), Failure::help_of(&error).unwrap_or_default().to_owned())
+fn message<T>(result: Result<T>) -> (String, String) {
+    let Err(failure) = result else { panic!("unexpectedly succeeded") };
+    (chain(&failure), failure.next_step().unwrap_or_default().to_owned())
 }
 
 #[test]
@@ -29,19 +30,23 @@ fn the_first_run_makes_what_later_runs_read() {
 #[test]
 fn only_the_owner_may_read() {
     let state = tempfile::tempdir().unwrap();
-    let folder = provision("weather", &state.path().join("new")).unwrap().folder().to_owned();
+    let directory = provision("weather", &state.path().join("new")).unwrap().directory().to_owned();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
     assert_eq!(mode(&state.path().join("new")), 0o700);
     assert_eq!(mode(&state.path().join("new/weather")), 0o700);
-    assert_eq!(mode(&folder), 0o700);
-    let names: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(mode(&directory), 0o700);
+    let names: Vec<_> = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(names.len(), 6);
     for path in names {
         assert_eq!(mode(&path), 0o600, "{}", path.display());
     }
-    assert_eq!(fs::read_dir(folder.parent().unwrap()).unwrap().count(), 1, "temporary folder left behind");
+    assert_eq!(
+        fs::read_dir(directory.parent().unwrap()).unwrap().count(),
+        1,
+        "temporary directory left behind"
+    );
 
-    let token = folder.join(store::TOKEN);
+    let token = directory.join(store::TOKEN);
     fs::set_permissions(&token, fs::Permissions::from_mode(0o644)).unwrap();
     let (text, help) = message(load("weather", &state.path().join("new")));
     assert!(text.contains("holds secrets, but its mode 0644 lets others in"), "{text}");
@@ -95,23 +100,23 @@ fn the_device_accepts_what_the_client_has() {
 #[test]
 fn half_a_set_is_an_error_and_not_replaced() {
     let state = tempfile::tempdir().unwrap();
-    let folder = provision("weather", state.path()).unwrap().folder().to_owned();
-    fs::remove_file(folder.join("key.pem")).unwrap();
-    fs::remove_file(folder.join("token")).unwrap();
+    let directory = provision("weather", state.path()).unwrap().directory().to_owned();
+    fs::remove_file(directory.join("key.pem")).unwrap();
+    fs::remove_file(directory.join("token")).unwrap();
     let (text, help) = message(provision("weather", state.path()));
     assert_eq!(
         text,
-        format!("the secrets in {} are incomplete: `key.pem`, `token` missing", folder.display())
+        format!("the secrets in {} are incomplete: `key.pem`, `token` missing", directory.display())
     );
-    assert!(help.starts_with("restore the folder from a backup"), "{help}");
-    assert!(!folder.join("token").exists());
+    assert!(help.starts_with("restore the directory from a backup"), "{help}");
+    assert!(!directory.join("token").exists());
 }
 
 #[test]
 fn files_of_two_sets_are_noticed() {
     let state = tempfile::tempdir().unwrap();
-    let one = provision("one", state.path()).unwrap().folder().to_owned();
-    let two = provision("two", state.path()).unwrap().folder().to_owned();
+    let one = provision("one", state.path()).unwrap().directory().to_owned();
+    let two = provision("two", state.path()).unwrap().directory().to_owned();
     for (file, cause) in [
         (store::TOKEN, "`tokens.json` does not know the admin token in `token`"),
         (store::PRIVATE_KEY, "the TLS certificate belongs to another key"),
@@ -129,19 +134,19 @@ fn files_of_two_sets_are_noticed() {
 #[test]
 fn damaged_and_oversized_files_are_errors() {
     let state = tempfile::tempdir().unwrap();
-    let folder = provision("one", state.path()).unwrap().folder().to_owned();
+    let directory = provision("one", state.path()).unwrap().directory().to_owned();
     for (file, cause) in [
         (store::ID, "an appliance id is 32 hexadecimal digits"),
         (store::UPDATE_KEY, "the update key cannot be read"),
         (store::TOKENS, "the token file is damaged"),
     ] {
-        let own = fs::read(folder.join(file)).unwrap();
-        fs::write(folder.join(file), "x\n").unwrap();
+        let own = fs::read(directory.join(file)).unwrap();
+        fs::write(directory.join(file), "x\n").unwrap();
         let (text, _) = message(provision("one", state.path()));
         assert!(text.contains(cause), "{text}");
-        fs::write(folder.join(file), own).unwrap();
+        fs::write(directory.join(file), own).unwrap();
     }
-    fs::write(folder.join(store::ID), "0".repeat(70_000)).unwrap();
+    fs::write(directory.join(store::ID), "0".repeat(70_000)).unwrap();
     let (text, _) = message(provision("one", state.path()));
     assert!(text.contains("has more than 65536 bytes"), "{text}");
 }
@@ -161,17 +166,21 @@ fn names_that_are_no_folder_are_refused() {
 fn an_unknown_appliance_says_where_its_secrets_would_be() {
     let state = tempfile::tempdir().unwrap();
     let (text, help) = message(load("weather", state.path()));
-    let folder = state.path().join("weather/secrets");
-    assert_eq!(text, format!("there are no credentials for the appliance `weather` in {}", folder.display()));
+    let directory = state.path().join("weather/secrets");
+    assert_eq!(
+        text,
+        format!("there are no credentials for the appliance `weather` in {}", directory.display())
+    );
     assert!(help.starts_with("make its image on this machine first"), "{help}");
 }
 
 #[test]
 fn openssl_reads_the_certificate() {
     let state = tempfile::tempdir().unwrap();
-    let folder = provision("weather", state.path()).unwrap().folder().to_owned();
+    let directory = provision("weather", state.path()).unwrap().directory().to_owned();
     let run = |args: &[&str]| {
-        let output = std::process::Command::new("openssl").args(args).current_dir(&folder).output().unwrap();
+        let output =
+            std::process::Command::new("openssl").args(args).current_dir(&directory).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };

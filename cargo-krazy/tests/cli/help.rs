@@ -6,8 +6,8 @@ use crate::{MANIFEST, krazy, package};
 
 #[test]
 fn help() {
-    let folder = package(MANIFEST);
-    krazy(&folder, &["--help"]).assert().success().stdout_eq(str![[r#"
+    let directory = package(MANIFEST);
+    krazy(&directory, &["--help"]).assert().success().stdout_eq(str![[r#"
 Turns Rust programs into bootable appliances with safe remote updates.
 
 Add a `[package.metadata.krazy]` table to the Cargo.toml of a crate with a binary, and `cargo krazy
@@ -217,7 +217,7 @@ Metadata, in the Cargo.toml of the package; [workspace.metadata.krazy] gives def
         a kernel bundle on this machine: a folder, a .deb or a .tar.zst
 
 "#]]);
-    krazy(&folder, &["image", "-h"]).assert().success().stdout_eq(str![[r#"
+    krazy(&directory, &["image", "-h"]).assert().success().stdout_eq(str![[r#"
 Makes the disk image of an appliance
 
 Usage: cargo krazy image [OPTIONS][..]

@@ -9,11 +9,11 @@ use crate::{MANIFEST, krazy, package};
 
 #[test]
 fn a_kernel_is_listed_fetched_and_cannot_be_updated_without_a_source() {
-    let folder = package(&format!("{MANIFEST}\n[package.metadata.krazy.kernel]\npath = \"k\"\n"));
-    fs::create_dir(folder.path().join("k")).unwrap();
-    fs::write(folder.path().join("k/vmlinuz"), "").unwrap();
-    let cache = folder.path().join("cache");
-    let kernel = |args: &[&str]| krazy(&folder, args).env("KRAZY_CACHE_DIR", &cache);
+    let directory = package(&format!("{MANIFEST}\n[package.metadata.krazy.kernel]\npath = \"k\"\n"));
+    fs::create_dir(directory.path().join("k")).unwrap();
+    fs::write(directory.path().join("k/vmlinuz"), "").unwrap();
+    let cache = directory.path().join("cache");
+    let kernel = |args: &[&str]| krazy(&directory, args).env("KRAZY_CACHE_DIR", &cache);
     kernel(&["kernel", "list"]).assert().success().stderr_eq("").stdout_eq(str![[r#"
 Locked in [DIR]/Krazy.lock
   nothing
@@ -33,14 +33,14 @@ error: the kernel is [DIR]/k, which has no newer versions to look up
    help: replace what is there, and the next build takes it
 
 "#]]);
-    assert!(!folder.path().join("Krazy.lock").exists());
+    assert!(!directory.path().join("Krazy.lock").exists());
 }
 
 #[test]
 fn a_kernel_of_debian_offline() {
-    let folder = package(MANIFEST);
-    let cache = folder.path().join("cache");
-    let kernel = |args: &[&str]| krazy(&folder, args).env("KRAZY_CACHE_DIR", &cache);
+    let directory = package(MANIFEST);
+    let cache = directory.path().join("cache");
+    let kernel = |args: &[&str]| krazy(&directory, args).env("KRAZY_CACHE_DIR", &cache);
     kernel(&["kernel", "update", "--offline"]).assert().code(2).stdout_eq("").stderr_eq(str![[r#"
 error: the newest kernel is known only to its source, and --offline forbids to ask it
    help: run it without --offline
@@ -57,7 +57,7 @@ error: no kernel is locked for board `x86_64` (linux-image-amd64 of Debian's `tr
          name = \"linux-image-6.1-amd64\"\nversion = \"6.1-1\"\nrelease = \"6.1-amd64\"\npath = \"pool/k.deb\"\n\
          size = 1024\nsha256 = \"{hash}\"\n"
     );
-    fs::write(folder.path().join("Krazy.lock"), lock).unwrap();
+    fs::write(directory.path().join("Krazy.lock"), lock).unwrap();
     let output = kernel(&["kernel", "list", "--message-format", "json"]).output().unwrap();
     let locked: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(locked["reason"], "kernel-locked");
@@ -72,14 +72,14 @@ const RELEASE: &str = include_str!("../../src/kernel/source/debian/testdata/trix
 fn the_newest_kernel_is_asked_of_the_mirror_and_believed_only_if_debian_signed_it() {
     let list = |release: &str| {
         let mirror = serve(vec![("/dists/trixie/InRelease", release.into())]);
-        let folder = package(&format!(
+        let directory = package(&format!(
             "{MANIFEST}\n[package.metadata.krazy.kernel]\ndebian = \"linux-image-amd64\"\nmirror = \"{mirror}\"\n"
         ));
-        let output = krazy(&folder, &["kernel", "list", "--newest"])
-            .env("KRAZY_CACHE_DIR", folder.path().join("cache"))
+        let output = krazy(&directory, &["kernel", "list", "--newest"])
+            .env("KRAZY_CACHE_DIR", directory.path().join("cache"))
             .output()
             .unwrap();
-        assert!(!folder.path().join("Krazy.lock").exists());
+        assert!(!directory.path().join("Krazy.lock").exists());
         assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stdout)), (Some(6), "".into()));
         String::from_utf8(output.stderr).unwrap().replace(&mirror, "MIRROR")
     };

@@ -39,23 +39,23 @@ required = false
 
 /// A package with this Cargo.toml.
 fn package(manifest: &str) -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    fs::create_dir(folder.path().join("src")).unwrap();
-    fs::write(folder.path().join("src/main.rs"), "fn main() {}").unwrap();
-    fs::write(folder.path().join("weather.toml"), "").unwrap();
-    fs::write(folder.path().join("Cargo.toml"), manifest).unwrap();
-    folder
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir(directory.path().join("src")).unwrap();
+    fs::write(directory.path().join("src/main.rs"), "fn main() {}").unwrap();
+    fs::write(directory.path().join("weather.toml"), "").unwrap();
+    fs::write(directory.path().join("Cargo.toml"), manifest).unwrap();
+    directory
 }
 
-/// `cargo krazy ARGS` in `folder`, as cargo calls it; `[DIR]` stands for the folder in what is compared.
-fn krazy(folder: &TempDir, args: &[&str]) -> Command {
+/// `cargo krazy ARGS` in `directory`, as cargo calls it; `[DIR]` stands for the directory in what is compared.
+fn krazy(directory: &TempDir, args: &[&str]) -> Command {
     let mut redactions = Redactions::new();
-    redactions.insert("[DIR]", folder.path().to_owned()).unwrap();
+    redactions.insert("[DIR]", directory.path().to_owned()).unwrap();
     let checkout = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     redactions.insert("[CHECKOUT]", checkout.to_owned()).unwrap();
     Command::new(cargo_bin!("cargo-krazy"))
         .with_assert(snapbox::Assert::new().redact_with(redactions).action_env("SNAPSHOTS"))
-        .current_dir(folder.path())
+        .current_dir(directory.path())
         .arg("krazy")
         .args(args)
         .env_remove("CARGO_TARGET_DIR")
@@ -127,8 +127,8 @@ fn a_plan_for_programs() {
 
 #[test]
 fn no_metadata() {
-    let folder = package("[package]\nname = \"weather\"\nversion = \"1.2.3\"\nedition = \"2024\"\n");
-    krazy(&folder, &["image", "--dry-run"]).assert().code(3).stdout_eq("").stderr_eq(str![[r#"
+    let directory = package("[package]\nname = \"weather\"\nversion = \"1.2.3\"\nedition = \"2024\"\n");
+    krazy(&directory, &["image", "--dry-run"]).assert().code(3).stdout_eq("").stderr_eq(str![[r#"
 error: Cargo.toml has no [package.metadata.krazy], so there is no appliance to make
    help: add this to it:
 
@@ -140,13 +140,13 @@ hostname = "weather"
 
 #[test]
 fn no_crate_and_no_image() {
-    let folder = tempfile::tempdir().unwrap();
-    krazy(&folder, &["image"]).assert().code(3).stdout_eq("").stderr_eq(str![[r#"
+    let directory = tempfile::tempdir().unwrap();
+    krazy(&directory, &["image"]).assert().code(3).stdout_eq("").stderr_eq(str![[r#"
 error: could not find `Cargo.toml` in `[DIR]` or any parent directory
    help: go to the folder of a crate, or name one with `--manifest-path`
 
 "#]]);
-    krazy(&folder, &["inspect", "a.img"]).assert().code(7).stdout_eq("").stderr_eq(str![[r#"
+    krazy(&directory, &["inspect", "a.img"]).assert().code(7).stdout_eq("").stderr_eq(str![[r#"
 error: failed to open `a.img`: No such file or directory (os error 2)
    help: `cargo krazy image` makes an image
 
@@ -167,8 +167,8 @@ For more information, try '--help'.
 
 #[test]
 fn an_unknown_key() {
-    let folder = package(&MANIFEST.replace("restart", "restrat"));
-    krazy(&folder, &["image", "--dry-run"]).assert().code(3).stdout_eq("").stderr_eq(str![[r#"
+    let directory = package(&MANIFEST.replace("restart", "restrat"));
+    krazy(&directory, &["image", "--dry-run"]).assert().code(3).stdout_eq("").stderr_eq(str![[r#"
 error: Cargo.toml:18: unknown key `restrat` in [package.metadata.krazy.service.weather]
    help: did you mean `restart`?
 
@@ -177,8 +177,8 @@ error: Cargo.toml:18: unknown key `restrat` in [package.metadata.krazy.service.w
 
 #[test]
 fn a_wrong_type() {
-    let folder = package(&MANIFEST.replace("\"loglevel=3\"", "3"));
-    krazy(&folder, &["image", "--dry-run"]).assert().code(3).stdout_eq("").stderr_eq(str![[r#"
+    let directory = package(&MANIFEST.replace("\"loglevel=3\"", "3"));
+    krazy(&directory, &["image", "--dry-run"]).assert().code(3).stdout_eq("").stderr_eq(str![[r#"
 error: Cargo.toml:8: `cmdline` in [package.metadata.krazy] must be a string or a list of strings, not an integer
 
 "#]]);
@@ -209,22 +209,23 @@ For more information, try '--help'.
 
 #[test]
 fn colour_is_a_choice() {
-    let folder = package("[package]\nname = \"weather\"\nversion = \"1.2.3\"\nedition = \"2024\"\n");
+    let directory = package("[package]\nname = \"weather\"\nversion = \"1.2.3\"\nedition = \"2024\"\n");
     let escapes = |choice: &str| {
-        let output = krazy(&folder, &["--color", choice, "image", "--dry-run"]).output().unwrap();
+        let output = krazy(&directory, &["--color", choice, "image", "--dry-run"]).output().unwrap();
         output.stderr.contains(&0x1b)
     };
     assert!(escapes("always"));
     assert!(!escapes("never"));
     assert!(!escapes("auto"), "standard error is no terminal here");
-    let cargos = krazy(&folder, &["image", "--dry-run"]).env("CARGO_TERM_COLOR", "always").output().unwrap();
+    let cargos =
+        krazy(&directory, &["image", "--dry-run"]).env("CARGO_TERM_COLOR", "always").output().unwrap();
     assert!(cargos.stderr.contains(&0x1b));
 }
 
 #[test]
 fn a_bundle_goes_where_a_file_can_be() {
-    let folder = package(MANIFEST);
-    let bundle = |output: &str| krazy(&folder, &["bundle", "-o", output]);
+    let directory = package(MANIFEST);
+    let bundle = |output: &str| krazy(&directory, &["bundle", "-o", output]);
     bundle("nowhere/w.krazy").assert().code(7).stdout_eq("").stderr_eq(str![[r#"
 error: the directory of `nowhere/w.krazy` does not exist
    help: make it first: `mkdir -p 'nowhere'`
@@ -239,6 +240,6 @@ error: `src` is a directory
 error: `/dev/null` is neither a file nor a block device
 
 "#]]);
-    assert!(!folder.path().join("nowhere").exists());
-    assert!(!folder.path().join("Cargo.lock").exists(), "cargo has built");
+    assert!(!directory.path().join("nowhere").exists());
+    assert!(!directory.path().join("Cargo.lock").exists(), "cargo has built");
 }

@@ -40,7 +40,7 @@ pub fn inspect(path: &Path) -> Result<Report> {
         }
     })?;
     if disk.metadata().is_ok_and(|metadata| metadata.is_dir()) {
-        let failure = Failure::new(Exit::Image, format!("`{}` is a folder", path.display()));
+        let failure = Failure::new(Exit::Image, format!("`{}` is a directory", path.display()));
         return Err(failure.help("give the name of an image file, or of a disk").into());
     }
     // A device has no length of its own, but an end.

@@ -19,7 +19,7 @@ use self::metadata::{Metadata, long, short, word};
 const MIN_BLOCK: u32 = 4 << 10;
 const MAX_BLOCK: u32 = 1 << 20;
 
-/// The longest folder listing that is read; ours have a few hundred entries.
+/// The longest directory listing that is read; ours have a few hundred entries.
 const MAX_LISTING: u64 = 1 << 20;
 
 /// Set in the size of a data block that is not compressed.
@@ -138,7 +138,7 @@ impl<R: Read + Seek> Squashfs<R> {
         Ok(content)
     }
 
-    /// The inode reference of `name` in a folder's listing.
+    /// The inode reference of `name` in a directory's listing.
     fn find(&mut self, start: u64, offset: usize, len: u64, name: &[u8]) -> Result<Option<u64>> {
         // The stored length counts three bytes for `.` and `..`, which are not stored.
         let mut left = len.saturating_sub(3).min(MAX_LISTING);

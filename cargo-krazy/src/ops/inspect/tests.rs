@@ -175,8 +175,8 @@ fn trials_and_damage_are_told() {
 
 #[test]
 fn other_inputs_are_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("x.img");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x.img");
     let message = |bytes: &[u8]| {
         std::fs::write(&path, bytes).unwrap();
         let error = inspect(&path).unwrap_err();
@@ -189,7 +189,7 @@ fn other_inputs_are_refused() {
     let mut start = vec![0; 1 << 20];
     disk().read_exact_at(&mut start, 0).unwrap();
     assert_eq!(message(&start), "`x.img` is cut off: it has 1 MiB, its partitions need 101 MiB");
-    assert!(inspect(folder.path()).unwrap_err().to_string().ends_with("is a folder"));
+    assert!(inspect(directory.path()).unwrap_err().to_string().ends_with("is a directory"));
     let error = inspect(Path::new("/nowhere.img")).unwrap_err().to_string();
     assert!(error.starts_with("failed to open `/nowhere.img`: "), "{error}");
 }
@@ -219,7 +219,7 @@ impl Seek for Damaged<'_> {
     }
 }
 
-/// Where damage matters: sectors before partition 1, FAT and root folder, superblocks and tables.
+/// Where damage matters: sectors before partition 1, FAT and root directory, superblocks and tables.
 fn place() -> impl Strategy<Value = u64> {
     let layout = layout();
     let near = |extent: Extent, len: u64| {

@@ -1,4 +1,4 @@
-//! Inodes: what a file or folder is, and where its content is.
+//! Inodes: what a file or directory is, and where its content is.
 
 use std::io::{Read, Seek};
 
