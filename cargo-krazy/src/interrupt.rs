@@ -1,14 +1,14 @@
 //! Ctrl-C: the program ends with [`Exit::Interrupted`], and leaves nothing half-made behind.
 //!
-//! A thread waits for SIGINT, SIGTERM, and SIGHUP unless `nohup` had it ignored. Work that is in a loop calls [`check`] and ends by itself; then
-//! destructors clean up. Work that is blocked (a download, a prompt) cannot, so after a grace period the thread runs
-//! the actions of all living [`Cleanup`]s and ends the program. A second Ctrl-C does that at once.
+//! A thread waits for SIGINT, SIGTERM, and SIGHUP unless `nohup` had it ignored. Work in a loop calls [`check`] and ends
+//! by itself; then destructors clean up. Blocked work (a download, a prompt) cannot, so after a grace period the thread
+//! runs the actions of all [`Cleanup`]s that exist and ends the program. A second Ctrl-C does that at once.
 //!
 //! Child processes need no forwarding: the terminal sends SIGINT to its whole foreground process group.
 
 use std::collections::BTreeMap;
 use std::process;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,16 +17,17 @@ use anyhow::Context;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::failure::{Exit, Failure, Result};
+use crate::failure::{Exit, Explain, Result};
 use crate::shell::Shell;
 
-/// How long blocked work may go on after the signal, until nobody believes that it will notice.
-const GRACE: Duration = Duration::from_secs(1);
+/// How long work may continue after the signal without a call of [`check`].
+const NOTICE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long cleaning up may take once [`check`] has reported the interrupt.
-const UNWINDING: Duration = Duration::from_secs(10);
+const UNWIND_TIMEOUT: Duration = Duration::from_secs(10);
 
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+/// The signal that interrupted the program; 0 while there is none.
+static INTERRUPTED: AtomicI32 = AtomicI32::new(0);
 static NOTICED: AtomicBool = AtomicBool::new(false);
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
@@ -41,12 +42,12 @@ pub fn install() -> Result<()> {
     thread::Builder::new()
         .name("interrupt".to_owned())
         .spawn(move || {
-            if signals.forever().next().is_none() {
-                return;
-            }
-            INTERRUPTED.store(true, Ordering::SeqCst);
+            let Some(signal) = signals.forever().next() else { return };
+            INTERRUPTED.store(signal, Ordering::SeqCst);
             let start = Instant::now();
-            while start.elapsed() < if NOTICED.load(Ordering::SeqCst) { UNWINDING } else { GRACE } {
+            while start.elapsed()
+                < if NOTICED.load(Ordering::SeqCst) { UNWIND_TIMEOUT } else { NOTICE_TIMEOUT }
+            {
                 if signals.pending().next().is_some() {
                     break;
                 }
@@ -59,14 +60,14 @@ pub fn install() -> Result<()> {
                 action();
             }
             // Work that noticed ends with this error by itself.
-            Shell::default().error(&failure());
+            Shell::default().error(&Interrupted(signal).into());
             process::exit(Exit::Interrupted as i32)
         })
         .context("failed to start the thread that handles signals")?;
     Ok(())
 }
 
-/// Whether whoever started this program wants it to outlive its terminal. Source: proc_pid_status(5), `SigIgn`.
+/// Returns true if this program was started to outlive its terminal. Source: proc_pid_status(5), `SigIgn`.
 fn ignores_hangup() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -76,18 +77,27 @@ fn ignores_hangup() -> bool {
 
 /// Fails if the program was interrupted. Cheap: for every turn of a long loop, and after every child process.
 pub fn check() -> Result<()> {
-    if !INTERRUPTED.load(Ordering::SeqCst) {
-        return Ok(());
+    match INTERRUPTED.load(Ordering::SeqCst) {
+        0 => Ok(()),
+        signal => {
+            NOTICED.store(true, Ordering::SeqCst);
+            Err(Interrupted(signal).into())
+        }
     }
-    NOTICED.store(true, Ordering::SeqCst);
-    Err(failure())
 }
 
-fn failure() -> Failure {
-    Failure::new(Exit::Interrupted, "interrupted")
+/// The end of the program by a signal.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", match *.0 { SIGTERM => "terminated by SIGTERM", SIGHUP => "terminated by SIGHUP", _ => "interrupted" })]
+struct Interrupted(i32);
+
+impl Explain for Interrupted {
+    fn exit(&self) -> Exit {
+        Exit::Interrupted
+    }
 }
 
-/// Registers what must happen if the program is ended by an interrupt without unwinding, such as the removal
+/// Registers an action for the case that an interrupt ends the program without unwinding, such as the removal
 /// of a temporary file. Dropping the guard forgets the action; it does not run it.
 /// The action must be quick, and must neither register nor drop a guard.
 pub fn cleanup(action: impl FnOnce() + Send + 'static) -> Cleanup {
@@ -96,7 +106,7 @@ pub fn cleanup(action: impl FnOnce() + Send + 'static) -> Cleanup {
     Cleanup(id)
 }
 
-/// While it lives, its action is run when an interrupt ends the program. See [`cleanup`].
+/// While it exists, its action is run when an interrupt ends the program. See [`cleanup`].
 #[derive(Debug)]
 #[must_use = "dropping it at once forgets the action"]
 pub struct Cleanup(u64);

@@ -1,7 +1,7 @@
-//! Everything the program says: aligned verbs like cargo's, warnings, errors, progress bars, JSON messages.
+//! All output of the program: aligned verbs like cargo's, warnings, errors, progress bars, JSON messages.
 //!
-//! People's text goes to standard error, so that standard output carries only what was asked for (a plan, an
-//! inspection, JSON messages) and can be piped.
+//! Text for people goes to standard error, so that standard output carries only results (a plan, an inspection, JSON
+//! messages) and can be piped.
 
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
@@ -20,7 +20,7 @@ const NOTE: Style = AnsiColor::Cyan.on_default().bold();
 
 const UNWRITTEN: &str = "failed to write to standard output";
 
-/// How much is said.
+/// The amount of output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verbosity {
     /// `-q`: warnings and errors.
@@ -50,7 +50,7 @@ struct Message<'a, T> {
     fields: &'a T,
 }
 
-/// The one way out for text.
+/// The only way to standard output and standard error.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Shell {
     verbosity: Verbosity,
@@ -58,12 +58,12 @@ pub struct Shell {
 }
 
 impl Shell {
-    /// A shell that speaks as the options say. Colour is chosen by `anstream`'s global setting.
+    /// Returns a shell with these options. Colour is chosen by `anstream`'s global setting.
     pub fn new(verbosity: Verbosity, format: MessageFormat) -> Self {
         Shell { verbosity, format }
     }
 
-    /// How much is said.
+    /// Returns the verbosity.
     pub fn verbosity(self) -> Verbosity {
         self.verbosity
     }
@@ -87,24 +87,24 @@ impl Shell {
         }
     }
 
-    /// Something the user should know and may want to change.
+    /// Warns of something that the user may want to change.
     pub fn warn(self, text: impl AsRef<str>) {
         self.line(format_args!("{WARN}warning{WARN:#}: {}", text.as_ref()));
     }
 
-    /// Asks for a line on standard input, however little else is said.
+    /// Asks for a line on standard input, also with `-q`.
     pub fn question(self, text: impl AsRef<str>) {
         self.line(format_args!("{GOOD}{:>12}{GOOD:#} {}", "Confirm", text.as_ref()));
     }
 
-    /// Something good to know that asks for nothing.
+    /// Gives a hint that needs no action.
     pub fn note(self, text: impl AsRef<str>) {
         if self.verbosity >= Verbosity::Normal {
             self.line(format_args!("{NOTE}note{NOTE:#}: {}", text.as_ref()));
         }
     }
 
-    /// Why the program ends: the chain of causes and the next step.
+    /// Reports the failure that ends the program: message, chain of causes, next step.
     pub fn error(self, failure: &Failure) {
         self.line(format_args!("{BAD}error{BAD:#}: {failure}"));
         for cause in failure.causes().skip(1) {
@@ -141,7 +141,7 @@ impl Shell {
         Ok(())
     }
 
-    /// A bar over `len` bytes; invisible unless standard error is a terminal and the verbosity allows it.
+    /// Returns a bar over `len` bytes; hidden unless standard error is a terminal and the verbosity allows it.
     pub fn bytes_bar(self, verb: &str, len: u64) -> ProgressBar {
         let template = format!(
             "{verb:>12} [{{bar:25}}] {{bytes}}/{{total_bytes}} {{bytes_per_sec}} ETA {{eta}} {{msg}}"
@@ -149,7 +149,7 @@ impl Shell {
         self.bar(ProgressBar::new(len), &template)
     }
 
-    /// A spinner with a text, for steps whose length is not known.
+    /// Returns a spinner with a text, for steps whose length is not known.
     pub fn spinner(self, verb: &str, text: &str) -> ProgressBar {
         let bar = self.bar(ProgressBar::new_spinner(), &format!("{verb:>12} {{msg}} {{spinner}}"));
         bar.set_message(text.to_owned());
@@ -159,7 +159,7 @@ impl Shell {
         bar
     }
 
-    /// Where bars are drawn: nowhere unless standard error is a terminal and the verbosity allows it.
+    /// Returns the target of bars: hidden unless standard error is a terminal and the verbosity allows it.
     pub fn draw_target(self) -> ProgressDrawTarget {
         let shown = self.verbosity >= Verbosity::Normal && std::io::stderr().is_terminal();
         if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() }
@@ -172,7 +172,7 @@ impl Shell {
         bar
     }
 
-    /// A line on standard error. A closed standard error leaves nobody to tell, so its error ends here.
+    /// Writes a line to standard error. If that is closed, there is nowhere to report the error.
     fn line(self, text: std::fmt::Arguments<'_>) {
         let _closed = writeln!(anstream::stderr(), "{text}");
     }

@@ -1,22 +1,22 @@
-//! Where this user's caches and secrets are, outside of any checkout.
+//! The directories of this user's caches and secrets, outside of any checkout.
 //!
 //! Source: XDG Base Directory Specification 0.8, which asks to ignore relative paths in its variables.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Explain};
 
-/// A directory of this program, and what decides where it is.
+/// A directory of this program, and the variables that locate it.
 #[derive(Clone, Copy, Debug)]
 pub struct UserDirectory {
-    /// The environment variable that names it outright.
+    /// The environment variable that names it directly.
     pub variable: &'static str,
     /// The variable of the specification; the directory is `krazy` in it.
     pub xdg: &'static str,
-    /// What stands for `xdg` below the home directory if that is not set.
+    /// The default of `xdg`, below the home directory.
     pub below_home: &'static str,
-    /// What it is for, in messages.
+    /// Its content, in messages.
     pub holds: &'static str,
 }
 
@@ -28,9 +28,24 @@ pub const CACHE: UserDirectory = UserDirectory {
     holds: "kernels and parts of updates",
 };
 
+/// A directory that cannot be located.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no directory to keep {} in: HOME is not set", .0.holds)]
+pub struct NoDirectory(UserDirectory);
+
+impl Explain for NoDirectory {
+    fn exit(&self) -> Exit {
+        Exit::Failed
+    }
+
+    fn help(&self) -> Option<String> {
+        Some(format!("set {} to a directory of your own", self.0.variable))
+    }
+}
+
 impl UserDirectory {
-    /// Its absolute path. Nothing is created. Fails if nothing says where the user's files are.
-    pub fn find(&self) -> Result<PathBuf, Failure> {
+    /// Returns its absolute path. Nothing is created. Fails if neither a variable nor the home directory is known.
+    pub fn find(&self) -> Result<PathBuf, NoDirectory> {
         self.resolve(|name| std::env::var_os(name), std::env::home_dir(), std::env::current_dir().ok())
     }
 
@@ -39,7 +54,7 @@ impl UserDirectory {
         variable: impl Fn(&str) -> Option<OsString>,
         home: Option<PathBuf>,
         current: Option<PathBuf>,
-    ) -> Result<PathBuf, Failure> {
+    ) -> Result<PathBuf, NoDirectory> {
         let path = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         if let Some(chosen) = path(self.variable) {
             // Made absolute, so that it means the same after a change of directory and in messages.
@@ -47,11 +62,7 @@ impl UserDirectory {
         }
         let base = path(self.xdg).filter(|path| path.is_absolute());
         let home = home.filter(|path| path.is_absolute()).map(|path| path.join(self.below_home));
-        base.or(home).map(|base| base.join("krazy")).ok_or_else(|| {
-            let message = format!("there is no directory to keep {} in: HOME is not set", self.holds);
-            Failure::new(Exit::Failed, message)
-                .help(format!("set {} to a directory of your own", self.variable))
-        })
+        base.or(home).map(|base| base.join("krazy")).ok_or(NoDirectory(*self))
     }
 }
 
@@ -59,7 +70,7 @@ impl UserDirectory {
 mod tests {
     use super::*;
 
-    fn with(set: &[(&str, &str)], home: Option<&str>) -> Result<String, Failure> {
+    fn with(set: &[(&str, &str)], home: Option<&str>) -> Result<String, NoDirectory> {
         let directory = UserDirectory {
             variable: "KRAZY_X_DIR",
             xdg: "XDG_X_HOME",
@@ -72,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn the_most_specific_variable_wins() {
+    fn most_specific_variable_wins() {
         let path = |set: &[(&str, &str)], home| with(set, home).unwrap();
         let (own, xdg) = (("KRAZY_X_DIR", "/k"), ("XDG_X_HOME", "/x"));
         assert_eq!(path(&[own, xdg], Some("/h")), "/k");
@@ -83,11 +94,11 @@ mod tests {
     }
 
     #[test]
-    fn without_a_home_the_variable_to_set_is_named() {
+    fn missing_home_names_the_variable_to_set() {
         for home in [None, Some("relative")] {
-            let error = anyhow::Error::new(with(&[], home).unwrap_err());
+            let error = with(&[], home).unwrap_err();
             assert_eq!(error.to_string(), "there is no directory to keep things in: HOME is not set");
-            assert_eq!(Failure::help_of(&error), Some("set KRAZY_X_DIR to a directory of your own"));
+            assert_eq!(error.help().as_deref(), Some("set KRAZY_X_DIR to a directory of your own"));
         }
     }
 }

@@ -1,11 +1,10 @@
-//! Bundles as files, `NAME-BOARD-VERSION.krazy`: they refer to nothing, so that every device can take them.
+//! Bundles as files, `NAME-BOARD-VERSION.krazy`. They refer to no other build, so that every device can take them.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
 use krazy_boot::disk::size::Bytes;
 use krazy_boot::update::bundle::{BundleError, Head};
 use krazy_boot::update::delta::{Decoder, Step};
@@ -13,36 +12,60 @@ use krazy_boot::update::delta::{Decoder, Step};
 use super::store::Store;
 use super::transfer::Packer;
 use super::{Bundle, Content};
-use crate::failure::{Exit, Failure, chain};
+use crate::failure::{Exit, Explain, Result, chain};
 use crate::interrupt;
 use crate::output::Scratch;
 
+/// A file that is not written, or is no bundle.
+#[derive(Debug, thiserror::Error)]
+enum BundleFileError {
+    #[error("failed to write `{}`", path.display())]
+    Write {
+        path: PathBuf,
+        #[source]
+        error: io::Error,
+    },
+    #[error("`{}` cannot be pushed: {why}", path.display())]
+    Unusable { path: PathBuf, why: String },
+}
+
+impl Explain for BundleFileError {
+    fn exit(&self) -> Exit {
+        Exit::Image
+    }
+
+    fn help(&self) -> Option<String> {
+        match self {
+            BundleFileError::Write { .. } => None,
+            BundleFileError::Unusable { .. } => {
+                Some("`cargo krazy bundle` makes the files that `--bundle` takes".to_owned())
+            }
+        }
+    }
+}
+
 /// Writes `bundle` to `path`, which appears complete or not at all. Returns its length.
 pub fn save(bundle: &Bundle, store: &Store, path: &Path) -> Result<Bytes> {
-    let writing = || Failure::new(Exit::Image, format!("failed to write `{}`", path.display()));
+    let writing = |error| BundleFileError::Write { path: path.to_owned(), error };
     let transfer = Packer::new(bundle, store.clone()).pack(&[])?;
     let scratch = Scratch::beside(path)?;
     let mut out = scratch.as_file();
-    out.write_all(&transfer.head).with_context(writing)?;
+    out.write_all(&transfer.head).map_err(writing)?;
     for piece in &transfer.streams {
         interrupt::check()?;
         let mut stream = &*piece.file;
-        stream.seek(SeekFrom::Start(0)).with_context(writing)?;
-        io::copy(&mut stream, &mut out).with_context(writing)?;
+        stream.seek(SeekFrom::Start(0)).map_err(writing)?;
+        io::copy(&mut stream, &mut out).map_err(writing)?;
     }
-    out.sync_all().with_context(writing)?;
-    scratch.persist(path).with_context(writing)?;
+    out.sync_all().map_err(writing)?;
+    scratch.persist(path).map_err(writing)?;
     Ok(transfer.bytes())
 }
 
-/// Opens the bundle at `path`; its parts go into `store`. Whether the signature is good is for the device to say,
-/// which alone knows the keys it trusts; whether the parts are those that were signed is checked here.
+/// Opens the bundle at `path`; its parts go into `store`. The parts are compared with the signed manifest. The signature
+/// is left to the device, which alone knows the keys that it trusts.
 pub fn open(path: &Path, store: &Store) -> Result<Bundle> {
-    let shown = path.display();
-    let unusable = |why: String| {
-        Failure::new(Exit::Image, format!("`{shown}` cannot be pushed: {why}"))
-            .help("`cargo krazy bundle` makes the files that `--bundle` takes")
-    };
+    let unusable = |why: String| BundleFileError::Unusable { path: path.to_owned(), why };
     let file = File::open(path).map_err(|error| unusable(error.to_string()))?;
     let mut reader = BufReader::with_capacity(256 << 10, file);
     let head = Head::read(&mut reader, |_, _| true).map_err(|error: BundleError| unusable(chain(&error)))?;

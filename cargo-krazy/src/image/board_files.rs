@@ -1,5 +1,5 @@
-//! What a Raspberry Pi's `/boot` holds besides kernel, initramfs and command line: firmware, device trees, overlays
-//! and the settings of a slot.
+//! Files of a Raspberry Pi's `/boot` besides kernel, initramfs and command line: firmware, device trees, overlays and
+//! the settings of a slot.
 //!
 //! All names are flat. The firmware puts `os_prefix` before `overlay_prefix`, and neither need be a directory; it takes
 //! a slot's overlays only if there is a `README` beside them.
@@ -13,12 +13,45 @@ use krazy_boot::image::tree::Content;
 
 use crate::board::Boot;
 use crate::config::{Appliance, DtSource, MAX_LINE, Overlay, PiSettings, did_you_mean};
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Explain, Result};
 use crate::kernel::bundle::KernelBundle;
 use crate::kernel::bundle::firmware::BootFirmware;
 
 /// `overlay_prefix`: what names of overlays begin with, after the slot's own prefix.
 const OVERLAY_PREFIX: &str = "overlay-";
+
+/// Files that the kernel or the firmware lack.
+#[derive(Debug, thiserror::Error)]
+enum BoardFilesError {
+    #[error("the kernel {release} has no device tree of any Raspberry Pi")]
+    NoDeviceTree { release: String },
+    #[error("the line `{0}` is longer than the {MAX_LINE} characters the firmware reads")]
+    LongLine(String),
+    #[error("neither the kernel nor the firmware has {kind} `{name}`")]
+    Missing { kind: &'static str, name: String, help: String },
+}
+
+impl Explain for BoardFilesError {
+    fn exit(&self) -> Exit {
+        match self {
+            BoardFilesError::NoDeviceTree { .. } => Exit::Fetch,
+            BoardFilesError::LongLine(_) | BoardFilesError::Missing { .. } => Exit::Config,
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        let help = match self {
+            BoardFilesError::NoDeviceTree { .. } => {
+                "add its .dtb files to the kernel's bundle as dtbs/broadcom/…, or name them in `dtbs`"
+            }
+            BoardFilesError::LongLine(_) => {
+                "give it fewer parameters in `dtoverlays`, and the others as `dtparam=…` in `config-txt`"
+            }
+            BoardFilesError::Missing { help, .. } => help,
+        };
+        Some(help.to_owned())
+    }
+}
 
 /// Files of `/boot` that depend on the board.
 #[derive(Clone, Debug, Default)]
@@ -35,7 +68,7 @@ pub fn board_files(
     kernel: &KernelBundle,
     firmware: Option<&BootFirmware>,
     slot: Slot,
-) -> anyhow::Result<BoardFiles> {
+) -> Result<BoardFiles> {
     let (Boot::RaspberryPi { dtbs, .. }, Some(firmware)) = (appliance.board.boot, firmware) else {
         return Ok(BoardFiles::default());
     };
@@ -57,10 +90,7 @@ pub fn board_files(
         of_slot.push(file(format!("{}.dtb", source.name()), path));
     }
     if !of_slot.iter().any(|file| file.name.ends_with(".dtb")) {
-        let message = format!("the kernel {} has no device tree of any Raspberry Pi", kernel.release);
-        return Err(Failure::new(Exit::Fetch, message)
-            .help("add its .dtb files to the kernel's bundle as dtbs/broadcom/…, or name them in `dtbs`")
-            .into());
+        return Err(BoardFilesError::NoDeviceTree { release: kernel.release.clone() }.into());
     }
     if !appliance.pi.overlays.is_empty() {
         of_slot.push(text(
@@ -82,7 +112,7 @@ pub fn board_files(
 }
 
 /// The slot's own part of `config.txt`. It does not name the slot, so that one bundle serves both.
-fn slot_config(settings: &PiSettings, serial_console: bool) -> Result<String, Failure> {
+fn slot_config(settings: &PiSettings, serial_console: bool) -> Result<String, BoardFilesError> {
     let mut text = format!(
         "# Settings of this slot, made by cargo krazy. `config-txt` in Cargo.toml adds lines.\n\
          arm_64bit=1\nupstream_kernel=1\nkernel={}\ninitramfs {} followkernel\ncmdline={}\n\
@@ -98,11 +128,7 @@ fn slot_config(settings: &PiSettings, serial_console: bool) -> Result<String, Fa
     for overlay in &settings.overlays {
         let line = format!("dtoverlay={}{}", overlay.source.name(), overlay.parameters);
         if line.len() > MAX_LINE {
-            let message =
-                format!("the line `{line}` is longer than the {MAX_LINE} characters the firmware reads");
-            return Err(Failure::new(Exit::Config, message).help(
-                "give it fewer parameters in `dtoverlays`, and the others as `dtparam=…` in `config-txt`",
-            ));
+            return Err(BoardFilesError::LongLine(line));
         }
         text.push_str(&line);
         text.push('\n');
@@ -124,7 +150,7 @@ fn find(
     ending: &str,
     dtbs: Option<&Path>,
     firmware: Option<&BootFirmware>,
-) -> anyhow::Result<PathBuf> {
+) -> Result<PathBuf> {
     let name = match source {
         DtSource::File(path) => return Ok(path.clone()),
         DtSource::Named(name) => name,
@@ -139,25 +165,17 @@ fn find(
     if let Some(path) = firmware.and_then(|firmware| firmware.overlay(name)) {
         return Ok(path);
     }
-    let (what, mut names) = match ending {
-        "dtbo" => ("an overlay", firmware.map(BootFirmware::overlays).transpose()?.unwrap_or_default()),
-        _ => ("a device tree", Vec::new()),
+    let (kind, plural, mut names) = match ending {
+        "dtbo" => {
+            let names = firmware.map(BootFirmware::overlays).transpose()?.unwrap_or_default();
+            ("an overlay", "overlays", names)
+        }
+        _ => ("a device tree", "device trees", Vec::new()),
     };
     names.extend(known.into_iter().map(|(name, _)| name));
-    let message = format!("neither the kernel nor the firmware has {what} `{name}`");
-    Err(Failure::new(Exit::Config, message)
-        .help(format!(
-            "{}; or give the path of a .{ending} file",
-            did_you_mean(
-                name,
-                match ending {
-                    "dtbo" => "overlays",
-                    _ => "device trees",
-                },
-                names.iter().map(String::as_str)
-            )
-        ))
-        .into())
+    let suggestion = did_you_mean(name, plural, names.iter().map(String::as_str));
+    let help = format!("{suggestion}; or give the path of a .{ending} file");
+    Err(BoardFilesError::Missing { kind, name: name.clone(), help }.into())
 }
 
 /// Names without `ending`, and paths, of all files below `directory` that have it.
@@ -203,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn an_overlay_that_does_not_exist_is_an_error_with_a_suggestion() {
+    fn unknown_overlay_is_an_error_with_a_suggestion() {
         let directory = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(directory.path().join("overlays")).unwrap();
         let file = directory.path().join("overlays/w1-gpio.dtbo");
@@ -212,8 +230,8 @@ mod tests {
         assert_eq!(look("w1-gpio").unwrap(), file);
         let error = look("w1-gpoi").unwrap_err();
         assert_eq!(error.to_string(), "neither the kernel nor the firmware has an overlay `w1-gpoi`");
-        assert_eq!(Failure::exit_of(&error), Exit::Config);
-        let help = Failure::help_of(&error).unwrap();
+        assert_eq!(error.exit(), Exit::Config);
+        let help = error.next_step().unwrap();
         assert!(help.contains("did you mean `w1-gpio`?"), "{help}");
     }
 }

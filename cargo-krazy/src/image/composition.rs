@@ -1,11 +1,11 @@
-//! What goes into an image, as trees of files: nothing is written yet.
+//! The content of an image as trees of files. Nothing is written yet.
 
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use krazy_boot::boot::cmdline::CommandLine;
+use krazy_boot::boot::cmdline::{CommandLine, CommandLineError};
 use krazy_boot::disk::slot::Slot;
 use krazy_boot::image::tree::{Content, Entry, Tree};
 use krazy_boot::manifest::{self, Manifest, Program, Service};
@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use super::board_files::{BoardFiles, board_files};
 use crate::board::Boot;
 use crate::config::{Appliance, OWN_INIT};
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Explain, Result};
 use crate::install::{Installation, Installed};
 use crate::kernel::bundle::KernelBundle;
 use crate::kernel::bundle::firmware::BootFirmware;
@@ -25,9 +25,23 @@ use krazy_boot::digest::hex;
 /// Folders of the root that other file systems are mounted on.
 const MOUNTPOINTS: [&str; 7] = ["/boot", "/data", "/dev", "/proc", "/run", "/sys", "/tmp"];
 
-/// Everything a disk holds.
+/// A value of `cmdline` that a kernel command line cannot have.
+#[derive(Debug, thiserror::Error)]
+#[error("the key `cmdline` in {} cannot be used: {error}", manifest.display())]
+struct UnusableCommandLine {
+    manifest: PathBuf,
+    error: CommandLineError,
+}
+
+impl Explain for UnusableCommandLine {
+    fn exit(&self) -> Exit {
+        Exit::Config
+    }
+}
+
+/// All files of a disk.
 pub struct Composition {
-    /// What the root says it is.
+    /// The description in the root.
     pub manifest: Manifest,
     /// The root file system.
     pub root: Tree,
@@ -57,7 +71,7 @@ impl Composition {
         kernel: &KernelBundle,
         firmware: Option<&BootFirmware>,
         secrets: &Secrets,
-    ) -> anyhow::Result<Self> {
+    ) -> Result<Self> {
         let board = appliance.board;
         let index = kernel.modules()?;
         let path = index.select(&board.initramfs_modules.concat(), &[])?;
@@ -67,10 +81,7 @@ impl Composition {
         let manifest = manifest(appliance, installation, kernel, &carried, &board_files)?;
         let parameters: Vec<_> = appliance.kernel_parameters().map(str::to_owned).collect();
         let texts = parameters.iter().map(String::as_str);
-        let unusable = |error| {
-            let file = appliance.manifest_path.display();
-            Failure::new(Exit::Config, format!("the key `cmdline` in {file} cannot be used: {error}"))
-        };
+        let unusable = |error| UnusableCommandLine { manifest: appliance.manifest_path.clone(), error };
         let cmdline = CommandLine::for_slot(Slot::A, secrets.disk_signature(), texts).map_err(unusable)?;
         let launcher = match board.boot {
             Boot::RaspberryPi { .. } => Some(cmdline.launcher().map_err(unusable)?),
@@ -141,7 +152,7 @@ fn manifest(
     Ok(manifest)
 }
 
-/// A hash over all that decides what runs, the same wherever and whenever it is built.
+/// Returns a hash of everything that decides what runs, the same on every machine and at every time.
 fn build_id(
     manifest: &Manifest,
     appliance: &Appliance,
@@ -191,7 +202,7 @@ fn root(
         tree.add(mountpoint, Entry::directory(), "a mount point")?;
     }
     if matches!(appliance.board.boot, Boot::RaspberryPi { .. }) {
-        // Where a trial with another kernel puts that one's modules.
+        // A trial with another kernel mounts that kernel's modules here.
         tree.add("/lib/modules", Entry::directory(), "a mount point")?;
     }
     let init = installation.init();
@@ -212,8 +223,8 @@ fn root(
     add_modules(&mut tree, kernel, modules)?;
     for (destination, source) in &appliance.files {
         let metadata =
-            source.metadata().with_context(|| format!("failed to look at {}", source.display()))?;
-        // Like git, only what is executable is told apart: umasks differ between machines.
+            source.metadata().with_context(|| format!("failed to inspect {}", source.display()))?;
+        // As in git, only the executable bit counts: umasks differ between machines.
         let mode = if metadata.mode() & 0o111 == 0 { 0o644 } else { 0o755 };
         let entry = Entry::file(Content::File(source.clone())).mode(mode);
         tree.add(destination, entry, format!("`files` ({})", source.display()))?;
@@ -227,7 +238,7 @@ fn origin(binary: &Installed) -> String {
 
 /// The modules and their tables below `/lib/modules/RELEASE`.
 fn add_modules(tree: &mut Tree, kernel: &KernelBundle, modules: &Selection<'_>) -> anyhow::Result<()> {
-    // A kernel with everything built in has the list of that: init looks there for a module it is told to load.
+    // A kernel with everything built in has a list of that, in which init looks up modules that it is to load.
     if modules.modules().is_empty() && modules.modules_builtin().is_empty() {
         return Ok(());
     }

@@ -54,7 +54,7 @@ const STATE: UserDirectory = UserDirectory {
 /// The directory that holds one directory per appliance: `$KRAZY_STATE_DIR`, else `krazy` in `$XDG_STATE_HOME`, else
 /// `~/.local/state/krazy`. Nothing is created.
 pub fn state_dir() -> Result<PathBuf> {
-    STATE.find()
+    Ok(STATE.find()?)
 }
 
 /// A file for the device's `/data`.

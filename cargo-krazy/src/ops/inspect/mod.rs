@@ -1,16 +1,16 @@
-//! `cargo krazy inspect`: what is on an image or a disk, read from it alone.
+//! The content of an image or a disk, read from it alone.
 //!
-//! The input may be anything. What can be read is reported; what cannot is a problem in the report. Only a
-//! disk without our partition table, or one that ends before its partitions do, is refused.
+//! The input is not trusted. Everything readable is reported; an unreadable part is a problem in the report. Only a disk
+//! without a partition table of this program, or one that ends before its partitions do, is refused.
 
 mod report;
 mod squashfs;
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
-use std::path::Path;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Context;
 use krazy_boot::boot::bzimage::{BzImage, MAX_SETUP_LEN};
 use krazy_boot::boot::load_table::{LoadTable, TABLE_LEN};
 use krazy_boot::boot::{cmdline, config_txt, slot_area};
@@ -24,24 +24,51 @@ use krazy_boot::manifest::{self, Manifest};
 
 pub use self::report::{KernelReport, LoadTableState, Partition, Report, SelectorReport, SlotReport};
 use self::squashfs::{Squashfs, SquashfsError};
-use crate::failure::{Exit, Failure, chain};
+use crate::failure::{Exit, Explain, Result, chain};
 
 /// The longest manifest that is read.
 const MAX_MANIFEST: u64 = 4 << 20;
 
-/// Looks at the image file or block device `path`. Only reads.
+/// A disk that cannot be inspected.
+#[derive(Debug, thiserror::Error)]
+enum InspectError {
+    #[error("failed to open `{}`: {error}", path.display())]
+    Open { path: PathBuf, error: io::Error },
+    #[error("`{}` is a directory", .0.display())]
+    IsDirectory(PathBuf),
+    #[error("`{}` is not a cargo krazy disk: {why}", path.display())]
+    Foreign { path: PathBuf, why: String },
+    #[error("`{}` is cut off: it has {bytes}, its partitions need {end}", path.display())]
+    CutOff { path: PathBuf, bytes: Bytes, end: Bytes },
+}
+
+impl Explain for InspectError {
+    fn exit(&self) -> Exit {
+        Exit::Image
+    }
+
+    fn help(&self) -> Option<String> {
+        let help = match self {
+            InspectError::Open { error, .. } => match error.kind() {
+                io::ErrorKind::NotFound => "`cargo krazy image` makes an image",
+                io::ErrorKind::PermissionDenied => "reading a disk may need root",
+                _ => return None,
+            },
+            InspectError::IsDirectory(_) => "give the name of an image file, or of a disk",
+            InspectError::Foreign { .. } => {
+                "give an image file made by `cargo krazy image`, or the whole disk it was written to"
+            }
+            InspectError::CutOff { .. } => "it was not copied or downloaded to its end",
+        };
+        Some(help.to_owned())
+    }
+}
+
+/// Inspects the image file or block device `path`, which is only read.
 pub fn inspect(path: &Path) -> Result<Report> {
-    let mut disk = File::open(path).map_err(|error| {
-        let failure = Failure::new(Exit::Image, format!("failed to open `{}`: {error}", path.display()));
-        match error.kind() {
-            std::io::ErrorKind::NotFound => failure.help("`cargo krazy image` makes an image"),
-            std::io::ErrorKind::PermissionDenied => failure.help("reading a disk may need root"),
-            _ => failure,
-        }
-    })?;
+    let mut disk = File::open(path).map_err(|error| InspectError::Open { path: path.to_owned(), error })?;
     if disk.metadata().is_ok_and(|metadata| metadata.is_dir()) {
-        let failure = Failure::new(Exit::Image, format!("`{}` is a directory", path.display()));
-        return Err(failure.help("give the name of an image file, or of a disk").into());
+        return Err(InspectError::IsDirectory(path.to_owned()).into());
     }
     // A device has no length of its own, but an end.
     let bytes = disk
@@ -52,23 +79,16 @@ pub fn inspect(path: &Path) -> Result<Report> {
 
 /// [`inspect`], of anything that can be read.
 fn examine(disk: &mut (impl Read + Seek), path: &Path, bytes: Bytes) -> Result<Report> {
-    let shown = path.display();
-    let foreign = |why: String| {
-        Failure::new(Exit::Image, format!("`{shown}` is not a cargo krazy disk: {why}"))
-            .help("give an image file made by `cargo krazy image`, or the whole disk it was written to")
-    };
+    let foreign = |why: String| InspectError::Foreign { path: path.to_owned(), why };
     let mut sector = [0; SECTOR_SIZE as usize];
     if bytes < Bytes(SECTOR_SIZE) {
         return Err(foreign(format!("it has {bytes}")).into());
     }
-    read_at(disk, 0, &mut sector).with_context(|| format!("failed to read `{shown}`"))?;
+    read_at(disk, 0, &mut sector).with_context(|| format!("failed to read `{}`", path.display()))?;
     let mbr = Mbr::decode(&sector).map_err(|error| foreign(error.to_string()))?;
     let end = mbr.layout.disk().bytes();
     if bytes < end {
-        let text = format!("`{shown}` is cut off: it has {bytes}, its partitions need {end}");
-        return Err(Failure::new(Exit::Image, text)
-            .help("it was not copied or downloaded to its end")
-            .into());
+        return Err(InspectError::CutOff { path: path.to_owned(), bytes, end }.into());
     }
     let mut selector = selector(&SelectorCopies::read(disk));
     let (boot, files) = boot(disk, mbr.layout.boot);
@@ -152,7 +172,7 @@ fn has_files(files: &[FatFile], slot: Slot) -> bool {
     files.iter().any(|file| file.name.starts_with(slot.boot_prefix()))
 }
 
-/// A root partition and its manifest, or why there is none.
+/// A root partition and its manifest, or the reason that there is none.
 fn root(disk: &mut (impl Read + Seek), slot: Slot, extent: Extent) -> (Partition, Result<Manifest, String>) {
     let name = match slot {
         Slot::A => "root A",
@@ -199,7 +219,7 @@ fn examine_slot(
         let start = named(boot_file::KERNEL)
             .and_then(|file| Ok((file.size, fat.read_start(file, Bytes(MAX_SETUP_LEN as u64))?)));
         match start.map(|(size, start)| (size, BzImage::parse(&start, size))) {
-            // The firmware takes other images; which release one is, only the root says.
+            // The firmware takes other images, whose release only the root tells.
             Ok((bytes, _)) if has_firmware => {
                 let release = manifest.as_ref().ok().map(|manifest| manifest.kernel.release.clone());
                 report.kernel = Some(KernelReport { release, version_text: None, bytes });
@@ -231,7 +251,7 @@ fn examine_slot(
     report
 }
 
-/// Whether the slot's load table is what would be written for its files.
+/// Compares the slot's load table with the one that its files need.
 fn load_table(disk: &mut (impl Read + Seek), slot: Slot, problems: &mut Vec<String>) -> LoadTableState {
     let mut table = vec![0; TABLE_LEN];
     let stored = read_at(disk, area_of_slot(slot).start.bytes().0, &mut table);
@@ -243,7 +263,7 @@ fn load_table(disk: &mut (impl Read + Seek), slot: Slot, problems: &mut Vec<Stri
         Ok(_) => LoadTableState::Stale,
         Err(error) => {
             let text = chain(&error);
-            // A missing file has been said already.
+            // A missing file has been reported already.
             if !problems.contains(&text) {
                 problems.push(text);
             }
@@ -301,7 +321,7 @@ impl SlotReport {
     }
 }
 
-fn read_at(disk: &mut (impl Read + Seek), at: u64, buffer: &mut [u8]) -> std::io::Result<()> {
+fn read_at(disk: &mut (impl Read + Seek), at: u64, buffer: &mut [u8]) -> io::Result<()> {
     disk.seek(SeekFrom::Start(at))?;
     disk.read_exact(buffer)
 }

@@ -1,4 +1,4 @@
-//! What an inspection found, as plain data, and its text for people.
+//! The result of an inspection as plain data, and its text for people.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ pub struct Report {
     pub disk_signature: String,
     /// The four partitions.
     pub partitions: Vec<Partition>,
-    /// Which slot boots.
+    /// The selector: the slot that boots.
     pub selector: SelectorReport,
     /// Both slots.
     pub slots: Vec<SlotReport>,
@@ -34,13 +34,13 @@ pub struct Partition {
     pub name: &'static str,
     /// The file system found there; none if it is empty.
     pub file_system: Option<&'static str>,
-    /// Where it begins on the disk.
+    /// Its start on the disk.
     pub start: Bytes,
     /// Its length.
     pub bytes: Bytes,
-    /// How much of it is used, as far as the file system tells.
+    /// Used bytes, if the file system tells them.
     pub used: Option<Bytes>,
-    /// What is wrong with it.
+    /// The reason that it is not as it should be.
     pub problem: Option<String>,
 }
 
@@ -55,20 +55,20 @@ pub struct SelectorReport {
     pub candidate: Option<Slot>,
     /// The slot whose kernel the firmware of a Raspberry Pi loads, as `config.txt` says.
     pub config_txt: Option<Slot>,
-    /// Whether that kernel starts the other slot's, once.
+    /// Set when that kernel starts the other slot's, once.
     pub launcher: bool,
     /// Counted up at every change.
     pub generation: Option<u32>,
-    /// What is wrong with it.
+    /// The reason that it is not as it should be.
     pub problem: Option<String>,
 }
 
 /// A slot.
 #[derive(Clone, Debug, Serialize)]
 pub struct SlotReport {
-    /// Which one.
+    /// The slot.
     pub slot: Slot,
-    /// Whether it holds nothing at all: no root, no kernel.
+    /// True if it has neither a root nor a kernel.
     pub empty: bool,
     /// Its kernel, if there is one.
     pub kernel: Option<KernelReport>,
@@ -80,7 +80,7 @@ pub struct SlotReport {
     pub load_table: LoadTableState,
     /// What its root says about itself.
     pub manifest: Option<Manifest>,
-    /// What is wrong with it.
+    /// The reason that it is not as it should be.
     pub problems: Vec<String>,
 }
 

@@ -180,7 +180,7 @@ fn other_inputs_are_refused() {
     let message = |bytes: &[u8]| {
         std::fs::write(&path, bytes).unwrap();
         let error = inspect(&path).unwrap_err();
-        assert_eq!(Failure::exit_of(&error), Exit::Image);
+        assert_eq!(error.exit(), Exit::Image);
         error.to_string().replace(&path.display().to_string(), "x.img")
     };
     assert_eq!(message(b"hello"), "`x.img` is not a cargo krazy disk: it has 5 B");
