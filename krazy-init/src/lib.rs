@@ -19,7 +19,7 @@ mod command;
 mod console;
 pub mod control;
 mod first_stage;
-pub mod linux;
+mod linux;
 mod module_helper;
 mod net;
 mod output;

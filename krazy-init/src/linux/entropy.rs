@@ -54,7 +54,7 @@ pub(crate) fn save(path: &Path) -> io::Result<()> {
 fn credit(seed: [u8; SEED_LEN]) -> io::Result<()> {
     let random = OpenOptions::new().write(true).open("/dev/urandom")?;
     let info = PoolInfo { bits: 8 * SEED_LEN as libc::c_int, length: SEED_LEN as libc::c_int, seed };
-    // SAFETY: the structure has the layout the request takes and says its own length.
+    // SAFETY: the structure has the layout of the request and holds its own length.
     if unsafe { libc::ioctl(random.as_raw_fd(), RNDADDENTROPY as _, &info) } != 0 {
         return Err(io::Error::last_os_error());
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use rustix::time::{ClockId, Timespec};
+use time::OffsetDateTime;
 
 /// Returns the time since the kernel started, including suspend.
 pub(crate) fn since_boot() -> Duration {
@@ -43,27 +44,16 @@ pub(crate) fn has_hardware_clock() -> bool {
     std::path::Path::new("/sys/class/rtc/rtc0").exists()
 }
 
-/// A moment as `2026-11-23T07:48:30.123Z`. Source: RFC 3339; days to date after Howard Hinnant's
-/// "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
-pub fn rfc3339(wall: Duration) -> String {
-    let seconds = wall.as_secs();
-    let days = seconds / 86_400 + 719_468;
-    let era = days / 146_097;
-    let day_of_era = days % 146_097;
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    let time = seconds % 86_400;
-    format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:03}Z",
-        time / 3600,
-        time / 60 % 60,
-        time % 60,
-        wall.subsec_millis()
-    )
+/// Formats a wall clock time as `2026-11-23T07:48:30.123Z`. Source: RFC 3339.
+pub(crate) fn rfc3339(wall: Duration) -> String {
+    // Years after 9999 have no such form. No clock is set to one: see `net::sntp`.
+    let seconds = wall.as_secs().try_into().unwrap_or(i64::MAX);
+    let time = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let (year, month, day) = time.to_calendar_date();
+    let (hour, minute, second) = time.to_hms();
+    let month = u8::from(month);
+    let milliseconds = wall.subsec_millis();
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milliseconds:03}Z")
 }
 
 #[cfg(test)]
@@ -71,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dates() {
+    fn times_are_formatted_with_leap_years_and_milliseconds() {
         let text = |seconds| rfc3339(Duration::from_secs(seconds));
         assert_eq!(text(0), "1970-01-01T00:00:00.000Z");
         assert_eq!(text(951_782_399), "2000-02-28T23:59:59.000Z");

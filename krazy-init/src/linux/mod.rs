@@ -2,12 +2,12 @@
 //!
 //! | modules | are |
 //! |---|---|
-//! | [`block`], [`mounts`], [`boot_mount`], [`data`], `format_data`, [`grow_data`] | disks and file systems |
-//! | [`launch`], [`process`], [`cgroup`], [`capabilities`], [`sandbox`] | processes, and what they may do |
-//! | [`modules`], [`uevent`], [`button`], [`watchdog`] | devices and their drivers |
-//! | [`readiness`], [`signals`] | messages of processes to PID 1 |
-//! | [`kernel_clock`], [`entropy`], [`settings`] | clocks, random numbers, sysctls |
-//! | [`crash`], [`power`], [`kexec`] | the end of this kernel |
+//! | `block`, `mounts`, `boot_mount`, `data`, `format_data`, `grow_data` | disks and file systems |
+//! | `launch`, `process`, `cgroup`, `capabilities`, `sandbox` | processes, and what they may do |
+//! | `modules`, `uevent`, `button`, `watchdog` | devices and their drivers |
+//! | `readiness`, `signals` | messages of processes to PID 1 |
+//! | `kernel_clock`, `entropy`, `settings` | clocks, random numbers, sysctls |
+//! | `crash`, `power`, `kexec` | the end of this kernel |
 
 pub(crate) mod block;
 pub(crate) mod boot_mount;
@@ -19,7 +19,7 @@ pub(crate) mod data;
 pub(crate) mod entropy;
 mod format_data;
 pub(crate) mod grow_data;
-pub mod kernel_clock;
+pub(crate) mod kernel_clock;
 pub(crate) mod kexec;
 pub(crate) mod launch;
 pub(crate) mod modules;

@@ -31,7 +31,7 @@ const LISTEN: &str = "0A";
 pub(crate) struct NotifySocket(OwnedFd);
 
 impl NotifySocket {
-    /// Opens the socket, to which every process may send. The kernel tells who sent a message.
+    /// Opens the socket, to which every process may send. The kernel adds the sender's credentials.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

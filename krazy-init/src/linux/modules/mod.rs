@@ -232,8 +232,8 @@ mod tests {
             alias virtio:d0000000[12]v* virtio_net\n\
             alias virtio:d00000001v* virtio_bad\n";
         let (_dir, modules) = modules(alias, "quiet modprobe.blacklist=virtio-bad");
-        let wanted = ["virtio:d00000001v00001AF4".to_owned(), "acpi:PNP0103:".to_owned()];
-        assert_eq!(modules.for_aliases(&wanted).unwrap(), ["virtio_net"]);
+        let aliases = ["virtio:d00000001v00001AF4".to_owned(), "acpi:PNP0103:".to_owned()];
+        assert_eq!(modules.for_aliases(&aliases).unwrap(), ["virtio_net"]);
     }
 
     #[test]
