@@ -63,7 +63,7 @@ fn damaged_bundles(device: &Device, bundle: &Path) -> Result<()> {
     ensure!(version < head, "the version is not in the head");
     flipped[version] ^= 1;
     let flipped = write("head.krazy", &flipped)?;
-    device.push_bundle(&flipped, &["qemu"])?.refused("the signature of the update bundle is not good")?;
+    device.push_bundle(&flipped, &["qemu"])?.refused("the signature of the update bundle is not valid")?;
 
     let mut flipped = good.clone();
     flipped[head + (good.len() - head) / 2] ^= 1;
