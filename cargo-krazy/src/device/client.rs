@@ -1,11 +1,14 @@
-//! Requests to one device.
+//! Requests to one device: the certificate pinned, the token sent, problems reported.
 
 mod opening;
 
+use std::fmt::Display;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+use krazy_boot::api::Endpoint;
 use krazy_boot::api::credentials::Token;
+use krazy_boot::api::operation::BINARY;
 use krazy_boot::api::problem::ProblemDetails;
 use krazy_boot::disk::size::Bytes;
 use reqwest::header::CONTENT_TYPE;
@@ -13,38 +16,36 @@ use reqwest::{Body, Method, RequestBuilder, Response};
 use serde::de::DeserializeOwned;
 
 use super::error::DeviceError;
-use super::pinned::{self, Fingerprint, Stranger};
-use super::selection::Target;
+use super::pinned::{self, Fingerprint, RejectedCertificate};
+use super::target::Target;
 use crate::failure::{Failure, chain};
 use crate::interrupt;
 use krazy_boot::digest::hex;
 
-/// Time to a connection.
-const CONNECT: Duration = Duration::from_secs(10);
+/// The timeout of a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Time between two pieces of an answer. A device may be busy reading back what it was sent.
-const ANSWER: Duration = Duration::from_secs(30);
+/// The timeout between two pieces of a response. A device may be busy reading back what it was sent.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How often blocked requests look whether the program was interrupted.
-const LOOK: Duration = Duration::from_millis(200);
+/// The interval at which blocked requests check for an interrupt.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// The longest answer that is read into memory.
-pub const MAX_ANSWER: Bytes = Bytes::mib(8);
+/// The longest response that is read into memory.
+pub const MAX_RESPONSE: Bytes = Bytes::mib(8);
 
-const JSON: &str = "application/json";
-
-/// How long an upload may stand still.
+/// The timeouts of an upload without progress.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
-    /// While there is something left to send.
+pub struct StallTimeouts {
+    /// While data is left to send.
     pub sending: Duration,
-    /// When everything has gone and the answer is awaited.
-    pub answer: Duration,
+    /// After everything is sent, until the response.
+    pub reply: Duration,
 }
 
-impl From<Duration> for Patience {
+impl From<Duration> for StallTimeouts {
     fn from(limit: Duration) -> Self {
-        Patience { sending: limit, answer: limit }
+        StallTimeouts { sending: limit, reply: limit }
     }
 }
 
@@ -57,124 +58,109 @@ pub struct Client {
     appliance: String,
     token: Token,
     pinned: Fingerprint,
-    stranger: Stranger,
+    rejected: RejectedCertificate,
 }
 
 impl Client {
-    /// The device as the user calls it.
+    /// The name that the user gave.
     pub fn device(&self) -> &str {
         &self.target.name
     }
 
-    /// Where the device is.
+    /// The device.
     pub fn target(&self) -> &Target {
         &self.target
     }
 
-    /// What it is sent.
+    /// The token that is sent.
     pub fn token(&self) -> &Token {
         &self.token
     }
 
-    /// Whose certificate it must have.
+    /// The appliance whose certificate the device must have.
     pub fn appliance(&self) -> &str {
         &self.appliance
     }
 
-    /// The JSON at `path`, such as `/api/v1/status`.
-    pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, DeviceError> {
-        self.call(Method::GET, path, None)
+    /// Returns the JSON of a `GET`.
+    pub fn get<T: DeserializeOwned>(&self, endpoint: impl Display) -> Result<T, DeviceError> {
+        self.get_within(endpoint, REPLY_TIMEOUT)
     }
 
-    /// The JSON at `path`, which a device may have to think about for as long as `patience`.
-    pub fn get_patiently<T: DeserializeOwned>(
+    /// Returns the JSON of a `GET` whose response may take up to `timeout`.
+    pub fn get_within<T: DeserializeOwned>(
         &self,
-        path: &str,
-        patience: Duration,
+        endpoint: impl Display,
+        timeout: Duration,
     ) -> Result<T, DeviceError> {
+        let path = endpoint.to_string();
         let bytes = self.run(async {
-            let mut response = self.answer(self.request(Method::GET, path), patience).await?;
+            let mut response = self.respond(self.request(Method::GET, &path), timeout).await?;
             self.whole(&mut response).await
         })?;
-        self.json(path, &bytes)
+        self.parse(&path, &bytes)
     }
 
-    /// A request with a JSON answer. `body` is JSON, too, if it is there.
-    pub fn call<T: DeserializeOwned>(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<Vec<u8>>,
-    ) -> Result<T, DeviceError> {
-        let bytes = self.exchange(method, path, body.map(|body| (JSON, body)))?;
-        self.json(path, &bytes)
+    /// Requests an operation without a body, and ignores the content of its response.
+    pub fn call(&self, endpoint: &Endpoint) -> Result<(), DeviceError> {
+        self.exchange(endpoint, None).map(drop)
     }
 
-    /// A request whose success says it all.
-    pub fn order(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<(), DeviceError> {
-        self.exchange(method, path, body.map(|body| (JSON, body))).map(drop)
+    /// Requests an operation with a body, and returns the content of its response.
+    pub fn call_with(&self, endpoint: &Endpoint, body: Vec<u8>) -> Result<Vec<u8>, DeviceError> {
+        self.exchange(endpoint, Some(body))
     }
 
-    /// The same with a body of another kind.
-    pub fn call_with<T: DeserializeOwned>(
-        &self,
-        method: Method,
-        path: &str,
-        media_type: &'static str,
-        body: Vec<u8>,
-    ) -> Result<T, DeviceError> {
-        let bytes = self.exchange(method, path, Some((media_type, body)))?;
-        self.json(path, &bytes)
+    /// Reads the JSON of a response.
+    pub fn parse<T: DeserializeOwned>(&self, endpoint: impl Display, bytes: &[u8]) -> Result<T, DeviceError> {
+        serde_json::from_slice(bytes).map_err(|error| self.foreign(format!("{endpoint}: {error}")))
     }
 
-    fn json<T: DeserializeOwned>(&self, path: &str, bytes: &[u8]) -> Result<T, DeviceError> {
-        serde_json::from_slice(bytes).map_err(|error| self.foreign(format!("{path}: {error}")))
-    }
-
-    fn exchange(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<(&'static str, Vec<u8>)>,
-    ) -> Result<Vec<u8>, DeviceError> {
-        let mut request = self.request(method, path);
-        if let Some((media_type, body)) = body {
+    fn exchange(&self, endpoint: &Endpoint, body: Option<Vec<u8>>) -> Result<Vec<u8>, DeviceError> {
+        let definition = endpoint.operation().definition();
+        let method = Method::from_bytes(definition.method.name().as_bytes())
+            .unwrap_or_else(|error| unreachable!("the table has methods of HTTP: {error}"));
+        let mut request = self.request(method, &endpoint.to_string());
+        if let Some(body) = body {
+            let media_type = definition.body.map_or(BINARY, |content| content.media_type);
             request = request.header(CONTENT_TYPE, media_type).body(body);
         }
         self.run(async {
-            let mut response = self.answer(request, ANSWER).await?;
+            let mut response = self.respond(request, REPLY_TIMEOUT).await?;
             self.whole(&mut response).await
         })
     }
 
-    /// Reads `path` in pieces. The first call tells how long the whole is, where the device knows.
+    /// Reads the response of a `GET` in pieces. `begin` gets its length if the device sends that.
     pub fn read(
         &self,
-        path: &str,
+        endpoint: impl Display,
         mut begin: impl FnMut(Option<u64>),
         mut piece: impl FnMut(&[u8]) -> Result<(), Failure>,
     ) -> Result<(), DeviceError> {
         self.run(async {
-            let mut response = self.answer(self.request(Method::GET, path), ANSWER).await?;
+            let mut response =
+                self.respond(self.request(Method::GET, &endpoint.to_string()), REPLY_TIMEOUT).await?;
             begin(response.content_length());
-            while let Some(bytes) = self.chunk(&mut response, ANSWER).await? {
+            while let Some(bytes) = self.chunk(&mut response, REPLY_TIMEOUT).await? {
                 piece(&bytes)?;
             }
             Ok(())
         })
     }
 
-    /// Reads `path` in pieces until `piece` returns `false` or the device ends it. Silence is no error for as long as
-    /// `patience`.
+    /// Reads the response of a `GET` in pieces until `piece` returns `false` or the device ends it. Fails if no piece
+    /// arrives for `timeout`.
     pub fn listen(
         &self,
-        path: &str,
-        patience: Duration,
+        endpoint: impl Display,
+        timeout: Duration,
         mut piece: impl FnMut(&[u8]) -> Result<bool, Failure>,
     ) -> Result<(), DeviceError> {
         self.run(async {
-            let mut response = self.answer(self.request(Method::GET, path), ANSWER).await?;
-            while let Some(bytes) = self.chunk(&mut response, patience).await? {
+            let mut response =
+                self.respond(self.request(Method::GET, &endpoint.to_string()), REPLY_TIMEOUT).await?;
+            while let Some(bytes) = self.chunk(&mut response, timeout).await? {
                 if !piece(&bytes)? {
                     break;
                 }
@@ -183,33 +169,33 @@ impl Client {
         })
     }
 
-    /// Sends `body` of `len` bytes. `moved` tells how many of them have gone so far; when that does not change for as
-    /// long as `patience` allows, and no answer comes, the connection counts as broken.
+    /// Sends `body` of `len` bytes. `sent` returns the number of bytes sent so far; fails if that does not change for as
+    /// long as `timeouts` allow, and no response arrives.
     pub fn send(
         &self,
         method: Method,
-        path: &str,
+        endpoint: impl Display,
         body: Body,
         len: u64,
-        patience: impl Into<Patience>,
-        moved: impl Fn() -> u64,
+        timeouts: impl Into<StallTimeouts>,
+        sent: impl Fn() -> u64,
     ) -> Result<Vec<u8>, DeviceError> {
-        let patience = patience.into();
+        let timeouts = timeouts.into();
         let request = self
-            .request(method, path)
-            .header(CONTENT_TYPE, "application/octet-stream")
+            .request(method, &endpoint.to_string())
+            .header(CONTENT_TYPE, BINARY)
             .header(reqwest::header::CONTENT_LENGTH, len)
             .body(body);
         self.run(async {
-            let sending = self.answer(request, Duration::MAX);
+            let sending = self.respond(request, Duration::MAX);
             tokio::pin!(sending);
-            let (mut last, mut since) = (moved(), Instant::now());
+            let (mut last, mut since) = (sent(), Instant::now());
             let mut response = loop {
-                match tokio::time::timeout(LOOK, &mut sending).await {
+                match tokio::time::timeout(POLL_INTERVAL, &mut sending).await {
                     Ok(response) => break response?,
-                    Err(_) if moved() != last => (last, since) = (moved(), Instant::now()),
+                    Err(_) if sent() != last => (last, since) = (sent(), Instant::now()),
                     Err(_) => {
-                        let limit = if last < len { patience.sending } else { patience.answer };
+                        let limit = if last < len { timeouts.sending } else { timeouts.reply };
                         if since.elapsed() > limit {
                             return Err(self.broken(format!("nothing moved for {} s", limit.as_secs())));
                         }
@@ -224,12 +210,12 @@ impl Client {
         self.http.request(method, format!("{}{path}", self.base))
     }
 
-    /// Drives `work` while looking for an interrupt.
+    /// Drives `work`, and checks for an interrupt meanwhile.
     fn run<T>(&self, work: impl Future<Output = Result<T, DeviceError>>) -> Result<T, DeviceError> {
         self.runtime.block_on(async {
             tokio::pin!(work);
             loop {
-                match tokio::time::timeout(LOOK, &mut work).await {
+                match tokio::time::timeout(POLL_INTERVAL, &mut work).await {
                     Ok(result) => return result,
                     Err(_) => interrupt::check()?,
                 }
@@ -237,14 +223,14 @@ impl Client {
         })
     }
 
-    /// The beginning of the answer, if it is not a problem.
-    async fn answer(&self, request: RequestBuilder, patience: Duration) -> Result<Response, DeviceError> {
-        let sent = match patience {
+    /// Sends a request. Returns the beginning of the response if it is not a problem.
+    async fn respond(&self, request: RequestBuilder, timeout: Duration) -> Result<Response, DeviceError> {
+        let sent = match timeout {
             Duration::MAX => request.send().await,
-            patience => match tokio::time::timeout(CONNECT + patience, request.send()).await {
+            timeout => match tokio::time::timeout(CONNECT_TIMEOUT + timeout, request.send()).await {
                 Ok(sent) => sent,
                 Err(_) => {
-                    return Err(self.broken(format!("no answer within {} s", patience.as_secs())));
+                    return Err(self.broken(format!("no answer within {} s", timeout.as_secs())));
                 }
             },
         };
@@ -262,10 +248,10 @@ impl Client {
 
     async fn whole(&self, response: &mut Response) -> Result<Vec<u8>, DeviceError> {
         let mut bytes = Vec::new();
-        while let Some(piece) = self.chunk(response, ANSWER).await? {
+        while let Some(piece) = self.chunk(response, REPLY_TIMEOUT).await? {
             bytes.extend_from_slice(&piece);
-            if bytes.len() as u64 > MAX_ANSWER.0 {
-                return Err(DeviceError::TooLong { device: self.target.name.clone(), limit: MAX_ANSWER });
+            if bytes.len() as u64 > MAX_RESPONSE.0 {
+                return Err(DeviceError::TooLong { device: self.target.name.clone(), limit: MAX_RESPONSE });
             }
         }
         Ok(bytes)
@@ -274,17 +260,17 @@ impl Client {
     async fn chunk(
         &self,
         response: &mut Response,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<Option<impl AsRef<[u8]> + std::ops::Deref<Target = [u8]>>, DeviceError> {
-        match tokio::time::timeout(patience, response.chunk()).await {
+        match tokio::time::timeout(timeout, response.chunk()).await {
             Ok(chunk) => chunk.map_err(|error| self.broken(chain(&error))),
-            Err(_) => Err(self.broken(format!("silence for {} s", patience.as_secs()))),
+            Err(_) => Err(self.broken(format!("silence for {} s", timeout.as_secs()))),
         }
     }
 
     fn unsent(&self, error: &reqwest::Error) -> DeviceError {
         let device = self.target.name.clone();
-        if let Some(found) = pinned::take(&self.stranger) {
+        if let Some(found) = pinned::take(&self.rejected) {
             let (found, pinned) = (hex(&found), hex(&self.pinned));
             return DeviceError::Certificate { device, appliance: self.appliance.clone(), found, pinned };
         }
@@ -300,7 +286,7 @@ impl Client {
         DeviceError::Broken { device: self.target.name.clone(), why }
     }
 
-    /// The error for a request that the device does not do.
+    /// The error of a request that the device rejects.
     pub fn refused(&self, problem: ProblemDetails) -> DeviceError {
         DeviceError::Refused {
             device: self.target.name.clone(),
@@ -309,7 +295,7 @@ impl Client {
         }
     }
 
-    /// The error for an answer that makes no sense.
+    /// The error of a response that is malformed.
     pub fn foreign(&self, why: String) -> DeviceError {
         DeviceError::Foreign { device: self.target.name.clone(), why }
     }

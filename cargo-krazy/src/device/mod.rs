@@ -1,20 +1,21 @@
-//! Running devices, over their HTTPS API.
+//! Running devices, over their HTTPS API ([`krazy_boot::api`]).
 //!
 //! | module | is |
 //! |---|---|
-//! | [`hosts`] | which address a name on the command line stands for |
-//! | [`machines`] | the machines of `run-qemu` that run now, which have names of their own |
-//! | [`selection`] | which device is meant, and whose credentials it takes |
-//! | [`credentials`] | the certificate and the token, which may be of one's own |
-//! | [`client`] | requests: the certificate pinned, the token sent, problems told |
-//! | [`upload`] | bodies read from files while they are sent |
-//! | [`paths`], [`status`], [`events`] | the API as this program uses it |
+//! | [`hosts`] | names and addresses of devices |
+//! | [`machines`] | the running machines of `run-qemu`, which have names of their own |
+//! | `target` | the device that a name stands for |
+//! | [`credentials`] | the certificate and the token |
+//! | [`client`] | requests: the certificate pinned, the token sent, problems reported |
+//! | [`selection`] | the device and appliance on a command line, as a client |
+//! | [`upload`] | bodies that are read from files while they are sent |
+//! | [`status`], [`events`] | conditions in words; server-sent events |
 //! | [`discovery`] | devices that announce themselves, and names in `.local` |
 //! | [`power`] | restarting and switching off |
-//! | [`tokens`] | who else may talk to a device |
-//! | [`rotation`] | new certificates and tokens in the place of old ones |
-//! | `pinned` | the check of the certificate, in place of any authority |
-//! | [`error`] | what can go wrong, and what to do then |
+//! | [`tokens`] | the tokens of a device |
+//! | [`rotation`] | new certificates and tokens in place of old ones |
+//! | `pinned` | the check of the certificate |
+//! | [`error`] | failures of requests, with the next step |
 //!
 //! Every [`client::Client`] blocks; several devices at once are several threads.
 
@@ -25,12 +26,13 @@ pub mod error;
 pub mod events;
 pub mod hosts;
 pub mod machines;
-pub mod paths;
+mod paths;
 mod pinned;
 pub mod power;
 pub mod rotation;
 pub mod selection;
 pub mod status;
+mod target;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tokens;
@@ -39,4 +41,6 @@ pub mod upload;
 pub use client::Client;
 pub use credentials::Credentials;
 pub use error::DeviceError;
-pub use selection::{CredentialArgs, DeviceArgs, Target};
+pub use paths::file_path;
+pub use selection::{CredentialArgs, DeviceArgs};
+pub use target::Target;

@@ -1,8 +1,8 @@
-//! TLS with the one certificate that the appliance was provisioned with, or one of a few while it is exchanged.
+//! TLS with the certificate that the appliance was provisioned with, or one of a few during a rotation.
 //!
-//! No authority is asked, and names and dates mean nothing: a device has whatever address it has, its clock may be
-//! wrong, and one that lay in a drawer for years must be reached after them. What counts is that the certificate is the
-//! one from the state directory, byte for byte, and that the device proves to have its key.
+//! The certificate must equal the one from the state directory, byte for byte, and the device must prove that it has
+//! its key. Authorities, names and dates are not checked: the address of a device varies, its clock may be wrong, and a
+//! device that was off for years must still be reachable.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,24 +20,27 @@ pub fn fingerprint(certificate: &CertificateDer<'_>) -> Fingerprint {
     Sha256::digest(certificate).into()
 }
 
-/// The last certificate that was not the right one.
-pub type Stranger = Arc<Mutex<Option<Fingerprint>>>;
+/// The last certificate that was rejected.
+pub type RejectedCertificate = Arc<Mutex<Option<Fingerprint>>>;
 
-/// What was last put into `stranger`.
-pub fn take(stranger: &Stranger) -> Option<Fingerprint> {
-    stranger.lock().unwrap_or_else(PoisonError::into_inner).take()
+/// Takes the fingerprint of the last rejected certificate.
+pub fn take(rejected: &RejectedCertificate) -> Option<Fingerprint> {
+    rejected.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
-/// TLS that takes certificates with the fingerprints `pinned` and no others, and tells `stranger` about those.
-pub fn config(pinned: Vec<Fingerprint>, stranger: Stranger) -> Result<ClientConfig, rustls::Error> {
+/// Returns TLS that accepts only certificates with the fingerprints `pinned`, and stores others in `rejected`.
+pub fn config(
+    pinned: Vec<Fingerprint>,
+    rejected: RejectedCertificate,
+) -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(ring::default_provider());
-    let verifier = Pinned { pinned, stranger, provider: Arc::clone(&provider) };
+    let verifier = Pinned { pinned, rejected, provider: Arc::clone(&provider) };
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
-    // One request at a time: HTTP/2 would only put its windows between an upload and the disk.
+    // There is one request at a time, and the windows of HTTP/2 would slow uploads down.
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }
@@ -45,7 +48,7 @@ pub fn config(pinned: Vec<Fingerprint>, stranger: Stranger) -> Result<ClientConf
 #[derive(Debug)]
 struct Pinned {
     pinned: Vec<Fingerprint>,
-    stranger: Stranger,
+    rejected: RejectedCertificate,
     provider: Arc<CryptoProvider>,
 }
 
@@ -62,7 +65,7 @@ impl ServerCertVerifier for Pinned {
         if self.pinned.contains(&found) {
             return Ok(ServerCertVerified::assertion());
         }
-        *self.stranger.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
+        *self.rejected.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
         Err(rustls::Error::General("the certificate is not the pinned one".to_owned()))
     }
 
@@ -96,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_pin_decides_and_no_date() {
+    fn pinned_certificate_is_accepted_whatever_its_dates() {
         let certificate = |first, last| {
             let mut params = CertificateParams::new(vec!["device".into()]).unwrap();
             params.not_before = date_time_ymd(first, 1, 1);
@@ -107,7 +110,7 @@ mod tests {
             [certificate(1990, 1991), certificate(4000, 4001), certificate(1990, 4000)];
         let verifier = Pinned {
             pinned: vec![fingerprint(&expired), fingerprint(&future)],
-            stranger: Stranger::default(),
+            rejected: RejectedCertificate::default(),
             provider: Arc::new(ring::default_provider()),
         };
         let verify = |certificate| {
@@ -116,6 +119,6 @@ mod tests {
         };
         assert!(verify(&expired).is_ok() && verify(&future).is_ok());
         assert!(verify(&other).is_err());
-        assert_eq!(take(&verifier.stranger), Some(fingerprint(&other)));
+        assert_eq!(take(&verifier.rejected), Some(fingerprint(&other)));
     }
 }

@@ -1,11 +1,10 @@
 //! Restarting and switching off.
 
-use reqwest::Method;
+use krazy_boot::api::Endpoint;
 
-use super::status::API;
 use super::{Client, DeviceError};
 
-/// How a machine stops.
+/// The ways to stop a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Power {
     /// It starts again.
@@ -24,9 +23,13 @@ impl Power {
     }
 }
 
-/// Orders it. A connection that breaks is no failure then: the device may be gone before its answer is.
+/// Requests it. A broken connection is no failure: the device may stop before its response is sent.
 pub fn order(client: &Client, power: Power) -> Result<(), DeviceError> {
-    match client.order(Method::POST, &format!("{API}/{}", power.name()), None) {
+    let endpoint = match power {
+        Power::Reboot => Endpoint::Reboot,
+        Power::Poweroff => Endpoint::Poweroff,
+    };
+    match client.call(&endpoint) {
         Err(DeviceError::Broken { .. }) => Ok(()),
         other => other,
     }

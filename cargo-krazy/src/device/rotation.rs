@@ -1,27 +1,24 @@
-//! New certificates and tokens for running devices, so that nobody is locked out: what is new has shown that it works
-//! before what is old goes, and whatever is interrupted can be done again.
+//! New certificates and tokens for running devices, without a lock-out: an old secret is removed after the new one has
+//! worked, and an interrupted rotation can be repeated.
 //!
-//! The secrets of an appliance are those of all its devices. The first device gets new ones. Every further device
-//! still has the earlier ones, which are kept and accepted, and gets what the first one got.
+//! All devices of an appliance share its secrets. The first device gets new ones. Further devices still have the earlier
+//! ones, which are kept and accepted, and get the same new ones.
 
+use krazy_boot::api::Endpoint;
 use krazy_boot::api::certificate::CertificateStatus;
 use krazy_boot::api::credentials::{Role, Token};
 use krazy_boot::api::problem::ProblemKind;
+use krazy_boot::api::tokens::TokenInfo;
 use krazy_boot::digest::Sha256Hash;
-use reqwest::Method;
 
-use super::status::API;
-use super::tokens::{self, Entry};
+use super::tokens;
 use super::{Client, DeviceError};
 use crate::failure::{Exit, Failure};
 use crate::provision::{self, Pair, Secrets};
 
-/// The media type of keys and certificates in PEM.
-const PEM: &str = "application/x-pem-file";
-
-/// What the device presents.
+/// Returns the certificates that the device presents.
 pub fn certificate(client: &Client) -> Result<CertificateStatus, DeviceError> {
-    client.get(&format!("{API}/certificate"))
+    client.get(&Endpoint::Certificate)
 }
 
 /// Brings a new certificate to the device; the present one if the device has an earlier one. Returns its hash.
@@ -35,13 +32,12 @@ pub fn rotate_certificate(client: &Client, secrets: &Secrets) -> anyhow::Result<
     let pair = next.as_ref().map_or_else(|| secrets.pair(), Pair::clone);
     let (sha256, certificate_der) = (pair.sha256()?, pair.certificate()?);
     if found != sha256 {
-        let path = format!("{API}/certificate");
         client
-            .call_with::<CertificateStatus>(Method::PUT, &path, PEM, pair.pem().into_bytes())
+            .call_with(&Endpoint::PutCertificate, pair.pem().into_bytes())
             .map_err(DeviceError::into_failure)?;
         let trial = Client::on_trial(client.target(), client.appliance(), &certificate_der, client.token())?;
-        let confirmed = trial.order(Method::POST, &format!("{path}/confirm"), None);
-        // The answer may be lost though the device did it, which is seen below.
+        let confirmed = trial.call(&Endpoint::ConfirmCertificate);
+        // The response may be lost although the device confirmed; the next request shows it.
         if let Err(error) = confirmed
             && !error.is_transient()
         {
@@ -60,7 +56,7 @@ pub fn rotate_certificate(client: &Client, secrets: &Secrets) -> anyhow::Result<
 }
 
 /// Brings a new admin token to the device; the present one if the device knows only an earlier one. Returns its entry.
-pub fn rotate_token(client: &Client, secrets: &Secrets) -> anyhow::Result<Entry> {
+pub fn rotate_token(client: &Client, secrets: &Secrets) -> anyhow::Result<TokenInfo> {
     let with = |token: &Token| {
         let certificates = provision::certificates(client.appliance(), secrets.state_dir())?;
         Client::with(client.target(), client.appliance(), &certificates, token)
@@ -88,9 +84,8 @@ pub fn rotate_token(client: &Client, secrets: &Secrets) -> anyhow::Result<Entry>
         (None, Some((client, old))) => {
             let name = free_name(client, &old.name)?;
             let stored = provision::stored_token(&name, old.role, old.scopes.clone(), &token)?;
-            let path = tokens::path(&name);
             client
-                .order(Method::PUT, &path, Some(serde_json::to_vec(&stored)?))
+                .call_with(&Endpoint::PutToken { name }, serde_json::to_vec(&stored)?)
                 .map_err(|error| unfinished(error, client, "the earlier token still works"))?;
             own(&renewed)?.ok_or_else(|| {
                 Failure::new(Exit::Device, format!("`{}` does not take its new token", client.device()))
@@ -103,7 +98,7 @@ pub fn rotate_token(client: &Client, secrets: &Secrets) -> anyhow::Result<Entry>
         return Err(Failure::new(Exit::Device, text).into());
     }
     if let Some((_, old)) = old {
-        match renewed.order(Method::DELETE, &tokens::path(&old.name), None) {
+        match renewed.call(&Endpoint::RemoveToken { name: old.name }) {
             Err(error) if error.kind() != Some(ProblemKind::NotFound) => {
                 return Err(unfinished(error, client, "the earlier token still works, too").into());
             }
@@ -117,7 +112,7 @@ pub fn rotate_token(client: &Client, secrets: &Secrets) -> anyhow::Result<Entry>
 }
 
 /// The token in use, as the device tells about it; nothing if the device does not know it.
-fn own(client: &Client) -> Result<Option<Entry>, Failure> {
+fn own(client: &Client) -> Result<Option<TokenInfo>, Failure> {
     match tokens::list(client) {
         Ok(entries) => entries.into_iter().find(|entry| entry.own).map(Some).ok_or_else(|| {
             client.foreign("it does not tell which token is in use".to_owned()).into_failure()

@@ -1,131 +1,22 @@
-//! What devices tell about themselves, as far as people are shown it.
-//!
-//! Fields a device does not send are absent, fields that are not known here are ignored: devices are older or newer
-//! than this program.
+//! The condition of devices and services in words.
 
-use krazy_boot::disk::slot::Slot;
-use krazy_boot::update::history::Attempt;
-use serde::Deserialize;
+use krazy_boot::api::services::ServiceStatus;
+pub use krazy_boot::api::services::ServiceStatus as Service;
+pub use krazy_boot::api::status::{FailedTrial, Slots, Status};
 
-/// Where the API's paths begin.
-pub const API: &str = "/api/v1";
-
-/// `/api/v1/status`.
-#[derive(Clone, Debug, Deserialize)]
-#[allow(missing_docs, reason = "the names are those of the API, which documents them")]
-pub struct Status {
-    pub name: String,
-    pub version: String,
-    pub board: String,
-    pub build_id: String,
-    pub hostname: String,
-    pub kernel: String,
-    pub slot: Option<Slot>,
-    pub trial: Option<Trial>,
-    pub uptime: u64,
-    pub stable: Option<bool>,
-    #[serde(default)]
-    pub degraded: Vec<String>,
-    pub previous_end: Option<String>,
-    pub failed_trial: Option<FailedTrial>,
-    pub last_attempt: Option<Attempt>,
-    pub memory: Option<Memory>,
-    pub data: Option<Space>,
-    pub admind: String,
-}
-
-/// A boot of an unconfirmed slot.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Trial {
-    /// Seconds until the device goes back.
-    pub deadline: u64,
-}
-
-/// A trial that was not confirmed.
-#[derive(Clone, Debug, Deserialize)]
-pub struct FailedTrial {
-    /// The slot that was tried.
-    pub slot: Slot,
-    /// The build in it; empty if that is not known any more.
-    #[serde(default)]
-    pub build_id: String,
-    /// Why it failed, as a sentence without its final stop.
-    pub reason: String,
-}
-
-/// Memory, in bytes.
-#[derive(Clone, Debug, Deserialize)]
-#[allow(missing_docs, reason = "the names say it")]
-pub struct Memory {
-    pub total: u64,
-    pub available: u64,
-}
-
-/// A file system, in bytes.
-#[derive(Clone, Debug, Deserialize)]
-#[allow(missing_docs, reason = "the names say it")]
-pub struct Space {
-    pub total: u64,
-    pub available: u64,
-}
-
-/// `/api/v1/slots`.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Slots {
-    /// The slot that boots when no trial is armed.
-    pub confirmed: Slot,
-    /// The slot that boots once, at the next start.
-    pub armed: Option<Slot>,
-    /// `confirmed`, `on-trial` and so on.
-    pub standing: Option<String>,
-}
-
-/// One of `/api/v1/services`.
-#[derive(Clone, Debug, Deserialize)]
-#[allow(missing_docs, reason = "the names are those of the API, which documents them")]
-pub struct Service {
-    pub name: String,
-    pub state: String,
-    pub pid: Option<u32>,
-    pub uid: u32,
-    pub rss: Option<u64>,
-    pub memory: Option<u64>,
-    pub uptime: Option<u64>,
-    pub restarts: u32,
-    pub last_exit: Option<serde_json::Value>,
-    pub required: bool,
-    pub stable: bool,
-    #[serde(default)]
-    pub crash_loop: bool,
-    #[serde(default)]
-    pub waiting_for: Vec<String>,
-}
-
-impl Service {
-    /// How its last process ended, in words.
-    pub fn last_end(&self) -> Option<String> {
-        let (kind, value) = self.last_exit.as_ref()?.as_object()?.iter().next()?;
-        Some(match (kind.as_str(), value) {
-            ("code", value) => format!("exit status {value}"),
-            ("not-started", serde_json::Value::String(why)) => format!("not started: {why}"),
-            (kind, value) => format!("{kind} {value}"),
-        })
+/// Returns a service's state, its reason, and the exit of its last process.
+pub fn condition(service: &ServiceStatus) -> String {
+    let mut text = service.state.name().to_owned();
+    if !service.waiting_for.is_empty() {
+        text.push_str(&format!(" for {}", service.waiting_for.join(", ")));
     }
-
-    /// What it does, in words: state, why, how its last process ended.
-    pub fn condition(&self) -> String {
-        let mut text = self.state.clone();
-        if !self.waiting_for.is_empty() {
-            text.push_str(&format!(" for {}", self.waiting_for.join(", ")));
-        }
-        if self.crash_loop {
-            text.push_str(", keeps ending");
-        }
-        if let Some(end) = self.last_end() {
-            text.push_str(&format!(" (last {end})"));
-        }
-        text
+    if service.crash_loop {
+        text.push_str(", keeps ending");
     }
+    if let Some(exit) = &service.last_exit {
+        text.push_str(&format!(" (last {exit})"));
+    }
+    text
 }
 
 /// Seconds as `3 d 4 h`, `5 min`, `7 s`: the two largest units.
@@ -148,24 +39,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spans_have_two_units() {
+    fn span_has_two_units_at_most() {
         for (seconds, text) in [(0, "0 s"), (61, "1 min 1 s"), (3_600, "1 h"), (273_661, "3 d 4 h")] {
             assert_eq!(span(seconds), text);
         }
     }
 
     #[test]
-    fn ends_read_like_init_tells_them() {
-        let service = |exit: &str| -> Service {
+    fn condition_tells_state_and_last_exit() {
+        let condition = |exit: &str| {
             let text = format!(
                 r#"{{"name":"a","state":"backoff","uid":1,"restarts":2,"required":true,"stable":false,
                     "crash_loop":true,"last_exit":{exit},"new":1}}"#
             );
-            serde_json::from_str(&text).unwrap()
+            super::condition(&serde_json::from_str(&text).unwrap())
         };
-        assert_eq!(service(r#"{"code":3}"#).condition(), "backoff, keeps ending (last exit status 3)");
-        assert_eq!(service(r#"{"signal":9}"#).last_end().as_deref(), Some("signal 9"));
-        assert_eq!(service(r#"{"not-started":"no"}"#).last_end().as_deref(), Some("not started: no"));
-        assert_eq!(service("null").last_end(), None);
+        assert_eq!(condition(r#"{"code":3}"#), "backoff, keeps ending (last exit status 3)");
+        assert_eq!(condition(r#"{"signal":9}"#), "backoff, keeps ending (last signal 9)");
+        assert_eq!(condition(r#"{"not-started":"no"}"#), "backoff, keeps ending (last not started: no)");
+        assert_eq!(condition("null"), "backoff, keeps ending");
     }
 }

@@ -11,9 +11,9 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::client::Client;
-use super::selection::Target;
+use super::target::Target;
 
-/// What the device does with a request's head and body: the bytes of its answer. Empty bytes hang up.
+/// Returns the bytes of the response to a request's head and body. Empty bytes hang up.
 pub type Answer = Box<dyn Fn(&str, &[u8]) -> Vec<u8> + Send>;
 
 /// The token that clients of these tests send.
@@ -50,7 +50,7 @@ impl Device {
                 let mut stream = StreamOwned::new(connection, stream.unwrap());
                 if let Some((head, body)) = request(&mut stream) {
                     seen.lock().unwrap().push(head.clone());
-                    // Who hangs up early, or does not trust the certificate, is told nothing.
+                    // A client that hung up, or does not trust the certificate, gets no response.
                     let _gone = stream.write_all(&answer(&head, &body));
                     stream.conn.send_close_notify();
                     let _gone = stream.flush();

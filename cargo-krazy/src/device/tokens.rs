@@ -1,45 +1,25 @@
-//! The tokens of a device: who else may talk to it.
+//! The tokens of a device.
 //!
-//! A new token is made here, and the device gets what it stores of it, a salted hash. So it is told once, by this
-//! program, and nobody can read it again.
+//! A new token is made here, and the device gets only the salted hash that it stores. So this program prints the token
+//! once, and nobody can read it again.
 
-use krazy_boot::api::credentials::{Role, Scope, Token};
+use krazy_boot::api::Endpoint;
+use krazy_boot::api::credentials::Token;
 use krazy_boot::api::problem::ProblemKind;
-use reqwest::Method;
-use serde::{Deserialize, Serialize};
+use krazy_boot::api::tokens::{TokenInfo, TokenList};
 
-use super::status::API;
 use super::{Client, DeviceError};
 use crate::failure::{Exit, Failure};
 use crate::provision;
 
-/// A token as the device tells about it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
-    /// Whose it is.
-    pub name: String,
-    /// What it may do.
-    pub role: Role,
-    /// What else it may do.
-    #[serde(default)]
-    pub scopes: Vec<Scope>,
-    /// Whether it is the one that asks.
-    #[serde(default)]
-    pub own: bool,
+/// Returns every token of the device.
+pub fn list(client: &Client) -> Result<Vec<TokenInfo>, DeviceError> {
+    client.get(&Endpoint::Tokens).map(|TokenList { tokens }| tokens)
 }
 
-/// Every token of the device.
-pub fn list(client: &Client) -> Result<Vec<Entry>, DeviceError> {
-    #[derive(Deserialize)]
-    struct Tokens {
-        tokens: Vec<Entry>,
-    }
-    client.get(&format!("{API}/tokens")).map(|Tokens { tokens }| tokens)
-}
-
-/// Makes a token as `entry` says, and has the device store its hash. The device would put it in the place of one with
-/// the same name, whose owner would be locked out: that is refused here.
-pub fn add(client: &Client, entry: &Entry) -> anyhow::Result<Token> {
+/// Makes a token as in `entry`, and has the device store its hash. Fails if the device has a token of this name, which
+/// it would replace: its owner would be locked out.
+pub fn add(client: &Client, entry: &TokenInfo) -> anyhow::Result<Token> {
     let (name, device) = (&entry.name, client.device());
     if list(client).map_err(DeviceError::into_failure)?.iter().any(|other| other.name == *name) {
         let text = format!("`{device}` has a token `{name}` already");
@@ -49,16 +29,16 @@ pub fn add(client: &Client, entry: &Entry) -> anyhow::Result<Token> {
     }
     let (token, stored) = provision::new_token(name, entry.role, entry.scopes.clone())?;
     let body = serde_json::to_vec(&stored)?;
-    match client.order(Method::PUT, &path(name), Some(body)) {
-        Ok(()) => Ok(token),
+    match client.call_with(&Endpoint::PutToken { name: name.clone() }, body) {
+        Ok(_) => Ok(token),
         Err(error) => Err(error.into_failure().into()),
     }
 }
 
-/// Ends the token `name`: whoever has it is refused from now on.
+/// Revokes the token `name`.
 pub fn revoke(client: &Client, name: &str) -> Result<(), Failure> {
     let device = client.device();
-    client.order(Method::DELETE, &path(name), None).map_err(|error| {
+    client.call(&Endpoint::RemoveToken { name: name.to_owned() }).map_err(|error| {
         let failure = Failure::new(Exit::Device, error.to_string());
         match error.kind() {
             Some(ProblemKind::NotNow) => failure.help(format!(
@@ -71,16 +51,11 @@ pub fn revoke(client: &Client, name: &str) -> Result<(), Failure> {
     })
 }
 
-/// Names of tokens need no escapes.
-pub(super) fn path(name: &str) -> String {
-    format!("{API}/tokens/{name}")
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use krazy_boot::api::credentials::HashedToken;
+    use krazy_boot::api::credentials::{HashedToken, Role, Scope};
 
     use super::*;
     use crate::device::testing::{Device, answer};
@@ -88,8 +63,8 @@ mod tests {
     const TOKENS: &str = r#"{"tokens":[{"name":"admin","role":"admin","scopes":[]},
         {"name":"root","role":"admin","scopes":["whole-tree"]}]}"#;
 
-    fn entry(name: &str, role: Role, scopes: Vec<Scope>) -> Entry {
-        Entry { name: name.to_owned(), role, scopes, own: false }
+    fn entry(name: &str, role: Role, scopes: Vec<Scope>) -> TokenInfo {
+        TokenInfo { name: name.to_owned(), role, scopes, own: false }
     }
 
     fn told(error: impl Into<anyhow::Error>) -> (String, String) {
@@ -111,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn the_device_gets_the_hash_of_a_new_token_and_not_the_token() {
+    fn device_gets_only_the_hash_of_a_new_token() {
         let bodies = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&bodies);
         let device = Device::start(Box::new(move |head, body| {
@@ -134,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_taken_is_left_alone() {
+    fn existing_token_is_not_replaced() {
         let device = refusing("500 Internal Server Error", "internal");
         assert_eq!(list(&device.client()).unwrap()[1], entry("root", Role::Admin, vec![Scope::WholeTree]));
         let (text, help) = told(add(&device.client(), &entry("root", Role::Admin, Vec::new())).unwrap_err());
@@ -144,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_have_a_next_step() {
+    fn rejected_change_has_a_next_step() {
         let device = refusing("403 Forbidden", "forbidden");
         let viewer = entry("ops", Role::Viewer, Vec::new());
         let (text, help) = told(add(&device.client(), &viewer).unwrap_err());

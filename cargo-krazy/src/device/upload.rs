@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures_util::stream;
 use reqwest::Body;
 
-/// Bytes read at a time: one TLS record's worth several times over, and little enough that progress is smooth.
-const CHUNK: u64 = 128 << 10;
+/// The number of bytes read at a time: several TLS records, and few enough for smooth progress.
+const CHUNK_LEN: u64 = 128 << 10;
 
 /// A part of a file.
 #[derive(Clone, Debug)]
@@ -19,29 +19,29 @@ pub struct Piece {
     pub file: Arc<File>,
     /// The first byte.
     pub start: u64,
-    /// How many.
+    /// The number of bytes.
     pub len: u64,
 }
 
-/// The pieces one after the other. `moved` grows by what the connection has taken.
-pub fn body(pieces: Vec<Piece>, moved: Arc<AtomicU64>) -> Body {
-    let state = (VecDeque::from(pieces), moved);
-    Body::wrap_stream(stream::try_unfold(state, |(mut pieces, moved)| async move {
+/// Returns a body of the pieces one after the other. Adds to `sent` what the connection takes.
+pub fn body(pieces: Vec<Piece>, sent: Arc<AtomicU64>) -> Body {
+    let state = (VecDeque::from(pieces), sent);
+    Body::wrap_stream(stream::try_unfold(state, |(mut pieces, sent)| async move {
         while pieces.front().is_some_and(|piece| piece.len == 0) {
             pieces.pop_front();
         }
         let Some(piece) = pieces.front_mut() else { return Ok::<_, std::io::Error>(None) };
-        let mut chunk = vec![0; piece.len.min(CHUNK) as usize];
+        let mut chunk = vec![0; piece.len.min(CHUNK_LEN) as usize];
         // Files on this machine are read within microseconds; a thread of their own would cost more.
         piece.file.read_exact_at(&mut chunk, piece.start)?;
         piece.start += chunk.len() as u64;
         piece.len -= chunk.len() as u64;
-        moved.fetch_add(chunk.len() as u64, Ordering::Relaxed);
-        Ok(Some((chunk, (pieces, moved))))
+        sent.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+        Ok(Some((chunk, (pieces, sent))))
     }))
 }
 
-/// The pieces without their first `offset` bytes.
+/// Returns the pieces without their first `offset` bytes.
 pub fn skip(pieces: &[Piece], mut offset: u64) -> Vec<Piece> {
     let rest = pieces.iter().map(|piece| {
         let skipped = offset.min(piece.len);
@@ -59,7 +59,7 @@ mod tests {
     use crate::device::testing::{Device, answer};
 
     #[test]
-    fn pieces_are_sent_in_order_and_may_begin_anywhere() {
+    fn pieces_are_sent_in_order_from_any_offset() {
         let device = Device::start(Box::new(|_, body| answer("200 OK", std::str::from_utf8(body).unwrap())));
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"0123456789").unwrap();
@@ -70,9 +70,9 @@ mod tests {
             let moved = Arc::new(AtomicU64::new(0));
             let rest = skip(&pieces, offset);
             let body = body(rest, Arc::clone(&moved));
-            let patience = std::time::Duration::from_secs(20);
+            let timeout = std::time::Duration::from_secs(20);
             let sent =
-                device.client().send(reqwest::Method::PUT, "/x", body, 8 - offset, patience, || 0).unwrap();
+                device.client().send(reqwest::Method::PUT, "/x", body, 8 - offset, timeout, || 0).unwrap();
             assert_eq!(String::from_utf8(sent).unwrap(), expected);
             assert_eq!(moved.load(Ordering::Relaxed), 8 - offset);
         }

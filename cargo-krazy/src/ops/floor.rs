@@ -1,12 +1,11 @@
 //! The version floor of a device: the lowest version that it takes as an update.
 
 use cargo_metadata::semver::Version;
-use krazy_boot::api::update::{Floor, UpdateStatus};
-use reqwest::Method;
+use krazy_boot::api::Endpoint;
+use krazy_boot::api::update::{Floor, StatusQuery, UpdateStatus};
 use serde::Serialize;
 
 use crate::device::Client;
-use crate::device::status::API;
 use crate::failure::Result;
 
 /// The floor of a device.
@@ -24,7 +23,7 @@ impl std::fmt::Display for VersionFloor<'_> {
 
 /// Asks the device of `client` for its floor.
 pub(crate) fn show(client: &Client) -> Result<VersionFloor<'_>> {
-    let status: UpdateStatus = client.get(&format!("{API}/update"))?;
+    let status: UpdateStatus = client.get(&Endpoint::UpdateStatus { query: StatusQuery::default() })?;
     Ok(VersionFloor { host: client.device(), floor: status.floor })
 }
 
@@ -32,6 +31,6 @@ pub(crate) fn show(client: &Client) -> Result<VersionFloor<'_>> {
 pub(crate) fn set(client: &Client, version: Option<Version>) -> Result<VersionFloor<'_>> {
     let floor = Floor { version: version.map(|version| version.to_string()) };
     let body = serde_json::to_vec(&floor).map_err(anyhow::Error::from)?;
-    client.order(Method::PUT, &format!("{API}/update/floor"), Some(body))?;
+    client.call_with(&Endpoint::SetFloor, body)?;
     Ok(VersionFloor { host: client.device(), floor: floor.version })
 }

@@ -4,9 +4,10 @@ use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use krazy_boot::api::Endpoint;
 use serde::Serialize;
 
-use crate::device::{Client, paths};
+use crate::device::{Client, file_path};
 use crate::failure::{Exit, Explain, Failure, Result};
 use crate::output::{Destination, Scratch};
 use crate::shell::Shell;
@@ -37,7 +38,7 @@ impl Explain for GetError {
 
 /// Writes the file `path` of the device to `out`. Returns its length.
 pub(crate) fn stream(client: &Client, path: &str, out: &mut dyn Write, shell: Shell) -> Result<u64> {
-    let url = paths::file(path)?;
+    let url = Endpoint::ReadFile { path: file_path(path)? };
     let bar = shell.bytes_bar("Receiving", 0);
     let mut count = 0;
     let piece = |bytes: &[u8]| -> Result<(), Failure> {
@@ -52,7 +53,7 @@ pub(crate) fn stream(client: &Client, path: &str, out: &mut dyn Write, shell: Sh
 
 /// Copies the file `path` of the device to `to`, a file or a directory. It appears complete or not at all.
 pub(crate) fn get<'a>(client: &'a Client, path: &'a str, to: &Path, shell: Shell) -> Result<Received<'a>> {
-    paths::file(path)?;
+    file_path(path)?;
     let name = Path::new(path).file_name().unwrap_or(OsStr::new("file"));
     let file = if to.is_dir() { to.join(name) } else { to.to_owned() };
     let file = Destination::file(&file)?;

@@ -3,10 +3,12 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use krazy_boot::api::Endpoint;
+use krazy_boot::api::logs::{LogQuery, LogStream};
 use serde::{Deserialize, Serialize};
 
+use crate::device::Client;
 use crate::device::events::Parser;
-use crate::device::{Client, paths};
 use crate::failure::{Exit, Failure, Result};
 use crate::shell::{MessageFormat, Shell};
 
@@ -55,8 +57,9 @@ pub(crate) fn print(client: &Client, options: LogOptions<'_>, shell: Shell) -> R
     print_newest(client, options, before, shell)?;
     let mut parser = Parser::default();
     let mut failed = None;
-    let path = paths::service(service, "tail") + &format!("?stream={}&lines={lines}", first.concat());
-    client.listen(&path, SILENCE_TIMEOUT, |bytes| {
+    let stream = if first == ["err"] { LogStream::Err } else { LogStream::Out };
+    let endpoint = Endpoint::FollowLogs { name: service.to_owned(), query: LogQuery { stream, lines } };
+    client.listen(&endpoint, SILENCE_TIMEOUT, |bytes| {
         for event in parser.feed(bytes) {
             if event.name == "problem" {
                 return Err(Failure::new(Exit::Device, event.data));
@@ -77,8 +80,9 @@ pub(crate) fn print(client: &Client, options: LogOptions<'_>, shell: Shell) -> R
 fn print_newest(client: &Client, options: LogOptions<'_>, streams: &[&str], shell: Shell) -> Result<()> {
     let mut logs = Vec::new();
     for stream in streams {
-        let query = format!("?stream={stream}&lines={}", options.lines);
-        let Lines { lines } = client.get(&(paths::service(options.service, "logs") + &query))?;
+        let stream = if *stream == "err" { LogStream::Err } else { LogStream::Out };
+        let query = LogQuery { stream, lines: options.lines };
+        let Lines { lines } = client.get(&Endpoint::Logs { name: options.service.to_owned(), query })?;
         logs.push(lines);
     }
     let mut lines = merge(logs).into_iter();

@@ -1,12 +1,13 @@
 //! Orders to a device that are one request: restart, switch off, confirm, roll back, switch to a slot.
 
+use krazy_boot::api::Endpoint;
+use krazy_boot::api::status::SwitchQuery;
 use krazy_boot::disk::slot::Slot;
-use reqwest::Method;
 use serde::Serialize;
 
 use super::refusal::RefusedUpdate;
 use crate::device::power::{self, Power};
-use crate::device::status::{API, Status};
+use crate::device::status::Status;
 use crate::device::{Client, DeviceError};
 use crate::failure::Result;
 use crate::shell::Shell;
@@ -52,7 +53,7 @@ pub(crate) fn give(client: &Client, order: Order, shell: Shell) -> Result<()> {
             ("Ordered", format!("`{host}` switches off"), None)
         }
         Order::Confirm => {
-            client.order(Method::POST, &slots("confirm"), None).map_err(RefusedUpdate)?;
+            client.call(&Endpoint::ConfirmSlot).map_err(RefusedUpdate)?;
             ("Confirmed", format!("the build that `{host}` runs"), None)
         }
         Order::Rollback => match roll_back(client)? {
@@ -62,8 +63,8 @@ pub(crate) fn give(client: &Client, order: Order, shell: Shell) -> Result<()> {
             }
         },
         Order::Switch { slot, restart } => {
-            let path = slots(&format!("switch?slot={}", slot.letter()));
-            client.order(Method::POST, &path, None).map_err(RefusedUpdate)?;
+            let query = SwitchQuery { slot: Some(slot) };
+            client.call(&Endpoint::SwitchSlot { query }).map_err(RefusedUpdate)?;
             let text = if restart {
                 power::order(client, Power::Reboot)?;
                 format!("`{host}` restarts into slot {slot}, on trial")
@@ -95,8 +96,8 @@ enum Rollback {
 }
 
 fn roll_back(client: &Client) -> Result<Rollback> {
-    let status: Status = client.get(&format!("{API}/status"))?;
-    match client.order(Method::POST, &slots("rollback"), None) {
+    let status: Status = client.get(&Endpoint::Status)?;
+    match client.call(&Endpoint::RollBackSlot) {
         // The device may restart before its reply is out.
         Ok(()) | Err(DeviceError::Broken { .. }) => {}
         Err(error) => return Err(RefusedUpdate(error).into()),
@@ -106,8 +107,4 @@ fn roll_back(client: &Client) -> Result<Rollback> {
     }
     power::order(client, Power::Reboot)?;
     Ok(Rollback::ToOther)
-}
-
-fn slots(order: &str) -> String {
-    format!("{API}/slots/{order}")
 }

@@ -2,12 +2,13 @@
 
 use std::fmt;
 
+use krazy_boot::api::Endpoint;
 use krazy_boot::disk::size::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::device::Client;
-use crate::device::status::{API, Service, span};
+use crate::device::status::{Service, condition, span};
 use crate::failure::Result;
 use crate::table::Table;
 
@@ -28,7 +29,7 @@ pub(crate) fn list(client: &Client) -> Result<Vec<RawService<'_>>> {
     struct Reply {
         services: Vec<Value>,
     }
-    let reply: Reply = client.get(&format!("{API}/services"))?;
+    let reply: Reply = client.get(&Endpoint::Services)?;
     let host = client.device();
     Ok(reply.services.into_iter().map(|service| RawService { host, service }).collect())
 }
@@ -51,7 +52,7 @@ impl fmt::Display for Services {
                 or_none(service.memory.or(service.rss).map(|bytes| Bytes(bytes).to_string())),
                 or_none(service.uptime.map(span)),
                 service.restarts.to_string(),
-                service.condition(),
+                condition(service),
             ]);
         }
         table.fmt(f)

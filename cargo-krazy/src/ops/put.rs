@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use krazy_boot::api::Endpoint;
 use reqwest::Method;
 use serde::Serialize;
 
 use crate::device::upload::{Piece, body};
-use crate::device::{Client, paths};
+use crate::device::{Client, file_path};
 use crate::failure::{Exit, Explain, Result};
 use crate::shell::Shell;
 
@@ -63,7 +64,7 @@ pub(crate) fn put<'a>(client: &'a Client, file: &'a Path, path: &str, shell: She
         let name = file.file_name().and_then(|name| name.to_str());
         path.push_str(name.ok_or_else(|| PutError::NoName(file.to_owned()))?);
     }
-    let url = paths::file(&path)?;
+    let url = Endpoint::WriteFile { path: file_path(&path)? };
     let source = File::open(file).map_err(read_error)?;
     let metadata = source.metadata().map_err(read_error)?;
     if !metadata.is_file() {

@@ -1,9 +1,10 @@
 //! Starting, stopping, restarting and signalling a service of a device.
 
-use reqwest::Method;
+use krazy_boot::api::Endpoint;
+use krazy_boot::api::services::SignalQuery;
 use serde::Serialize;
 
-use crate::device::{Client, paths};
+use crate::device::Client;
 use crate::failure::Result;
 use crate::shell::Shell;
 
@@ -28,13 +29,19 @@ struct Done<'a> {
 
 /// Gives `order` to the service `name`.
 pub(crate) fn give(client: &Client, name: &str, order: &ServiceOrder, shell: Shell) -> Result<()> {
-    let (path, verb, reason) = match order {
-        ServiceOrder::Start => ("start".to_owned(), "Started", "service-started"),
-        ServiceOrder::Stop => ("stop".to_owned(), "Stopped", "service-stopped"),
-        ServiceOrder::Restart => ("restart".to_owned(), "Restarted", "service-restarted"),
-        ServiceOrder::Signal(signal) => (format!("signal?signal={signal}"), "Signalled", "service-signalled"),
+    let service = name.to_owned();
+    let (endpoint, verb, reason) = match order {
+        ServiceOrder::Start => (Endpoint::StartService { name: service }, "Started", "service-started"),
+        ServiceOrder::Stop => (Endpoint::StopService { name: service }, "Stopped", "service-stopped"),
+        ServiceOrder::Restart => {
+            (Endpoint::RestartService { name: service }, "Restarted", "service-restarted")
+        }
+        ServiceOrder::Signal(signal) => {
+            let query = SignalQuery { signal: signal.clone() };
+            (Endpoint::SignalService { name: service, query }, "Signalled", "service-signalled")
+        }
     };
-    client.order(Method::POST, &paths::service(name, &path), None)?;
+    client.call(&endpoint)?;
     let host = client.device();
     shell.status(verb, format!("`{name}` on `{host}`"));
     shell.message(reason, &Done { host, service: name })

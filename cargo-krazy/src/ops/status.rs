@@ -2,14 +2,16 @@
 
 use std::fmt;
 
+use krazy_boot::api::Endpoint;
 use krazy_boot::api::problem::ProblemKind;
+use krazy_boot::disk::selector::SlotState;
 use krazy_boot::disk::size::Bytes;
 use krazy_boot::update::history::Outcome;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::device::Client;
-use crate::device::status::{API, FailedTrial, Service, Slots, Status, span};
+use crate::device::status::{FailedTrial, Service, Slots, Status, condition, span};
 use crate::failure::Result;
 
 /// The replies of a device as it sent them, for programs.
@@ -31,9 +33,10 @@ pub(crate) struct DeviceStatus {
 
 /// Asks the device of `client`.
 pub(crate) fn ask(client: &Client) -> Result<RawStatus<'_>> {
-    let status = client.get(&format!("{API}/status"))?;
-    let slots = optional(client, "slots")?;
-    let services = optional(client, "services")?.map(|mut services: Value| services["services"].take());
+    let status = client.get(&Endpoint::Status)?;
+    let slots = optional(client, &Endpoint::Slots)?;
+    let services =
+        optional(client, &Endpoint::Services)?.map(|mut services: Value| services["services"].take());
     Ok(RawStatus { host: client.device(), status, slots, services })
 }
 
@@ -46,9 +49,9 @@ pub(crate) fn read(client: &Client, raw: &RawStatus<'_>) -> Result<DeviceStatus>
     Ok(DeviceStatus { status, slots, services: services.unwrap_or_default() })
 }
 
-/// Returns the reply at `name`; nothing if the device has a reason not to give one, such as another init.
-fn optional(client: &Client, name: &str) -> Result<Option<Value>> {
-    match client.get(&format!("{API}/{name}")) {
+/// Returns the reply of `endpoint`; nothing if the device has a reason not to give one, such as another init.
+fn optional(client: &Client, endpoint: &Endpoint) -> Result<Option<Value>> {
+    match client.get(endpoint) {
         Ok(value) => Ok(Some(value)),
         Err(error) => match error.kind() {
             Some(ProblemKind::NotNow | ProblemKind::InitUnreachable | ProblemKind::NotFound) => Ok(None),
@@ -68,7 +71,7 @@ impl fmt::Display for DeviceStatus {
         line("build", &format_args!("{:.16}", status.build_id))?;
         line("uptime", &span(status.uptime))?;
         if let Some(slot) = status.slot {
-            let state = slots.and_then(|slots| slots.standing.as_deref());
+            let state = slots.and_then(|slots| slots.state).map(SlotState::name);
             line("slot", &format_args!("{slot}, {}", state.unwrap_or("state unknown")))?;
         }
         if let Some(trial) = &status.trial {
@@ -95,15 +98,11 @@ impl fmt::Display for DeviceStatus {
             line("services", &format_args!("{stable} of {} stable{rest}", services.len()))?;
         }
         for service in services.iter().filter(|service| !service.stable) {
-            line("", &format_args!("{}: {}", service.name, service.condition()))?;
+            line("", &format_args!("{}: {}", service.name, condition(service)))?;
         }
-        if let Some(memory) = &status.memory {
-            let (available, total) = (Bytes(memory.available), Bytes(memory.total));
-            line("memory", &format_args!("{available} of {total} available"))?;
-        }
-        if let Some(data) = &status.data {
-            line("/data", &format_args!("{} of {} free", Bytes(data.available), Bytes(data.total)))?;
-        }
+        let Status { memory, data, .. } = status;
+        line("memory", &format_args!("{} of {} available", Bytes(memory.available), Bytes(memory.total)))?;
+        line("/data", &format_args!("{} of {} free", Bytes(data.available), Bytes(data.total)))?;
         if let Some(end) = &status.previous_end {
             line("last end", end)?;
         }

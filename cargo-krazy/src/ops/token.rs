@@ -3,10 +3,11 @@
 use std::fmt;
 
 use krazy_boot::api::credentials::{Role, Scope};
+use krazy_boot::api::tokens::TokenInfo;
 use serde::Serialize;
 
 use crate::device::credentials::{self, VARIABLE};
-use crate::device::tokens::{self, Entry};
+use crate::device::tokens;
 use crate::device::{Client, rotation};
 use crate::failure::{Exit, Explain, Result};
 use crate::provision;
@@ -17,7 +18,7 @@ use crate::table::Table;
 pub(crate) struct DeviceToken<'a> {
     host: &'a str,
     #[serde(flatten)]
-    pub(crate) entry: Entry,
+    pub(crate) entry: TokenInfo,
     /// The token itself, when it is new.
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<String>,
@@ -55,7 +56,7 @@ pub(crate) fn add<'a>(
     role: Role,
     scopes: Vec<Scope>,
 ) -> Result<DeviceToken<'a>> {
-    let entry = Entry { name, role, scopes, own: false };
+    let entry = TokenInfo { name, role, scopes, own: false };
     let token = tokens::add(client, &entry)?.reveal();
     Ok(DeviceToken { host: client.device(), entry, token: Some(token) })
 }

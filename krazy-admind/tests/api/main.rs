@@ -10,6 +10,7 @@ mod disconnect;
 mod disk;
 mod files;
 mod flash;
+mod judges;
 mod limits;
 mod process;
 mod services;

@@ -118,6 +118,19 @@ pub enum SelectorError {
     },
 }
 
+impl SlotState {
+    /// The state as in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            SlotState::Confirmed => "confirmed",
+            SlotState::Armed => "armed",
+            SlotState::OnTrial => "on-trial",
+            SlotState::Reverted => "reverted",
+            SlotState::Unexpected => "unexpected",
+        }
+    }
+}
+
 impl Selector {
     /// Returns the selector of a new image: `slot` is confirmed.
     pub const fn confirmed(slot: Slot) -> Self {

@@ -36,6 +36,25 @@ pub(crate) fn install(package: &str) -> Result<PathBuf> {
     Ok(target)
 }
 
+/// Installs pinned packages and what they depend on into the virtual environment `name`, unless it is there.
+pub(crate) fn install_environment(name: &str, packages: &[&str]) -> Result<()> {
+    let target = super::directory().join(name);
+    let complete = target.join("complete");
+    if complete.is_file() {
+        return Ok(());
+    }
+    let python = find("python3").context("python3 is not installed; install the Debian package python3")?;
+    if succeed(Command::new(&python).args(["-c", "import ensurepip"])).is_err() {
+        debian::install(&["python3-venv"])?;
+    }
+    eprintln!("suite: installing {} from PyPI", packages.join(" and "));
+    succeed(Command::new(&python).args(["-m", "venv", "--clear"]).arg(&target))?;
+    succeed(
+        Command::new(target.join("bin/python")).args(["-m", "pip", "install", "--quiet"]).args(packages),
+    )?;
+    Ok(std::fs::write(complete, packages.join("\n"))?)
+}
+
 /// Returns the file at `path` below the installed `package`.
 pub(crate) fn installed_file(package: &str, path: &str) -> Result<PathBuf> {
     let file = install(package)?.join(Path::new(path));

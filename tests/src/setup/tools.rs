@@ -1,4 +1,4 @@
-//! Tools of the suite that Debian does not have: built from crates.io, or a wheel of PyPI, always the same version.
+//! Tools of the suite that Debian does not have: built from crates.io, or packages of PyPI, always the same version.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -17,6 +17,9 @@ pub(crate) const MDBOOK: CargoTool = CargoTool { package: "mdbook", version: "0.
 
 /// The spell checker; its wheel holds the executable.
 const TYPOS: &str = "typos==1.52.0";
+
+/// The judges of the API's OpenAPI document and server; krazy-admind's tests run them.
+const OPENAPI_JUDGES: [&str; 2] = ["openapi-spec-validator==0.9.0", "schemathesis==4.32.5"];
 
 /// A program that `cargo install` builds.
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +82,8 @@ impl CargoTool {
 pub(crate) fn install_missing() -> Result<()> {
     NEXTEST.install()?;
     MDBOOK.install()?;
-    python::install(TYPOS).map(drop)
+    python::install(TYPOS)?;
+    python::install_environment("openapi", &OPENAPI_JUDGES)
 }
 
 /// Returns a command for typos.

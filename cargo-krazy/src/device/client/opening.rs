@@ -1,24 +1,24 @@
-//! How a client comes to be: which certificates it accepts, which token it sends.
+//! Construction of a client: the certificates it accepts, the token it sends.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::slice;
 use std::time::Duration;
 
+use krazy_boot::api::Endpoint;
 use krazy_boot::api::certificate::TRIAL_SERVER_NAME;
 use krazy_boot::api::credentials::Token;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use rustls_pki_types::CertificateDer;
 
-use super::{CONNECT, Client};
+use super::{CONNECT_TIMEOUT, Client};
 use crate::device::credentials::Credentials;
 use crate::device::hosts::Address;
-use crate::device::pinned::{self, Stranger};
-use crate::device::selection::Target;
-use crate::device::status::API;
+use crate::device::pinned::{self, RejectedCertificate};
+use crate::device::target::Target;
 use crate::failure::{Exit, Failure, chain};
 
-/// How long a connection that is not used is kept.
-const IDLE: Duration = Duration::from_secs(5);
+/// The time for which an unused connection is kept.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Client {
     /// A client for `target`, a device of `appliance`. Nothing is sent yet, unless the appliance's token is being
@@ -34,9 +34,9 @@ impl Client {
         }
         for token in tokens {
             let client = client(token)?;
-            match client.get::<serde::de::IgnoredAny>(&format!("{API}/status")) {
+            match client.get::<serde::de::IgnoredAny>(&Endpoint::Status) {
                 Err(error) if error.is_unauthorized() => {}
-                // What else is wrong shows with the first request.
+                // The first request reports other failures.
                 _ => return Ok(client),
             }
         }
@@ -81,8 +81,8 @@ impl Client {
         let pins: Vec<_> = certificates.iter().map(pinned::fingerprint).collect();
         let pinned =
             *pins.first().ok_or_else(|| Failure::new(Exit::Failed, "there is no certificate to pin"))?;
-        let stranger = Stranger::default();
-        let tls = pinned::config(pins, stranger.clone()).map_err(|error| failed(&error))?;
+        let rejected = RejectedCertificate::default();
+        let tls = pinned::config(pins, rejected.clone()).map_err(|error| failed(&error))?;
         let mut bearer =
             HeaderValue::from_str(&format!("Bearer {}", token.reveal())).map_err(|error| failed(&error))?;
         bearer.set_sensitive(true);
@@ -96,10 +96,10 @@ impl Client {
             .tls_backend_preconfigured(tls)
             .user_agent(concat!("cargo-krazy/", env!("CARGO_PKG_VERSION")))
             .default_headers(HeaderMap::from_iter([(AUTHORIZATION, bearer)]))
-            .connect_timeout(CONNECT)
+            .connect_timeout(CONNECT_TIMEOUT)
             // Between requests nobody here notices that a device hangs up, as it does after a minute: a build may
             // lie between two of them.
-            .pool_idle_timeout(IDLE)
+            .pool_idle_timeout(IDLE_TIMEOUT)
             // A device is in the same network, and a proxy must not see what is meant for it.
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
@@ -113,7 +113,7 @@ impl Client {
             appliance: appliance.to_owned(),
             token: token.clone(),
             pinned,
-            stranger,
+            rejected,
         })
     }
 }

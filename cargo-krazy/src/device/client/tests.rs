@@ -1,10 +1,11 @@
 use std::time::Duration;
 
+use krazy_boot::api::Endpoint;
 use krazy_boot::api::problem::ProblemKind;
 use reqwest::{Body, Method};
 use serde_json::Value;
 
-use super::Patience;
+use super::StallTimeouts;
 use crate::device::DeviceError;
 use crate::device::testing::{Device, answer, token};
 use crate::failure::{Exit, Failure};
@@ -16,7 +17,7 @@ fn help(error: DeviceError) -> String {
 }
 
 #[test]
-fn the_token_goes_to_the_pinned_certificate_only() {
+fn token_is_sent_to_the_pinned_certificate_only() {
     let device = Device::start(Box::new(|_, _| answer("200 OK", "{\"a\":1}")));
     let value: Value = device.client().get("/x").unwrap();
     assert_eq!(value["a"], 1);
@@ -32,11 +33,11 @@ fn the_token_goes_to_the_pinned_certificate_only() {
 }
 
 #[test]
-fn problems_are_told_with_a_next_step() {
+fn problem_has_a_next_step() {
     let problem =
         r#"{"type":"urn:krazy:unauthorized","title":"A credential is needed","status":401,"detail":"no"}"#;
     let device = Device::start(Box::new(move |_, _| answer("401 Unauthorized", problem)));
-    let error = device.client().order(Method::POST, "/x", None).unwrap_err();
+    let error = device.client().call(&Endpoint::ConfirmSlot).unwrap_err();
     assert_eq!(error.to_string(), "`test` refused: no");
     assert_eq!(error.kind(), Some(ProblemKind::Unauthorized));
     assert!(!error.is_transient());
@@ -48,7 +49,7 @@ fn problems_are_told_with_a_next_step() {
 }
 
 #[test]
-fn silence_and_broken_connections_are_told_apart() {
+fn unreachable_device_and_broken_connection_differ() {
     let device = Device::start(Box::new(|_, _| b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{".to_vec()));
     let error = device.client().get::<Value>("/x").unwrap_err();
     assert!(matches!(error, DeviceError::Broken { .. }) && error.is_transient(), "{error:?}");
@@ -64,16 +65,16 @@ fn silence_and_broken_connections_are_told_apart() {
 }
 
 #[test]
-fn an_upload_that_stands_still_is_given_up() {
+fn stalled_upload_fails() {
     let device = Device::start(Box::new(|_, body| {
         std::thread::sleep(Duration::from_millis(body.len() as u64));
         answer("204 No Content", "")
     }));
-    // Once everything has gone, the device may take its time.
-    let patience = Patience { sending: Duration::from_millis(500), answer: Duration::from_secs(120) };
+    // Once everything is sent, the longer timeout applies.
+    let timeouts = StallTimeouts { sending: Duration::from_millis(500), reply: Duration::from_secs(120) };
     let send = |len: u64, moved: u64| {
         let body = Body::from(vec![0; len as usize]);
-        device.client().send(Method::PUT, "/x", body, len, patience, || moved)
+        device.client().send(Method::PUT, "/x", body, len, timeouts, || moved)
     };
     assert_eq!(send(1_500, 1_500).unwrap(), b"");
     let error = send(60_000, 59_999).unwrap_err();
@@ -81,7 +82,7 @@ fn an_upload_that_stands_still_is_given_up() {
 }
 
 #[test]
-fn pieces_are_handed_on_until_the_listener_has_enough() {
+fn listener_ends_the_stream() {
     let device = Device::start(Box::new(|_, _| answer("200 OK", "abc")));
     let mut seen = Vec::new();
     let mut length = None;

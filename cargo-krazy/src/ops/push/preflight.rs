@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use krazy_boot::api::update::UpdateStatus;
+use krazy_boot::api::Endpoint;
+use krazy_boot::api::update::{StatusQuery, UpdateStatus};
 use krazy_boot::disk::slot::Slot;
 use krazy_boot::update::bundle::{PROTOCOL, Part};
 
 use crate::device::Client;
-use crate::device::status::{API, Status, span};
+use crate::device::status::{Status, span};
 use crate::failure::{Exit, Explain, Result};
 
 /// How long a device may take to hash its root: 256 MiB from a slow memory card.
@@ -63,10 +64,11 @@ impl Explain for PreflightError {
 
 /// Asks a device. Fails if a push to it cannot succeed.
 pub(super) fn ask(client: &Client) -> Result<Preflight> {
-    let status: Status = client.get(&format!("{API}/status"))?;
+    let status: Status = client.get(&Endpoint::Status)?;
     let now = Instant::now();
     // A device that was never updated reads its whole root to know what it runs.
-    let update: UpdateStatus = client.get_patiently(&format!("{API}/update?hash=true"), HASH_TIMEOUT)?;
+    let update: UpdateStatus =
+        client.get_within(&Endpoint::UpdateStatus { query: StatusQuery { hash: true } }, HASH_TIMEOUT)?;
     let device = client.device().to_owned();
     let started = now.checked_sub(Duration::from_secs(status.uptime));
     let Status { name, build_id, version, board, .. } = status;

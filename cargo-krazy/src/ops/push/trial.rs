@@ -3,10 +3,11 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use krazy_boot::api::Endpoint;
 use krazy_boot::api::problem::ProblemKind;
+use krazy_boot::api::update::StatusQuery;
 use krazy_boot::disk::slot::Slot;
 use krazy_boot::update::refusal::Refusal;
-use reqwest::Method;
 
 use super::Options;
 use super::outcome::Outcome;
@@ -14,7 +15,7 @@ use super::preflight::Preflight;
 use super::upload::Sent;
 use crate::bundle::Bundle;
 use crate::device::power::{self, Power};
-use crate::device::status::{API, Service, Status};
+use crate::device::status::{Service, Status, condition};
 use crate::device::{Client, DeviceError};
 use crate::failure::{Exit, Explain, Result};
 use crate::interrupt;
@@ -103,10 +104,10 @@ pub(super) fn run(
     options: Options,
     shell: Shell,
 ) -> Result<TrialEnd> {
-    let session: krazy_boot::api::update::UpdateStatus = client.get(&format!("{API}/update"))?;
+    let session: krazy_boot::api::update::UpdateStatus =
+        client.get(&Endpoint::UpdateStatus { query: StatusQuery::default() })?;
     let id = session.session.map(|session| session.id).unwrap_or_default();
-    let arm = format!("{API}/update/{id}/arm");
-    client.order(Method::POST, &arm, None).map_err(not_armed)?;
+    client.call(&Endpoint::ArmUpdate { id }).map_err(not_armed)?;
     power::order(client, Power::Reboot)?;
     shell.status("Restarting", client.device());
     let begin = Instant::now();
@@ -133,7 +134,7 @@ fn wait_for_restart(
     while begin.elapsed() < limit {
         interrupt::check()?;
         thread::sleep(POLL_INTERVAL);
-        match client.get::<Status>(&format!("{API}/status")) {
+        match client.get::<Status>(&Endpoint::Status) {
             Ok(status) if restarted(started, status.uptime) => return Ok(status),
             Ok(_) => {}
             Err(error) if error.is_transient() => last = error.to_string(),
@@ -178,7 +179,7 @@ fn settle(
         if !options.confirm {
             return Ok(TrialEnd::Unconfirmed { slot, deadline: trial.deadline });
         }
-        match client.order(Method::POST, &format!("{API}/slots/confirm"), None) {
+        match client.call(&Endpoint::ConfirmSlot) {
             Ok(()) => return Ok(TrialEnd::Confirmed(slot)),
             // It is not stable yet, or it is restarting.
             Err(error)
@@ -196,7 +197,7 @@ fn settle(
         interrupt::check()?;
         thread::sleep(POLL_INTERVAL);
         status = loop {
-            match client.get(&format!("{API}/status")) {
+            match client.get(&Endpoint::Status) {
                 Ok(status) => break status,
                 Err(error) if error.is_transient() && begin.elapsed() < options.limit => {
                     interrupt::check()?;
@@ -214,11 +215,11 @@ fn unstable_services(client: &Client) -> String {
     struct Services {
         services: Vec<Service>,
     }
-    let asked = client.get::<Services>(&format!("{API}/services"));
+    let asked = client.get::<Services>(&Endpoint::Services);
     let services = asked.map_or(Vec::new(), |answer| answer.services);
     let unstable = services.iter().filter(|service| service.required && !service.stable);
     let unstable: Vec<_> =
-        unstable.map(|service| format!("{}: {}", service.name, service.condition())).collect();
+        unstable.map(|service| format!("{}: {}", service.name, condition(service))).collect();
     match unstable.is_empty() {
         true => format!("see `cargo krazy ps {}`", client.device()),
         false => unstable.join("; "),

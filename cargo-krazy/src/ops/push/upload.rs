@@ -10,16 +10,18 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use indicatif::MultiProgress;
+use krazy_boot::api::Endpoint;
 use krazy_boot::api::problem::{ProblemDetails, ProblemKind};
-use krazy_boot::api::update::{Session, SessionProblem, SessionState, UpdateStatus};
+use krazy_boot::api::update::{
+    BeginQuery, DataQuery, Session, SessionProblem, SessionState, StatusQuery, UpdateStatus,
+};
 use krazy_boot::disk::size::Bytes;
 use krazy_boot::update::refusal::Refusal;
 use reqwest::Method;
 
 use crate::bundle::Bundle;
 use crate::bundle::transfer::Transfer;
-use crate::device::client::Patience;
-use crate::device::status::API;
+use crate::device::client::StallTimeouts;
 use crate::device::upload::{body, skip};
 use crate::device::{Client, DeviceError};
 use crate::failure::Result;
@@ -130,12 +132,12 @@ pub(super) fn upload(
 /// Ends the session of a slot that is filled for later, so that it does not block another update. The slot stays
 /// complete.
 pub(super) fn leave(client: &Client) -> Result<()> {
-    Ok(client.order(Method::DELETE, &format!("{API}/update"), None)?)
+    Ok(client.call(&Endpoint::CancelUpdate)?)
 }
 
 /// The session of an earlier push of the same bytes that was interrupted.
 fn resumable(client: &Client, bundle: &Bundle, total: Bytes) -> Result<Option<Session>, DeviceError> {
-    let status: UpdateStatus = client.get(&format!("{API}/update"))?;
+    let status: UpdateStatus = client.get(&Endpoint::UpdateStatus { query: StatusQuery::default() })?;
     let same = |session: &Session| {
         session.state == SessionState::Receiving
             && session.build_id == bundle.manifest.build_id
@@ -147,10 +149,9 @@ fn resumable(client: &Client, bundle: &Bundle, total: Bytes) -> Result<Option<Se
 }
 
 fn open(client: &Client, transfer: &Transfer, force: bool) -> Result<Session, DeviceError> {
-    let query = if force { "?force=true&replace=true" } else { "" };
     let (head, len) = (transfer.head.clone(), transfer.head.len() as u64);
-    let path = format!("{API}/update{query}");
-    let bytes = client.send(Method::POST, &path, head.into(), len, STALL_TIMEOUT, || 0)?;
+    let endpoint = Endpoint::BeginUpdate { query: BeginQuery { force, replace: force } };
+    let bytes = client.send(Method::POST, &endpoint, head.into(), len, STALL_TIMEOUT, || 0)?;
     session(client, &bytes)
 }
 
@@ -170,15 +171,15 @@ fn send(
         bar.set_position(offset + moved);
         moved
     };
-    let path = format!("{API}/update/{}?offset={offset}", session_now.id);
+    let endpoint = Endpoint::SendUpdate { id: session_now.id.clone(), query: DataQuery { offset } };
     // The last reply comes when everything has been read back.
-    let patience = Patience { sending: STALL_TIMEOUT, answer: READ_BACK_TIMEOUT };
-    let bytes = client.send(Method::PATCH, &path, body, len, patience, position)?;
+    let timeouts = StallTimeouts { sending: STALL_TIMEOUT, reply: READ_BACK_TIMEOUT };
+    let bytes = client.send(Method::PATCH, &endpoint, body, len, timeouts, position)?;
     session(client, &bytes)
 }
 
 fn session(client: &Client, bytes: &[u8]) -> Result<Session, DeviceError> {
-    serde_json::from_slice(bytes).map_err(|error| client.foreign(format!("{API}/update: {error}")))
+    client.parse("the session of the update", bytes)
 }
 
 /// Returns the session with the device's offset after the connection broke. Waits for the device to be reachable, up to [`READ_BACK_TIMEOUT`].
@@ -188,7 +189,7 @@ fn reconnect(client: &Client, session: &Session, broken: &DeviceError) -> Result
     loop {
         interrupt::check()?;
         thread::sleep(pause);
-        match client.get::<UpdateStatus>(&format!("{API}/update")) {
+        match client.get::<UpdateStatus>(&Endpoint::UpdateStatus { query: StatusQuery::default() }) {
             Ok(UpdateStatus { session: Some(found), .. }) if found.id == session.id => return Ok(found),
             Ok(_) => {
                 let kind = ProblemKind::Update(Refusal::NoSession);

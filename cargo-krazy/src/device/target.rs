@@ -1,0 +1,73 @@
+//! A device that a user named: an entry of hosts.toml, a running machine, or an address.
+
+use std::path::{Path, PathBuf};
+
+use super::discovery;
+use super::hosts::{self, Address};
+use super::machines;
+use crate::failure::{Exit, Failure};
+
+/// A device before its first request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The name on the command line.
+    pub name: String,
+    /// The address.
+    pub address: Address,
+    /// The appliance whose credentials it accepts, if its entry names one.
+    pub appliance: Option<String>,
+}
+
+impl Target {
+    /// Finds the device that `text` names: an entry of hosts.toml, a running machine, or an address.
+    pub fn find(text: &str, state_dir: &Path) -> Result<Self, Failure> {
+        let target = |address, appliance| Target { name: text.to_owned(), address, appliance };
+        if let Some(host) = hosts::read(state_dir)?.remove(text) {
+            return Ok(target(host.address, host.appliance));
+        }
+        if machines::is_name(text) {
+            let host = machines::find(state_dir, text).ok_or_else(|| {
+                Failure::new(Exit::Device, format!("no machine of `run-qemu` is running as `{text}`"))
+                    .help("start one with `cargo krazy run-qemu`")
+            })?;
+            return Ok(target(host.address, host.appliance));
+        }
+        let address = text.parse().map_err(|error: String| {
+            let file: PathBuf = state_dir.join(hosts::FILE);
+            Failure::new(Exit::Usage, error).help(format!("the names of devices are in {}", file.display()))
+        })?;
+        Ok(target(address, None))
+    }
+
+    /// Replaces a name in `.local` by the IP address of the device that answers to it.
+    pub fn located(self) -> anyhow::Result<Self> {
+        Ok(Target { address: discovery::resolve(self.address)?, ..self })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::device::hosts::Host;
+
+    #[test]
+    fn names_take_precedence_over_addresses() {
+        let state = tempfile::tempdir().unwrap();
+        let find = |text: &str| Target::find(text, state.path());
+        assert_eq!(find("attic").unwrap().address.to_string(), "attic:8443");
+        fs::write(state.path().join(hosts::FILE), "[attic]\naddress = \"::1\"\nappliance = \"a\"\n").unwrap();
+        let attic = find("attic").unwrap();
+        assert_eq!(
+            (attic.address.to_string().as_str(), attic.appliance.as_deref()),
+            ("[::1]:8443", Some("a"))
+        );
+        assert_eq!(find("qemu").unwrap_err().to_string(), "no machine of `run-qemu` is running as `qemu`");
+        let address = "127.0.0.1:1234".parse().unwrap();
+        let host = Host { address, appliance: Some("hello".into()) };
+        let _registered = machines::register(state.path(), host).unwrap();
+        assert_eq!(find("qemu").unwrap().address.port, 1234);
+        assert!(find("a/b").unwrap_err().to_string().contains("not an address"));
+    }
+}
