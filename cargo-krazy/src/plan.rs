@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use krazy_boot::disk::layout::DiskLayout;
+use krazy_boot::disk::layout::{DiskLayout, LayoutError};
 use krazy_boot::disk::size::Bytes;
 use krazy_boot::manifest::network::NetworkSettings;
 use krazy_boot::manifest::{Restart, ServiceSettings};
@@ -33,7 +33,16 @@ impl Plan {
     /// Fails if the sizes do not make a disk.
     pub fn new(appliance: Appliance, output: Option<PathBuf>) -> Result<Self, Failure> {
         let layout = DiskLayout::new(appliance.sizes).map_err(|error| {
-            Failure::new(Exit::Config, error.to_string()).help(
+            let keys: &[&[&str]] = match &error {
+                LayoutError::DiskTooSmall { .. } | LayoutError::DiskTooLarge(_) => {
+                    &[&["size"], &["root-size"], &["boot-size"]]
+                }
+                LayoutError::PartitionTooSmall { name, .. } | LayoutError::Unaligned { name, .. } => {
+                    if *name == "root" { &[&["root-size"]] } else { &[&["boot-size"]] }
+                }
+            };
+            let location = appliance.origins.location(keys).map(|location| format!("{location}: "));
+            Failure::new(Exit::Config, format!("{}{error}", location.unwrap_or_default())).help(
                 "`size`, `boot-size` and `root-size` in [package.metadata.krazy], or `--size`, set the sizes",
             )
         })?;

@@ -2,7 +2,7 @@
 
 use super::{
     bundle, certificate, discover, doctor, floor, get, image, inspect, kernel, logs, order, ps, push, put,
-    run_qemu, service, status, switch, token,
+    run_qemu, schema, service, status, switch, token,
 };
 use crate::failure::Result;
 use crate::shell::Shell;
@@ -48,4 +48,5 @@ commands! {
     Floor(floor::Args),
     Token(token::Args),
     Certificate(certificate::Args),
+    Schema(schema::Args),
 }

@@ -21,6 +21,7 @@ mod ps;
 mod push;
 mod put;
 mod run_qemu;
+mod schema;
 mod service;
 mod status;
 mod switch;
@@ -29,7 +30,7 @@ mod token;
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
 
 use self::command::Command;
-use crate::config::schema;
+use crate::config;
 use crate::failure::{Exit, Result};
 use crate::shell::{MessageFormat, Shell, Verbosity};
 
@@ -84,7 +85,7 @@ impl Cli {
         let command = <Cli as CommandFactory>::command().after_help(exit_codes()).after_long_help(format!(
             "{}\n\nMetadata, in the Cargo.toml of the package; [workspace.metadata.krazy] gives defaults:\n{}",
             exit_codes(),
-            schema::reference()
+            config::schema::reference()
         ));
         Cli::from_arg_matches(&command.try_get_matches_from(args)?)
     }

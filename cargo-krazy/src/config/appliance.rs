@@ -9,6 +9,7 @@ use krazy_boot::manifest::ServiceSettings;
 use krazy_boot::manifest::network::NetworkSettings;
 use serde::Serialize;
 
+use super::origins::Origins;
 use super::pi::PiSettings;
 use crate::board::Board;
 
@@ -63,6 +64,8 @@ pub struct Appliance {
     pub locked: bool,
     /// `--offline`: nothing may be downloaded.
     pub offline: bool,
+    /// The tables it comes from, for errors with file and line.
+    pub(crate) origins: Origins,
 }
 
 impl Appliance {

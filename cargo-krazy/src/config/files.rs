@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::error::Result;
 use super::names;
-use super::table::{Table, shown};
-use crate::failure::Failure;
+use super::origins::{Origins, shown};
 
-/// Where no file may be put, and why.
+/// Directories that no file may be put into, with the reason.
 const RESERVED: [(&str, &str); 9] = [
     ("/bin", "holds the services; use `install`"),
     ("/proc", "is a mount point"),
@@ -21,36 +21,37 @@ const RESERVED: [(&str, &str); 9] = [
     ("/etc/krazy", "belongs to cargo krazy"),
 ];
 
-/// How deep folders may be nested; a symbolic link to a parent folder would have no end.
+/// The deepest nesting of directories; a symbolic link to a parent directory would have no end.
 const MAX_DEPTH: usize = 32;
 
-/// How many files there may be: a folder such as `/` is a mistake that would take minutes to list.
+/// The most files there may be: a directory such as `/` is a mistake that would take minutes to list.
 const MAX_FILES: usize = 100_000;
 
-/// Adds the files that `table` names. A folder stands for all files below it.
-pub fn apply(table: &Table<'_>, files: &mut BTreeMap<String, PathBuf>) -> Result<(), Failure> {
-    for destination in table.names() {
+/// Returns all files of the table: path on the device and file of the host. A directory stands for all files in it.
+pub fn list(table: &BTreeMap<String, String>, origins: &Origins) -> Result<BTreeMap<String, PathBuf>> {
+    let mut files = BTreeMap::new();
+    for (destination, source) in table {
+        let path = ["files", destination];
         names::device_path(destination)
-            .map_err(|expected| table.invalid(destination, format!("must be {expected}")))?;
-        let below = |folder: &str| Path::new(destination).starts_with(folder);
-        if let Some((folder, why)) = RESERVED.iter().find(|(folder, _)| below(folder)) {
-            let problem = match *folder == destination {
-                true => format!("cannot be a file: {folder} {why}"),
-                false => format!("cannot be in {folder}, which {why}"),
+            .map_err(|expected| origins.invalid(&path, format!("must be {expected}")))?;
+        let below = |dir: &str| Path::new(destination).starts_with(dir);
+        if let Some((dir, reason)) = RESERVED.iter().find(|(dir, _)| below(dir)) {
+            let problem = match dir == destination {
+                true => format!("cannot be a file: {dir} {reason}"),
+                false => format!("cannot be in {dir}, which {reason}"),
             };
-            return Err(table.invalid(destination, problem));
+            return Err(origins.invalid(&path, problem));
         }
-        let Some(source) = table.string(destination)? else { continue };
-        let source = table.folder().join(source);
-        add(destination, &source, 0, files).map_err(|problem| table.invalid(destination, problem))?;
+        let source = origins.directory(&path).join(source);
+        add(destination, &source, 0, &mut files).map_err(|problem| origins.invalid(&path, problem))?;
     }
     let mut nested = files.keys().filter(|file| {
         let mut parents = Path::new(file).ancestors().skip(1).filter_map(Path::to_str);
         parents.any(|parent| files.contains_key(parent))
     });
     match nested.next() {
-        Some(file) => Err(table.itself_invalid(format!("puts `{file}` below another file"))),
-        None => Ok(()),
+        Some(file) => Err(origins.table_invalid(&["files"], format!("puts `{file}` below another file"))),
+        None => Ok(files),
     }
 }
 
@@ -60,10 +61,10 @@ fn add(
     source: &Path,
     depth: usize,
     files: &mut BTreeMap<String, PathBuf>,
-) -> Result<(), String> {
+) -> std::result::Result<(), String> {
     let problem = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::NotFound => format!("is {}, which does not exist", shown(source).display()),
-        _ => format!("is {}, which cannot be read: {error}", shown(source).display()),
+        std::io::ErrorKind::NotFound => format!("is {}, which does not exist", shown(source)),
+        _ => format!("is {}, which cannot be read: {error}", shown(source)),
     };
     let kind = fs::metadata(source).map_err(problem)?;
     if kind.is_file() {
@@ -74,10 +75,10 @@ fn add(
         return Ok(());
     }
     if !kind.is_dir() {
-        return Err(format!("is {}, which is neither a file nor a folder", shown(source).display()));
+        return Err(format!("is {}, which is neither a file nor a directory", shown(source)));
     }
     if depth == MAX_DEPTH {
-        return Err(format!("is nested too deep at {}", shown(source).display()));
+        return Err(format!("is nested too deep at {}", shown(source)));
     }
     for entry in fs::read_dir(source).map_err(problem)? {
         let entry = entry.map_err(problem)?;

@@ -1,80 +1,63 @@
 //! The key `kernel`.
 
-use serde_json::Value;
-
-use super::table::{Table, shown};
-use super::{KernelSource, names, schema};
+use super::error::Result;
+use super::origins::{Origins, shown};
+use super::values::Either;
+use super::{KernelSource, tables};
 use crate::board::Board;
-use crate::failure::Failure;
 
 /// The Debian release whose kernel is taken unless `suite` says otherwise.
 pub const DEFAULT_SUITE: &str = "trixie";
 
-/// What `kernel` is when it is not given: the board's kernel from the Debian archive.
-pub fn default(board: &Board) -> KernelSource {
-    KernelSource::Debian {
-        package: board.debian_kernel.to_owned(),
-        suite: DEFAULT_SUITE.to_owned(),
-        mirror: None,
-    }
-}
-
-/// The key `kernel` of `table`, if it is there.
-pub fn read(table: &Table<'_>, board: &Board) -> Result<Option<KernelSource>, Failure> {
-    match table.value("kernel") {
-        None => Ok(None),
-        Some(Value::String(name)) if name == "debian" => Ok(Some(default(board))),
-        Some(Value::String(name)) => {
-            Err(table.invalid("kernel", format!("must be \"debian\" or a table, not {name:?}")))
-        }
-        Some(Value::Object(_)) => match table.table("kernel")? {
-            Some(kernel) => from_table(&kernel, board).map(Some),
-            None => Ok(None),
-        },
-        Some(_) => Err(table.wrong_type("kernel", "\"debian\" or a table")),
-    }
-}
-
-fn from_table(kernel: &Table<'_>, board: &Board) -> Result<KernelSource, Failure> {
-    kernel.check_keys(schema::KERNEL)?;
-    let debian: &[&str] = &["debian", "suite", "mirror"];
-    let groups: [&[&str]; 3] = [debian, &["url", "sha256"], &["path"]];
-    let used: Vec<_> = groups.iter().filter_map(|group| group.iter().find(|key| kernel.has(key))).collect();
+/// Returns the source of the kernel: without the key, the board's kernel from the Debian archive.
+pub fn source(krazy: &tables::Krazy, origins: &Origins, board: &Board) -> Result<KernelSource> {
+    let tables::Kernel { debian, suite, mirror, url, sha256, path } = match &krazy.kernel {
+        None | Some(Either::Value(_)) => return Ok(debian_kernel(tables::Kernel::default(), board)),
+        Some(Either::Table(kernel)) => kernel.clone(),
+    };
+    let first = |keys: &[(&'static str, bool)]| keys.iter().find(|(_, set)| *set).map(|(key, _)| *key);
+    let used: Vec<_> = [
+        first(&[("debian", debian.is_some()), ("suite", suite.is_some()), ("mirror", mirror.is_some())]),
+        first(&[("url", url.is_some()), ("sha256", sha256.is_some())]),
+        first(&[("path", path.is_some())]),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     match used[..] {
-        [] => Err(kernel.itself_invalid("is empty; it needs `debian`, `url` and `sha256`, or `path`")),
+        [] => {
+            return Err(origins
+                .table_invalid(&["kernel"], "is empty; it needs `debian`, `url` and `sha256`, or `path`"));
+        }
         [first, second, ..] => {
-            Err(kernel.invalid(second, format!("cannot stand beside `{first}`: a kernel has one source")))
+            let problem = format!("cannot stand beside `{first}`: a kernel has one source");
+            return Err(origins.invalid(&["kernel", second], problem));
         }
-        [&"path"] => {
-            let path = kernel.folder().join(kernel.string("path")?.unwrap_or_default());
-            if !path.exists() {
-                let problem = format!("leads to {}, which does not exist", shown(&path).display());
-                return Err(kernel.invalid("path", problem));
-            }
-            Ok(KernelSource::Path(path))
+        [_] => {}
+    }
+    if let Some(path) = path {
+        let path = origins.directory(&["kernel", "path"]).join(path);
+        if !path.exists() {
+            let problem = format!("leads to {}, which does not exist", shown(&path));
+            return Err(origins.invalid(&["kernel", "path"], problem));
         }
-        [&("url" | "sha256")] => {
-            match (kernel.parsed("url", names::http_url)?, kernel.parsed("sha256", names::sha256)?) {
-                (Some(url), Some(sha256)) => Ok(KernelSource::Url { url, sha256 }),
-                (None, _) => Err(kernel.invalid("sha256", "needs `url` beside it")),
-                (_, None) => {
-                    Err(kernel.invalid("url", "needs `sha256` beside it: the file's SHA-256 in hex"))
-                }
-            }
+        return Ok(KernelSource::Path(path));
+    }
+    match (url, sha256) {
+        (Some(url), Some(sha256)) => Ok(KernelSource::Url { url: url.0, sha256: sha256.0 }),
+        (None, Some(_)) => Err(origins.invalid(&["kernel", "sha256"], "needs `url` beside it")),
+        (Some(_), None) => Err(origins
+            .invalid(&["kernel", "url"], "needs `sha256` beside it: the SHA-256 of the file in hexadecimal")),
+        (None, None) => {
+            Ok(debian_kernel(tables::Kernel { debian, suite, mirror, ..tables::Kernel::default() }, board))
         }
-        [_] => {
-            let word =
-                |text: &str| match text.chars().all(|c| c.is_ascii_alphanumeric() || "+-._".contains(c)) {
-                    true if !text.is_empty() => Ok(text.to_owned()),
-                    _ => Err("a name in the Debian archive"),
-                };
-            let package = kernel.parsed("debian", word)?;
-            let suite = kernel.parsed("suite", word)?;
-            Ok(KernelSource::Debian {
-                package: package.unwrap_or_else(|| board.debian_kernel.to_owned()),
-                suite: suite.unwrap_or_else(|| DEFAULT_SUITE.to_owned()),
-                mirror: kernel.parsed("mirror", names::http_url)?,
-            })
-        }
+    }
+}
+
+fn debian_kernel(kernel: tables::Kernel, board: &Board) -> KernelSource {
+    KernelSource::Debian {
+        package: kernel.debian.map_or_else(|| board.debian_kernel.to_owned(), |package| package.0),
+        suite: kernel.suite.map_or_else(|| DEFAULT_SUITE.to_owned(), |suite| suite.0),
+        mirror: kernel.mirror.map(|mirror| mirror.0),
     }
 }

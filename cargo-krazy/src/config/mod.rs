@@ -2,35 +2,41 @@
 //!
 //! `[workspace.metadata.krazy]` gives a workspace's defaults, `[package.metadata.krazy]` changes them; within each,
 //! `board.NAME` changes what the table says for that board. Tables merge by key; of everything else, the later
-//! value counts. The keys stand in `schema`, the only list of them.
+//! value counts, and so it is with tables that select one thing (`kernel`, `init`, an entry of `install`, an interface).
+//! `tables` is the only list of keys.
 
-mod admind;
 mod appliance;
 mod crate_spec;
+mod de;
+mod error;
 mod files;
 mod git_url;
 mod kernel;
-mod layers;
-mod metadata;
 mod names;
 mod network;
+mod origins;
 mod own_crate;
 mod own_programs;
 mod package;
 mod pi;
 mod resolve;
-pub mod schema;
+pub(crate) mod schema;
 mod service;
 pub(crate) mod suggestion;
-mod table;
+mod tables;
 #[cfg(test)]
 mod tests;
+mod values;
 
-pub use appliance::{Appliance, GitReference, Install, KernelSource, Source, kernel_parameters};
+pub(crate) use appliance::kernel_parameters;
+pub use appliance::{Appliance, GitReference, Install, KernelSource, Source};
 pub use kernel::DEFAULT_SUITE;
+#[cfg(test)]
+pub(crate) use origins::Origins;
 pub use own_crate::OwnFeatures;
 pub use own_programs::{OWN_ADMIND, OWN_INIT};
 pub use pi::{DtSource, MAX_LINE, Overlay, PiSettings};
-pub use resolve::{Request, load};
-pub use service::check_services;
+pub use resolve::Request;
+pub(crate) use resolve::load;
+pub(crate) use service::check_services;
 pub use suggestion::did_you_mean;

@@ -1,6 +1,8 @@
-//! Checks of names a user chooses: each returns the name, or what it should have been.
+//! Checks of texts a user writes: each returns the value, or what the text should have been.
 
+use cargo_metadata::semver::VersionReq;
 use krazy_boot::digest::is_sha256;
+use krazy_boot::disk::size::Bytes;
 
 /// The longest host name Linux takes. Source: Linux `__NEW_UTS_LEN`.
 const MAX_HOSTNAME: usize = 64;
@@ -23,7 +25,12 @@ pub fn hostname(text: &str) -> Result<String, &'static str> {
     }
 }
 
-/// An appliance's name, which is also a folder's and a DNS name.
+/// Returns the host name of an appliance that does not set one: its name, as far as RFC 1123 allows.
+pub fn default_hostname(name: &str) -> String {
+    name.to_ascii_lowercase().replace('_', "-").trim_matches('-').to_owned()
+}
+
+/// An appliance's name, which is also the name of a directory and a DNS name.
 pub fn appliance(text: &str) -> Result<String, &'static str> {
     let first = text.starts_with(|c: char| c.is_ascii_alphanumeric());
     if first && text.len() <= 63 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)) {
@@ -68,12 +75,12 @@ pub fn signal(text: &str) -> Result<String, String> {
     }
 }
 
-/// A kernel module's name, without folder and suffix.
+/// A kernel module's name, without directory and suffix.
 pub fn module(text: &str) -> Result<String, &'static str> {
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)) {
         Ok(text.to_owned())
     } else {
-        Err("a kernel module's name without folder and suffix")
+        Err("a kernel module's name without directory and suffix")
     }
 }
 
@@ -98,6 +105,53 @@ pub fn http_url(text: &str) -> Result<String, &'static str> {
 /// A SHA-256 in hex, as lower case.
 pub fn sha256(text: &str) -> Result<String, &'static str> {
     Some(text.to_ascii_lowercase()).filter(|text| is_sha256(text)).ok_or("a SHA-256 of 64 hexadecimal digits")
+}
+
+/// A version requirement as in `[dependencies]`: a bare `1.2` means `^1.2`. `*` is the newest, `None`.
+///
+/// It is made explicit because `cargo install --version 1.2.3` would take exactly that version.
+pub fn requirement(text: &str) -> Result<Option<String>, String> {
+    match VersionReq::parse(text) {
+        Ok(any) if any == VersionReq::STAR => Ok(None),
+        Ok(requirement) => Ok(Some(requirement.to_string())),
+        Err(error) => Err(format!("a version requirement such as \"1.2\" ({error})")),
+    }
+}
+
+/// A package or suite of the Debian archive.
+pub fn archive(text: &str) -> Result<String, &'static str> {
+    match text.chars().all(|c| c.is_ascii_alphanumeric() || "+-._".contains(c)) {
+        true if !text.is_empty() => Ok(text.to_owned()),
+        _ => Err("a name in the Debian archive"),
+    }
+}
+
+/// An argument or the value of an environment variable.
+pub fn process_text(text: &str) -> Result<String, &'static str> {
+    if text.contains('\0') { Err("a text without NUL characters") } else { Ok(text.to_owned()) }
+}
+
+/// A device node.
+pub fn device_node(text: &str) -> Result<String, &'static str> {
+    match device_path(text) {
+        Ok(path) if path.starts_with("/dev/") => Ok(path),
+        _ => Err("a path below /dev"),
+    }
+}
+
+/// A host name or address for a client.
+pub fn host(text: &str) -> Result<String, &'static str> {
+    if text.is_empty() || text.contains(char::is_whitespace) { Err("a host") } else { Ok(text.to_owned()) }
+}
+
+/// A limit of memory. Below 1 MiB no program starts.
+pub fn memory(text: &str) -> Result<Bytes, String> {
+    const MIN_MEMORY: Bytes = Bytes::mib(1);
+    match text.parse::<Bytes>() {
+        Ok(limit) if limit >= MIN_MEMORY => Ok(limit),
+        Ok(_) => Err(format!("a size of at least {MIN_MEMORY}")),
+        Err(_) => Err("a size such as \"64 MiB\"".to_owned()),
+    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
-//! The user's own package: which binaries it has, and how they are installed.
+//! The user's own package: its binaries and their install.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use cargo_metadata::{Package, Target};
 
+use super::error::Result;
+use super::origins::Origins;
 use super::suggestion::{did_you_mean, quoted};
 use super::{Install, Source};
 
@@ -21,54 +23,39 @@ pub struct OwnFeatures {
 /// The own package's install, and the binaries it gives.
 #[derive(Debug)]
 pub struct OwnCrate {
-    /// What cargo is asked to do.
+    /// The request to cargo.
     pub install: Install,
     /// The names of the binaries that will be installed.
     pub binaries: Vec<String>,
 }
 
-/// What is wrong with the own package: the key to blame if there is one, the problem, the help.
-#[derive(Debug)]
-pub struct Problem {
-    /// The key of the metadata.
-    pub key: Option<&'static str>,
-    /// What is wrong.
-    pub message: String,
-    /// What to do.
-    pub help: String,
-}
-
-/// The install of `package`, checked against the targets it has: `bins`, or all whose required features are on.
+/// Returns the install of `package`, checked against its targets: `bins`, or all whose required features are on.
+/// `requested` are those of the features that come from the command line.
 pub fn install(
     package: &Package,
     features: OwnFeatures,
+    requested: &[String],
     bins: Vec<String>,
     profile: Option<String>,
-) -> Result<OwnCrate, Problem> {
+    origins: &Origins,
+) -> Result<OwnCrate> {
     let known = |feature: &&String| feature.contains('/') || package.features.contains_key(feature.as_str());
     if let Some(unknown) = features.features.iter().find(|feature| !known(feature)) {
-        return Err(Problem {
-            key: None,
-            message: format!("the package `{}` has no feature `{unknown}`", package.name),
-            help: did_you_mean(unknown, "features", package.features.keys().map(String::as_str)),
-        });
+        let message = format!("the package `{}` has no feature `{unknown}`", package.name);
+        let help = did_you_mean(unknown, "features", package.features.keys().map(String::as_str));
+        let key: &[&[&str]] = if requested.contains(unknown) { &[] } else { &[&["features"]] };
+        return Err(origins.error(key, message).help(help));
     }
     let targets: Vec<_> = package.targets.iter().filter(|target| target.is_bin()).collect();
     if targets.is_empty() {
-        return Err(Problem {
-            key: None,
-            message: format!("the package `{}` has no binary, so there is nothing to run", package.name),
-            help: "add src/main.rs or a [[bin]] target, or put the metadata into the package that has one"
-                .into(),
-        });
+        let message = format!("the package `{}` has no binary, so there is nothing to run", package.name);
+        let help = "add src/main.rs or a [[bin]] target, or put the metadata into the package that has one";
+        return Err(origins.error(&[], message).help(help));
     }
     let names = || targets.iter().map(|target| target.name.as_str());
     if let Some(unknown) = bins.iter().find(|bin| !names().any(|name| name == *bin)) {
-        return Err(Problem {
-            key: Some("bins"),
-            message: format!("has `{unknown}`, which is no binary of `{}`", package.name),
-            help: did_you_mean(unknown, "binaries", names()),
-        });
+        let problem = format!("has `{unknown}`, which is no binary of `{}`", package.name);
+        return Err(origins.invalid(&["bins"], problem).help(did_you_mean(unknown, "binaries", names())));
     }
     let enabled = enabled(package, &features);
     let lacks = |target: &Target| -> Vec<String> {
@@ -79,29 +66,27 @@ pub fn install(
             .cloned()
             .collect()
     };
-    let wanted: Vec<_> =
+    let selected: Vec<_> =
         targets.iter().filter(|target| bins.is_empty() || bins.contains(&target.name)).collect();
     // If several lack features, the one named like the package is what the user thinks of.
-    let lacking = || wanted.iter().filter(|target| !lacks(target).is_empty());
+    let lacking = || selected.iter().filter(|target| !lacks(target).is_empty());
     let lacking = lacking().find(|target| package.name == target.name).or_else(|| lacking().next());
     let binaries: Vec<_> =
-        wanted.iter().filter(|target| lacks(target).is_empty()).map(|target| target.name.clone()).collect();
+        selected.iter().filter(|target| lacks(target).is_empty()).map(|target| target.name.clone()).collect();
     if let Some(target) = lacking.filter(|_| !bins.is_empty() || binaries.is_empty()) {
         let needed = lacks(target);
-        return Err(Problem {
-            key: None,
-            message: format!(
-                "the binary `{}` requires features that are off: {}",
-                target.name,
-                quoted(needed.iter().map(String::as_str))
-            ),
-            help: format!("add `features = {needed:?}` to [package.metadata.krazy]"),
-        });
+        let message = format!(
+            "the binary `{}` requires features that are off: {}",
+            target.name,
+            quoted(needed.iter().map(String::as_str))
+        );
+        let help = format!("add `features = {needed:?}` to [package.metadata.krazy]");
+        return Err(origins.error(&[&["features"], &["bins"]], message).help(help));
     }
-    let folder = package.manifest_path.parent().unwrap_or(&package.manifest_path);
+    let dir = package.manifest_path.parent().unwrap_or(&package.manifest_path);
     let install = Install {
         name: package.name.to_string(),
-        source: Source::Path { path: folder.into() },
+        source: Source::Path { path: dir.into() },
         bins,
         features: features.features,
         all_features: features.all_features,

@@ -1,48 +1,50 @@
-//! Which package of the workspace is the appliance.
+//! The selection of the workspace's package that becomes the appliance.
 
 use std::path::Path;
 
 use cargo_metadata::{Metadata, MetadataCommand, Package};
 use serde_json::Value;
 
+use super::error::{ConfigError, Result};
+use super::names;
+use super::origins::shown;
 use super::suggestion::{did_you_mean, quoted};
-use super::table::shown;
-use crate::failure::{Exit, Failure};
 
-/// The workspace of `manifest_path`, or of the working directory, as `cargo metadata` describes it.
+/// Returns the workspace of `manifest_path`, or of the working directory, as `cargo metadata` describes it.
 ///
 /// Dependencies are not asked for: that takes 50 ms instead of seconds, and needs no network.
-pub fn workspace(manifest_path: Option<&Path>) -> Result<Metadata, Failure> {
+pub fn workspace(manifest_path: Option<&Path>) -> Result<Metadata> {
     let mut command = MetadataCommand::new();
     if let Some(path) = manifest_path {
         command.manifest_path(path);
     }
     command.no_deps().exec().map_err(|error| match error {
-        // cargo's own words, without its `error: `, for the message has one already.
+        // cargo's own message, without its `error: `, for ours has one already.
         cargo_metadata::Error::CargoMetadata { stderr } => {
             let stderr = stderr.trim();
-            let failure = Failure::new(Exit::Config, stderr.strip_prefix("error: ").unwrap_or(stderr));
+            let error = selection(stderr.strip_prefix("error: ").unwrap_or(stderr));
             if stderr.contains("could not find `Cargo.toml`") {
-                return failure.help("go to the folder of a crate, or name one with `--manifest-path`");
+                return error.help("go to the directory of a crate, or name one with `--manifest-path`");
             }
-            failure
+            error
         }
-        cargo_metadata::Error::Io(error) => {
-            Failure::new(Exit::MissingTool, format!("failed to run cargo: {error}"))
-                .help("install Rust from https://rustup.rs")
-        }
-        other => Failure::new(Exit::Failed, format!("failed to read the output of cargo metadata: {other}")),
+        cargo_metadata::Error::Io(error) => Box::new(ConfigError::NoCargo(error)),
+        other => Box::new(ConfigError::Metadata(other)),
     })
 }
 
-/// The value of `krazy` in a `metadata` table.
+fn selection(message: impl Into<String>) -> Box<ConfigError> {
+    Box::new(ConfigError::Selection { message: message.into(), help: None })
+}
+
+/// Returns the value of `krazy` in a `metadata` table.
 pub fn krazy(metadata: &Value) -> Option<&Value> {
     metadata.get("krazy")
 }
 
-/// The package to make: the one that was `named`, else the one cargo would take, else the only member of the
+/// Returns the package to make: the one that was `named`, else the one cargo would take, else the only member of the
 /// workspace that has `[package.metadata.krazy]`.
-pub fn select<'a>(metadata: &'a Metadata, named: Option<&str>) -> Result<&'a Package, Failure> {
+pub fn select<'a>(metadata: &'a Metadata, named: Option<&str>) -> Result<&'a Package> {
     let members = metadata.workspace_packages();
     if let Some(named) = named {
         let matches = |package: &&&Package| match named.split_once('@') {
@@ -58,7 +60,7 @@ pub fn select<'a>(metadata: &'a Metadata, named: Option<&str>) -> Result<&'a Pac
     match (&candidates[..], &defaults[..]) {
         ([package], _) => return Ok(package),
         ([_, ..], _) => return Err(several(&candidates)),
-        // Below a member's folder, that member is meant and no other.
+        // In a member's directory, that member is meant and no other.
         ([], [package]) if !is_root(metadata, package) || members.len() == 1 => {
             return with_table(metadata, package);
         }
@@ -75,8 +77,8 @@ fn is_root(metadata: &Metadata, package: &Package) -> bool {
     package.manifest_path.parent() == Some(metadata.workspace_root.as_path())
 }
 
-/// `package`, if it or its workspace has a table.
-fn with_table<'a>(metadata: &Metadata, package: &'a Package) -> Result<&'a Package, Failure> {
+/// Returns `package` if it or its workspace has a table.
+fn with_table<'a>(metadata: &Metadata, package: &'a Package) -> Result<&'a Package> {
     if krazy(&package.metadata).or(krazy(&metadata.workspace_metadata)).is_some() {
         Ok(package)
     } else {
@@ -84,38 +86,37 @@ fn with_table<'a>(metadata: &Metadata, package: &'a Package) -> Result<&'a Packa
     }
 }
 
-fn unknown(members: &[&Package], named: &str) -> Failure {
+fn unknown(members: &[&Package], named: &str) -> Box<ConfigError> {
     let names = members.iter().map(|package| package.name.as_str());
-    Failure::new(Exit::Config, format!("the workspace has no package `{named}`"))
-        .help(did_you_mean(named, "packages", names))
+    selection(format!("the workspace has no package `{named}`")).help(did_you_mean(named, "packages", names))
 }
 
-fn several(packages: &[&Package]) -> Failure {
+fn several(packages: &[&Package]) -> Box<ConfigError> {
     let names = quoted(packages.iter().map(|package| package.name.as_str()));
     let first = packages.first().map_or("PACKAGE", |package| package.name.as_str());
-    Failure::new(Exit::Config, format!("several packages have [package.metadata.krazy]: {names}"))
+    selection(format!("several packages have [package.metadata.krazy]: {names}"))
         .help(format!("choose one, such as `-p {first}`"))
 }
 
-/// The error for no table anywhere, with one to paste.
-fn missing(metadata: &Metadata, packages: &[&Package]) -> Failure {
+/// Returns the error for no table anywhere, with one to paste.
+fn missing(metadata: &Metadata, packages: &[&Package]) -> Box<ConfigError> {
     let paste = |package: &Package| {
-        let hostname = super::resolve::default_hostname(&package.name);
+        let hostname = names::default_hostname(&package.name);
         format!("\n\n[package.metadata.krazy]\nhostname = {hostname:?}")
     };
     match packages {
         [package] => {
-            let file = shown(package.manifest_path.as_std_path()).display();
+            let file = shown(package.manifest_path.as_std_path());
             let message = format!("{file} has no [package.metadata.krazy], so there is no appliance to make");
-            Failure::new(Exit::Config, message).help(format!("add this to it:{}", paste(package)))
+            selection(message).help(format!("add this to it:{}", paste(package)))
         }
         _ => {
             let root = metadata.workspace_root.join("Cargo.toml");
-            let file = shown(root.as_std_path()).display();
+            let file = shown(root.as_std_path());
             let names = quoted(packages.iter().map(|package| package.name.as_str()));
             let message = format!("no package of the workspace {file} has [package.metadata.krazy]");
             let table = packages.first().map(|package| paste(package)).unwrap_or_default();
-            Failure::new(Exit::Config, message)
+            selection(message)
                 .help(format!("add one to the Cargo.toml of the right package ({names}):{table}"))
         }
     }

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use krazy_boot::update::bundle;
 
-use super::table::{Table, shown};
-use crate::failure::Failure;
+use super::error::Result;
+use super::origins::{Origins, shown};
+use super::tables;
 
 /// The longest line the firmware reads; it cuts what follows.
 /// Source: Raspberry Pi documentation, "config.txt", file format.
@@ -74,40 +75,34 @@ impl DtSource {
 }
 
 impl PiSettings {
-    /// Sets what `table` says.
-    pub fn apply(&mut self, table: &Table<'_>) -> Result<(), Failure> {
-        if let Some(lines) = table.strings("config-txt")? {
-            for line in &lines {
-                check_line(line).map_err(|problem| table.invalid("config-txt", problem))?;
-            }
-            self.config_lines = lines;
+    /// Returns the settings that the keys give.
+    pub(super) fn new(krazy: &tables::Krazy, origins: &Origins) -> Result<Self> {
+        for line in &krazy.config_txt {
+            check_line(line).map_err(|problem| origins.invalid(&["config-txt"], problem))?;
         }
-        if let Some(texts) = table.strings("dtoverlays")? {
-            let overlay = |text: &String| {
-                let at = text.find(',').unwrap_or(text.len());
-                let (name, parameters) = text.split_at(at);
-                let source = source(table, "dtoverlays", name, "dtbo")?;
-                check_line(parameters).map_err(|problem| table.invalid("dtoverlays", problem))?;
-                Ok(Overlay { source, parameters: parameters.to_owned() })
-            };
-            self.overlays = texts.iter().map(overlay).collect::<Result<_, Failure>>()?;
-        }
-        if let Some(texts) = table.strings("dtbs")? {
-            self.dtbs =
-                texts.iter().map(|text| source(table, "dtbs", text, "dtb")).collect::<Result<_, _>>()?;
-        }
-        Ok(())
+        let overlay = |text: &String| {
+            let (name, parameters) = text.split_at(text.find(',').unwrap_or(text.len()));
+            let source = source(origins, "dtoverlays", name, "dtbo")?;
+            check_line(parameters).map_err(|problem| origins.invalid(&["dtoverlays"], problem))?;
+            Ok(Overlay { source, parameters: parameters.to_owned() })
+        };
+        let dtb = |text: &String| source(origins, "dtbs", text, "dtb");
+        Ok(PiSettings {
+            config_lines: krazy.config_txt.clone(),
+            overlays: krazy.dtoverlays.iter().map(overlay).collect::<Result<_>>()?,
+            dtbs: krazy.dtbs.iter().map(dtb).collect::<Result<_>>()?,
+        })
     }
 }
 
-/// A name, or a path: one that has a folder or ends in `.ENDING`.
-fn source(table: &Table<'_>, key: &str, text: &str, ending: &str) -> Result<DtSource, Failure> {
+/// Returns the source for a name, or for a path: a text with a directory or with the ending `.ENDING`.
+fn source(origins: &Origins, key: &str, text: &str, ending: &str) -> Result<DtSource> {
     let is_path = text.contains('/') || text.ends_with(&format!(".{ending}"));
     let source = if is_path {
-        let path = table.folder().join(text);
+        let path = origins.directory(&[key]).join(text);
         if !path.is_file() {
-            let problem = format!("has {text:?}, which leads to no file: {}", shown(&path).display());
-            return Err(table.invalid(key, problem));
+            let problem = format!("has {text:?}, which leads to no file: {}", shown(&path));
+            return Err(origins.invalid(&[key], problem));
         }
         DtSource::File(path)
     } else {
@@ -117,13 +112,13 @@ fn source(table: &Table<'_>, key: &str, text: &str, ending: &str) -> Result<DtSo
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_+.".contains(c);
     let fits = (1..=MAX_NAME).contains(&name.len());
     if !fits || !name.chars().all(plain) || Path::new(&name).file_name().is_none() {
-        return Err(table.invalid(key, format!("has {text:?}, which is no name of a .{ending} file")));
+        return Err(origins.invalid(&[key], format!("has {text:?}, which is no name of a .{ending} file")));
     }
     Ok(source)
 }
 
-/// What keeps a line out of `config.txt`.
-fn check_line(line: &str) -> Result<(), String> {
+/// Checks that a line can stand in `config.txt`; the error is the predicate of a sentence about the key.
+fn check_line(line: &str) -> std::result::Result<(), String> {
     if line.len() > MAX_LINE {
         return Err(format!(
             "has a line of {} characters, the firmware reads {MAX_LINE}: {line:?}",

@@ -1,185 +1,186 @@
-//! Every key of the metadata tables: what is accepted, and what `cargo krazy --help` says about it.
+//! The JSON Schema of the metadata, and the list of keys that `cargo krazy --help` prints. Both come from
+//! [`tables`](super::tables).
 
 use std::fmt::Write;
 
-/// One key of a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Key {
-    /// As written in Cargo.toml.
-    pub name: &'static str,
-    /// What its value looks like.
-    pub value: &'static str,
-    /// What it does, and its default.
-    pub doc: &'static str,
+use schemars::generate::SchemaSettings;
+use schemars::transform::{Transform, transform_subschemas};
+use schemars::{JsonSchema, Schema};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::de::{Kind, read};
+use super::tables::{Admind, Install, Interface, Kernel, Krazy, Network, Service};
+
+/// The keyword for the label of a value in `--help`.
+const LABEL: &str = "x-label";
+
+/// Returns the JSON Schema (draft 2020-12) of the table `[package.metadata.krazy]`.
+pub(crate) fn json_schema() -> Value {
+    let mut schema = labelled::<Krazy>();
+    remove_labels(&mut schema);
+    schema.insert("title".to_owned(), json!("[package.metadata.krazy]"));
+    schema.to_value()
 }
 
-const fn key(name: &'static str, value: &'static str, doc: &'static str) -> Key {
-    Key { name, value, doc }
+fn labelled<T: JsonSchema>() -> Schema {
+    SchemaSettings::draft2020_12().with_transform(TomlTypes).into_generator().into_root_schema_for::<T>()
 }
 
-/// Keys of `[package.metadata.krazy]`, `[workspace.metadata.krazy]` and, but for `board`, their `board.NAME`.
-pub static APPLIANCE: &[Key] = &[
-    key("name", "STRING", "the appliance's name [default: the package's]"),
-    key("hostname", "STRING", "host name of the device [default: the name]"),
-    key(
-        "init",
-        "BINARY or TABLE",
-        "what becomes /bin/init; a table is like one of `install` [default: krazy-init]",
-    ),
-    key("admind", "BOOL or TABLE", "install krazy-admind, the API that updates need [default: true]"),
-    key("install", "TABLE", "further crates whose binaries go to /bin: NAME = VERSION or a table"),
-    key("bins", "[STRING]", "only these binaries of the own package [default: all]"),
-    key("features", "[STRING]", "features of the own package"),
-    key("all-features", "BOOL", "all features of the own package [default: false]"),
-    key("no-default-features", "BOOL", "not the own package's `default` feature [default: false]"),
-    key("profile", "STRING", "cargo profile of the own package [default: release]"),
-    key("service", "TABLE", "NAME: how the /bin entry NAME is run"),
-    key(
-        "files",
-        "TABLE",
-        "\"/path/on/the/device\" = \"path\" of a file or folder, relative to the Cargo.toml",
-    ),
-    key("size", "SIZE", "the disk image; /data is what the other partitions leave [default: 1 GiB]"),
-    key("boot-size", "SIZE", "the /boot partition [default: 256 MiB]"),
-    key("root-size", "SIZE", "each of the two root partitions [default: 256 MiB]"),
-    key("compression-level", "1..22", "zstd level of the root [default: 15]"),
-    key("kernel", "\"debian\" or TABLE", "where the kernel comes from [default: debian]"),
-    key("cmdline", "STRING or [STRING]", "kernel parameters after the board's"),
-    key("modules", "[STRING]", "kernel modules to carry and to load at boot, besides those of the board"),
-    key("network", "TABLE", "fixed addresses, name and time servers of every device [default: DHCP]"),
-    key("boot-writable", "BOOL", "mount /boot writable from the start [default: false]"),
-    key("serial-console", "BOOL", "the kernel's console is on the serial line, too [default: true]"),
-    key("config-txt", "[STRING]", "further lines for a Raspberry Pi's config.txt, such as `gpu_mem=16`"),
-    key(
-        "dtoverlays",
-        "[STRING]",
-        "overlays for a Raspberry Pi: NAME of the kernel's or the firmware's, or the path of a .dtbo; \
-         `,parameter=value` may follow",
-    ),
-    key("dtbs", "[STRING]", "further device trees for a Raspberry Pi: the kernel's, or paths of .dtb files"),
-    key("board", "TABLE", "NAME: any of these keys, for the board NAME only"),
-];
+/// Removes null, which TOML does not have: a key that is not set is left out.
+#[derive(Clone)]
+struct TomlTypes;
 
-/// Keys of a table in `install`, and of `init` as a table.
-pub static INSTALL: &[Key] = &[
-    key(
-        "version",
-        "REQUIREMENT",
-        "which version of a registry crate, as in [dependencies] [default: the newest]",
-    ),
-    key("registry", "STRING", "a registry's name in cargo's configuration [default: crates.io]"),
-    key("path", "PATH", "a package's folder, relative to the Cargo.toml"),
-    key("git", "URL[%CRATE]", "a repository; without %CRATE its name is the crate's"),
-    key("branch", "STRING", "the tip of this branch of `git`"),
-    key("tag", "STRING", "this tag of `git`"),
-    key("rev", "STRING", "this commit of `git`"),
-    key("package", "CRATE", "the crate, if the entry has another name"),
-    key("bins", "[STRING]", "only these binaries [default: all]"),
-    key("features", "[STRING]", "features to activate"),
-    key("all-features", "BOOL", "activate all features [default: false]"),
-    key("default-features", "BOOL", "false: not the `default` feature [default: true]"),
-    key("no-default-features", "BOOL", "the same the other way round [default: false]"),
-    key("profile", "STRING", "cargo profile [default: release]"),
-    key("locked", "BOOL", "use the Cargo.lock that comes with the crate [default: true]"),
-];
-
-/// Keys of `service.NAME`.
-pub static SERVICE: &[Key] = &[
-    key("args", "[STRING]", "arguments"),
-    key("env", "TABLE", "NAME = STRING: environment variables"),
-    key("workdir", "PATH", "working directory [default: the service's HOME]"),
-    key("after", "[STRING]", "services, or `network`, `clock`, `data`, that must be there before it starts"),
-    key("restart", "STRING", "`always`, `on-failure` or `never` [default: always]"),
-    key("user", "STRING", "the account; `root` is possible [default: an own one named like the service]"),
-    key("stop-signal", "SIGNAL", "asks it to end [default: TERM]"),
-    key("stop-timeout", "SECONDS", "from the stop signal to SIGKILL [default: 10]"),
-    key("required", "BOOL", "an update is confirmed only if it is stable [default: true]"),
-    key(
-        "ready",
-        "STRING",
-        "counts as started: `started`, `notify` (sd_notify) or `tcp:PORT` [default: started]",
-    ),
-    key("sandbox", "BOOL", "may write to its HOME, /tmp and devices only [default: true]"),
-    key("capabilities", "[STRING]", "rights of root it keeps, such as `net-admin`"),
-    key("groups", "[STRING]", "accounts whose logs it may read; `krazy`: may talk to init, as root does"),
-    key("devices", "[STRING]", "device nodes it may read and write, such as \"/dev/ttyUSB*\""),
-    key("persistent-log", "BOOL", "keep its output on /data too [default: false]"),
-    key("memory-limit", "SIZE", "the most memory [default: all]"),
-    key(
-        "task-limit",
-        "NUMBER",
-        "the most processes and threads [default: half of what the machine has, 4096]",
-    ),
-    key("file-limit", "NUMBER", "the most open files [default: 1024, which it may raise]"),
-    key("cpu-weight", "1..10000", "its share of a busy CPU [default: 100]"),
-];
-
-/// Keys of `admind` as a table.
-pub static ADMIND: &[Key] = &[
-    key("tls12", "BOOL", "take clients that do not speak TLS 1.3 [default: false]"),
-    key("mdns", "BOOL", "tell the local network where the device is [default: true]"),
-];
-
-/// Keys of `network`.
-pub static NETWORK: &[Key] = &[
-    key(
-        "interfaces",
-        "TABLE",
-        "NAME = { address = \"10.0.0.5/24\", gateway = \"10.0.0.1\" }; others have DHCP",
-    ),
-    key("dns", "[ADDRESS]", "name servers, before those of DHCP"),
-    key("ntp", "[HOST]", "time servers, instead of all others"),
-];
-
-/// Keys of an interface.
-pub static INTERFACE: &[Key] = &[
-    key("address", "ADDRESS/PREFIX", "IPv4 address with prefix length"),
-    key("gateway", "ADDRESS", "the default route [default: none]"),
-];
-
-/// Keys of `kernel` as a table.
-pub static KERNEL: &[Key] = &[
-    key("debian", "PACKAGE", "a kernel's meta package in the Debian archive [default: the board's]"),
-    key("suite", "STRING", "code name of the Debian release [default: trixie]"),
-    key("mirror", "URL", "the Debian mirror [default: the host's own, else deb.debian.org]"),
-    key("url", "URL", "a kernel bundle: a .deb or a .tar.zst; needs `sha256`"),
-    key("sha256", "HEX", "SHA-256 of the file behind `url`"),
-    key("path", "PATH", "a kernel bundle on this machine: a folder, a .deb or a .tar.zst"),
-];
-
-/// The reference `cargo krazy --help` prints: every table with its keys.
-pub fn reference() -> String {
-    let mut text = String::new();
-    for (title, keys) in [
-        ("[package.metadata.krazy]", APPLIANCE),
-        ("[package.metadata.krazy.install.NAME]", INSTALL),
-        ("[package.metadata.krazy.service.NAME]", SERVICE),
-        ("[package.metadata.krazy.admind]", ADMIND),
-        ("[package.metadata.krazy.network]", NETWORK),
-        ("[package.metadata.krazy.network.interfaces.NAME]", INTERFACE),
-        ("[package.metadata.krazy.kernel]", KERNEL),
-    ] {
-        // Writing to a String cannot fail.
-        let _infallible = writeln!(text, "  {title}");
-        for Key { name, value, doc } in keys {
-            let _infallible = writeln!(text, "    {name} = {value}\n        {doc}");
+impl Transform for TomlTypes {
+    fn transform(&mut self, schema: &mut Schema) {
+        if let Some(Value::Array(types)) = schema.get_mut("type") {
+            types.retain(|name| name != "null");
+            if let [only] = &types[..] {
+                let only = only.clone();
+                schema.insert("type".to_owned(), only);
+            }
         }
+        if schema.get("default").is_some_and(Value::is_null) {
+            schema.remove("default");
+        }
+        if let Some(Value::Array(alternatives)) = schema.get_mut("anyOf") {
+            alternatives.retain(|alternative| alternative != &json!({ "type": "null" }));
+            if let [Value::Object(only)] = &alternatives[..] {
+                let only = only.clone();
+                schema.remove("anyOf");
+                schema.ensure_object().extend(only);
+            }
+        }
+        if let Some(Value::String(text)) = schema.get_mut("description") {
+            *text = text.replace('\n', " ");
+        }
+        transform_subschemas(self, schema);
     }
+}
+
+fn remove_labels(schema: &mut Schema) {
+    schema.remove(LABEL);
+    transform_subschemas(&mut |schema: &mut Schema| remove_labels(schema), schema);
+}
+
+/// Returns the list for `cargo krazy --help`: every table with its keys.
+pub(crate) fn reference() -> String {
+    let mut text = String::new();
+    table::<Krazy>("[package.metadata.krazy]", &mut text);
+    table::<Install>("[package.metadata.krazy.install.NAME]", &mut text);
+    table::<Service>("[package.metadata.krazy.service.NAME]", &mut text);
+    table::<Admind>("[package.metadata.krazy.admind]", &mut text);
+    table::<Network>("[package.metadata.krazy.network]", &mut text);
+    table::<Interface>("[package.metadata.krazy.network.interfaces.NAME]", &mut text);
+    table::<Kernel>("[package.metadata.krazy.kernel]", &mut text);
     text
+}
+
+fn table<T: JsonSchema + for<'de> Deserialize<'de>>(header: &str, text: &mut String) {
+    let schema = labelled::<T>();
+    // Writing to a String cannot fail.
+    let _infallible = writeln!(text, "  {header}");
+    for key in keys::<T>() {
+        let Some(value) = schema.get("properties").and_then(|properties| properties.get(key)) else {
+            continue;
+        };
+        let doc = value.get("description").and_then(Value::as_str).unwrap_or_default();
+        let _infallible = writeln!(text, "    {key} = {}\n        {doc}", label(value));
+    }
+}
+
+/// Returns the keys of a table in the order of declaration: those that the error for an unknown key lists. The keys
+/// of a schema are sorted.
+pub(super) fn keys<T: for<'de> Deserialize<'de>>() -> &'static [&'static str] {
+    match read::<T>(&json!({ "": null })).map_err(|problem| problem.kind) {
+        Err(Kind::UnknownKey { known, .. }) => known,
+        _ => &[],
+    }
+}
+
+/// Returns the label of the values that `schema` takes.
+fn label(schema: &Value) -> String {
+    if let Some(label) = schema.get(LABEL).and_then(Value::as_str) {
+        return label.to_owned();
+    }
+    if let Some(alternatives) = schema.get("anyOf").and_then(Value::as_array) {
+        return alternatives.iter().map(label).collect::<Vec<_>>().join(" or ");
+    }
+    match schema.get("type").and_then(Value::as_str) {
+        Some("string") => "STRING".to_owned(),
+        Some("boolean") => "BOOL".to_owned(),
+        Some("integer") => {
+            let bound = |name: &str| schema.get(name).map(Value::to_string).unwrap_or_default();
+            format!("{}..{}", bound("minimum"), bound("maximum"))
+        }
+        Some("array") => format!("[{}]", schema.get("items").map(label).unwrap_or_default()),
+        _ => "TABLE".to_owned(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::path::Path;
+    use std::process::{Command, Stdio};
+
     use super::*;
 
     #[test]
-    fn no_key_stands_twice_and_all_are_in_the_reference() {
+    fn every_key_is_in_the_reference_with_label_and_text() {
         let reference = reference();
-        for keys in [APPLIANCE, INSTALL, SERVICE, ADMIND, NETWORK, INTERFACE, KERNEL] {
-            for (index, key) in keys.iter().enumerate() {
-                assert!(keys[..index].iter().all(|other| other.name != key.name), "{}", key.name);
-                assert!(reference.contains(&format!("    {} = {}", key.name, key.value)), "{}", key.name);
+        let lines: Vec<_> = reference.lines().collect();
+        for keys in [keys::<Krazy>(), keys::<Install>(), keys::<Service>(), keys::<Kernel>()] {
+            assert!(!keys.is_empty());
+            for key in keys {
+                let start = format!("    {key} = ");
+                let at = lines.iter().position(|line| line.starts_with(&start)).unwrap();
+                assert!(lines[at].len() > start.len() && lines[at + 1].trim().len() > 3, "{key}");
             }
         }
+    }
+
+    /// Runs a Python program with the schema and further values as JSON on its standard input.
+    fn judge(program: &str, instances: &[Value]) {
+        let mut python = Command::new("python3").args(["-c", program]).stdin(Stdio::piped()).spawn().unwrap();
+        let input = json!([json_schema(), instances]).to_string();
+        python.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        assert!(python.wait().unwrap().success(), "the package jsonschema of PyPI rejects it, or is missing");
+    }
+
+    /// The metadata of the manifest at `path` below the workspace.
+    fn metadata(path: &str) -> Value {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(path);
+        krazy(&std::fs::read_to_string(file).unwrap())
+    }
+
+    fn krazy(manifest: &str) -> Value {
+        let value = manifest.parse::<toml::Table>().unwrap();
+        serde_json::to_value(&value["package"]["metadata"]["krazy"]).unwrap()
+    }
+
+    #[test]
+    fn a_foreign_validator_takes_the_schema_and_judges_metadata_as_we_do() {
+        let wrong = [json!({ "hostnam": "a" }), json!({ "size": true }), json!({ "compression-level": 23 })];
+        let right = [
+            json!({}),
+            json!({ "size": "2 GiB", "admind": { "mdns": false } }),
+            metadata("examples/hello/Cargo.toml"),
+        ];
+        for value in &wrong {
+            assert!(read::<Krazy>(value).is_err(), "{value}");
+        }
+        for value in &right {
+            read::<Krazy>(value).unwrap();
+        }
+        judge(
+            "import json, sys, jsonschema\n\
+             schema, (wrong, right) = json.load(sys.stdin)\n\
+             jsonschema.Draft202012Validator.check_schema(schema)\n\
+             judge = jsonschema.Draft202012Validator(schema)\n\
+             assert not any(map(judge.is_valid, wrong)), 'accepts what is wrong'\n\
+             for value in right: judge.validate(value)\n",
+            &[json!(wrong), json!(right)],
+        );
     }
 }

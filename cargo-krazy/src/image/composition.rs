@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use super::board_files::{BoardFiles, board_files};
 use crate::board::Boot;
 use crate::config::{Appliance, OWN_INIT};
-use crate::failure::{Exit, Explain, Result};
+use crate::failure::{Failure, Result};
 use crate::install::{Installation, Installed};
 use crate::kernel::bundle::KernelBundle;
 use crate::kernel::bundle::firmware::BootFirmware;
@@ -24,20 +24,6 @@ use krazy_boot::digest::hex;
 
 /// Folders of the root that other file systems are mounted on.
 const MOUNTPOINTS: [&str; 7] = ["/boot", "/data", "/dev", "/proc", "/run", "/sys", "/tmp"];
-
-/// A value of `cmdline` that a kernel command line cannot have.
-#[derive(Debug, thiserror::Error)]
-#[error("the key `cmdline` in {} cannot be used: {error}", manifest.display())]
-struct UnusableCommandLine {
-    manifest: PathBuf,
-    error: CommandLineError,
-}
-
-impl Explain for UnusableCommandLine {
-    fn exit(&self) -> Exit {
-        Exit::Config
-    }
-}
 
 /// All files of a disk.
 pub struct Composition {
@@ -81,7 +67,10 @@ impl Composition {
         let manifest = manifest(appliance, installation, kernel, &carried, &board_files)?;
         let parameters: Vec<_> = appliance.kernel_parameters().map(str::to_owned).collect();
         let texts = parameters.iter().map(String::as_str);
-        let unusable = |error| UnusableCommandLine { manifest: appliance.manifest_path.clone(), error };
+        let unusable = |error: CommandLineError| {
+            let problem = format!("cannot be used: {error}");
+            Failure::from(appliance.origins.invalid(&["cmdline"], problem))
+        };
         let cmdline = CommandLine::for_slot(Slot::A, secrets.disk_signature(), texts).map_err(unusable)?;
         let launcher = match board.boot {
             Boot::RaspberryPi { .. } => Some(cmdline.launcher().map_err(unusable)?),
@@ -227,7 +216,10 @@ fn root(
         // As in git, only the executable bit counts: umasks differ between machines.
         let mode = if metadata.mode() & 0o111 == 0 { 0o644 } else { 0o755 };
         let entry = Entry::file(Content::File(source.clone())).mode(mode);
-        tree.add(destination, entry, format!("`files` ({})", source.display()))?;
+        tree.add(destination, entry, format!("`files` ({})", source.display())).map_err(|error| {
+            let problem = format!("cannot be in the image: {error}");
+            Failure::from(appliance.origins.file_invalid(destination, problem))
+        })?;
     }
     Ok(tree)
 }

@@ -11,7 +11,7 @@ use krazy_boot::disk::layout::PartitionSizes;
 
 use super::*;
 use crate::board::Board;
-use crate::config::{GitReference, KernelSource, PiSettings};
+use crate::config::{GitReference, KernelSource, Origins, PiSettings};
 use crate::failure::Exit;
 use crate::shell::{MessageFormat, Verbosity};
 use crate::toolchain::Environment;
@@ -58,6 +58,7 @@ impl Workspace {
             pi: PiSettings::default(),
             locked: false,
             offline: true,
+            origins: Origins::default(),
             workspace_root: root,
         };
         let workspace = Workspace { directory, appliance };

@@ -63,67 +63,67 @@ Exit codes:
 Metadata, in the Cargo.toml of the package; [workspace.metadata.krazy] gives defaults:
   [package.metadata.krazy]
     name = STRING
-        the appliance's name [default: the package's]
+        name of the appliance (default: that of the package)
     hostname = STRING
-        host name of the device [default: the name]
+        host name of the device (default: the name)
     init = BINARY or TABLE
-        what becomes /bin/init; a table is like one of `install` [default: krazy-init]
+        A plain value or a table.
     admind = BOOL or TABLE
-        install krazy-admind, the API that updates need [default: true]
+        A plain value or a table.
     install = TABLE
         further crates whose binaries go to /bin: NAME = VERSION or a table
     bins = [STRING]
-        only these binaries of the own package [default: all]
+        only these binaries of the own package (default: all)
     features = [STRING]
         features of the own package
     all-features = BOOL
-        all features of the own package [default: false]
+        all features of the own package (default: false)
     no-default-features = BOOL
-        not the own package's `default` feature [default: false]
+        the own package without its `default` feature (default: false)
     profile = STRING
-        cargo profile of the own package [default: release]
+        cargo profile of the own package (default: release)
     service = TABLE
-        NAME: how the /bin entry NAME is run
+        settings of the services: NAME is an entry of /bin
     files = TABLE
-        "/path/on/the/device" = "path" of a file or folder, relative to the Cargo.toml
+        "/path/on/the/device" = "path" of a file or directory, relative to the Cargo.toml
     size = SIZE
-        the disk image; /data is what the other partitions leave [default: 1 GiB]
+        the disk image; /data is what the other partitions leave (default: 1 GiB)
     boot-size = SIZE
-        the /boot partition [default: 256 MiB]
+        the /boot partition (default: 256 MiB)
     root-size = SIZE
-        each of the two root partitions [default: 256 MiB]
+        each of the two root partitions (default: 256 MiB)
     compression-level = 1..22
-        zstd level of the root [default: 15]
+        zstd level of the root (default: 15)
     kernel = "debian" or TABLE
-        where the kernel comes from [default: debian]
+        A plain value or a table.
     cmdline = STRING or [STRING]
-        kernel parameters after the board's
+        kernel parameters after those of the board
     modules = [STRING]
         kernel modules to carry and to load at boot, besides those of the board
     network = TABLE
-        fixed addresses, name and time servers of every device [default: DHCP]
+        fixed addresses, name and time servers of every device (default: DHCP)
     boot-writable = BOOL
-        mount /boot writable from the start [default: false]
+        mount /boot writable from the start (default: false)
     serial-console = BOOL
-        the kernel's console is on the serial line, too [default: true]
+        the console of the kernel is on the serial line, too (default: true)
     config-txt = [STRING]
         further lines for a Raspberry Pi's config.txt, such as `gpu_mem=16`
     dtoverlays = [STRING]
-        overlays for a Raspberry Pi: NAME of the kernel's or the firmware's, or the path of a .dtbo;
-        `,parameter=value` may follow
+        overlays for a Raspberry Pi: NAME of one of the kernel or the firmware, or the path of a
+        .dtbo; `,parameter=value` may follow
     dtbs = [STRING]
-        further device trees for a Raspberry Pi: the kernel's, or paths of .dtb files
+        further device trees for a Raspberry Pi: NAME of one of the kernel, or the path of a .dtb
     board = TABLE
-        NAME: any of these keys, for the board NAME only
+        any of these keys, for the board NAME only
   [package.metadata.krazy.install.NAME]
     version = REQUIREMENT
-        which version of a registry crate, as in [dependencies] [default: the newest]
+        version of a registry crate, as in [dependencies] (default: the newest)
     registry = STRING
-        a registry's name in cargo's configuration [default: crates.io]
+        name of a registry in cargo's configuration (default: crates.io)
     path = PATH
-        a package's folder, relative to the Cargo.toml
+        directory of a package, relative to the Cargo.toml
     git = URL[%CRATE]
-        a repository; without %CRATE its name is the crate's
+        a repository; without %CRATE its name is that of the crate
     branch = STRING
         the tip of this branch of `git`
     tag = STRING
@@ -133,42 +133,43 @@ Metadata, in the Cargo.toml of the package; [workspace.metadata.krazy] gives def
     package = CRATE
         the crate, if the entry has another name
     bins = [STRING]
-        only these binaries [default: all]
+        only these binaries (default: all)
     features = [STRING]
         features to activate
     all-features = BOOL
-        activate all features [default: false]
+        activate all features (default: false)
     default-features = BOOL
-        false: not the `default` feature [default: true]
+        false: without the `default` feature (default: true)
     no-default-features = BOOL
-        the same the other way round [default: false]
+        the opposite of `default-features` (default: false)
     profile = STRING
-        cargo profile [default: release]
+        cargo profile (default: release)
     locked = BOOL
-        use the Cargo.lock that comes with the crate [default: true]
+        use the Cargo.lock that comes with the crate (default: true)
   [package.metadata.krazy.service.NAME]
     args = [STRING]
         arguments
     env = TABLE
-        NAME = STRING: environment variables
+        environment variables: NAME = STRING
     workdir = PATH
-        working directory [default: the service's HOME]
+        working directory (default: the HOME of the service)
     after = [STRING]
-        services, or `network`, `clock`, `data`, that must be there before it starts
+        services, or `network`, `clock`, `data`, that it starts after
     restart = STRING
-        `always`, `on-failure` or `never` [default: always]
+        `always`, `on-failure` or `never` (default: always)
     user = STRING
-        the account; `root` is possible [default: an own one named like the service]
+        the account; `root` is possible (default: its own, named like the service)
     stop-signal = SIGNAL
-        asks it to end [default: TERM]
+        the signal that asks it to end (default: TERM)
     stop-timeout = SECONDS
-        from the stop signal to SIGKILL [default: 10]
+        time from the stop signal to SIGKILL; at most a day (default: 10)
     required = BOOL
-        an update is confirmed only if it is stable [default: true]
+        an update is confirmed only if it is stable (default: true)
     ready = STRING
-        counts as started: `started`, `notify` (sd_notify) or `tcp:PORT` [default: started]
+        condition to count as started: `started`, `notify` (sd_notify) or `tcp:PORT` (default:
+        started)
     sandbox = BOOL
-        may write to its HOME, /tmp and devices only [default: true]
+        may write to its HOME, /tmp and devices only (default: true)
     capabilities = [STRING]
         rights of root it keeps, such as `net-admin`
     groups = [STRING]
@@ -176,20 +177,20 @@ Metadata, in the Cargo.toml of the package; [workspace.metadata.krazy] gives def
     devices = [STRING]
         device nodes it may read and write, such as "/dev/ttyUSB*"
     persistent-log = BOOL
-        keep its output on /data too [default: false]
+        keep its output on /data too (default: false)
     memory-limit = SIZE
-        the most memory [default: all]
+        the most memory (default: all)
     task-limit = NUMBER
-        the most processes and threads [default: half of what the machine has, 4096]
+        the most processes and threads (default: half of what the machine has, 4096)
     file-limit = NUMBER
-        the most open files [default: 1024, which it may raise]
+        the most open files (default: 1024, which it may raise)
     cpu-weight = 1..10000
-        its share of a busy CPU [default: 100]
+        its share of a busy CPU (default: 100)
   [package.metadata.krazy.admind]
     tls12 = BOOL
-        take clients that do not speak TLS 1.3 [default: false]
+        accept clients without TLS 1.3 (default: false)
     mdns = BOOL
-        tell the local network where the device is [default: true]
+        announce the device in the local network (default: true)
   [package.metadata.krazy.network]
     interfaces = TABLE
         NAME = { address = "10.0.0.5/24", gateway = "10.0.0.1" }; others have DHCP
@@ -201,20 +202,20 @@ Metadata, in the Cargo.toml of the package; [workspace.metadata.krazy] gives def
     address = ADDRESS/PREFIX
         IPv4 address with prefix length
     gateway = ADDRESS
-        the default route [default: none]
+        the default route (default: none)
   [package.metadata.krazy.kernel]
     debian = PACKAGE
-        a kernel's meta package in the Debian archive [default: the board's]
+        meta package of a kernel in the Debian archive (default: that of the board)
     suite = STRING
-        code name of the Debian release [default: trixie]
+        code name of the Debian release (default: trixie)
     mirror = URL
-        the Debian mirror [default: the host's own, else deb.debian.org]
+        the Debian mirror (default: that of the host, else deb.debian.org)
     url = URL
         a kernel bundle: a .deb or a .tar.zst; needs `sha256`
     sha256 = HEX
         SHA-256 of the file behind `url`
     path = PATH
-        a kernel bundle on this machine: a folder, a .deb or a .tar.zst
+        a kernel bundle on this machine: a directory, a .deb or a .tar.zst
 
 "#]]);
     krazy(&directory, &["image", "-h"]).assert().success().stdout_eq(str![[r#"

@@ -143,7 +143,7 @@ fn no_crate_and_no_image() {
     let directory = tempfile::tempdir().unwrap();
     krazy(&directory, &["image"]).assert().code(3).stdout_eq("").stderr_eq(str![[r#"
 error: could not find `Cargo.toml` in `[DIR]` or any parent directory
-   help: go to the folder of a crate, or name one with `--manifest-path`
+   help: go to the directory of a crate, or name one with `--manifest-path`
 
 "#]]);
     krazy(&directory, &["inspect", "a.img"]).assert().code(7).stdout_eq("").stderr_eq(str![[r#"

@@ -6,14 +6,20 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use crate::board::BOARDS;
-use crate::config::metadata::Settings;
+use crate::config::origins::Layer;
+use crate::config::resolve::settings;
 use crate::config::schema;
-use crate::config::table::Table;
+use crate::config::tables::{Install, Kernel, Krazy, Service};
 
-/// Any value, with the schema's own keys often enough to get past the check of the names.
+/// Any value, with the real keys often enough to get past the check of the names.
 fn value() -> impl Strategy<Value = Value> {
-    let keys = [schema::APPLIANCE, schema::INSTALL, schema::SERVICE, schema::KERNEL].concat();
-    let names: Vec<String> = keys.iter().map(|key| key.name.to_owned()).collect();
+    let keys = [
+        schema::keys::<Krazy>(),
+        schema::keys::<Install>(),
+        schema::keys::<Service>(),
+        schema::keys::<Kernel>(),
+    ];
+    let names: Vec<String> = keys.concat().into_iter().map(str::to_owned).collect();
     let key = prop_oneof![
         8 => prop::sample::select(names),
         1 => Just("x86_64".to_owned()),
@@ -24,7 +30,7 @@ fn value() -> impl Strategy<Value = Value> {
         any::<bool>().prop_map(Value::from),
         any::<i64>().prop_map(Value::from),
         any::<f64>().prop_map(Value::from),
-        // Short and without slashes, so that no path leads out of the folder, which does not exist.
+        // Short and without slashes, so that no path leads out of the directory, which does not exist.
         "[^/]{0,8}".prop_map(Value::from),
         prop::sample::select(vec!["1.0", "https://h/r%c", "64 MiB", "always", "TERM", "a b=\"c", "quiet"])
             .prop_map(Value::from),
@@ -40,12 +46,12 @@ fn value() -> impl Strategy<Value = Value> {
 
 proptest! {
     #[test]
-    fn on_any_metadata(value in value()) {
+    fn any_metadata_gives_settings_or_an_error_with_its_file(value in value()) {
         let manifest = Path::new("/nonexistent/Cargo.toml");
-        let result = Table::new(manifest, &["package", "metadata", "krazy"], &value)
-            .and_then(|table| Settings::defaults(&BOARDS[0]).apply(&table, &BOARDS[0]));
-        if let Err(failure) = result {
-            let message = failure.to_string();
+        let path = ["package", "metadata", "krazy"].map(str::to_owned).to_vec();
+        let layer = Layer { manifest: manifest.to_owned(), path, value };
+        if let Err(error) = settings(manifest, vec![layer], &BOARDS[0]) {
+            let message = error.to_string();
             prop_assert!(message.starts_with("/nonexistent/Cargo.toml: "), "{message}");
         }
     }

@@ -28,7 +28,7 @@ fn bins_must_be_binaries_of_the_package() {
 fn unknown_features_are_told() {
     assert_eq!(
         Project::new("[features]\nled = []\n[package.metadata.krazy]\nfeatures = [\"lde\"]").error(),
-        "DIR/Cargo.toml: the package `weather` has no feature `lde`\nhelp: did you mean `led`?"
+        "DIR/Cargo.toml:8: the package `weather` has no feature `lde`\nhelp: did you mean `led`?"
     );
 }
 
@@ -48,7 +48,7 @@ fn required_features_count_as_cargo_counts_them() {
     );
     let named = Project::new(&format!("{manifest}bins = [\"tool\"]")).error();
     assert!(
-        named.starts_with("DIR/Cargo.toml: the binary `tool` requires features that are off: `c`"),
+        named.starts_with("DIR/Cargo.toml:19: the binary `tool` requires features that are off: `c`"),
         "{named}"
     );
     let project = Project::new(&format!("{manifest}bins = [\"tool\"]"));

@@ -56,13 +56,16 @@ fn wrong_settings_are_told() {
         ("workdir = \"data\"", "`workdir` in TABLE must be an absolute path"),
         (
             "after = [\"a b\"]",
-            "`after` in TABLE has \"a b\", which is no service and none of `network`, `clock`, `data`",
+            "`after` in TABLE has \"a b\" where it needs a service or one of `network`, `clock`, `data`",
         ),
         (
             "ready = \"soon\"",
             "`ready` in TABLE must be \"started\", \"notify\" or \"tcp:PORT\", not \"soon\"",
         ),
-        ("capabilities = [\"net-admn\"]", "`capabilities` in TABLE has \"net-admn\", which is no capability"),
+        (
+            "capabilities = [\"net-admn\"]",
+            "`capabilities` in TABLE has \"net-admn\", which does not exist\nhelp: did you mean `net-admin`?",
+        ),
         (
             "memory-limit = \"64 kB\"",
             "`memory-limit` in TABLE must be a size such as \"64 MiB\", not \"64 kB\"",
@@ -73,9 +76,9 @@ fn wrong_settings_are_told() {
         ),
         (
             "devices = [\"/etc/passwd\"]",
-            "`devices` in TABLE has \"/etc/passwd\", which is no path below /dev",
+            "`devices` in TABLE has \"/etc/passwd\" where it needs a path below /dev",
         ),
-        ("groups = [\"Staff\"]", "`groups` in TABLE has \"Staff\" instead of an account's name"),
+        ("groups = [\"Staff\"]", "`groups` in TABLE has \"Staff\" where it needs an account's name"),
         ("task-limit = 0", "`task-limit` in TABLE must be from 1 to 4194304, not 0"),
         ("required = 1", "`required` in TABLE must be true or false, not an integer"),
         ("args = \"-v\"", "`args` in TABLE must be a list of strings, not a string"),
@@ -107,8 +110,8 @@ fn fixed_addresses_are_read() {
     assert_eq!(network.interfaces["eth0"].gateway, Some([10, 0, 0, 1].into()));
     assert_eq!((network.dns.len(), network.ntp), (2, vec!["time.example".to_owned()]));
     for (text, problem) in [
-        ("dns = [\"ns.example\"]", "`dns` in TABLE has \"ns.example\", which is no address"),
-        ("ntp = [\"\"]", "`ntp` in TABLE has \"\", which is no host"),
+        ("dns = [\"ns.example\"]", "`dns` in TABLE has \"ns.example\" where it needs an IP address"),
+        ("ntp = [\"\"]", "`ntp` in TABLE has \"\" where it needs a host"),
         (
             "interfaces.eth0.address = \"10.0.0.5\"",
             "must be an address with prefix length, such as 10.0.0.5/24, not \"10.0.0.5\"",
@@ -120,7 +123,7 @@ fn fixed_addresses_are_read() {
             "is 10.0.1.1, outside of 10.0.0.5/24",
         ),
         (
-            "interfaces.\"a b\" = {}",
+            "interfaces.\"a b\".address = \"10.0.0.5/24\"",
             "`a b` in [package.metadata.krazy.network.interfaces] cannot be the name",
         ),
     ] {
@@ -147,11 +150,10 @@ fn a_cycle_is_named() {
 /// Message and help of `check_services` for the metadata `text` and these installed binaries.
 fn check(text: &str, installed: &[&str]) -> Result<(), String> {
     let installed: BTreeSet<_> = installed.iter().map(|&name| name.to_owned()).collect();
-    check_services(&load_text(text), &installed).map_err(|failure| {
-        let error = anyhow::Error::from(failure);
-        let help = Failure::help_of(&error).unwrap_or_default();
-        let text = format!("{error}\nhelp: {help}");
-        text.split_once("Cargo.toml: ").unwrap().1.to_owned()
+    let project = Project::new(&format!("[package.metadata.krazy]\n{text}\n"));
+    check_services(&project.load(), &installed).map_err(|failure| {
+        let text = format!("{failure}\nhelp: {}", failure.next_step().unwrap_or_default());
+        text.split_once("Cargo.toml:").unwrap().1.to_owned()
     })
 }
 
@@ -163,19 +165,19 @@ fn what_tables_name_must_have_been_installed() {
     for (text, expected) in [
         (
             "service.wether = {}",
-            "`wether` in [package.metadata.krazy.service] is not an installed binary\nhelp: did you mean `weather`?",
+            "6: `wether` in [package.metadata.krazy.service] is not an installed binary\nhelp: did you mean `weather`?",
         ),
         (
             "service.weather.after = [\"netwrok\"]",
-            "the service `weather` starts after `netwrok`, which does not exist\nhelp: did you mean `network`?",
+            "6: the service `weather` starts after `netwrok`, which does not exist\nhelp: did you mean `network`?",
         ),
         (
             "init = \"kraxy-init\"",
-            "`init` is `kraxy-init`, which is not an installed binary\nhelp: did you mean `krazy-init`?",
+            "6: `init` is `kraxy-init`, which is not an installed binary\nhelp: did you mean `krazy-init`?",
         ),
         (
             "init = \"weather\"\nservice.weather = {}",
-            "`weather` in [package.metadata.krazy.service] is the init, not a service\n\
+            "7: `weather` in [package.metadata.krazy.service] is the init, not a service\n\
              help: the services are `krazy-admind`",
         ),
     ] {
@@ -186,8 +188,8 @@ fn what_tables_name_must_have_been_installed() {
 #[test]
 fn the_names_of_inits_are_not_for_services() {
     let conflict = check("", &["krazy-admind", "weather", "init"]).unwrap_err();
-    assert!(conflict.starts_with("a binary is called `init`, but /bin/init is `krazy-init`"), "{conflict}");
+    assert!(conflict.starts_with(" a binary is called `init`, but /bin/init is `krazy-init`"), "{conflict}");
     assert_eq!(check("init = \"init\"", &["krazy-admind", "weather", "init"]), Ok(()));
     let two = check("", &["krazy-admind", "weather", "krazy-init"]).unwrap_err();
-    assert!(two.starts_with("two binaries are called `krazy-init`"), "{two}");
+    assert!(two.starts_with(" two binaries are called `krazy-init`"), "{two}");
 }
