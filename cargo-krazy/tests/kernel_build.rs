@@ -175,7 +175,7 @@ fn a_build_that_fails_shows_why() {
     let (code, text) = setup.refused("CONFIG_FULL=y\n");
     assert_eq!(code, 4);
     assert_contains(&text, "error: there is no room to build Linux 6.9.3 in DIR/cache/kernel/builds/");
-    assert_contains(&text, "help: make room, or set KRAZY_CACHE_DIR to a folder on a larger disk");
+    assert_contains(&text, "help: make room, or set KRAZY_CACHE_DIR to a directory on a larger disk");
 }
 
 #[test]
@@ -277,7 +277,7 @@ fn places_that_are_none_are_refused_before_any_work() {
     fs::write(setup.at("tree/notes/a"), "mine").unwrap();
     for (output, code, said) in [
         ("own.config", 2, "error: own.config is a file, and its name does not end in .tar.zst"),
-        ("tree/notes", 2, "error: tree/notes is a folder with other things in it"),
+        ("tree/notes", 2, "error: tree/notes is a directory with other things in it"),
         ("nowhere/a.tar.zst", 7, "error: the directory of `nowhere/a.tar.zst` does not exist"),
         ("/dev/nowhere.tar.zst", 7, "error: there is no device `/dev/nowhere.tar.zst`"),
     ] {

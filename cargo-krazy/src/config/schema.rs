@@ -142,10 +142,14 @@ mod tests {
 
     /// Runs a Python program with the schema and further values as JSON on its standard input.
     fn judge(program: &str, instances: &[Value]) {
-        let mut python = Command::new("python3").args(["-c", program]).stdin(Stdio::piped()).spawn().unwrap();
+        // `cargo suite` installs the judge; this test's executable is in `debug/deps` of the target directory.
+        let executable = std::env::current_exe().unwrap();
+        let python = executable.ancestors().nth(3).unwrap().join("suite/openapi/bin/python");
+        assert!(python.exists(), "{} is missing; run `cargo suite unit`, which installs it", python.display());
+        let mut python = Command::new(python).args(["-c", program]).stdin(Stdio::piped()).spawn().unwrap();
         let input = json!([json_schema(), instances]).to_string();
         python.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        assert!(python.wait().unwrap().success(), "the package jsonschema of PyPI rejects it, or is missing");
+        assert!(python.wait().unwrap().success(), "the package jsonschema of PyPI rejects it");
     }
 
     /// The metadata of the manifest at `path` below the workspace.

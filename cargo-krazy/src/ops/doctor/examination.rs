@@ -159,7 +159,7 @@ fn kernels() -> Finding {
             {
                 Ok(_) => Finding::new("kernel cache", Status::Ok, folder.to_string()),
                 Err(error) => Finding::new("kernel cache", Status::Missing, format!("{folder}: {error}"))
-                    .help("make it writable, or set KRAZY_CACHE_DIR to another folder"),
+                    .help("make it writable, or set KRAZY_CACHE_DIR to another directory"),
             }
         }
         Err(error) => Finding::failed("kernel cache", &error),
