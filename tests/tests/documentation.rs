@@ -99,8 +99,9 @@ fn relative_links_lead_to_existing_files_and_headings() -> Result<()> {
 fn links_to_the_repository_lead_to_existing_files() -> Result<()> {
     const REPOSITORY: &str = "https://github.com/cargo-krazy/cargo-krazy/";
     for (path, page) in all_pages()? {
-        for file in page.links.iter().filter_map(|link| link.strip_prefix(REPOSITORY)) {
-            let file = file.trim_start_matches("blob/main/").trim_start_matches("tree/main/");
+        for link in page.links.iter().filter_map(|link| link.strip_prefix(REPOSITORY)) {
+            let file = link.strip_prefix("blob/main/").or_else(|| link.strip_prefix("tree/main/"));
+            let Some(file) = file else { continue };
             ensure!(workspace().join(file).exists(), "{}: there is no {file}", path.display());
         }
     }

@@ -109,7 +109,7 @@ impl Origins {
         self.layer(path).map_or(&self.manifest, |layer| &layer.manifest).parent().unwrap_or(Path::new(""))
     }
 
-    /// Returns the error for the value of the key at `path`: "FILE:LINE: `key` in [table] `problem`".
+    /// Returns the error for the value of the key at `path`: `FILE:LINE: `, key, table and problem.
     pub(crate) fn invalid(&self, path: &[&str], problem: impl Display) -> Box<ConfigError> {
         match self.layer(path) {
             Some(layer) => layer.invalid(path, problem),
@@ -117,7 +117,7 @@ impl Origins {
         }
     }
 
-    /// Returns the error for the table at `path`: "FILE:LINE: the table [table] `problem`".
+    /// Returns the error for the table at `path`: `FILE:LINE: `, table and problem.
     pub(super) fn table_invalid(&self, path: &[&str], problem: impl Display) -> Box<ConfigError> {
         match self.layer(path) {
             Some(layer) => layer.table_invalid(path, problem),

@@ -145,7 +145,11 @@ mod tests {
         // `cargo suite` installs the judge; this test's executable is in `debug/deps` of the target directory.
         let executable = std::env::current_exe().unwrap();
         let python = executable.ancestors().nth(3).unwrap().join("suite/openapi/bin/python");
-        assert!(python.exists(), "{} is missing; run `cargo suite unit`, which installs it", python.display());
+        assert!(
+            python.exists(),
+            "{} is missing; run `cargo suite unit`, which installs it",
+            python.display()
+        );
         let mut python = Command::new(python).args(["-c", program]).stdin(Stdio::piped()).spawn().unwrap();
         let input = json!([json_schema(), instances]).to_string();
         python.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();

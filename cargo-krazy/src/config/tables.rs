@@ -80,7 +80,7 @@ pub(crate) struct Krazy {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Install {
-    /// version of a registry crate, as in [dependencies] (default: the newest)
+    /// version of a registry crate, as in `[dependencies]` (default: the newest)
     #[schemars(extend("x-label" = "REQUIREMENT"))]
     pub version: Option<Requirement>,
     /// name of a registry in cargo's configuration (default: crates.io)

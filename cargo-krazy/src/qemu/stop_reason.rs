@@ -19,7 +19,7 @@ pub(crate) enum StopReason {
         /// QEMU's message about it.
         complaint: String,
     },
-    /// It was silent for longer than the `silence_limit` of [`Session::run`].
+    /// It was silent for longer than the `silence_limit` of `Session::run`.
     Silent,
     /// The user had enough.
     Interrupted,

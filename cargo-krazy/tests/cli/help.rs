@@ -117,7 +117,7 @@ Metadata, in the Cargo.toml of the package; [workspace.metadata.krazy] gives def
         any of these keys, for the board NAME only
   [package.metadata.krazy.install.NAME]
     version = REQUIREMENT
-        version of a registry crate, as in [dependencies] (default: the newest)
+        version of a registry crate, as in `[dependencies]` (default: the newest)
     registry = STRING
         name of a registry in cargo's configuration (default: crates.io)
     path = PATH

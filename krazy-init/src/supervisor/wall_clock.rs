@@ -1,5 +1,5 @@
 //! The wall clock as a part of the loop: set from the network, saved on `/data`, and trusted as it is where no time
-//! server answers. The rules are in [`clock`](super::clock).
+//! server answers. The rules are in [`clock`].
 
 use std::fs;
 use std::io;

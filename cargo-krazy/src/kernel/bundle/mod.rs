@@ -66,7 +66,7 @@ struct Description {
     release: String,
     origin: String,
     image_sha256: String,
-    /// Of what it was made, where that can change; see [`super::cache`].
+    /// Of what it was made, where that can change; see `kernel::source::cache`.
     fingerprint: Option<String>,
 }
 
