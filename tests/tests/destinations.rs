@@ -115,7 +115,7 @@ fn full_disk_is_reported_and_keeps_its_files() -> Result<()> {
     let disk = SmallDisk::mount(krazy.directory.path().join("small"), "6m")?;
     let output = occupied(disk.0.clone())?;
     let expected = format!(
-        "error: no space is left for `{}`\n   help: free some space, or choose another place with `--output`\n",
+        "error: no space is left for `{}`\n   help: free some space, or choose another path with `--output`\n",
         output.display()
     );
     assert_eq!(refusal(&krazy, &package, &output)?, expected);
