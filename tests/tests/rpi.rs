@@ -66,7 +66,7 @@ fn raspberry_pi_is_updated_and_rolled_back() -> Result<()> {
     device.change("good 2", &[])?;
     let push = device.push(&["qemu"])?;
     push.expect(0, "updated")?;
-    device.console()?.wait_for("slot B is tried: its kernel is started", BOOT_LIMIT)?;
+    device.console()?.wait_for("slot B is on trial: starting its kernel", BOOT_LIMIT)?;
     let status = device.check("b", "good 2")?;
     ensure!(
         status["slots"]["standing"] == "confirmed" && status["status"]["board"] == "aarch64-rpi",
@@ -94,7 +94,7 @@ fn raspberry_pi_is_updated_and_rolled_back() -> Result<()> {
     device.set_cmdline("krazy.kexec=off")?;
     let push = device.push(&["qemu"])?;
     push.expect(9, "reverted")?;
-    device.console()?.wait_for("slot A is tried with the kernel of slot B", BOOT_LIMIT)?;
+    device.console()?.wait_for("slot A is on trial with the kernel of slot B", BOOT_LIMIT)?;
     ensure!(push.last("cause").as_str().is_some_and(|cause| cause.contains(NAME)), "{push:#?}");
     device.wait_for_failed_trial("b", NAME)?;
     device.check("b", "good 2")?;

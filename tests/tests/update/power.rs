@@ -51,7 +51,7 @@ fn power_cuts_and_unstable_builds_leave_the_old_build() -> Result<()> {
     device.set_cmdline("")?;
     device.change("crash", &[])?;
     reverts(&device, || device.push(&["qemu", "--force"]), "good 1", NAME)?;
-    device.push(&["qemu"])?.refused("this build was tried and did not hold")?;
+    device.push(&["qemu"])?.refused("this build failed its trial")?;
 
     // Nobody is there to confirm.
     device.change("good 4", &[])?;

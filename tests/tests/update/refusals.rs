@@ -106,7 +106,7 @@ fn signed_mistakes(device: &Device, bundle: &Path) -> Result<()> {
     refused(wrong, "the update is for aarch64-rpi")?;
     let mut wrong = good.clone();
     wrong.manifest.appliance = "another".to_owned();
-    refused(wrong, "the update is of the appliance another")?;
+    refused(wrong, "the update is for the appliance another")?;
     let floor = |version: &str| device.curl("PUT", "update/floor", Some(version.as_bytes()));
     ensure!(floor(r#"{"version": "0.2.0"}"#)?.status == 204, "the floor cannot be set");
     refused(good.clone(), "version 0.1.0 is below 0.2.0")?;

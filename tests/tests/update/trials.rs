@@ -34,7 +34,7 @@ fn builds_that_do_not_start_are_rolled_back_with_their_reason() -> Result<()> {
     let mut wrong = good.clone();
     wrong.change_root(&directory, |tree| Ok(fs::remove_file(tree.join("bin/init"))?))?;
     let bundle = wrong.save(&directory, "missing.krazy", &key)?;
-    device.push_bundle(&bundle, &["qemu"])?.refused("this build was tried and did not hold")?;
+    device.push_bundle(&bundle, &["qemu"])?.refused("this build failed its trial")?;
     let missing = "cannot execute /bin/init: No such file or directory";
     reverts(&device, || device.push_bundle(&bundle, &push), "good 1", missing)?;
 
