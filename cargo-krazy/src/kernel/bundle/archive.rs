@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 
 use lzma_rust2::XzReader;
 
-use crate::failure::{Exit, Failure};
-use crate::kernel::files::{MAX_UNPACKED, io_failure, sorted_entries};
+use super::error::ArchiveError;
+use crate::failure::Result;
+use crate::kernel::files::{MAX_FILE, MAX_UNPACKED, io_failure, sorted_entries};
 
 /// `xz -9` needs a dictionary of 64 MiB; more than this is refused before it is allocated.
 const XZ_MEMORY_KIB: u32 = 256 << 10;
@@ -23,9 +24,9 @@ const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd";
 const GZIP: &[u8] = b"\x1f\x8b";
 const DEB: &[u8] = b"!<arch>\n";
 
-/// Gets every regular file of an archive: its path with `/` between the parts, its size in bytes (that of
-/// the stored file), its content. The path is as found; it is the visitor's to judge.
-pub(crate) type Visitor<'v> = dyn FnMut(&str, u64, &mut dyn Read) -> anyhow::Result<()> + 'v;
+/// Receives every regular file of an archive: its path with `/` between the parts, its size in bytes (that of
+/// the stored file), its content. The path is unchecked.
+pub(crate) type Visitor<'v> = dyn FnMut(&str, u64, &mut dyn Read) -> Result<()> + 'v;
 
 /// A source of files.
 #[derive(Debug)]
@@ -41,8 +42,8 @@ pub(crate) enum Archive {
 }
 
 impl Archive {
-    /// Looks at `path` to see what it is.
-    pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
+    /// Returns the archive at `path`, of the kind that its first bytes tell.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
         let metadata = std::fs::metadata(path).map_err(io_failure("read", path))?;
         if metadata.is_dir() {
             return Ok(Archive::Directory(path.to_owned()));
@@ -63,16 +64,16 @@ impl Archive {
     /// Calls `visit` with every regular file, in the archive's order; a directory's in the order of names.
     ///
     /// Links, devices and directories are not visited.
-    pub(crate) fn visit(&self, visit: &mut Visitor<'_>) -> anyhow::Result<()> {
+    pub(crate) fn visit(&self, visit: &mut Visitor<'_>) -> Result<()> {
         match self {
             Archive::Deb(path) => {
                 let file = File::open(path).map_err(io_failure("read", path))?;
-                let data = deb_data(file).map_err(|why| damaged(path, &why))?;
-                visit_tar(decompressed(data).map_err(|why| damaged(path, &why))?, path, visit)
+                let data = deb_data(file).map_err(|why| damaged(path, why))?;
+                visit_tar(decompressed(data).map_err(|why| damaged(path, why))?, path, visit)
             }
             Archive::Tar(path) => {
                 let file = File::open(path).map_err(io_failure("read", path))?;
-                visit_tar(decompressed(file).map_err(|why| damaged(path, &why))?, path, visit)
+                visit_tar(decompressed(file).map_err(|why| damaged(path, why))?, path, visit)
             }
             Archive::Directory(path) => visit_directory(path, "", visit),
             Archive::Image(path) => {
@@ -84,8 +85,20 @@ impl Archive {
     }
 }
 
-fn damaged(path: &Path, why: &io::Error) -> Failure {
-    Failure::new(Exit::Fetch, format!("failed to unpack {}: {why}", path.display()))
+/// Reads a file that [`Archive::visit`] visits.
+pub(super) fn content(path: &str, size: u64, reader: &mut dyn Read) -> Result<Vec<u8>, ArchiveError> {
+    if size > MAX_FILE {
+        return Err(ArchiveError::TooLarge { path: path.to_owned(), bytes: size });
+    }
+    let mut content = Vec::new();
+    match reader.take(MAX_FILE).read_to_end(&mut content) {
+        Ok(_) => Ok(content),
+        Err(error) => Err(ArchiveError::File { path: path.to_owned(), error }),
+    }
+}
+
+fn damaged(path: &Path, error: io::Error) -> ArchiveError {
+    ArchiveError::Damaged { path: path.to_owned(), error }
 }
 
 fn invalid(why: impl Into<String>) -> io::Error {
@@ -120,7 +133,7 @@ fn deb_data<R: Read + Seek>(mut file: R) -> io::Result<io::Take<R>> {
     Err(invalid("the package has no data.tar"))
 }
 
-/// Undoes xz or zstd; passes on what is neither.
+/// Decompresses xz and zstd; returns anything else unchanged.
 pub(crate) fn decompressed<'r, R: Read + 'r>(reader: R) -> io::Result<Box<dyn Read + 'r>> {
     let mut reader = BufReader::with_capacity(256 << 10, reader);
     let mut start = Vec::with_capacity(6);
@@ -139,8 +152,8 @@ pub(crate) fn decompressed<'r, R: Read + 'r>(reader: R) -> io::Result<Box<dyn Re
     }
 }
 
-fn visit_tar(stream: impl Read, path: &Path, visit: &mut Visitor<'_>) -> anyhow::Result<()> {
-    let damaged = |why: io::Error| damaged(path, &why);
+fn visit_tar(stream: impl Read, path: &Path, visit: &mut Visitor<'_>) -> Result<()> {
+    let damaged = |error: io::Error| damaged(path, error);
     // One byte beyond the limit tells "too large" from "just fits".
     let mut stream = stream.take(MAX_UNPACKED + 1);
     let mut tar = tar::Archive::new(&mut stream);
@@ -161,7 +174,7 @@ fn visit_tar(stream: impl Read, path: &Path, visit: &mut Visitor<'_>) -> anyhow:
     Ok(())
 }
 
-fn visit_directory(root: &Path, below: &str, visit: &mut Visitor<'_>) -> anyhow::Result<()> {
+fn visit_directory(root: &Path, below: &str, visit: &mut Visitor<'_>) -> Result<()> {
     for (name, path, metadata) in sorted_entries(&root.join(below))? {
         let inner = if below.is_empty() { name } else { format!("{below}/{name}") };
         if metadata.is_dir() {
@@ -228,12 +241,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::failure::Failure;
 
-    fn contents(archive: &Archive) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
+    fn contents(archive: &Archive) -> Result<Vec<(String, Vec<u8>)>> {
         let mut found = Vec::new();
         archive.visit(&mut |path, size, reader| {
             let mut content = Vec::new();
-            reader.read_to_end(&mut content)?;
+            reader.read_to_end(&mut content).map_err(Failure::other)?;
             assert_eq!(content.len() as u64, size);
             found.push((path.to_owned(), content));
             Ok(())
@@ -285,7 +299,7 @@ mod tests {
             deb[at] = byte;
             if let Ok(data) = deb_data(io::Cursor::new(&deb)).and_then(decompressed) {
                 let _ = visit_tar(data, Path::new("x"), &mut |_, _, reader| {
-                    io::copy(reader, &mut io::sink())?;
+                    io::copy(reader, &mut io::sink()).map_err(Failure::other)?;
                     Ok(())
                 });
             }

@@ -11,10 +11,10 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use crate::failure::{Exit, Failure};
-use crate::kernel::bundle::archive::Archive;
-use crate::kernel::files::sorted_entries;
-use crate::kernel::files::{MAX_FILE, io_failure};
+use super::archive::{Archive, content};
+use super::error::UnpackError;
+use crate::failure::Result;
+use crate::kernel::files::{io_failure, sorted_entries};
 
 /// The name of the licence in the unpacked firmware.
 const LICENCE: &str = "LICENCE";
@@ -28,8 +28,8 @@ pub(crate) struct BootFirmware {
 }
 
 impl BootFirmware {
-    /// Names on `/boot` and files of everything the firmware is, the licence included.
-    pub(crate) fn files(&self) -> anyhow::Result<Vec<(String, PathBuf)>> {
+    /// Returns the names on `/boot` and the files of all firmware and its licence.
+    pub(crate) fn files(&self) -> Result<Vec<(String, PathBuf)>> {
         let boot = sorted_entries(&self.directory.join("boot"))?;
         let mut files: Vec<_> = boot
             .into_iter()
@@ -46,7 +46,7 @@ impl BootFirmware {
     }
 
     /// Names of all overlays.
-    pub(crate) fn overlays(&self) -> anyhow::Result<Vec<String>> {
+    pub(crate) fn overlays(&self) -> Result<Vec<String>> {
         let entries = sorted_entries(&self.directory.join("overlays"))?;
         Ok(entries
             .into_iter()
@@ -61,7 +61,7 @@ impl BootFirmware {
 }
 
 /// Unpacks the firmware of `archive` into the existing, empty directory `into`.
-pub(crate) fn unpack(archive: &Archive, into: &Path, origin: &str) -> anyhow::Result<()> {
+pub(crate) fn unpack(archive: &Archive, into: &Path, origin: &str) -> Result<()> {
     for name in ["boot", "overlays"] {
         let directory = into.join(name);
         std::fs::create_dir(&directory).map_err(io_failure("create", &directory))?;
@@ -69,22 +69,11 @@ pub(crate) fn unpack(archive: &Archive, into: &Path, origin: &str) -> anyhow::Re
     archive.visit(&mut |path, size, reader| {
         let Some(destination) = destination(path) else { return Ok(()) };
         let target = into.join(destination);
-        if size > MAX_FILE {
-            let message = format!("`{path}` of {origin} is unbelievably large: {size} bytes");
-            return Err(Failure::new(Exit::Fetch, message).into());
-        }
-        let mut content = Vec::new();
-        let read = std::io::Read::take(reader, MAX_FILE);
-        std::io::copy(&mut { read }, &mut content)
-            .map_err(|error| Failure::new(Exit::Fetch, format!("failed to unpack `{path}`: {error}")))?;
-        std::fs::write(&target, content).map_err(io_failure("write", &target))?;
-        Ok(())
+        std::fs::write(&target, content(path, size, reader)?).map_err(io_failure("write", &target))
     })?;
-    for name in ["boot/bootcode.bin", "boot/start.elf", "boot/start4.elf", LICENCE] {
-        if !into.join(name).is_file() {
-            return Err(Failure::new(Exit::Fetch, format!("{origin} has no {name}"))
-                .help("it is not the firmware of a Raspberry Pi as this program knows it")
-                .into());
+    for file in ["boot/bootcode.bin", "boot/start.elf", "boot/start4.elf", LICENCE] {
+        if !into.join(file).is_file() {
+            return Err(UnpackError::NoFirmware { origin: origin.to_owned(), file }.into());
         }
     }
     Ok(())
@@ -112,12 +101,12 @@ mod tests {
     use super::*;
     use crate::kernel::bundle::archive::testing::deb;
 
-    fn unpacked(files: &[(&str, &[u8])]) -> anyhow::Result<(tempfile::TempDir, BootFirmware)> {
-        let directory = tempfile::tempdir()?;
+    fn unpacked(files: &[(&str, &[u8])]) -> Result<(tempfile::TempDir, BootFirmware)> {
+        let directory = tempfile::tempdir().unwrap();
         let package = directory.path().join("f.deb");
-        std::fs::write(&package, deb(files))?;
+        std::fs::write(&package, deb(files)).unwrap();
         let into = directory.path().join("firmware");
-        std::fs::create_dir(&into)?;
+        std::fs::create_dir(&into).unwrap();
         unpack(&Archive::open(&package)?, &into, "f.deb")?;
         Ok((directory, BootFirmware { directory: into }))
     }

@@ -1,6 +1,6 @@
 //! The format of a kernel image, and the release it names.
 
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Explain};
 use crate::lock_file::is_release;
 
 /// Offset of the setup header's magic in a bzImage (Linux `Documentation/arch/x86/boot.rst`).
@@ -17,26 +17,57 @@ const LONGEST_RELEASE: usize = 64;
 enum Machine {
     X86,
     Arm64,
-    /// Compressed, so that its machine cannot be told from the outside.
+    /// Compressed, so that its start does not tell the machine.
     Unknown,
 }
 
+/// An image that a board cannot start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ImageError {
+    /// It has none of the known formats.
+    #[error("`{name}` is not a Linux kernel image")]
+    Unknown {
+        /// The image or its archive.
+        name: String,
+    },
+    /// It is for another machine.
+    #[error("the kernel image `{name}` is an {is} one, the board needs {needs}")]
+    OtherMachine {
+        /// The image or its archive.
+        name: String,
+        /// The machine of the image.
+        is: &'static str,
+        /// The machine of the board.
+        needs: &'static str,
+    },
+}
+
+impl Explain for ImageError {
+    fn exit(&self) -> Exit {
+        Exit::Fetch
+    }
+
+    fn help(&self) -> Option<String> {
+        match self {
+            ImageError::Unknown { .. } => Some(
+                "x86 boards take a bzImage (arch/x86/boot/bzImage), arm64 boards an Image or Image.gz"
+                    .to_owned(),
+            ),
+            ImageError::OtherMachine { .. } => None,
+        }
+    }
+}
+
 /// Checks that `image` is a kernel a board of Debian's architecture `arch` can start.
-pub(crate) fn check(image: &[u8], arch: &str, name: &str) -> Result<(), Failure> {
-    let machine = machine(image).ok_or_else(|| {
-        Failure::new(Exit::Fetch, format!("`{name}` is not a Linux kernel image"))
-            .help("x86 boards take a bzImage (arch/x86/boot/bzImage), arm64 boards an Image or Image.gz")
-    })?;
+pub(crate) fn check(image: &[u8], arch: &str, name: &str) -> Result<(), ImageError> {
+    let machine = machine(image).ok_or_else(|| ImageError::Unknown { name: name.to_owned() })?;
     let wanted = if arch == "arm64" { Machine::Arm64 } else { Machine::X86 };
     if machine != wanted && !(machine == Machine::Unknown && wanted == Machine::Arm64) {
         let (is, needs) = match wanted {
             Machine::Arm64 => ("x86", "arm64"),
             _ => ("arm64 or compressed", "x86"),
         };
-        return Err(Failure::new(
-            Exit::Fetch,
-            format!("the kernel image `{name}` is an {is} one, the board needs {needs}"),
-        ));
+        return Err(ImageError::OtherMachine { name: name.to_owned(), is, needs });
     }
     Ok(())
 }
@@ -75,7 +106,7 @@ pub(crate) fn release(image: &[u8]) -> Option<String> {
 
 #[cfg(test)]
 pub(crate) mod testing {
-    /// The start of a bzImage that says it is `release`.
+    /// The start of a bzImage of `release`.
     pub(crate) fn bzimage(release: &str) -> Vec<u8> {
         let mut image = vec![0; 0x400];
         image[0x202..0x206].copy_from_slice(b"HdrS");

@@ -22,6 +22,7 @@
 //! image alone, with everything built in, works as well.
 
 pub(crate) mod archive;
+mod error;
 pub(crate) mod firmware;
 pub(crate) mod image;
 pub(crate) mod unpack;
@@ -30,6 +31,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::failure::{Failure, Result};
 use crate::kernel::bundle::unpack::Unpacked;
 use crate::kernel::files::io_failure;
 use crate::kernel::index::ModuleIndex;
@@ -46,7 +48,7 @@ const INDEX: &str = "modules.json";
 pub(crate) struct KernelBundle {
     /// The release as `uname -r` prints it.
     pub(crate) release: String,
-    /// Its origin, for people.
+    /// Its origin, to be shown.
     pub(crate) origin: String,
     /// The kernel image: a bzImage on x86, an `Image` on arm64.
     pub(crate) image: PathBuf,
@@ -66,18 +68,18 @@ struct Description {
     release: String,
     origin: String,
     image_sha256: String,
-    /// Of what it was made, where that can change; see `kernel::source::cache`.
+    /// Identifies the state of its source, where that can change; see `kernel::source::cache`.
     fingerprint: Option<String>,
 }
 
 impl Description {
-    /// That of `directory`, unless there is none or another version of this program made it.
-    fn read(directory: &Path) -> anyhow::Result<Option<Self>> {
+    /// Reads that of `directory`, unless there is none or another version of this program made it.
+    fn read(directory: &Path) -> Result<Option<Self>> {
         let file = directory.join(DESCRIPTION);
         let bytes = match std::fs::read(&file) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(io_failure("read", &file)(error).into()),
+            Err(error) => return Err(io_failure("read", &file)(error)),
         };
         Ok(serde_json::from_slice(&bytes).ok().filter(|read: &Description| read.format == FORMAT))
     }
@@ -85,12 +87,12 @@ impl Description {
 
 impl KernelBundle {
     /// Release and origin of the bundle in `directory`, whatever it was made of.
-    pub(super) fn identity(directory: &Path) -> anyhow::Result<Option<(String, String)>> {
+    pub(super) fn identity(directory: &Path) -> Result<Option<(String, String)>> {
         Ok(Description::read(directory)?.map(|description| (description.release, description.origin)))
     }
 
     /// The modules, read from the stored index.
-    pub(crate) fn modules(&self) -> anyhow::Result<ModuleIndex> {
+    pub(crate) fn modules(&self) -> Result<ModuleIndex> {
         ModuleIndex::load(&self.index)
     }
 
@@ -110,7 +112,7 @@ impl KernelBundle {
         unpacked: &Unpacked,
         origin: &str,
         fingerprint: Option<&str>,
-    ) -> anyhow::Result<()> {
+    ) -> Result<()> {
         unpacked.index.save(&directory.join(INDEX))?;
         let modules_dir = directory.join("lib/modules").join(&unpacked.release);
         std::fs::create_dir_all(&modules_dir).map_err(io_failure("create", &modules_dir))?;
@@ -122,14 +124,13 @@ impl KernelBundle {
             fingerprint: fingerprint.map(str::to_owned),
         };
         let file = directory.join(DESCRIPTION);
-        std::fs::write(&file, serde_json::to_vec_pretty(&description)?)
-            .map_err(io_failure("write", &file))?;
-        Ok(())
+        let text = serde_json::to_vec_pretty(&description).map_err(Failure::other)?;
+        std::fs::write(&file, text).map_err(io_failure("write", &file))
     }
 
-    /// The bundle in `directory`; `None` if there is none, or one that another version of this program made or
-    /// that was made of something else than `fingerprint` says.
-    pub(super) fn open(directory: &Path, fingerprint: Option<&str>) -> anyhow::Result<Option<Self>> {
+    /// Returns the bundle in `directory`; `None` if there is none, or if another version of this program made it, or
+    /// if its source had another fingerprint.
+    pub(super) fn open(directory: &Path, fingerprint: Option<&str>) -> Result<Option<Self>> {
         let Some(description) = Description::read(directory)? else { return Ok(None) };
         if description.fingerprint.as_deref() != fingerprint {
             return Ok(None);

@@ -20,10 +20,11 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
+use super::archive::{Archive, content, decompressed};
+use super::error::{ModuleError, UnpackError};
 use super::image;
-use crate::failure::{Exit, Failure};
+use crate::failure::Result;
 use crate::interrupt;
-use crate::kernel::bundle::archive::{Archive, decompressed};
 use crate::kernel::files::{MAX_FILE, io_failure};
 use crate::kernel::index::ModuleIndex;
 use crate::kernel::index::modinfo::Module;
@@ -53,14 +54,14 @@ enum Destination {
 }
 
 /// Unpacks `archive` into the existing, empty directory `into`, for a board of Debian's architecture `arch`.
-pub(crate) fn unpack(archive: &Archive, into: &Path, arch: &str, name: &str) -> anyhow::Result<Unpacked> {
+pub(crate) fn unpack(archive: &Archive, into: &Path, arch: &str, name: &str) -> Result<Unpacked> {
     let mut releases = BTreeSet::new();
     let modules = std::thread::scope(|scope| {
         let (sender, receiver) = sync_channel(QUEUE);
         let workers = scope.spawn(move || store_modules(receiver));
         let produced = distribute(archive, into, sender, &mut releases);
         // A worker that failed hangs up, and the producer then fails for that reason only.
-        let stored = workers.join().map_err(|_| Failure::new(Exit::Failed, "unpacking panicked"))?;
+        let stored = workers.join().map_err(|_| UnpackError::Stopped)?;
         let modules = stored?;
         produced.map(|()| modules)
     })?;
@@ -69,11 +70,9 @@ pub(crate) fn unpack(archive: &Archive, into: &Path, arch: &str, name: &str) -> 
     let image = match std::fs::read(&image_path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(Failure::new(Exit::Fetch, format!("`{name}` holds no kernel image"))
-                .help("a bundle has `vmlinuz` at its top, a Debian package `boot/vmlinuz-RELEASE`")
-                .into());
+            return Err(UnpackError::NoImage { name: name.to_owned() }.into());
         }
-        Err(error) => return Err(io_failure("read", &image_path)(error).into()),
+        Err(error) => return Err(io_failure("read", &image_path)(error)),
     };
     image::check(&image, arch, name)?;
     let release = agreed_release(releases, image::release(&image), name)?;
@@ -81,7 +80,7 @@ pub(crate) fn unpack(archive: &Archive, into: &Path, arch: &str, name: &str) -> 
     let builtin = match std::fs::read_to_string(&builtin_path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-        Err(error) => return Err(io_failure("read", &builtin_path)(error).into()),
+        Err(error) => return Err(io_failure("read", &builtin_path)(error)),
     };
     let index = ModuleIndex::new(modules, &builtin);
     Ok(Unpacked { release, image_sha256: hex(&Sha256::digest(&image)), index })
@@ -92,24 +91,16 @@ fn agreed_release(
     directories: BTreeSet<String>,
     image: Option<String>,
     name: &str,
-) -> Result<String, Failure> {
+) -> Result<String, UnpackError> {
+    let name = name.to_owned();
     let mut directories = directories.into_iter();
     match (directories.next(), directories.next(), image) {
-        (Some(one), Some(other), _) => Err(Failure::new(
-            Exit::Fetch,
-            format!("`{name}` holds modules of two kernels, {one} and {other}"),
-        )
-        .help("a bundle is one kernel: remove the other's directory below lib/modules")),
-        (Some(directory), None, Some(image)) if directory != image => Err(Failure::new(
-            Exit::Fetch,
-            format!("`{name}` has modules of kernel {directory}, but its image is kernel {image}"),
-        )
-        .help("modules load only into the kernel they were built with")),
-        (Some(release), ..) | (None, _, Some(release)) => Ok(release),
-        (None, _, None) => {
-            Err(Failure::new(Exit::Fetch, format!("`{name}` does not tell its kernel's release"))
-                .help("put the modules below lib/modules/RELEASE, or use an uncompressed image"))
+        (Some(one), Some(other), _) => Err(UnpackError::TwoReleases { name, one, other }),
+        (Some(modules), None, Some(image)) if modules != image => {
+            Err(UnpackError::OtherRelease { name, modules, image })
         }
+        (Some(release), ..) | (None, _, Some(release)) => Ok(release),
+        (None, _, None) => Err(UnpackError::NoRelease { name }),
     }
 }
 
@@ -119,16 +110,11 @@ fn distribute(
     into: &Path,
     sender: SyncSender<(PathBuf, String, Vec<u8>)>,
     releases: &mut BTreeSet<String>,
-) -> anyhow::Result<()> {
+) -> Result<()> {
     let mut directories = HashSet::new();
     archive.visit(&mut |path, size, reader| {
         interrupt::check()?;
         let Some(destination) = destination(path)? else { return Ok(()) };
-        if size > MAX_FILE {
-            return Err(
-                Failure::new(Exit::Fetch, format!("`{path}` is unbelievably large: {size} bytes")).into()
-            );
-        }
         let target = match &destination {
             Destination::File(path) => into.join(path),
             Destination::Module { release, path } => into.join("lib/modules").join(release).join(path),
@@ -138,21 +124,19 @@ fn distribute(
         {
             std::fs::create_dir_all(directory).map_err(io_failure("create", directory))?;
         }
-        let mut content = Vec::new();
-        let read = reader.take(MAX_FILE).read_to_end(&mut content);
-        read.map_err(|error| Failure::new(Exit::Fetch, format!("failed to unpack `{path}`: {error}")))?;
+        let content = content(path, size, reader)?;
         match destination {
             Destination::File(_) => write_new(&target, &content),
             Destination::Module { release, path } => {
                 releases.insert(release);
                 let sent = sender.send((target, path, content));
-                sent.map_err(|_| Failure::new(Exit::Failed, "unpacking the modules stopped").into())
+                sent.map_err(|_| UnpackError::Stopped.into())
             }
         }
     })
 }
 
-fn store_modules(receiver: Receiver<(PathBuf, String, Vec<u8>)>) -> anyhow::Result<Vec<Module>> {
+fn store_modules(receiver: Receiver<(PathBuf, String, Vec<u8>)>) -> Result<Vec<Module>> {
     receiver
         .into_iter()
         .par_bridge()
@@ -160,48 +144,45 @@ fn store_modules(receiver: Receiver<(PathBuf, String, Vec<u8>)>) -> anyhow::Resu
         .collect()
 }
 
-fn store_module(target: &Path, path: &str, content: &[u8]) -> anyhow::Result<Module> {
-    let unusable =
-        |why: String| Failure::new(Exit::Fetch, format!("the kernel module `{path}` is unusable: {why}"));
-    let mut elf = Vec::new();
-    let mut reader = decompressed(content).map_err(|error| unusable(error.to_string()))?.take(MAX_FILE + 1);
-    reader.read_to_end(&mut elf).map_err(|error| unusable(error.to_string()))?;
-    if elf.len() as u64 > MAX_FILE {
-        return Err(unusable(format!("it is larger than {} MiB", MAX_FILE >> 20)).into());
-    }
-    let module = Module::parse(path, &elf).map_err(|error| unusable(error.to_string()))?;
+fn store_module(target: &Path, path: &str, content: &[u8]) -> Result<Module> {
+    let (module, elf) =
+        read_module(path, content).map_err(|why| UnpackError::Module { path: path.to_owned(), why })?;
     write_new(target, &elf)?;
     Ok(module)
 }
 
+/// Returns a module and its uncompressed file.
+fn read_module(path: &str, content: &[u8]) -> Result<(Module, Vec<u8>), ModuleError> {
+    let mut elf = Vec::new();
+    // One byte beyond the limit tells a file that is too large.
+    decompressed(content)?.take(MAX_FILE + 1).read_to_end(&mut elf)?;
+    if elf.len() as u64 > MAX_FILE {
+        return Err(ModuleError::TooLarge);
+    }
+    Ok((Module::parse(path, &elf)?, elf))
+}
+
 /// Writes a file that must not exist yet: two of one name in an archive would hide one another.
-fn write_new(target: &Path, content: &[u8]) -> anyhow::Result<()> {
+fn write_new(target: &Path, content: &[u8]) -> Result<()> {
     let mut file = File::create_new(target).map_err(|error| {
         if error.kind() == std::io::ErrorKind::AlreadyExists {
-            Failure::new(Exit::Fetch, format!("the kernel has two files called {}", target.display())).help(
-                "names may differ in case only: set KRAZY_CACHE_DIR to a directory on a case-sensitive file system",
-            )
+            UnpackError::Twice { path: target.to_owned() }.into()
         } else {
             io_failure("write", target)(error)
         }
     })?;
-    file.write_all(content).map_err(io_failure("write", target))?;
-    Ok(())
+    file.write_all(content).map_err(io_failure("write", target))
 }
 
 /// Decides by its path where a file goes; `None` for what a bundle does not keep.
 ///
 /// Fails for a path that would leave the bundle, whether it were kept or not.
-fn destination(path: &str) -> Result<Option<Destination>, Failure> {
+fn destination(path: &str) -> Result<Option<Destination>, UnpackError> {
     let clean = !path.is_empty()
         && !path.contains(['\\', '\0'])
         && Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
     if !clean {
-        return Err(Failure::new(
-            Exit::Fetch,
-            format!("refused to unpack `{path}`: it leaves the directory"),
-        )
-        .help("the archive is damaged or was made to do harm; do not use it"));
+        return Err(UnpackError::Outside { path: path.to_owned() });
     }
     let file = |to: String| Ok(Some(Destination::File(to)));
     let below = path.strip_prefix("usr/").unwrap_or(path);
@@ -214,7 +195,7 @@ fn destination(path: &str) -> Result<Option<Destination>, Failure> {
     if let Some((release, inner)) = below.strip_prefix("lib/modules/").and_then(|rest| rest.split_once('/')) {
         return match module_path(inner) {
             _ if !crate::lock_file::is_release(release) => {
-                Err(Failure::new(Exit::Fetch, format!("`{path}`: `{release}` is not a kernel's release")))
+                Err(UnpackError::BadRelease { path: path.to_owned(), release: release.to_owned() })
             }
             Some(path) => Ok(Some(Destination::Module { release: release.to_owned(), path })),
             None if inner == "modules.builtin" => file(format!("lib/modules/{release}/{inner}")),
@@ -249,12 +230,12 @@ mod tests {
     use crate::kernel::bundle::image::testing::bzimage;
     use crate::kernel::index::modinfo::testing::module;
 
-    fn try_unpack(files: &[(&str, &[u8])]) -> anyhow::Result<(tempfile::TempDir, Unpacked)> {
-        let directory = tempfile::tempdir()?;
+    fn try_unpack(files: &[(&str, &[u8])]) -> Result<(tempfile::TempDir, Unpacked)> {
+        let directory = tempfile::tempdir().unwrap();
         let package = directory.path().join("k.deb");
-        std::fs::write(&package, deb(files))?;
+        std::fs::write(&package, deb(files)).unwrap();
         let into = directory.path().join("bundle");
-        std::fs::create_dir(&into)?;
+        std::fs::create_dir(&into).unwrap();
         let unpacked = unpack(&Archive::open(&package)?, &into, "amd64", "k.deb")?;
         Ok((directory, unpacked))
     }

@@ -6,16 +6,38 @@ mod selection;
 pub(crate) use self::selection::Selection;
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Explain, Failure, Result};
 use crate::kernel::files::io_failure;
 use crate::kernel::index::modinfo::{Module, name_of, normalized, softdep_names};
 
 /// Raised whenever the stored form changes; an older index is made anew.
 const FORMAT: u32 = 1;
+
+/// The failure of reading a stored index.
+#[derive(Debug, thiserror::Error)]
+enum IndexError {
+    #[error("failed to read the module index {}: {error}", path.display())]
+    Read { path: PathBuf, error: io::Error },
+    #[error("failed to read the module index {}: {error}", path.display())]
+    Syntax { path: PathBuf, error: serde_json::Error },
+    #[error("failed to read the module index {}: it has format {found}, not {FORMAT}", path.display())]
+    Format { path: PathBuf, found: u32 },
+}
+
+impl Explain for IndexError {
+    fn exit(&self) -> Exit {
+        Exit::Fetch
+    }
+
+    fn help(&self) -> Option<String> {
+        Some("remove the directory it is in; the next run makes it anew".to_owned())
+    }
+}
 
 /// All modules of a kernel, read once when its package is unpacked and stored beside it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,8 +63,8 @@ impl ModuleIndex {
         index
     }
 
-    /// Turns the names in soft dependencies, which may be aliases, into modules. Names nothing answers to
-    /// are dropped: a soft dependency may be absent, and may be built in.
+    /// Turns the names in soft dependencies, which may be aliases, into modules. Names that match no
+    /// module are dropped: a soft dependency may be absent, and may be built in.
     fn resolve_softdeps(&mut self) {
         let mut wanted: HashSet<&str> = HashSet::new();
         for softdep in self.modules.iter().flat_map(|module| &module.softdeps) {
@@ -101,25 +123,21 @@ impl ModuleIndex {
     }
 
     /// Reads an index stored by [`ModuleIndex::save`].
-    pub(crate) fn load(file: &Path) -> anyhow::Result<Self> {
-        let damaged = |why: String| {
-            Failure::new(Exit::Fetch, format!("failed to read the module index {}: {why}", file.display()))
-                .help("remove the directory it is in; the next run makes it anew")
-        };
-        let bytes = std::fs::read(file).map_err(|error| damaged(error.to_string()))?;
+    pub(crate) fn load(file: &Path) -> Result<Self> {
+        let path = || file.to_owned();
+        let bytes = std::fs::read(file).map_err(|error| IndexError::Read { path: path(), error })?;
         let index: ModuleIndex =
-            serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+            serde_json::from_slice(&bytes).map_err(|error| IndexError::Syntax { path: path(), error })?;
         if index.format != FORMAT {
-            return Err(damaged(format!("it has format {}, not {FORMAT}", index.format)).into());
+            return Err(IndexError::Format { path: path(), found: index.format }.into());
         }
         Ok(index)
     }
 
     /// Writes the index to `file`, to be read by [`ModuleIndex::load`].
-    pub(crate) fn save(&self, file: &Path) -> anyhow::Result<()> {
-        let bytes = serde_json::to_vec(self)?;
-        std::fs::write(file, bytes).map_err(io_failure("write", file))?;
-        Ok(())
+    pub(crate) fn save(&self, file: &Path) -> Result<()> {
+        let bytes = serde_json::to_vec(self).map_err(Failure::other)?;
+        std::fs::write(file, bytes).map_err(io_failure("write", file))
     }
 }
 
@@ -173,6 +191,6 @@ mod tests {
         std::fs::write(&file, r#"{"format":0,"modules":[],"builtin":[]}"#).unwrap();
         let error = ModuleIndex::load(&file).unwrap_err();
         assert!(error.to_string().ends_with("modules.json: it has format 0, not 1"), "{error}");
-        assert_eq!(Failure::exit_of(&error), Exit::Fetch);
+        assert_eq!(error.exit(), Exit::Fetch);
     }
 }

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::fmt::Write;
 
 use crate::config::suggestion::closest;
-use crate::failure::{Exit, Explain, Failure};
+use crate::failure::{Exit, Explain, Result};
 use crate::kernel::index::ModuleIndex;
 use crate::kernel::index::modinfo::Module;
 
@@ -26,12 +26,12 @@ impl ModuleIndex {
     /// in `/` (`drivers/watchdog/`). What a kernel does not have is left out silently for `defaults`, which
     /// are a board's and written for many kernels, and is an error for `required`, which are the user's.
     /// Names of what is built in select nothing.
-    pub(crate) fn select(&self, defaults: &[&str], required: &[String]) -> anyhow::Result<Selection<'_>> {
+    pub(crate) fn select(&self, defaults: &[&str], required: &[String]) -> Result<Selection<'_>> {
         let mut wanted: Vec<&Module> = defaults.iter().flat_map(|entry| self.named(entry)).collect();
         for entry in required {
             let found = self.named(entry);
             if found.is_empty() && !self.is_builtin(entry) {
-                return Err(Failure::from(self.unknown(entry)).into());
+                return Err(self.unknown(entry).into());
             }
             wanted.extend(found);
         }
@@ -122,7 +122,7 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     /// An explicit stack: dependency chains come from files and must not decide how deep we recurse.
-    fn visit(&mut self, module: &'a Module) -> anyhow::Result<()> {
+    fn visit(&mut self, module: &'a Module) -> Result<()> {
         enum Step<'a> {
             Enter(&'a Module),
             Leave(&'a Module),
@@ -152,7 +152,7 @@ impl<'a> Walk<'a> {
         names.iter().filter_map(move |name| index.get(name))
     }
 
-    fn hard(&self, module: &'a Module) -> Result<Vec<&'a Module>, Failure> {
+    fn hard(&self, module: &'a Module) -> Result<Vec<&'a Module>, SelectionError> {
         let mut needed = Vec::new();
         for name in &module.depends {
             match self.index.get(name) {
@@ -160,7 +160,7 @@ impl<'a> Walk<'a> {
                 None if self.index.is_builtin(name) => {}
                 None => {
                     let (module, dependency) = (module.name.clone(), name.clone());
-                    return Err(SelectionError::Incomplete { module, dependency }.into());
+                    return Err(SelectionError::Incomplete { module, dependency });
                 }
             }
         }
@@ -287,8 +287,8 @@ mod tests {
 
         let error = index.select(&[], &["r8619".into()]).unwrap_err();
         assert_eq!(error.to_string(), "the kernel has no module `r8619`");
-        assert_eq!(Failure::help_of(&error), Some("did you mean `r8169`?"));
-        assert_eq!(Failure::exit_of(&error), Exit::Config);
+        assert_eq!(error.next_step(), Some("did you mean `r8169`?"));
+        assert_eq!(error.exit(), Exit::Config);
 
         let error = index.select(&[], &["drivers/gpu/".into()]).unwrap_err();
         assert_eq!(error.to_string(), "the kernel has no modules below `kernel/drivers/gpu/`");

@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! CACHE/kernel/lock            held while something is added
-//! CACHE/kernel/downloads/      what arrives; kept when interrupted, removed when unpacked
+//! CACHE/kernel/downloads/      downloads; kept when interrupted, removed when unpacked
 //! CACHE/kernel/firmware/SHA256/ boot firmware
 //! CACHE/kernel/bundles/KEY/    one bundle each, complete since it got its name
-//! CACHE/kernel/sources/, builds/   what kernels of one's own are built in; see [`super::build`]
+//! CACHE/kernel/sources/, builds/   source trees and build directories; see [`super::build`]
 //! ```
 //!
 //! KEY is the SHA-256 of what was unpacked, or a hash of its path for `path` sources, with the architecture.
@@ -16,7 +16,8 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::failure::{Exit, Failure};
+use super::error::SourceError;
+use crate::failure::Result;
 use crate::kernel::bundle::KernelBundle;
 use crate::kernel::bundle::archive::Archive;
 use crate::kernel::bundle::firmware::{self, BootFirmware};
@@ -49,7 +50,7 @@ impl KernelCache {
     }
 
     /// The user's cache: `$KRAZY_CACHE_DIR`, else `$XDG_CACHE_HOME/krazy`, else `~/.cache/krazy`.
-    pub(crate) fn of_user() -> anyhow::Result<Self> {
+    pub(crate) fn of_user() -> Result<Self> {
         Ok(KernelCache::new(user_directories::CACHE.find()?))
     }
 
@@ -59,20 +60,20 @@ impl KernelCache {
     }
 
     /// Waits until no other process adds to the cache, and keeps it so.
-    pub(crate) fn guard(&self, shell: Shell) -> anyhow::Result<CacheGuard> {
+    pub(crate) fn guard(&self, shell: Shell) -> Result<CacheGuard> {
         std::fs::create_dir_all(&self.directory).map_err(io_failure("create", &self.directory))?;
         exclusive(&self.directory.join("lock"), "fetches a kernel", shell)
     }
 
     /// The file a download with this SHA-256 goes to.
-    pub(crate) fn download(&self, sha256: &str) -> anyhow::Result<PathBuf> {
+    pub(crate) fn download(&self, sha256: &str) -> Result<PathBuf> {
         let directory = self.directory.join("downloads");
         std::fs::create_dir_all(&directory).map_err(io_failure("create", &directory))?;
         Ok(directory.join(sha256))
     }
 
     /// The bundle made of the file with this SHA-256.
-    pub(crate) fn find(&self, sha256: &str, arch: &str) -> anyhow::Result<Option<KernelBundle>> {
+    pub(crate) fn find(&self, sha256: &str, arch: &str) -> Result<Option<KernelBundle>> {
         KernelBundle::open(&self.bundle_directory(sha256, arch), None)
     }
 
@@ -84,17 +85,14 @@ impl KernelCache {
         archive: &Archive,
         origin: &str,
         shell: Shell,
-    ) -> anyhow::Result<KernelBundle> {
+    ) -> Result<KernelBundle> {
         self.make(&self.bundle_directory(sha256, arch), arch, archive, origin, None, shell)
     }
 
     /// The bundle of a file or directory on this machine; remade when that has changed, by its size and time.
-    pub(crate) fn of_path(&self, path: &Path, arch: &str, shell: Shell) -> anyhow::Result<KernelBundle> {
-        let path = std::fs::canonicalize(path).map_err(|error| {
-            Failure::new(Exit::Fetch, format!("failed to read the kernel {}: {error}", path.display())).help(
-                "`path` of the kernel is a directory, a .deb, a .tar.zst or a kernel image; see the README",
-            )
-        })?;
+    pub(crate) fn of_path(&self, path: &Path, arch: &str, shell: Shell) -> Result<KernelBundle> {
+        let path = std::fs::canonicalize(path)
+            .map_err(|error| SourceError::Path { path: path.to_owned(), error })?;
         let mut hasher = Sha256::new();
         fingerprint(&path, &mut hasher)?;
         let fingerprint = hex(&hasher.finalize());
@@ -120,7 +118,7 @@ impl KernelCache {
         archive: &Archive,
         origin: &str,
         shell: Shell,
-    ) -> anyhow::Result<BootFirmware> {
+    ) -> Result<BootFirmware> {
         let directory = self.firmwares().join(sha256);
         self.complete(&directory, origin, shell, |new| firmware::unpack(archive, new, origin))?;
         BootFirmware::open(&directory).ok_or_else(|| vanished(&directory).into())
@@ -163,7 +161,7 @@ impl KernelCache {
         origin: &str,
         fingerprint: Option<&str>,
         shell: Shell,
-    ) -> anyhow::Result<KernelBundle> {
+    ) -> Result<KernelBundle> {
         self.complete(directory, origin, shell, |new| {
             let unpacked = unpack(archive, new, arch, origin)?;
             KernelBundle::describe(new, &unpacked, origin, fingerprint)
@@ -178,8 +176,8 @@ impl KernelCache {
         directory: &Path,
         origin: &str,
         shell: Shell,
-        unpack: impl FnOnce(&Path) -> anyhow::Result<()>,
-    ) -> anyhow::Result<()> {
+        unpack: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<()> {
         let parent = directory.parent().unwrap_or(&self.directory);
         std::fs::create_dir_all(parent).map_err(io_failure("create", parent))?;
         remove_unfinished(parent)?;
@@ -199,12 +197,12 @@ impl KernelCache {
     }
 }
 
-fn vanished(directory: &Path) -> Failure {
-    Failure::new(Exit::Fetch, format!("{} vanished while it was made", directory.display()))
+fn vanished(directory: &Path) -> SourceError {
+    SourceError::Vanished { path: directory.to_owned() }
 }
 
 /// Waits until no other process that `does` something holds the lock file `path`, and holds it.
-pub(crate) fn exclusive(path: &Path, does: &str, shell: Shell) -> anyhow::Result<CacheGuard> {
+pub(crate) fn exclusive(path: &Path, does: &str, shell: Shell) -> Result<CacheGuard> {
     let file = File::create(path).map_err(io_failure("write", path))?;
     match file.try_lock() {
         Ok(()) => {}
@@ -212,13 +210,13 @@ pub(crate) fn exclusive(path: &Path, does: &str, shell: Shell) -> anyhow::Result
             shell.status("Blocking", format!("waiting for another process that {does}"));
             file.lock().map_err(io_failure("lock", path))?;
         }
-        Err(TryLockError::Error(error)) => return Err(io_failure("lock", path)(error).into()),
+        Err(TryLockError::Error(error)) => return Err(io_failure("lock", path)(error)),
     }
     Ok(CacheGuard { _file: file })
 }
 
-/// Removes what killed processes left behind. The caller holds the guard, so nobody else is at work.
-pub(crate) fn remove_unfinished(bundles: &Path) -> anyhow::Result<()> {
+/// Removes the unfinished bundles of killed processes. The caller holds the guard, so no other process writes here.
+pub(crate) fn remove_unfinished(bundles: &Path) -> Result<()> {
     for (name, path, _) in sorted_entries(bundles)? {
         if name.starts_with(UNFINISHED) {
             std::fs::remove_dir_all(&path).map_err(io_failure("remove", &path))?;
@@ -228,7 +226,7 @@ pub(crate) fn remove_unfinished(bundles: &Path) -> anyhow::Result<()> {
 }
 
 /// Sizes, times and names of a file or of everything in a directory.
-fn fingerprint(path: &Path, hasher: &mut Sha256) -> anyhow::Result<()> {
+fn fingerprint(path: &Path, hasher: &mut Sha256) -> Result<()> {
     let metadata = std::fs::metadata(path).map_err(io_failure("read", path))?;
     if !metadata.is_dir() {
         stamp(path, &metadata, hasher);

@@ -1,8 +1,8 @@
-//! Downloads that survive a bad line: resumed, retried, bounded, and verified before they get their name.
+//! Downloads that survive a bad connection: resumed, retried, bounded, and verified before they get their name.
 //!
 //! A file grows as `NAME.part` beside its destination and stays there when the program ends early; the next
 //! run asks for the rest (RFC 9110 section 14, Range). What arrives is trusted only once its SHA-256 is right,
-//! so a server that ignores ranges, changes the file midway or lies costs time, never correctness.
+//! so a server that ignores ranges, changes the file midway or sends other bytes costs time, never correctness.
 //!
 //! `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy` are honoured. Certificates are judged by the
 //! system's own store.
@@ -21,7 +21,7 @@ use reqwest::header::{CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_RANGE, LAS
 use reqwest::{Client, Response, StatusCode};
 use sha2::{Digest, Sha256};
 
-use crate::failure::{Exit, Failure, chain};
+use crate::failure::{Failure, chain};
 use crate::interrupt;
 use crate::kernel::files::io_failure;
 use crate::shell::Shell;
@@ -29,7 +29,7 @@ use krazy_boot::digest::hex;
 
 /// Attempts in a row that may fail without a single new byte.
 const MAX_FRUITLESS_ATTEMPTS: u32 = 4;
-/// Attempts altogether, for a line that breaks again and again but gets on.
+/// Attempts altogether, for a connection that breaks again and again but makes progress.
 const MAX_ATTEMPTS: u32 = 50;
 /// Time to a connection, and between two pieces of an answer.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -63,7 +63,7 @@ enum Stop {
 
 impl Fetcher {
     /// A fetcher that shows its progress through `shell`.
-    pub(crate) fn new(shell: Shell) -> anyhow::Result<Self> {
+    pub(crate) fn new(shell: Shell) -> Result<Self, DownloadError> {
         Self::with(Client::builder(), shell, Duration::from_secs(1))
     }
 
@@ -73,12 +73,10 @@ impl Fetcher {
         Self::with(Client::builder().no_proxy(), Shell::default(), Duration::ZERO).unwrap()
     }
 
-    fn with(builder: reqwest::ClientBuilder, shell: Shell, pause: Duration) -> anyhow::Result<Self> {
-        // An error only says that a provider is installed already, which is as good.
+    fn with(builder: reqwest::ClientBuilder, shell: Shell, pause: Duration) -> Result<Self, DownloadError> {
+        // An error means that a provider is installed already, which is as good.
         let _installed = rustls::crypto::ring::default_provider().install_default();
-        let failed = |error: &dyn std::error::Error| {
-            Failure::new(Exit::Fetch, format!("failed to set up networking: {}", chain(error)))
-        };
+        let failed = |error: &dyn std::error::Error| DownloadError::Setup { why: chain(error) };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let client = builder
             .user_agent(concat!("cargo-krazy/", env!("CARGO_PKG_VERSION")))
@@ -93,7 +91,7 @@ impl Fetcher {
         })
     }
 
-    /// Downloads `url` into memory: `limit` bytes at most, and what `expected` says where it is given.
+    /// Downloads `url` into memory, `limit` bytes at most, and verifies it if `expected` is given.
     pub(crate) fn to_memory(
         &self,
         url: &str,
@@ -185,7 +183,7 @@ impl Fetcher {
         Ok(())
     }
 
-    /// Attempts until the file is as long as it should be, or there is no hope.
+    /// Repeats attempts until the file is as long as it should be, or too many have failed.
     async fn complete(&self, part: &mut Partial<'_>) -> Result<(), DownloadError> {
         let mut fruitless = 0;
         let mut last = String::new();
@@ -251,7 +249,7 @@ impl Fetcher {
         }
     }
 
-    /// The server's answer, if it is one with content.
+    /// Returns the server's answer, if it is one with content.
     async fn answer(&self, url: &str, headers: HeaderMap) -> Result<Response, Stop> {
         let answer = self.client.get(url).headers(headers).send().await;
         let response = answer.map_err(|error| {

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::board::Board;
 use crate::config::KernelSource;
+use crate::failure::Result;
 use crate::kernel::bundle::{DESCRIPTION, KernelBundle};
 use crate::kernel::files::io_failure;
 use crate::kernel::files::sorted_entries;
@@ -39,7 +40,7 @@ pub(crate) struct CachedKernel {
     pub(crate) bytes: Bytes,
     /// Time of its creation, in seconds since 1970.
     pub(crate) created: u64,
-    /// The boards of this workspace that use it; none if only other workspaces do, or nobody.
+    /// The boards of this workspace that use it; none if only other workspaces use it, or no one does.
     pub(crate) used_by: Vec<String>,
 }
 
@@ -67,7 +68,7 @@ impl Inventory {
         lock: &LockFile,
         cache: &KernelCache,
         now: SystemTime,
-    ) -> anyhow::Result<Self> {
+    ) -> Result<Self> {
         let board = board.name;
         let mut users: Vec<_> =
             lock.packages().iter().map(|kernel| (kernel.sha256.clone(), kernel.board.clone())).collect();
@@ -101,7 +102,7 @@ impl Inventory {
 }
 
 /// The bundles of `cache` and their keys, the newest first. `users` are pairs of a key and a board.
-fn bundles(cache: &KernelCache, users: &[(String, String)]) -> anyhow::Result<Vec<(String, CachedKernel)>> {
+fn bundles(cache: &KernelCache, users: &[(String, String)]) -> Result<Vec<(String, CachedKernel)>> {
     let directory = cache.bundles();
     if !directory.exists() {
         return Ok(Vec::new());
@@ -138,7 +139,7 @@ fn bundles(cache: &KernelCache, users: &[(String, String)]) -> anyhow::Result<Ve
 }
 
 /// Bytes of all files below `directory`.
-fn length(directory: &Path) -> anyhow::Result<u64> {
+fn length(directory: &Path) -> Result<u64> {
     let mut sum = 0;
     for (_, path, metadata) in sorted_entries(directory)? {
         sum += if metadata.is_dir() { length(&path)? } else { metadata.len() };
@@ -146,7 +147,7 @@ fn length(directory: &Path) -> anyhow::Result<u64> {
     Ok(sum)
 }
 
-/// Prints it for people, as two tables.
+/// Prints it as two tables.
 impl fmt::Display for Inventory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "Locked in {}", self.lock.display())?;

@@ -6,6 +6,7 @@
 pub(crate) mod cache;
 pub(crate) mod debian;
 pub(crate) mod download;
+mod error;
 mod inventory;
 #[cfg(test)]
 pub(crate) mod test_server;
@@ -18,6 +19,7 @@ use krazy_boot::digest::is_sha256;
 use self::cache::KernelCache;
 use self::debian::Request;
 use self::download::{Expected, Fetcher};
+use self::error::SourceError;
 pub(crate) use self::inventory::Inventory;
 pub(crate) use self::update::{Change, Update};
 use super::bundle::KernelBundle;
@@ -26,26 +28,23 @@ use super::bundle::firmware::BootFirmware;
 use super::files::io_failure;
 use crate::board::{Board, Boot};
 use crate::config::{Appliance, DEFAULT_SUITE, KernelSource};
-use crate::failure::{Exit, Failure};
+use crate::failure::Result;
 use crate::lock_file::LockFile;
 use crate::shell::Shell;
 
 /// Bytes of a download from an URL at most.
 const MAX_DOWNLOAD: u64 = 4 << 30;
 
-/// The kernel of `appliance`, through the user's cache and the workspace's lock file.
-pub(crate) fn of_appliance(appliance: &Appliance, shell: Shell) -> anyhow::Result<KernelBundle> {
+/// Returns the kernel of `appliance`, through the user's cache and the workspace's lock file.
+pub(crate) fn of_appliance(appliance: &Appliance, shell: Shell) -> Result<KernelBundle> {
     let mut lock = LockFile::load(&appliance.workspace_root)?.frozen(appliance.locked);
     let cache = KernelCache::of_user()?;
     obtain(&appliance.kernel, appliance.board, &mut lock, &cache, appliance.offline, shell)
 }
 
-/// The firmware that `appliance`'s board starts with, if it needs any on `/boot`: that of the default suite, locked
+/// Returns the firmware that `appliance`'s board starts with, if it needs any on `/boot`: that of the default suite, locked
 /// like a kernel.
-pub(crate) fn firmware_of_appliance(
-    appliance: &Appliance,
-    shell: Shell,
-) -> anyhow::Result<Option<BootFirmware>> {
+pub(crate) fn firmware_of_appliance(appliance: &Appliance, shell: Shell) -> Result<Option<BootFirmware>> {
     let Some(request) = firmware_request(appliance.board) else { return Ok(None) };
     let mut lock = LockFile::load(&appliance.workspace_root)?.frozen(appliance.locked);
     let cache = KernelCache::of_user()?;
@@ -62,7 +61,7 @@ pub(crate) fn firmware_request(board: &Board) -> Option<Request<'static>> {
     }
 }
 
-/// The kernel of `source` for `board`, from the cache where it is there.
+/// Returns the kernel of `source` for `board`, from the cache if it is there.
 ///
 /// A Debian kernel is the one in `lock`; if there is none, the newest is looked up, and entered into the file
 /// of `lock`. `offline` forbids every access to the network.
@@ -73,7 +72,7 @@ pub(crate) fn obtain(
     cache: &KernelCache,
     offline: bool,
     shell: Shell,
-) -> anyhow::Result<KernelBundle> {
+) -> Result<KernelBundle> {
     match source {
         KernelSource::Debian { package, suite, mirror } => {
             let request = Request { package, suite, mirror: mirror.as_deref() };
@@ -91,20 +90,17 @@ fn from_url(
     cache: &KernelCache,
     offline: bool,
     shell: Shell,
-) -> anyhow::Result<KernelBundle> {
+) -> Result<KernelBundle> {
     let sha256 = sha256.to_ascii_lowercase();
     if !is_sha256(&sha256) {
-        return Err(Failure::new(Exit::Config, format!("`sha256` of the kernel {url} is not 64 hex digits"))
-            .help("`sha256sum FILE` prints it")
-            .into());
+        return Err(SourceError::Checksum { url: url.to_owned() }.into());
     }
     let arch = board.debian_arch;
     if let Some(bundle) = cache.find(&sha256, arch)? {
         return Ok(bundle);
     }
     if offline {
-        let message = format!("the kernel {url} is not in the cache, and --offline forbids to fetch it");
-        return Err(Failure::new(Exit::Fetch, message).help("run once without --offline").into());
+        return Err(SourceError::NotCached { url: url.to_owned() }.into());
     }
     fetch_url(url, &sha256, arch, cache, &Fetcher::new(shell)?, shell)
 }
@@ -116,7 +112,7 @@ fn fetch_url(
     cache: &KernelCache,
     fetcher: &Fetcher,
     shell: Shell,
-) -> anyhow::Result<KernelBundle> {
+) -> Result<KernelBundle> {
     let _guard = cache.guard(shell)?;
     // Another process may have fetched it while we waited.
     if let Some(bundle) = cache.find(sha256, arch)? {
@@ -125,7 +121,7 @@ fn fetch_url(
     let file = cache.download(sha256)?;
     shell.status("Fetching", url);
     let expected = Expected { size: None, sha256: sha256.to_owned(), limit: MAX_DOWNLOAD };
-    fetcher.to_file(url, &file, &expected).map_err(Failure::from)?;
+    fetcher.to_file(url, &file, &expected)?;
     let bundle = cache.insert(sha256, arch, &Archive::open(&file)?, url, shell)?;
     std::fs::remove_file(&file).map_err(io_failure("remove", &file))?;
     Ok(bundle)

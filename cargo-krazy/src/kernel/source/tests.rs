@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use sha2::{Digest, Sha256};
 
 use super::*;
+use crate::failure::Exit;
 use crate::kernel::bundle::archive::testing::{deb, tar};
 use crate::kernel::bundle::image::testing::bzimage;
 use crate::kernel::index::modinfo::testing::module;
@@ -28,7 +29,7 @@ impl Setup {
         KernelCache::new(self.at("cache"))
     }
 
-    fn obtain(&self, source: &KernelSource) -> anyhow::Result<KernelBundle> {
+    fn obtain(&self, source: &KernelSource) -> Result<KernelBundle> {
         let mut lock = LockFile::load(self.directory.path())?;
         let bundle =
             obtain(source, Board::named("x86_64")?, &mut lock, &self.cache(), true, Shell::default());
@@ -79,12 +80,12 @@ fn failed_import_leaves_nothing_and_keeps_what_was_there() {
     std::fs::write(&file, deb(&[("boot/vmlinuz-6.9", b"nonsense")])).unwrap();
     let error = setup.obtain(&source).unwrap_err();
     assert_eq!(error.to_string(), "`path k.deb` is not a Linux kernel image");
-    assert_eq!(Failure::exit_of(&error), Exit::Fetch);
+    assert_eq!(error.exit(), Exit::Fetch);
     assert_eq!(setup.bundles(), 1);
 
     let error = setup.obtain(&KernelSource::Path(setup.at("nowhere"))).unwrap_err();
     assert!(error.to_string().contains("nowhere: No such file"), "{error}");
-    let help = Failure::help_of(&error).unwrap();
+    let help = error.next_step().unwrap();
     assert!(help.starts_with("`path` of the kernel is a directory, a .deb"), "{help}");
 }
 
@@ -106,7 +107,7 @@ fn kernel_behind_an_url() {
     );
     let error = setup.obtain(&source("abc")).unwrap_err();
     assert_eq!(error.to_string(), format!("`sha256` of the kernel {url} is not 64 hex digits"));
-    assert_eq!(Failure::exit_of(&error), Exit::Config);
+    assert_eq!(error.exit(), Exit::Config);
 
     server.serve("/k.tar.zst", archive.clone());
     let wrong = "0".repeat(64);

@@ -5,7 +5,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::failure::{Exit, Failure};
+use super::error::SourceError;
+use crate::failure::Result;
 use crate::kernel::source::debian::compare_versions;
 use crate::lock_file::{LockFile, LockedPackage};
 
@@ -55,15 +56,11 @@ impl Update {
     }
 
     /// Enters the new kernel into the file of `lock`. An older one is refused unless `downgrade` allows it.
-    pub(crate) fn write(&self, lock: &mut LockFile, downgrade: bool) -> anyhow::Result<()> {
+    pub(crate) fn write(&self, lock: &mut LockFile, downgrade: bool) -> Result<()> {
         if let (Change::Older, Some(old), false) = (self.change, &self.old, downgrade) {
-            let message = format!(
-                "the newest {} in Debian's `{}` is {}, older than the locked {}",
-                self.new.package, self.new.suite, self.new.version, old.version
-            );
-            return Err(Failure::new(Exit::Fetch, message)
-                .help("the mirror may be behind: try again later; `--allow-downgrade` takes the older kernel")
-                .into());
+            let LockedPackage { package, suite, version, .. } = self.new.clone();
+            let locked = old.version.clone();
+            return Err(SourceError::Older { package, suite, newest: version, locked }.into());
         }
         Ok(lock.set_package(self.new.clone())?)
     }
@@ -90,6 +87,7 @@ impl fmt::Display for Update {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::Exit;
     use crate::lock_file::testing::locked;
 
     fn lock(directory: &tempfile::TempDir) -> LockFile {
@@ -124,7 +122,7 @@ mod tests {
             error.to_string(),
             "the newest linux-image-amd64 in Debian's `trixie` is 6.12.48-1~bpo1, older than the locked 6.12.48-1"
         );
-        assert!(Failure::help_of(&error).unwrap().contains("--allow-downgrade"));
+        assert!(error.next_step().unwrap().contains("--allow-downgrade"));
         assert_eq!(lock.packages()[0].version, "6.12.48-1");
         update.write(&mut lock, true).unwrap();
         assert_eq!(lock.packages()[0].version, "6.12.48-1~bpo1");
@@ -153,7 +151,7 @@ mod tests {
         let mut lock = lock(&directory).frozen(true);
         Update::new(&lock, locked("x86_64", "6.1-1")).write(&mut lock, false).unwrap();
         let error = Update::new(&lock, locked("x86_64", "6.2-1")).write(&mut lock, false).unwrap_err();
-        assert_eq!(Failure::exit_of(&error), Exit::Fetch);
+        assert_eq!(error.exit(), Exit::Fetch);
         let file = directory.path().join("Krazy.lock");
         assert_eq!(error.to_string(), format!("{} would change, and --locked forbids it", file.display()));
         assert_eq!(lock.packages(), [locked("x86_64", "6.1-1")]);

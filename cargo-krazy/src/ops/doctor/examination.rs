@@ -162,7 +162,7 @@ fn kernels() -> Finding {
                     .help("make it writable, or set KRAZY_CACHE_DIR to another directory"),
             }
         }
-        Err(error) => Finding::failed("kernel cache", &error),
+        Err(error) => Finding::failed("kernel cache", &error.into()),
     }
 }
 

@@ -5,28 +5,23 @@
 
 use std::path::Path;
 
-use crate::failure::{Exit, Failure};
+use super::error::RequestError;
 
 /// The official mirror network.
-const OFFICIAL: &str = "https://deb.debian.org";
+pub(super) const OFFICIAL: &str = "https://deb.debian.org";
 /// apt's directory of configuration.
 const APT: &str = "/etc/apt";
 
-/// Base URLs to try, in this order, for packages of `suite`. None ends in `/`.
-pub(crate) fn candidates(configured: Option<&str>, suite: &str) -> anyhow::Result<Vec<String>> {
+/// Returns the base URLs to try, in this order, for packages of `suite`. None ends in `/`.
+pub(crate) fn candidates(configured: Option<&str>, suite: &str) -> Result<Vec<String>, RequestError> {
     candidates_below(configured, suite, Path::new(APT))
 }
 
-fn candidates_below(configured: Option<&str>, suite: &str, apt: &Path) -> anyhow::Result<Vec<String>> {
+fn candidates_below(configured: Option<&str>, suite: &str, apt: &Path) -> Result<Vec<String>, RequestError> {
     if let Some(url) = configured {
         let url = url.trim_end_matches('/');
         if !is_web(url) {
-            return Err(Failure::new(
-                Exit::Config,
-                format!("the kernel's mirror `{url}` is not an http or https URL"),
-            )
-            .help(format!("give the URL of an archive, such as \"{OFFICIAL}/debian\""))
-            .into());
+            return Err(RequestError::Mirror { url: url.to_owned() });
         }
         return Ok(vec![url.to_owned()]);
     }
@@ -51,7 +46,8 @@ fn is_web(url: &str) -> bool {
         .is_some_and(|rest| !rest.is_empty() && !url.contains(char::is_whitespace))
 }
 
-/// The http and https base URLs in apt's sources, in apt's order; unreadable files are as good as none.
+/// Returns the http and https base URLs in apt's sources, in apt's order. Unreadable files are passed over: the official
+/// mirror serves as well.
 fn apt_sources(apt: &Path) -> Vec<String> {
     let mut files = vec![apt.join("sources.list")];
     let mut parts: Vec<_> = std::fs::read_dir(apt.join("sources.list.d"))

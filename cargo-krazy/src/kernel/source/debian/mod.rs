@@ -5,6 +5,7 @@
 //!     └── only to find the newest; a locked kernel starts here ──────────────┘
 //! ```
 
+mod error;
 mod mirror;
 mod packages;
 mod product;
@@ -22,11 +23,12 @@ pub(crate) use self::signature::Keyring;
 pub(crate) use self::signature::testing;
 pub(crate) use self::version::compare as compare_versions;
 
+use self::error::{ArchiveError, Distrust, RequestError};
 use self::packages::Package;
 pub(crate) use self::product::Product;
 use self::release::Release;
 use crate::board::Board;
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, Result};
 use crate::kernel::bundle::archive::Archive;
 use crate::kernel::files::{MAX_FILE, MAX_UNPACKED, io_failure};
 use crate::kernel::source::cache::KernelCache;
@@ -52,7 +54,7 @@ pub(crate) struct Request<'r> {
     pub(crate) mirror: Option<&'r str>,
 }
 
-/// The kernel or firmware of `request` for `board`: locked and cached, or locked and fetched, or resolved anew and
+/// Returns the kernel or firmware of `request` for `board`: locked and cached, or locked and fetched, or resolved anew and
 /// locked.
 pub(crate) fn obtain<P: Product>(
     request: Request<'_>,
@@ -61,7 +63,7 @@ pub(crate) fn obtain<P: Product>(
     cache: &KernelCache,
     offline: bool,
     shell: Shell,
-) -> anyhow::Result<P> {
+) -> Result<P> {
     let locked = lock.package(board.name, request.suite, request.package).cloned();
     if let Some(locked) = &locked
         && let Some(product) = P::find(cache, &locked.sha256, board.debian_arch)?
@@ -69,18 +71,17 @@ pub(crate) fn obtain<P: Product>(
         return Ok(product);
     }
     if locked.is_none() && lock.is_frozen() {
-        let message = format!(
-            "no {} is locked for board `{}` ({} of Debian's `{}`)",
-            P::WHAT,
-            board.name,
-            request.package,
-            request.suite
-        );
-        let help = format!("run once without --locked, which writes {}", lock.path().display());
-        return Err(Failure::new(Exit::Fetch, message).help(help).into());
+        return Err(ArchiveError::NotLocked {
+            what: P::WHAT,
+            board: board.name,
+            package: request.package.to_owned(),
+            suite: request.suite.to_owned(),
+            lock_file: lock.path().to_owned(),
+        }
+        .into());
     }
     if offline {
-        return Err(offline_failure(P::WHAT, locked.as_ref(), request, board).into());
+        return Err(offline_error(P::WHAT, locked, request, board).into());
     }
     let mirrors = mirror::candidates(request.mirror, request.suite)?;
     let archive =
@@ -88,36 +89,31 @@ pub(crate) fn obtain<P: Product>(
     archive.obtain(request, locked, board, lock, cache)
 }
 
-/// The newest kernel or firmware `request` stands for, without downloading it. Its release is taken from its name or
-/// version.
-pub(crate) fn newest<P: Product>(
-    request: Request<'_>,
-    board: &Board,
-    shell: Shell,
-) -> anyhow::Result<LockedPackage> {
+/// Returns the newest kernel or firmware that `request` stands for, without downloading it. Its release is taken from its
+/// name or version.
+pub(crate) fn newest<P: Product>(request: Request<'_>, board: &Board, shell: Shell) -> Result<LockedPackage> {
     let mirrors = mirror::candidates(request.mirror, request.suite)?;
     let archive =
         DebianArchive { mirrors, keyring: Keyring::debian()?, fetcher: Fetcher::new(shell)?, shell };
     archive.newest::<P>(request, board)
 }
 
-fn offline_failure(
-    what: &str,
-    locked: Option<&LockedPackage>,
+fn offline_error(
+    what: &'static str,
+    locked: Option<LockedPackage>,
     request: Request<'_>,
     board: &Board,
-) -> Failure {
-    let message = match locked {
-        Some(locked) => format!(
-            "the {what} of board `{}`, {} {}, is not in the cache, and --offline forbids to fetch it",
-            board.name, locked.name, locked.version
-        ),
-        None => format!(
-            "no {what} is locked for board `{}` ({} of Debian's `{}`), and --offline forbids to look for one",
-            board.name, request.package, request.suite
-        ),
-    };
-    Failure::new(Exit::Fetch, message).help("run once without --offline")
+) -> ArchiveError {
+    let board = board.name;
+    match locked {
+        Some(LockedPackage { name, version, .. }) => ArchiveError::NotCached { what, board, name, version },
+        None => ArchiveError::Offline {
+            what,
+            board,
+            package: request.package.to_owned(),
+            suite: request.suite.to_owned(),
+        },
+    }
 }
 
 fn locked_kernel(request: Request<'_>, board: &Board, package: Package) -> LockedPackage {
@@ -153,7 +149,7 @@ impl DebianArchive {
         board: &Board,
         lock: &mut LockFile,
         cache: &KernelCache,
-    ) -> anyhow::Result<P> {
+    ) -> Result<P> {
         let mut kernel = match locked {
             Some(kernel) => kernel,
             None => self.newest::<P>(request, board)?,
@@ -176,11 +172,10 @@ impl DebianArchive {
         board: &Board,
         lock: &LockFile,
         cache: &KernelCache,
-    ) -> anyhow::Result<P> {
+    ) -> Result<P> {
         let expected = Expected { size: Some(kernel.size), sha256: kernel.sha256.clone(), limit: MAX_DEB };
         if kernel.size > MAX_DEB {
-            let message = format!("the package {} is unbelievably large: {} bytes", kernel.name, kernel.size);
-            return Err(Failure::new(Exit::Fetch, message).into());
+            return Err(ArchiveError::TooLarge { name: kernel.name.clone(), bytes: kernel.size }.into());
         }
         let file = cache.download(&kernel.sha256)?;
         self.shell.status("Fetching", format!("{} {} from Debian", kernel.name, kernel.version));
@@ -188,20 +183,15 @@ impl DebianArchive {
             self.fetcher.to_file(&format!("{mirror}/{}", kernel.path), &file, &expected)
         });
         fetched.map_err(|error| match error {
-            DownloadError::NotFound { url, .. } => Failure::new(
-                Exit::Fetch,
-                format!(
-                    "the locked {} {} {} is no longer offered: {url} is gone",
-                    P::WHAT,
-                    kernel.name,
-                    kernel.version
-                ),
-            )
-            .help(format!(
-                "run `cargo krazy kernel update`, or remove its entry from {}",
-                lock.path().display()
-            )),
-            other => other.into(),
+            DownloadError::NotFound { url, .. } => ArchiveError::Gone {
+                what: P::WHAT,
+                name: kernel.name.clone(),
+                version: kernel.version.clone(),
+                url,
+                lock_file: lock.path().to_owned(),
+            }
+            .into(),
+            other => Failure::from(other),
         })?;
         let origin = format!("Debian {} {} {}", kernel.suite, kernel.name, kernel.version);
         let archive = Archive::open(&file)?;
@@ -210,24 +200,21 @@ impl DebianArchive {
         Ok(product)
     }
 
-    fn newest<P: Product>(&self, request: Request<'_>, board: &Board) -> anyhow::Result<LockedPackage> {
+    fn newest<P: Product>(&self, request: Request<'_>, board: &Board) -> Result<LockedPackage> {
         Ok(locked_kernel(request, board, self.resolve::<P>(request, board.debian_arch)?))
     }
 
-    /// The package with the newest kernel.
-    fn resolve<P: Product>(&self, request: Request<'_>, arch: &str) -> anyhow::Result<Package> {
+    /// Returns the package with the newest kernel.
+    fn resolve<P: Product>(&self, request: Request<'_>, arch: &str) -> Result<Package> {
         if !is_pool_path(request.suite) || request.suite.contains('/') {
-            let message = format!("`{}` is not the name of a Debian suite", request.suite);
-            return Err(Failure::new(Exit::Config, message)
-                .help("give a code name, such as `trixie`")
-                .into());
+            return Err(RequestError::Suite { suite: request.suite.to_owned() }.into());
         }
         let mut last = None;
         for (at, mirror) in self.mirrors.iter().enumerate() {
             match self.resolve_on::<P>(mirror, request, arch) {
                 Ok(package) => return Ok(package),
                 // A name that is wrong on one mirror is wrong on all.
-                Err(error) if matches!(Failure::exit_of(&error), Exit::Config | Exit::Interrupted) => {
+                Err(error) if matches!(error.exit(), Exit::Config | Exit::Interrupted) => {
                     return Err(error);
                 }
                 Err(error) => {
@@ -238,55 +225,42 @@ impl DebianArchive {
                 }
             }
         }
-        Err(last.unwrap_or_else(|| Failure::new(Exit::Fetch, "no Debian mirror is known").into()))
+        Err(last.unwrap_or_else(|| ArchiveError::NoMirror.into()))
     }
 
-    fn resolve_on<P: Product>(
-        &self,
-        mirror: &str,
-        request: Request<'_>,
-        arch: &str,
-    ) -> anyhow::Result<Package> {
+    fn resolve_on<P: Product>(&self, mirror: &str, request: Request<'_>, arch: &str) -> Result<Package> {
         let base = format!("{mirror}/dists/{}", request.suite);
         let release_url = format!("{base}/InRelease");
-        let signed = self.fetcher.to_memory(&release_url, MAX_RELEASE, None).map_err(Failure::from)?;
-        let release = self.verified(&release_url, &signed, request.suite)?;
+        let signed = self.fetcher.to_memory(&release_url, MAX_RELEASE, None)?;
+        let release = self
+            .verified(&signed, request.suite)
+            .map_err(|why| ArchiveError::Refused { url: release_url, why })?;
         let path = format!("{}/binary-{arch}/Packages.xz", P::COMPONENT);
-        let index = release.file(&path).ok_or_else(|| {
-            Failure::new(Exit::Fetch, format!("Debian's suite `{}` offers no {path}", request.suite))
-                .help("choose another `suite` for the kernel")
-        })?;
+        let index = release
+            .file(&path)
+            .ok_or_else(|| ArchiveError::NoIndex { suite: request.suite.to_owned(), path: path.clone() })?;
         let expected = Expected { size: Some(index.size), sha256: index.sha256.clone(), limit: MAX_PACKAGES };
         let name = if release.by_hash { index.by_hash() } else { path.clone() };
         let url = format!("{base}/{name}");
-        let compressed = self
-            .fetcher
-            .to_memory(&url, MAX_PACKAGES.min(index.size), Some(&expected))
-            .map_err(Failure::from)?;
+        let compressed = self.fetcher.to_memory(&url, MAX_PACKAGES.min(index.size), Some(&expected))?;
         // The hash is right, so this is the archive's own file; the limits hold all the same.
         let text = XzReader::new_mem_limit(&compressed[..], true, (MAX_FILE >> 10) as u32);
         let packages = packages::packages(BufReader::new(text.take(MAX_UNPACKED)), P::prefix(request));
-        let packages =
-            packages.map_err(|error| Failure::new(Exit::Fetch, format!("failed to read {url}: {error}")))?;
+        let packages = packages.map_err(|error| ArchiveError::Index { url, error })?;
         let package = packages::resolve(&packages, request.package, request.suite)?;
         self.shell
             .verbose("Resolved", format!("{} to {} {}", request.package, package.name, package.version));
         Ok(package.clone())
     }
 
-    fn verified(&self, url: &str, signed: &[u8], suite: &str) -> Result<Release, Failure> {
-        let refused = |why: &dyn std::fmt::Display| {
-            Failure::new(Exit::Fetch, format!("refused {url}: {why}")).help(
-                "the mirror is out of date or was tampered with: set `mirror` of the kernel to another one",
-            )
-        };
+    /// Reads an `InRelease` whose signature holds.
+    fn verified(&self, signed: &[u8], suite: &str) -> Result<Release, Distrust> {
         let now = SystemTime::now();
-        let text = str::from_utf8(signed).map_err(|_| refused(&"it is not text"))?;
-        let text = self.keyring.signed_text(text, now).map_err(|error| refused(&error))?;
-        Release::parse(&text, suite, now).map_err(|error| refused(&error))
+        let text = self.keyring.signed_text(str::from_utf8(signed)?, now)?;
+        Ok(Release::parse(&text, suite, now)?)
     }
 
-    /// Does `action` on the first mirror it succeeds on. If all fail, the last one's error.
+    /// Runs `action` on one mirror after the other until it succeeds. Returns the last one's error if all fail.
     fn on_a_mirror(&self, action: impl Fn(&str) -> Result<(), DownloadError>) -> Result<(), DownloadError> {
         let mut result = Ok(());
         for mirror in &self.mirrors {

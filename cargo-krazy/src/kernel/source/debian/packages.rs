@@ -2,9 +2,10 @@
 
 use std::io::{self, BufRead, Read};
 
+use super::error::{ArchiveError, RequestError};
 use super::version;
 use crate::config::suggestion::closest;
-use crate::failure::{Exit, Failure};
+use crate::failure::Result;
 
 /// The longest line accepted. The longest of trixie's main section has 6,000 bytes.
 const LONGEST_LINE: u64 = 1 << 20;
@@ -26,7 +27,7 @@ pub(crate) struct Package {
     pub sha256: String,
 }
 
-/// The packages whose name begins with `prefix`, in the order of the file.
+/// Returns the packages whose name begins with `prefix`, in the order of the file.
 ///
 /// Stanzas of other packages are passed over without being kept; incomplete ones are dropped.
 pub(crate) fn packages(mut reader: impl BufRead, prefix: &str) -> io::Result<Vec<Package>> {
@@ -73,7 +74,7 @@ impl Package {
         !self.version.is_empty() && self.size > 0 && is_pool_path(&self.path) && is_sha256(&self.sha256)
     }
 
-    /// The first kernel image it depends on, with the version it insists on.
+    /// Returns the first kernel image it depends on, with the exact version it requires.
     fn kernel_dependency(&self) -> Option<(&str, Option<&str>)> {
         self.depends.split(',').find_map(|clause| {
             let first = clause.split('|').next()?.trim();
@@ -86,7 +87,7 @@ impl Package {
 
 /// The package with the kernel image that `name` stands for: what the meta package depends on, or `name`
 /// itself where it depends on no kernel. Of several versions the newest.
-pub(crate) fn resolve<'p>(packages: &'p [Package], name: &str, suite: &str) -> Result<&'p Package, Failure> {
+pub(crate) fn resolve<'p>(packages: &'p [Package], name: &str, suite: &str) -> Result<&'p Package> {
     let newest = |name: &str, exact: Option<&str>| {
         packages
             .iter()
@@ -96,21 +97,20 @@ pub(crate) fn resolve<'p>(packages: &'p [Package], name: &str, suite: &str) -> R
     let meta = newest(name, None).ok_or_else(|| {
         let metas = packages.iter().filter(|package| package.kernel_dependency().is_some());
         let near = closest(name, metas.map(|package| package.name.as_str()));
-        let failure = Failure::new(Exit::Config, format!("Debian's suite `{suite}` has no package `{name}`"));
-        match near {
-            Some(near) => failure.help(format!("did you mean `{near}`?")),
-            None => failure.help("check `package` and `suite` of the kernel in Cargo.toml"),
+        RequestError::NoPackage {
+            suite: suite.to_owned(),
+            package: name.to_owned(),
+            nearest: near.map(|near| near.to_string()),
         }
     })?;
     let Some((real, exact)) = meta.kernel_dependency() else { return Ok(meta) };
-    newest(real, exact).ok_or_else(|| {
-        let exact = exact.map(|version| format!(" {version}")).unwrap_or_default();
-        Failure::new(
-            Exit::Fetch,
-            format!("Debian's suite `{suite}` has `{name}`, but not the `{real}`{exact} it depends on"),
-        )
-        .help("the mirror may be in the middle of an update: try again later")
-    })
+    let found = newest(real, exact).ok_or_else(|| ArchiveError::Incomplete {
+        suite: suite.to_owned(),
+        package: name.to_owned(),
+        kernel: real.to_owned(),
+        version: exact.map(str::to_owned),
+    })?;
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -147,9 +147,9 @@ mod tests {
         assert_eq!(version("linux-image-6.1-amd64").unwrap(), "6.1-2");
         assert_eq!(packages[0].sha256, "ab".repeat(32));
 
-        let error = anyhow::Error::from(version("linux-image-amd46").unwrap_err());
+        let error = version("linux-image-amd46").unwrap_err();
         assert_eq!(error.to_string(), "Debian's suite `trixie` has no package `linux-image-amd46`");
-        assert_eq!(Failure::help_of(&error), Some("did you mean `linux-image-amd64`?"));
+        assert_eq!(error.next_step(), Some("did you mean `linux-image-amd64`?"));
         assert_eq!(
             version("linux-image-old").unwrap_err().to_string(),
             "Debian's suite `trixie` has `linux-image-old`, but not the `linux-image-0.1-amd64` 0.1-1 it depends on"

@@ -1,6 +1,7 @@
 //! The products that packages of the archive are unpacked into.
 
 use super::Request;
+use crate::failure::Result;
 use crate::kernel::bundle::KernelBundle;
 use crate::kernel::bundle::archive::Archive;
 use crate::kernel::bundle::firmware::BootFirmware;
@@ -17,8 +18,8 @@ pub(crate) trait Product: Sized {
     /// Returns the start of the names of its package and of all packages it may stand for.
     fn prefix(request: Request<'_>) -> &str;
     /// Returns the product of the file with this SHA-256 from the cache.
-    fn find(cache: &KernelCache, sha256: &str, arch: &str) -> anyhow::Result<Option<Self>>;
-    /// Makes it of a package's `archive`. The caller holds the cache's guard.
+    fn find(cache: &KernelCache, sha256: &str, arch: &str) -> Result<Option<Self>>;
+    /// Unpacks a package's `archive` into the cache. The caller holds the cache's guard.
     fn insert(
         cache: &KernelCache,
         sha256: &str,
@@ -26,8 +27,8 @@ pub(crate) trait Product: Sized {
         archive: &Archive,
         origin: &str,
         shell: Shell,
-    ) -> anyhow::Result<Self>;
-    /// The release it says it is, if it says so.
+    ) -> Result<Self>;
+    /// Returns the release that it names, if it names one.
     fn release(&self) -> Option<&str>;
 }
 
@@ -39,7 +40,7 @@ impl Product for KernelBundle {
         "linux-image-"
     }
 
-    fn find(cache: &KernelCache, sha256: &str, arch: &str) -> anyhow::Result<Option<Self>> {
+    fn find(cache: &KernelCache, sha256: &str, arch: &str) -> Result<Option<Self>> {
         cache.find(sha256, arch)
     }
 
@@ -50,7 +51,7 @@ impl Product for KernelBundle {
         archive: &Archive,
         origin: &str,
         shell: Shell,
-    ) -> anyhow::Result<Self> {
+    ) -> Result<Self> {
         cache.insert(sha256, arch, archive, origin, shell)
     }
 
@@ -67,7 +68,7 @@ impl Product for BootFirmware {
         request.package
     }
 
-    fn find(cache: &KernelCache, sha256: &str, _arch: &str) -> anyhow::Result<Option<Self>> {
+    fn find(cache: &KernelCache, sha256: &str, _arch: &str) -> Result<Option<Self>> {
         Ok(cache.firmware(sha256))
     }
 
@@ -78,7 +79,7 @@ impl Product for BootFirmware {
         archive: &Archive,
         origin: &str,
         shell: Shell,
-    ) -> anyhow::Result<Self> {
+    ) -> Result<Self> {
         cache.insert_firmware(sha256, archive, origin, shell)
     }
 

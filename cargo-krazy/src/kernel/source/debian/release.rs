@@ -1,4 +1,4 @@
-//! `InRelease`: which index files a suite has, and the hash of each (Debian repository format).
+//! `InRelease`: the index files of a suite, and the hash of each (Debian repository format).
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -7,9 +7,9 @@ use krazy_boot::digest::is_sha256;
 /// The fields of a suite's `InRelease` that are used, after its signature was verified.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Release {
-    /// The name that wanders, such as `stable`.
+    /// The name that moves on to the next release, such as `stable`.
     pub(crate) suite: String,
-    /// The name that stays, such as `trixie`.
+    /// The name of this release for good, such as `trixie`.
     pub(crate) codename: String,
     /// True if files may be asked for by their hash.
     pub(crate) by_hash: bool,
@@ -32,7 +32,7 @@ pub(crate) struct IndexFile {
 /// The reason that a Release file cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ReleaseError {
-    /// A `Valid-Until` this program cannot read must not be taken for none.
+    /// Its `Valid-Until` is unreadable; taking that for none would accept it forever.
     #[error("its Valid-Until `{0}` is not a date")]
     ValidUntil(String),
     /// It is out of date.
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn old_one_is_not_believed() {
+    fn expired_release_is_rejected() {
         let text = |until| format!("Codename: t\nValid-Until: {until}\n");
         let until = "Sat, 12 Sep 2026 07:55:41 UTC";
         assert!(Release::parse(&text(until), "t", at(1_789_199_741)).is_ok());

@@ -5,12 +5,16 @@
 //! made over this text with a strong hash by a key of ours that is neither expired nor revoked, not in the
 //! future, and not expired itself. rPGP checks the mathematics, everything else is checked here.
 
+mod error;
+
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use pgp::composed::{CleartextSignedMessage, Deserializable, SignedPublicKey, SignedPublicSubKey};
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{Signature, SignatureType};
 use pgp::types::{KeyDetails, VerifyingKey};
+
+pub(crate) use self::error::{Flaw, SignatureError};
 
 /// Debian 12 and 13: stable release, archive and security keys, from the package `debian-archive-keyring`.
 const DEBIAN_KEYS: [&[u8]; 6] = [
@@ -25,23 +29,6 @@ const DEBIAN_KEYS: [&[u8]; 6] = [
 const CLOCK_SKEW: u64 = 24 * 3600;
 /// Signatures looked at; trixie's file has three.
 const MOST_SIGNATURES: usize = 32;
-
-/// The reason that a file is not accepted as the archive's.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum SignatureError {
-    /// An embedded key cannot be read.
-    #[error("a key of this program is damaged: {0}")]
-    Key(#[source] pgp::errors::Error),
-    /// Not text signed in the clear.
-    #[error("it is not a signed file: {0}")]
-    Unsigned(#[source] pgp::errors::Error),
-    /// All signatures are of others.
-    #[error("none of its signatures is by a key this program knows")]
-    UnknownSigner,
-    /// A signature by a key of ours does not hold; the reason of each.
-    #[error("{}", .0.join("; "))]
-    Invalid(Vec<String>),
-}
 
 /// Keys that may sign an archive.
 #[derive(Debug)]
@@ -61,8 +48,8 @@ impl Keyring {
         Keyring::new(certificates)
     }
 
-    /// A ring of these certificates. Their own signatures over their parts are verified here; those of other
-    /// people, which Debian's keys carry too, are dropped: they say nothing and could claim anything.
+    /// A ring of these certificates. Their own signatures over their parts are verified here. Those by other keys, which
+    /// Debian's certificates carry too, are dropped: they cannot be verified, so they could claim anything.
     pub(crate) fn new(mut certificates: Vec<SignedPublicKey>) -> Result<Self, SignatureError> {
         for certificate in &mut certificates {
             for user in &mut certificate.details.users {
@@ -82,17 +69,17 @@ impl Keyring {
         let (message, _) = CleartextSignedMessage::from_string(file).map_err(SignatureError::Unsigned)?;
         let text = message.signed_text();
         let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let mut reasons = Vec::new();
+        let mut flaws = Vec::new();
         for signature in message.signatures().iter().take(MOST_SIGNATURES) {
             for certificate in &self.certificates {
                 match check(signature, certificate, text.as_bytes(), now) {
                     None => {}
                     Some(Ok(())) => return Ok(text),
-                    Some(Err(reason)) => reasons.push(reason),
+                    Some(Err(flaw)) => flaws.push(flaw),
                 }
             }
         }
-        Err(if reasons.is_empty() { SignatureError::UnknownSigner } else { SignatureError::Invalid(reasons) })
+        Err(if flaws.is_empty() { SignatureError::UnknownSigner } else { SignatureError::Invalid(flaws) })
     }
 }
 
@@ -102,17 +89,17 @@ fn check(
     certificate: &SignedPublicKey,
     text: &[u8],
     now: u64,
-) -> Option<Result<(), String>> {
+) -> Option<Result<(), Flaw>> {
     let primary = &certificate.primary_key;
     if is_by(signature, primary) {
         return Some(check_with(signature, primary, primary_expiry(certificate), certificate, text, now));
     }
     let subkey = certificate.public_subkeys.iter().find(|subkey| is_by(signature, &subkey.key))?;
     if is_revoked(subkey) {
-        return Some(Err(format!("its key {} is revoked", fingerprint(&subkey.key))));
+        return Some(Err(Flaw::Revoked(fingerprint(&subkey.key))));
     }
     if !subkey.signatures.iter().any(|binding| binding.key_flags().sign()) {
-        return Some(Err(format!("its key {} is not one for signing", fingerprint(&subkey.key))));
+        return Some(Err(Flaw::NotForSigning(fingerprint(&subkey.key))));
     }
     let expiry = earlier(primary_expiry(certificate), subkey_expiry(subkey));
     Some(check_with(signature, &subkey.key, expiry, certificate, text, now))
@@ -125,40 +112,37 @@ fn check_with(
     certificate: &SignedPublicKey,
     text: &[u8],
     now: u64,
-) -> Result<(), String> {
+) -> Result<(), Flaw> {
     let by = fingerprint(key);
     if !certificate.details.revocation_signatures.is_empty() {
-        return Err(format!("its key {by} is revoked"));
+        return Err(Flaw::Revoked(by));
     }
     if let Some(expiry) = expiry
         && expiry <= now
     {
-        return Err(format!("its key {by} has expired"));
+        return Err(Flaw::ExpiredKey(by));
     }
     if signature.typ() != Some(SignatureType::Text) && signature.typ() != Some(SignatureType::Binary) {
-        return Err(format!("the signature by {by} is not one over a file"));
+        return Err(Flaw::NotOverFile(by));
     }
     match signature.hash_alg() {
         Some(HashAlgorithm::Sha256 | HashAlgorithm::Sha384 | HashAlgorithm::Sha512) => {}
-        weak => {
-            let name = weak.map_or("an unknown".to_owned(), |hash| format!("the weak {hash:?}"));
-            return Err(format!("the signature by {by} uses {name} hash"));
-        }
+        hash => return Err(Flaw::Hash { key: by, hash }),
     }
     let Some(created) = signature.created().map(|time| u64::from(time.as_secs())) else {
-        return Err(format!("the signature by {by} has no date"));
+        return Err(Flaw::NoDate(by));
     };
     if created > now + CLOCK_SKEW {
-        return Err(format!("the signature by {by} is from the future; is this machine's clock right?"));
+        return Err(Flaw::Future(by));
     }
     if created < u64::from(key.created_at().as_secs()) {
-        return Err(format!("the signature by {by} is older than the key"));
+        return Err(Flaw::BeforeKey(by));
     }
     let lifetime = signature.signature_expiration_time().map_or(0, |time| u64::from(time.as_secs()));
     if lifetime > 0 && created + lifetime <= now {
-        return Err(format!("the signature by {by} has expired"));
+        return Err(Flaw::Expired(by));
     }
-    signature.verify(key, text).map_err(|_| format!("the signature by {by} does not match the text"))
+    signature.verify(key, text).map_err(|_| Flaw::OtherText(by))
 }
 
 fn is_by(signature: &Signature, key: &impl KeyDetails) -> bool {

@@ -104,7 +104,7 @@ impl Setup {
         KernelCache::new(self.directory.path().join("cache"))
     }
 
-    fn obtain(&self) -> anyhow::Result<KernelBundle> {
+    fn obtain(&self) -> Result<KernelBundle> {
         let board = Board::named("x86_64")?;
         let mut lock = self.lock();
         let locked = lock.package(board.name, REQUEST.suite, REQUEST.package).cloned();
@@ -113,7 +113,7 @@ impl Setup {
 
     fn failure(&self) -> (String, String) {
         let error = self.obtain().unwrap_err();
-        (error.to_string(), Failure::help_of(&error).unwrap_or_default().to_owned())
+        (error.to_string(), error.next_step().unwrap_or_default().to_owned())
     }
 }
 
@@ -234,7 +234,7 @@ fn offline_and_locked_say_what_is_missing() {
         let error =
             obtain::<KernelBundle>(REQUEST, board, &mut { lock }, &setup.cache(), offline, Shell::default())
                 .unwrap_err();
-        assert_eq!(Failure::exit_of(&error), Exit::Fetch);
+        assert_eq!(error.exit(), Exit::Fetch);
         error.to_string()
     };
     assert_eq!(

@@ -49,6 +49,12 @@ pub(crate) enum DownloadError {
         /// In hex.
         expected: String,
     },
+    /// Neither a runtime nor a client can be made.
+    #[error("failed to set up networking: {why}")]
+    Setup {
+        /// The reason.
+        why: String,
+    },
     /// The file on this machine.
     #[error(transparent)]
     Local(#[from] Failure),
@@ -65,6 +71,7 @@ impl Explain for DownloadError {
     fn help(&self) -> Option<String> {
         let help = match self {
             DownloadError::Local(failure) => return failure.next_step().map(str::to_owned),
+            DownloadError::Setup { .. } => return None,
             DownloadError::NotFound { .. } => "check the URL",
             DownloadError::Failed { .. } => {
                 "check the network and the proxy settings; what has arrived is kept, the next run resumes"

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::*;
+use crate::failure::Exit;
 use crate::kernel::source::test_server::{Answer, Server};
 
 const PATH: &str = "/file";
