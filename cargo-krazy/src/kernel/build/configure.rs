@@ -1,20 +1,17 @@
 //! The complete configuration of a kernel, and the check that every requested option is in it.
 //!
-//! `allnoconfig` switches off what nobody asked for, `olddefconfig` settles the rest. Both drop options whose
-//! conditions are not met without a word, so the result is compared with what was asked for.
+//! `allnoconfig` switches off every option that is not requested, `olddefconfig` settles the rest. Both silently drop
+//! options whose conditions are not met, so the result is compared with the request.
 
 use std::collections::HashMap;
-use std::fmt::Write;
 
+use super::error::{ConfigurationError, DroppedOption, NAMED};
 use super::fragment::{RequestedOptions, parse};
 use super::kconfig::KnownOptions;
 use super::make::Make;
-use crate::failure::{Exit, Failure};
+use crate::failure::Result;
 use crate::kernel::files::io_failure;
 use crate::shell::Shell;
-
-/// Options a message names at most.
-const NAMED: usize = 20;
 
 /// Makes the `.config` of the build directory.
 pub(crate) fn configure(
@@ -22,7 +19,7 @@ pub(crate) fn configure(
     mut requested: RequestedOptions,
     known: &KnownOptions,
     shell: Shell,
-) -> anyhow::Result<()> {
+) -> Result<()> {
     let unknown = known.unknown(&requested)?;
     if !unknown.is_empty() {
         let named = unknown.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
@@ -43,58 +40,39 @@ pub(crate) fn configure(
     Ok(())
 }
 
-/// Fails with the name of every requested option that `config` dropped or changed.
+/// Fails if `config` dropped or changed requested options.
 fn verify(
     requested: &RequestedOptions,
     config: &str,
     known: &KnownOptions,
     compiler: &str,
-) -> Result<(), Failure> {
+) -> Result<(), ConfigurationError> {
     let set: HashMap<_, _> = config.lines().filter_map(|line| parse(line).ok().flatten()).collect();
     let found = |name: &str| set.get(name).copied().unwrap_or("n");
-    let lost: Vec<_> = requested.iter().filter(|(name, option)| found(name) != option.value).collect();
-    if lost.is_empty() {
+    let dropped: Vec<_> = requested
+        .iter()
+        .filter(|(name, option)| found(name) != option.value)
+        .map(|(name, option)| DroppedOption {
+            name: name.to_owned(),
+            value: option.value.clone(),
+            location: option.location.clone(),
+            found: found(name).to_owned(),
+            depends: known.depends(name),
+        })
+        .collect();
+    if dropped.is_empty() {
         return Ok(());
     }
-    let mut message = format!(
-        "{} of {} requested options did not survive `olddefconfig`:",
-        lost.len(),
-        requested.iter().count()
-    );
-    for (name, option) in lost.iter().take(NAMED) {
-        let found = match found(name) {
-            "n" => "not set".to_owned(),
-            value => value.to_owned(),
-        };
-        // Writing to a String cannot fail.
-        let _infallible =
-            write!(message, "\n  CONFIG_{name}={} ({}) is {found}", option.value, option.location);
-        if let (Some(depends), true) = (known.depends(name), found == "not set") {
-            let _infallible = write!(message, "; it depends on {depends}");
-        }
-    }
-    if lost.len() > NAMED {
-        let _infallible = write!(message, "\n  and {} more", lost.len() - NAMED);
-    }
-    // Kconfig has asked the compiler; `CC_HAS_…` is what it can do.
-    let beyond =
-        lost.iter().any(|(name, _)| known.depends(name).is_some_and(|depends| depends.contains("CC_HAS_")));
-    let help = match beyond {
-        true => format!(
-            "this {compiler} is too old for what depends on CC_HAS_…: take a newer one, or another `--compiler`, or \
-             switch these options off in a fragment for `--config`"
-        ),
-        false => "ask for what they depend on as well, or take them out; what selects an option keeps it from being off"
-            .to_owned(),
-    };
-    Err(Failure::new(Exit::Usage, message).help(help))
+    let requested = requested.iter().count();
+    Err(ConfigurationError::Dropped { dropped, requested, compiler: compiler.to_owned() })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::{Exit, Explain};
 
-    fn verified(asked: &str, config: &str) -> Result<(), Failure> {
+    fn verified(asked: &str, config: &str) -> Result<(), ConfigurationError> {
         let mut requested = RequestedOptions::default();
         requested.add("own", asked).unwrap();
         verify(&requested, config, &KnownOptions::default(), "gcc")
@@ -108,9 +86,9 @@ mod tests {
         let known = KnownOptions::of_tree(directory.path()).unwrap();
         let mut requested = RequestedOptions::default();
         requested.add("own", "CONFIG_SLS=y\n").unwrap();
-        let error = anyhow::Error::from(verify(&requested, "", &known, "clang").unwrap_err());
+        let error = verify(&requested, "", &known, "clang").unwrap_err();
         assert!(error.to_string().ends_with("it depends on CC_HAS_SLS && X86_64"), "{error}");
-        let help = Failure::help_of(&error).unwrap();
+        let help = error.help().unwrap();
         assert!(help.starts_with("this clang is too old for what depends on CC_HAS_…: "), "{help}");
     }
 
@@ -126,7 +104,7 @@ mod tests {
              CONFIG_B=y (own:2) is m\n  CONFIG_C=y (own:3) is not set\n  CONFIG_D=12 (own:4) is not set\n  \
              CONFIG_E=n (own:5) is y"
         );
-        assert_eq!(Failure::exit_of(&error.into()), Exit::Usage);
+        assert_eq!(error.exit(), Exit::Usage);
     }
 
     #[test]

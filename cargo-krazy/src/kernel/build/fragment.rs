@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::path::Path;
 
-use crate::failure::{Exit, Failure};
+use super::error::ConfigurationError;
 
 /// Bytes of a fragment at most. A complete `.config` of a distribution has 300 KB.
-const MAX_LEN: u64 = 4 << 20;
+pub(super) const MAX_LEN: u64 = 4 << 20;
 /// The start of every option's name.
 const PREFIX: &str = "CONFIG_";
 
@@ -46,12 +46,12 @@ pub(crate) struct RequestedOption {
 pub(crate) struct RequestedOptions(BTreeMap<String, RequestedOption>);
 
 impl RequestedOptions {
-    /// Adds a fragment of ours, called `name`; what it says replaces what was said before.
-    pub(crate) fn add(&mut self, name: &str, text: &str) -> Result<(), Failure> {
+    /// Adds a fragment of ours, called `name`; its requests replace earlier ones.
+    pub(crate) fn add(&mut self, name: &str, text: &str) -> Result<(), ConfigurationError> {
         self.read(name, text, false)
     }
 
-    fn read(&mut self, name: &str, text: &str, users: bool) -> Result<(), Failure> {
+    fn read(&mut self, name: &str, text: &str, users: bool) -> Result<(), ConfigurationError> {
         for (at, line) in text.lines().enumerate() {
             let location = Location { fragment: name.to_owned(), line: at + 1, users };
             match parse(line) {
@@ -60,9 +60,7 @@ impl RequestedOptions {
                     self.0.insert(option.to_owned(), RequestedOption { value: value.to_owned(), location });
                 }
                 Err(problem) => {
-                    return Err(Failure::new(Exit::Usage, format!("{location}: {problem}")).help(
-                        "a fragment has lines such as `CONFIG_WIREGUARD=y` and `# CONFIG_IPV6 is not set`",
-                    ));
+                    return Err(ConfigurationError::Line { location, problem });
                 }
             }
         }
@@ -70,18 +68,13 @@ impl RequestedOptions {
     }
 
     /// Adds the user's fragment in `file`.
-    pub(crate) fn add_file(&mut self, file: &Path) -> Result<(), Failure> {
+    pub(crate) fn add_file(&mut self, file: &Path) -> Result<(), ConfigurationError> {
         let name = file.display().to_string();
-        let failed = |why: String| {
-            Failure::new(Exit::Usage, format!("failed to read the config fragment {name}: {why}"))
-                .help("`--config` takes a file with lines such as `CONFIG_WIREGUARD=y`")
-        };
-        let metadata = std::fs::metadata(file).map_err(|error| failed(error.to_string()))?;
-        if metadata.len() > MAX_LEN {
-            return Err(failed(format!("it is larger than {} MiB", MAX_LEN >> 20)));
+        let failed = |error| ConfigurationError::Read { path: file.to_owned(), error };
+        if std::fs::metadata(file).map_err(failed)?.len() > MAX_LEN {
+            return Err(ConfigurationError::TooLarge { path: file.to_owned() });
         }
-        let text = std::fs::read_to_string(file).map_err(|error| failed(error.to_string()))?;
-        self.read(&name, &text, true)
+        self.read(&name, &std::fs::read_to_string(file).map_err(failed)?, true)
     }
 
     /// Removes the request for `name`.
@@ -99,7 +92,7 @@ impl RequestedOptions {
         self.0.get(name)
     }
 
-    /// All of it as one file for kconfig, sorted by name.
+    /// Returns all requests as one file for kconfig, sorted by name.
     pub(crate) fn to_config(&self) -> String {
         self.0.iter().fold(String::new(), |mut text, (name, option)| {
             // Writing to a String cannot fail.
@@ -114,20 +107,20 @@ impl RequestedOptions {
 
 /// A line that is no request.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum LineError<'l> {
+pub(crate) enum LineError {
     /// It has no `=`.
     #[error("`{0}` sets nothing")]
-    NoValue(&'l str),
+    NoValue(String),
     /// The part before `=` is not a name.
     #[error("`{0}` is not the name of an option, which begins with `{PREFIX}`")]
-    Name(&'l str),
+    Name(String),
     /// The part behind `=` is not a value.
     #[error("{0:?} is not a value; it can be y, n, m, a number or a \"string\"")]
-    Value(&'l str),
+    Value(String),
 }
 
-/// The option and the value of a line; `None` for a comment or an empty line.
-pub(crate) fn parse(line: &str) -> Result<Option<(&str, &str)>, LineError<'_>> {
+/// Returns the option and the value of a line; `None` for a comment or an empty line.
+pub(crate) fn parse(line: &str) -> Result<Option<(&str, &str)>, LineError> {
     let line = line.trim();
     if let Some(comment) = line.strip_prefix('#') {
         let option = comment.trim().strip_suffix(" is not set").map(str::trim);
@@ -137,12 +130,12 @@ pub(crate) fn parse(line: &str) -> Result<Option<(&str, &str)>, LineError<'_>> {
     if line.is_empty() {
         return Ok(None);
     }
-    let Some((option, value)) = line.split_once('=') else { return Err(LineError::NoValue(line)) };
+    let Some((option, value)) = line.split_once('=') else { return Err(LineError::NoValue(line.to_owned())) };
     let Some(name) = option.strip_prefix(PREFIX).filter(|name| is_name(name)) else {
-        return Err(LineError::Name(option));
+        return Err(LineError::Name(option.to_owned()));
     };
     if !is_value(value) {
-        return Err(LineError::Value(value));
+        return Err(LineError::Value(value.to_owned()));
     }
     Ok(Some((name, value)))
 }

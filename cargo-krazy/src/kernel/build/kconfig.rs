@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
+use super::error::ConfigurationError;
 use super::fragment::RequestedOptions;
 use crate::config::suggestion::closest;
-use crate::failure::{Exit, Failure};
+use crate::failure::Result;
 use crate::interrupt;
 use crate::kernel::files::io_failure;
 use crate::kernel::files::sorted_entries;
@@ -26,7 +27,7 @@ pub(crate) struct KnownOptions(BTreeMap<String, Vec<String>>);
 
 impl KnownOptions {
     /// Reads every Kconfig file below `tree`.
-    pub(crate) fn of_tree(tree: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn of_tree(tree: &Path) -> Result<Self> {
         let mut known = KnownOptions::default();
         for (name, path, metadata) in sorted_entries(tree)? {
             if metadata.is_dir() && !OTHER.contains(&name.as_str()) {
@@ -37,7 +38,7 @@ impl KnownOptions {
         Ok(known)
     }
 
-    fn walk(&mut self, directory: &Path) -> anyhow::Result<()> {
+    fn walk(&mut self, directory: &Path) -> Result<()> {
         interrupt::check()?;
         for (name, path, metadata) in sorted_entries(directory)? {
             if metadata.is_dir() {
@@ -49,7 +50,7 @@ impl KnownOptions {
         Ok(())
     }
 
-    fn read(&mut self, path: &Path) -> anyhow::Result<()> {
+    fn read(&mut self, path: &Path) -> Result<()> {
         let file = std::fs::File::open(path).map_err(io_failure("read", path))?;
         let mut option = None;
         for line in BufReader::new(file.take(MAX_LEN)).split(b'\n') {
@@ -85,7 +86,7 @@ impl KnownOptions {
 
     /// The options of our fragments that this kernel does not know, because it is older or younger than what they
     /// were written for. Fails if an option of the user's is unknown.
-    pub(crate) fn unknown(&self, requested: &RequestedOptions) -> Result<Vec<String>, Failure> {
+    pub(crate) fn unknown(&self, requested: &RequestedOptions) -> Result<Vec<String>, ConfigurationError> {
         let (users, ours): (Vec<_>, Vec<_>) = requested
             .iter()
             .filter(|(name, _)| !self.0.contains_key(*name))
@@ -93,15 +94,15 @@ impl KnownOptions {
         let Some((name, option)) = users.first() else {
             return Ok(ours.into_iter().map(|(name, _)| name.to_owned()).collect());
         };
-        let message = format!("{}: this kernel has no option CONFIG_{name}", option.location);
-        let help = match closest(name, self.0.keys().map(String::as_str)) {
-            Some(near) => format!("did you mean CONFIG_{near}?"),
-            None => "remove the line, or build a kernel that has the option".to_owned(),
-        };
-        Err(Failure::new(Exit::Usage, message).help(help))
+        let nearest = closest(name, self.0.keys().map(String::as_str)).map(|near| near.to_string());
+        Err(ConfigurationError::UnknownOption {
+            location: option.location.clone(),
+            option: (*name).to_owned(),
+            nearest,
+        })
     }
 
-    /// The conditions of the option `name`, for people.
+    /// Returns the conditions of the option `name`, to be shown.
     pub(crate) fn depends(&self, name: &str) -> Option<String> {
         let conditions = self.0.get(name).filter(|conditions| !conditions.is_empty())?;
         Some(conditions.join(" && "))
@@ -111,6 +112,7 @@ impl KnownOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::Explain;
 
     fn tree() -> (tempfile::TempDir, KnownOptions) {
         let directory = tempfile::tempdir().unwrap();
@@ -146,14 +148,14 @@ mod tests {
             let mut requested = RequestedOptions::default();
             requested.add("ours", "CONFIG_YOUNGER=y\nCONFIG_NETDEVICES=y\n").unwrap();
             requested.add_file(&file).unwrap();
-            known.unknown(&requested).map_err(anyhow::Error::from)
+            known.unknown(&requested)
         };
         let error = check("CONFIG_NETDEVICES=y\nCONFIG_WIREGARD=y\n").unwrap_err();
         let text = error.to_string();
         assert!(text.ends_with("own.config:2: this kernel has no option CONFIG_WIREGARD"), "{text}");
-        assert_eq!(Failure::help_of(&error), Some("did you mean CONFIG_WIREGUARD?"));
+        assert_eq!(error.help().as_deref(), Some("did you mean CONFIG_WIREGUARD?"));
         let error = check("CONFIG_SOMETHING_ELSE=n\n").unwrap_err();
-        assert!(Failure::help_of(&error).unwrap().starts_with("remove the line"));
+        assert!(error.help().unwrap().starts_with("remove the line"));
         assert_eq!(check("CONFIG_WIREGUARD=y\n").unwrap(), ["YOUNGER"]);
     }
 }

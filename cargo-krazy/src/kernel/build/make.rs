@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::num::NonZeroUsize;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::target::Target;
 use super::tools::Toolchain;
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Explain, Result};
 use crate::interrupt;
 use crate::kernel::files::io_failure;
 use crate::shell::Shell;
@@ -32,7 +32,41 @@ const SHOWN: usize = 12;
 /// Variables of the user's environment that make and compilers need; no other can change the result.
 const PASSED: [&str; 3] = ["PATH", "HOME", "TMPDIR"];
 
-/// A build directory, and how make is called for it.
+/// A call of make that failed. `what` is the part of the kernel that it builds.
+#[derive(Debug, thiserror::Error)]
+enum MakeError {
+    #[error("failed to run make: {error}")]
+    NotRun { error: io::Error },
+    #[error("there is no room to build {what} in {}", directory.display())]
+    NoRoom { what: String, directory: PathBuf },
+    #[error("failed to build {what}:{}", lines.iter().map(|line| format!("\n  | {line}")).collect::<String>())]
+    Failed { what: String, lines: Vec<String>, log: PathBuf },
+}
+
+impl Explain for MakeError {
+    fn exit(&self) -> Exit {
+        match self {
+            MakeError::NotRun { .. } => Exit::MissingTool,
+            MakeError::NoRoom { .. } | MakeError::Failed { .. } => Exit::Build,
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        Some(match self {
+            MakeError::NotRun { .. } => "install the package make".to_owned(),
+            MakeError::NoRoom { .. } => {
+                "make room, or set KRAZY_CACHE_DIR to a directory on a larger disk, and TMPDIR for the temporary files \
+                 of compilers; the next run resumes"
+                    .to_owned()
+            }
+            MakeError::Failed { log, .. } => {
+                format!("the whole log is {}; the next run resumes", log.display())
+            }
+        })
+    }
+}
+
+/// A build directory, and the arguments of make for it.
 #[derive(Debug)]
 pub(crate) struct Make<'m> {
     /// The source tree; nothing is written to it.
@@ -43,7 +77,7 @@ pub(crate) struct Make<'m> {
     pub(crate) log: PathBuf,
     /// The board's kernel.
     pub(crate) target: &'static Target,
-    /// With which compiler.
+    /// The compiler.
     pub(crate) toolchain: &'m Toolchain,
     /// Compilers at a time.
     pub(crate) jobs: NonZeroUsize,
@@ -51,7 +85,7 @@ pub(crate) struct Make<'m> {
 
 impl Make<'_> {
     /// Empties the log.
-    pub(crate) fn begin(&self) -> anyhow::Result<()> {
+    pub(crate) fn begin(&self) -> Result<()> {
         std::fs::create_dir_all(&self.objects).map_err(io_failure("create", &self.objects))?;
         File::create(&self.log).map_err(io_failure("write", &self.log))?;
         Ok(())
@@ -64,7 +98,7 @@ impl Make<'_> {
         goals: &[&str],
         variables: &[String],
         shell: Shell,
-    ) -> anyhow::Result<usize> {
+    ) -> Result<usize> {
         let mut log = File::options().append(true).open(&self.log).map_err(io_failure("write", &self.log))?;
         let bar = shell.spinner("Compiling", what);
         let (reader, writer) = std::io::pipe().context("failed to make a pipe")?;
@@ -75,12 +109,9 @@ impl Make<'_> {
             .stdout(writer.try_clone().context("failed to make a pipe")?)
             .stderr(writer)
             .spawn();
-        // It holds the pipe's other end, without which the end of the output would never be seen.
+        // It holds the pipe's write end: the end of the output shows only once that is closed.
         drop(command);
-        let mut running = Running(spawned.map_err(|error| {
-            Failure::new(Exit::MissingTool, format!("failed to run make: {error}"))
-                .help("install the package make")
-        })?);
+        let mut running = Running(spawned.map_err(|error| MakeError::NotRun { error })?);
         let ended = self.listen(&lines(reader), &mut log, &bar, what);
         if ended.is_err() {
             running.stop();
@@ -92,10 +123,10 @@ impl Make<'_> {
         if status.success() {
             return Ok(seen.objects);
         }
-        Err(self.failure(what, &seen.lines).into())
+        Err(self.error(what, seen.lines).into())
     }
 
-    /// The environment decides as little as possible: the same source and configuration give the same bytes.
+    /// The command, with as few variables as possible: the same source and configuration give the same bytes.
     fn command(&self, goals: &[&str], variables: &[String]) -> Command {
         let mut command = Command::new("make");
         command.env_clear();
@@ -121,7 +152,7 @@ impl Make<'_> {
         #[cfg(target_os = "linux")]
         // SAFETY: between fork and exec the closure makes one system call and allocates nothing.
         unsafe {
-            // Also a cargo-krazy that was killed leaves no build behind.
+            // A cargo-krazy that is killed must not leave a build running, either.
             command.pre_exec(|| Ok(rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?));
         }
         command
@@ -133,7 +164,7 @@ impl Make<'_> {
         log: &mut File,
         bar: &ProgressBar,
         what: &str,
-    ) -> anyhow::Result<Seen> {
+    ) -> Result<Seen> {
         let mut seen = Seen::default();
         loop {
             interrupt::check()?;
@@ -150,19 +181,12 @@ impl Make<'_> {
         }
     }
 
-    fn failure(&self, what: &str, lines: &[String]) -> Failure {
-        let log = self.log.display();
-        let full = lines.iter().any(|line| line.contains("No space left on device"));
-        if full {
-            let message = format!("there is no room to build {what} in {}", self.objects.display());
-            return Failure::new(Exit::Build, message).help(
-                "make room, or set KRAZY_CACHE_DIR to a directory on a larger disk, and TMPDIR for what compilers write \
-                 meanwhile; the next run resumes",
-            );
+    fn error(&self, what: &str, lines: Vec<String>) -> MakeError {
+        let what = what.to_owned();
+        if lines.iter().any(|line| line.contains("No space left on device")) {
+            return MakeError::NoRoom { what, directory: self.objects.clone() };
         }
-        let shown: String = lines.iter().map(|line| format!("\n  | {line}")).collect();
-        Failure::new(Exit::Build, format!("failed to build {what}:{shown}"))
-            .help(format!("the whole log is {log}; the next run resumes"))
+        MakeError::Failed { what, lines, log: self.log.clone() }
     }
 }
 
@@ -177,7 +201,7 @@ struct Seen {
 }
 
 impl Seen {
-    /// Takes a line; tells whether it is about an object.
+    /// Takes a line. Returns true if it is about a step of make, such as an object.
     fn take(&mut self, line: &str) -> bool {
         // `  CC      init/main.o`: two blanks, and what is done in capitals.
         let step = line.strip_prefix("  ").and_then(|rest| rest.split_once(' '));
@@ -210,7 +234,7 @@ impl Seen {
     }
 }
 
-/// Make, which is ended with all its children when dropped.
+/// Make, which is ended with all its children when it is dropped.
 struct Running(Child);
 
 impl Running {
@@ -245,7 +269,7 @@ fn lines(reader: std::io::PipeReader) -> Receiver<String> {
         let mut line = Vec::new();
         while reader.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
             let text = String::from_utf8_lossy(&line).trim_end().to_owned();
-            // Nobody listens any more: make is being stopped.
+            // The receiver is gone: make is being stopped.
             if sender.send(text).is_err() {
                 return;
             }
@@ -262,7 +286,7 @@ mod tests {
     use crate::board::Board;
 
     /// Runs `recipe` as the goal `all` of a Makefile.
-    fn run(recipe: &str) -> (anyhow::Result<usize>, String) {
+    fn run(recipe: &str) -> (Result<usize>, String) {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("Makefile"), format!("all:\n\t{recipe}\n")).unwrap();
         let toolchain =
@@ -311,8 +335,8 @@ mod tests {
             text.starts_with("failed to build Linux 6.9:\n  | a.c:1: error: bad\n  | make: *** "),
             "{text}"
         );
-        assert!(Failure::help_of(&error).unwrap().ends_with("/log; the next run resumes"));
-        assert_eq!(Failure::exit_of(&error), Exit::Build);
+        assert!(error.next_step().unwrap().ends_with("/log; the next run resumes"));
+        assert_eq!(error.exit(), Exit::Build);
     }
 
     #[test]
@@ -320,6 +344,6 @@ mod tests {
         let (result, _) = run("@echo 'as: a.o: No space left on device'; exit 1");
         let error = result.unwrap_err();
         assert!(error.to_string().starts_with("there is no room to build Linux 6.9 in /"), "{error}");
-        assert!(Failure::help_of(&error).unwrap().contains("KRAZY_CACHE_DIR"));
+        assert!(error.next_step().unwrap().contains("KRAZY_CACHE_DIR"));
     }
 }

@@ -9,7 +9,7 @@
 //! one winning. What none of them asks for is off.
 //!
 //! The tree is unpacked once, to the kernel cache; the objects stay there, too, in a directory for each tree, board and
-//! compiler, so that an interrupted or failed build goes on where it was and a changed option costs little:
+//! compiler, so that an interrupted or failed build continues and a changed option costs little:
 //!
 //! ```text
 //! CACHE/kernel/sources/SHA256/               a tarball's tree
@@ -20,6 +20,7 @@
 //! are fixed, and no path gets into the result.
 
 mod configure;
+mod error;
 mod fragment;
 mod kconfig;
 mod make;
@@ -45,6 +46,7 @@ use self::pack::{Origin, Unfinished};
 use self::target::Target;
 use self::tools::Toolchain;
 use crate::board::Board;
+use crate::failure::Result;
 use crate::kernel::files::{io_failure, measure};
 use crate::kernel::source::cache::{KernelCache, exclusive};
 use crate::shell::Shell;
@@ -81,16 +83,12 @@ pub(crate) struct BuiltKernel {
     pub(crate) objects: usize,
     /// The time of configuring, compiling and linking.
     pub(crate) time: Duration,
-    /// All that make said.
+    /// The log with all output of make.
     pub(crate) log: PathBuf,
 }
 
 /// Builds the kernel of `request`.
-pub(crate) fn build(
-    request: &BuildRequest,
-    cache: &KernelCache,
-    shell: Shell,
-) -> anyhow::Result<BuiltKernel> {
+pub(crate) fn build(request: &BuildRequest, cache: &KernelCache, shell: Shell) -> Result<BuiltKernel> {
     let target = Target::of(request.board)?;
     let mut requested = target.requested()?;
     for fragment in &request.fragments {
@@ -135,7 +133,7 @@ pub(crate) fn build(
     Ok(BuiltKernel { bundle: output, release, image_bytes, image_sha256, objects, time, log: make.log })
 }
 
-fn compile(make: &Make<'_>, version: &str, compiler: &str, shell: Shell) -> anyhow::Result<usize> {
+fn compile(make: &Make<'_>, version: &str, compiler: &str, shell: Shell) -> Result<usize> {
     shell.status(
         "Compiling",
         format!("with {compiler}, {} at a time; log in {}", make.jobs, make.log.display()),

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::make::Make;
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Explain, Failure, Result};
 use crate::interrupt;
 use crate::kernel::bundle::image;
 use crate::kernel::files::io_failure;
@@ -18,31 +18,50 @@ use crate::shell::Shell;
 
 /// zstd's level. The image is compressed already; only modules and device trees shrink.
 const LEVEL: i32 = 19;
-/// Help about places for a bundle.
-const OUTPUT_HELP: &str =
-    "`-o` takes the name of a new directory, of a bundle to replace, or of a file ending in .tar.zst";
+
+/// A bundle that cannot be made, or not at the requested place.
+#[derive(Debug, thiserror::Error)]
+enum PackError {
+    #[error("{} does not tell its kernel's release", image.display())]
+    NoRelease { image: PathBuf },
+    #[error("{} is a file, and its name does not end in .tar.zst", output.display())]
+    IsFile { output: PathBuf },
+    #[error("{} is a directory with other things in it", output.display())]
+    OtherContent { output: PathBuf },
+}
+
+impl Explain for PackError {
+    fn exit(&self) -> Exit {
+        match self {
+            PackError::NoRelease { .. } => Exit::Build,
+            PackError::IsFile { .. } | PackError::OtherContent { .. } => Exit::Usage,
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        let places =
+            "`-o` takes the name of a new directory, of a bundle to replace, or of a file ending in .tar.zst";
+        match self {
+            PackError::NoRelease { .. } => None,
+            PackError::IsFile { .. } | PackError::OtherContent { .. } => Some(places.to_owned()),
+        }
+    }
+}
 
 /// The origin of a kernel, packed with the files of the build directory.
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {
-    /// The origin of the source, for people.
+    /// The origin of the source, to be shown.
     pub(crate) source: String,
     /// The compiler, as it calls itself.
     pub(crate) compiler: String,
 }
 
 /// Gathers the bundle of a finished build. Returns the kernel's release.
-pub(crate) fn gather(
-    make: &Make<'_>,
-    origin: &Origin,
-    bundle: &Unfinished,
-    shell: Shell,
-) -> anyhow::Result<String> {
+pub(crate) fn gather(make: &Make<'_>, origin: &Origin, bundle: &Unfinished, shell: Shell) -> Result<String> {
     let built = make.objects.join(make.target.image);
     let bytes = std::fs::read(&built).map_err(io_failure("read", &built))?;
-    let release = image::release(&bytes).ok_or_else(|| {
-        Failure::new(Exit::Build, format!("{} does not tell its kernel's release", built.display()))
-    })?;
+    let release = image::release(&bytes).ok_or(PackError::NoRelease { image: built })?;
     bundle.write(Path::new("vmlinuz"), &bytes)?;
     bundle.copy(&make.objects.join(".config"), Path::new("config"))?;
     let modules = Path::new("lib/modules").join(&release);
@@ -65,13 +84,13 @@ pub(crate) fn gather(
 }
 
 /// Returns true if the configuration has modules, which our own fragments switch off.
-pub(crate) fn has_modules(objects: &Path) -> anyhow::Result<bool> {
+pub(crate) fn has_modules(objects: &Path) -> Result<bool> {
     let file = objects.join(".config");
     let config = std::fs::read_to_string(&file).map_err(io_failure("read", &file))?;
     Ok(config.lines().any(|line| line == "CONFIG_MODULES=y"))
 }
 
-fn install_modules(make: &Make<'_>, bundle: &Unfinished, into: &Path, shell: Shell) -> anyhow::Result<()> {
+fn install_modules(make: &Make<'_>, bundle: &Unfinished, into: &Path, shell: Shell) -> Result<()> {
     let staging = tempfile::tempdir_in(&make.objects).map_err(io_failure("write", &make.objects))?;
     let to = format!("INSTALL_MOD_PATH={}", staging.path().display());
     // The image writer makes the tables of the modules it takes.
@@ -82,25 +101,23 @@ fn install_modules(make: &Make<'_>, bundle: &Unfinished, into: &Path, shell: She
     Ok(())
 }
 
-/// Checks that a bundle can come to `output`, so that nobody compiles for nothing. Links are resolved; nothing is
-/// written.
-pub(crate) fn check(output: &Path) -> anyhow::Result<PathBuf> {
+/// Checks that a bundle can be written to `output`; called before the build, which takes long. Links are resolved;
+/// nothing is written.
+pub(crate) fn check(output: &Path) -> Result<PathBuf> {
     if !output.is_dir() {
         let resolved = Destination::file(output)?;
         if !is_archive(output) && resolved.exists() {
-            let message = format!("{} is a file, and its name does not end in .tar.zst", output.display());
-            return Err(Failure::new(Exit::Usage, message).help(OUTPUT_HELP).into());
+            return Err(PackError::IsFile { output: output.to_owned() }.into());
         }
         return Ok(resolved);
     }
     if is_archive(output) || !replaceable(output)? {
-        let message = format!("{} is a directory with other things in it", output.display());
-        return Err(Failure::new(Exit::Usage, message).help(OUTPUT_HELP).into());
+        return Err(PackError::OtherContent { output: output.to_owned() }.into());
     }
-    Ok(std::fs::canonicalize(output).map_err(io_failure("read", output))?)
+    std::fs::canonicalize(output).map_err(io_failure("read", output))
 }
 
-/// A place for a bundle that is not complete yet, beside where it will be, so that a rename completes it.
+/// An incomplete bundle beside its destination, so that a rename completes it.
 pub(crate) struct Unfinished {
     directory: tempfile::TempDir,
     output: PathBuf,
@@ -109,7 +126,7 @@ pub(crate) struct Unfinished {
 
 impl Unfinished {
     /// Makes room beside `output`, which [`check`] has checked.
-    pub(crate) fn new(output: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn new(output: &Path) -> Result<Self> {
         let parent = match output.parent() {
             Some(parent) if parent != Path::new("") => parent,
             _ => Path::new("."),
@@ -119,29 +136,29 @@ impl Unfinished {
             .tempdir_in(parent)
             .map_err(|error| write_failure(output, &error))?;
         let remove = directory.path().to_owned();
-        // If it cannot be removed, there is nobody left to tell.
+        // The program ends here anyway, so an error could not be reported.
         let cleanup = interrupt::cleanup(move || drop(std::fs::remove_dir_all(remove)));
         Ok(Unfinished { directory, output: output.to_owned(), _cleanup: cleanup })
     }
 
-    /// The directory of the bundle's files; it is there since the first of them.
+    /// Returns the directory of the bundle's files, which exists as soon as it has one.
     pub(crate) fn bundle(&self) -> PathBuf {
         self.directory.path().join("bundle")
     }
 
     /// Adds a file; `to` is its path in the bundle.
-    fn write(&self, to: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    fn write(&self, to: &Path, bytes: &[u8]) -> Result<()> {
         let file = self.bundle().join(to);
         let directory = file.parent().map_or(Ok(()), std::fs::create_dir_all);
         directory.and_then(|()| std::fs::write(&file, bytes)).map_err(|error| self.failure(error))
     }
 
-    fn copy(&self, from: &Path, to: &Path) -> anyhow::Result<()> {
+    fn copy(&self, from: &Path, to: &Path) -> Result<()> {
         let bytes = std::fs::read(from).map_err(io_failure("read", from))?;
-        Ok(self.write(to, &bytes)?)
+        self.write(to, &bytes)
     }
 
-    fn copy_directory(&self, from: &Path, to: &Path) -> anyhow::Result<()> {
+    fn copy_directory(&self, from: &Path, to: &Path) -> Result<()> {
         if !from.exists() {
             return Ok(());
         }
@@ -155,23 +172,21 @@ impl Unfinished {
     }
 
     /// Gives the bundle its name.
-    pub(crate) fn finish(self) -> anyhow::Result<()> {
+    pub(crate) fn finish(self) -> Result<()> {
         if is_archive(&self.output) {
             let file = self.archive()?;
-            std::fs::rename(&file, &self.output).map_err(|error| self.failure(error))?;
-            return Ok(());
+            return std::fs::rename(&file, &self.output).map_err(|error| self.failure(error));
         }
         if self.output.exists() {
             // Set aside rather than removed, so that a bundle is there at nearly every moment.
             let old = self.directory.path().join("old");
             std::fs::rename(&self.output, &old).map_err(|error| self.failure(error))?;
         }
-        std::fs::rename(self.bundle(), &self.output).map_err(|error| self.failure(error))?;
-        Ok(())
+        std::fs::rename(self.bundle(), &self.output).map_err(|error| self.failure(error))
     }
 
     /// Packs the bundle's files into an archive, which is on stable storage then.
-    fn archive(&self) -> anyhow::Result<PathBuf> {
+    fn archive(&self) -> Result<PathBuf> {
         let failed = |error| self.failure(error);
         let file = self.directory.path().join("bundle.tar.zst");
         let output = File::create(&file).map_err(failed)?;
@@ -182,12 +197,7 @@ impl Unfinished {
         Ok(file)
     }
 
-    fn append(
-        &self,
-        builder: &mut tar::Builder<impl Write>,
-        directory: &Path,
-        below: &str,
-    ) -> anyhow::Result<()> {
+    fn append(&self, builder: &mut tar::Builder<impl Write>, directory: &Path, below: &str) -> Result<()> {
         for (name, path, metadata) in sorted_entries(directory)? {
             interrupt::check()?;
             let inner = format!("{below}{name}");
@@ -215,7 +225,7 @@ fn is_archive(output: &Path) -> bool {
 }
 
 /// Returns true if a directory is empty or a bundle.
-fn replaceable(directory: &Path) -> anyhow::Result<bool> {
+fn replaceable(directory: &Path) -> Result<bool> {
     Ok(directory.join("vmlinuz").is_file() || sorted_entries(directory)?.is_empty())
 }
 
@@ -228,7 +238,7 @@ mod tests {
     use crate::kernel::bundle::image::testing::bzimage;
 
     /// Packs a build directory with these options to `output`.
-    fn pack(directory: &Path, config: &str, output: &Path) -> anyhow::Result<String> {
+    fn pack(directory: &Path, config: &str, output: &Path) -> Result<String> {
         let objects = directory.join("objects");
         let toolchain =
             Toolchain { compiler: Compiler::Gcc, variables: Vec::new(), program: "gcc".to_owned() };
@@ -286,7 +296,7 @@ mod tests {
         assert_eq!(std::fs::read(out.join("config")).unwrap(), b"CONFIG_B=y\n");
         let error = pack(directory.path(), "", directory.path()).unwrap_err();
         assert!(error.to_string().ends_with("is a directory with other things in it"), "{error}");
-        assert_eq!(Failure::exit_of(&error), Exit::Usage);
+        assert_eq!(error.exit(), Exit::Usage);
         let file = directory.path().join("notes.txt");
         std::fs::write(&file, "mine").unwrap();
         let error = pack(directory.path(), "", &file).unwrap_err();
@@ -294,7 +304,7 @@ mod tests {
         assert_eq!(std::fs::read(&file).unwrap(), b"mine");
         let error = pack(directory.path(), "", &directory.path().join("nowhere/a.tar.zst")).unwrap_err();
         assert!(error.to_string().ends_with("does not exist"), "{error}");
-        assert_eq!(Failure::exit_of(&error), Exit::Image);
+        assert_eq!(error.exit(), Exit::Image);
     }
 
     #[test]

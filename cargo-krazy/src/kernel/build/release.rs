@@ -1,4 +1,4 @@
-//! Releases of kernel.org: which there are, and their tarballs, verified.
+//! Releases of kernel.org: their list and their tarballs, verified.
 //!
 //! Every directory of releases has a file `sha256sums.asc`, a list of SHA-256 sums signed in the clear by kernel.org's
 //! checksum autosigner (<https://www.kernel.org/signature.html>). The signer's key is part of this program, so no
@@ -11,10 +11,10 @@ use std::time::SystemTime;
 
 use pgp::composed::{Deserializable, SignedPublicKey};
 
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Explain, Result};
 use crate::kernel::files::measure;
 use crate::kernel::source::cache::KernelCache;
-use crate::kernel::source::debian::Keyring;
+use crate::kernel::source::debian::{Keyring, SignatureError};
 use crate::kernel::source::download::{DownloadError, Expected, Fetcher};
 use crate::shell::Shell;
 use krazy_boot::digest::is_sha256;
@@ -98,31 +98,59 @@ impl Release {
     }
 }
 
-/// The tarball of `release` and its SHA-256, from the cache where it was fetched before.
+/// A release that kernel.org does not provide.
+#[derive(Debug, thiserror::Error)]
+enum ReleaseError {
+    #[error("Linux {release} is asked of kernel.org, and --offline forbids to use the network")]
+    Offline { release: Release },
+    #[error("there is no Linux {release} in {directory}")]
+    Unknown { release: Release, directory: String },
+    #[error("{url} was not signed by kernel.org: {why}")]
+    Unsigned { url: String, why: SignatureError },
+}
+
+impl Explain for ReleaseError {
+    fn exit(&self) -> Exit {
+        match self {
+            ReleaseError::Offline { .. } | ReleaseError::Unknown { .. } => Exit::Usage,
+            ReleaseError::Unsigned { .. } => Exit::Fetch,
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        let help = match self {
+            ReleaseError::Offline { .. } => {
+                "give a tarball or a tree with `--source`, or run it without --offline"
+            }
+            ReleaseError::Unknown { .. } => {
+                "https://www.kernel.org/ lists the releases; write 6.12.x for the newest of a series"
+            }
+            ReleaseError::Unsigned { .. } => {
+                "the server is out of date or was tampered with: try again later, or another `--mirror`"
+            }
+        };
+        Some(help.to_owned())
+    }
+}
+
+/// Returns the tarball of `release` and its SHA-256, from the cache if it was fetched before.
 pub(crate) fn tarball(
     release: &Release,
     mirror: &str,
     cache: &KernelCache,
     offline: bool,
     shell: Shell,
-) -> anyhow::Result<(PathBuf, String)> {
+) -> Result<(PathBuf, String)> {
     if offline {
-        return Err(Failure::new(
-            Exit::Usage,
-            format!("Linux {release} is asked of kernel.org, and --offline forbids to use the network"),
-        )
-        .help("give a tarball or a tree with `--source`, or run it without --offline")
-        .into());
+        return Err(ReleaseError::Offline { release: release.clone() }.into());
     }
     let keyring = embedded()?;
     fetch(release, mirror, &keyring, cache, &Fetcher::new(shell)?, shell)
 }
 
-fn embedded() -> anyhow::Result<Keyring> {
-    let key = SignedPublicKey::from_bytes(AUTOSIGNER).map_err(|error| {
-        Failure::new(Exit::Failed, format!("the key of kernel.org in this program is damaged: {error}"))
-    })?;
-    Ok(Keyring::new(vec![key])?)
+fn embedded() -> Result<Keyring, SignatureError> {
+    let key = SignedPublicKey::from_bytes(AUTOSIGNER).map_err(SignatureError::Key)?;
+    Keyring::new(vec![key])
 }
 
 fn fetch(
@@ -132,19 +160,16 @@ fn fetch(
     cache: &KernelCache,
     fetcher: &Fetcher,
     shell: Shell,
-) -> anyhow::Result<(PathBuf, String)> {
+) -> Result<(PathBuf, String)> {
     let directory = format!("{}/{}", mirror.trim_end_matches('/'), release.directory());
     let url = format!("{directory}/sha256sums.asc");
     let sums = match fetcher.to_memory(&url, MAX_SUMS, None) {
-        Err(DownloadError::NotFound { .. }) => return Err(unknown(release, &directory).into()),
-        other => other.map_err(Failure::from)?,
+        Err(DownloadError::NotFound { .. }) => return Err(unknown(release, directory).into()),
+        other => other?,
     };
     let signed = keyring.signed_text(&String::from_utf8_lossy(&sums), SystemTime::now());
-    let sums = signed.map_err(|error| {
-        Failure::new(Exit::Fetch, format!("{url} was not signed by kernel.org: {error}"))
-            .help("the server is out of date or was tampered with: try again later, or another `--mirror`")
-    })?;
-    let (version, sha256) = release.find(&sums).ok_or_else(|| unknown(release, &directory))?;
+    let sums = signed.map_err(|why| ReleaseError::Unsigned { url, why })?;
+    let (version, sha256) = release.find(&sums).ok_or_else(|| unknown(release, directory.clone()))?;
     let _guard = cache.guard(shell)?;
     let file = cache.download(&format!("linux-{version}.tar.xz"))?;
     if file.exists() && measure(&file)?.1 == sha256 {
@@ -153,13 +178,12 @@ fn fetch(
     let url = format!("{directory}/linux-{version}.tar.xz");
     shell.status("Fetching", &url);
     let expected = Expected { size: None, sha256: sha256.clone(), limit: MAX_TARBALL };
-    fetcher.to_file(&url, &file, &expected).map_err(Failure::from)?;
+    fetcher.to_file(&url, &file, &expected)?;
     Ok((file, sha256))
 }
 
-fn unknown(release: &Release, directory: &str) -> Failure {
-    Failure::new(Exit::Usage, format!("there is no Linux {release} in {directory}"))
-        .help("https://www.kernel.org/ lists the releases; write 6.12.x for the newest of a series")
+fn unknown(release: &Release, directory: String) -> ReleaseError {
+    ReleaseError::Unknown { release: release.clone(), directory }
 }
 
 #[cfg(test)]
@@ -195,7 +219,7 @@ mod tests {
             Setup { server, directory: tempfile::tempdir().unwrap(), keyring: keyring(&key) }
         }
 
-        fn fetch(&self, release: &str) -> anyhow::Result<(PathBuf, String)> {
+        fn fetch(&self, release: &str) -> Result<(PathBuf, String)> {
             let cache = KernelCache::new(self.directory.path());
             let fetcher = Fetcher::for_tests();
             fetch(
@@ -234,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn list_that_was_changed_is_not_believed() {
+    fn changed_list_is_rejected() {
         let setup = Setup::new(|sums| sums.replace("6.9.3", "6.9.4"));
         let error = setup.error("6.9.4");
         assert!(error.starts_with("URL/v6.x/sha256sums.asc was not signed by kernel.org: "), "{error}");

@@ -1,11 +1,12 @@
-//! Sources of a kernel: a release of kernel.org, a tarball, or a tree that somebody unpacked.
+//! Sources of a kernel: a release of kernel.org, a tarball, or an unpacked tree.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::release::{self, Release};
 use super::tarball;
 use super::tree::{Tree, Version, name_of};
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Explain, Result};
 use crate::kernel::files::measure;
 use crate::kernel::source::cache::KernelCache;
 use crate::shell::Shell;
@@ -20,7 +21,7 @@ pub(crate) enum Source {
         release: Release,
         /// The URL of kernel.org's `/pub/linux/kernel`, or of a mirror of it.
         mirror: String,
-        /// Only what the cache has.
+        /// True if the network must not be used.
         offline: bool,
     },
     /// A tarball or a tree on this machine.
@@ -32,29 +33,56 @@ pub(crate) enum Source {
     },
 }
 
+/// A source on this machine that cannot be used.
+#[derive(Debug, thiserror::Error)]
+enum LocalError {
+    #[error("failed to read the source {}: {error}", path.display())]
+    Read { path: PathBuf, error: io::Error },
+    #[error("`--sha256` is that of a tarball, and {} is a directory", path.display())]
+    IsDirectory { path: PathBuf },
+    #[error("`{text}` is not a SHA-256, which has 64 hex digits")]
+    BadChecksum { text: String },
+    #[error("{} has the wrong content: its SHA-256 is {found}, not {expected}", path.display())]
+    OtherContent { path: PathBuf, found: String, expected: String },
+}
+
+impl Explain for LocalError {
+    fn exit(&self) -> Exit {
+        match self {
+            LocalError::OtherContent { .. } => Exit::Fetch,
+            _ => Exit::Usage,
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        let help = match self {
+            LocalError::Read { .. } => "`--source` takes a kernel's tarball or its unpacked tree",
+            LocalError::IsDirectory { .. } => return None,
+            LocalError::BadChecksum { .. } => "`sha256sum FILE` prints it",
+            LocalError::OtherContent { .. } => {
+                "it is another file, or was tampered with: get it again from where the SHA-256 came from"
+            }
+        };
+        Some(help.to_owned())
+    }
+}
+
 impl Source {
-    /// Brings the source here.
-    pub(crate) fn obtain(&self, cache: &KernelCache, shell: Shell) -> anyhow::Result<Tree> {
+    /// Returns the source's tree, fetched and unpacked if need be.
+    pub(crate) fn obtain(&self, cache: &KernelCache, shell: Shell) -> Result<Tree> {
         match self {
             Source::Release { release, mirror, offline } => {
                 let (tarball, sha256) = release::tarball(release, mirror, cache, *offline, shell)?;
                 unpacked(&tarball, &sha256, &format!("{} of kernel.org", name_of(&tarball)), cache, shell)
             }
             Source::Local { path, sha256 } => {
-                let path = std::fs::canonicalize(path).map_err(|error| {
-                    Failure::new(
-                        Exit::Usage,
-                        format!("failed to read the source {}: {error}", path.display()),
-                    )
-                    .help("`--source` takes a kernel's tarball or its unpacked tree")
-                })?;
+                let path = std::fs::canonicalize(path)
+                    .map_err(|error| LocalError::Read { path: path.clone(), error })?;
                 if path.is_dir() {
                     if sha256.is_some() {
-                        let message =
-                            format!("`--sha256` is that of a tarball, and {} is a directory", path.display());
-                        return Err(Failure::new(Exit::Usage, message).into());
+                        return Err(LocalError::IsDirectory { path }.into());
                     }
-                    return Tree::open(&path);
+                    return Ok(Tree::open(&path)?);
                 }
                 let (_, found) = measure(&path)?;
                 if let Some(expected) = sha256 {
@@ -67,32 +95,19 @@ impl Source {
     }
 }
 
-fn compare(path: &Path, expected: &str, found: &str) -> Result<(), Failure> {
+fn compare(path: &Path, expected: &str, found: &str) -> Result<(), LocalError> {
     if !is_sha256(&expected.to_ascii_lowercase()) {
-        return Err(Failure::new(
-            Exit::Usage,
-            format!("`{expected}` is not a SHA-256, which has 64 hex digits"),
-        )
-        .help("`sha256sum FILE` prints it"));
+        return Err(LocalError::BadChecksum { text: expected.to_owned() });
     }
     if expected.eq_ignore_ascii_case(found) {
         return Ok(());
     }
-    Err(Failure::new(
-        Exit::Fetch,
-        format!("{} has the wrong content: its SHA-256 is {found}, not {expected}", path.display()),
-    )
-    .help("it is another file, or was tampered with: get it again from where the SHA-256 came from"))
+    let (found, expected) = (found.to_owned(), expected.to_owned());
+    Err(LocalError::OtherContent { path: path.to_owned(), found, expected })
 }
 
-/// The tree in a tarball, from the cache where it was unpacked before.
-fn unpacked(
-    tarball: &Path,
-    sha256: &str,
-    origin: &str,
-    cache: &KernelCache,
-    shell: Shell,
-) -> anyhow::Result<Tree> {
+/// Returns the tree in a tarball, from the cache if it was unpacked before.
+fn unpacked(tarball: &Path, sha256: &str, origin: &str, cache: &KernelCache, shell: Shell) -> Result<Tree> {
     let directory = cache.sources().join(sha256);
     if !directory.exists() {
         let _guard = cache.guard(shell)?;
@@ -124,7 +139,7 @@ mod tests {
             Setup { directory: tempfile::tempdir().unwrap() }
         }
 
-        fn obtain(&self, path: &str, sha256: Option<&str>) -> anyhow::Result<Tree> {
+        fn obtain(&self, path: &str, sha256: Option<&str>) -> Result<Tree> {
             let path = self.directory.path().join(path);
             let source = Source::Local { path, sha256: sha256.map(str::to_owned) };
             source.obtain(&KernelCache::new(self.directory.path().join("cache")), Shell::default())
@@ -172,7 +187,7 @@ mod tests {
             error.to_string(),
             format!("{} has the wrong content: its SHA-256 is {found}, not {wrong}", file.display())
         );
-        assert_eq!(Failure::exit_of(&error), Exit::Fetch);
+        assert_eq!(error.exit(), Exit::Fetch);
         assert!(!setup.directory.path().join("cache").exists());
         let error = setup.obtain("linux.tar.xz", Some("12")).unwrap_err();
         assert_eq!(error.to_string(), "`12` is not a SHA-256, which has 64 hex digits");
@@ -193,7 +208,7 @@ mod tests {
             error.to_string(),
             format!("the source {} has been built in: it has `.config`", tree.display())
         );
-        assert!(Failure::help_of(&error).unwrap().contains(&format!("make -C {} mrproper", tree.display())));
+        assert!(error.next_step().unwrap().contains(&format!("make -C {} mrproper", tree.display())));
     }
 
     #[test]

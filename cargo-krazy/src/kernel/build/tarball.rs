@@ -7,8 +7,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Component, Path};
 
-use super::tree::Version;
-use crate::failure::{Exit, Failure};
+use super::tree::{TreeError, Version};
+use crate::failure::Result;
 use crate::interrupt;
 use crate::kernel::bundle::archive::decompressed;
 use crate::kernel::files::io_failure;
@@ -19,7 +19,7 @@ use crate::kernel::source::cache::{UNFINISHED, remove_unfinished};
 const MAX_LEN: u64 = 8 << 30;
 
 /// Unpacks `tarball` to `directory`, which appears complete or not at all. The caller holds the cache's guard.
-pub(crate) fn unpack(tarball: &Path, directory: &Path) -> anyhow::Result<()> {
+pub(crate) fn unpack(tarball: &Path, directory: &Path) -> Result<()> {
     let parent = directory.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(parent).map_err(io_failure("create", parent))?;
     remove_unfinished(parent)?;
@@ -35,29 +35,18 @@ pub(crate) fn unpack(tarball: &Path, directory: &Path) -> anyhow::Result<()> {
     if !metadata.is_dir() {
         return Err(foreign(tarball).into());
     }
-    // A tree that is no kernel's is found out before it gets its name.
+    // Checked before the rename: a directory under its final name counts as a kernel's tree.
     Version::of(&inner).map_err(|_| foreign(tarball))?;
-    std::fs::rename(&inner, directory).map_err(io_failure("write", directory))?;
-    Ok(())
+    std::fs::rename(&inner, directory).map_err(io_failure("write", directory))
 }
 
-fn foreign(tarball: &Path) -> Failure {
-    Failure::new(Exit::Usage, format!("{} is not the tarball of a Linux kernel's source", tarball.display()))
-        .help(
-            "take one from kernel.org, or `/usr/src/linux-source-*.tar.xz` of Debian's package linux-source",
-        )
+fn foreign(tarball: &Path) -> TreeError {
+    TreeError::NotATarball { tarball: tarball.to_owned() }
 }
 
-fn extract(tarball: &Path, into: &Path) -> anyhow::Result<()> {
+fn extract(tarball: &Path, into: &Path) -> Result<()> {
     let file = File::open(tarball).map_err(io_failure("read", tarball))?;
-    let damaged = |why: std::io::Error| {
-        let message = format!("failed to unpack {}: {why}", tarball.display());
-        match why.kind() {
-            std::io::ErrorKind::StorageFull => Failure::new(Exit::Fetch, message)
-                .help("make room (a kernel's source takes 2 GB), or set KRAZY_CACHE_DIR to a directory on a larger disk"),
-            _ => Failure::new(Exit::Fetch, message).help("it is damaged or incomplete: get it again"),
-        }
-    };
+    let damaged = |error: std::io::Error| TreeError::Unpack { tarball: tarball.to_owned(), error };
     let mut stream = decompressed(file).map_err(damaged)?.take(MAX_LEN + 1);
     let mut archive = tar::Archive::new(&mut stream);
     archive.set_preserve_permissions(false);
@@ -71,16 +60,9 @@ fn extract(tarball: &Path, into: &Path) -> anyhow::Result<()> {
             continue;
         }
         let clean = path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-        // `unpack_in` follows no link out of the directory and says whether it unpacked.
+        // `unpack_in` follows no link out of the directory, and returns false for what it did not unpack.
         if !clean || !entry.unpack_in(into).map_err(|error| damaged(cause(error)))? {
-            let message = format!(
-                "refused to unpack `{}` of {}: it leaves the directory",
-                path.display(),
-                tarball.display()
-            );
-            return Err(Failure::new(Exit::Fetch, message)
-                .help("the archive is damaged or was made to do harm; do not use it")
-                .into());
+            return Err(TreeError::Outside { tarball: tarball.to_owned(), path }.into());
         }
     }
     if stream.limit() == 0 {
@@ -91,7 +73,7 @@ fn extract(tarball: &Path, into: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The operating system's error within one of the tar crate's, which says what failed but not of what kind.
+/// Returns the operating system's error within one of the tar crate's, which has a message but no kind.
 fn cause(error: std::io::Error) -> std::io::Error {
     let inner = error.get_ref().and_then(|inner| inner.source());
     let system = inner.and_then(|source| source.downcast_ref::<std::io::Error>());
@@ -107,7 +89,7 @@ mod tests {
     use super::*;
     use crate::kernel::bundle::archive::testing::tar;
 
-    fn unpack_bytes(bytes: &[u8]) -> (tempfile::TempDir, anyhow::Result<()>) {
+    fn unpack_bytes(bytes: &[u8]) -> (tempfile::TempDir, Result<()>) {
         let directory = tempfile::tempdir().unwrap();
         let tarball = directory.path().join("linux.tar");
         std::fs::write(&tarball, bytes).unwrap();

@@ -1,8 +1,8 @@
 //! The boards' kernels: one row of plain data each.
 
+use super::error::ConfigurationError;
 use super::fragment::RequestedOptions;
 use crate::board::Board;
-use crate::failure::{Exit, Failure};
 
 /// The build of a board's kernel.
 #[derive(Debug, PartialEq, Eq)]
@@ -56,20 +56,16 @@ static TARGETS: &[Target] = &[
 ];
 
 impl Target {
-    /// That of `board`.
-    pub(crate) fn of(board: &Board) -> Result<&'static Target, Failure> {
+    /// Returns the build of the kernel of `board`.
+    pub(crate) fn of(board: &Board) -> Result<&'static Target, ConfigurationError> {
         TARGETS.iter().find(|target| target.board == board.name).ok_or_else(|| {
-            let known: Vec<_> = TARGETS.iter().map(|target| format!("`{}`", target.board)).collect();
-            Failure::new(
-                Exit::Usage,
-                format!("there is no kernel configuration for the board `{}`", board.name),
-            )
-            .help(format!("there is one for {}", known.join(", ")))
+            let known = TARGETS.iter().map(|target| target.board).collect();
+            ConfigurationError::Board { board: board.name, known }
         })
     }
 
     /// Returns the options that our fragments request.
-    pub(crate) fn requested(&self) -> Result<RequestedOptions, Failure> {
+    pub(crate) fn requested(&self) -> Result<RequestedOptions, ConfigurationError> {
         let mut requested = RequestedOptions::default();
         for (name, text) in self.fragments {
             requested.add(name, text)?;

@@ -1,12 +1,13 @@
-//! The programs a kernel is built with: which compiler, and whether everything is there before anything starts.
+//! The programs a kernel is built with: the compiler and everything else, checked before anything starts.
 
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use super::fragment::RequestedOptions;
 use super::target::Target;
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Explain};
 
 /// A compiler for the kernel, with its assembler and linker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -19,9 +20,51 @@ pub(crate) enum Compiler {
 
 /// A program, and the Debian package that has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Tool {
+pub(crate) struct Tool {
     program: String,
     package: String,
+}
+
+/// Programs that a build lacks.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ToolError {
+    /// They are not there.
+    #[error("a kernel cannot be built without {}", tools.iter().map(|tool| format!("`{}`", tool.program)).collect::<Vec<_>>().join(", "))]
+    Missing {
+        /// The programs and headers.
+        tools: Vec<Tool>,
+        /// True if another compiler may be taken.
+        choice: bool,
+    },
+    /// The compiler does not start.
+    #[error("failed to run {program}: {error}")]
+    NotRun {
+        /// The compiler.
+        program: String,
+        /// The operating system's reason.
+        error: io::Error,
+    },
+}
+
+impl Explain for ToolError {
+    fn exit(&self) -> Exit {
+        Exit::MissingTool
+    }
+
+    fn help(&self) -> Option<String> {
+        let ToolError::Missing { tools, choice } = self else { return None };
+        let mut packages: Vec<&str> = Vec::new();
+        for tool in tools {
+            if !packages.contains(&tool.package.as_str()) {
+                packages.push(&tool.package);
+            }
+        }
+        let mut help = format!("install them: `sudo apt install {}`", packages.join(" "));
+        if *choice && tools.iter().any(|tool| is_compiler(&tool.program)) {
+            help.push_str("; in the place of gcc, `clang lld llvm` do as well");
+        }
+        Some(help)
+    }
 }
 
 fn tool(program: impl Into<String>, package: &str) -> Tool {
@@ -69,7 +112,7 @@ impl Toolchain {
         target: &Target,
         wanted: Option<Compiler>,
         requested: &RequestedOptions,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, ToolError> {
         Self::find_on(
             &Machine {
                 arch: std::env::consts::ARCH,
@@ -87,7 +130,7 @@ impl Toolchain {
         target: &Target,
         wanted: Option<Compiler>,
         requested: &RequestedOptions,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, ToolError> {
         let prefix = if machine.arch == target.native { "" } else { target.gcc_prefix };
         let missing = |tools: Vec<Tool>| -> Vec<Tool> {
             tools.into_iter().filter(|tool| !(machine.has_program)(&tool.program)).collect()
@@ -114,7 +157,7 @@ impl Toolchain {
             lacks.push(tool("libelf.h", "libelf-dev"));
         }
         if !lacks.is_empty() {
-            return Err(missing_tools(&lacks, wanted.is_none()));
+            return Err(ToolError::Missing { tools: lacks, choice: wanted.is_none() });
         }
         Ok(match compiler {
             Compiler::Gcc => Toolchain {
@@ -131,12 +174,10 @@ impl Toolchain {
         })
     }
 
-    /// The first line of what the compiler says about itself.
-    pub(crate) fn version(&self) -> Result<String, Failure> {
+    /// Returns the first line that the compiler prints about itself.
+    pub(crate) fn version(&self) -> Result<String, ToolError> {
         let output = Command::new(&self.program).arg("--version").stdin(Stdio::null()).output();
-        let output = output.map_err(|error| {
-            Failure::new(Exit::MissingTool, format!("failed to run {}: {error}", self.program))
-        })?;
+        let output = output.map_err(|error| ToolError::NotRun { program: self.program.clone(), error })?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         Ok(text.lines().next().unwrap_or(&self.program).trim().to_owned())
     }
@@ -157,23 +198,6 @@ fn gcc_tools(target: &Target, prefix: &str) -> Vec<Tool> {
 fn clang_tools() -> Vec<Tool> {
     let llvm = ["llvm-ar", "llvm-nm", "llvm-objcopy", "llvm-strip"].map(|program| tool(program, "llvm"));
     [tool("clang", "clang"), tool("ld.lld", "lld")].into_iter().chain(llvm).collect()
-}
-
-/// `choice` says that another compiler may be taken.
-fn missing_tools(lacks: &[Tool], choice: bool) -> Failure {
-    let names: Vec<_> = lacks.iter().map(|lack| format!("`{}`", lack.program)).collect();
-    let mut packages: Vec<&str> = Vec::new();
-    for lack in lacks {
-        if !packages.contains(&lack.package.as_str()) {
-            packages.push(&lack.package);
-        }
-    }
-    let mut help = format!("install them: `sudo apt install {}`", packages.join(" "));
-    if choice && lacks.iter().any(|lack| is_compiler(&lack.program)) {
-        help.push_str("; in the place of gcc, `clang lld llvm` do as well");
-    }
-    Failure::new(Exit::MissingTool, format!("a kernel cannot be built without {}", names.join(", ")))
-        .help(help)
 }
 
 /// Returns the path of `program` on PATH.
@@ -207,7 +231,7 @@ mod tests {
         header: bool,
         wanted: Option<Compiler>,
         arch: &str,
-    ) -> Result<Toolchain, anyhow::Error> {
+    ) -> Result<Toolchain, ToolError> {
         let target = Target::of(Board::named("x86_64").unwrap()).unwrap();
         let machine = Machine {
             arch,
@@ -216,7 +240,7 @@ mod tests {
         };
         let mut requested = RequestedOptions::default();
         requested.add("a", "CONFIG_KERNEL_ZSTD=y\n").unwrap();
-        Toolchain::find_on(&machine, target, wanted, &requested).map_err(anyhow::Error::from)
+        Toolchain::find_on(&machine, target, wanted, &requested)
     }
 
     const REST: [&str; 6] = ["make", "flex", "bison", "bc", "perl", "zstd"];
@@ -248,21 +272,21 @@ mod tests {
             "a kernel cannot be built without `make`, `flex`, `bison`, `bc`, `zstd`, `libelf.h`"
         );
         let help = "install them: `sudo apt install make flex bison bc zstd libelf-dev`";
-        assert_eq!(Failure::help_of(&error), Some(help));
-        assert_eq!(Failure::exit_of(&error), Exit::MissingTool);
+        assert_eq!(error.help().as_deref(), Some(help));
+        assert_eq!(error.exit(), Exit::MissingTool);
     }
 
     #[test]
     fn without_a_compiler_both_ways_are_told() {
         let error = find(&REST, true, None, "x86_64").unwrap_err();
         assert_eq!(error.to_string(), "a kernel cannot be built without `gcc`, `ld`");
-        let help = Failure::help_of(&error).unwrap();
+        let help = error.help().unwrap();
         assert!(
             help.ends_with(
                 "`sudo apt install gcc binutils`; in the place of gcc, `clang lld llvm` do as well"
             )
         );
         let error = find(&REST, true, Some(Compiler::Clang), "x86_64").unwrap_err();
-        assert_eq!(Failure::help_of(&error), Some("install them: `sudo apt install clang lld llvm`"));
+        assert_eq!(error.help().as_deref(), Some("install them: `sudo apt install clang lld llvm`"));
     }
 }

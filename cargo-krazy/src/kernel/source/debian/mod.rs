@@ -18,9 +18,9 @@ use std::time::SystemTime;
 
 use lzma_rust2::XzReader;
 
-pub(crate) use self::signature::Keyring;
 #[cfg(test)]
 pub(crate) use self::signature::testing;
+pub(crate) use self::signature::{Keyring, SignatureError};
 pub(crate) use self::version::compare as compare_versions;
 
 use self::error::{ArchiveError, Distrust, RequestError};
