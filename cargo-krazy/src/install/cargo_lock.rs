@@ -10,6 +10,7 @@ use cargo_util::ProcessBuilder;
 
 use super::layout::workspace_of;
 use super::run::{self, Outcome};
+use crate::failure::Result;
 use crate::shell::Shell;
 use crate::toolchain::Toolchain;
 
@@ -18,7 +19,7 @@ pub(crate) fn is_there(package: &Path) -> bool {
     workspace_of(package).join("Cargo.lock").is_file()
 }
 
-/// Returns true if cargo says that a lock file does not fit the manifests.
+/// Returns true if `stderr` is cargo's message about a lock file that does not fit the manifests.
 pub(crate) fn is_stale(stderr: &str) -> bool {
     stderr.contains("because --locked was passed") || stderr.contains("but --locked was passed")
 }
@@ -27,14 +28,14 @@ pub(crate) fn is_stale(stderr: &str) -> bool {
 /// does not fit. Goes to the network only for what is missing.
 ///
 /// # Errors
-/// If cargo does not start. What it says, and whether it was successful, is in the outcome.
+/// If cargo does not start. Its output and its success are in the outcome.
 pub(crate) fn refresh(
     package: &Path,
     toolchain: &Toolchain,
     locked: bool,
     offline: bool,
     shell: Shell,
-) -> anyhow::Result<Outcome> {
+) -> Result<Outcome> {
     let mut cargo = ProcessBuilder::new(toolchain.env.cargo());
     // Of the commands that make a lock file fit, this one downloads for given targets only, and updates nothing.
     // Build scripts and macros are the host's.

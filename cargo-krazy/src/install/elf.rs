@@ -7,19 +7,65 @@ use object::Endianness;
 use object::elf::{EM_AARCH64, EM_X86_64, FileHeader64, PT_INTERP};
 use object::read::elf::{FileHeader, ProgramHeader};
 
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Explain};
+
+/// A binary that cannot run on an appliance.
+#[derive(Debug, thiserror::Error)]
+#[error("the binary `{name}` of `{package}` {flaw}")]
+pub(crate) struct Unusable {
+    name: String,
+    package: String,
+    flaw: Flaw,
+}
+
+/// The reason that a binary cannot run on an appliance.
+#[derive(Debug, thiserror::Error)]
+enum Flaw {
+    #[error("is not a 64-bit ELF executable: {0}")]
+    NotElf(object::Error),
+    #[error("is built for {made}, not for {triple}")]
+    OtherMachine { made: String, triple: String },
+    #[error("has broken program headers: {0}")]
+    Headers(object::Error),
+    #[error("is dynamically linked: it asks for the loader {loader}")]
+    Dynamic { loader: String, triple: String },
+}
+
+impl Explain for Unusable {
+    fn exit(&self) -> Exit {
+        Exit::Build
+    }
+
+    fn help(&self) -> Option<String> {
+        match &self.flaw {
+            Flaw::NotElf(_) | Flaw::Headers(_) => None,
+            Flaw::OtherMachine { .. } => Some(
+                "look for a `linker` or `rustflags` in cargo's configuration that does not fit the target"
+                    .to_owned(),
+            ),
+            Flaw::Dynamic { triple, .. } => Some(format!(
+                "an appliance holds static binaries only: look for `-crt-static`, `-Cprefer-dynamic` or a `linker` \
+                 in RUSTFLAGS and cargo's configuration for {triple}"
+            )),
+        }
+    }
+}
 
 /// Checks the binary `name` of the crate `package` with the content `data` for the target `triple`.
 ///
 /// # Errors
 /// [`Exit::Build`] naming the binary, what is wrong, and the next step.
-pub(crate) fn check(data: &[u8], name: &str, package: &str, triple: &str) -> Result<(), Failure> {
-    let wrong =
-        |what: String| Failure::new(Exit::Build, format!("the binary `{name}` of `{package}` {what}"));
-    let header = FileHeader64::<Endianness>::parse(data)
-        .map_err(|error| wrong(format!("is not a 64-bit ELF executable: {error}")))?;
-    let endian =
-        header.endian().map_err(|error| wrong(format!("is not a 64-bit ELF executable: {error}")))?;
+pub(crate) fn check(data: &[u8], name: &str, package: &str, triple: &str) -> Result<(), Unusable> {
+    examine(data, triple).map_err(|flaw| Unusable {
+        name: name.to_owned(),
+        package: package.to_owned(),
+        flaw,
+    })
+}
+
+fn examine(data: &[u8], triple: &str) -> Result<(), Flaw> {
+    let header = FileHeader64::<Endianness>::parse(data).map_err(Flaw::NotElf)?;
+    let endian = header.endian().map_err(Flaw::NotElf)?;
     let machine = header.e_machine(endian);
     let expected = match triple.split('-').next() {
         Some("aarch64") => EM_AARCH64,
@@ -31,20 +77,13 @@ pub(crate) fn check(data: &[u8], name: &str, package: &str, triple: &str) -> Res
             EM_AARCH64 => "aarch64".to_owned(),
             other => format!("ELF machine {other}"),
         };
-        return Err(wrong(format!("is built for {made}, not for {triple}")).help(
-            "look for a `linker` or `rustflags` in cargo's configuration that does not fit the target",
-        ));
+        return Err(Flaw::OtherMachine { made, triple: triple.to_owned() });
     }
-    let headers = header
-        .program_headers(endian, data)
-        .map_err(|error| wrong(format!("has broken program headers: {error}")))?;
+    let headers = header.program_headers(endian, data).map_err(Flaw::Headers)?;
     if let Some(interpreter) = headers.iter().find(|header| header.p_type(endian) == PT_INTERP) {
         let loader = interpreter.data(endian, data).unwrap_or_default();
         let loader = String::from_utf8_lossy(loader.strip_suffix(&[0]).unwrap_or(loader)).into_owned();
-        return Err(wrong(format!("is dynamically linked: it asks for the loader {loader}")).help(format!(
-            "an appliance holds static binaries only: look for `-crt-static`, `-Cprefer-dynamic` or a `linker` \
-             in RUSTFLAGS and cargo's configuration for {triple}"
-        )));
+        return Err(Flaw::Dynamic { loader, triple: triple.to_owned() });
     }
     Ok(())
 }

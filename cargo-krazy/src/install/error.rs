@@ -1,5 +1,6 @@
 //! The failures of installing crates. Cargo's own text, which the user has seen, is read once, in [`classify`].
 
+use std::io;
 use std::path::PathBuf;
 
 use super::cargo_lock;
@@ -32,7 +33,7 @@ pub(crate) enum InstallError {
     NoBinary {
         /// The crate.
         package: String,
-        /// Set if cargo says that there is none.
+        /// Set if cargo's reason is that the crate is a library.
         library: bool,
     },
     /// The Cargo.lock does not fit the manifest.
@@ -84,6 +85,14 @@ pub(crate) enum InstallError {
         package: String,
         /// Set for a git repository.
         git: bool,
+    },
+    /// Cargo does not start.
+    #[error("failed to run {}: {error}", program.display())]
+    NoCargo {
+        /// The executable.
+        program: PathBuf,
+        /// The operating system's reason.
+        error: io::Error,
     },
     /// Cargo failed for a reason that [`diagnose`] knows, or for another.
     #[error("failed to {package_and_cause}", package_and_cause = match diagnosis {
@@ -141,6 +150,7 @@ impl Explain for InstallError {
             InstallError::Build { diagnosis: Some(Diagnosis { missing_tool: true, .. }), .. } => {
                 Exit::MissingTool
             }
+            InstallError::NoCargo { .. } => Exit::MissingTool,
             InstallError::NoBinary { .. }
             | InstallError::StaleLock { .. }
             | InstallError::OldRust { .. }
@@ -170,6 +180,7 @@ impl Explain for InstallError {
             InstallError::Network { git: false, .. } => {
                 "check the network; with everything downloaded before, `--offline` does without it"
             }
+            InstallError::NoCargo { .. } => "install Rust: https://rustup.rs",
             InstallError::Build { diagnosis: Some(found), .. } => &found.help,
             InstallError::Build { diagnosis: None, .. } => "cargo's message above says why",
         };
@@ -208,7 +219,7 @@ pub(super) fn classify(
             return InstallError::Unknown { package, setting, name: name.to_owned() };
         }
     }
-    // Cargo says "could not find" for an empty cache as well.
+    // Cargo prints "could not find" for an empty cache as well.
     if has("could not find `") || has("no matching package named") {
         return match offline {
             true => InstallError::NotDownloaded { package, itself: true },

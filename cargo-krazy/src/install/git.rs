@@ -12,7 +12,7 @@ use std::path::Path;
 use anyhow::Context;
 use cargo_metadata::Message;
 
-/// Removes cargo's fingerprints of all local packages that it took for fresh. Returns whether there were any, and
+/// Removes cargo's fingerprints of all local packages that it took for fresh. Returns true if there were any; then
 /// cargo has to run again.
 ///
 /// # Errors

@@ -40,7 +40,7 @@ use self::layout::Layout;
 use self::record::Record;
 use self::run::Outcome;
 use crate::config::{Appliance, Install, OWN_INIT, Source};
-use crate::failure::Failure;
+use crate::failure::Result;
 use crate::interrupt;
 use crate::lock_file::LockFile;
 use crate::shell::Shell;
@@ -101,7 +101,7 @@ pub(crate) fn install_all(
     appliance: &Appliance,
     toolchain: &Toolchain,
     shell: Shell,
-) -> anyhow::Result<Installation> {
+) -> Result<Installation> {
     let layout = Layout::of(appliance);
     let mut lock = LockFile::load(&appliance.workspace_root)?;
     let mut perform = |install| {
@@ -147,13 +147,12 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    fn perform(&self, lock: &mut LockFile) -> anyhow::Result<Vec<Installed>> {
+    fn perform(&self, lock: &mut LockFile) -> Result<Vec<Installed>> {
         let Job { install, toolchain, layout, .. } = self;
         if let Source::Path { path } = &install.source
             && !path.join("Cargo.toml").is_file()
         {
-            let error = InstallError::NoCrate { name: install.name.clone(), path: path.clone() };
-            return Err(Failure::from(error).into());
+            return Err(InstallError::NoCrate { name: install.name.clone(), path: path.clone() }.into());
         }
         if let Source::Path { path } = &install.source
             && self.appliance.locked
@@ -183,8 +182,7 @@ impl Job<'_> {
         let outcome = self.run(command, &paths)?;
         if !outcome.status.success() {
             let offline = self.appliance.offline;
-            let error = error::classify(install, &outcome.stderr, toolchain, offline);
-            return Err(Failure::from(error).into());
+            return Err(error::classify(install, &outcome.stderr, toolchain, offline).into());
         }
         let installed = record::inspect(install, &paths.root, &toolchain.triple)?;
         let mut held = pin;
@@ -204,14 +202,14 @@ impl Job<'_> {
     }
 
     /// The failure of an install that `--locked` forbids, because of the `missing` lock.
-    fn not_locked(&self, missing: String) -> Failure {
-        InstallError::NotLocked { package: error::describe(self.install), missing }.into()
+    fn not_locked(&self, missing: String) -> InstallError {
+        InstallError::NotLocked { package: error::describe(self.install), missing }
     }
 
     /// Runs the command, given whether it is offline, with what has to come before it or, in rare cases, twice.
-    fn run(&self, command: impl Fn(bool) -> ProcessBuilder, paths: &Paths) -> anyhow::Result<Outcome> {
+    fn run(&self, command: impl Fn(bool) -> ProcessBuilder, paths: &Paths) -> Result<Outcome> {
         let Job { install, toolchain, appliance, shell, .. } = *self;
-        let run = |offline: bool| -> anyhow::Result<Outcome> {
+        let run = |offline: bool| -> Result<Outcome> {
             let outcome = run::run(&command(offline), &toolchain.env, shell)?;
             interrupt::check()?;
             Ok(outcome)

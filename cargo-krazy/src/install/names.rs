@@ -1,25 +1,78 @@
 //! Every binary lands in one directory, `/bin`, so every name may be there once.
 
 use super::Installed;
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Explain};
 
-/// Checks what has been installed so far.
+/// Binaries that cannot be in one directory. A crate is its name and version.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NameError {
+    /// Two crates have a binary of one name.
+    #[error("two binaries are called `{bin}`: one is of {other}, one of {one}")]
+    Twice {
+        /// The name.
+        bin: String,
+        /// A crate.
+        one: String,
+        /// Another crate.
+        other: String,
+    },
+    /// A binary that is not the init has its name.
+    #[error("the binary `init` of {one} is in the way of /bin/init, which is `{init}`")]
+    InTheWay {
+        /// The crate.
+        one: String,
+        /// The binary that becomes the init.
+        init: String,
+    },
+    /// No binary becomes the init.
+    #[error("no installed crate has a binary `{init}` to become /bin/init")]
+    NoInit {
+        /// The configured name.
+        init: String,
+        /// The names of all binaries, sorted.
+        names: Vec<String>,
+    },
+}
+
+impl Explain for NameError {
+    fn exit(&self) -> Exit {
+        match self {
+            NameError::Twice { .. } | NameError::InTheWay { .. } => Exit::Build,
+            NameError::NoInit { .. } => Exit::Config,
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        Some(match self {
+            NameError::Twice { .. } => {
+                "choose with `bins = [\"…\"]` in the table of one of them under [package.metadata.krazy.install]"
+                    .to_owned()
+            }
+            NameError::InTheWay { .. } => {
+                "leave it out with `bins`, or make it the init with `init = \"init\"`".to_owned()
+            }
+            NameError::NoInit { init, names } => {
+                match names.iter().find(|name| name.contains(init) || init.contains(*name)) {
+                    Some(name) => format!("did you mean `init = \"{name}\"`?"),
+                    None => format!("the binaries are: {}", names.join(", ")),
+                }
+            }
+        })
+    }
+}
+
+/// Checks the binaries installed so far.
 ///
 /// # Errors
 /// [`Exit::Build`] when two crates bring a binary of the same name, or one called `init` that is not the init.
-pub(crate) fn check_unique(installed: &[Installed], init: &str) -> Result<(), Failure> {
+pub(crate) fn check_unique(installed: &[Installed], init: &str) -> Result<(), NameError> {
     for (index, one) in installed.iter().enumerate() {
         if let Some(other) = installed[..index].iter().find(|other| other.bin == one.bin) {
-            return Err(Failure::new(
-                Exit::Build,
-                format!("two binaries are called `{}`: one is of {other}, one of {one}", one.bin),
-            )
-            .help("choose with `bins = [\"…\"]` in the table of one of them under [package.metadata.krazy.install]"));
+            let (one, other) = (one.to_string(), other.to_string());
+            return Err(NameError::Twice { bin: installed[index].bin.clone(), one, other });
         }
         if one.bin == "init" && init != "init" {
-            let message = format!("the binary `init` of {one} is in the way of /bin/init, which is `{init}`");
-            return Err(Failure::new(Exit::Build, message)
-                .help("leave it out with `bins`, or make it the init with `init = \"init\"`"));
+            return Err(NameError::InTheWay { one: one.to_string(), init: init.to_owned() });
         }
     }
     Ok(())
@@ -29,19 +82,14 @@ pub(crate) fn check_unique(installed: &[Installed], init: &str) -> Result<(), Fa
 ///
 /// # Errors
 /// [`Exit::Config`] naming the closest binary.
-pub(crate) fn check_init(installed: &[Installed], init: &str) -> Result<(), Failure> {
+pub(crate) fn check_init(installed: &[Installed], init: &str) -> Result<(), NameError> {
     if installed.iter().any(|one| one.bin == init) {
         return Ok(());
     }
     let mut names: Vec<_> = installed.iter().map(|one| one.bin.as_str()).collect();
     names.sort_unstable();
-    let near = names.iter().find(|name| name.contains(init) || init.contains(*name));
-    let help = match near {
-        Some(name) => format!("did you mean `init = \"{name}\"`?"),
-        None => format!("the binaries are: {}", names.join(", ")),
-    };
-    Err(Failure::new(Exit::Config, format!("no installed crate has a binary `{init}` to become /bin/init"))
-        .help(help))
+    let names = names.into_iter().map(str::to_owned).collect();
+    Err(NameError::NoInit { init: init.to_owned(), names })
 }
 
 #[cfg(test)]
@@ -81,6 +129,6 @@ mod tests {
         );
         let error = check_init(&one, "krazy-init").unwrap_err();
         assert_eq!(error.to_string(), "no installed crate has a binary `krazy-init` to become /bin/init");
-        assert_eq!(Failure::help_of(&error.into()), Some("did you mean `init = \"init\"`?"));
+        assert_eq!(error.help().as_deref(), Some("did you mean `init = \"init\"`?"));
     }
 }

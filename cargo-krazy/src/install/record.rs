@@ -11,7 +11,7 @@ use super::error::{self, InstallError};
 use super::freshness::{Inputs, Stamp};
 use super::{Installed, elf, environment};
 use crate::config::{Install, Source};
-use crate::failure::Failure;
+use crate::failure::Result;
 use crate::toolchain::{Codegen, Toolchain};
 use krazy_boot::digest::hex;
 
@@ -35,7 +35,7 @@ impl Record {
         Record { key, installed, stamps, inputs }
     }
 
-    /// The record in `root`. An unreadable one, such as another version's, is as good as none.
+    /// Reads the record in `root`. An unreadable one, such as another version's, counts as none: the root is made anew.
     pub(crate) fn read(root: &Path) -> Option<Self> {
         serde_json::from_slice(&fs::read(root.join(FILE)).ok()?).ok()
     }
@@ -89,7 +89,7 @@ struct Bins {
 ///
 /// # Errors
 /// `Exit::Build` naming a binary that cannot run.
-pub(crate) fn inspect(install: &Install, root: &Path, triple: &str) -> anyhow::Result<Vec<Installed>> {
+pub(crate) fn inspect(install: &Install, root: &Path, triple: &str) -> Result<Vec<Installed>> {
     let list = root.join(".crates2.json");
     let failed = || format!("failed to read {}", list.display());
     let crates: Crates =
@@ -114,8 +114,7 @@ pub(crate) fn inspect(install: &Install, root: &Path, triple: &str) -> anyhow::R
         }
     }
     if installed.is_empty() {
-        let error = InstallError::NoBinary { package: error::describe(install), library: false };
-        return Err(Failure::from(error).into());
+        return Err(InstallError::NoBinary { package: error::describe(install), library: false }.into());
     }
     Ok(installed)
 }
@@ -128,7 +127,7 @@ fn parts(id: &str) -> Option<(&str, &str, &str)> {
 }
 
 /// The source without this machine's directories, and without the branch, tag or commit a git crate was asked for
-/// by: the commit it is says all, and is the same whether the lock file had an entry or not.
+/// by: the commit alone identifies it, and is the same with and without an entry in the lock file.
 fn plain(source: &str) -> String {
     if source.starts_with("path+") {
         return "path".to_owned();

@@ -8,7 +8,8 @@ use anyhow::Context;
 use cargo_metadata::Message;
 use cargo_util::ProcessBuilder;
 
-use crate::failure::{Exit, Failure};
+use super::error::InstallError;
+use crate::failure::Result;
 use crate::shell::{Shell, Verbosity};
 
 /// Bytes of standard error that are kept to read a failure's cause from.
@@ -30,12 +31,12 @@ pub(crate) struct Outcome {
 /// Runs `command` in `env`, which is complete.
 ///
 /// # Errors
-/// If cargo does not start ([`Exit::MissingTool`]) or its messages cannot be read.
+/// If cargo does not start (`Exit::MissingTool`) or its messages cannot be read.
 pub(crate) fn run(
     command: &ProcessBuilder,
     env: &crate::toolchain::Environment,
     shell: Shell,
-) -> anyhow::Result<Outcome> {
+) -> Result<Outcome> {
     shell.verbose("Running", command.to_string());
     let mut process = command.build_command();
     process.env_clear().envs(env.vars());
@@ -63,16 +64,12 @@ pub(crate) fn run(
         }
     }
     let began = SystemTime::now();
-    let mut child =
-        process.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(
-            |error| {
-                Failure::new(
-                    Exit::MissingTool,
-                    format!("failed to run {}: {error}", command.get_program().display()),
-                )
-                .help("install Rust: https://rustup.rs")
-            },
-        )?;
+    let mut child = process
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| InstallError::NoCargo { program: command.get_program().into(), error })?;
     let stderr = child.stderr.take().context("cargo has no standard error")?;
     let stdout = child.stdout.take().context("cargo has no standard output")?;
     let relay = std::thread::spawn(move || relay(stderr, std::io::stderr()));
@@ -82,8 +79,8 @@ pub(crate) fn run(
     Ok(Outcome { began, status, messages: messages.context("failed to read cargo's messages")?, stderr })
 }
 
-/// Passes on what cargo says, line by line and progress bar by progress bar, without the lines about directories
-/// and lock files that are our own business. Returns the end of it, without colours.
+/// Passes on cargo's standard error, line by line and progress bar by progress bar, without the lines about our own
+/// directories and lock files. Returns the end of it, without colours.
 fn relay(mut from: impl Read, mut to: impl Write) -> String {
     let mut kept = Vec::new();
     let mut line = Vec::new();
@@ -118,7 +115,7 @@ fn pass(line: &mut Vec<u8>, kept: &mut Vec<u8>, to: &mut impl Write) {
             .iter()
             .any(|part| text.contains(part));
     if !ours {
-        // A closed standard error leaves nobody to tell.
+        // With standard error closed, the failure cannot be reported either.
         let _closed = to.write_all(line).and_then(|()| to.flush());
     }
     kept.append(line);

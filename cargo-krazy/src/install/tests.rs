@@ -95,21 +95,21 @@ impl Workspace {
         self.appliance.installs.push(install(name, Source::Path { path }));
     }
 
-    fn toolchain(&self) -> anyhow::Result<Toolchain> {
+    fn toolchain(&self) -> Result<Toolchain> {
         let home = self.directory.path().join("cargo-home");
         let env = Environment::current().with("CARGO_HOME", home).with("CARGO_NET_RETRY", "0");
         Toolchain::of_host(env, self.appliance.board, self.root())
     }
 
-    fn build(&self) -> anyhow::Result<Installation> {
+    fn build(&self) -> Result<Installation> {
         let shell = Shell::new(Verbosity::Quiet, MessageFormat::Human);
         install_all(&self.appliance, &self.toolchain()?, shell)
     }
 
     fn error(&self) -> (String, String, Exit) {
         let error = self.build().unwrap_err();
-        let help = Failure::help_of(&error).unwrap_or_default().to_owned();
-        (error.to_string(), help, Failure::exit_of(&error))
+        let help = error.next_step().unwrap_or_default().to_owned();
+        (error.to_string(), help, error.exit())
     }
 }
 
@@ -152,7 +152,7 @@ fn nothing_is_done_twice_and_an_edit_is_noticed() {
     assert_eq!(first.init().bin, OWN_INIT);
     assert_eq!(first.bins[1].source, "path");
 
-    // A root is made anew whenever cargo runs, so an old file says that it did not.
+    // A root is made anew whenever cargo runs, so an old file shows that it did not.
     let second = workspace.build().unwrap();
     assert_eq!(first, second);
     assert_eq!(modified(&first.bins[1]), modified(&second.bins[1]));

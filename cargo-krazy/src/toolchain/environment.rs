@@ -71,8 +71,8 @@ impl Environment {
     /// The standard output of a short command, trimmed.
     ///
     /// # Errors
-    /// If it does not start, fails, or answers in something other than UTF-8; names the command and what it
-    /// said on standard error.
+    /// If it does not start, fails, or answers in something other than UTF-8; names the command and its
+    /// standard error.
     pub(crate) fn ask(
         &self,
         program: &Path,

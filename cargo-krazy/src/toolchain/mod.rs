@@ -12,6 +12,7 @@
 mod c_compiler;
 pub(crate) mod diagnosis;
 mod environment;
+mod error;
 #[cfg(test)]
 pub(crate) mod fake;
 mod rustc;
@@ -27,8 +28,9 @@ pub(crate) use environment::Environment;
 pub(crate) use rustc::Rustc;
 pub(crate) use settings::{CargoSettings, Codegen};
 
+use self::error::ToolchainError;
 use crate::board::Board;
-use crate::failure::{Exit, Failure};
+use crate::failure::Result;
 use crate::shell::Shell;
 
 /// The origin of the target's standard library.
@@ -86,14 +88,14 @@ impl Toolchain {
     /// remembering about that is kept in the directory `memory`.
     ///
     /// # Errors
-    /// [`Exit::MissingTool`] with what to install, when there is no way to build for `board`.
+    /// `Exit::MissingTool` with what to install, when there is no way to build for `board`.
     pub(crate) fn ready(
         board: &'static Board,
         directory: &Path,
         memory: &Path,
         shell: Shell,
         offline: bool,
-    ) -> anyhow::Result<Self> {
+    ) -> Result<Self> {
         Toolchain::detect(Environment::current(), board, directory, offline)?.prepare(memory, shell)
     }
 
@@ -101,13 +103,13 @@ impl Toolchain {
     /// adding a target is not considered.
     ///
     /// # Errors
-    /// [`Exit::MissingTool`] with what to install.
+    /// `Exit::MissingTool` with what to install.
     pub(crate) fn detect(
         env: Environment,
         board: &'static Board,
         directory: &Path,
         offline: bool,
-    ) -> anyhow::Result<Self> {
+    ) -> Result<Self> {
         let rustc = Rustc::query(&env, directory)?;
         let rustup = if offline { None } else { env.find("rustup") };
         let std = match (rustc.rustup_toolchain(), rustup) {
@@ -119,7 +121,7 @@ impl Toolchain {
     }
 
     /// The ways that remain when the target's standard library cannot be had.
-    fn without_target(env: &Environment, rustc: &Rustc, board: &Board) -> Result<StdSource, Failure> {
+    fn without_target(env: &Environment, rustc: &Rustc, board: &Board) -> Result<StdSource, ToolchainError> {
         if rustc.has_sources() && find_zig(env).is_some() {
             return Ok(StdSource::BuildStd);
         }
@@ -127,8 +129,8 @@ impl Toolchain {
         if arch_of(board.triple) == "x86_64" && rustc.host == gnu && rustc.has_std(&gnu) {
             return Ok(StdSource::StaticGlibc);
         }
-        let message = format!("the Rust target {} of board `{}` is not installed", board.triple, board.name);
-        Err(Failure::new(Exit::MissingTool, message).help(Self::target_help(rustc, board)))
+        let help = Self::target_help(rustc, board);
+        Err(ToolchainError::NoTarget { triple: board.triple, board: board.name, help })
     }
 
     /// Returns the steps to get the target of `board`.
@@ -166,8 +168,8 @@ impl Toolchain {
     /// remembered in the directory `memory`.
     ///
     /// # Errors
-    /// [`Exit::MissingTool`] when no way remains.
-    pub(crate) fn prepare(self, memory: &Path, shell: Shell) -> anyhow::Result<Self> {
+    /// `Exit::MissingTool` when no way remains.
+    pub(crate) fn prepare(self, memory: &Path, shell: Shell) -> Result<Self> {
         let mut ready = self;
         if let StdSource::Rustup { rustup, toolchain } = &ready.std {
             let Toolchain { env, rustc, triple, directory, board, .. } = &ready;
@@ -200,10 +202,10 @@ impl Toolchain {
         Ok(ready)
     }
 
-    /// Returns the toolchain that is there wherever tests run, whatever targets and sources the machine has: the host's own
-    /// standard library, linked statically.
+    /// Returns the toolchain that every machine with tests has, whatever its targets and sources: the host's own standard
+    /// library, linked statically.
     #[cfg(test)]
-    pub(crate) fn of_host(env: Environment, board: &'static Board, directory: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn of_host(env: Environment, board: &'static Board, directory: &Path) -> Result<Self> {
         let rustc = Rustc::query(&env, directory)?;
         Ok(Self::with(env, rustc, StdSource::StaticGlibc, board, directory))
     }
@@ -237,6 +239,7 @@ fn arch_of(triple: &str) -> &str {
 mod tests {
     use super::fake::Machine;
     use super::*;
+    use crate::failure::Exit;
     use crate::shell::{MessageFormat, Verbosity};
 
     const X86: &str = "x86_64-unknown-linux-musl";
@@ -262,7 +265,7 @@ mod tests {
         Shell::new(Verbosity::Quiet, MessageFormat::Human)
     }
 
-    fn detect(machine: &Machine, offline: bool) -> anyhow::Result<Toolchain> {
+    fn detect(machine: &Machine, offline: bool) -> Result<Toolchain> {
         let board = Board::named("x86_64").unwrap();
         Toolchain::detect(machine.environment(&[]), board, &machine.path(""), offline)
     }
@@ -315,19 +318,19 @@ mod tests {
         machine.file(SOURCES);
         machine.program("rustup", "echo could not download >&2; exit 1");
         let error = detect(&machine, false).unwrap().prepare(&machine.path("memory"), quiet()).unwrap_err();
-        assert_eq!(Failure::exit_of(&error), Exit::MissingTool);
+        assert_eq!(error.exit(), Exit::MissingTool);
         let message = "the Rust target x86_64-unknown-linux-musl of board `x86_64` is not installed";
         assert_eq!(error.to_string(), message);
         let help = "run `rustup target add x86_64-unknown-linux-musl` while the network is up; the sources of Rust \
                     1.95.0 (`rust-src`) and zig (`pip install ziglang`) do as well";
-        assert_eq!(Failure::help_of(&error), Some(help));
-        assert_eq!(Failure::help_of(&detect(&machine, true).unwrap_err()), Some(help));
+        assert_eq!(error.next_step(), Some(help));
+        assert_eq!(detect(&machine, true).unwrap_err().next_step(), Some(help));
     }
 
     #[test]
     fn no_rustc_is_an_error_that_points_to_rustup() {
         let error = detect(&Machine::new(), false).unwrap_err();
         assert_eq!(error.to_string(), "failed to find rustc");
-        assert_eq!(Failure::help_of(&error), Some("install Rust: https://rustup.rs"));
+        assert_eq!(error.next_step(), Some("install Rust: https://rustup.rs"));
     }
 }

@@ -1,11 +1,12 @@
-//! The Rust compiler cargo will use for the user's package, and what its sysroot holds.
+//! The Rust compiler that cargo will use for the user's package, and the content of its sysroot.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
 use super::environment::Environment;
-use crate::failure::{Exit, Failure};
+use super::error::ToolchainError;
+use crate::failure::Result;
 
 /// A compiler and its sysroot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,17 +25,14 @@ impl Rustc {
     ///
     /// # Errors
     /// If there is no compiler or it does not answer.
-    pub(crate) fn query(env: &Environment, directory: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn query(env: &Environment, directory: &Path) -> Result<Self> {
         let beside = env.var("CARGO").map(|cargo| Path::new(cargo).with_file_name("rustc"));
         let program = env
             .var("RUSTC")
             .and_then(|rustc| env.find(rustc))
             .or_else(|| beside.and_then(|rustc| env.find(rustc)))
             .or_else(|| env.find("rustc"))
-            .ok_or_else(|| {
-                Failure::new(Exit::MissingTool, "failed to find rustc")
-                    .help("install Rust: https://rustup.rs")
-            })?;
+            .ok_or(ToolchainError::NoRustc)?;
         let version = env.ask(&program, &["-vV"], Some(directory))?;
         let sysroot = env.ask(&program, &["--print", "sysroot"], Some(directory))?;
         let host = version

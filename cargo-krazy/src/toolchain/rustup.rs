@@ -59,7 +59,7 @@ fn remembered(memory: &Path, subject: &str) -> Option<String> {
     (about == subject).then(|| reason.trim().to_owned())
 }
 
-/// The error and its causes from all that rustup says, which has progress before and maybe a backtrace after them.
+/// Returns the error and its causes from rustup's output, which has progress before and maybe a backtrace after them.
 fn summary(said: &str) -> String {
     let from = said.find("error: ").map_or(0, |at| at + "error: ".len());
     let until = said.find("Stack backtrace:").filter(|end| *end > from).unwrap_or(said.len());

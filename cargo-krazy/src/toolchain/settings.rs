@@ -1,11 +1,12 @@
-//! From a decided toolchain to what cargo is told: compiler flags, linker, and variables for build scripts.
+//! Cargo's settings for a chosen toolchain: compiler flags, linker, and variables for build scripts.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use super::error::ToolchainError;
 use super::wrapper::Wrappers;
 use super::{CCompiler, Linker, StdSource, Toolchain, arch_of};
-use crate::failure::{Exit, Failure};
+use crate::failure::Result;
 
 /// The settings that decide the code of the binaries. Cheap to find out, so that it can be part of every freshness check.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,15 +32,9 @@ impl Toolchain {
     /// `remaps` are pairs of a directory and what to call it in the binaries, the most general first.
     ///
     /// # Errors
-    /// [`Exit::Config`] when the user's cargo configuration cannot be read.
-    pub(crate) fn codegen(&self, remaps: &[(PathBuf, String)]) -> anyhow::Result<Codegen> {
-        let wrong = |error| {
-            let directory = self.directory.display();
-            Failure::new(
-                Exit::Config,
-                format!("failed to read cargo's configuration for {directory}: {error}"),
-            )
-        };
+    /// `Exit::Config` when the user's cargo configuration cannot be read.
+    pub(crate) fn codegen(&self, remaps: &[(PathBuf, String)]) -> Result<Codegen> {
+        let wrong = |error| ToolchainError::Configuration { directory: self.directory.clone(), error };
         let config = cargo_config2::Config::load_with_cwd(&self.directory).map_err(wrong)?;
         let user_linker = config.linker(&self.triple).map_err(wrong)?;
         let user_flags = config.rustflags(&self.triple).map_err(wrong)?.map(|flags| flags.flags);
@@ -92,16 +87,16 @@ impl Toolchain {
         }
     }
 
-    /// Everything cargo is told; writes compiler wrappers into `directory`.
+    /// Returns all settings of cargo; writes compiler wrappers into `directory`.
     ///
     /// # Errors
-    /// If the wrappers cannot be written, or nothing can link ([`Exit::MissingTool`]).
+    /// If the wrappers cannot be written, or nothing can link (`Exit::MissingTool`).
     pub(crate) fn cargo_settings(
         &self,
         codegen: &Codegen,
         prefix_maps: &[(PathBuf, String)],
         directory: &Path,
-    ) -> anyhow::Result<CargoSettings> {
+    ) -> Result<CargoSettings> {
         let mut settings = CargoSettings::default();
         let wrappers = Wrappers::write(self.c_compiler(), &self.env, &self.triple, prefix_maps, directory)?;
         let upper = self.triple.replace('-', "_").to_uppercase();
@@ -113,9 +108,8 @@ impl Toolchain {
             (Linker::Program(program), _) => link_with(program),
             (Linker::Zig, Some(wrappers)) => link_with(&wrappers.cc),
             (Linker::Zig | Linker::Missing, _) => {
-                return Err(Failure::new(Exit::MissingTool, format!("nothing can link for {}", self.triple))
-                    .help(CCompiler::install_help(&self.triple, &self.rustc.host))
-                    .into());
+                let (triple, host) = (self.triple.clone(), self.rustc.host.clone());
+                return Err(ToolchainError::NoLinker { triple, host }.into());
             }
         }
         if let Some(wrappers) = wrappers {

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::board::Board;
-use crate::failure::Failure;
+use crate::failure::{Failure, chain};
 use crate::kernel::source::cache::KernelCache;
 use crate::qemu::install_hint;
 use crate::toolchain::{CCompiler, Environment, Linker, Rustc, StdSource, Toolchain, find_zig};
@@ -47,9 +47,9 @@ impl Finding {
     }
 
     /// Something missing, as the failure that a build would end with.
-    fn failed(item: &'static str, error: &anyhow::Error) -> Self {
-        let finding = Finding::new(item, Status::Missing, format!("{error:#}"));
-        Finding { help: Failure::help_of(error).map(str::to_owned), ..finding }
+    fn failed(item: &'static str, error: &Failure) -> Self {
+        let finding = Finding::new(item, Status::Missing, chain(error));
+        Finding { help: error.next_step().map(str::to_owned), ..finding }
     }
 }
 
@@ -67,7 +67,7 @@ pub(crate) fn examine(env: &Environment, board: &'static Board, folder: &Path) -
     }
     findings.push(match env.ask(&env.cargo(), &["--version"], Some(folder)) {
         Ok(version) => Finding::new("cargo", Status::Ok, version),
-        Err(error) => Finding::failed("cargo", &error).help("install Rust: https://rustup.rs"),
+        Err(error) => Finding::failed("cargo", &error.into()).help("install Rust: https://rustup.rs"),
     });
     match Toolchain::detect(env.clone(), board, folder, false) {
         Ok(toolchain) => {
@@ -162,7 +162,7 @@ fn kernels() -> Finding {
                     .help("make it writable, or set KRAZY_CACHE_DIR to another directory"),
             }
         }
-        Err(error) => Finding::failed("kernel cache", &error.into()),
+        Err(error) => Finding::failed("kernel cache", &error),
     }
 }
 
