@@ -5,7 +5,7 @@ mod aarch64_rpi;
 mod modules;
 mod x86_64;
 
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Explain};
 
 /// Lists of kernel modules, one after the other, so that boards can share some.
 pub(crate) type ModuleGroups = &'static [&'static [&'static str]];
@@ -40,7 +40,7 @@ pub struct Board {
 /// The way of a machine from power to the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Boot {
-    /// A BIOS starts our boot sector, which loads what a slot's load table says.
+    /// A BIOS starts our boot sector, which loads the files of a slot's load table.
     Bios,
     /// Firmware on `/boot` reads `config.txt` and loads the files it names.
     RaspberryPi {
@@ -55,13 +55,25 @@ pub enum Boot {
 pub(crate) static BOARDS: &[Board] = &[x86_64::BOARD, aarch64_rpi::BOARD];
 
 impl Board {
-    /// The board called `name`.
-    pub(crate) fn named(name: &str) -> Result<&'static Board, Failure> {
-        BOARDS.iter().find(|board| board.name == name).ok_or_else(|| {
-            let names: Vec<_> = BOARDS.iter().map(|board| format!("`{}`", board.name)).collect();
-            Failure::new(Exit::Usage, format!("unknown board `{name}`"))
-                .help(format!("the boards are {}", names.join(", ")))
-        })
+    /// Returns the board called `name`.
+    pub(crate) fn named(name: &str) -> Result<&'static Board, UnknownBoard> {
+        BOARDS.iter().find(|board| board.name == name).ok_or_else(|| UnknownBoard(name.to_owned()))
+    }
+}
+
+/// A name that no board has.
+#[derive(Debug, thiserror::Error)]
+#[error("unknown board `{0}`")]
+pub(crate) struct UnknownBoard(String);
+
+impl Explain for UnknownBoard {
+    fn exit(&self) -> Exit {
+        Exit::Usage
+    }
+
+    fn help(&self) -> Option<String> {
+        let names: Vec<_> = BOARDS.iter().map(|board| format!("`{}`", board.name)).collect();
+        Some(format!("the boards are {}", names.join(", ")))
     }
 }
 

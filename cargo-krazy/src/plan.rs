@@ -1,4 +1,4 @@
-//! What a build will do, as plain data: computed before any work, and printable.
+//! The plan of a build, as plain data: computed before any work, and printable.
 
 mod install_arguments;
 
@@ -13,25 +13,47 @@ use krazy_boot::manifest::{Restart, ServiceSettings};
 use serde::Serialize;
 
 pub(crate) use self::install_arguments::{install_arguments, quote};
-use crate::config::{Appliance, Install, KernelSource, OWN_INIT};
-use crate::failure::{Exit, Failure};
+use crate::config::{Appliance, Install, KernelSource, Location, OWN_INIT};
+use crate::failure::{Exit, Explain, Result};
 
 /// A build that has not begun.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// What is made.
+    /// The appliance.
     pub appliance: Appliance,
     /// The file or device it is written to.
     pub output: PathBuf,
-    /// Where its partitions will be.
+    /// The disk's partitions.
     pub layout: DiskLayout,
+}
+
+/// Sizes that do not make a disk.
+#[derive(Debug, thiserror::Error)]
+#[error("{}{error}", location.as_ref().map(|location| format!("{location}: ")).unwrap_or_default())]
+struct SizeError {
+    /// The line of the setting that is to blame, if one is set.
+    location: Option<Location>,
+    error: LayoutError,
+}
+
+impl Explain for SizeError {
+    fn exit(&self) -> Exit {
+        Exit::Config
+    }
+
+    fn help(&self) -> Option<String> {
+        Some(
+            "`size`, `boot-size` and `root-size` in [package.metadata.krazy], or `--size`, set the sizes"
+                .to_owned(),
+        )
+    }
 }
 
 impl Plan {
     /// The plan for `appliance`, written to `output` or to `krazy/NAME-BOARD.img` in cargo's target directory.
     ///
     /// Fails if the sizes do not make a disk.
-    pub fn new(appliance: Appliance, output: Option<PathBuf>) -> Result<Self, Failure> {
+    pub fn new(appliance: Appliance, output: Option<PathBuf>) -> Result<Self> {
         let layout = DiskLayout::new(appliance.sizes).map_err(|error| {
             let keys: &[&[&str]] = match &error {
                 LayoutError::DiskTooSmall { .. } | LayoutError::DiskTooLarge(_) => {
@@ -41,10 +63,7 @@ impl Plan {
                     if *name == "root" { &[&["root-size"]] } else { &[&["boot-size"]] }
                 }
             };
-            let location = appliance.origins.location(keys).map(|location| format!("{location}: "));
-            Failure::new(Exit::Config, format!("{}{error}", location.unwrap_or_default())).help(
-                "`size`, `boot-size` and `root-size` in [package.metadata.krazy], or `--size`, set the sizes",
-            )
+            SizeError { location: appliance.origins.location(keys), error }
         })?;
         let output = output.unwrap_or_else(|| {
             let file = format!("{}-{}.img", appliance.name, appliance.board.name);
@@ -166,7 +185,7 @@ struct PlannedInstall<'a> {
     env: &'a BTreeMap<String, String>,
 }
 
-/// Prints the plan for people.
+/// Prints the plan, to be read before the build.
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let appliance = &self.appliance;

@@ -30,6 +30,7 @@ mod values;
 
 pub(crate) use appliance::kernel_parameters;
 pub use appliance::{Appliance, GitReference, Install, KernelSource, Source};
+pub(crate) use error::Location;
 pub use kernel::DEFAULT_SUITE;
 #[cfg(test)]
 pub(crate) use origins::Origins;

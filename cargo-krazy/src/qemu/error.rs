@@ -1,16 +1,83 @@
-//! The failures of `cargo krazy run-qemu`.
+//! The failures of `cargo krazy run-qemu`, before the machine starts and while it runs.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use krazy_boot::disk::boot_fat::FatError;
+use krazy_boot::disk::mbr::MbrError;
+
+use super::process::install_hint;
 use crate::failure::{Exit, Explain};
+
+/// A machine that cannot start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    /// QEMU is missing.
+    #[error("`{program}` is not installed")]
+    NotInstalled {
+        /// The emulator.
+        program: String,
+    },
+    /// QEMU is too old for the machine.
+    #[error("{version}: it has no machine `{machine}`")]
+    NoMachine {
+        /// QEMU's own name and version.
+        version: String,
+        /// The machine.
+        machine: &'static str,
+    },
+    /// KVM was requested for a machine that QEMU only emulates.
+    #[error("QEMU only emulates a Raspberry Pi")]
+    OnlyEmulated,
+    /// The firmware of a Raspberry Pi would find nothing to start.
+    #[error("a Raspberry Pi would not start from {}: {why}", card.display())]
+    Card {
+        /// The image.
+        card: PathBuf,
+        /// The reason.
+        why: CardError,
+    },
+}
+
+/// The reason that a Raspberry Pi would not start from an image.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CardError {
+    /// Its partition table is damaged, or it is not a disk.
+    #[error(transparent)]
+    Table(#[from] MbrError),
+    /// A file is missing from `/boot`, or its file system is damaged.
+    #[error(transparent)]
+    Files(#[from] FatError),
+}
+
+impl Explain for StartError {
+    fn exit(&self) -> Exit {
+        match self {
+            StartError::NotInstalled { .. } | StartError::NoMachine { .. } => Exit::MissingTool,
+            StartError::OnlyEmulated => Exit::Usage,
+            StartError::Card { .. } => Exit::Failed,
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        let help = match self {
+            StartError::NotInstalled { program } => return Some(install_hint(program)),
+            StartError::NoMachine { .. } => {
+                "QEMU has it from 9.0 on; on Debian 12: `sudo apt install -t bookworm-backports qemu-system-arm`"
+            }
+            StartError::OnlyEmulated => "leave `--accel kvm` out",
+            StartError::Card { .. } => {
+                "`cargo krazy inspect` tells what is on it; `--target aarch64-rpi` makes an image for it"
+            }
+        };
+        Some(help.to_owned())
+    }
+}
 
 /// A run that did not reach its goal.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RunError {
-    /// KVM was requested for a machine that QEMU only emulates.
-    #[error("QEMU only emulates a Raspberry Pi")]
-    OnlyEmulated,
     /// The user interrupted it.
     #[error("interrupted; the machine was stopped")]
     Interrupted,
@@ -83,7 +150,6 @@ impl fmt::Display for Status {
 impl Explain for RunError {
     fn exit(&self) -> Exit {
         match self {
-            RunError::OnlyEmulated => Exit::Usage,
             RunError::Interrupted => Exit::Interrupted,
             RunError::TimedOut { .. } | RunError::NotExpected { .. } => Exit::Expect,
             RunError::OutputClosed | RunError::Kvm { .. } | RunError::Silent | RunError::Qemu { .. } => {
@@ -94,7 +160,6 @@ impl Explain for RunError {
 
     fn help(&self) -> Option<String> {
         match self {
-            RunError::OnlyEmulated => Some("leave `--accel kvm` out".to_owned()),
             RunError::Kvm { .. } => Some("use `--accel tcg`".to_owned()),
             RunError::TimedOut { last_lines, .. } | RunError::NotExpected { last_lines, .. } => {
                 Some(last_lines.clone())

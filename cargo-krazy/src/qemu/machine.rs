@@ -60,8 +60,8 @@ impl Machine {
         line.0
     }
 
-    /// QEMU's arguments for a Raspberry Pi with `card` in its slot, after its firmware has `loaded` what the card says.
-    /// Memory and processors are those of the machine. QEMU ends at a reset, and says so to `watch`.
+    /// QEMU's arguments for a Raspberry Pi with `card` in its slot, after its firmware has `loaded` the card's files.
+    /// Memory and processors are those of the machine. QEMU ends at a reset, and reports it to `watch`.
     pub(super) fn pi_command_line(
         &self,
         card: &Path,

@@ -1,7 +1,7 @@
 //! `cargo krazy run-qemu`: the appliance in an emulator, booted from the disk image itself as on real hardware.
 //!
-//! QEMU's serial port is a pair of pipes. What the guest says is copied to standard output and searched for
-//! the expected text; what is typed goes to the guest. The terminal is in raw mode meanwhile, where Ctrl-C
+//! QEMU's serial port is a pair of pipes. The guest's output is copied to standard output and searched for
+//! the expected text; keys typed on the terminal go to the guest. The terminal is in raw mode meanwhile, where Ctrl-C
 //! ends the machine and Ctrl-A X is QEMU's own way out (Ctrl-A H lists the others).
 
 mod accelerator;
@@ -19,11 +19,10 @@ mod transcript;
 use std::io::Write;
 use std::time::Duration;
 
-use anyhow::Result;
 use serde::Serialize;
 
 pub(crate) use self::accelerator::{Accelerate, Accelerator};
-use self::error::RunError;
+use self::error::{RunError, StartError};
 pub(crate) use self::machine::Machine;
 pub(crate) use self::pi::Model;
 pub(crate) use self::process::install_hint;
@@ -34,7 +33,7 @@ use self::terminal::RawTerminal;
 use crate::board::Boot;
 use crate::device::hosts::{self, Address, Host};
 use crate::device::machines::{self, Registration};
-use crate::failure::Failure;
+use crate::failure::Result;
 use crate::provision;
 use crate::shell::{MessageFormat, Shell};
 
@@ -109,7 +108,7 @@ pub(crate) fn run(
     };
     drop(session);
     drop(terminal);
-    let outcome = judge(end, watch).map_err(Failure::from)?;
+    let outcome = judge(end, watch)?;
     shell.message("qemu-finished", &Finished { outcome, accelerator })?;
     Ok(outcome)
 }
@@ -137,9 +136,9 @@ fn boot_pc(
 }
 
 /// Fails if QEMU cannot emulate the requested Raspberry Pi.
-fn check_pi(machine: &Machine, accelerate: Accelerate) -> Result<()> {
+fn check_pi(machine: &Machine, accelerate: Accelerate) -> Result<(), StartError> {
     if accelerate == Accelerate::Kvm {
-        return Err(Failure::from(RunError::OnlyEmulated).into());
+        return Err(StartError::OnlyEmulated);
     }
     machine.model.check(machine.board.qemu)
 }

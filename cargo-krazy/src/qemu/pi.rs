@@ -4,7 +4,7 @@
 //! | module | does |
 //! |---|---|
 //! | `config` | reads `config.txt` as the firmware would |
-//! | `model` | which Raspberry Pis there are |
+//! | `model` | knows the Raspberry Pis that QEMU has |
 //! | `reset` | tells a guest that restarts from one that powers off |
 //!
 //! Not played: `tryboot.txt` (nothing of ours arms it; a trial is the first stage's business), overlays and `dtparam`
@@ -18,7 +18,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Context;
 use krazy_boot::boot::config_txt;
 use krazy_boot::boot::device_tree;
 use krazy_boot::disk::boot_fat::{BootFat, FatError};
@@ -30,7 +30,8 @@ use self::config::Config;
 use self::model::Facts;
 pub(crate) use self::model::Model;
 pub(super) use self::reset::ResetWatch;
-use crate::failure::{Exit, Failure};
+use super::error::{CardError, StartError};
+use crate::failure::Result;
 use crate::output::sparse;
 use crate::shell::Shell;
 
@@ -55,20 +56,17 @@ pub(super) fn load(card: &Path, model: Model) -> Result<Loaded> {
         File::open(card).with_context(|| format!("failed to open the image {}", card.display()))?;
     let mut sector = [0; SECTOR_SIZE as usize];
     disk.read_exact(&mut sector).with_context(|| format!("failed to read the image {}", card.display()))?;
-    let would_not_start = |why: String| {
-        Failure::new(Exit::Failed, format!("a Raspberry Pi would not start from {}: {why}", card.display()))
-            .help("`cargo krazy inspect` tells what is on it; `--target aarch64-rpi` makes an image for it")
-    };
-    let extent = Mbr::decode(&sector).map_err(|error| would_not_start(error.to_string()))?.layout.boot;
-    let mut fat = BootFat::open(disk, extent.start.bytes(), extent)
-        .map_err(|error| would_not_start(error.to_string()))?;
-    load_from(&mut fat, model.facts()).map_err(|error| match error.downcast_ref::<FatError>() {
-        Some(fat) => would_not_start(fat.to_string()).into(),
-        None => error,
+    let would_not_start = |why: CardError| StartError::Card { card: card.to_owned(), why };
+    let extent = Mbr::decode(&sector).map_err(|error| would_not_start(error.into()))?.layout.boot;
+    let mut fat =
+        BootFat::open(disk, extent.start.bytes(), extent).map_err(|error| would_not_start(error.into()))?;
+    load_from(&mut fat, model.facts()).map_err(|error| match error.downcast::<FatError>() {
+        Ok(error) => would_not_start(error.into()).into(),
+        Err(error) => error.into(),
     })
 }
 
-fn load_from<R: Read + std::io::Seek>(fat: &mut BootFat<R>, facts: &Facts) -> Result<Loaded> {
+fn load_from<R: Read + std::io::Seek>(fat: &mut BootFat<R>, facts: &Facts) -> anyhow::Result<Loaded> {
     for name in facts.firmware {
         fat.find(name)?;
     }
@@ -77,7 +75,7 @@ fn load_from<R: Read + std::io::Seek>(fat: &mut BootFat<R>, facts: &Facts) -> Re
         fat.read(&file, Bytes::kib(64))
     })?;
     let kernel = config.get("kernel").unwrap_or("kernel8.img");
-    // A prefix that does not lead to a kernel and a device tree is ignored, as the firmware's documentation says.
+    // The firmware ignores a prefix that does not lead to a kernel and a device tree (documentation of config.txt).
     let prefix = config.get("os_prefix").unwrap_or_default();
     let leads = [kernel, facts.dtb].iter().all(|name| fat.find(&format!("{prefix}{name}")).is_ok());
     let prefix = if leads { prefix } else { "" };
@@ -87,7 +85,7 @@ fn load_from<R: Read + std::io::Seek>(fat: &mut BootFat<R>, facts: &Facts) -> Re
         let file = fat.find(&format!("{prefix}{name}"))?;
         fat.read(&file, facts.memory)
     };
-    let write = |name: &str, content: Vec<u8>| -> Result<PathBuf> {
+    let write = |name: &str, content: Vec<u8>| -> anyhow::Result<PathBuf> {
         let path = directory.path().join(name.replace('/', "-"));
         std::fs::write(&path, content).with_context(|| format!("failed to write {}", path.display()))?;
         Ok(path)
@@ -119,7 +117,7 @@ pub(super) enum Card {
 impl Card {
     /// A card with the content of `image`. QEMU's card reader wants a power of two of bytes, so that an image of
     /// another size is copied and padded.
-    pub(crate) fn of(image: &Path, snapshot: bool, shell: Shell) -> Result<Self> {
+    pub(crate) fn of(image: &Path, snapshot: bool, shell: Shell) -> anyhow::Result<Self> {
         let len =
             std::fs::metadata(image).with_context(|| format!("failed to look at {}", image.display()))?.len();
         if len.is_power_of_two() && !snapshot {

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 /// The byte of Ctrl-C while the terminal is raw.
 const CTRL_C: u8 = 0x03;
 
-/// Bytes kept of what QEMU itself says.
+/// Bytes kept of QEMU's own standard error.
 const COMPLAINT: u64 = 16 << 10;
 
 /// The bytes of QEMU's standard output, until it closes.

@@ -6,10 +6,11 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::failure::{Exit, Failure};
+use super::error::StartError;
+use crate::failure::Result;
 
 /// Time QEMU has to close its files after SIGTERM.
 const STOP_GRACE_PERIOD: Duration = Duration::from_secs(2);
@@ -26,16 +27,15 @@ impl Running {
         #[cfg(target_os = "linux")]
         // SAFETY: between fork and exec the closure makes one system call and allocates nothing.
         unsafe {
-            // Also a cargo-krazy that was killed leaves no machine behind.
+            // A cargo-krazy that is killed must not leave a machine running, either.
             command.pre_exec(|| Ok(rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?));
         }
         match command.spawn() {
             Ok(child) => Ok(Running(child)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let failure = Failure::new(Exit::MissingTool, format!("`{program}` is not installed"));
-                Err(failure.help(install_hint(program)).into())
+                Err(StartError::NotInstalled { program: program.to_owned() }.into())
             }
-            Err(error) => Err(error).with_context(|| format!("failed to start `{program}`")),
+            Err(error) => Ok(Err(error).with_context(|| format!("failed to start `{program}`"))?),
         }
     }
 
@@ -76,7 +76,7 @@ pub(crate) fn install_hint(program: &str) -> String {
     )
 }
 
-/// The command line as a shell would take it, near enough to be read.
+/// Returns the command line nearly as a shell would take it, to be read only.
 pub(super) fn shown(program: &str, arguments: &[OsString]) -> String {
     let arguments = arguments.iter().map(|argument| argument.to_string_lossy());
     let quoted =
@@ -87,12 +87,13 @@ pub(super) fn shown(program: &str, arguments: &[OsString]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::Exit;
 
     #[test]
     fn missing_emulator_names_its_package() {
         let error = Running::start("qemu-system-pdp11", &[]).map(|_| ()).unwrap_err();
         assert_eq!(error.to_string(), "`qemu-system-pdp11` is not installed");
-        assert_eq!(Failure::exit_of(&error), Exit::MissingTool);
+        assert_eq!(error.exit(), Exit::MissingTool);
         assert!(install_hint("qemu-system-x86_64").contains("apt install qemu-system-x86`"));
         assert!(install_hint("qemu-system-aarch64").contains("apt install qemu-system-arm`"));
     }

@@ -5,10 +5,9 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
 use std::str::FromStr;
 
-use anyhow::Result;
 use serde::Serialize;
 
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Explain, Result};
 
 /// A transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -40,7 +39,7 @@ pub(crate) struct Published {
 }
 
 impl Publish {
-    /// The message that tells where the port is.
+    /// Returns the message that announces the port.
     pub(crate) fn message(&self) -> Published {
         Published { host: self.host, guest: self.guest, protocol: self.protocol }
     }
@@ -65,7 +64,7 @@ impl Publish {
     }
 }
 
-/// For people: `127.0.0.1:8080 -> guest port 80`.
+/// Prints as `127.0.0.1:8080 -> guest port 80`.
 impl fmt::Display for Publish {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let udp = if self.protocol == Protocol::Udp { "/udp" } else { "" };
@@ -151,26 +150,53 @@ pub(crate) fn settle(ports: &mut [Publish]) -> Result<()> {
                 address
             }),
         };
-        publish.host.set_port(bound.map_err(|error| refused(publish, &error))?.port());
+        publish.host.set_port(bound.map_err(|error| refused(publish, error))?.port());
     }
     Ok(())
 }
 
-fn refused(publish: &Publish, error: &io::Error) -> Failure {
-    let host = publish.host;
-    let other =
-        format!("choose another host port: `--publish {}:{}`", host.port().wrapping_add(8000), publish.guest);
+fn refused(publish: &Publish, error: io::Error) -> ListenError {
+    let Publish { host, guest, .. } = *publish;
     match error.kind() {
-        io::ErrorKind::AddrInUse => Failure::new(Exit::Failed, format!("{host} is already in use"))
-            .help("choose another host port with `--publish`, or 0 for any free one"),
-        io::ErrorKind::PermissionDenied => {
-            Failure::new(Exit::Failed, format!("this user may not listen on {host}")).help(other)
+        io::ErrorKind::AddrInUse => ListenError::InUse { host },
+        io::ErrorKind::PermissionDenied => ListenError::Forbidden { host, guest },
+        io::ErrorKind::AddrNotAvailable => ListenError::NoAddress { address: *host.ip() },
+        _ => ListenError::Other { host, error },
+    }
+}
+
+/// A host port that QEMU could not listen on.
+#[derive(Debug, thiserror::Error)]
+enum ListenError {
+    #[error("{host} is already in use")]
+    InUse { host: SocketAddrV4 },
+    #[error("this user may not listen on {host}")]
+    Forbidden { host: SocketAddrV4, guest: u16 },
+    #[error("this machine does not have the address {address}")]
+    NoAddress { address: Ipv4Addr },
+    #[error("failed to listen on {host}: {error}")]
+    Other { host: SocketAddrV4, error: io::Error },
+}
+
+impl Explain for ListenError {
+    fn exit(&self) -> Exit {
+        Exit::Failed
+    }
+
+    fn help(&self) -> Option<String> {
+        match self {
+            ListenError::InUse { .. } => {
+                Some("choose another host port with `--publish`, or 0 for any free one".to_owned())
+            }
+            ListenError::Forbidden { host, guest } => {
+                let port = host.port().wrapping_add(8000);
+                Some(format!("choose another host port: `--publish {port}:{guest}`"))
+            }
+            ListenError::NoAddress { .. } => {
+                Some("leave it out for 127.0.0.1, or give 0.0.0.0 for all".to_owned())
+            }
+            ListenError::Other { .. } => None,
         }
-        io::ErrorKind::AddrNotAvailable => {
-            Failure::new(Exit::Failed, format!("this machine does not have the address {}", host.ip()))
-                .help("leave it out for 127.0.0.1, or give 0.0.0.0 for all")
-        }
-        _ => Failure::new(Exit::Failed, format!("failed to listen on {host}: {error}")),
     }
 }
 

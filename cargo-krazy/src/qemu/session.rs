@@ -68,7 +68,7 @@ impl<'a> Session<'a> {
         shell.verbose("Running", shown(program, arguments));
         let mut running = Running::start(program, arguments)?;
         *self.keyboard.lock().unwrap_or_else(PoisonError::into_inner) = running.0.stdin.take();
-        // Not before: what is piped in would be read, and lost, while nobody is there.
+        // Not before QEMU runs: piped input would be read and lost.
         if let Some(raw) = self.unheard.take() {
             forward_input(self.keyboard.clone(), raw.then(|| self.ctrl_c.clone()));
         }
@@ -83,8 +83,7 @@ impl<'a> Session<'a> {
         let end = self.listen(&mut running, &serial, &mut transcript, silence_limit, &kvm_broke);
         drop(serial);
         if transcript.is_within_a_line() && end != Some(StopReason::OutputClosed) {
-            // What follows on the terminal begins on a line of its own. A closed output was reported or is news
-            // to nobody.
+            // The shell's prompt begins on a line of its own. A closed output needs no report: nothing reads it.
             let _closed = self.output.write_all(b"\n").and_then(|()| self.output.flush());
         }
         let status = match end {

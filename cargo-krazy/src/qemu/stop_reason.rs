@@ -43,7 +43,7 @@ impl StopReason {
     pub(crate) fn accelerator_failed(&self) -> bool {
         match self {
             StopReason::Silent | StopReason::KvmFailed { .. } => true,
-            // Without permission QEMU says so and ends; a register that KVM refuses aborts it.
+            // Without permission QEMU ends with a message; a register that KVM refuses aborts it.
             StopReason::Exited { silent: true, code, complaint, .. } => {
                 code.is_none() || *code != Some(0) && complaint.to_lowercase().contains("kvm")
             }

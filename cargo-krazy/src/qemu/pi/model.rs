@@ -1,12 +1,11 @@
-//! The Raspberry Pis that QEMU has, and what is to be done so that a card for the real ones starts in them.
+//! The Raspberry Pis that QEMU has, and the changes that make a card for the real ones start in them.
 
 use std::process::Command;
 
-use anyhow::Result;
 use krazy_boot::boot::device_tree::Edit;
 use krazy_boot::disk::size::Bytes;
 
-use crate::failure::{Exit, Failure};
+use crate::qemu::error::StartError;
 
 /// `--machine`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -93,9 +92,9 @@ impl Model {
         }
     }
 
-    /// Fails if the installed `emulator` does not have the machine. An emulator that cannot be asked will say why when
-    /// it is started.
-    pub(crate) fn check(self, emulator: &str) -> Result<()> {
+    /// Fails if the installed `emulator` does not have the machine. An emulator that gives no list passes: its start
+    /// reports the reason.
+    pub(crate) fn check(self, emulator: &str) -> Result<(), StartError> {
         let machine = self.facts().machine;
         let ask = |question: &[&str]| {
             let answer = Command::new(emulator).args(question).output().ok()?;
@@ -107,10 +106,7 @@ impl Model {
         }
         let version = ask(&["--version"]).unwrap_or_default();
         let version = version.lines().next().unwrap_or("this QEMU");
-        let failure = Failure::new(Exit::MissingTool, format!("{version}: it has no machine `{machine}`"));
-        let help =
-            "QEMU has it from 9.0 on; on Debian 12: `sudo apt install -t bookworm-backports qemu-system-arm`";
-        Err(failure.help(help).into())
+        Err(StartError::NoMachine { version: version.to_owned(), machine })
     }
 }
 
@@ -125,6 +121,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::failure::{Exit, Explain};
 
     #[test]
     fn qemu_without_the_machine_is_named_with_its_version() {
@@ -137,8 +134,8 @@ mod tests {
         Model::Raspi3b.check(emulator).unwrap();
         let error = Model::Raspi4b.check(emulator).unwrap_err();
         assert_eq!(error.to_string(), "QEMU emulator version 7.2.22 (Debian): it has no machine `raspi4b`");
-        assert_eq!(Failure::exit_of(&error), Exit::MissingTool);
-        assert!(Failure::help_of(&error).unwrap().contains("bookworm-backports"));
+        assert_eq!(error.exit(), Exit::MissingTool);
+        assert!(error.help().unwrap().contains("bookworm-backports"));
         Model::Raspi4b.check("/nowhere/qemu").unwrap();
     }
 

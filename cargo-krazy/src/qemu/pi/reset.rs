@@ -2,8 +2,8 @@
 //!
 //! Source: QEMU's QMP reference, the event `SHUTDOWN`.
 //!
-//! With `-no-reboot` QEMU ends in both cases with the same exit code, but says why on its control connection. That
-//! is a socket in a directory of our own, which QEMU connects to.
+//! With `-no-reboot` QEMU ends in both cases with the same exit code, but reports the reason on its control connection.
+//! That is a socket in a directory of our own, which QEMU connects to.
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
