@@ -62,7 +62,7 @@ impl Update {
             let locked = old.version.clone();
             return Err(SourceError::Older { package, suite, newest: version, locked }.into());
         }
-        Ok(lock.set_package(self.new.clone())?)
+        lock.set_package(self.new.clone())
     }
 }
 
