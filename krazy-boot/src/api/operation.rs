@@ -92,7 +92,7 @@ pub struct Success {
 pub struct Definition {
     /// The method. The server answers `HEAD` wherever it answers `GET`.
     pub method: Method,
-    /// The path. `{name}` stands for one segment, a final `{path}` for any number of them.
+    /// The path. `{name}` matches one segment, a final `{path}` any number of them.
     pub pattern: &'static str,
     /// The required credential.
     pub access: Access,
@@ -142,10 +142,11 @@ const fn delete(pattern: &'static str) -> Definition {
 }
 
 const DONE: &[Success] = &[Success { status: 204, description: "done", content: None }];
-const ACCEPTED: &[Success] = &[Success { status: 202, description: "about to be done", content: None }];
+const ACCEPTED: &[Success] =
+    &[Success { status: 202, description: "accepted; carried out after the response", content: None }];
 const CREATED_OR_REPLACED: &[Success] = &[
     Success { status: 201, description: "created", content: None },
-    Success { status: 204, description: "replaced, or there already", content: None },
+    Success { status: 204, description: "replaced, or existed already", content: None },
 ];
 
 const fn raw(media_type: &'static str) -> Content {
@@ -288,11 +289,11 @@ use Access::{Open, Viewer};
 operations! {
     /// Returns the status page for browsers.
     Page = get("/", Viewer).returns(&[whole(HTML)]);
-    /// Responds if the API server runs; returns nothing else.
+    /// Responds if the API server runs; returns no content.
     Health = get("/api/v1/health", Open);
     /// Returns this document.
     OpenApi = get("/api/v1/openapi.json", Viewer).returns(&[result::<serde_json::Value>()]);
-    /// Returns what was booted, and its condition.
+    /// Returns the running system and its condition.
     Status = get("/api/v1/status", Viewer).returns(&[result::<Status>()]);
     /// Returns the running slot and the slot that boots next.
     Slots = get("/api/v1/slots", Viewer).returns(&[result::<Slots>()]);
@@ -364,12 +365,12 @@ operations! {
     Tokens = get("/api/v1/tokens", Access::Admin).returns(&[result::<TokenList>()]);
     /// Adds a token, or replaces the one of this name; the body is the form in which the device stores it.
     PutToken { name: String, } = put("/api/v1/tokens/{name}").body(json::<HashedToken>()).returns(CREATED_OR_REPLACED);
-    /// Revokes a token; the last admin stays.
+    /// Revokes a token; the last one with the role admin cannot be revoked.
     RemoveToken { name: String, } = delete("/api/v1/tokens/{name}");
     /// Returns the certificate in use, and the one on trial.
     Certificate = get("/api/v1/certificate", Viewer).returns(&[result::<CertificateStatus>()]);
-    /// Puts a private key and its certificate on trial for ten minutes: clients that request the server name
-    /// trial.krazy.invalid get it.
+    /// Puts a private key and its certificate on trial for ten minutes: the device presents it to
+    /// clients that request the server name trial.krazy.invalid.
     PutCertificate = put("/api/v1/certificate").body(raw(PEM)).returns(&[result::<CertificateStatus>()]);
     /// Uses the certificate on trial from now on; only over a connection that presented it.
     ConfirmCertificate = post("/api/v1/certificate/confirm");
@@ -387,28 +388,4 @@ impl Operation {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_health_probe_is_open_and_every_change_needs_an_admin() {
-        for operation in Operation::ALL {
-            let Definition { method, access, .. } = *operation.definition();
-            assert_eq!(access == Access::Open, *operation == Operation::Health, "{operation:?}");
-            if method != Method::Get {
-                assert_eq!(access, Access::Admin, "{operation:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn method_and_path_identify_an_operation() {
-        let mut rows: Vec<_> = Operation::ALL
-            .iter()
-            .map(|operation| (operation.definition().method.name(), operation.definition().pattern))
-            .collect();
-        rows.sort_unstable();
-        rows.dedup();
-        assert_eq!(rows.len(), Operation::ALL.len());
-    }
-}
+mod tests;

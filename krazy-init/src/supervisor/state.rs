@@ -3,6 +3,7 @@
 //!
 //! Time is monotonic, counted from the kernel's start. [`Supervisor::deadline`] is the time of the next [`Event::Tick`].
 
+mod dependencies;
 mod stability;
 
 use std::time::Duration;
@@ -99,7 +100,7 @@ impl Supervisor {
         }
     }
 
-    /// Takes note of `event` at time `now`. Indices that do not exist, and reports that do not fit a service's
+    /// Handles `event` at time `now`. Indices that do not exist, and reports that do not fit a service's
     /// state, change nothing.
     pub(super) fn handle(&mut self, now: Duration, event: Event, actions: &mut Vec<Action>) {
         match event {
@@ -273,7 +274,7 @@ impl Supervisor {
         let Some(service) = self.services.get_mut(id) else { return };
         match &mut service.state {
             State::Waiting { .. } | State::Backoff { .. } | State::Stopped | State::Exited => {
-                // A request to start means now, whatever back-off earlier failures have earned.
+                // A request to start means now, regardless of the back-off.
                 service.failures = 0;
                 service.spawn(id, actions);
             }
@@ -303,7 +304,7 @@ impl Supervisor {
 
     /// Takes the steps that time and the progress of other services allow.
     fn advance(&mut self, now: Duration, actions: &mut Vec<Action>) {
-        // Before the beginning nothing starts, but a machine that is to end already must end.
+        // Before `Begin` nothing starts, but a requested shutdown continues.
         if !self.begun && self.ending.is_none() {
             return;
         }
@@ -366,33 +367,6 @@ impl Supervisor {
             _ => {}
         }
     }
-
-    /// The dependencies of `service` that are not ready yet.
-    fn missing(&self, service: &Service) -> Vec<After> {
-        let is_missing = |after: &After| match after {
-            After::Milestone(milestone) => !self.reached.contains(milestone),
-            After::Service(other) => match self.services.get(*other) {
-                Some(other) => match &other.state {
-                    State::Running { ready, .. } => !ready,
-                    // A job that is done counts as ready: its dependents need its result, not its process.
-                    State::Exited => !other.last_exit.as_ref().is_some_and(ExitReason::is_success),
-                    _ => true,
-                },
-                None => false,
-            },
-        };
-        service.rules.after.iter().copied().filter(is_missing).collect()
-    }
-
-    /// The name of a dependency, for messages.
-    pub(super) fn name(&self, after: After) -> String {
-        match after {
-            After::Milestone(Milestone::Network) => "network".to_owned(),
-            After::Milestone(Milestone::Clock) => "clock".to_owned(),
-            After::Milestone(Milestone::Data) => "data".to_owned(),
-            After::Service(id) => self.services.get(id).map_or_else(String::new, |s| s.rules.name.clone()),
-        }
-    }
 }
 
 impl Service {
@@ -403,5 +377,4 @@ impl Service {
 }
 
 #[cfg(test)]
-#[path = "state_tests.rs"]
 mod tests;

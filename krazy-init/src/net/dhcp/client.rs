@@ -1,6 +1,6 @@
 //! The client's state machine. Source: RFC 2131, section 4.4 and figure 5.
 //!
-//! Not supported: DECLINE after an ARP probe; RELEASE, because an appliance that restarts wants the same address again.
+//! Not supported: DECLINE after an ARP probe; RELEASE, because an appliance requests the same address after a restart.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -170,6 +170,7 @@ impl Client {
                     let lease = (**lease).clone();
                     self.restart(now);
                     let mut outputs = vec![Output::Release(lease)];
+                    // Searches at once: the machine has no address now.
                     outputs.extend(self.tick(now));
                     return outputs;
                 }
@@ -200,6 +201,7 @@ impl Client {
                 None => Vec::new(),
             },
             (State::Requesting { offer, .. }, ReplyKind::Nak)
+                // A rejection by another server does not concern this offer.
                 if reply.server.is_none_or(|server| server == offer.server) =>
             {
                 self.restart(now);
@@ -213,6 +215,7 @@ impl Client {
                     _ => Vec::new(),
                 }
             }
+            // Before the first renewal no request is open, so a rejection is late or forged.
             (State::Bound { lease, since, .. }, ReplyKind::Nak) if now >= *since + lease.renew => {
                 let lease = (**lease).clone();
                 self.restart(now);
@@ -230,6 +233,7 @@ impl Client {
 
     fn restart(&mut self, now: Duration) {
         // A new transaction number, so that late replies to the old one are ignored.
+        // A linear congruential generator (Numerical Recipes): the numbers must differ, not be unpredictable.
         self.xid = self.xid.wrapping_mul(0x0019_660d).wrapping_add(0x3c6e_f35f);
         self.began = now;
         self.state = State::Selecting { tries: 0, next: now };
@@ -296,6 +300,7 @@ fn lease_of(reply: &Reply, server: Option<Ipv4Addr>) -> Option<Lease> {
     let duration = Duration::from_secs(seconds.into());
     let timers = reply.renew.zip(reply.rebind).filter(|(t1, t2)| 0 < *t1 && t1 < t2 && *t2 < seconds);
     let (renew, rebind) = match timers {
+        // Contradictory timers count as none. The defaults are those of RFC 2131, section 4.4.5.
         Some((t1, t2)) => (Duration::from_secs(t1.into()), Duration::from_secs(t2.into())),
         None => (duration / 2, duration * 7 / 8),
     };
@@ -313,5 +318,4 @@ fn lease_of(reply: &Reply, server: Option<Ipv4Addr>) -> Option<Lease> {
 }
 
 #[cfg(test)]
-#[path = "client_tests.rs"]
 mod tests;
