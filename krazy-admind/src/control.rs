@@ -111,7 +111,10 @@ impl Control {
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| {
             Problem::new(
                 Kind::InitUnreachable,
-                format!("nothing answers at {}: {error}; is krazy-init the init?", self.socket.display()),
+                format!(
+                    "failed to connect to init at {}: {error}; only krazy-init has this socket",
+                    self.socket.display()
+                ),
             )
         })?;
         Ok(Connection { stream: BufReader::new(stream) })
@@ -124,12 +127,12 @@ impl Connection {
         let exchange = async {
             let line = Request { version: VERSION, command }.to_line();
             self.stream.get_mut().write_all(&line).await.map_err(|error| broken(&error))?;
-            self.read_reply().await?.ok_or_else(|| broken("it hung up"))
+            self.read_reply().await?.ok_or_else(|| broken("it closed the connection"))
         };
-        timeout(limit, exchange).await.unwrap_or_else(|_| Err(broken("it takes too long")))
+        timeout(limit, exchange).await.unwrap_or_else(|_| Err(broken("no reply within the timeout")))
     }
 
-    /// The next reply; `None` when init hung up.
+    /// The next reply; `None` when init has closed the connection.
     async fn read_reply(&mut self) -> Result<Option<Reply>, Problem> {
         let mut line = Vec::new();
         let read = (&mut self.stream).take(MAX_RESPONSE).read_until(b'\n', &mut line).await;
@@ -145,7 +148,7 @@ impl Connection {
 }
 
 impl Follower {
-    /// The next line; `None` when init hung up.
+    /// The next line; `None` when init has closed the connection.
     pub(crate) async fn next(&mut self) -> Result<Option<LogLine>, Problem> {
         if let Some(line) = self.backlog.next() {
             return Ok(Some(line));
@@ -170,9 +173,9 @@ fn kind(kind: ErrorKind) -> Kind {
 }
 
 fn broken(why: impl std::fmt::Display) -> Problem {
-    Problem::new(Kind::InitUnreachable, format!("init does not answer as it should: {why}"))
+    Problem::new(Kind::InitUnreachable, format!("init does not reply correctly: {why}"))
 }
 
 fn unexpected(reply: &Reply) -> Problem {
-    Problem::new(Kind::InitUnreachable, format!("init's answer makes no sense: unexpected {reply:?}"))
+    Problem::new(Kind::InitUnreachable, format!("init sent an unexpected reply: {reply:?}"))
 }

@@ -5,6 +5,6 @@ use std::io::Write;
 
 /// Writes one entry.
 pub(crate) fn write(entry: impl Display) {
-    // If standard error is closed, nobody can read the log.
+    // With standard error closed, there is no other place to report the failure.
     let _closed = writeln!(std::io::stderr(), "{entry}");
 }

@@ -23,7 +23,7 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
-    /// A problem; `detail` tells people about this occurrence.
+    /// A problem; `detail` describes this occurrence.
     pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Self {
         Problem { kind, detail: detail.into(), received: None, headers: Vec::new() }
     }
@@ -57,7 +57,7 @@ impl Problem {
         let (kind, detail) = match errno {
             Errno::NOENT => (Kind::NotFound, format!("{path} does not exist")),
             Errno::XDEV | Errno::LOOP => {
-                (Kind::OutsideTree, format!("a symbolic link in {path} leads out of bounds"))
+                (Kind::OutsideTree, format!("a symbolic link in {path} leads out of the allowed area"))
             }
             Errno::NOTDIR => (Kind::NotADirectory, format!("something in {path} is not a directory")),
             Errno::ISDIR => (Kind::NotAFile, format!("{path} is a directory")),
@@ -69,7 +69,7 @@ impl Problem {
                 (Kind::DiskFull, format!("no space is left for {path}"))
             }
             Errno::ROFS => (Kind::ReadOnly, format!("the file system of {path} is mounted read-only")),
-            Errno::ACCESS | Errno::PERM => (Kind::Forbidden, format!("the kernel refuses access to {path}")),
+            Errno::ACCESS | Errno::PERM => (Kind::Forbidden, format!("the kernel denies access to {path}")),
             Errno::NAMETOOLONG => (Kind::BadRequest, format!("a name in {path} is too long")),
             other => (Kind::Internal, format!("failed to access {path}: {other}")),
         };

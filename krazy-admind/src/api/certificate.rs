@@ -19,7 +19,7 @@ pub(super) async fn put(admin: &Admin, body: Body) -> Result<Response, Problem> 
     json(&admin.certificates.status())
 }
 
-/// Ends the trial well.
+/// Confirms the certificate on trial.
 pub(super) async fn confirm(admin: &Admin, seen: Sha256Hash) -> Result<Response, Problem> {
     let certificates = Arc::clone(&admin.certificates);
     blocking(move || certificates.confirm(seen)).await?;

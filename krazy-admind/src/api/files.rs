@@ -28,7 +28,7 @@ pub(super) async fn read(
     let contents = admin.device.files().open(location).await?;
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let total = contents.len();
-    // A range of another version of the file must not be glued to what the client has (RFC 9110, section 13.1.5).
+    // A range of another version of the file must not be appended to what the client has (RFC 9110, section 13.1.5).
     let same = text(header::IF_RANGE).is_none_or(|tag| tag == contents.etag());
     let range = text(header::RANGE).filter(|_| same && total > 0);
     let (mut response, len) = match wanted(range, total) {

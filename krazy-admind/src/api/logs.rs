@@ -27,7 +27,7 @@ pub(super) async fn newest(admin: &Admin, service: String, query: LogQuery) -> R
     json(&LogLines { lines })
 }
 
-/// The log file in `/tmp`. Everybody who may read its lines may read the file.
+/// The log file in `/tmp`. Every token that may read its lines may read the file.
 pub(super) async fn file(
     admin: &Arc<Admin>,
     service: &str,
@@ -55,7 +55,7 @@ impl LiveLogs {
     fn permit(&self, identity: &Identity) -> Result<Permit<String>, Problem> {
         self.quota.acquire(identity.name.clone(), self.each, self.total).ok_or_else(|| {
             let text = format!(
-                "`{}` may follow {} logs at a time, everybody together {}; stop following one",
+                "`{}` may follow {} logs at a time, all tokens together {}; stop following one",
                 identity.name, self.each, self.total
             );
             Problem::new(Kind::TooManyLiveLogs, text)
@@ -63,7 +63,7 @@ impl LiveLogs {
     }
 }
 
-/// Server-sent events, one per line. The connection to init ends when the client hangs up.
+/// Server-sent events, one per line. The connection to init ends when the client disconnects.
 pub(super) async fn follow(
     admin: &Admin,
     identity: &Identity,

@@ -16,7 +16,7 @@ const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 pub(super) async fn metrics(admin: &Arc<Admin>) -> Result<Response, Problem> {
     let status = status::status(admin).await?;
-    // Without init there are still the figures of the kernel.
+    // Without init, the kernel still has its own figures.
     let services = match admin.control.list().await {
         Ok(services) => services,
         Err(problem) if problem.kind() == Kind::InitUnreachable => Vec::new(),
@@ -40,24 +40,18 @@ fn render(text: &mut String, status: &Status, services: &[ServiceStatus]) -> fmt
     let plain = String::new();
     let memory = status.memory;
     for (name, kind, help, labels, value) in [
-        ("info", "gauge", "What runs; always 1", &info, 1),
+        ("info", "gauge", "The running system; always 1", &info, 1),
         ("uptime_seconds", "gauge", "Since the kernel started", &plain, status.uptime),
-        ("trial", "gauge", "Whether the running slot is on trial", &plain, status.trial.is_some().into()),
+        ("trial", "gauge", "1 while the running slot is on trial", &plain, status.trial.is_some().into()),
         (
             "degraded",
             "gauge",
-            "How many things are not as they should be",
+            "Number of deviations from the expected condition",
             &plain,
             status.degraded.len() as u64,
         ),
         ("memory_total_bytes", "gauge", "Memory", &plain, memory.total),
-        (
-            "memory_available_bytes",
-            "gauge",
-            "Memory that programs could still take",
-            &plain,
-            memory.available,
-        ),
+        ("memory_available_bytes", "gauge", "Memory available to programs", &plain, memory.available),
         ("data_total_bytes", "gauge", "Space of /data", &plain, status.data.total),
         ("data_available_bytes", "gauge", "Space left on /data", &plain, status.data.available),
     ] {
@@ -66,15 +60,18 @@ fn render(text: &mut String, status: &Status, services: &[ServiceStatus]) -> fmt
     }
     type Figure = fn(&ServiceStatus) -> Option<u64>;
     let figures: [(&str, &str, &str, Figure); 4] = [
-        ("service_up", "gauge", "Whether the service runs", |service| {
+        ("service_up", "gauge", "1 while the service runs", |service| {
             Some((service.state == ServiceState::Running).into())
         }),
-        ("service_stable", "gauge", "Whether it has run long enough to be trusted", |service| {
+        ("service_stable", "gauge", "1 if it has run long enough, or exited successfully", |service| {
             Some(service.stable.into())
         }),
-        ("service_restarts_total", "counter", "Starts after it ended by itself", |service| {
-            Some(service.restarts.into())
-        }),
+        (
+            "service_restarts_total",
+            "counter",
+            "Restarts after its main process exited by itself",
+            |service| Some(service.restarts.into()),
+        ),
         ("service_resident_bytes", "gauge", "Memory of its main process", |service| service.rss),
     ];
     for (name, kind, help, figure) in figures {

@@ -1,4 +1,4 @@
-//! The status page: plain HTML for a browser, everything in it.
+//! The status page: one HTML document without scripts or further requests.
 
 use std::fmt::{self, Write};
 use std::sync::Arc;
@@ -17,10 +17,10 @@ const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;mar
     table{border-collapse:collapse}td,th{text-align:left;padding:.2rem 1rem .2rem 0}.bad{color:#b00020}\
     @media(prefers-color-scheme:dark){body{background:#111;color:#ddd}a{color:#8ab4f8}.bad{color:#ff8a80}}";
 
-/// The page.
+/// Returns the page.
 pub(super) async fn page(admin: &Arc<Admin>) -> Result<Response, Problem> {
     let status = status::status(admin).await?;
-    // The status says already if init does not answer; the page is there all the same.
+    // The status already reports an init that does not reply; the rest of the page must still be shown.
     let services = match admin.control.list().await {
         Ok(services) => services,
         Err(problem) if problem.kind() == Kind::InitUnreachable => Vec::new(),
@@ -106,7 +106,7 @@ fn mib(bytes: u64) -> String {
     format!("{} MiB", bytes >> 20)
 }
 
-/// Text that HTML takes for text, between tags and in quoted attributes.
+/// Text with the special characters of HTML escaped, for use between tags and in quoted attributes.
 struct Escaped<'a>(&'a str);
 
 impl fmt::Display for Escaped<'_> {
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn foreign_text_stays_text() {
+    fn markup_in_text_is_escaped() {
         assert_eq!(Escaped("<script>'\"&").to_string(), "&lt;script&gt;&#39;&quot;&amp;");
     }
 

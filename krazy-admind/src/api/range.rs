@@ -2,7 +2,7 @@
 //!
 //! Several ranges at once, and units other than bytes, are answered with the whole, as the RFC allows.
 
-/// What part of a content is asked for.
+/// The requested part of a content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
     /// All of it.
@@ -11,14 +11,14 @@ pub(crate) enum Wanted {
     Part {
         /// The first byte.
         start: u64,
-        /// How many.
+        /// The number of bytes.
         len: u64,
     },
-    /// Nothing that exists.
+    /// A range beyond the end.
     Unsatisfiable,
 }
 
-/// What the header's value asks for of a content of `total` bytes.
+/// Parses the header's value for a content of `total` bytes.
 pub(crate) fn wanted(value: Option<&str>, total: u64) -> Wanted {
     value.and_then(parse).map_or(Wanted::Whole, |range| range.of(total))
 }
@@ -34,7 +34,7 @@ fn parse(value: &str) -> Option<Range> {
     let (first, last) = range.trim().split_once('-')?;
     let number = |text: &str| {
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        // More digits than fit are beyond every file.
+        // A number that overflows is beyond the end of every file.
         digits.then(|| text.parse().unwrap_or(u64::MAX))
     };
     if !unit.trim().eq_ignore_ascii_case("bytes") {

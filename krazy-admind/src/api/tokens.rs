@@ -31,8 +31,8 @@ pub(super) async fn list(admin: &Admin, identity: &Identity) -> Result<Response,
 
 /// Adds the token in the body, or puts it in the place of the one with its name.
 ///
-/// Any admin may give the scope whole-tree: one who can write the whole disk is kept from nothing by its lack. It keeps
-/// mistakes small, and has to be asked for.
+/// Any admin may grant the scope whole-tree: an admin can write the whole disk anyway. The scope only limits mistakes,
+/// so it must be requested explicitly.
 pub(super) async fn put(admin: &Arc<Admin>, name: &str, body: Body) -> Result<Response, Problem> {
     let body = body.read(MAX_TOKEN).await?;
     let token: HashedToken = serde_json::from_slice(&body)
@@ -58,8 +58,8 @@ pub(super) async fn put(admin: &Arc<Admin>, name: &str, body: Body) -> Result<Re
     Ok(empty(if new { StatusCode::CREATED } else { StatusCode::NO_CONTENT }))
 }
 
-/// Revokes a token. The last admin stays, and so does the token that asks: who replaces it shows with the new one
-/// that it works.
+/// Revokes a token, but neither the last admin's nor the one of the request: it is revoked with its replacement, which
+/// proves that the replacement works.
 pub(super) async fn remove(admin: &Arc<Admin>, identity: &Identity, name: &str) -> Result<Response, Problem> {
     if identity.name == name {
         let text = format!("`{name}` is the token in use, and cannot revoke itself");

@@ -87,7 +87,7 @@ impl Auth {
         }
         crate::log::write(format_args!("invalid credential from {address}"));
         let delay = self.throttle(|throttle| throttle.failed(client, now()));
-        Err(Denial { problem: unauthorized("this device does not know the credential"), delay })
+        Err(Denial { problem: unauthorized("the credential is not valid on this device"), delay })
     }
 
     fn throttle<T>(&self, act: impl FnOnce(&mut Throttle) -> T) -> T {

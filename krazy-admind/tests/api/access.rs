@@ -73,7 +73,7 @@ async fn every_operation_rejects_an_invalid_credential() {
             _ => request.header("authorization", "Bearer krz_"),
         };
         let details = problem(response.send().await.unwrap()).await;
-        assert_eq!(details.detail, "this device does not know the credential", "{operation:?}");
+        assert_eq!(details.detail, "the credential is not valid on this device", "{operation:?}");
     }
     assert!(device.init.commands.lock().unwrap().is_empty());
 }

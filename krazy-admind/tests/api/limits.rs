@@ -153,7 +153,7 @@ async fn live_logs_are_limited_per_token_and_in_all() {
     assert_eq!((details.status, details.kind.as_str()), (429, "urn:krazy:too-many-live-logs"));
     assert_eq!(
         details.detail,
-        "`viewer` may follow 2 logs at a time, everybody together 3; stop following one"
+        "`viewer` may follow 2 logs at a time, all tokens together 3; stop following one"
     );
     held.push(follow("admin").await);
     assert!(held.iter().all(|log| log.status() == StatusCode::OK));

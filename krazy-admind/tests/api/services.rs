@@ -79,7 +79,7 @@ async fn status_without_krazy_init_comes_from_the_manifest() {
         (&json!("weather"), &json!("b"), &Value::Null)
     );
     let why = status["degraded"][0].as_str().unwrap();
-    assert!(why.ends_with("is krazy-init the init?"), "{why}");
+    assert!(why.ends_with("only krazy-init has this socket"), "{why}");
     let details = problem(device.get("viewer", "/api/v1/services").await).await;
     assert_eq!((details.status, details.kind.as_str()), (503, "urn:krazy:init-unreachable"));
     assert_eq!(device.get("viewer", "/").await.status(), StatusCode::OK);

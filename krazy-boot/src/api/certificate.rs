@@ -1,4 +1,4 @@
-//! The exchange of a device's TLS certificate, as both sides of the API speak of it.
+//! The exchange of a device's TLS certificate: payloads and constants for both sides of the API.
 //!
 //! | request | answer |
 //! |---|---|
@@ -6,10 +6,10 @@
 //! | `PUT /api/v1/certificate` with a key and its certificate, PEM | [`CertificateStatus`] |
 //! | `POST /api/v1/certificate/confirm` | 204 |
 //!
-//! A new pair is on trial first: for [`TRIAL`] the device presents it to clients that ask for [`TRIAL_SERVER_NAME`],
-//! and the old one to all others. It takes the old one's place when a client confirms it over a connection that
-//! presented it, which proves that the client accepts it and that the device has its key. Until then it is in memory
-//! only: a restart ends the trial, and nothing was changed.
+//! A new pair is on trial first: for [`TRIAL`] the device presents it to clients that request [`TRIAL_SERVER_NAME`],
+//! and the old one to all others. It replaces the old one when a client confirms it over a connection that presented
+//! it, which proves that the client accepts it and that the device has its key. Until then it is in memory
+//! only: a restart ends the trial and changes nothing.
 
 use std::time::Duration;
 
@@ -17,19 +17,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Sha256Hash;
 
-/// How long a pair is on trial.
+/// The time that a pair is on trial.
 pub const TRIAL: Duration = Duration::from_secs(600);
 
-/// The server name (RFC 6066, section 3) that asks for the pair on trial. No host has it (RFC 6761, section 6.4).
+/// The server name (RFC 6066, section 3) that selects the pair on trial. No host has it (RFC 6761, section 6.4).
 pub const TRIAL_SERVER_NAME: &str = "trial.krazy.invalid";
 
-/// What a device presents.
+/// The certificates of a device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CertificateStatus {
     /// The certificate in use, DER.
     pub sha256: Sha256Hash,
-    /// The end of its validity, RFC 3339; `None` if it cannot be read. Clients that pin do not look at it.
+    /// The end of its validity, RFC 3339; `None` if it cannot be read. Clients that pin ignore it.
     pub not_after: Option<String>,
     /// The certificate on trial.
     pub trial: Option<CertificateTrial>,

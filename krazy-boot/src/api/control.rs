@@ -2,9 +2,9 @@
 //!
 //! A client connects to [`SOCKET`], writes one [`Request`] as a line of JSON and reads one [`Response`] line. The
 //! connection stays open for further requests, answered in order. After a [`Command::Logs`] with `follow`, the
-//! response is followed by [`Reply::Line`]s until either side hangs up; such a connection takes no further requests.
+//! response is followed by [`Reply::Line`]s until either side closes the connection; such a connection takes no further requests.
 //!
-//! The protocol has a [`VERSION`]. Both sides ignore fields they do not know, so additions do not change it; a
+//! The protocol has a [`VERSION`]. Both sides ignore unknown fields, so additions do not change it; a
 //! request of a higher version is answered by [`ErrorKind::Version`]. A line longer than [`MAX_LINE`] ends the
 //! connection.
 
@@ -41,7 +41,7 @@ pub struct Request {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Command {
-    /// Returns what was booted, and its condition. Reply: [`Reply::Boot`].
+    /// Returns the running system and its condition. Reply: [`Reply::Boot`].
     Boot,
     /// Returns every service. Reply: [`Reply::Services`], sorted by name.
     List,
@@ -90,10 +90,10 @@ pub enum Command {
         /// True for writable.
         writable: bool,
     },
-    /// Ends the trial of the running slot: from now on it is the confirmed one. Refused with
+    /// Ends the trial of the running slot: from now on it is the confirmed one. Fails with
     /// [`ErrorKind::NotStable`] while a required service is not stable.
     Confirm,
-    /// Makes the inactive slot boot once, at the next start. Refused with [`ErrorKind::SlotIncomplete`] if
+    /// Makes the inactive slot boot once, at the next start. Fails with [`ErrorKind::SlotIncomplete`] if
     /// it could not boot or holds another build, with [`ErrorKind::NotNow`] if the running slot is not confirmed or
     /// is the one named.
     Arm {
@@ -133,9 +133,9 @@ pub struct Response {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// It was done.
+    /// The request succeeded.
     Ok(Reply),
-    /// It was not.
+    /// The request failed.
     Error(RequestError),
 }
 
@@ -251,7 +251,10 @@ impl Request {
         if header.version > VERSION {
             return Err(RequestError {
                 kind: ErrorKind::Version,
-                message: format!("the request has version {}, this init speaks {VERSION}", header.version),
+                message: format!(
+                    "the request has version {}, this init supports up to {VERSION}",
+                    header.version
+                ),
             });
         }
         serde_json::from_slice(line).map_err(malformed)
@@ -295,7 +298,7 @@ mod tests {
     fn newer_version_is_reported_even_if_its_shape_changed() {
         let error = Request::from_line(br#"{"version":7,"order":"66"}"#).unwrap_err();
         assert_eq!(error.kind, ErrorKind::Version);
-        assert_eq!(error.to_string(), "the request has version 7, this init speaks 1");
+        assert_eq!(error.to_string(), "the request has version 7, this init supports up to 1");
     }
 
     proptest! {

@@ -1,19 +1,18 @@
-//! Who may manage a device: the files below `/data/krazy` that the host provisions and admind reads.
+//! The credentials of a device: the files below `/data/krazy` that the host provisions and admind reads.
 //!
 //! | file on `/data` | content | mode |
 //! |---|---|---|
 //! | [`CERTIFICATE`] | the TLS certificate, PEM; the client pins it | 0644 |
 //! | [`PRIVATE_KEY`] | its key, PEM, PKCS #8 | 0600 |
 //! | [`TOKENS`] | names, roles and hashes of the tokens, JSON ([`TokenFile`]) | 0600 |
-//! | [`UPDATE_KEYS`] | public keys whose updates the device takes ([`UpdateKey`]) | 0644 |
+//! | [`UPDATE_KEYS`] | public keys whose updates the device accepts ([`UpdateKey`]) | 0644 |
 //!
-//! # Why one round of SHA-256 and not a password hash
+//! # One round of SHA-256 instead of a password hash
 //!
-//! A [`Token`] always carries 256 random bits; there is no way to make one from words of one's own. Guessing
-//! is hopeless whatever a guess costs, so a slow hash would add nothing for whoever stole the file. It would
-//! take from the device, though: argon2 at its recommended settings wants 19 MiB per attempt, three times
-//! what admind may use, and hands anyone who can connect a way to exhaust it. The salt keeps equal tokens on
-//! two devices from being recognisable.
+//! A [`Token`] always has 256 random bits; users cannot choose one. It cannot be guessed at any cost per guess, so a
+//! slow hash would not protect a stolen file better. It would cost the device memory: argon2 at its recommended
+//! settings needs 19 MiB per attempt, three times what admind may use, and every client that can connect could exhaust
+//! it. The salt hides that two devices have the same token.
 
 use std::fmt;
 use std::str::FromStr;
@@ -24,7 +23,7 @@ use subtle::ConstantTimeEq;
 
 use crate::digest::Hex;
 
-/// The folder on `/data` of everything below, mode 0700: services have accounts of their own.
+/// The directory on `/data` of all files below, mode 0700: services have accounts of their own.
 pub const DIRECTORY: &str = "krazy";
 /// The TLS certificate, relative to `/data`.
 pub const CERTIFICATE: &str = "krazy/tls/cert.pem";
@@ -35,10 +34,10 @@ pub const TOKENS: &str = "krazy/tokens.json";
 /// The public keys of updates, relative to `/data`.
 pub const UPDATE_KEYS: &str = "krazy/update.pub";
 
-/// The longest credential file a reader takes. 256 tokens fit.
+/// The length limit of a credential file in bytes. 256 tokens fit.
 pub const MAX_FILE: usize = 64 * 1024;
 
-/// The version of the token file's format. A reader refuses a higher one.
+/// The version of the token file's format. Readers reject a higher one.
 pub const FORMAT: u32 = 1;
 
 /// The longest name of a token.
@@ -47,7 +46,7 @@ pub const MAX_NAME: usize = 64;
 const TOKEN_PREFIX: &str = "krz_";
 const UPDATE_KEY_PREFIX: &str = "ed25519 ";
 
-/// Why something is not a credential.
+/// The reason why a text or file is not a credential.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialError {
     /// Not what [`Token`] prints.
@@ -56,8 +55,8 @@ pub enum CredentialError {
     /// Not what [`UpdateKey`] prints.
     #[error("line {0} is not an update key: `{UPDATE_KEY_PREFIX}` followed by 64 hexadecimal digits")]
     NotAnUpdateKey(usize),
-    /// No update key at all, so no update could ever be accepted.
-    #[error("there is no update key in it")]
+    /// There is no update key, so no update could be accepted.
+    #[error("the file has no update key")]
     NoUpdateKey,
     /// Not JSON of the expected shape.
     #[error("the token file is damaged: {0}")]
@@ -68,7 +67,7 @@ pub enum CredentialError {
     /// Longer than [`MAX_FILE`].
     #[error("{0} bytes are too many for a file of credentials, which has at most {MAX_FILE}")]
     TooLong(usize),
-    /// Two tokens of one name, which could not be told apart when one is revoked.
+    /// Two tokens have the same name, so that one could not be revoked without the other.
     #[error("two tokens have the name `{0}`")]
     Duplicate(String),
     /// A name that is empty, too long, or would not survive a terminal or a URL.
@@ -76,33 +75,33 @@ pub enum CredentialError {
         "`{0}` is not a token name: letters, digits, `-`, `_` and `.`, at most {MAX_NAME}, not dots alone"
     )]
     Name(String),
-    /// No token with the admin role: nobody could manage the device again.
-    #[error("no token in it has the role `admin`")]
+    /// No token has the admin role, so the device could not be managed any more.
+    #[error("no token in the file has the role `admin`")]
     NoAdmin,
 }
 
-/// What a token may do.
+/// The rights of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// May look: status, services, logs.
+    /// Reads status, services and logs.
     Viewer,
-    /// May also change, and read the files of `/data`.
+    /// Also changes the device, and reads the files of `/data`.
     Admin,
 }
 
-/// What an admin token may do only if that was asked for when it was made.
+/// A right that an admin token has only if it was requested when the token was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Scope {
-    /// Files anywhere, not just below `/data` and the logs in `/tmp`.
+    /// Files of the whole tree, not only those below `/data` and the logs in `/tmp`.
     WholeTree,
 }
 
-/// A secret that proves a role: 256 random bits. `Debug` does not show them, and `==` takes the same time
-/// whatever the answer.
+/// A secret that proves a role: 256 random bits. `Debug` does not show them, and `==` takes constant
+/// time.
 #[derive(Clone)]
 pub struct Token([u8; 32]);
 
@@ -155,11 +154,11 @@ pub fn check_name(name: &str) -> Result<(), CredentialError> {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct HashedToken {
-    /// Whose token it is; unique in its file.
+    /// The name of the token, unique in its file.
     pub name: String,
-    /// What it may do.
+    /// The role.
     pub role: Role,
-    /// What else it may do.
+    /// The rights beyond the role.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scopes: Vec<Scope>,
     salt: Hex<16>,
@@ -179,7 +178,7 @@ impl HashedToken {
         }
     }
 
-    /// Whether this is the stored form of `token`, in a time that does not depend on the answer.
+    /// Returns true if this is the stored form of `token`, in constant time.
     pub fn matches(&self, token: &Token) -> bool {
         salted_hash(&self.salt.0, token).ct_eq(&self.sha256.0).into()
     }
@@ -197,7 +196,7 @@ pub struct TokenFile {
 }
 
 impl TokenFile {
-    /// A file of these tokens. Refuses double or unusable names, and a set without an admin.
+    /// A file of these tokens. Fails if a name is duplicate or invalid, or if no token is an admin.
     pub fn new(tokens: Vec<HashedToken>) -> Result<Self, CredentialError> {
         for (n, token) in tokens.iter().enumerate() {
             check_name(&token.name)?;
@@ -240,7 +239,7 @@ impl TokenFile {
         &self.tokens
     }
 
-    /// The entry `token` belongs to. Every entry is compared, so that the time does not tell which one it was.
+    /// Returns the entry of `token`. Every entry is compared, so that the time does not reveal which one matches.
     pub fn find(&self, token: &Token) -> Option<&HashedToken> {
         let mut found = None;
         for entry in &self.tokens {
@@ -257,8 +256,8 @@ impl TokenFile {
 pub struct UpdateKey(pub [u8; 32]);
 
 impl UpdateKey {
-    /// Reads [`UPDATE_KEYS`]: one key per line, so that a new key can be trusted before the old one goes.
-    /// Empty lines and lines beginning with `#` are skipped. At least one key is there.
+    /// Reads [`UPDATE_KEYS`]: one key per line, so that a new key can be trusted before the old one is removed.
+    /// Empty lines and lines beginning with `#` are skipped. Fails if there is no key.
     pub fn parse_file(text: &str) -> Result<Vec<UpdateKey>, CredentialError> {
         if text.len() > MAX_FILE {
             return Err(CredentialError::TooLong(text.len()));
@@ -294,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn the_stored_form_is_golden() {
+    fn stored_form_has_golden_bytes() {
         let (_, entry) = admin(0x5a);
         let json = String::from_utf8(TokenFile::new(vec![entry]).unwrap().to_json().unwrap()).unwrap();
         // The hash is what `printf '\x07…×16\x5a…×32' | sha256sum` prints.
@@ -331,11 +330,11 @@ mod tests {
     }
 
     #[test]
-    fn unusable_files_say_why() {
+    fn unusable_file_is_rejected_with_its_reason() {
         let (_, entry) = admin(1);
         let message = |tokens| TokenFile::new(tokens).unwrap_err().to_string();
         assert_eq!(message(vec![entry.clone(), entry.clone()]), "two tokens have the name `admin`");
-        assert_eq!(message(Vec::new()), "no token in it has the role `admin`");
+        assert_eq!(message(Vec::new()), "no token in the file has the role `admin`");
         for name in ["", ".", "..", "a/b", &"a".repeat(MAX_NAME + 1)] {
             assert!(check_name(name).is_err(), "{name}");
         }
@@ -358,7 +357,7 @@ mod tests {
         let (old, new) = (UpdateKey([1; 32]), UpdateKey([0xfe; 32]));
         let text = format!("# until 2027\n{old}\n\n{new}\n");
         assert_eq!(UpdateKey::parse_file(&text).unwrap(), [old, new]);
-        assert_eq!(UpdateKey::parse_file("\n").unwrap_err().to_string(), "there is no update key in it");
+        assert_eq!(UpdateKey::parse_file("\n").unwrap_err().to_string(), "the file has no update key");
         assert_eq!(
             UpdateKey::parse_file(&format!("{old}\nrsa 12")).unwrap_err().to_string(),
             "line 2 is not an update key: `ed25519 ` followed by 64 hexadecimal digits"
@@ -367,7 +366,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn foreign_bytes_never_panic(bytes: Vec<u8>, text: String) {
+        fn arbitrary_bytes_never_panic(bytes: Vec<u8>, text: String) {
             let _refused = TokenFile::from_json(&bytes);
             let _refused = text.parse::<Token>();
             let _refused = UpdateKey::parse_file(&text);

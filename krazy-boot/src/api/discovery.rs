@@ -1,8 +1,8 @@
-//! How a device announces itself in its local network, and what may be said there.
+//! The announcement of a device in its local network.
 //!
 //! The service is DNS-SD (RFC 6763) over multicast DNS (RFC 6762): instance and host name are the device's host name,
-//! the port is that of the API. Everybody in the network can read it, and anybody can say it: it helps to find a
-//! device, and the certificate proves that it is one.
+//! the port is that of the API. Every host of the network can read
+//! it, and any host can forge it: it only helps to find a device; the certificate proves its identity.
 
 /// The service's type.
 pub const SERVICE_TYPE: &str = "_krazy._tcp.local.";
@@ -16,7 +16,8 @@ pub const APPLIANCE: &str = "appliance";
 /// The key of the appliance's version in the TXT record.
 pub const VERSION: &str = "version";
 
-/// Whether `text` is fit to be shown or believed as a name or version: strangers can announce anything.
+/// Returns true if `text` may be shown as a name or version. Any host can announce any bytes, control sequences of
+/// terminals among them.
 pub fn is_plain(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-._+".contains(c);
     (1..=64).contains(&text.len()) && text.chars().all(plain)
@@ -27,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn terminals_are_not_steered_by_strangers() {
+    fn control_sequences_in_announcements_are_rejected() {
         for plain in ["weather", "1.2.0-rc.1+x", "a_b"] {
             assert!(is_plain(plain), "{plain}");
         }

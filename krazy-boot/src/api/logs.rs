@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// The most lines that one request returns; more are cut to the newest.
 pub const MAX_LOG_LINES: u32 = 1000;
 
-/// The number of lines without another request.
+/// The default number of lines.
 const DEFAULT_LOG_LINES: u32 = 100;
 
 /// Standard output or standard error.

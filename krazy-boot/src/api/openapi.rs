@@ -33,7 +33,7 @@ pub fn document() -> Value {
             "version": env!("CARGO_PKG_VERSION"),
             "license": { "name": "MIT OR Apache-2.0" },
             "description": "Tokens are sent as Bearer or as the password of Basic. Names in paths are percent-encoded; \
-                `{path}` stands for any number of them, separated by `/`.",
+                `{path}` matches any number of them, separated by `/`.",
         },
         "servers": [{
             "url": "https://{device}:8443",

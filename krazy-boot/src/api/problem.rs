@@ -41,22 +41,22 @@ macro_rules! problem_kinds {
 }
 
 problem_kinds! {
-    /// The request has no credential, or one that the device does not know.
-    Unauthorized = 401, "unauthorized", "A credential is needed";
+    /// The request has no credential, or an unknown one.
+    Unauthorized = 401, "unauthorized", "A credential is required";
     /// Too many wrong credentials came from this address.
     TooManyAttempts = 429, "too-many-attempts", "Too many wrong credentials";
     /// Too many logs are followed already.
-    TooManyLiveLogs = 429, "too-many-live-logs", "Too many live logs";
+    TooManyLiveLogs = 429, "too-many-live-logs", "Too many logs are followed";
     /// The credential's role or scope does not allow it.
-    Forbidden = 403, "forbidden", "The credential does not cover this";
+    Forbidden = 403, "forbidden", "The credential does not allow this";
     /// A browser sent the request on behalf of another site.
     CrossSite = 403, "cross-site", "Sent on behalf of another site";
-    /// Nothing has this path.
-    NotFound = 404, "not-found", "There is nothing there";
+    /// The path does not exist.
+    NotFound = 404, "not-found", "The path does not exist";
     /// The path exists, but not with this method.
-    MethodNotAllowed = 405, "method-not-allowed", "Not with this method";
+    MethodNotAllowed = 405, "method-not-allowed", "The path does not take this method";
     /// The request is malformed.
-    BadRequest = 400, "bad-request", "The request makes no sense";
+    BadRequest = 400, "bad-request", "The request is malformed";
     /// There is no such service.
     NoSuchService = 404, "no-such-service", "There is no such service";
     /// The request does not apply in the present state.
@@ -64,11 +64,11 @@ problem_kinds! {
     /// The machine is not stable enough to be confirmed.
     NotStable = 409, "not-stable", "Required services are not stable";
     /// Init does not reply.
-    InitUnreachable = 503, "init-unreachable", "Init does not answer";
+    InitUnreachable = 503, "init-unreachable", "Init does not reply";
     /// Init failed to carry out the request.
-    InitFailed = 500, "init-failed", "Init tried and failed";
+    InitFailed = 500, "init-failed", "Init failed to carry out the request";
     /// The path leads out of its tree.
-    OutsideTree = 403, "outside-tree", "The path is out of bounds";
+    OutsideTree = 403, "outside-tree", "The path leads out of its tree";
     /// The path is not a regular file.
     NotAFile = 409, "not-a-file", "Not a regular file";
     /// The path is not a directory.
@@ -78,7 +78,7 @@ problem_kinds! {
     /// The directory has entries, and their removal was not requested.
     NotEmpty = 409, "not-empty", "The directory is not empty";
     /// Another request is writing the file.
-    Busy = 409, "busy", "Someone else is writing it";
+    Busy = 409, "busy", "Another request is writing it";
     /// The range begins behind the end.
     RangeNotSatisfiable = 416, "range-not-satisfiable", "The range is behind the end";
     /// The file system is full.
@@ -121,7 +121,7 @@ impl ProblemKind {
         format!("{TYPE_PREFIX}{}", self.slug())
     }
 
-    /// The kind of a problem's `type`; `None` if only a newer version knows it.
+    /// The kind of a problem's `type`; `None` if it is of a newer version.
     pub fn from_type(text: &str) -> Option<ProblemKind> {
         let slug = text.strip_prefix(TYPE_PREFIX)?;
         ProblemKind::all().find(|kind| kind.slug() == slug)
@@ -188,7 +188,7 @@ impl ProblemDetails {
         }
     }
 
-    /// The kind; `None` if only a newer device knows it.
+    /// The kind; `None` if it is of a newer device.
     pub fn kind(&self) -> Option<ProblemKind> {
         ProblemKind::from_type(&self.kind)
     }

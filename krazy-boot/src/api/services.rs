@@ -41,7 +41,7 @@ pub struct ServiceStatus {
     pub next_start_ms: Option<u64>,
     /// True if an update is confirmed only while this service is stable.
     pub required: bool,
-    /// True if it has run long enough to be trusted, or has exited as it should.
+    /// True if it has run long enough to count as stable, or has exited successfully.
     pub stable: bool,
     /// True if it keeps exiting soon after its start.
     #[serde(default)]
@@ -56,19 +56,19 @@ pub struct ServiceStatus {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum ServiceState {
-    /// Something in its `after` is not there yet.
+    /// A milestone or service in its `after` is not reached yet.
     Waiting,
     /// Its main process runs.
     Running,
-    /// It exited and will be started again after a pause.
+    /// It exited and is started again after a pause.
     Backoff,
-    /// It was asked to exit and has not yet.
+    /// It got its stop signal and has not exited yet.
     Stopping,
     /// It was stopped on request.
     Stopped,
     /// It exited by itself, and its restart policy does not start it again.
     Exited,
-    /// A state that only a newer init knows.
+    /// A state that a newer init added.
     #[cfg_attr(feature = "schema", schemars(skip))]
     #[serde(other)]
     Unknown,

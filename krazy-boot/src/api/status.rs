@@ -1,4 +1,4 @@
-//! What was booted, and its condition.
+//! The running system, and its condition.
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -32,7 +32,7 @@ pub struct BootInfo {
     /// The slot that boots once at the next start, if one is armed.
     #[serde(default)]
     pub armed: Option<Slot>,
-    /// The trial of the other slot that ended with the return to this one, if this boot came about that way.
+    /// The failed trial of the other slot after which this boot returned to this slot, if there was one.
     #[serde(default)]
     pub failed_trial: Option<FailedTrial>,
     /// Seconds since the kernel started.
@@ -70,7 +70,7 @@ pub struct Status {
     pub slot: Option<Slot>,
     /// The trial, if this boot is one.
     pub trial: Option<Trial>,
-    /// The trial that ended with the return to this slot, if this boot came about that way.
+    /// The failed trial after which this boot returned to this slot, if there was one.
     pub failed_trial: Option<FailedTrial>,
     /// The last update or switch that was armed, and its outcome.
     pub last_attempt: Option<Attempt>,

@@ -15,9 +15,9 @@ use crate::update::history::Attempt;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct UpdateStatus {
-    /// The version of the bundle protocol that the device speaks.
+    /// The version of the bundle protocol that the device supports.
     pub protocol: u32,
-    /// The session under way, or the one that was verified or armed last.
+    /// The session in progress, or the one that was verified or armed last.
     pub session: Option<Session>,
     /// The running slot; null if the device does not run from slots.
     pub running: Option<SlotContent>,
@@ -95,7 +95,7 @@ pub struct SlotContent {
     pub build_id: String,
     /// Its version.
     pub version: String,
-    /// Sizes and hashes, for the choice of a delta's base. Empty if the device does not know them.
+    /// Sizes and hashes, for the choice of a delta's base. Empty if they are unknown.
     pub parts: Vec<Part>,
 }
 
@@ -125,7 +125,7 @@ pub struct BeginQuery {
     /// True accepts a build that runs already, failed before, or is another appliance's.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
-    /// True ends an update in progress, and disarms the slot.
+    /// True ends an update in progress and disarms the slot.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub replace: bool,
 }
@@ -140,7 +140,7 @@ pub struct DataQuery {
 }
 
 impl SessionProblem {
-    /// The kind of the problem; `None` if only a newer device knows it.
+    /// The kind of the problem; `None` if it is of a newer device.
     pub fn kind(&self) -> Option<ProblemKind> {
         ProblemKind::from_type(&self.kind)
     }

@@ -6,7 +6,7 @@ use std::fmt;
 /// A reason to reject an update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Refusal {
-    /// No trusted key signed it.
+    /// No trusted key signed the update.
     Signature,
     /// It is not a bundle, is a newer one, or is malformed.
     Bundle,
@@ -14,13 +14,13 @@ pub enum Refusal {
     Board,
     /// It is for another appliance. `force` allows it.
     Appliance,
-    /// It needs a newer protocol of the device.
+    /// It needs a newer protocol than the device supports.
     Protocol,
     /// A part does not fit in the slot.
     TooLarge,
     /// Its version is below the owner's floor, which must be lowered first.
     BelowFloor,
-    /// This build was tried and failed. `force` allows it.
+    /// This build failed its trial. `force` allows it.
     RejectedBefore,
     /// This build runs already. `force` allows it.
     Unchanged,
@@ -28,7 +28,7 @@ pub enum Refusal {
     SessionActive,
     /// The running slot is on trial: confirm it, or roll back, first.
     Unconfirmed,
-    /// The other slot is armed. `replace` disarms it.
+    /// The inactive slot is armed. `replace` disarms it.
     Armed,
     /// The device does not run from slots of a cargo krazy disk.
     NoSlots,
@@ -99,29 +99,29 @@ impl Refusal {
         }
     }
 
-    /// The reason in a few words.
+    /// The reason as a short sentence.
     pub const fn title(self) -> &'static str {
         match self {
             Refusal::Signature => "No trusted key signed the update",
             Refusal::Bundle => "Not a usable update bundle",
             Refusal::Board => "The update is for another board",
             Refusal::Appliance => "The update is for another appliance",
-            Refusal::Protocol => "The update needs a newer device",
-            Refusal::TooLarge => "The update does not fit",
-            Refusal::BelowFloor => "The update is older than the owner allows",
-            Refusal::RejectedBefore => "This build was tried and did not hold",
+            Refusal::Protocol => "The update needs a newer protocol than the device supports",
+            Refusal::TooLarge => "A part of the update does not fit in the slot",
+            Refusal::BelowFloor => "The version of the update is below the floor",
+            Refusal::RejectedBefore => "This build failed its trial",
             Refusal::Unchanged => "This build runs already",
-            Refusal::SessionActive => "Another update is under way",
+            Refusal::SessionActive => "Another update is in progress",
             Refusal::Unconfirmed => "The running slot is on trial",
-            Refusal::Armed => "The other slot is armed",
+            Refusal::Armed => "The inactive slot is armed",
             Refusal::NoSlots => "This device has no slots",
-            Refusal::NoSession => "No such update is under way",
-            Refusal::Offset => "The data does not continue where the device is",
-            Refusal::Base => "The update builds on what the device does not have",
+            Refusal::NoSession => "No such update is in progress",
+            Refusal::Offset => "The data does not continue at the device's offset",
+            Refusal::Base => "The base of the update's delta is not on the device",
             Refusal::Content => "The update is damaged",
-            Refusal::ReadBack => "The disk returns something else than was written",
+            Refusal::ReadBack => "The disk does not return what was written",
             Refusal::NotVerified => "The update is not complete yet",
-            Refusal::SlotIncomplete => "The other slot cannot be booted",
+            Refusal::SlotIncomplete => "The inactive slot cannot be booted",
         }
     }
 }

@@ -35,7 +35,7 @@ fn token_is_sent_to_the_pinned_certificate_only() {
 #[test]
 fn problem_has_a_next_step() {
     let problem =
-        r#"{"type":"urn:krazy:unauthorized","title":"A credential is needed","status":401,"detail":"no"}"#;
+        r#"{"type":"urn:krazy:unauthorized","title":"A credential is required","status":401,"detail":"no"}"#;
     let device = Device::start(Box::new(move |_, _| answer("401 Unauthorized", problem)));
     let error = device.client().call(&Endpoint::ConfirmSlot).unwrap_err();
     assert_eq!(error.to_string(), "`test` refused: no");

@@ -1,5 +1,5 @@
-//! The version floor in `/data/krazy/floor.json`: no update below it is accepted, so that nobody can bring back an old
-//! signed bundle with a known vulnerability.
+//! The version floor in `/data/krazy/floor.json`: no update below it is accepted, so that an old signed bundle
+//! cannot be replayed with a known vulnerability.
 
 use std::path::Path;
 

@@ -121,8 +121,8 @@ impl Session {
         matches!(self.state(), SessionState::Receiving | SessionState::Verifying)
     }
 
-    /// Returns true while a client is sending, or is about to arm the update. A verified update that nobody arms may be
-    /// replaced.
+    /// Returns true while a client is sending, or is about to arm the update. A verified update that is not armed in
+    /// time may be replaced.
     pub(super) fn is_in_use(&self) -> bool {
         let progress = self.progress();
         match progress.state {
@@ -196,6 +196,7 @@ impl Session {
         }
         let mut buffer = Vec::with_capacity(WRITE_LEN);
         // One buffer is applied while the next one is received.
+        // The lock travels with each write: a write that has started keeps the disk until it is counted.
         let mut applied: Applied = Box::pin(ready(Ok((work, Vec::with_capacity(WRITE_LEN)))));
         loop {
             let filled = self.fill(&mut buffer, &mut body, request).await;
@@ -221,6 +222,7 @@ impl Session {
 
     /// Takes the work over from an older request, which gives up after its current write.
     async fn take_over(&self) -> Result<OwnedMutexGuard<Option<Work>>, Problem> {
+        // Counted before the notification: a request that is not waiting yet sees the number instead.
         self.latest_request.fetch_add(1, Ordering::SeqCst);
         self.superseded.notify_waiters();
         timeout(TAKEOVER_TIMEOUT, Arc::clone(&self.work).lock_owned())
@@ -253,6 +255,7 @@ impl Session {
             let text = format!("{received} bytes have been received, the data starts at {offset}");
             return Err(Problem::new(Kind::Update(Refusal::Offset), text).received(received));
         }
+        // Rejected before the body is read; a body without a length is checked by the engine.
         if len.is_some_and(|len| len > self.total - received) {
             let text = format!("the update has {} bytes, more were announced", self.total);
             return refuse(Refusal::Content, text);
@@ -281,6 +284,7 @@ impl Session {
         let start = Instant::now();
         let finished = engine.finish(disk);
         self.checked(work, finished.map_err(Problem::from_engine))?;
+        // Closes the disk, which remounts /boot read-only.
         *work = None;
         let mut progress = self.progress();
         progress.state = SessionState::Verified;

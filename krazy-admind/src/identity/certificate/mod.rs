@@ -5,7 +5,7 @@
 //!
 //! # Dates
 //!
-//! Clients that pin a certificate ignore its dates, and a device serves with whatever it has: its clock may be wrong, and
+//! Clients that pin a certificate ignore its dates, and a device serves with an expired certificate, too: its clock may be wrong, and
 //! it may have been switched off for years. Only a new certificate that has expired is rejected, because browsers would
 //! reject it. One that is not valid yet is accepted: the clock of the device may be behind.
 
