@@ -21,7 +21,7 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
             None => command::run(&arguments),
         };
     }
-    // The same file is `/init` of the initramfs and `/bin/init` of the root; the file system tells which was started.
+    // The same file is `/init` of the initramfs and `/bin/init` of the root; the type of the root file system distinguishes them.
     let root = rustix::fs::statfs("/").map(|stat| stat.f_type as u64).unwrap_or_default();
     if INITRAMFS_TYPES.contains(&root) { first_stage::run(&arguments) } else { supervisor::run() }
 }

@@ -275,7 +275,7 @@ impl Device {
         self.status_when(|_| true)
     }
 
-    /// Waits until the device runs from `slot`, and returns what it says then.
+    /// Waits until the device runs from `slot`, and returns its status.
     pub fn wait_for_slot(&self, slot: &str) -> Result<Value> {
         self.status_when(|status| status["status"]["slot"] == slot)
     }

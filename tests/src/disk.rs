@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::setup::judges;
 
-/// A partition as `sfdisk` sees it.
+/// A partition as `sfdisk` prints it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Partition {
     /// First byte.

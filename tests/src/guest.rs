@@ -17,7 +17,7 @@ pub const BOOT_LIMIT: Duration = Duration::from_secs(180);
 /// QEMU with `image` as its only disk and no network card, for machines that `run-qemu` does not make. A restart ends it.
 ///
 /// One processor: while a kernel patches its own code at the start, QEMU 7.2 now and then lets the other processor run
-/// into the breakpoint that stands there meanwhile.
+/// into the breakpoint placed there meanwhile.
 pub fn emulator(image: &Path) -> Result<Command> {
     let mut command = judges::command("qemu-system-x86_64")?;
     command.args([

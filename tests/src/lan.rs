@@ -1,5 +1,5 @@
 //! The other end of a machine's network cable, as raw frames: a router, an address server and a time server that
-//! behave as told.
+//! behave as a test requests.
 //!
 //! QEMU's `-netdev dgram` sends every Ethernet frame as one datagram. Sources: RFC 826 (ARP), RFC 791 (IPv4), RFC 768
 //! (UDP), RFC 2131 and 2132 (DHCP), RFC 4330 (SNTP), RFC 4861 and 8106 (router advertisements).
@@ -18,7 +18,7 @@ pub const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 50);
 /// The name server that the router advertises.
 pub const NAME_SERVER: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x53);
 
-/// Seconds the address is given for: the shortest that init takes seriously.
+/// The lease time in seconds: the shortest that init accepts without extending it.
 pub const LEASE: u32 = 60;
 
 const MAC: [u8; 6] = [0x52, 0x54, 0, 9, 0, 1];

@@ -10,7 +10,7 @@
 //! | [`disk`], [`root`], [`bundle_editor`] | images and bundles, taken apart and damaged with tools of others |
 //! | [`guest`], [`qmp`], [`terminal`], [`signal`] | running machines and programs, and what a person does to them |
 //! | [`device`], [`outcome`], [`curl`] | a device that is pushed to, its outcome, and a foreign client of its API |
-//! | [`lan`], [`network`], [`proxy`] | networks that behave as told |
+//! | [`lan`], [`network`], [`proxy`] | networks that behave as a test requests |
 //! | [`own_kernel`] | a kernel of our own and hardware to start it on |
 //! | [`figures`] | `cargo figures` |
 

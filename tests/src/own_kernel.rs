@@ -88,7 +88,7 @@ fn main() {
 "#;
 
 /// The package `name` with a kernel bundle, or else Debian's kernel, with the example's program, and with a program
-/// of its own that tells what the kernel has.
+/// of its own that lists the kernel's features.
 pub fn example(krazy: &Krazy, name: &str, kernel: Option<&Path>) -> Result<Package> {
     let kernel = kernel.map_or_else(|| "\"debian\"".to_owned(), |path| format!("{{ path = {path:?} }}"));
     let metadata = format!(
@@ -133,7 +133,7 @@ pub fn machine(image: &Path, hardware: Hardware, port: u16) -> Result<Command> {
 /// A PC without a disk.
 pub fn pc(port: u16, card: &str) -> Result<Command> {
     let mut command = judges::command("qemu-system-x86_64")?;
-    // The machine of `run-qemu`, whose source says why it is this processor. It is only one: QEMU 7.2 now and then
+    // The machine of `run-qemu`, whose source has the reason for this processor. It is only one: QEMU 7.2 now and then
     // lets a second one run through code that the kernel is patching.
     command.args([
         "-machine",

@@ -36,7 +36,7 @@ impl Proxy {
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 own.with(|plan| plan.connections += 1);
-                // A device that is off refuses; dropping `client` closes its connection.
+                // A device that is off rejects connections; dropping `client` closes its connection.
                 let Ok(server) = TcpStream::connect(device) else { continue };
                 own.connect(client, server);
             }

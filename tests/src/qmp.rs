@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-/// QEMU answers at once; a busy machine is slow.
+/// The time limit of a reply. QEMU replies at once; a busy machine is slow.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A connection to a machine's monitor.
@@ -28,7 +28,7 @@ impl Qmp {
         Ok(qmp)
     }
 
-    /// Runs a command; what QEMU refuses is an error.
+    /// Runs a command. Fails if QEMU rejects it.
     pub fn execute(&mut self, command: &str, arguments: Value) -> Result<()> {
         let mut line = json!({ "execute": command, "arguments": arguments }).to_string();
         line.push('\n');

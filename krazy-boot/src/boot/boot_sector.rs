@@ -15,7 +15,7 @@
 //!    now returns 0xff; otherwise the confirmed slot boots.
 //! 4. Prints the slot's letter, reads the slot's table and copies its entries, 32 KiB at a time, through a
 //!    buffer below 64 KiB. A read is tried five times, with a disk reset in between.
-//! 5. Sets the segments and the stack as the table says and jumps.
+//! 5. Sets the segments and the stack from the table and jumps.
 //!
 //! If a trial cannot be loaded, the confirmed slot is loaded. If that cannot be loaded either, the machine is reset after
 //! five seconds, so that an unattended device tries again.

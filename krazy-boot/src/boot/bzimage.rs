@@ -1,7 +1,7 @@
 //! The header of an x86 Linux kernel image (bzImage), and the fields that a boot loader fills in.
 //!
 //! Source: Linux `Documentation/arch/x86/boot.rst`, "The Real-Mode Kernel Header". Required is boot protocol
-//! 2.10 (Linux 2.6.31, 2009), the first that says how much memory the kernel needs to unpack itself. Not
+//! 2.10 (Linux 2.6.31, 2009), the first with the size of the memory in which the kernel unpacks itself. Not
 //! supported: zImage (loaded low), EFI entry, the 64-bit entry point.
 
 use crate::disk::size::{Bytes, SECTOR_SIZE, Sectors};
@@ -88,7 +88,7 @@ pub enum BzImageError {
     #[error("this is not an x86 Linux kernel: the setup header is missing")]
     NotAKernel,
     /// Its boot protocol is too old.
-    #[error("the kernel speaks boot protocol {}.{:02}, at least 2.10 is needed", .0 >> 8, .0 & 0xff)]
+    #[error("the kernel has boot protocol {}.{:02}, at least 2.10 is needed", .0 >> 8, .0 & 0xff)]
     Protocol(u16),
     /// It is a zImage.
     #[error("the kernel is a zImage, which is loaded below 1 MiB; build a bzImage")]
@@ -97,7 +97,7 @@ pub enum BzImageError {
     #[error("the kernel's setup header is damaged: {0}")]
     Damaged(&'static str),
     /// It ends early.
-    #[error("the kernel file is truncated: it has {have} bytes, its header speaks of {need}")]
+    #[error("the kernel file is truncated: it has {have} bytes, its header requires {need}")]
     Truncated {
         /// Size of the file.
         have: u64,
@@ -158,7 +158,7 @@ impl BzImage {
         })
     }
 
-    /// Returns the first address above everything that the kernel occupies before it knows the memory map, if `loaded`
+    /// Returns the first address above everything that the kernel occupies before it reads the memory map, if `loaded`
     /// bytes of it are at [`PROTECTED_MODE_ADDRESS`]. `None` if that exceeds 64 bits.
     pub(crate) fn memory_end(&self, loaded: Bytes) -> Option<u64> {
         let load = u64::from(PROTECTED_MODE_ADDRESS);
@@ -295,7 +295,7 @@ pub(crate) mod tests {
         old[VERSION] = 9;
         assert_eq!(
             parse(&old).unwrap_err().to_string(),
-            "the kernel speaks boot protocol 2.09, at least 2.10 is needed"
+            "the kernel has boot protocol 2.09, at least 2.10 is needed"
         );
         let mut low = kernel(3, 1600);
         low[LOADFLAGS] = 0;
@@ -303,7 +303,7 @@ pub(crate) mod tests {
         let cut = kernel(3, 1600);
         assert_eq!(
             parse(&cut[..cut.len() - 1]).unwrap_err().to_string(),
-            "the kernel file is truncated: it has 3135 bytes, its header speaks of 3136"
+            "the kernel file is truncated: it has 3135 bytes, its header requires 3136"
         );
         let mut odd = kernel(3, 1600);
         odd[KERNEL_ALIGNMENT] = 1;

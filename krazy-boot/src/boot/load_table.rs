@@ -126,6 +126,7 @@ pub(crate) fn file_part(file: &[Extent], skip: Sectors, len: Sectors) -> Result<
         }
         let start = Sectors(extent.start.0.saturating_add(skipped));
         match part.last_mut() {
+            // Adjacent extents become one: the table has few entries, and those in its first sector change atomically.
             Some(last) if last.start.0.checked_add(last.len.0) == Some(start.0) => {
                 last.len = Sectors(last.len.0 + taken)
             }
@@ -195,6 +196,7 @@ impl LoadTable {
         let mut counted = *table;
         counted[CRC_OFFSET..CRC_OFFSET + 4].fill(0);
         let count = usize::from(short(COUNT_OFFSET));
+        // The number of entries is checked too: a matching CRC does not make it a table that fits.
         if crc32fast::hash(&counted) != long(CRC_OFFSET) || !(1..=CAPACITY).contains(&count) {
             return Err(LoadTableError::Checksum);
         }
@@ -233,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn golden_bytes() {
+    fn encoded_table_has_the_golden_bytes() {
         let bytes =
             table(consecutive_loads(0x10_0000, &[extent(0x1234, 3), extent(0x0001_0000, 1)]).unwrap());
         let bytes = bytes.encode().unwrap();

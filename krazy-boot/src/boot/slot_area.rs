@@ -159,6 +159,7 @@ impl SlotArea {
             return Err(real_mode(setup_len));
         }
         low.extend(text.as_bytes());
+        // The kernel reads the command line up to a NUL.
         low.push(0);
         let low = SectorWrite::padded(bank.extent(slot).start, low);
         let low_sectors = Bytes(low.bytes.len() as u64).sectors_ceil().unwrap_or(BANK_SECTORS);
@@ -245,10 +246,12 @@ pub fn refresh_from(
             read_at(disk, write.at, &mut found)?;
             current &= found == write.bytes;
         }
+        // No write for an unchanged slot: the update engine also takes that for the sign that the slot is complete.
         if current {
             return Ok(Vec::new());
         }
     }
+    // A table that names neither bank is not one of ours: nothing in either bank is in use.
     let free = if used == Some(Bank::First) { Bank::Second } else { Bank::First };
     SlotArea::new(slot, free, files)?.writes()
 }

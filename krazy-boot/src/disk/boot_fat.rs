@@ -5,7 +5,7 @@
 //! For any image, at most `MAX_EXTENTS` extents and `MAX_ROOT_LEN` bytes of the root directory are
 //! allocated.
 //!
-//! Load tables consist of the locations of sectors. The kernel's vfat driver does not tell them by FIEMAP, and the host
+//! Load tables consist of the locations of sectors. The kernel's vfat driver does not report them by FIEMAP, and the host
 //! writes images that it does not mount; so both sides use this reader.
 //!
 //! A running system that reads a mounted `/boot` through this must sync the file system first and open the partition's

@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn golden_bytes() {
+    fn encoded_table_has_the_golden_bytes() {
         let sector = mbr(Bytes::gib(1)).encode(&[0xeb, 0xfe]).unwrap();
         let mut expected = [0; 512];
         expected[..2].copy_from_slice(&[0xeb, 0xfe]);
@@ -195,7 +195,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_panics(table in prop::array::uniform32(any::<u8>()), at in 440..478usize) {
+        fn arbitrary_tables_never_panic(table in prop::array::uniform32(any::<u8>()), at in 440..478usize) {
             let mut sector = mbr(Bytes::gib(1)).encode(&[]).unwrap();
             sector[at..at + 32].copy_from_slice(&table);
             let _ = Mbr::decode(&sector);

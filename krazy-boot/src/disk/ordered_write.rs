@@ -47,6 +47,7 @@ pub fn write_in_order<D: Write + Seek>(
         disk.seek(SeekFrom::Start(write.at.bytes().0))?;
         disk.write_all(&write.bytes)?;
         disk.flush()?;
+        // Without a sync between them the disk may reorder writes, and a power cut keep only a later one.
         sync(disk)?;
     }
     Ok(())

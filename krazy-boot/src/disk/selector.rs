@@ -159,6 +159,8 @@ impl Selector {
     /// must be durable before anything of that slot runs. The first stage does this on boards whose firmware does not
     /// support trials.
     pub(crate) fn start_trial(&self) -> Option<(Slot, SectorWrite)> {
+        // Only the primary copy, because the spare one never has a trial. The generation stays: the trial's note refers
+        // to it.
         let write = SectorWrite { at: SELECTOR, bytes: Selector { trial: None, ..*self }.encode().to_vec() };
         self.trial.map(|slot| (slot, write))
     }
@@ -236,6 +238,7 @@ impl Selector {
     }
 
     fn next(self) -> Self {
+        // Generations are compared for equality only, so they may wrap around.
         Selector { generation: self.generation.wrapping_add(1), ..self }
     }
 }
@@ -270,6 +273,7 @@ impl SelectorCopies {
     /// Returns true if a copy is damaged or the copies disagree. Writing the selector in force again repairs both.
     pub fn needs_repair(&self) -> bool {
         match (&self.primary, &self.spare) {
+            // An armed trial is in the primary copy only, and no damage.
             (Ok(primary), Ok(spare)) => Selector { trial: None, ..*primary } != *spare,
             _ => true,
         }

@@ -70,7 +70,7 @@ pub struct BundleManifest {
     pub build_id: String,
     /// The version of the user's package.
     pub version: String,
-    /// The lowest [`PROTOCOL`] a device must speak.
+    /// The lowest [`PROTOCOL`] that a device must support.
     pub protocol: u32,
     /// Parameters of the kernel command line, without those that make a slot boot its own root.
     pub cmdline: Vec<String>,

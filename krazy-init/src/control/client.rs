@@ -38,7 +38,7 @@ pub enum ClientError {
     #[error("init's response is malformed: {0}")]
     Malformed(#[from] serde_json::Error),
     /// The reply belongs to another command.
-    #[error("init's reply makes no sense: unexpected {0:?}")]
+    #[error("init sent an unexpected reply: {0:?}")]
     Unexpected(Box<Reply>),
     /// Init rejected the request.
     #[error(transparent)]

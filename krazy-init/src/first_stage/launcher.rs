@@ -71,6 +71,7 @@ pub(crate) fn run(own: &Path, line: &CommandLine, console: &mut Console) -> Resu
     let loaded = slots.next_kernel(line).map_err(KernelError::from).and_then(|next| Ok(kexec::load(next)?));
     let error = match loaded {
         Ok(()) => {
+            // Only now: nothing feeds it from here on, and reading the kernel from a slow card takes a while.
             start_watchdog(line, console);
             kexec::start().into()
         }

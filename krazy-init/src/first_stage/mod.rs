@@ -120,6 +120,7 @@ fn start(arguments: &[OsString], trial: &mut Option<Trial>) -> Result<Infallible
     let parameters = Parameters::from_command_line(line.as_str());
     let named = line.get(ROOT_PARAMETER).ok_or(FirstStageError::NoRootParameter)?;
     let mut device = if line.has(LAUNCH_PARAMETER) {
+        // No bus driver if the SD card is enough: kexec does not reset the devices behind a bus.
         drivers::load(Drivers::OwnDisks, &mut console, &parameters);
         wait_for(named, OWN_DISK_TIMEOUT).or_else(|_| {
             drivers::load(Drivers::Buses, &mut console, &parameters);
@@ -129,12 +130,14 @@ fn start(arguments: &[OsString], trial: &mut Option<Trial>) -> Result<Infallible
         drivers::load(Drivers::All, &mut console, &parameters);
         wait_for(named, DISK_TIMEOUT)?
     };
+    // The other slot's kernel first. Only where it cannot be started is its root tried with this one.
     launcher::run(&device, &line, &mut console)?;
     let mut own = None;
     if let Some(moved) = root_trial::start(&device, &line, &mut console) {
         own = Some(device.clone());
         line = moved;
     }
+    // Recorded before the first step of the trial that may hang or fail.
     *trial = Trial::of(&device, &line);
     if let Some(trial) = trial {
         trial.reached(Stage::FirstStage, &mut console);
@@ -153,6 +156,7 @@ fn start(arguments: &[OsString], trial: &mut Option<Trial>) -> Result<Infallible
     }
     if let Some(trial) = trial {
         trial.reached(Stage::RootMounted, &mut console);
+        // Not earlier: its driver may be a module of the root that has just been mounted.
         if watchdog::is_wanted(&line) {
             trial::start_watchdog(Path::new(root::SYSROOT), parameters, &mut console);
         }

@@ -67,6 +67,7 @@ pub(crate) fn switch() -> io::Result<()> {
     rustix::mount::mount_move(".", "/")?;
     rustix::process::chroot(".")?;
     std::env::set_current_dir("/")?;
+    // Only files of the initramfs itself are removed; other mounts below it are other devices.
     let device = rustix::fs::fstat(&old)?.st_dev;
     empty(&old, device);
     console_as_standard_streams();

@@ -55,7 +55,7 @@ impl PartUuid {
 }
 
 impl Disk {
-    /// Returns the device node of partition `number`, if the kernel knows that partition.
+    /// Returns the device node of partition `number`, if the kernel has that partition.
     pub(crate) fn partition(&self, number: u8) -> Option<PathBuf> {
         fs::read_dir(Path::new(CLASS).join(&self.name)).ok()?.flatten().find_map(|entry| {
             let text = fs::read_to_string(entry.path().join("partition")).ok()?;

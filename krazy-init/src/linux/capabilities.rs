@@ -43,7 +43,7 @@ impl Capabilities {
         // SAFETY: prctl on integers.
         unsafe {
             for number in 0..64 {
-                // The kernel knows fewer than 64; the first unknown one ends the list.
+                // The kernel has fewer than 64; the first unknown one ends the list.
                 if self.0 >> number & 1 == 0 && libc::prctl(libc::PR_CAPBSET_DROP, number, 0, 0, 0) != 0 {
                     break;
                 }

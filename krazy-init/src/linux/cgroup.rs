@@ -29,6 +29,8 @@ pub(crate) struct Cgroup {
 /// Creates the parent of all services and enables the controllers below it. Fails only if the kernel has no cgroups:
 /// controllers that it lacks are skipped.
 pub(crate) fn prepare() -> io::Result<()> {
+    // Top down: a cgroup offers only those controllers that its parent has enabled. The root alone may have processes
+    // besides children with controllers, so init can stay in it ("No Internal Process Constraint").
     enable(Path::new(ROOT))?;
     mounts::create_directory(SERVICES)?;
     enable(Path::new(SERVICES))
@@ -42,7 +44,7 @@ fn enable(group: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Resource limits of a service; `None` stands for the default.
+/// Resource limits of a service; `None` is the default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Limits {
     /// Bytes of memory. Default: no limit.

@@ -90,6 +90,7 @@ pub(crate) fn load(next: NextKernel) -> Result<(), KexecError> {
 
 /// Stops this kernel and starts the loaded one. Returns only if that fails.
 pub(crate) fn start() -> KexecError {
+    // reboot(2) does not sync, and the next kernel starts with empty caches.
     rustix::fs::sync();
     match rustix::system::reboot(rustix::system::RebootCommand::Kexec) {
         Ok(()) => KexecError::Start(io::Error::other("the system call returned")),
@@ -209,7 +210,7 @@ fn load_segments(entry: u64, segments: &[Segment]) -> Result<(), KexecError> {
             len: segment.len as usize,
         })
         .collect();
-    // SAFETY: the kernel reads as many segments as the call says, and of each the content that is borrowed here.
+    // SAFETY: the kernel reads as many segments as the call specifies, and of each the content that is borrowed here.
     let failed = unsafe {
         libc::syscall(libc::SYS_kexec_load, entry as libc::c_ulong, raw.len(), raw.as_ptr(), ARCHITECTURE)
     };

@@ -73,6 +73,7 @@ pub(crate) fn spawn(launch: Launch<'_>) -> io::Result<Pid> {
     let variables = launch.environment.iter().map(|(key, value)| CString::new(format!("{key}={value}")));
     let variables: Vec<CString> = variables.collect::<Result<_, _>>()?;
     let (arguments, variables) = (pointers(&arguments), pointers(&variables));
+    // Both ends close on exec: an empty pipe that ends is the sign of success.
     let (outcome, writer) = io::pipe()?;
     let cgroup = launch.cgroup.map(AsRawFd::as_raw_fd);
     let (child, to_join) = match clone(cgroup) {
@@ -93,6 +94,7 @@ pub(crate) fn spawn(launch: Launch<'_>) -> io::Result<Pid> {
             libc::_exit(127)
         }
     };
+    // This copy would keep the pipe open, and its end would never be seen.
     drop(writer);
     wait_for_exec(child, outcome, EXEC_TIMEOUT).map(|()| child)
 }
@@ -164,9 +166,10 @@ fn become_service(
     // SAFETY: plain system calls on descriptors and on texts that outlive them.
     unsafe {
         if let Some(directory) = to_join {
+            // First, while the process still has the rights of root.
             let procs = libc::openat(directory, c"cgroup.procs".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
             check(procs)?;
-            // "0" stands for the writer itself.
+            // "0" is the process that writes.
             check(libc::write(procs, b"0".as_ptr().cast(), 1).try_into().unwrap_or(-1))?;
         }
         let input = libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
@@ -189,6 +192,7 @@ fn confine(rights: Rights, groups: &[u32]) -> io::Result<()> {
     let Rights { uid, capabilities, sandbox, open_files } = rights;
     // SAFETY: plain system calls on integers and on a buffer that outlives them.
     unsafe {
+        // A session of its own: no controlling terminal, and a process group to which the stop signal goes.
         check(libc::setsid())?;
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&mut none);
@@ -206,13 +210,15 @@ fn confine(rights: Rights, groups: &[u32]) -> io::Result<()> {
             return Ok(());
         }
         capabilities.keep()?;
-        // Not by musl's wrappers: they synchronize all threads, and only this one exists after a fork.
+        // Groups first: only root may set them. Not by musl's wrappers: they synchronize all threads, and only this one
+        // exists after a fork.
         check(libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()).try_into().unwrap_or(-1))?;
         check(libc::syscall(libc::SYS_setresgid, uid, uid, uid).try_into().unwrap_or(-1))?;
         // The change from root to another user clears the effective and ambient capabilities, and the permitted ones unless
         // `PR_SET_KEEPCAPS` is set.
         check(libc::syscall(libc::SYS_setresuid, uid, uid, uid).try_into().unwrap_or(-1))?;
         capabilities.take()?;
+        // Also the condition on which an unprivileged process may restrict itself by Landlock.
         check(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))?;
     }
     match sandbox {

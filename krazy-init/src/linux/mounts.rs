@@ -110,6 +110,7 @@ pub(crate) fn mount_at(
 /// Returns true if something is mounted at `target`, which is then on another device than its parent. Not detected: a
 /// bind mount of the same file system, of which init makes none.
 pub(crate) fn is_mounted(target: &str) -> bool {
+    // By devices and not by /proc/self/mountinfo, because /proc may be the mount in question.
     let parent = Path::new(target).parent().unwrap_or(Path::new("/"));
     match (fs::metadata(target), fs::metadata(parent)) {
         (Ok(here), Ok(above)) => here.dev() != above.dev(),
@@ -121,6 +122,7 @@ pub(crate) fn is_mounted(target: &str) -> bool {
 pub(crate) fn unmount_or_freeze(target: &str) -> io::Result<()> {
     match rustix::mount::unmount(target, UnmountFlags::NOFOLLOW) {
         Ok(()) => Ok(()),
+        // A process that even SIGKILL did not end may hold files open.
         Err(_) => Ok(rustix::mount::mount_remount(target, MountFlags::RDONLY, c"")?),
     }
 }

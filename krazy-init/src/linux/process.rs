@@ -22,6 +22,7 @@ pub(crate) fn reap() -> Option<(Pid, ExitReason)> {
             }
             Ok(None) => return None,
             Err(rustix::io::Errno::INTR) => {}
+            // There is no child at all (ECHILD).
             Err(_) => return None,
         }
     }

@@ -42,6 +42,8 @@ impl Signals {
             for (signal, _) in TABLE {
                 libc::sigaddset(&mut set, *signal);
             }
+            // Blocked before the descriptor exists, so that a signal in between stays pending. Threads inherit the
+            // mask, so these signals interrupt no system call.
             if libc::sigprocmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()) != 0 {
                 return Err(io::Error::last_os_error());
             }
@@ -61,6 +63,7 @@ impl Signals {
     /// Returns the next pending signal.
     pub(crate) fn next(&self) -> Option<Meaning> {
         // Source: signalfd(2): ssi_signo is the first u32 of a 128-byte structure.
+        // A signal without a row in the table is skipped: returning `None` would leave those behind it unread.
         let mut info = [0u8; 128];
         while rustix::io::read(&self.0, &mut info).ok()? == info.len() {
             let number = u32::from_ne_bytes([info[0], info[1], info[2], info[3]]);

@@ -53,6 +53,7 @@ impl Watchdog {
         // Hardware with a fixed timeout keeps it; the interval is short enough for 20 s and more.
         // SAFETY: the request reads and writes one int.
         let _kept = unsafe { libc::ioctl(file.as_raw_fd(), WDIOC_SETTIMEOUT as _, &mut seconds) };
+        // Fed at once: a first stage or launcher may have started it a while ago.
         let mut watchdog = Watchdog(file);
         watchdog.feed()?;
         Ok(Some(watchdog))

@@ -93,6 +93,7 @@ pub(crate) fn start(
             };
             failures = if outcome.is_ok() { 0 } else { failures.saturating_add(1) };
             report(outcome);
+            // A new list, as from a DHCP lease, ends the wait: it may be the first one that can be reached.
             match servers.recv_timeout(interval) {
                 Ok(new) => names = new,
                 Err(RecvTimeoutError::Timeout) => {}
@@ -186,6 +187,7 @@ fn offset(packet: &[u8], nonce: [u8; 8], sent: Duration, received: Duration) -> 
     if !is_synchronized || !(3..=VERSION).contains(&version) || mode != MODE_SERVER {
         return None;
     }
+    // Not this request's reply: a late or forged one.
     if packet.get(ORIGIN_TIMESTAMP..RECEIVE_TIMESTAMP)? != nonce {
         return None;
     }

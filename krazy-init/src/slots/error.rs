@@ -40,7 +40,7 @@ pub(crate) enum SlotError {
     /// The command lines of launcher and slot make none for the next kernel.
     #[error(transparent)]
     CommandLine(#[from] CommandLineError),
-    /// What was written is not what is read back.
+    /// The disk does not return what was written.
     #[error("{} does not keep what is written", .0.display())]
     NotKept(PathBuf),
     /// The slot could not start if it were armed.

@@ -84,6 +84,7 @@ impl Slots {
         if !selector::exists(disk)? {
             return Ok(None);
         }
+        // By the disk and not by the architecture of this program: the same rule as the update engine's.
         let has_boot_sector = selector::has_boot_sector(disk)?;
         let boot_method = if has_boot_sector { BootMethod::BootSector } else { BootMethod::Firmware };
         Ok(Some(Slots { disk: disk.clone(), running, boot_method }))
@@ -208,6 +209,7 @@ impl Slots {
     /// explains a failure.
     pub(crate) fn note(&self, slot: Slot, generation: u32) -> Option<TrialNote> {
         let note = TrialNote::read(&mut File::open(self.disk.node()).ok()?).ok()?;
+        // A note of another generation belongs to an earlier trial, and would give its reason to this one.
         (note.slot == slot && note.generation == generation).then_some(note)
     }
 

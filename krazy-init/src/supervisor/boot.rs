@@ -1,4 +1,4 @@
-//! The way from the root's first instruction to a machine that can run services. Nothing here is fatal: what fails is
+//! The preparation of the machine, from the root's first instruction until it can run services. Nothing here is fatal: what fails is
 //! reported, and the machine is degraded.
 
 use std::fs;
@@ -108,7 +108,7 @@ fn mount_system(journal: &mut Journal) {
     }
 }
 
-/// Sets what the kernel has to know before the first service.
+/// Sets the kernel's parameters that must be in force before the first service.
 fn prepare_kernel(journal: &mut Journal) {
     if let Err(error) = power::take_ctrl_alt_del() {
         journal.degrade(format!("Ctrl-Alt-Del restarts without stopping services: {error}"));

@@ -11,7 +11,7 @@ use crate::net::sntp::{Consensus, EARLIEST_TIME, LATEST_TIME};
 /// The largest error that is slewed, in nanoseconds: half a second, the most that the kernel's `adjtime` is meant for.
 const MAX_SLEW_NS: i128 = 500_000_000;
 
-/// The largest error in nanoseconds about which a single server is believed, when the machine has a plausible hardware
+/// The largest error in nanoseconds about which a single server is accepted, when the machine has a plausible hardware
 /// clock.
 const MAX_LONE_OFFSET_NS: i128 = 86_400 * 1_000_000_000;
 
@@ -25,7 +25,7 @@ pub(super) enum Correction {
     Step(Duration),
     /// Let the kernel drift there, by this many microseconds.
     Slew(i64),
-    /// Do not believe it.
+    /// Reject it.
     Refuse(&'static str),
 }
 
@@ -40,7 +40,7 @@ pub(super) fn correct(answer: Consensus, wall: Duration, saved: Duration, hardwa
     };
     let target = Duration::new(seconds, nanos as u32);
     if target < EARLIEST_TIME || target >= LATEST_TIME {
-        return Correction::Refuse("no such time can be");
+        return Correction::Refuse("it is outside 2026 to 2099");
     }
     // With an hour of tolerance: the saved time may come from a clock that ran fast.
     if target + Duration::from_secs(3600) < saved {

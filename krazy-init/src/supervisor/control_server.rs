@@ -53,7 +53,7 @@ enum Input {
 }
 
 impl ControlServer {
-    /// A server without a socket: nobody connects.
+    /// A server without a socket, so without connections.
     pub(super) fn closed() -> Self {
         ControlServer { listener: None, clients: BTreeMap::new(), next: 0 }
     }
@@ -125,7 +125,7 @@ impl ControlServer {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return Input::Closed,
             }
-            // Judged before more is read: no client decides how much memory init takes.
+            // Parsed before more is read, so that a client cannot grow this buffer beyond one request.
             if connection.input.len() > MAX_LINE {
                 break;
             }

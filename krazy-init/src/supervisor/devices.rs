@@ -42,7 +42,7 @@ impl Devices {
         }
     }
 
-    /// Listens to announcements, and takes in the devices that came before there were any to hear.
+    /// Listens to announcements, and handles the devices that exist already.
     pub(super) fn listen(&mut self, poller: &Poller, effects: &mut Effects) {
         let opened = Uevents::open().and_then(|uevents| {
             poller.add(uevents.descriptor(), Source::Uevents)?;

@@ -27,7 +27,7 @@ impl DriverLoader {
         Ok(DriverLoader(sender))
     }
 
-    /// Has the driver for `modalias` loaded.
+    /// Requests the driver for `modalias`.
     pub(super) fn request(&self, modalias: String) {
         // The thread ends only with init.
         let _gone = self.0.send(modalias);

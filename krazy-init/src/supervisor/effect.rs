@@ -18,7 +18,7 @@ pub(super) enum Effect {
     Note(String),
     /// Write a line to the console, and list it among the problems of the boot information.
     Degrade(String),
-    /// Tell the services' state machine about an event.
+    /// Pass an event to the services' state machine.
     Service(Event),
     /// The machine has an address and a route; at this time since the kernel's start.
     NetworkUp(Duration),

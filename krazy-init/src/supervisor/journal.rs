@@ -19,7 +19,7 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Opens the console. A machine without one works silently.
+    /// Opens the console. Without a console nothing is printed.
     pub(super) fn open() -> Self {
         Self::on(Console::open())
     }
@@ -36,7 +36,7 @@ impl Journal {
         }
     }
 
-    /// Hides routine messages from now on, as `quiet` on the kernel command line asks.
+    /// Hides routine messages from now on, as `quiet` on the kernel command line requests.
     pub(super) fn set_quiet(&mut self, is_quiet: bool) {
         self.is_quiet = is_quiet;
     }

@@ -35,7 +35,7 @@ pub(super) fn start(work: LateWork, reporter: Reporter) -> io::Result<()> {
 }
 
 fn run(work: &LateWork, reporter: &Reporter) {
-    // The services are starting at this moment, and the time until the first one is ready counts.
+    // Lower priority: the services are starting now, and the time until the first one is ready counts.
     process::yield_to_services();
     let problem = |text| reporter.send(Report::Problem(text));
     if let Err(why) = boot_mount::mount(work.disk.as_ref(), work.boot_writable) {

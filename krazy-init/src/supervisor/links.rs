@@ -1,4 +1,4 @@
-//! The network as a part of the loop: its sockets, and what the rest of init learns of its changes.
+//! The network as a part of the loop: its sockets, and the effects of its changes on other parts.
 
 use std::path::Path;
 use std::time::Duration;

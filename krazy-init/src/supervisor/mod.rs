@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `runtime`, [`effect`] | the loop, and what parts return to it |
 //! | `poller`, `inbox` | what the loop waits for: descriptors, reports of threads |
-//! | `boot` | the way from the root's first instruction to a machine that can run services |
+//! | `boot` | the preparation of the machine until it can run services |
 //! | `services` | part: processes, their output, their readiness; decided by [`state`] |
 //! | [`state`], `event`, [`backoff`] | decisions: which service runs when |
 //! | `trial` | part: trials of a slot, their deadline, confirmation and record |

@@ -27,7 +27,7 @@ const PATH: &str = "/bin:/sbin";
 /// The program in that directory that is not a service.
 const INIT: &str = "init";
 
-/// The management service, which needs to be root. The manifest says so; this is for a root without one.
+/// The management service, which needs root. The manifest has this setting; the constant is for a root without one.
 const ADMIND: &str = "krazy-admind";
 
 /// Everything needed to start one service.
@@ -89,7 +89,7 @@ pub(super) fn plan(manifest: &Manifest) -> Plan {
         let uid = uids.get(&user).copied().unwrap_or_default();
         // Services of one account share its home. Those of root have nothing in common but root.
         let home = data::home(if user == accounts::ROOT { name } else { &user });
-        // A manifest of a newer host may name what this init does not know; the service runs all the same.
+        // A manifest of a newer host may have settings unknown to this init; the service still runs.
         let stop_signal = signals::parse(&settings.stop_signal).unwrap_or_else(|| {
             let text =
                 format!("service {name}: unknown stop-signal `{}`, TERM is used", settings.stop_signal);

@@ -93,7 +93,7 @@ impl Poller {
         Ok(epoll::add(&self.epoll, descriptor, EventData::new_u64(source.encode()), EventFlags::IN)?)
     }
 
-    /// Waits for room to write too, or no longer.
+    /// Starts or stops waiting for room to write, besides input.
     pub(super) fn set_writing(&self, descriptor: impl AsFd, source: Source, writing: bool) -> io::Result<()> {
         let flags = if writing { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
         Ok(epoll::modify(&self.epoll, descriptor, EventData::new_u64(source.encode()), flags)?)
@@ -104,7 +104,7 @@ impl Poller {
         Ok(epoll::add(&self.epoll, descriptor, EventData::new_u64(source.encode()), EventFlags::OUT)?)
     }
 
-    /// Waits for it no longer.
+    /// Stops waiting for it.
     pub(super) fn remove(&self, descriptor: impl AsFd) -> io::Result<()> {
         Ok(epoll::delete(&self.epoll, descriptor)?)
     }

@@ -8,8 +8,8 @@ pub(super) fn refused(kind: ErrorKind, message: impl Into<String>) -> RequestErr
     RequestError { kind, message: message.into() }
 }
 
-/// Refuses what makes no sense any more once the machine shuts down: services are being stopped, and the end of a
-/// trial was noted already.
+/// Rejects requests that have no effect during shutdown: services are being stopped, and the end of a trial is already
+/// recorded.
 pub(super) fn refuse_while_ending(services: &Supervisor) -> Result<(), RequestError> {
     if services.is_ending() {
         return Err(refused(ErrorKind::NotNow, "the machine is shutting down"));

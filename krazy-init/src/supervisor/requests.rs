@@ -27,7 +27,7 @@ pub(super) struct BootFacts<'a> {
     pub previous_end: Option<&'a str>,
 }
 
-/// Carries out the request of this client, or refuses it.
+/// Carries out the request of this client, or rejects it.
 pub(super) fn execute(
     command: Command,
     client: u32,

@@ -52,6 +52,7 @@ impl Runtime {
         self.start();
         let mut ready = Vec::new();
         loop {
+            // Checked before waiting: the event that ended the last service may be the last event of all.
             if let Some(end) = self.shutdown.ending() {
                 let Runtime { services, trial, clock, watchdog, journal, .. } = self;
                 self.shutdown.finish(end, services, trial, clock, watchdog, journal);
@@ -122,6 +123,7 @@ impl Runtime {
                     let response = request.map_or_else(|response| response, |it| self.answer(client, it));
                     self.control.answer(client, &response);
                 }
+                // After the answers, which may not fit into the socket.
                 self.control.watch(client, &self.poller);
             }
             Source::Output(id, stream) => self.with_services(|services, audience, _| {
@@ -142,6 +144,7 @@ impl Runtime {
 
     /// Reaps every process that has exited. What follows from each is carried out before the next one is reaped.
     fn reap(&mut self) {
+        // One SIGCHLD may stand for many exits: the kernel does not count a signal that is already pending.
         while let Some((pid, reason)) = process::reap() {
             self.with_services(|services, audience, effects| services.exited(pid, reason, audience, effects));
         }
@@ -183,7 +186,7 @@ impl Runtime {
         self.carry_out(effects);
     }
 
-    /// The same for the services, which show lines at once while they do it.
+    /// The same for the services, which write lines to their audience immediately.
     fn with_services(&mut self, step: impl FnOnce(&mut Services, &mut Audience<'_>, &mut Effects)) {
         let mut effects = Effects::default();
         step(&mut self.services, &mut Audience::new(&mut self.journal, &mut self.control), &mut effects);
@@ -219,6 +222,7 @@ impl Runtime {
         self.journal.log(&format!("{end}: {reason}"));
         // The notes before the services are stopped, which may take long: power may be cut meanwhile.
         self.with_effects(|parts, effects| parts.trial.end(reason, effects));
+        // Recorded before the services end, for the same reason.
         self.shutdown.record(end, reason);
         self.carry_out_one(Effect::Service(Event::Shutdown(end)));
     }

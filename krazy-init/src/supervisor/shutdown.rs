@@ -1,4 +1,4 @@
-//! The end of the machine: services are down, now the rest. Nothing here may keep the machine from ending.
+//! The shutdown of the machine after its services have exited. No failure here may prevent it.
 
 use std::fs;
 use std::io::{self, Write};
@@ -44,8 +44,8 @@ pub(super) struct Shutdown {
 }
 
 impl Shutdown {
-    /// Takes the record of how the previous boot ended, if there is one. From now on the record says that this boot
-    /// ended without notice.
+    /// Reads the record of the previous boot's end, if there is one, and replaces it: until [`Shutdown::record`], this boot
+    /// counts as one that ended without notice.
     pub(super) fn begin(data: &DataMount) -> Self {
         let previous = fs::read_to_string(machine_file(LAST_END)).ok();
         // Durable within seconds by the file system's own commits; waiting for the disk here would delay every boot.
@@ -69,12 +69,13 @@ impl Shutdown {
             let mut file = fs::File::create(&new)?;
             file.write_all(format!("{end}: {reason}\n").as_bytes())?;
             file.sync_all()?;
+            // A rename: a power cut leaves the old record, which is true then, or the new one.
             fs::rename(&new, &path)
         };
         let _nowhere = write();
     }
 
-    /// Takes note that all services are down.
+    /// Records that all services have exited.
     pub(super) fn services_down(&mut self, end: End) {
         self.ending = Some(end);
     }
@@ -123,6 +124,7 @@ impl Shutdown {
                 journal.log(&format!("cannot unmount {target}: {error}"));
             }
         }
+        // While the watchdog is still fed: a file system that could not be unmounted may have much to write.
         rustix::fs::sync();
         // It is left counting for a restart, which may hang too.
         let watchdog = feeder.map(|feeder| feeder.and_then(Feeder::stop));
@@ -133,6 +135,7 @@ impl Shutdown {
             let seconds = watchdog::TIMEOUT.as_secs();
             journal.log(&format!("the watchdog stays armed ({seconds} s): {error}"));
         }
+        // Last: the steps above may have reported failures.
         journal.flush(CONSOLE_TIMEOUT);
         power::end(end)
     }
@@ -143,6 +146,7 @@ fn kill_strays() {
     let start = kernel_clock::since_boot();
     process::signal_everyone(libc::SIGKILL);
     while kernel_clock::since_boot() - start < STRAY_TIMEOUT {
+        // A process that was killed counts as a child until it is reaped.
         while process::reap().is_some() {}
         if !has_children() {
             break;

@@ -1,6 +1,6 @@
 //! Init beside busybox's and runit, with the same kernel, first stage, root and ten services: only `/bin/init` and its
 //! files differ. Times are the guest's, so the emulator's start does not count. Other work of the host would count: an
-//! emulated processor that waits looks slow from within. The machines therefore run at real-time priority where the
+//! emulated processor that waits is slow in the guest's time. The machines therefore run at real-time priority where the
 //! host allows it (root may have it).
 
 use std::fs;

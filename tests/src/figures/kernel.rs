@@ -209,7 +209,7 @@ struct Answer {
 
 /// The processor time of a process and all its threads, from `/proc/PID/stat`; see proc_pid_stat(5).
 fn processor_time(pid: u32) -> Result<Duration> {
-    /// Linux tells user space 100 ticks a second on every architecture we build on.
+    /// Linux reports 100 ticks a second to user space on every architecture of ours.
     const TICK: Duration = Duration::from_millis(10);
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The name before it may have blanks; state is field 3, utime and stime are 14 and 15.
@@ -241,8 +241,7 @@ fn first_answer(machine: &Start<'_>) -> Result<Answer> {
     bail!("a machine ended {STARTS} times before it answered")
 }
 
-/// Starts a machine, and waits for the first byte that port 80 of it sends. Of one that ends before that, the last
-/// complaint of its kernel is returned.
+/// Starts a machine, and waits for the first byte from its port 80. If it ends before, returns its kernel's last error.
 fn first_byte(mut command: Command, port: u16) -> Result<Result<Answer, String>> {
     let mut console = tempfile::tempfile()?;
     command.stdin(Stdio::null()).stdout(console.try_clone()?).stderr(console.try_clone()?);
@@ -251,10 +250,10 @@ fn first_byte(mut command: Command, port: u16) -> Result<Result<Answer, String>>
     let (sender, receiver) = channel();
     while begin.elapsed() < LIMIT {
         let sender = sender.clone();
-        // Each attempt waits by itself: one that the emulator holds back must not delay the next.
+        // Each attempt has its own thread: one that the emulator delays must not delay the next.
         std::thread::spawn(move || {
             if attempt(port).is_ok() {
-                // The first one counts; nobody waits for the others.
+                // The first one counts; the others are not awaited.
                 let _late = sender.send(begin.elapsed());
             }
         });

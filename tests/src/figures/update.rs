@@ -26,7 +26,7 @@ const BALLAST: usize = 100 << 20;
 /// The ports in the guest: nginx, and what syncs what nginx has written.
 const PORTS: [u16; 2] = [9443, 9444];
 
-/// The service: it starts nginx, syncs its file for whoever asks, and `LINE` is the line that changes.
+/// The service: it starts nginx, syncs its file on request, and `LINE` is the line that changes.
 const MAIN: &str = r#"
 fn main() {
     println!("LINE");
@@ -93,7 +93,7 @@ pub fn print() -> Result<()> {
         command
     })?;
     guest.wait_for("serving https", BOOT_LIMIT)?;
-    // nginx is there when it hangs up on what is not TLS.
+    // nginx runs as soon as it closes a connection without TLS.
     exchange(ports[0], b"x\r\n\r\n", BOOT_LIMIT)?;
 
     let idle = memory(&krazy)?;
@@ -110,7 +110,7 @@ pub fn print() -> Result<()> {
         written.push(full as f64 / (sent.seconds - read_back));
         put.push(put_to_nginx(ports, &package.directory.join("ballast"))?);
     }
-    // Not timed, for asking takes time, too.
+    // Not timed: the request itself takes time, too.
     let bundle = bundle(&krazy, &package, 0)?;
     let busy = memory_during(&krazy, || push_whole(&krazy, &bundle))?;
     fs::write(package.directory.join("ballast"), noise(1, BALLAST))?;
@@ -173,7 +173,7 @@ fn package(directory: &Path) -> Result<Package> {
 /// The bytes and time of a push.
 struct Sent {
     bytes: u64,
-    /// From the first byte to the device's word that it has read back all.
+    /// From the first byte to the device's report that it has read back everything.
     seconds: f64,
 }
 
@@ -186,12 +186,12 @@ fn bundle(krazy: &Krazy, package: &Package, seed: u64) -> Result<PathBuf> {
     Ok(bundle)
 }
 
-/// Fills the slot that does not run, and leaves it at that.
+/// Fills the inactive slot, without arming it.
 fn push(krazy: &Krazy, package: &Package) -> Result<Sent> {
     sent(staging(krazy)?.arg("--manifest-path").arg(package.manifest()))
 }
 
-/// The same by a host that does not know what is on the device: the root is sent as a whole.
+/// The same by a host without the device's present root: the root is sent as a whole.
 fn push_whole(krazy: &Krazy, bundle: &Path) -> Result<Sent> {
     let nothing = krazy.directory.path().join("nothing");
     let sent = sent(staging(krazy)?.env("KRAZY_CACHE_DIR", &nothing).arg("--bundle").arg(bundle))?;

@@ -56,7 +56,7 @@ pub(crate) fn install_missing() -> Result<()> {
 
 /// Returns true if rustup added all of `targets`. The reason of a failure does not matter: there is another way.
 fn add_targets(targets: &[&str]) -> bool {
-    // A network that swallows packets would hold it for longer than building the library takes.
+    // On a network that drops packets, rustup would wait longer than the library takes to build.
     let status = Command::new("timeout").args(["300", "rustup", "target", "add"]).args(targets).status();
     status.is_ok_and(|status| status.success()) && targets.iter().all(|target| has_std(target))
 }

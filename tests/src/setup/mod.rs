@@ -1,5 +1,5 @@
-//! Everything that the suite needs and a fresh machine lacks. A missing tool is installed, or it is an error: without
-//! a judge there is no verdict.
+//! Everything that the suite needs and a fresh machine lacks. A missing tool is installed; if that fails, the suite
+//! fails, because a missing judge judges nothing.
 //!
 //! | module | installs |
 //! |---|---|

@@ -7,7 +7,7 @@
 //! | unit tests | unit | every crate but this one, and documentation tests |
 //! | system tests | system | the real program: its images before foreign judges and in QEMU |
 //!
-//! A step that fails ends the suite after all of its tests have run. The last line tells the outcome.
+//! A step that fails ends the suite after all of its tests have run. The last line is the outcome.
 
 mod report;
 

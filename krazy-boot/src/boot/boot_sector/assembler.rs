@@ -105,10 +105,12 @@ fn set_up_segments_and_stack(a: &mut CodeAssembler) -> Result<(), IcedError> {
     // CS may be anything that means 7C00: all jumps are relative, so it needs no far jump to be set.
     a.cli()?;
     a.xor(ax, ax)?;
+    // An interrupt between these two would use a stack at a random address, so interrupts are off.
     a.mov(ss, ax)?;
     a.mov(sp, ORIGIN as i32)?;
     a.mov(ds, ax)?;
     a.sti()?;
+    // The firmware may leave the direction flag set; lodsb and movsd must count up.
     a.cld()?;
     a.push(dx)
 }
@@ -186,6 +188,7 @@ fn consume_trial(a: &mut CodeAssembler, r: &mut Routines) -> Result<(), IcedErro
     a.mov(al, byte_ptr(si + TRIAL_OFFSET as i32))?;
     a.cmp(al, 1)?;
     a.ja(no_trial)?;
+    // AX is needed for the function's number and the trial byte is about to be cleared, so the slot waits on the stack.
     a.push(ax)?;
     a.mov(byte_ptr(si + TRIAL_OFFSET as i32), 0xff)?;
     a.mov(ax, EXTENDED_WRITE)?;
@@ -215,6 +218,7 @@ fn load_slot(a: &mut CodeAssembler, r: &mut Routines) -> Result<(), IcedError> {
     a.add(bx, area_of_slot(Slot::A).start.0 as i32)?;
     a.mov(si, TABLE as i32)?;
     a.mov(cx, TABLE_SECTORS.0 as i32)?;
+    // Function 42h ignores AL. It holds the letter to report if the read fails.
     a.mov(ax, EXTENDED_READ | i32::from(b'R'))?;
     a.call(r.disk)?;
     a.jc(r.fail)?;
@@ -262,22 +266,25 @@ fn copy_entries(a: &mut CodeAssembler, r: &mut Routines, data: Data) -> Result<(
 /// mode can load ("unreal mode"). The firmware may have changed the GDT and the segment's limit, so this is done anew for
 /// every chunk.
 fn move_chunk_up(a: &mut CodeAssembler, data: Data) -> Result<(), IcedError> {
+    // There is no interrupt table for protected mode: an interrupt in it would reset the machine.
     a.cli()?;
     a.lgdt(ptr(data.gdt))?;
     a.mov(eax, cr0)?;
     a.or(al, 1)?;
     a.mov(cr0, eax)?;
+    // CS is not loaded, so the code runs on in its 16-bit segment without a far jump.
     a.push(FLAT)?;
     a.pop(es)?;
     // 128 double words in a sector.
     a.shl(cx, 7)?;
     a.add_instruction(Instruction::with_rep_movsd(32)?)?;
+    // Bit 0 is set, so decrementing clears it, and is shorter than a logical and.
     a.dec(ax)?;
     a.mov(cr0, eax)?;
     a.sti()
 }
 
-/// Jumps as the table says, with interrupts off and all data segments equal: boot.rst, "Running the Kernel".
+/// Jumps to the table's entry point, with interrupts off and all data segments equal: boot.rst, "Running the Kernel".
 fn jump_to_kernel(a: &mut CodeAssembler) -> Result<(), IcedError> {
     a.cli()?;
     a.lss(sp, ptr(TABLE + STACK_OFFSET as u64))?;
@@ -361,6 +368,7 @@ fn disk_routine(a: &mut CodeAssembler, r: &mut Routines) -> Result<(), IcedError
     a.mov(si, sp)?;
     a.mov(dl, byte_ptr(DRIVE))?;
     a.int(0x13)?;
+    // Drops the packet without popping it. MOV keeps the carry flag of INT 13h.
     a.mov(sp, bp)?;
     a.jnc(done)?;
     // Function 0 resets the disk.

@@ -123,6 +123,8 @@ impl Session {
             if self.is_received() {
                 return refused(Refusal::Content, "more was sent than the update announced");
             }
+            // A piece may hold the end of one stream and the start of the next: bodies of requests ignore these
+            // borders.
             let taken = usize::try_from(self.stream.left).map_or(bytes.len(), |left| left.min(bytes.len()));
             let (piece, rest) = bytes.split_at(taken);
             self.apply(target, piece)?;
@@ -137,6 +139,7 @@ impl Session {
         if !self.is_received() {
             return refused(Refusal::NotVerified, "the update has not been received completely");
         }
+        // Before reading back: past the cache, data that is only in the cache would be missing.
         target.sync().map_err(EngineError::Sync)?;
         self.verify(target)?;
         self.complete(target)
@@ -146,9 +149,11 @@ impl Session {
     fn invalidate(&self, target: &mut impl Target) -> Result<(), EngineError> {
         if self.tables {
             let at = area_of_slot(self.slot).start.bytes();
+            // One sector is enough: it has the magic, without which the boot sector rejects the table.
             target.write_at(at, &[0; SECTOR_SIZE as usize]).map_err(write_error(at))?;
             target.sync().map_err(EngineError::Sync)?;
         }
+        // These two make a slot count as complete, so they are durably gone before any file that they describe.
         for own in [boot_file::RECORD, boot_file::CMDLINE] {
             let name = self.slot.boot_file(own);
             target.remove_boot(&name).map_err(boot_error(format!("remove {name}")))?;
@@ -191,6 +196,7 @@ impl Session {
             })
             .map_err(failed)?;
         stream.left = before - piece.len() as u64;
+        // A part ends with its stream, and the next part has another destination: nothing may stay gathered.
         let done = stream.left == 0;
         if done {
             stream.decoder.finish().map_err(failed)?;
@@ -227,6 +233,7 @@ impl Session {
                 }
                 None => StoredContent::in_partition(self.mbr.layout.root(self.slot), part.size),
             };
+            // A file on `/boot` may be shorter than written; a partition is compared over the length of the part.
             if stored.len == part.size {
                 if stored.sha256(target)? == part.sha256 {
                     continue;
@@ -253,6 +260,7 @@ impl Session {
             Target::write_boot(target, &name, true, content).map_err(boot_error(format!("write {name}")))?;
             Target::sync_boot(target).map_err(boot_error("sync"))
         };
+        // Before the command line, without which a firmware's slot does not boot.
         if let Some(launcher) = &self.launcher {
             write(target, boot_file::LAUNCH, format!("{launcher}\n").as_bytes())?;
         }
@@ -264,12 +272,14 @@ impl Session {
                 let files = BootFiles::read(&mut Reader::fat(target, self.mbr.layout.boot)?, self.slot)?;
                 slot_area::refresh_from(&mut Reader::new(target), self.slot, &files)?
             }
+            // A firmware finds the files by their names.
             false => Vec::new(),
         };
         write(target, boot_file::RECORD, &self.head.signed.json)?;
         for SectorWrite { at, bytes } in writes {
             target.write_at(at.bytes(), &bytes).map_err(write_error(at.bytes()))?;
             target.sync().map_err(EngineError::Sync)?;
+            // Compared before the next write: the last one makes the slot bootable.
             let mut found = vec![0; bytes.len()];
             target.read_back(at.bytes(), &mut found).map_err(read_error(at.bytes()))?;
             if found != bytes {

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-/// Returns the modaliases of all devices that the kernel knows.
+/// Returns the modaliases of all devices in sysfs.
 pub(crate) fn present_aliases() -> Vec<String> {
     let mut aliases = Vec::new();
     let Ok(buses) = fs::read_dir("/sys/bus") else { return aliases };

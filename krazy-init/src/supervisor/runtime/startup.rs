@@ -16,7 +16,7 @@ impl Runtime {
     /// Prepares everything that the first service needs.
     ///
     /// The order counts: the clock before anything is written with a time, the trial's note before anything that may
-    /// hang, and the control socket last, when there is something to ask.
+    /// hang, and the control socket last, when its requests can be answered.
     pub(in super::super) fn new(machine: Machine, mut journal: Journal) -> io::Result<Self> {
         let signals = Signals::open()?;
         let poller = Poller::new()?;
@@ -67,9 +67,9 @@ impl Runtime {
         self.carry_out_one(Effect::Service(Event::Reached(Milestone::Data)));
         self.carry_out_one(Effect::Service(Event::Begin));
         let mut effects = Effects::default();
-        // Opened only: what the network hears is read in the loop.
+        // Only opened here; messages are read in the loop.
         self.links = Links::start(&self.machine, &self.poller, &mut effects);
-        // Last: the threads would compete with the services' first moments.
+        // Last: the threads would compete with the start of the services.
         self.start_threads(&mut effects);
         self.carry_out(effects);
     }

@@ -1,12 +1,12 @@
 //! The services as a part of the loop: their processes, what those write, and when they are ready.
 //!
-//! Decisions are those of the state machine ([`state`](super::state)). This part carries its actions out and tells it
-//! the outcome, until nothing more is to be done.
+//! Decisions are those of the state machine ([`state`](super::state)). This part carries out its actions and reports
+//! the outcome to it, until no action is left.
 //!
 //! | module | is |
 //! |---|---|
 //! | `unit` | one service's process, cgroup, pipes and log files |
-//! | `output` | the audiences of a line that a service wrote |
+//! | `output` | the destinations of a line that a service wrote |
 //! | `requests` | answers to requests about services |
 
 mod output;
@@ -125,7 +125,7 @@ impl Services {
         }
     }
 
-    /// The state machine, for questions.
+    /// The state machine, for queries.
     pub(super) fn state(&self) -> &Supervisor {
         &self.state
     }
@@ -135,7 +135,7 @@ impl Services {
         self.state.deadline().into_iter().chain(self.next_port_check).min()
     }
 
-    /// Tells the state machine the time if that is due, and checks for ports.
+    /// Sends [`Event::Tick`] to the state machine if that is due, and checks for ports.
     pub(super) fn tick(&mut self, now: Duration, audience: &mut Audience<'_>, effects: &mut Effects) {
         if self.state.deadline().is_some_and(|deadline| now >= deadline) {
             self.handle(Event::Tick, audience, effects);
@@ -146,7 +146,7 @@ impl Services {
         }
     }
 
-    /// Tells the state machine about an event and carries its actions out, until nothing more follows.
+    /// Passes an event to the state machine and carries out its actions, until no event follows.
     pub(super) fn handle(&mut self, event: Event, audience: &mut Audience<'_>, effects: &mut Effects) {
         let mut events = VecDeque::from([event]);
         let mut actions = Vec::new();
@@ -206,7 +206,8 @@ impl Services {
         }
     }
 
-    /// Has a thread give the service its home, which may hold very much; it is started when that is done.
+    /// Hands the home over to the service's account in a thread, because it may have many files; then the service is
+    /// started.
     fn hand_over(&mut self, id: usize, effects: &mut Effects) -> Option<Event> {
         let Spec { name, home, rights, .. } = self.units.get(id)?.spec();
         let (directory, uid, reporter) = (home.clone(), rights.uid, self.reporter.clone());
@@ -257,7 +258,7 @@ impl Services {
         for pid in self.notify.as_ref().map(NotifySocket::take).unwrap_or_default() {
             // A helper that announced it and exited is not in any cgroup any more; a main process is known.
             let id = self.pids.get(&pid).copied().or_else(|| self.position(&readiness::service_of(pid)?));
-            // Others may send too, but only a service that announces itself is believed.
+            // Others may send too, but only messages from processes of a service count.
             if let Some(id) = id.filter(|id| self.units[*id].spec().ready == Ready::Notify) {
                 self.handle(Event::Ready(id), audience, effects);
             }
@@ -284,7 +285,7 @@ impl Services {
         (open.len() < awaited.len()).then_some(now + PORT_POLL_INTERVAL)
     }
 
-    /// Takes the exit of a process. One that is no service's main process is an orphan that a service left to init.
+    /// Handles the exit of a process. A process that is not a service's main process is an orphan of a service.
     pub(super) fn exited(
         &mut self,
         pid: Pid,
@@ -308,7 +309,7 @@ impl Services {
             unit.finish(stream, now, &mut |line| audience.publish(id, &line));
         }
         match unit.sweep() {
-            // A service that is asked to stop may leave the rest to init.
+            // Not logged during shutdown: services may leave the rest to init.
             Ok(true) if !is_ending => {
                 let text = format!("service {} left processes behind; they were killed", unit.spec().name);
                 effects.log(text);

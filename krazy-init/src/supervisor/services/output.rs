@@ -1,4 +1,4 @@
-//! The audiences of a line that a service wrote: the console, and the clients that follow the service.
+//! The destinations of a line that a service wrote: the console, and the clients that follow the service.
 
 use super::super::control_server::ControlServer;
 use super::super::journal::Journal;
@@ -44,7 +44,7 @@ impl<'a> Audience<'a> {
             }
             self.journal.service_line(name, &line.text[line.stamp_length..]);
         }
-        // Asked first: nobody follows most services, and the copy of a line costs more than writing it.
+        // Checked first: most services are not followed, and copying a line costs more than writing it.
         if self.control.is_followed(id) {
             self.control.publish(id, &LogLine { stream: line.stream, text: line.text.to_owned() });
         }

@@ -1,4 +1,4 @@
-//! A service as the kernel knows it: its cgroup, its process, its pipes and log files.
+//! The kernel's objects of a service: its cgroup, its process, its pipes and log files.
 
 use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::OwnedFd;
@@ -53,7 +53,7 @@ pub(super) struct Stream {
 }
 
 impl Unit {
-    /// Prepares what is to be there before any service runs: the log files, whose names others could take.
+    /// Prepares the log files, before any service runs that could take their names.
     pub(super) fn prepare(spec: Spec, log_limit: u64, now: Duration) -> io::Result<Self> {
         let open = |kind| Stream::open(&format!("/tmp/{}.{kind}", spec.name), log_limit, spec.rights.uid);
         let streams = [open("log")?, open("err")?];
@@ -81,7 +81,7 @@ impl Unit {
     }
 
     /// Makes its cgroup, unless that was tried before: at the first start, because the kernel takes milliseconds for
-    /// each. Without one the service runs all the same, but processes that it leaves behind cannot be killed.
+    /// each. Without one the service still runs, but processes that it leaves behind cannot be killed.
     pub(super) fn make_cgroup(&mut self) -> io::Result<()> {
         if !std::mem::replace(&mut self.has_tried_cgroup, true) {
             self.cgroup = Some(Cgroup::create(&self.spec.name, self.spec.limits)?);
@@ -147,7 +147,7 @@ impl Unit {
 
     /// Kills everything it started.
     pub(super) fn kill(&self) -> io::Result<()> {
-        // The cgroup knows what has left the process group, as daemons do.
+        // The cgroup still contains processes that left the process group, as daemons do.
         if let Some(cgroup) = &self.cgroup
             && cgroup.kill().is_ok()
         {
@@ -195,7 +195,7 @@ impl Unit {
     /// panicked. `None` if there are none, or they cannot be read.
     pub(super) fn last_error_lines(&self) -> Option<String> {
         let lines = self.tail(LogStream::Err, LAST_LINES).ok()?;
-        // Two times and a space stand before the text.
+        // Every line begins with two times and a space.
         let texts = lines.iter().map(|line| line.splitn(3, ' ').nth(2).unwrap_or_default().trim());
         let mut texts: Vec<&str> = texts.filter(|line| !line.is_empty()).collect();
         // A service that keeps exiting writes the same lines each time.
@@ -271,7 +271,7 @@ fn in_context(error: io::Error, path: &Path) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
-/// Wall time and seconds since the kernel's start, as they stand before every line.
+/// Wall time and seconds since the kernel's start, the prefix of every line.
 fn stamp() -> String {
     let up = kernel_clock::since_boot();
     format!("{} {}.{:03} ", kernel_clock::rfc3339(kernel_clock::wall()), up.as_secs(), up.subsec_millis())

@@ -47,7 +47,7 @@ impl Trial {
     }
 
     /// Makes the boot loader's tables of the running slot agree with its files on `/boot`, if those may have been
-    /// changed. The tables name sectors, so a file that was rewritten in place of another one would not be found.
+    /// changed. The tables name sectors, and a rewritten file may be in others.
     pub(in super::super) fn sync_boot_tables(&mut self, effects: &mut Effects) -> Result<(), BootFilesError> {
         let Some(slots) = self.slots.as_ref().filter(|_| self.boot_was_writable) else {
             return Ok(());

@@ -142,7 +142,7 @@ impl Trial {
         effects.push(Effect::ShutDown(End::Reboot, reason));
     }
 
-    /// Takes the end of the machine for this reason: if this boot is a trial, the trial ends with it.
+    /// Handles the shutdown of the machine for this reason: if this boot is a trial, the trial ends with it.
     pub(super) fn end(&mut self, reason: &str, effects: &mut Effects) {
         if self.deadline.take().is_some() {
             // A panic from here on is not the reason.

@@ -51,7 +51,7 @@ pub(super) fn may_confirm(
     Ok(true)
 }
 
-/// Decides about arming `slot` while `running` runs, as far as the state of the slots tells.
+/// Decides about arming `slot` while `running` runs, by the state of the slots.
 pub(super) fn may_arm(state: SlotState, running: Slot, slot: Slot) -> Result<(), RequestError> {
     let refuse = |text: String| Err(refused(ErrorKind::NotNow, text));
     if slot == running {
