@@ -84,6 +84,7 @@ impl Device {
         mut body: Body,
         force: bool,
     ) -> Result<(), Problem> {
+        // Held to the end: no update may begin in a slot, or on a disk, that is being overwritten.
         let _no_update = self.updates.lock_out().await?;
         let boot = self.control.boot().await?;
         let node = boot.disk.clone().ok_or_else(|| {
@@ -100,6 +101,7 @@ impl Device {
             Flash::begin(disk, target, target.inactive_slot(&boot))
         })
         .await?;
+        // Before the first write, if the client has announced a length.
         if body.len().is_some_and(|len| len > flash.extent.len.bytes().0) {
             return Err(flash.too_long());
         }
@@ -167,6 +169,7 @@ impl Flash {
 
     fn finish(mut self) -> Result<(), Problem> {
         let failed = |error| Problem::from_io(&error, &self.name);
+        // Reading back bypasses the cache, so everything must have left it.
         self.disk.sync().map_err(failed)?;
         let (mut found, mut buffer) = (Sha256::new(), vec![0; WRITE_LEN]);
         let mut read = 0;

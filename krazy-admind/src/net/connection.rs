@@ -91,6 +91,7 @@ async fn handshake(
     stream: BufReader<TcpStream>,
     certificates: &Certificates,
 ) -> io::Result<(TlsStream<BufReader<TcpStream>>, Sha256Hash)> {
+    // Lazily: the certificate depends on the server name, which the first message carries.
     let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
     let pair = certificates.choose(start.client_hello().server_name());
     Ok((start.into_stream(Arc::clone(&pair.tls)).await?, pair.sha256))
@@ -118,6 +119,7 @@ fn protocol(limits: &Limits, client: Client) -> auto::Builder<TokioExecutor> {
         .initial_stream_window_size(window)
         .initial_connection_window_size(window)
         .max_send_buf_size(MAX_SEND_BUFFER_LEN)
+        // Together they take the idle timeout to detect a client that has vanished.
         .keep_alive_interval(limits.idle / 2)
         .keep_alive_timeout(limits.idle / 2);
     builder

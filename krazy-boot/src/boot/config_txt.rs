@@ -86,6 +86,7 @@ pub fn encode(choice: Choice) -> [u8; LEN] {
     if choice.launcher {
         text.push_str(&format!("# It starts the other slot, once.\n{LAUNCH}{}\n", boot_file::LAUNCH));
     }
+    // Padded with line ends, which the firmware skips: the length in the directory never changes.
     let mut sector = [b'\n'; LEN];
     for (to, from) in sector.iter_mut().zip(text.bytes()) {
         *to = from;
@@ -96,6 +97,7 @@ pub fn encode(choice: Choice) -> [u8; LEN] {
 /// Returns the choice of a `config.txt`. A later setting overrides an earlier one, as in the firmware.
 fn decode(content: &[u8]) -> Result<Choice, ConfigTxtError> {
     let foreign = ConfigTxtError::Foreign;
+    // A file of another length was replaced by an editor, and may occupy other sectors.
     if content.len() != LEN {
         return Err(foreign("its length has changed"));
     }
@@ -142,6 +144,7 @@ pub fn missing<R: Read + Seek>(
         let name = slot.boot_file(file);
         files.iter().any(|found| found.name.eq_ignore_ascii_case(&name) && found.size > Bytes(0))
     };
+    // The command line first: its absence is the sign of an interrupted update.
     let needed = [boot_file::CMDLINE, boot_file::KERNEL, boot_file::INITRAMFS, SLOT_FILE];
     Ok(needed.into_iter().find(|file| !is_there(file)))
 }
@@ -155,6 +158,7 @@ pub(crate) fn switch<R: Read + Seek>(
     if decode(&fat.read(&file, Bytes(LEN as u64))?)? == choice {
         return Ok(None);
     }
+    // More than one sector could not be replaced atomically.
     match fat.extents(&file)?[..] {
         [extent] if extent.len == Sectors(1) => {
             Ok(Some(SectorWrite { at: extent.start, bytes: encode(choice).to_vec() }))

@@ -166,6 +166,7 @@ impl Sectors {
         let copies = SelectorCopies::read(&mut Reader::new(target));
         let selector = match (copies.primary, copies.spare) {
             (Ok(selector), _) | (Err(_), Ok(selector)) => Some(selector),
+            // Two damaged copies are an error and not a missing selector: the slot to spare would be unknown.
             (Err(SelectorError::Magic(_)), Err(SelectorError::Magic(_))) => None,
             (Err(error), Err(_)) => return Err(error.into()),
         };

@@ -144,6 +144,8 @@ impl Network {
                     if let Some(interface) = self.interfaces.get_mut(&index) {
                         let servers: Vec<IpAddr> =
                             servers.into_iter().take(MAX_NAME_SERVERS).map(IpAddr::V6).collect();
+                        // The latest advertisement replaces earlier lifetimes; a lifetime of 0 withdraws a server (RFC
+                        // 8106, section 5.1).
                         interface.advertised.retain(|(server, _)| !servers.contains(server));
                         if !lifetime.is_zero() {
                             let lasting = servers.into_iter().map(|server| (server, now + lifetime));

@@ -41,6 +41,7 @@ impl LogFile {
 
     /// Appends `bytes`. A full file system loses them; that is counted and noted in the file once there is room.
     pub(crate) fn append(&mut self, bytes: &[u8]) {
+        // Before writing, so that no chunk is divided between two files.
         if self.length + bytes.len() as u64 > self.limit {
             self.rotate();
         }
@@ -100,6 +101,7 @@ impl LogFile {
 /// it is a leftover or a trap.
 fn create_new(path: &Path, group: u32) -> io::Result<File> {
     let mut options = OpenOptions::new();
+    // Everyone may create names in `/tmp`: neither an existing file nor a link is followed.
     options.write(true).create_new(true).mode(0o640).custom_flags(libc::O_NOFOLLOW);
     let file = match options.open(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {

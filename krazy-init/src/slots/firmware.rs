@@ -39,6 +39,7 @@ pub(super) fn confirm(disk: &Disk, selector: &Selector, slot: Slot) -> Result<()
     let writes = config_txt::confirm(&mut boot(disk)?, selector, slot)
         .map_err(|error| SlotError::config_txt(disk, error))?;
     write(disk, &writes)?;
+    // Read back: a confirmation that a worn-out card has lost would be reported as done.
     ensure_kept(disk, choice(disk)? == slot.into())
 }
 
@@ -77,6 +78,8 @@ pub(super) fn can_launch(disk: &Disk, running: Slot) -> Result<bool, SlotError> 
     let mut lines =
         |slot| config_txt::command_lines(&mut boot, slot).map_err(|error| SlotError::config_txt(disk, error));
     let (own, _) = lines(!running)?;
+    // The running slot needs a launcher's command line; the other one may forbid it, if its kernel does not start by
+    // kexec.
     Ok(lines(running)?.1.is_some() && own.get(KEXEC_PARAMETER) != Some("off"))
 }
 

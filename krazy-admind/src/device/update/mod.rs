@@ -86,6 +86,7 @@ impl Updates {
         let boot = self.control.boot().await?;
         let session = self.current();
         let busy = session.as_ref().is_some_and(|session| session.is_writing());
+        // A device without slots still reports floor and history.
         let (running, other) = match SystemDisk::of(&boot) {
             Ok(system) => self.contents(&boot, system, hash, busy).await?,
             Err(_) => (None, None),
@@ -111,6 +112,7 @@ impl Updates {
     ) -> Result<api::Session, Problem> {
         let _transition = self.transition.lock().await;
         let root = self.root.clone();
+        // The signature first: an unsigned head must not lead to any other check, nor to a message about the device.
         let head = blocking(move || read_head(&root, &head)).await?;
         let boot = self.control.boot().await?;
         let system = SystemDisk::of(&boot)?;
@@ -118,11 +120,13 @@ impl Updates {
             let text = format!("slot {} is on trial; confirm it or roll it back first", system.running);
             return refuse(Refusal::Unconfirmed, text);
         }
+        // Neither measured nor compared with the other slot: that slot is about to be overwritten.
         let (running, _) = self.contents(&boot, system.clone(), false, true).await?;
         let parts = running.map(|running| running.parts).unwrap_or_default();
         let root = self.root.clone();
         let (floor, history) = blocking(move || Ok((floor::read(&root)?, read_history(&root)))).await?;
         admit(&head, &Facts { boot: &boot, floor, history, running: &parts }, options.force)?;
+        // After all checks: a rejected update must not end one that may still succeed.
         self.end_earlier_update(&boot, options.replace).await?;
 
         let (root, by) = (self.root.clone(), by.to_owned());
@@ -218,6 +222,7 @@ impl Updates {
         while let Some(left) = session.time_left(self.idle_timeout) {
             if left.is_zero() {
                 let _transition = self.transition.lock().await;
+                // Another update may have begun while this one waited for the lock.
                 if self.current().is_some_and(|current| Arc::ptr_eq(&current, &session)) {
                     crate::log::write(format_args!(
                         "update to {} dropped: no data came for too long",
@@ -251,6 +256,7 @@ impl Updates {
                 true => engine::read_record(&disk, other).map_err(Problem::from_engine)?,
                 false => None,
             };
+            // A record of another build is out of date: the slot was written by other means.
             Ok((running.filter(|manifest| manifest.build_id == build_id), other))
         })
         .await?;

@@ -102,10 +102,9 @@ fn pass(data: Data) -> Result<(Vec<u8>, Data), IcedError> {
 
 /// Sets segments and stack, and keeps the firmware's drive number in DL at [`DRIVE`].
 fn set_up_segments_and_stack(a: &mut CodeAssembler) -> Result<(), IcedError> {
-    // CS may be anything that means 7C00: all jumps are relative, so it needs no far jump to be set.
+    // CS may be anything that means 7C00: all jumps are relative. No interrupt may come before SS and SP are both set.
     a.cli()?;
     a.xor(ax, ax)?;
-    // An interrupt between these two would use a stack at a random address, so interrupts are off.
     a.mov(ss, ax)?;
     a.mov(sp, ORIGIN as i32)?;
     a.mov(ds, ax)?;

@@ -64,6 +64,7 @@ impl Session {
     /// a mistake would leave the device without a bootable slot.
     pub fn begin(target: &mut impl Target, slot: Slot, head: Head) -> Result<Self, EngineError> {
         let Sectors { mbr, selector, tables } = Sectors::read(target)?;
+        // A trial that is armed counts as well: the next start loads that slot.
         let armed =
             selector.is_some_and(|selector| selector.confirmed == slot || selector.trial == Some(slot));
         if armed || (!tables && config_txt::read(&mut Reader::fat(target, mbr.layout.boot)?)?.slot == slot) {
