@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::error::Result;
@@ -55,35 +56,52 @@ pub fn list(table: &BTreeMap<String, String>, origins: &Origins) -> Result<BTree
     }
 }
 
+/// A source that the table cannot have. The message is the predicate of a sentence about the key.
+#[derive(Debug, thiserror::Error)]
+enum FileError {
+    #[error("is {}, which does not exist", shown(.0))]
+    Missing(PathBuf),
+    #[error("is {}, which cannot be read: {error}", shown(path))]
+    Unreadable { path: PathBuf, error: io::Error },
+    #[error("makes it more than {MAX_FILES} files")]
+    TooMany,
+    #[error("is {}, which is neither a file nor a directory", shown(.0))]
+    Special(PathBuf),
+    #[error("is nested too deep at {}", shown(.0))]
+    TooDeep(PathBuf),
+    #[error("has a file whose name is not UTF-8: {}", .0.display())]
+    NotUtf8(PathBuf),
+}
+
 /// Adds `source`, or every file below it.
 fn add(
     destination: &str,
     source: &Path,
     depth: usize,
     files: &mut BTreeMap<String, PathBuf>,
-) -> std::result::Result<(), String> {
-    let problem = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::NotFound => format!("is {}, which does not exist", shown(source)),
-        _ => format!("is {}, which cannot be read: {error}", shown(source)),
+) -> std::result::Result<(), FileError> {
+    let problem = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => FileError::Missing(source.to_owned()),
+        _ => FileError::Unreadable { path: source.to_owned(), error },
     };
     let kind = fs::metadata(source).map_err(problem)?;
     if kind.is_file() {
         if files.len() >= MAX_FILES {
-            return Err(format!("makes it more than {MAX_FILES} files"));
+            return Err(FileError::TooMany);
         }
         files.insert(destination.to_owned(), source.to_owned());
         return Ok(());
     }
     if !kind.is_dir() {
-        return Err(format!("is {}, which is neither a file nor a directory", shown(source)));
+        return Err(FileError::Special(source.to_owned()));
     }
     if depth == MAX_DEPTH {
-        return Err(format!("is nested too deep at {}", shown(source)));
+        return Err(FileError::TooDeep(source.to_owned()));
     }
     for entry in fs::read_dir(source).map_err(problem)? {
         let entry = entry.map_err(problem)?;
         let Ok(name) = entry.file_name().into_string() else {
-            return Err(format!("has a file whose name is not UTF-8: {}", entry.path().display()));
+            return Err(FileError::NotUtf8(entry.path()));
         };
         add(&format!("{destination}/{name}"), &entry.path(), depth + 1, files)?;
     }

@@ -1,14 +1,38 @@
-//! Checks of texts a user writes: each returns the value, or what the text should have been.
+//! Checks of texts that a user writes. Each returns the value, or else describes the expected text.
 
-use cargo_metadata::semver::VersionReq;
+use cargo_metadata::semver::{self, VersionReq};
 use krazy_boot::digest::is_sha256;
 use krazy_boot::disk::size::Bytes;
+use krazy_boot::manifest::MILESTONES;
 
 /// The longest host name Linux takes. Source: Linux `__NEW_UTS_LEN`.
 const MAX_HOSTNAME: usize = 64;
 
 /// Signals a service may be stopped with.
 const STOP_SIGNALS: [&str; 9] = ["TERM", "INT", "HUP", "QUIT", "USR1", "USR2", "ALRM", "WINCH", "KILL"];
+
+/// The least memory of a service: below it, no program starts.
+const MIN_MEMORY: Bytes = Bytes::mib(1);
+
+/// The expected text, where that depends on a table or on the reason of the rejection.
+#[derive(Debug, thiserror::Error)]
+pub enum Expected {
+    /// The name of a signal.
+    #[error("one of the signals {}", STOP_SIGNALS.join(", "))]
+    Signal,
+    /// A version requirement.
+    #[error("a version requirement such as \"1.2\" ({0})")]
+    Requirement(semver::Error),
+    /// A size.
+    #[error("a size such as \"64 MiB\"")]
+    Size,
+    /// A size that is not too small.
+    #[error("a size of at least {MIN_MEMORY}")]
+    LargerSize,
+    /// The name of a service or milestone.
+    #[error("a service or one of `{}`", MILESTONES.join("`, `"))]
+    Dependency,
+}
 
 /// A host name: dot-separated labels of letters, digits and inner hyphens. Source: RFC 1123, section 2.1.
 pub fn hostname(text: &str) -> Result<String, &'static str> {
@@ -65,14 +89,10 @@ pub fn account(text: &str) -> Result<String, &'static str> {
 }
 
 /// A signal's name without `SIG`.
-pub fn signal(text: &str) -> Result<String, String> {
+pub fn signal(text: &str) -> Result<String, Expected> {
     let name = text.to_ascii_uppercase();
     let name = name.strip_prefix("SIG").unwrap_or(&name);
-    if STOP_SIGNALS.contains(&name) {
-        Ok(name.to_owned())
-    } else {
-        Err(format!("one of the signals {}", STOP_SIGNALS.join(", ")))
-    }
+    if STOP_SIGNALS.contains(&name) { Ok(name.to_owned()) } else { Err(Expected::Signal) }
 }
 
 /// A kernel module's name, without directory and suffix.
@@ -110,11 +130,11 @@ pub fn sha256(text: &str) -> Result<String, &'static str> {
 /// A version requirement as in `[dependencies]`: a bare `1.2` means `^1.2`. `*` is the newest, `None`.
 ///
 /// It is made explicit because `cargo install --version 1.2.3` would take exactly that version.
-pub fn requirement(text: &str) -> Result<Option<String>, String> {
+pub fn requirement(text: &str) -> Result<Option<String>, Expected> {
     match VersionReq::parse(text) {
         Ok(any) if any == VersionReq::STAR => Ok(None),
         Ok(requirement) => Ok(Some(requirement.to_string())),
-        Err(error) => Err(format!("a version requirement such as \"1.2\" ({error})")),
+        Err(error) => Err(Expected::Requirement(error)),
     }
 }
 
@@ -144,13 +164,12 @@ pub fn host(text: &str) -> Result<String, &'static str> {
     if text.is_empty() || text.contains(char::is_whitespace) { Err("a host") } else { Ok(text.to_owned()) }
 }
 
-/// A limit of memory. Below 1 MiB no program starts.
-pub fn memory(text: &str) -> Result<Bytes, String> {
-    const MIN_MEMORY: Bytes = Bytes::mib(1);
+/// A limit of memory.
+pub fn memory(text: &str) -> Result<Bytes, Expected> {
     match text.parse::<Bytes>() {
         Ok(limit) if limit >= MIN_MEMORY => Ok(limit),
-        Ok(_) => Err(format!("a size of at least {MIN_MEMORY}")),
-        Err(_) => Err("a size such as \"64 MiB\"".to_owned()),
+        Ok(_) => Err(Expected::LargerSize),
+        Err(_) => Err(Expected::Size),
     }
 }
 
@@ -171,8 +190,8 @@ mod tests {
 
     #[test]
     fn signals_lose_their_prefix() {
-        assert_eq!(signal("SIGINT").as_deref(), Ok("INT"));
-        assert_eq!(signal("usr1").as_deref(), Ok("USR1"));
+        assert_eq!(signal("SIGINT").unwrap(), "INT");
+        assert_eq!(signal("usr1").unwrap(), "USR1");
         assert!(signal("STOP").is_err() && signal("").is_err() && signal("SIG").is_err());
     }
 

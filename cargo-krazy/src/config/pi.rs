@@ -35,7 +35,7 @@ const RESERVED: &[(&str, Option<&str>)] = &[
     ("upstream_kernel", None),
 ];
 
-/// What an appliance asks of a Raspberry Pi's firmware.
+/// The settings of an appliance for a Raspberry Pi's firmware.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PiSettings {
     /// Lines for `config.txt`.
@@ -51,11 +51,11 @@ pub struct PiSettings {
 pub struct Overlay {
     /// The overlay.
     pub source: DtSource,
-    /// What follows its name in `config.txt`: empty, or `,name=value…`.
+    /// The text behind its name in `config.txt`: empty, or `,name=value…`.
     pub parameters: String,
 }
 
-/// Where a device tree or an overlay comes from.
+/// The origin of a device tree or an overlay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DtSource {
     /// The kernel or the firmware has it under this name, without `.dtb` or `.dtbo`.
@@ -117,21 +117,31 @@ fn source(origins: &Origins, key: &str, text: &str, ending: &str) -> Result<DtSo
     Ok(source)
 }
 
-/// Checks that a line can stand in `config.txt`; the error is the predicate of a sentence about the key.
-fn check_line(line: &str) -> std::result::Result<(), String> {
+/// A line that cannot stand in `config.txt`. The message is the predicate of a sentence about the key.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+enum LineError {
+    #[error("has a line of {} characters, the firmware reads {MAX_LINE}: {line:?}", line.len())]
+    TooLong { line: String },
+    #[error("has {wrong:?} in {line:?}; only printable ASCII works")]
+    NotPrintable { line: String, wrong: char },
+    #[error("sets `{0}`, which the slots need as it is")]
+    Fixed(&'static str),
+    #[error("sets `{setting}`; use the key `{key}` for that")]
+    HasKey { setting: &'static str, key: &'static str },
+}
+
+/// Checks that a line can stand in `config.txt`.
+fn check_line(line: &str) -> std::result::Result<(), LineError> {
     if line.len() > MAX_LINE {
-        return Err(format!(
-            "has a line of {} characters, the firmware reads {MAX_LINE}: {line:?}",
-            line.len()
-        ));
+        return Err(LineError::TooLong { line: line.to_owned() });
     }
     if let Some(wrong) = line.chars().find(|c| !(' '..='~').contains(c)) {
-        return Err(format!("has {wrong:?} in {line:?}; only printable ASCII works"));
+        return Err(LineError::NotPrintable { line: line.to_owned(), wrong });
     }
     let name = line.split(['=', ' ', ':']).find(|part| !part.is_empty()).unwrap_or_default();
     match RESERVED.iter().find(|(reserved, _)| name.eq_ignore_ascii_case(reserved)) {
-        Some((reserved, None)) => Err(format!("sets `{reserved}`, which the slots need as it is")),
-        Some((reserved, Some(key))) => Err(format!("sets `{reserved}`; use the key `{key}` for that")),
+        Some((setting, None)) => Err(LineError::Fixed(setting)),
+        Some((setting, Some(key))) => Err(LineError::HasKey { setting, key }),
         None => Ok(()),
     }
 }
@@ -156,9 +166,10 @@ mod tests {
             ("cmdline=x.txt", "sets `cmdline`; use the key `cmdline` for that"),
             ("a=\n", "has '\\n' in \"a=\\n\"; only printable ASCII works"),
         ] {
-            assert_eq!(check_line(line).unwrap_err(), problem);
+            assert_eq!(check_line(line).unwrap_err().to_string(), problem);
         }
-        assert!(check_line(&"x".repeat(99)).unwrap_err().starts_with("has a line of 99 characters"));
+        let long = check_line(&"x".repeat(99)).unwrap_err().to_string();
+        assert!(long.starts_with("has a line of 99 characters"));
     }
 
     proptest! {

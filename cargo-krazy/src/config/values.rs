@@ -8,18 +8,18 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use krazy_boot::disk::size::Bytes;
 use krazy_boot::manifest::network::Cidr;
-use krazy_boot::manifest::{MILESTONES, Ready, capability};
+use krazy_boot::manifest::{Ready, capability};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer, StrDeserializer};
 use serde::de::{
     Deserialize, Deserializer, Error, IntoDeserializer, MapAccess, SeqAccess, Unexpected, Visitor,
 };
 
-use super::names;
+use super::names::{self, Expected};
 
 /// Defines a type for texts that a function checks, with its label in `--help`.
 ///
-/// The function returns the value, or what the text should have been.
+/// The function returns the value, or describes the expected text.
 macro_rules! texts {
     ($($(#[$doc:meta])* $name:ident($value:ty) = $parse:expr, $label:literal;)*) => {$(
         $(#[$doc])*
@@ -76,7 +76,7 @@ texts! {
     /// A text that can be passed to a process.
     ProcessText(String) = names::process_text, "STRING";
     /// A service or a milestone.
-    Dependency(String) = |text: &str| names::binary(text).map_err(|_| dependency()), "STRING";
+    Dependency(String) = |text: &str| names::binary(text).map_err(|_| Expected::Dependency), "STRING";
     /// A device node.
     DeviceNode(String) = names::device_node, "STRING";
     /// A path on the device.
@@ -96,11 +96,7 @@ texts! {
     Host(String) = names::host, "HOST";
 }
 
-fn dependency() -> String {
-    format!("a service or one of `{}`", MILESTONES.join("`, `"))
-}
-
-/// A phrase that says what a value should have been.
+/// A phrase that describes the expected value.
 struct Phrase<T>(T);
 
 impl<T: Display> serde::de::Expected for Phrase<T> {

@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_run_is_named() {
+    fn binary_that_cannot_run_is_named() {
         assert_eq!(
             message(&elf(EM_X86_64, PT_INTERP), X86),
             "the binary `hello` of `hello-crate` is dynamically linked: it asks for the loader /lib/ld-musl.so.1"

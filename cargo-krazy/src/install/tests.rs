@@ -282,7 +282,7 @@ fn unknown_crate_and_an_empty_cache_are_told_apart_by_the_next_step() {
 }
 
 #[test]
-fn without_the_network_what_was_downloaded_is_enough() {
+fn offline_install_uses_downloaded_crates() {
     let mut workspace = Workspace::new();
     workspace.appliance.offline = false;
     workspace.package("repository", "fn main() {}\n");

@@ -133,7 +133,7 @@ impl CommandLine {
     fn plain(&mut self) {
         self.option("-name", "cargo-krazy").flag("-nodefaults").flag("-no-user-config");
         self.option("-display", "none").option("-vga", "none");
-        // One stream for the guest's console and QEMU's monitor, told apart by Ctrl-A. Signals stay ours.
+        // One stream for the guest's console and QEMU's monitor, separated by Ctrl-A. QEMU leaves signals to this program.
         self.option("-chardev", "stdio,id=console,mux=on,signal=off");
         self.option("-mon", "chardev=console,mode=readline");
     }

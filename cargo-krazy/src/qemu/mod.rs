@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn timeout_says_what_was_missing() {
+    fn timeout_names_the_expected_text() {
         let end = || StopReason::TimedOut { after: Duration::from_millis(2500), last_lines: "last".into() };
         let error = judge(end(), &watch(Some("ready"))).unwrap_err();
         assert_eq!(error.to_string(), "`ready` did not appear on the serial line within 2.5 s");

@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_is_wrong() {
+    fn malformed_port_is_named() {
         for (text, start) in [
             ("80", "`80` is not a pair of ports; write"),
             ("99999:80", "`99999` is not a port;"),

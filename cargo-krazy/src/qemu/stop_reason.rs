@@ -33,7 +33,7 @@ pub(crate) enum StopReason {
         complaint: String,
         /// The last lines of the guest.
         last_lines: String,
-        /// True if the guest said nothing at all.
+        /// True if the guest wrote nothing to the serial line.
         silent: bool,
     },
 }

@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn without_any_way_the_error_says_what_to_install() {
+    fn missing_target_has_help_to_install_it() {
         let machine = machine("aarch64-unknown-linux-gnu");
         machine.file(SOURCES);
         machine.program("rustup", "echo could not download >&2; exit 1");

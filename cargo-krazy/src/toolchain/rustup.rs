@@ -52,7 +52,7 @@ pub(crate) fn add_target(
 /// Returns the content of the file `memory` about `subject`, if it is fresh.
 fn remembered(memory: &Path, subject: &str) -> Option<String> {
     let written = fs::metadata(memory).and_then(|meta| meta.modified()).ok()?;
-    // A file from the future is as good as none: the clock was set back.
+    // A file from the future counts as none: the clock was set back.
     SystemTime::now().duration_since(written).ok().filter(|age| *age < MEMORY)?;
     let text = fs::read_to_string(memory).ok()?;
     let (about, reason) = text.split_once('\n')?;

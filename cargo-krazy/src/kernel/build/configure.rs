@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn compiler_that_is_too_old_is_told() {
+    fn old_compiler_is_named() {
         let directory = tempfile::tempdir().unwrap();
         let kconfig = "config SLS\n\tbool \"s\"\n\tdepends on CC_HAS_SLS && X86_64\n";
         std::fs::write(directory.path().join("Kconfig"), kconfig).unwrap();
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn every_wish_that_did_not_come_true_is_named() {
+    fn every_dropped_option_is_named() {
         let config = "# Linux\nCONFIG_A=y\nCONFIG_B=m\n# CONFIG_C is not set\nCONFIG_S=\"x\"\nCONFIG_E=y\n";
         verified("CONFIG_A=y\nCONFIG_S=\"x\"\nCONFIG_GONE=n\n# CONFIG_C is not set\n", config).unwrap();
         let error =

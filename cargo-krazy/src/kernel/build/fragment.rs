@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_kconfig_would_pass_over_is_an_error() {
+    fn line_that_kconfig_ignores_is_an_error() {
         for (line, problem) in [
             ("CONFIG_A", "`CONFIG_A` sets nothing"),
             ("A=y", "`A` is not the name of an option, which begins with `CONFIG_`"),

@@ -13,8 +13,7 @@ use super::fragment::RequestedOptions;
 use crate::config::suggestion::closest;
 use crate::failure::Result;
 use crate::interrupt;
-use crate::kernel::files::io_failure;
-use crate::kernel::files::sorted_entries;
+use crate::kernel::files::{io_failure, sorted_entries};
 
 /// Bytes of a Kconfig file at most; the largest of Linux 6.12 has 100 KB.
 const MAX_LEN: u64 = 4 << 20;
@@ -132,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn options_are_found_with_what_they_need() {
+    fn options_are_found_with_their_conditions() {
         let (_directory, known) = tree();
         assert_eq!(known.depends("WIREGUARD").as_deref(), Some("NET && INET && IPV6 || !IPV6"));
         assert_eq!(known.depends("NETDEVICES"), None);

@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn full_disk_is_told_as_such() {
+    fn full_disk_has_its_own_message() {
         let (result, _) = run("@echo 'as: a.o: No space left on device'; exit 1");
         let error = result.unwrap_err();
         assert!(error.to_string().starts_with("there is no room to build Linux 6.9 in /"), "{error}");

@@ -11,8 +11,7 @@ use super::make::Make;
 use crate::failure::{Exit, Explain, Failure, Result};
 use crate::interrupt;
 use crate::kernel::bundle::image;
-use crate::kernel::files::io_failure;
-use crate::kernel::files::sorted_entries;
+use crate::kernel::files::{io_failure, sorted_entries};
 use crate::output::{Destination, write_failure};
 use crate::shell::Shell;
 
@@ -267,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn bundle_is_what_kernel_path_takes() {
+    fn bundle_has_the_layout_of_a_path_source() {
         let directory = tempfile::tempdir().unwrap();
         let out = directory.path().join("out");
         std::fs::create_dir(&out).unwrap();

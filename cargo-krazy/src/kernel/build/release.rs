@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_release_is_told() {
+    fn unknown_release_is_named() {
         let setup = Setup::new(|sums| sums);
         assert_eq!(setup.error("6.9.4"), "there is no Linux 6.9.4 in URL/v6.x");
         assert_eq!(setup.error("6.8.x"), "there is no Linux 6.8.x in URL/v6.x");

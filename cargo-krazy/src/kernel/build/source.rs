@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_hash_is_told_and_nothing_is_unpacked() {
+    fn wrong_hash_is_an_error_and_nothing_is_unpacked() {
         let setup = Setup::new();
         let found = setup.tarball();
         let wrong = "ab".repeat(32);
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn tree_that_was_built_in_says_how_to_clean_it() {
+    fn tree_that_was_built_in_has_help_to_clean_it() {
         let setup = Setup::new();
         let tree = std::fs::canonicalize(setup.tree()).unwrap();
         let found = setup.obtain("tree", None).unwrap();
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_kernel_is_refused() {
+    fn other_source_is_refused() {
         let setup = Setup::new();
         std::fs::create_dir(setup.directory.path().join("other")).unwrap();
         std::fs::write(setup.directory.path().join("other/Makefile"), "all:\n").unwrap();

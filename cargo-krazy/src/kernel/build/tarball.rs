@@ -11,8 +11,7 @@ use super::tree::{TreeError, Version};
 use crate::failure::Result;
 use crate::interrupt;
 use crate::kernel::bundle::archive::decompressed;
-use crate::kernel::files::io_failure;
-use crate::kernel::files::sorted_entries;
+use crate::kernel::files::{io_failure, sorted_entries};
 use crate::kernel::source::cache::{UNFINISHED, remove_unfinished};
 
 /// Bytes of an unpacked tarball at most. Linux 6.12 has 1.5 GB.

@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_compiler_both_ways_are_told() {
+    fn without_a_compiler_the_help_names_both() {
         let error = find(&REST, true, None, "x86_64").unwrap_err();
         assert_eq!(error.to_string(), "a kernel cannot be built without `gcc`, `ld`");
         let help = error.help().unwrap();

@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_is_told_with_the_file() {
+    fn damage_is_reported_with_the_file() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("x.deb");
         let error = |bytes: &[u8]| {

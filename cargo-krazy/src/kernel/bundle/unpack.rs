@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_together_is_named() {
+    fn mismatched_parts_are_named() {
         let image = bzimage("6.1-x");
         assert_eq!(message(&[("config", b"x")]), "`k.deb` holds no kernel image");
         assert_eq!(message(&[("vmlinuz", b"text")]), "`k.deb` is not a Linux kernel image");

@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_is_wrong() {
+    fn other_file_is_an_error() {
         let error = Module::parse("a.ko", b"not elf").unwrap_err().to_string();
         assert!(error.starts_with("not a readable ELF file"), "{error}");
     }

@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn boards_may_name_what_a_kernel_lacks_users_may_not() {
+    fn missing_module_is_an_error_for_users_only() {
         let index = sample();
         assert!(index.select(&["nvme", "virtio_blk", "drivers/gpu/"], &[]).unwrap().modules().is_empty());
         assert!(index.select(&[], &["virtio-blk".into()]).unwrap().modules().is_empty(), "built in");

@@ -11,8 +11,7 @@ use crate::board::Board;
 use crate::config::KernelSource;
 use crate::failure::Result;
 use crate::kernel::bundle::{DESCRIPTION, KernelBundle};
-use crate::kernel::files::io_failure;
-use crate::kernel::files::sorted_entries;
+use crate::kernel::files::{io_failure, sorted_entries};
 use crate::kernel::source::cache::{KernelCache, UNFINISHED};
 use crate::lock_file::{LockFile, LockedPackage};
 

@@ -111,7 +111,7 @@ impl Server {
         );
     }
 
-    /// Answers requests for a path with whatever `handler` says.
+    /// Answers requests for a path with the result of `handler`.
     pub(crate) fn answer(&self, path: &str, handler: Handler) {
         self.state.lock().unwrap().handlers.insert(path.to_owned(), handler);
     }

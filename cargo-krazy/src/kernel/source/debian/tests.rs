@@ -152,7 +152,7 @@ fn locked_kernel_needs_no_index() {
 }
 
 #[test]
-fn locked_kernel_that_is_gone_says_how_to_update() {
+fn withdrawn_kernel_has_help_to_update() {
     let setup = Setup::new();
     setup.obtain().unwrap();
     std::fs::remove_dir_all(setup.directory.path().join("cache")).unwrap();
@@ -216,7 +216,7 @@ fn tampered_packages_are_refused_and_not_kept() {
 }
 
 #[test]
-fn another_mirror_helps_out() {
+fn second_mirror_is_tried() {
     let setup = Setup::new();
     let mut archive = setup.archive();
     archive.mirrors.insert(0, setup.server.url("/nothing/debian"));
@@ -227,7 +227,7 @@ fn another_mirror_helps_out() {
 }
 
 #[test]
-fn offline_and_locked_say_what_is_missing() {
+fn offline_and_locked_name_the_missing_kernel() {
     let setup = Setup::new();
     let board = Board::named("x86_64").unwrap();
     let attempt = |lock: LockFile, offline| {
@@ -294,7 +294,7 @@ fn update_brings_back_a_locked_kernel_that_is_gone() {
 }
 
 #[test]
-fn list_tells_what_is_locked_cached_and_unused() {
+fn list_shows_locked_cached_and_unused_kernels() {
     let setup = Setup::new();
     let (text, inventory) = setup.list();
     assert!(inventory.locked.is_empty() && inventory.cached.is_empty());

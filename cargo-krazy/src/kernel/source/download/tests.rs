@@ -131,7 +131,7 @@ fn wrong_range_is_not_used() {
 }
 
 #[test]
-fn line_that_stays_dead_ends_with_what_it_got() {
+fn dead_connection_keeps_its_bytes() {
     let setup = Setup::new();
     let content = setup.content.clone();
     setup.server.answer(
@@ -172,7 +172,7 @@ fn announced_version_is_asked_for_again() {
 }
 
 #[test]
-fn what_is_wrong_is_refused_and_removed() {
+fn wrong_content_is_refused_and_removed() {
     let setup = Setup::new();
     let mut other = setup.content.clone();
     other[5] ^= 1;
@@ -211,7 +211,7 @@ fn refusals_are_final_and_named() {
 }
 
 #[test]
-fn nobody_at_home() {
+fn unreachable_server_is_named() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/file", listener.local_addr().unwrap());
     drop(listener);
