@@ -94,7 +94,7 @@ fn others_use_it_with_tokens_of_their_own(krazy: &Krazy) -> Result<()> {
     krazy.succeed(["token", "revoke", "anna", "qemu"])?;
     let refused = as_anna(&["ps", "qemu"])?;
     assert_eq!(refused.status.code(), Some(9));
-    assert!(stderr(&refused).contains("does not know the credential"), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains("the credential is not valid on this device"), "{}", stderr(&refused));
     Ok(())
 }
 
