@@ -132,7 +132,7 @@ impl Entry {
 pub struct TreePath(String);
 
 impl TreePath {
-    /// Checks `path`. Repeated and trailing slashes are dropped; `.` and `..` are refused.
+    /// Checks `path`. Repeated and trailing slashes are dropped; `.` and `..` are rejected.
     pub(crate) fn new(path: &str) -> Result<Self, TreeError> {
         let invalid = |reason: &'static str| TreeError::Path { path: path.to_owned(), reason: reason.into() };
         if !path.starts_with('/') {

@@ -191,7 +191,7 @@ impl Seek for Window<'_> {
     }
 }
 
-/// Returns the position of a seek in a file of `len` bytes. Positions beyond the end are refused.
+/// Returns the position of a seek in a file of `len` bytes. Positions beyond the end are rejected.
 pub(super) fn seek_within(position: u64, len: u64, to: SeekFrom) -> io::Result<u64> {
     let target = match to {
         SeekFrom::Start(offset) => Some(offset),

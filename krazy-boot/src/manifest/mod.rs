@@ -21,7 +21,7 @@ use crate::manifest::network::NetworkSettings;
 /// Path of the manifest in the root, without the leading slash.
 pub const PATH: &str = "etc/krazy/manifest.json";
 
-/// The version of this format. Readers refuse a higher one.
+/// The version of this format. Readers reject a higher one.
 pub const FORMAT: u32 = 1;
 
 /// The description of a root.

@@ -86,7 +86,7 @@ impl FromStr for Cidr {
 impl Cidr {
     /// Returns true if `other` is in the same network.
     pub fn contains(self, other: Ipv4Addr) -> bool {
-        // A prefix of 0, which `from_str` refuses, would shift by the whole width.
+        // A prefix of 0, which `from_str` rejects, would shift by the whole width.
         let mask = u32::MAX.checked_shl(32 - u32::from(self.1)).unwrap_or(0);
         (self.0.to_bits() ^ other.to_bits()) & mask == 0
     }

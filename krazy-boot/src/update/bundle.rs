@@ -14,7 +14,7 @@
 //!
 //! The signature covers `SIGNED_DOMAIN` and the manifest's bytes as they are. The manifest describes the content of a
 //! slot after the update, and not its transfer, so one signature serves whole uploads and those that copy from the active
-//! slot. The transport is not signed: a wrong one costs a refused upload, because the hash of every part is compared with
+//! slot. The transport is not signed: a wrong one costs a rejected upload, because the hash of every part is compared with
 //! the manifest when it is on the disk.
 //!
 //! Nothing in a bundle belongs to one device or one slot, so one bundle serves a fleet: it has the parameters of the
@@ -31,10 +31,10 @@ use crate::disk::slot::boot_file;
 /// The first four bytes.
 const MAGIC: [u8; 4] = *b"KZUB";
 
-/// The version of this format. Readers refuse any other one.
+/// The version of this format. Readers reject any other one.
 pub const FORMAT: u16 = 1;
 
-/// The version of the update protocol. A device refuses bundles that need a higher one.
+/// The version of the update protocol. A device rejects bundles that need a higher one.
 pub const PROTOCOL: u32 = 1;
 
 /// Limit of the manifest, and of the transport, in bytes.

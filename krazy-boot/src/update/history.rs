@@ -16,7 +16,7 @@ use crate::disk::slot::Slot;
 /// The file, relative to `/data`.
 pub const PATH: &str = "krazy/updates.json";
 
-/// The version of this format. Readers refuse a higher one.
+/// The version of this format. Readers reject a higher one.
 const FORMAT: u32 = 1;
 
 /// Number of attempts that are kept.

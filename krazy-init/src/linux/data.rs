@@ -106,7 +106,7 @@ pub(crate) fn home(user: &str) -> PathBuf {
 pub(crate) fn prepare_home(directory: &Path, uid: u32) -> io::Result<Home> {
     create_private(directory)?;
     let metadata = fs::symlink_metadata(directory)?;
-    // Anything but a directory is refused by `take_ownership`.
+    // Anything but a directory is rejected by `take_ownership`.
     if is_owned(&metadata, uid) || !metadata.is_dir() || fs::read_dir(directory)?.next().is_none() {
         take_ownership(directory, uid).map(|()| Home::Ready)
     } else {

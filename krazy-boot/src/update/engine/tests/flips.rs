@@ -1,4 +1,4 @@
-//! Bit flips anywhere in a bundle: it is refused, or the slot has the signed content.
+//! Bit flips anywhere in a bundle: it is rejected, or the slot has the signed content.
 
 use prop::sample::Index;
 
