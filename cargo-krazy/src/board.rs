@@ -1,9 +1,12 @@
 //! The boards an appliance can be made for: one file of plain data each. A new board is a file with its `BOARD`, and a
-//! row in [`BOARDS`].
+//! row in [`BOARDS`]; CONTRIBUTING.md has the steps.
 
 mod aarch64_rpi;
+mod kernel_build;
 mod modules;
 mod x86_64;
+
+pub(crate) use kernel_build::KernelBuild;
 
 use crate::failure::{Exit, Explain};
 
@@ -33,6 +36,8 @@ pub struct Board {
     pub(crate) initramfs_modules: ModuleGroups,
     /// Modules the root carries besides those of the initramfs: names, or directories below `kernel/` ending in `/`.
     pub(crate) root_modules: ModuleGroups,
+    /// The build of its kernel from source.
+    pub(crate) kernel_build: KernelBuild,
     /// The QEMU system emulator that runs it.
     pub(crate) qemu: &'static str,
 }

@@ -2,7 +2,8 @@
 //!
 //! The lists are written for Debian's `arm64` kernel; a name that it has built in or lacks is passed over.
 
-use super::{Board, Boot, ModuleGroups, modules};
+use super::kernel_build::{COMMON, HARDENING};
+use super::{Board, Boot, KernelBuild, ModuleGroups, modules};
 
 /// The board.
 pub(super) const BOARD: Board = Board {
@@ -17,6 +18,20 @@ pub(super) const BOARD: Board = Board {
     serial_console: "console=ttyS1,115200",
     initramfs_modules: INITRAMFS,
     root_modules: ROOT,
+    kernel_build: KernelBuild {
+        arch: "arm64",
+        goals: &["Image", "dtbs"],
+        image: "arch/arm64/boot/Image",
+        dtbs: &["arch/arm64/boot/dts/broadcom"],
+        gcc_prefix: "aarch64-linux-gnu-",
+        gcc_package: "gcc-aarch64-linux-gnu",
+        native: "aarch64",
+        fragments: &[
+            COMMON,
+            ("aarch64-rpi.config", include_str!("../kernel/build/config/aarch64-rpi.config")),
+            HARDENING,
+        ],
+    },
     qemu: "qemu-system-aarch64",
 };
 

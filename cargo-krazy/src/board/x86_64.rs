@@ -3,7 +3,8 @@
 //! The lists are written for Debian's `amd64` and `cloud-amd64` kernels; a name one of them lacks is built in or
 //! not to be had there, and is passed over. Sizes below are those of trixie's 6.12 `amd64` kernel.
 
-use super::{Board, Boot, ModuleGroups, modules};
+use super::kernel_build::{COMMON, HARDENING};
+use super::{Board, Boot, KernelBuild, ModuleGroups, modules};
 
 /// The board.
 pub(super) const BOARD: Board = Board {
@@ -17,6 +18,20 @@ pub(super) const BOARD: Board = Board {
     serial_console: "console=ttyS0,115200",
     initramfs_modules: INITRAMFS,
     root_modules: ROOT,
+    kernel_build: KernelBuild {
+        arch: "x86",
+        goals: &["bzImage"],
+        image: "arch/x86/boot/bzImage",
+        dtbs: &[],
+        gcc_prefix: "x86_64-linux-gnu-",
+        gcc_package: "gcc-x86-64-linux-gnu",
+        native: "x86_64",
+        fragments: &[
+            COMMON,
+            ("x86_64.config", include_str!("../kernel/build/config/x86_64.config")),
+            HARDENING,
+        ],
+    },
     qemu: "qemu-system-x86_64",
 };
 

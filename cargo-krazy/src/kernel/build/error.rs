@@ -13,14 +13,6 @@ pub(super) const NAMED: usize = 20;
 /// A configuration that the kernel cannot have.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigurationError {
-    /// The board is not one of those with fragments.
-    #[error("there is no kernel configuration for the board `{board}`")]
-    Board {
-        /// The board.
-        board: &'static str,
-        /// The boards that have fragments.
-        known: Vec<&'static str>,
-    },
     /// A fragment cannot be read.
     #[error("failed to read the config fragment {}: {error}", path.display())]
     Read {
@@ -114,10 +106,6 @@ impl Explain for ConfigurationError {
 
     fn help(&self) -> Option<String> {
         let help = match self {
-            ConfigurationError::Board { known, .. } => {
-                let known: Vec<_> = known.iter().map(|board| format!("`{board}`")).collect();
-                return Some(format!("there is one for {}", known.join(", ")));
-            }
             ConfigurationError::Read { .. } | ConfigurationError::TooLarge { .. } => {
                 "`--config` takes a file with lines such as `CONFIG_WIREGUARD=y`"
             }

@@ -14,8 +14,8 @@ use anyhow::Context;
 use indicatif::ProgressBar;
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use super::target::Target;
 use super::tools::Toolchain;
+use crate::board::KernelBuild;
 use crate::failure::{Exit, Explain, Result};
 use crate::interrupt;
 use crate::kernel::files::io_failure;
@@ -76,7 +76,7 @@ pub(crate) struct Make<'m> {
     /// All output of all calls.
     pub(crate) log: PathBuf,
     /// The board's kernel.
-    pub(crate) target: &'static Target,
+    pub(crate) target: &'static KernelBuild,
     /// The compiler.
     pub(crate) toolchain: &'m Toolchain,
     /// Compilers at a time.
@@ -295,7 +295,7 @@ mod tests {
             tree: directory.path(),
             objects: directory.path().join("objects"),
             log: directory.path().join("log"),
-            target: Target::of(Board::named("x86_64").unwrap()).unwrap(),
+            target: &Board::named("x86_64").unwrap().kernel_build,
             toolchain: &toolchain,
             jobs: NonZeroUsize::MIN,
         };

@@ -26,9 +26,9 @@ mod kconfig;
 mod make;
 mod pack;
 mod release;
+mod requested;
 mod source;
 mod tarball;
-mod target;
 mod tools;
 mod tree;
 
@@ -43,7 +43,6 @@ pub(crate) use tools::Compiler;
 use self::kconfig::KnownOptions;
 use self::make::Make;
 use self::pack::{Origin, Unfinished};
-use self::target::Target;
 use self::tools::Toolchain;
 use crate::board::Board;
 use crate::failure::Result;
@@ -89,7 +88,7 @@ pub(crate) struct BuiltKernel {
 
 /// Builds the kernel of `request`.
 pub(crate) fn build(request: &BuildRequest, cache: &KernelCache, shell: Shell) -> Result<BuiltKernel> {
-    let target = Target::of(request.board)?;
+    let target = &request.board.kernel_build;
     let mut requested = target.requested()?;
     for fragment in &request.fragments {
         requested.add_file(fragment)?;
@@ -99,11 +98,11 @@ pub(crate) fn build(request: &BuildRequest, cache: &KernelCache, shell: Shell) -
     let tree = request.source.obtain(cache, shell)?;
     let output = match &request.output {
         Some(output) => output.clone(),
-        None => PathBuf::from(format!("linux-{}-{}.tar.zst", tree.version, target.board)),
+        None => PathBuf::from(format!("linux-{}-{}.tar.zst", tree.version, request.board.name)),
     };
     pack::check(&output)?;
 
-    let name = format!("{}-{}-{}", tree.key, target.board, toolchain.program);
+    let name = format!("{}-{}-{}", tree.key, request.board.name, toolchain.program);
     let directory = cache.builds().join(name);
     std::fs::create_dir_all(&directory).map_err(io_failure("create", &directory))?;
     let _guard = exclusive(&directory.join("lock"), "builds this kernel", shell)?;
@@ -118,7 +117,8 @@ pub(crate) fn build(request: &BuildRequest, cache: &KernelCache, shell: Shell) -
     make.begin()?;
     let begin = Instant::now();
     let known = KnownOptions::of_tree(&tree.directory)?;
-    shell.status("Configuring", format!("Linux {} for {}: {}", tree.version, target.board, tree.origin));
+    shell
+        .status("Configuring", format!("Linux {} for {}: {}", tree.version, request.board.name, tree.origin));
     configure::configure(&make, requested, &known, shell)?;
     let objects = compile(&make, &tree.version.to_string(), &origin_compiler, shell)?;
     let time = begin.elapsed();

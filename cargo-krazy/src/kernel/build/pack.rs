@@ -230,7 +230,6 @@ fn replaceable(directory: &Path) -> Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::target::Target;
     use super::super::tools::{Compiler, Toolchain};
     use super::*;
     use crate::board::Board;
@@ -244,7 +243,7 @@ mod tests {
         let make = Make {
             tree: directory,
             log: directory.join("log"),
-            target: Target::of(Board::named("x86_64").unwrap()).unwrap(),
+            target: &Board::named("x86_64").unwrap().kernel_build,
             toolchain: &toolchain,
             jobs: std::num::NonZeroUsize::MIN,
             objects,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use super::fragment::RequestedOptions;
-use super::target::Target;
+use crate::board::KernelBuild;
 use crate::failure::{Exit, Explain};
 
 /// A compiler for the kernel, with its assembler and linker.
@@ -109,7 +109,7 @@ impl Toolchain {
     /// # Errors
     /// Names every missing program or header and the Debian packages to install.
     pub(crate) fn find(
-        target: &Target,
+        target: &KernelBuild,
         wanted: Option<Compiler>,
         requested: &RequestedOptions,
     ) -> Result<Self, ToolError> {
@@ -127,7 +127,7 @@ impl Toolchain {
 
     fn find_on(
         machine: &Machine<'_>,
-        target: &Target,
+        target: &KernelBuild,
         wanted: Option<Compiler>,
         requested: &RequestedOptions,
     ) -> Result<Self, ToolError> {
@@ -187,7 +187,7 @@ fn is_compiler(program: &str) -> bool {
     program.ends_with("gcc") || program == "clang"
 }
 
-fn gcc_tools(target: &Target, prefix: &str) -> Vec<Tool> {
+fn gcc_tools(target: &KernelBuild, prefix: &str) -> Vec<Tool> {
     let mut tools = vec![tool("gcc", "gcc"), tool("ld", "binutils")];
     if !prefix.is_empty() {
         tools.push(tool(format!("{prefix}gcc"), target.gcc_package));
@@ -232,7 +232,7 @@ mod tests {
         wanted: Option<Compiler>,
         arch: &str,
     ) -> Result<Toolchain, ToolError> {
-        let target = Target::of(Board::named("x86_64").unwrap()).unwrap();
+        let target = &Board::named("x86_64").unwrap().kernel_build;
         let machine = Machine {
             arch,
             has_program: &|name| has.contains(&name),
