@@ -25,18 +25,17 @@ mod service;
 pub(crate) mod suggestion;
 mod tables;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod values;
 
 pub(crate) use appliance::kernel_parameters;
 pub use appliance::{Appliance, GitReference, Install, KernelSource, Source};
 pub(crate) use error::Location;
 pub use kernel::DEFAULT_SUITE;
-#[cfg(test)]
 pub(crate) use origins::Origins;
 pub use own_crate::OwnFeatures;
 pub use own_programs::{OWN_ADMIND, OWN_INIT};
-pub use pi::{DtSource, MAX_LINE, Overlay, PiSettings};
+pub use pi::{DtSource, Overlay, PiSettings};
 pub use resolve::Request;
 pub(crate) use resolve::load;
 pub(crate) use service::check_services;

@@ -10,7 +10,7 @@ use super::tables;
 
 /// The longest line the firmware reads; it cuts what follows.
 /// Source: Raspberry Pi documentation, "config.txt", file format.
-pub const MAX_LINE: usize = 98;
+const MAX_LINE: usize = 98;
 
 /// The longest name of a device tree or overlay: on `/boot` it gets a prefix and an ending, and update bundles take 64
 /// characters.
@@ -64,6 +64,13 @@ pub enum DtSource {
     File(PathBuf),
 }
 
+impl Overlay {
+    /// Returns the line for `config.txt`.
+    pub fn config_line(&self) -> String {
+        format!("dtoverlay={}{}", self.source.name(), self.parameters)
+    }
+}
+
 impl DtSource {
     /// The name in `config.txt`, and of the file on `/boot` but for prefix and ending.
     pub fn name(&self) -> String {
@@ -84,7 +91,17 @@ impl PiSettings {
             let (name, parameters) = text.split_at(text.find(',').unwrap_or(text.len()));
             let source = source(origins, "dtoverlays", name, "dtbo")?;
             check_line(parameters).map_err(|problem| origins.invalid(&["dtoverlays"], problem))?;
-            Ok(Overlay { source, parameters: parameters.to_owned() })
+            let overlay = Overlay { source, parameters: parameters.to_owned() };
+            let line = overlay.config_line();
+            if line.len() > MAX_LINE {
+                let problem = format!(
+                    "needs the line `{line}`, longer than the {MAX_LINE} characters the firmware reads"
+                );
+                let help =
+                    "give it fewer parameters in `dtoverlays`, and the others as `dtparam=…` in `config-txt`";
+                return Err(origins.invalid(&["dtoverlays"], problem).help(help));
+            }
+            Ok(overlay)
         };
         let dtb = |text: &String| source(origins, "dtbs", text, "dtb");
         Ok(PiSettings {

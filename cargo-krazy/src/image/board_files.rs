@@ -12,7 +12,7 @@ use krazy_boot::image::fat32::BootFile;
 use krazy_boot::image::tree::Content;
 
 use crate::board::Boot;
-use crate::config::{Appliance, DtSource, MAX_LINE, Overlay, PiSettings, did_you_mean};
+use crate::config::{Appliance, DtSource, Origins, Overlay, PiSettings, did_you_mean};
 use crate::failure::{Exit, Explain, Result};
 use crate::kernel::bundle::KernelBundle;
 use crate::kernel::bundle::firmware::BootFirmware;
@@ -20,36 +20,27 @@ use crate::kernel::bundle::firmware::BootFirmware;
 /// `overlay_prefix`: what names of overlays begin with, after the slot's own prefix.
 const OVERLAY_PREFIX: &str = "overlay-";
 
-/// Files that the kernel or the firmware lack.
+/// Files that the kernel lacks.
 #[derive(Debug, thiserror::Error)]
 enum BoardFilesError {
     #[error("the kernel {release} has no device tree of any Raspberry Pi")]
     NoDeviceTree { release: String },
-    #[error("the line `{0}` is longer than the {MAX_LINE} characters the firmware reads")]
-    LongLine(String),
-    #[error("neither the kernel nor the firmware has {kind} `{name}`")]
-    Missing { kind: &'static str, name: String, help: String },
 }
 
 impl Explain for BoardFilesError {
     fn exit(&self) -> Exit {
         match self {
             BoardFilesError::NoDeviceTree { .. } => Exit::Fetch,
-            BoardFilesError::LongLine(_) | BoardFilesError::Missing { .. } => Exit::Config,
         }
     }
 
     fn help(&self) -> Option<String> {
-        let help = match self {
+        Some(match self {
             BoardFilesError::NoDeviceTree { .. } => {
                 "add its .dtb files to the kernel's bundle as dtbs/broadcom/…, or name them in `dtbs`"
+                    .to_owned()
             }
-            BoardFilesError::LongLine(_) => {
-                "give it fewer parameters in `dtoverlays`, and the others as `dtparam=…` in `config-txt`"
-            }
-            BoardFilesError::Missing { help, .. } => help,
-        };
-        Some(help.to_owned())
+        })
     }
 }
 
@@ -77,7 +68,7 @@ pub fn board_files(
 
     let kernel_dtbs = kernel.dtbs_dir.as_deref();
     let mut of_slot =
-        vec![text(config_txt::SLOT_FILE, slot_config(&appliance.pi, appliance.serial_console)?.into_bytes())];
+        vec![text(config_txt::SLOT_FILE, slot_config(&appliance.pi, appliance.serial_console).into_bytes())];
     for path in dtbs {
         let name = path.rsplit('/').next().unwrap_or(path);
         // A kernel of one's own may be for one model only.
@@ -86,7 +77,7 @@ pub fn board_files(
         }
     }
     for source in &appliance.pi.dtbs {
-        let path = find(source, "dtb", kernel_dtbs, None)?;
+        let path = find(source, "dtbs", kernel_dtbs, None, &appliance.origins)?;
         of_slot.push(file(format!("{}.dtb", source.name()), path));
     }
     if !of_slot.iter().any(|file| file.name.ends_with(".dtb")) {
@@ -102,7 +93,10 @@ pub fn board_files(
         let name = format!("{OVERLAY_PREFIX}{}.dtbo", source.name());
         // One overlay may be applied twice, with other parameters.
         if !of_slot.iter().any(|file| file.name == name) {
-            of_slot.push(file(name, find(source, "dtbo", kernel_dtbs, Some(firmware))?));
+            of_slot.push(file(
+                name,
+                find(source, "dtoverlays", kernel_dtbs, Some(firmware), &appliance.origins)?,
+            ));
         }
     }
 
@@ -112,7 +106,7 @@ pub fn board_files(
 }
 
 /// The slot's own part of `config.txt`. It does not name the slot, so that one bundle serves both.
-fn slot_config(settings: &PiSettings, serial_console: bool) -> Result<String, BoardFilesError> {
+fn slot_config(settings: &PiSettings, serial_console: bool) -> String {
     let mut text = format!(
         "# Settings of this slot, made by cargo krazy. `config-txt` in Cargo.toml adds lines.\n\
          arm_64bit=1\nupstream_kernel=1\nkernel={}\ninitramfs {} followkernel\ncmdline={}\n\
@@ -126,11 +120,7 @@ fn slot_config(settings: &PiSettings, serial_console: bool) -> Result<String, Bo
         text.push_str("enable_uart=1\n");
     }
     for overlay in &settings.overlays {
-        let line = format!("dtoverlay={}{}", overlay.source.name(), overlay.parameters);
-        if line.len() > MAX_LINE {
-            return Err(BoardFilesError::LongLine(line));
-        }
-        text.push_str(&line);
+        text.push_str(&overlay.config_line());
         text.push('\n');
     }
     if !settings.config_lines.is_empty() {
@@ -141,19 +131,24 @@ fn slot_config(settings: &PiSettings, serial_console: bool) -> Result<String, Bo
         // A filter of the user's ends with the file.
         text.push_str("[all]\n");
     }
-    Ok(text)
+    text
 }
 
-/// The file of a device tree or overlay.
+/// Returns the file of a device tree or overlay that `key`, `dtbs` or `dtoverlays`, names.
 fn find(
     source: &DtSource,
-    ending: &str,
+    key: &str,
     dtbs: Option<&Path>,
     firmware: Option<&BootFirmware>,
+    origins: &Origins,
 ) -> Result<PathBuf> {
     let name = match source {
         DtSource::File(path) => return Ok(path.clone()),
         DtSource::Named(name) => name,
+    };
+    let (kind, plural, ending) = match key {
+        "dtoverlays" => ("an overlay", "overlays", "dtbo"),
+        _ => ("a device tree", "device trees", "dtb"),
     };
     let mut known = Vec::new();
     if let Some(dir) = dtbs {
@@ -165,17 +160,12 @@ fn find(
     if let Some(path) = firmware.and_then(|firmware| firmware.overlay(name)) {
         return Ok(path);
     }
-    let (kind, plural, mut names) = match ending {
-        "dtbo" => {
-            let names = firmware.map(BootFirmware::overlays).transpose()?.unwrap_or_default();
-            ("an overlay", "overlays", names)
-        }
-        _ => ("a device tree", "device trees", Vec::new()),
-    };
+    let mut names = firmware.map(BootFirmware::overlays).transpose()?.unwrap_or_default();
     names.extend(known.into_iter().map(|(name, _)| name));
     let suggestion = did_you_mean(name, plural, names.iter().map(String::as_str));
+    let problem = format!("cannot be used: neither the kernel nor the firmware has {kind} `{name}`");
     let help = format!("{suggestion}; or give the path of a .{ending} file");
-    Err(BoardFilesError::Missing { kind, name: name.clone(), help }.into())
+    Err(origins.invalid(&[key], problem).help(help).into())
 }
 
 /// Names without `ending`, and paths, of all files below `directory` that have it.
@@ -204,34 +194,16 @@ mod tests {
                      arm_64bit=1\nupstream_kernel=1\nkernel=vmlinuz\ninitramfs initramfs followkernel\n\
                      cmdline=cmdline.txt\noverlay_prefix=overlay-\ndisable_splash=1\n";
         let settings = PiSettings::default();
-        assert_eq!(slot_config(&settings, false).unwrap(), plain);
-        assert_eq!(slot_config(&settings, true).unwrap(), format!("{plain}enable_uart=1\n"));
+        assert_eq!(slot_config(&settings, false), plain);
+        assert_eq!(slot_config(&settings, true), format!("{plain}enable_uart=1\n"));
         let settings = PiSettings {
             config_lines: vec!["[pi4]".to_owned(), "gpu_mem=16".to_owned()],
             overlays: vec![overlay("w1-gpio", ",gpiopin=4"), overlay("disable-bt", "")],
             dtbs: Vec::new(),
         };
         assert_eq!(
-            slot_config(&settings, false).unwrap(),
+            slot_config(&settings, false),
             format!("{plain}dtoverlay=w1-gpio,gpiopin=4\ndtoverlay=disable-bt\n[pi4]\ngpu_mem=16\n[all]\n")
         );
-        let long = PiSettings { overlays: vec![overlay("x", &format!(",{}", "y".repeat(90)))], ..settings };
-        let error = slot_config(&long, false).unwrap_err().to_string();
-        assert!(error.contains("longer than the 98 characters"), "{error}");
-    }
-
-    #[test]
-    fn unknown_overlay_is_an_error_with_a_suggestion() {
-        let directory = tempfile::tempdir().unwrap();
-        std::fs::create_dir_all(directory.path().join("overlays")).unwrap();
-        let file = directory.path().join("overlays/w1-gpio.dtbo");
-        std::fs::write(&file, "dtbo").unwrap();
-        let look = |name: &str| find(&DtSource::Named(name.to_owned()), "dtbo", Some(directory.path()), None);
-        assert_eq!(look("w1-gpio").unwrap(), file);
-        let error = look("w1-gpoi").unwrap_err();
-        assert_eq!(error.to_string(), "neither the kernel nor the firmware has an overlay `w1-gpoi`");
-        assert_eq!(error.exit(), Exit::Config);
-        let help = error.next_step().unwrap();
-        assert!(help.contains("did you mean `w1-gpio`?"), "{help}");
     }
 }

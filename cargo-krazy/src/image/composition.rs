@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use krazy_boot::boot::cmdline::{CommandLine, CommandLineError};
+use krazy_boot::digest::hex;
 use krazy_boot::disk::slot::Slot;
 use krazy_boot::image::tree::{Content, Entry, Tree};
 use krazy_boot::manifest::{self, Manifest, Program, Service};
@@ -14,13 +15,12 @@ use sha2::{Digest, Sha256};
 use super::board_files::{BoardFiles, board_files};
 use crate::board::Boot;
 use crate::config::{Appliance, OWN_INIT};
-use crate::failure::{Failure, Result};
+use crate::failure::{Explain, Failure, Result};
 use crate::install::{Installation, Installed};
 use crate::kernel::bundle::KernelBundle;
 use crate::kernel::bundle::firmware::BootFirmware;
-use crate::kernel::index::Selection;
+use crate::kernel::index::{Selection, SelectionError};
 use crate::provision::Secrets;
-use krazy_boot::digest::hex;
 
 /// Folders of the root that other file systems are mounted on.
 const MOUNTPOINTS: [&str; 7] = ["/boot", "/data", "/dev", "/proc", "/run", "/sys", "/tmp"];
@@ -62,7 +62,8 @@ impl Composition {
         let index = kernel.modules()?;
         let path = index.select(&board.initramfs_modules.concat(), &[])?;
         let every = [board.initramfs_modules, board.root_modules].concat().concat();
-        let carried = index.select(&every, &appliance.modules)?;
+        let carried =
+            index.select(&every, &appliance.modules).map_err(|error| modules_failure(appliance, error))?;
         let board_files = board_files(appliance, kernel, firmware, Slot::A)?;
         let manifest = manifest(appliance, installation, kernel, &carried, &board_files)?;
         let parameters: Vec<_> = appliance.kernel_parameters().map(str::to_owned).collect();
@@ -88,6 +89,20 @@ impl Composition {
             launcher,
             parameters,
         })
+    }
+}
+
+/// Returns the failure for modules that the kernel cannot provide. Those that the user requests have their place.
+fn modules_failure(appliance: &Appliance, error: SelectionError) -> Failure {
+    match &error {
+        SelectionError::NoModule { .. } | SelectionError::NoDirectory { .. } => {
+            let place = appliance.origins.invalid(&["modules"], format!("cannot be used: {error}"));
+            match error.help() {
+                Some(help) => place.help(help).into(),
+                None => place.into(),
+            }
+        }
+        SelectionError::Incomplete { .. } => error.into(),
     }
 }
 
@@ -284,3 +299,6 @@ fn data(secrets: &Secrets) -> anyhow::Result<Tree> {
     }
     Ok(tree)
 }
+
+#[cfg(test)]
+mod tests;

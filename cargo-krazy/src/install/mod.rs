@@ -53,7 +53,8 @@ pub(crate) struct Installation {
     pub(crate) bins: Vec<Installed>,
     /// krazy-init, for the initramfs.
     pub(crate) first_stage: Installed,
-    init: String,
+    /// The name of the binary that becomes `/bin/init`.
+    pub(crate) init: String,
 }
 
 impl Installation {

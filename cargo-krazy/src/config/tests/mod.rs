@@ -17,11 +17,11 @@ use crate::board::Board;
 use crate::failure::Failure;
 
 /// A package or workspace in a folder of its own.
-struct Project(TempDir);
+pub(crate) struct Project(TempDir);
 
 impl Project {
     /// A package `weather` with a `src/main.rs` and `metadata` at the end of its Cargo.toml.
-    fn new(metadata: &str) -> Self {
+    pub(crate) fn new(metadata: &str) -> Self {
         Project::with_manifest(&format!(
             "[package]\nname = \"weather\"\nversion = \"1.2.3\"\nedition = \"2024\"\n{metadata}"
         ))
@@ -40,11 +40,11 @@ impl Project {
         self
     }
 
-    fn path(&self, path: &str) -> PathBuf {
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
         self.0.path().join(path)
     }
 
-    fn request(&self) -> Request {
+    pub(crate) fn request(&self) -> Request {
         Request {
             manifest_path: Some(self.path("Cargo.toml")),
             package: None,

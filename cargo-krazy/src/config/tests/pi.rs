@@ -38,10 +38,15 @@ fn what_a_raspberry_pi_cannot_do_is_told_with_its_place() {
         (r#"config-txt = ["dtoverlay=x"]"#, "sets `dtoverlay`; use the key `dtoverlays` for that"),
         (r#"dtoverlays = ["dt/none.dtbo"]"#, "has \"dt/none.dtbo\", which leads to no file"),
         (&format!("dtbs = [\"{}\"]", "x".repeat(52)), "which is no name of a .dtb file"),
+        (
+            &format!("dtoverlays = [\"x,a={}\"]", "y".repeat(90)),
+            "longer than the 98 characters the firmware reads",
+        ),
         (r#"dtbs = ["a b"]"#, "has \"a b\", which is no name of a .dtb file"),
     ] {
         let project = Project::new(&format!("[package.metadata.krazy.board.aarch64-rpi]\n{line}\n"));
         let error = project.error();
         assert!(error.contains(problem) && error.contains("board.aarch64-rpi"), "{error}");
+        assert!(error.starts_with("DIR/Cargo.toml:6: `"), "{error}");
     }
 }

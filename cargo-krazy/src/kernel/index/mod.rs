@@ -3,7 +3,7 @@
 pub(crate) mod modinfo;
 mod selection;
 
-pub(crate) use self::selection::Selection;
+pub(crate) use self::selection::{Selection, SelectionError};
 
 use std::collections::{HashMap, HashSet};
 use std::io;

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::fmt::Write;
 
 use crate::config::suggestion::closest;
-use crate::failure::{Exit, Explain, Result};
+use crate::failure::{Exit, Explain};
 use crate::kernel::index::ModuleIndex;
 use crate::kernel::index::modinfo::Module;
 
@@ -26,12 +26,16 @@ impl ModuleIndex {
     /// in `/` (`drivers/watchdog/`). What a kernel does not have is left out silently for `defaults`, which
     /// are a board's and written for many kernels, and is an error for `required`, which are the user's.
     /// Names of what is built in select nothing.
-    pub(crate) fn select(&self, defaults: &[&str], required: &[String]) -> Result<Selection<'_>> {
+    pub(crate) fn select(
+        &self,
+        defaults: &[&str],
+        required: &[String],
+    ) -> Result<Selection<'_>, SelectionError> {
         let mut wanted: Vec<&Module> = defaults.iter().flat_map(|entry| self.named(entry)).collect();
         for entry in required {
             let found = self.named(entry);
             if found.is_empty() && !self.is_builtin(entry) {
-                return Err(self.unknown(entry).into());
+                return Err(self.unknown(entry));
             }
             wanted.extend(found);
         }
@@ -122,7 +126,7 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     /// An explicit stack: dependency chains come from files and must not decide how deep we recurse.
-    fn visit(&mut self, module: &'a Module) -> Result<()> {
+    fn visit(&mut self, module: &'a Module) -> Result<(), SelectionError> {
         enum Step<'a> {
             Enter(&'a Module),
             Leave(&'a Module),
@@ -287,7 +291,7 @@ mod tests {
 
         let error = index.select(&[], &["r8619".into()]).unwrap_err();
         assert_eq!(error.to_string(), "the kernel has no module `r8619`");
-        assert_eq!(error.next_step(), Some("did you mean `r8169`?"));
+        assert_eq!(error.help().as_deref(), Some("did you mean `r8169`?"));
         assert_eq!(error.exit(), Exit::Config);
 
         let error = index.select(&[], &["drivers/gpu/".into()]).unwrap_err();

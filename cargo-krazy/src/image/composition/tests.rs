@@ -1,0 +1,135 @@
+//! Mistakes in the metadata that show only after it was read, some not before kernel, firmware and programs are there:
+//! each message names file and line.
+
+use std::fs;
+
+use super::*;
+use crate::board::Board;
+use crate::config::tests::Project;
+use crate::config::{self, KernelSource, Request};
+use crate::kernel::bundle::image::testing::bzimage;
+use crate::kernel::index::modinfo::testing::module;
+use crate::kernel::source;
+use crate::kernel::source::cache::KernelCache;
+use crate::lock_file::LockFile;
+use crate::plan::Plan;
+use crate::provision;
+use crate::shell::Shell;
+
+/// A package `weather` with `text` from line 6 of its Cargo.toml on, and its appliance for `board`.
+fn appliance(board: &str, text: &str) -> (Project, Appliance) {
+    let project = Project::new(&format!("[package.metadata.krazy]\n{text}\n"));
+    let request = Request { board: Board::named(board).unwrap(), ..project.request() };
+    let appliance = config::load(&request).unwrap();
+    (project, appliance)
+}
+
+/// Message and help of `failure`, with `DIR` for the project's directory.
+fn text(project: &Project, failure: &Failure) -> String {
+    assert_eq!(failure.exit(), crate::failure::Exit::Config);
+    let help = failure.next_step().map(|help| format!("\nhelp: {help}")).unwrap_or_default();
+    format!("{failure}{help}").replace(project.path("").to_str().unwrap(), "DIR/")
+}
+
+/// The error of the composition of such an appliance, with a small kernel and firmware.
+fn error(board: &str, metadata: &str) -> String {
+    let (project, appliance) = appliance(board, metadata);
+    let write = |path: &str, content: &[u8]| {
+        let path = project.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    };
+    write("kernel/vmlinuz", &bzimage("6.9"));
+    write("kernel/lib/modules/6.9/kernel/r8169.ko", &module(&["name=r8169"]));
+    write("kernel/dtbs/broadcom/bcm2837-rpi-3-b.dtb", b"dtb");
+    write("firmware/boot/start.elf", b"1");
+    write("firmware/overlays/w1-gpio.dtbo", b"2");
+    write("firmware/LICENCE", b"3");
+    let source = KernelSource::Path(project.path("kernel"));
+    let mut lock = LockFile::load(&project.path("")).unwrap();
+    let cache = KernelCache::new(project.path("cache"));
+    // The sample's image is one for a PC, whatever the board.
+    let pc = Board::named("x86_64").unwrap();
+    let kernel = source::obtain(&source, pc, &mut lock, &cache, true, Shell::default()).unwrap();
+    let firmware = BootFirmware::open(&project.path("firmware"));
+    let installed = |bin: &str| Installed {
+        install: bin.to_owned(),
+        bin: bin.to_owned(),
+        path: project.path("src/main.rs"),
+        package: bin.to_owned(),
+        version: "1.0.0".to_owned(),
+        source: "path".to_owned(),
+        sha256: String::new(),
+        bytes: 0,
+    };
+    let installation = Installation {
+        bins: vec![installed("weather")],
+        first_stage: installed(OWN_INIT),
+        init: OWN_INIT.to_owned(),
+    };
+    let secrets = provision::provision(&appliance.name, &project.path("state")).unwrap();
+    let failure = Composition::new(&appliance, &installation, &kernel, firmware.as_ref(), &secrets);
+    text(&project, &failure.err().unwrap())
+}
+
+#[test]
+fn missing_module_is_located() {
+    assert_eq!(
+        error("x86_64", "modules = [\"r8619\"]"),
+        "DIR/Cargo.toml:6: `modules` in [package.metadata.krazy] cannot be used: the kernel has no module `r8619`\n\
+         help: did you mean `r8169`?"
+    );
+}
+
+#[test]
+fn missing_overlay_is_located() {
+    assert_eq!(
+        error("aarch64-rpi", "board.aarch64-rpi.dtoverlays = [\"w1-gpoi,gpiopin=4\"]"),
+        "DIR/Cargo.toml:6: `dtoverlays` in [package.metadata.krazy.board.aarch64-rpi] cannot be used: neither the \
+         kernel nor the firmware has an overlay `w1-gpoi`\n\
+         help: did you mean `w1-gpio`?; or give the path of a .dtbo file"
+    );
+}
+
+#[test]
+fn missing_device_tree_is_located() {
+    assert_eq!(
+        error("aarch64-rpi", "dtbs = [\"bcm2837-rpi-3-bb\"]"),
+        "DIR/Cargo.toml:6: `dtbs` in [package.metadata.krazy] cannot be used: neither the kernel nor the firmware has a \
+         device tree `bcm2837-rpi-3-bb`\n\
+         help: did you mean `bcm2837-rpi-3-b`?; or give the path of a .dtb file"
+    );
+}
+
+#[test]
+fn file_that_the_image_has_already_is_located() {
+    let error = error("x86_64", "files = { \"/etc/hosts\" = \"Cargo.toml\" }");
+    let expected = "DIR/Cargo.toml:6: `/etc/hosts` in [package.metadata.krazy.files] cannot be in the image: \
+                    `/etc/hosts` comes from both cargo krazy and `files` (DIR/Cargo.toml)";
+    assert_eq!(error, expected);
+}
+
+#[test]
+fn command_line_that_is_too_long_for_a_launcher_is_located() {
+    let error = error("aarch64-rpi", &format!("cmdline = [\"a={}\"]", "x".repeat(1940)));
+    let expected = "DIR/Cargo.toml:6: `cmdline` in [package.metadata.krazy] cannot be used: the kernel command line has ";
+    assert!(error.starts_with(expected), "{error}");
+}
+
+#[test]
+fn sizes_that_make_no_disk_are_located() {
+    for (metadata, expected) in [
+        ("size = \"700 MiB\"", "a disk of 700 MiB is too small: /boot, two roots and a /data of 32 MiB need"),
+        (
+            "root-size = \"600 MiB\"",
+            "a disk of 1 GiB is too small: /boot, two roots and a /data of 32 MiB need",
+        ),
+        ("boot-size = \"1 MiB\"", "/boot of 1 MiB is too small, it needs at least"),
+        ("root-size = 4096", "root of 4 KiB is too small, it needs at least"),
+    ] {
+        let (project, appliance) = appliance("x86_64", metadata);
+        let error = text(&project, &Plan::new(appliance, None).map(|_| ()).unwrap_err());
+        assert!(error.starts_with(&format!("DIR/Cargo.toml:6: {expected}")), "{error}");
+        assert!(error.contains("\nhelp: `size`, `boot-size` and `root-size`"), "{error}");
+    }
+}
