@@ -6,8 +6,8 @@ use crate::shell::{MessageFormat, Shell};
 
 /// Prints the JSON Schema of the metadata
 ///
-/// The schema (draft 2020-12) describes the table [package.metadata.krazy] with all keys and their types, for editors
-/// and validators.
+/// The schema (draft 2020-12) is one of Cargo.toml: it describes [package.metadata.krazy] and
+/// [workspace.metadata.krazy] with all keys and their types, for editors and validators.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {}
 

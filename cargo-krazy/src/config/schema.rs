@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use schemars::generate::SchemaSettings;
 use schemars::transform::{Transform, transform_subschemas};
-use schemars::{JsonSchema, Schema};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -15,16 +15,34 @@ use super::tables::{Admind, Install, Interface, Kernel, Krazy, Network, Service}
 /// The keyword for the label of a value in `--help`.
 const LABEL: &str = "x-label";
 
-/// Returns the JSON Schema (draft 2020-12) of the table `[package.metadata.krazy]`.
+/// Returns the JSON Schema (draft 2020-12) of a Cargo.toml: the tables `[package.metadata.krazy]` and
+/// `[workspace.metadata.krazy]`. Everything else in the file is free.
+///
+/// It is of the whole file because editors apply a schema to a file, not to a table in it.
 pub(crate) fn json_schema() -> Value {
-    let mut schema = labelled::<Krazy>();
+    let mut generator = generator();
+    let krazy = generator.subschema_for::<Krazy>();
+    let table = json!({
+        "type": "object",
+        "properties": { "metadata": { "type": "object", "properties": { "krazy": krazy } } },
+    });
+    let mut schema = json_schema!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Cargo.toml with the metadata of cargo krazy",
+        "type": "object",
+        "properties": { "package": table, "workspace": table },
+        "$defs": generator.take_definitions(true),
+    });
     remove_labels(&mut schema);
-    schema.insert("title".to_owned(), json!("[package.metadata.krazy]"));
     schema.to_value()
 }
 
+fn generator() -> SchemaGenerator {
+    SchemaSettings::draft2020_12().with_transform(TomlTypes).into_generator()
+}
+
 fn labelled<T: JsonSchema>() -> Schema {
-    SchemaSettings::draft2020_12().with_transform(TomlTypes).into_generator().into_root_schema_for::<T>()
+    generator().into_root_schema_for::<T>()
 }
 
 /// Removes null, which TOML does not have: a key that is not set is left out.
@@ -48,7 +66,10 @@ impl Transform for TomlTypes {
             if let [Value::Object(only)] = &alternatives[..] {
                 let only = only.clone();
                 schema.remove("anyOf");
-                schema.ensure_object().extend(only);
+                for (keyword, value) in only {
+                    // The description of the key stays, not that of its type.
+                    schema.ensure_object().entry(keyword).or_insert(value);
+                }
             }
         }
         if let Some(Value::String(text)) = schema.get_mut("description") {
@@ -125,6 +146,7 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
+    use crate::config::tests::documentation::examples;
 
     #[test]
     fn every_key_is_in_the_reference_with_label_and_text() {
@@ -170,17 +192,26 @@ mod tests {
     #[test]
     fn a_foreign_validator_takes_the_schema_and_judges_metadata_as_we_do() {
         let wrong = [json!({ "hostnam": "a" }), json!({ "size": true }), json!({ "compression-level": 23 })];
-        let right = [
+        let mut right = vec![
             json!({}),
             json!({ "size": "2 GiB", "admind": { "mdns": false } }),
             metadata("examples/hello/Cargo.toml"),
         ];
+        right.extend(examples().iter().map(|(_, text)| krazy(text)));
         for value in &wrong {
             assert!(read::<Krazy>(value).is_err(), "{value}");
         }
         for value in &right {
             read::<Krazy>(value).unwrap();
         }
+        let manifests = |tables: Vec<Value>, part: &str| -> Vec<Value> {
+            tables
+                .into_iter()
+                .map(|krazy| json!({ part: { "name": "a", "metadata": { "krazy": krazy } } }))
+                .collect()
+        };
+        let wrong = [manifests(wrong.to_vec(), "package"), manifests(wrong.to_vec(), "workspace")].concat();
+        let right = [manifests(right.clone(), "package"), manifests(right, "workspace")].concat();
         judge(
             "import json, sys, jsonschema\n\
              schema, (wrong, right) = json.load(sys.stdin)\n\

@@ -67,9 +67,9 @@ Metadata, in the Cargo.toml of the package; [workspace.metadata.krazy] gives def
     hostname = STRING
         host name of the device (default: the name)
     init = BINARY or TABLE
-        A plain value or a table.
+        program that becomes /bin/init; a table is like one of `install` (default: krazy-init)
     admind = BOOL or TABLE
-        A plain value or a table.
+        install krazy-admind, the API that updates need (default: true)
     install = TABLE
         further crates whose binaries go to /bin: NAME = VERSION or a table
     bins = [STRING]
@@ -95,7 +95,7 @@ Metadata, in the Cargo.toml of the package; [workspace.metadata.krazy] gives def
     compression-level = 1..22
         zstd level of the root (default: 15)
     kernel = "debian" or TABLE
-        A plain value or a table.
+        source of the kernel (default: debian)
     cmdline = STRING or [STRING]
         kernel parameters after those of the board
     modules = [STRING]

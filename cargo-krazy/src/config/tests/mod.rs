@@ -1,5 +1,6 @@
 //! Literal Cargo.toml texts, through the real `cargo metadata`, to the appliance or the message.
 
+pub(crate) mod documentation;
 mod keys;
 mod never_panics;
 mod own_crate;
