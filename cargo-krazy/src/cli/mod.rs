@@ -126,6 +126,9 @@ fn exit_codes() -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
     use super::*;
 
     fn parse(args: &[&str]) -> Result<Cli, clap::Error> {
@@ -157,5 +160,48 @@ mod tests {
     fn a_size_must_be_one() {
         let error = parse(&["cargo-krazy", "image", "--dry-run", "--size", "big"]).unwrap_err().to_string();
         assert!(error.contains("`big` is not a size"), "{error}");
+    }
+
+    /// Every subcommand that does something, with those that lead to it: `token add`.
+    fn commands(command: &clap::Command, path: &str, found: &mut BTreeSet<String>) {
+        for command in command.get_subcommands() {
+            let path = format!("{path} {}", command.get_name());
+            if command.has_subcommands() {
+                commands(command, &path, found);
+            } else {
+                found.insert(path.trim_start().to_owned());
+            }
+        }
+    }
+
+    /// The commands in the tables of a page. In `kernel list`, `fetch` the second stands for `kernel fetch`.
+    fn documented(page: &str) -> BTreeSet<String> {
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(page);
+        let text = std::fs::read_to_string(page).unwrap();
+        let mut found = BTreeSet::new();
+        for line in text.lines().filter(|line| line.starts_with("| `cargo krazy ")) {
+            let cell = line.split('|').nth(1).unwrap();
+            let mut group = String::new();
+            for code in cell.split('`').skip(1).step_by(2) {
+                let name = |word: &&str| word.starts_with(|c: char| c.is_ascii_lowercase());
+                let code = code.trim_start_matches("cargo krazy ").split(' ');
+                let words: Vec<_> = code.take_while(name).collect();
+                let path = format!("{group}{}", words.join(" "));
+                if let [first, _] = words[..] {
+                    group = format!("{first} ");
+                }
+                found.insert(path);
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn the_book_lists_every_command_and_the_readme_only_real_ones() {
+        let mut real = BTreeSet::new();
+        commands(&Cli::command(), "", &mut real);
+        assert_eq!(documented("docs/src/commands.md"), real);
+        let daily = documented("README.md");
+        assert!(daily.len() > 5 && daily.is_subset(&real), "{daily:?}");
     }
 }

@@ -6,7 +6,7 @@
 //! | [`parameter`], [`route`] | paths and queries of requests, written and read (feature `http`) |
 //! | [`problem`] | the kinds of errors, and their JSON |
 //! | [`status`], [`services`], [`logs`], [`files`], [`update`], [`tokens`], [`certificate`] | payloads of the operations |
-//! | [`openapi`] | the OpenAPI document of the table (feature `schema`) |
+//! | [`openapi`], [`reference`] | the OpenAPI document and the book's table of the operations (feature `schema`) |
 //! | [`control`] | requests to init, and its replies |
 //! | [`credentials`] | certificate, tokens and update keys on `/data` |
 //! | [`discovery`] | the service that a device announces in its local network |
@@ -15,7 +15,8 @@
 //!
 //! Add a row to the table in [`operation`], with payload types beside the existing ones; the compiler then asks for the
 //! handler in krazy-admind's dispatcher. `cargo run -p krazy-boot --features schema --example openapi` rewrites
-//! `openapi.json`, which a test compares with the table.
+//! `openapi.json` and the table in `docs/src/api.md`, which tests compare with the table here. CONTRIBUTING.md has all
+//! steps.
 //!
 //! # Compatibility
 //!
@@ -35,6 +36,8 @@ pub mod operation;
 #[cfg(feature = "http")]
 pub mod parameter;
 pub mod problem;
+#[cfg(feature = "schema")]
+pub mod reference;
 #[cfg(feature = "http")]
 pub mod route;
 pub mod services;
