@@ -15,7 +15,7 @@ pub(crate) type ModuleGroups = &'static [&'static [&'static str]];
 
 /// The properties of a kind of machine. Everything here is fixed; an appliance's own settings are added.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Board {
+pub(crate) struct Board {
     /// The name behind `--target`.
     pub(crate) name: &'static str,
     /// The covered machines, in a few words.
@@ -44,7 +44,7 @@ pub struct Board {
 
 /// The way of a machine from power to the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Boot {
+pub(crate) enum Boot {
     /// A BIOS starts our boot sector, which loads the files of a slot's load table.
     Bios,
     /// Firmware on `/boot` reads `config.txt` and loads the files it names.

@@ -18,13 +18,13 @@ use crate::failure::{Exit, Explain, Result};
 
 /// A build that has not begun.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// The appliance.
-    pub appliance: Appliance,
+    pub(crate) appliance: Appliance,
     /// The file or device it is written to.
-    pub output: PathBuf,
+    pub(crate) output: PathBuf,
     /// The disk's partitions.
-    pub layout: DiskLayout,
+    pub(crate) layout: DiskLayout,
 }
 
 /// Sizes that do not make a disk.
@@ -53,7 +53,7 @@ impl Plan {
     /// The plan for `appliance`, written to `output` or to `krazy/NAME-BOARD.img` in cargo's target directory.
     ///
     /// Fails if the sizes do not make a disk.
-    pub fn new(appliance: Appliance, output: Option<PathBuf>) -> Result<Self> {
+    pub(crate) fn new(appliance: Appliance, output: Option<PathBuf>) -> Result<Self> {
         let layout = DiskLayout::new(appliance.sizes).map_err(|error| {
             let keys: &[&[&str]] = match &error {
                 LayoutError::DiskTooSmall { .. } | LayoutError::DiskTooLarge(_) => {
@@ -73,7 +73,7 @@ impl Plan {
     }
 
     /// The plan as the object `--message-format json` prints.
-    pub fn message(&self) -> impl Serialize {
+    pub(crate) fn message(&self) -> impl Serialize {
         let appliance = &self.appliance;
         Message {
             name: &appliance.name,

@@ -22,7 +22,7 @@ const UNWRITTEN: &str = "failed to write to standard output";
 
 /// The amount of output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verbosity {
+pub(crate) enum Verbosity {
     /// `-q`: warnings and errors.
     Quiet,
     /// One line per step.
@@ -34,7 +34,7 @@ pub enum Verbosity {
 
 /// `--message-format`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum MessageFormat {
+pub(crate) enum MessageFormat {
     /// Text for people.
     #[default]
     Human,
@@ -52,60 +52,60 @@ struct Message<'a, T> {
 
 /// The only way to standard output and standard error.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Shell {
+pub(crate) struct Shell {
     verbosity: Verbosity,
     format: MessageFormat,
 }
 
 impl Shell {
     /// Returns a shell with these options. Colour is chosen by `anstream`'s global setting.
-    pub fn new(verbosity: Verbosity, format: MessageFormat) -> Self {
+    pub(crate) fn new(verbosity: Verbosity, format: MessageFormat) -> Self {
         Shell { verbosity, format }
     }
 
     /// Returns the verbosity.
-    pub fn verbosity(self) -> Verbosity {
+    pub(crate) fn verbosity(self) -> Verbosity {
         self.verbosity
     }
 
     /// Which form of message standard output carries.
-    pub fn format(self) -> MessageFormat {
+    pub(crate) fn format(self) -> MessageFormat {
         self.format
     }
 
     /// A step that begins or ended: `  Installing hello v0.1.0`.
-    pub fn status(self, verb: &str, text: impl AsRef<str>) {
+    pub(crate) fn status(self, verb: &str, text: impl AsRef<str>) {
         if self.verbosity >= Verbosity::Normal {
             self.line(format_args!("{GOOD}{verb:>12}{GOOD:#} {}", text.as_ref()));
         }
     }
 
     /// A step only `-v` shows, such as a command line.
-    pub fn verbose(self, verb: &str, text: impl AsRef<str>) {
+    pub(crate) fn verbose(self, verb: &str, text: impl AsRef<str>) {
         if self.verbosity >= Verbosity::Verbose {
             self.line(format_args!("{GOOD}{verb:>12}{GOOD:#} {}", text.as_ref()));
         }
     }
 
     /// Warns of something that the user may want to change.
-    pub fn warn(self, text: impl AsRef<str>) {
+    pub(crate) fn warn(self, text: impl AsRef<str>) {
         self.line(format_args!("{WARN}warning{WARN:#}: {}", text.as_ref()));
     }
 
     /// Asks for a line on standard input, also with `-q`.
-    pub fn question(self, text: impl AsRef<str>) {
+    pub(crate) fn question(self, text: impl AsRef<str>) {
         self.line(format_args!("{GOOD}{:>12}{GOOD:#} {}", "Confirm", text.as_ref()));
     }
 
     /// Gives a hint that needs no action.
-    pub fn note(self, text: impl AsRef<str>) {
+    pub(crate) fn note(self, text: impl AsRef<str>) {
         if self.verbosity >= Verbosity::Normal {
             self.line(format_args!("{NOTE}note{NOTE:#}: {}", text.as_ref()));
         }
     }
 
     /// Reports the failure that ends the program: message, chain of causes, next step.
-    pub fn error(self, failure: &Failure) {
+    pub(crate) fn error(self, failure: &Failure) {
         self.line(format_args!("{BAD}error{BAD:#}: {failure}"));
         for cause in failure.causes().skip(1) {
             self.line(format_args!("  {NOTE}cause{NOTE:#}: {cause}"));
@@ -117,7 +117,7 @@ impl Shell {
 
     /// Writes a JSON object on a line of its own, in JSON format only. Its first field is `reason`, the kind of
     /// message; `fields` follow.
-    pub fn message(self, reason: &'static str, fields: &impl Serialize) -> Result<()> {
+    pub(crate) fn message(self, reason: &'static str, fields: &impl Serialize) -> Result<()> {
         if self.format == MessageFormat::Json {
             let message = Message { reason, fields };
             let mut line = serde_json::to_vec(&message).context("failed to encode a message")?;
@@ -128,7 +128,12 @@ impl Shell {
     }
 
     /// Writes the result of a command to standard output: `text` for people, else a message of each of `items`.
-    pub fn report<T: Serialize>(self, reason: &'static str, items: &[T], text: impl ToString) -> Result<()> {
+    pub(crate) fn report<T: Serialize>(
+        self,
+        reason: &'static str,
+        items: &[T],
+        text: impl ToString,
+    ) -> Result<()> {
         match self.format {
             MessageFormat::Human => self.output(text.to_string()),
             MessageFormat::Json => items.iter().try_for_each(|item| self.message(reason, item)),
@@ -136,13 +141,13 @@ impl Shell {
     }
 
     /// Writes text that was asked for to standard output.
-    pub fn output(self, text: impl AsRef<str>) -> Result<()> {
+    pub(crate) fn output(self, text: impl AsRef<str>) -> Result<()> {
         anstream::stdout().write_all(text.as_ref().as_bytes()).context(UNWRITTEN)?;
         Ok(())
     }
 
     /// Returns a bar over `len` bytes; hidden unless standard error is a terminal and the verbosity allows it.
-    pub fn bytes_bar(self, verb: &str, len: u64) -> ProgressBar {
+    pub(crate) fn bytes_bar(self, verb: &str, len: u64) -> ProgressBar {
         let template = format!(
             "{verb:>12} [{{bar:25}}] {{bytes}}/{{total_bytes}} {{bytes_per_sec}} ETA {{eta}} {{msg}}"
         );
@@ -150,7 +155,7 @@ impl Shell {
     }
 
     /// Returns a spinner with a text, for steps whose length is not known.
-    pub fn spinner(self, verb: &str, text: &str) -> ProgressBar {
+    pub(crate) fn spinner(self, verb: &str, text: &str) -> ProgressBar {
         let bar = self.bar(ProgressBar::new_spinner(), &format!("{verb:>12} {{msg}} {{spinner}}"));
         bar.set_message(text.to_owned());
         if !bar.is_hidden() {
@@ -160,7 +165,7 @@ impl Shell {
     }
 
     /// Returns the target of bars: hidden unless standard error is a terminal and the verbosity allows it.
-    pub fn draw_target(self) -> ProgressDrawTarget {
+    pub(crate) fn draw_target(self) -> ProgressDrawTarget {
         let shown = self.verbosity >= Verbosity::Normal && std::io::stderr().is_terminal();
         if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() }
     }

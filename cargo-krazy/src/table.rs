@@ -4,18 +4,18 @@ use std::fmt;
 
 /// A table of `N` columns.
 #[derive(Clone, Debug)]
-pub struct Table<const N: usize> {
+pub(crate) struct Table<const N: usize> {
     rows: Vec<[String; N]>,
 }
 
 impl<const N: usize> Table<N> {
     /// A table with these headings and no rows.
-    pub fn new(headings: [&str; N]) -> Self {
+    pub(crate) fn new(headings: [&str; N]) -> Self {
         Table { rows: vec![headings.map(str::to_owned)] }
     }
 
     /// Adds a row.
-    pub fn row(&mut self, cells: [String; N]) {
+    pub(crate) fn row(&mut self, cells: [String; N]) {
         self.rows.push(cells);
     }
 }

@@ -9,19 +9,19 @@ use crate::failure::{Exit, Explain};
 
 /// A directory of this program, and the variables that locate it.
 #[derive(Clone, Copy, Debug)]
-pub struct UserDirectory {
+pub(crate) struct UserDirectory {
     /// The environment variable that names it directly.
-    pub variable: &'static str,
+    pub(crate) variable: &'static str,
     /// The variable of the specification; the directory is `krazy` in it.
-    pub xdg: &'static str,
+    pub(crate) xdg: &'static str,
     /// The default of `xdg`, below the home directory.
-    pub below_home: &'static str,
+    pub(crate) below_home: &'static str,
     /// Its content, in messages.
-    pub holds: &'static str,
+    pub(crate) holds: &'static str,
 }
 
 /// The user's caches: kernels, and parts of updates.
-pub const CACHE: UserDirectory = UserDirectory {
+pub(crate) const CACHE: UserDirectory = UserDirectory {
     variable: "KRAZY_CACHE_DIR",
     xdg: "XDG_CACHE_HOME",
     below_home: ".cache",
@@ -31,7 +31,7 @@ pub const CACHE: UserDirectory = UserDirectory {
 /// A directory that cannot be located.
 #[derive(Debug, thiserror::Error)]
 #[error("there is no directory to keep {} in: HOME is not set", .0.holds)]
-pub struct NoDirectory(UserDirectory);
+pub(crate) struct NoDirectory(UserDirectory);
 
 impl Explain for NoDirectory {
     fn exit(&self) -> Exit {
@@ -45,7 +45,7 @@ impl Explain for NoDirectory {
 
 impl UserDirectory {
     /// Returns its absolute path. Nothing is created. Fails if neither a variable nor the home directory is known.
-    pub fn find(&self) -> Result<PathBuf, NoDirectory> {
+    pub(crate) fn find(&self) -> Result<PathBuf, NoDirectory> {
         self.resolve(|name| std::env::var_os(name), std::env::home_dir(), std::env::current_dir().ok())
     }
 

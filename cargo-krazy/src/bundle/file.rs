@@ -45,7 +45,7 @@ impl Explain for BundleFileError {
 }
 
 /// Writes `bundle` to `path`, which appears complete or not at all. Returns its length.
-pub fn save(bundle: &Bundle, store: &Store, path: &Path) -> Result<Bytes> {
+pub(crate) fn save(bundle: &Bundle, store: &Store, path: &Path) -> Result<Bytes> {
     let writing = |error| BundleFileError::Write { path: path.to_owned(), error };
     let transfer = Packer::new(bundle, store.clone()).pack(&[])?;
     let scratch = Scratch::beside(path)?;
@@ -64,7 +64,7 @@ pub fn save(bundle: &Bundle, store: &Store, path: &Path) -> Result<Bytes> {
 
 /// Opens the bundle at `path`; its parts go into `store`. The parts are compared with the signed manifest. The signature
 /// is left to the device, which alone knows the keys that it trusts.
-pub fn open(path: &Path, store: &Store) -> Result<Bundle> {
+pub(crate) fn open(path: &Path, store: &Store) -> Result<Bundle> {
     let unusable = |why: String| BundleFileError::Unusable { path: path.to_owned(), why };
     let file = File::open(path).map_err(|error| unusable(error.to_string()))?;
     let mut reader = BufReader::with_capacity(256 << 10, file);

@@ -4,8 +4,8 @@
 //! finds the parts that a device runs already in the store, too, so that only differences are sent.
 
 mod file;
-pub mod store;
-pub mod transfer;
+pub(crate) mod store;
+pub(crate) mod transfer;
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -15,43 +15,43 @@ use anyhow::Context;
 use krazy_boot::disk::size::Bytes;
 use krazy_boot::update::bundle::{BundleManifest, Part, SIGNATURE_LEN, Signed};
 
-pub use file::{open, save};
+pub(crate) use file::{open, save};
 
 use crate::failure::{Failure, Result};
 use crate::provision::Secrets;
 
 /// A signed description of a slot's content, and that content.
 #[derive(Debug)]
-pub struct Bundle {
+pub(crate) struct Bundle {
     /// What the slot holds.
-    pub manifest: BundleManifest,
+    pub(crate) manifest: BundleManifest,
     /// The same as it was signed.
-    pub signed: Signed,
+    pub(crate) signed: Signed,
     /// The parts in the manifest's order.
-    pub parts: Vec<Content>,
+    pub(crate) parts: Vec<Content>,
 }
 
 /// A part and its bytes.
 #[derive(Clone, Debug)]
-pub struct Content {
+pub(crate) struct Content {
     /// What the manifest says about it.
-    pub part: Part,
+    pub(crate) part: Part,
     /// Its bytes; nobody changes them.
-    pub file: Arc<File>,
+    pub(crate) file: Arc<File>,
     /// Where they are, for messages.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
 }
 
 impl Bundle {
     /// Bytes of all parts together.
-    pub fn size(&self) -> Bytes {
+    pub(crate) fn size(&self) -> Bytes {
         Bytes(self.parts.iter().map(|content| content.part.size.0).sum())
     }
 }
 
 /// A bundle of `parts`, which `manifest` describes, signed with the update key of `secrets`. The same inputs give the
 /// same bytes.
-pub fn sign(manifest: BundleManifest, parts: Vec<Content>, secrets: &Secrets) -> Result<Bundle> {
+pub(crate) fn sign(manifest: BundleManifest, parts: Vec<Content>, secrets: &Secrets) -> Result<Bundle> {
     let json = manifest.to_json().map_err(Failure::other)?;
     let signature = secrets.sign_update(&Signed::message(&json))?;
     let signature: [u8; SIGNATURE_LEN] =

@@ -32,19 +32,19 @@ const BYTES_USED: u64 = 40;
 
 /// The directory of parts.
 #[derive(Clone, Debug)]
-pub struct Store {
+pub(crate) struct Store {
     directory: PathBuf,
     limit: Bytes,
 }
 
 impl Store {
     /// The user's.
-    pub fn of_user() -> Result<Self> {
+    pub(crate) fn of_user() -> Result<Self> {
         Store::in_directory(&user_directories::CACHE.find()?, LIMIT)
     }
 
     /// The one in the caches' directory `cache`, with room for `limit`.
-    pub fn in_directory(cache: &Path, limit: Bytes) -> Result<Self> {
+    pub(crate) fn in_directory(cache: &Path, limit: Bytes) -> Result<Self> {
         let directory = cache.join("parts");
         fs::create_dir_all(&directory)
             .with_context(|| format!("failed to make the directory {}", directory.display()))?;
@@ -52,7 +52,7 @@ impl Store {
     }
 
     /// Keeps what `fill` writes as a part of this kind.
-    pub fn add(&self, kind: PartKind, fill: impl FnOnce(&mut File) -> Result<()>) -> Result<Content> {
+    pub(crate) fn add(&self, kind: PartKind, fill: impl FnOnce(&mut File) -> Result<()>) -> Result<Content> {
         let writing = || format!("failed to write to {}", self.directory.display());
         let mut scratch = Scratch::in_directory(&self.directory)?;
         fill(scratch.as_file_mut())?;
@@ -66,7 +66,7 @@ impl Store {
     }
 
     /// The same for a file that is there already.
-    pub fn add_file(&self, kind: PartKind, path: &Path) -> Result<Content> {
+    pub(crate) fn add_file(&self, kind: PartKind, path: &Path) -> Result<Content> {
         let reading = || format!("failed to read {}", path.display());
         self.add(kind, |out| {
             let mut file = File::open(path).with_context(reading)?;
@@ -77,7 +77,7 @@ impl Store {
     }
 
     /// Keeps the root in the partition `root` of the disk `image`: devices that run it can copy from it.
-    pub fn add_root(&self, image: &File, root: Extent) -> Result<Content> {
+    pub(crate) fn add_root(&self, image: &File, root: Extent) -> Result<Content> {
         self.add(PartKind::Root, |out| {
             let copy = squashfs_len(image, root.start.bytes())
                 .and_then(|len| io::copy(&mut Window::of(image, root).take(len), out));
@@ -87,7 +87,7 @@ impl Store {
     }
 
     /// What has this hash and length, if it is still there and intact. Counts as use.
-    pub fn find(&self, sha256: &Sha256Hash, size: Bytes) -> Option<File> {
+    pub(crate) fn find(&self, sha256: &Sha256Hash, size: Bytes) -> Option<File> {
         let path = self.directory.join(sha256.to_string());
         let file = File::open(&path).ok()?;
         let (found, len) = hash(&mut &file).ok()?;
@@ -132,7 +132,7 @@ impl Store {
 }
 
 /// The length of the SquashFS at `start` of `file`.
-pub fn squashfs_len(file: &File, start: Bytes) -> io::Result<u64> {
+pub(crate) fn squashfs_len(file: &File, start: Bytes) -> io::Result<u64> {
     let mut used = [0; 8];
     file.read_exact_at(&mut used, start.0 + BYTES_USED)?;
     Ok(u64::from_le_bytes(used))

@@ -26,21 +26,21 @@ const LEVEL: i32 = 1;
 #[derive(Clone, Debug)]
 pub(crate) struct Transfer {
     /// Everything before the streams.
-    pub head: Vec<u8>,
+    pub(crate) head: Vec<u8>,
     /// The streams, back to back.
-    pub streams: Vec<Piece>,
+    pub(crate) streams: Vec<Piece>,
     /// Bytes that the device copies from the build it runs.
-    pub copied: Bytes,
+    pub(crate) copied: Bytes,
 }
 
 impl Transfer {
     /// Returns the bytes of all streams.
-    pub fn total(&self) -> Bytes {
+    pub(crate) fn total(&self) -> Bytes {
         Bytes(self.streams.iter().map(|piece| piece.len).sum())
     }
 
     /// Returns the bytes to send.
-    pub fn bytes(&self) -> Bytes {
+    pub(crate) fn bytes(&self) -> Bytes {
         Bytes(self.head.len() as u64 + self.total().0)
     }
 }
@@ -61,12 +61,12 @@ struct Stream {
 
 impl<'a> Packer<'a> {
     /// Encodes streams of `bundle` against the parts of running builds that `store` has.
-    pub fn new(bundle: &'a Bundle, store: Store) -> Self {
+    pub(crate) fn new(bundle: &'a Bundle, store: Store) -> Self {
         Packer { bundle, store, made: Mutex::default() }
     }
 
     /// Returns the transfer for a device whose active slot has the parts `running`.
-    pub fn pack(&self, running: &[Part]) -> Result<Transfer> {
+    pub(crate) fn pack(&self, running: &[Part]) -> Result<Transfer> {
         let (mut streams, mut transports, mut copied) = (Vec::new(), Vec::new(), Bytes(0));
         for content in &self.bundle.parts {
             let base = running.iter().find(|part| part.kind == content.part.kind);

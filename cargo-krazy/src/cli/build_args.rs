@@ -8,7 +8,7 @@ use crate::config::{OwnFeatures, Request};
 
 /// Options of every command that builds an appliance.
 #[derive(Debug, clap::Args)]
-pub struct BuildArgs {
+pub(crate) struct BuildArgs {
     /// The package with the metadata [default: that of the working directory, or the only one with a table]
     #[arg(short, long, value_name = "SPEC", help_heading = "Package selection")]
     package: Option<String>,
@@ -35,12 +35,12 @@ pub struct BuildArgs {
 
 impl BuildArgs {
     /// The board, if one is asked for.
-    pub fn board(&self) -> Option<&'static Board> {
+    pub(crate) fn board(&self) -> Option<&'static Board> {
         self.target
     }
 
     /// The same as what to build.
-    pub fn resolve(self) -> Request {
+    pub(crate) fn resolve(self) -> Request {
         Request {
             manifest_path: self.manifest.manifest_path,
             package: self.package,
@@ -66,7 +66,7 @@ impl BuildArgs {
 }
 
 /// Takes a board's name; clap lists the boards and suggests the nearest.
-pub fn board_parser() -> impl TypedValueParser<Value = &'static Board> {
+pub(crate) fn board_parser() -> impl TypedValueParser<Value = &'static Board> {
     let values = BOARDS.iter().map(|board| PossibleValue::new(board.name).help(board.description));
     PossibleValuesParser::new(values).try_map(|name| Board::named(&name))
 }

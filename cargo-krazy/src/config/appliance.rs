@@ -15,73 +15,73 @@ use crate::board::Board;
 
 /// An appliance for one board.
 #[derive(Clone, Debug)]
-pub struct Appliance {
+pub(crate) struct Appliance {
     /// The appliance's name: the package's unless metadata sets another.
-    pub name: String,
+    pub(crate) name: String,
     /// The version of the user's package.
-    pub version: String,
+    pub(crate) version: String,
     /// Host name of the device.
-    pub hostname: String,
+    pub(crate) hostname: String,
     /// The board it is made for.
-    pub board: &'static Board,
+    pub(crate) board: &'static Board,
     /// The Cargo.toml that carries the metadata.
-    pub manifest_path: PathBuf,
+    pub(crate) manifest_path: PathBuf,
     /// The folder of the workspace's Cargo.lock.
-    pub workspace_root: PathBuf,
+    pub(crate) workspace_root: PathBuf,
     /// Cargo's target directory; ours is `krazy` below it.
-    pub target_directory: PathBuf,
+    pub(crate) target_directory: PathBuf,
     /// What becomes `/bin/init`: the binary of this name from `installs`, or, if it is
     /// [`OWN_INIT`](super::OWN_INIT), that of `first_stage`.
-    pub init: String,
+    pub(crate) init: String,
     /// krazy-init. It is the first stage in every appliance's initramfs, whatever `/bin/init` is, and it goes
     /// into `/bin` only as the init, never as a service.
-    pub first_stage: Install,
+    pub(crate) first_stage: Install,
     /// Everything else to install, the user's own crate first. All binaries but the init become services.
-    pub installs: Vec<Install>,
+    pub(crate) installs: Vec<Install>,
     /// Settings per service name. A service without an entry runs with the defaults.
-    pub services: BTreeMap<String, ServiceSettings>,
+    pub(crate) services: BTreeMap<String, ServiceSettings>,
     /// Additional files: absolute path in the root, and the host's file.
-    pub files: BTreeMap<String, PathBuf>,
+    pub(crate) files: BTreeMap<String, PathBuf>,
     /// Sizes of disk and partitions.
-    pub sizes: PartitionSizes,
+    pub(crate) sizes: PartitionSizes,
     /// Level of the root's zstd compression, 1 to 22.
-    pub compression_level: i32,
+    pub(crate) compression_level: i32,
     /// Where the kernel comes from.
-    pub kernel: KernelSource,
+    pub(crate) kernel: KernelSource,
     /// Kernel parameters after the board's.
-    pub cmdline: Vec<String>,
+    pub(crate) cmdline: Vec<String>,
     /// Modules to carry besides the board's, and to load at boot.
-    pub modules: Vec<String>,
+    pub(crate) modules: Vec<String>,
     /// Addresses that are the same on every device.
-    pub network: NetworkSettings,
+    pub(crate) network: NetworkSettings,
     /// Whether `/boot` is mounted writable from the start.
-    pub boot_writable: bool,
+    pub(crate) boot_writable: bool,
     /// Whether the kernel speaks on the serial line.
-    pub serial_console: bool,
+    pub(crate) serial_console: bool,
     /// What is particular to a Raspberry Pi; nothing on other boards.
-    pub pi: PiSettings,
+    pub(crate) pi: PiSettings,
     /// `--locked`: a lock file of the workspace that is missing or stale is an error instead of being written.
-    pub locked: bool,
+    pub(crate) locked: bool,
     /// `--offline`: nothing may be downloaded.
-    pub offline: bool,
+    pub(crate) offline: bool,
     /// The tables it comes from, for errors with file and line.
     pub(crate) origins: Origins,
 }
 
 impl Appliance {
     /// Whether it can be managed over the network.
-    pub fn has_admind(&self) -> bool {
+    pub(crate) fn has_admind(&self) -> bool {
         self.installs.iter().any(|install| install.name == super::OWN_ADMIND)
     }
 
     /// All kernel parameters but the slot's own: the board's, then the appliance's.
-    pub fn kernel_parameters(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn kernel_parameters(&self) -> impl Iterator<Item = &str> {
         kernel_parameters(self.board, self.serial_console, &self.cmdline)
     }
 }
 
 /// The parameters of `board`, with or without its serial console, and then `own` ones.
-pub fn kernel_parameters<'a>(
+pub(crate) fn kernel_parameters<'a>(
     board: &'a Board,
     serial_console: bool,
     own: &'a [String],
@@ -92,30 +92,30 @@ pub fn kernel_parameters<'a>(
 
 /// One `cargo install`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Install {
+pub(crate) struct Install {
     /// The name it has in metadata, for messages.
-    pub name: String,
+    pub(crate) name: String,
     /// Where the crate is.
-    pub source: Source,
+    pub(crate) source: Source,
     /// Only these binaries; empty for all.
-    pub bins: Vec<String>,
+    pub(crate) bins: Vec<String>,
     /// `--features`.
-    pub features: Vec<String>,
+    pub(crate) features: Vec<String>,
     /// `--all-features`.
-    pub all_features: bool,
+    pub(crate) all_features: bool,
     /// `--no-default-features`.
-    pub no_default_features: bool,
+    pub(crate) no_default_features: bool,
     /// `--profile`; cargo's default for installs when unset.
-    pub profile: Option<String>,
+    pub(crate) profile: Option<String>,
     /// Whether the crate's lock file is honoured (`--locked`).
-    pub locked: bool,
+    pub(crate) locked: bool,
     /// Environment for the build, such as profile settings of our own programs.
-    pub env: BTreeMap<String, String>,
+    pub(crate) env: BTreeMap<String, String>,
 }
 
 /// Where a crate comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+pub(crate) enum Source {
     /// The default registry, or `registry` by its name in cargo's configuration.
     Registry {
         /// The crate.
@@ -143,7 +143,7 @@ pub enum Source {
 
 /// A commit of a git repository.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum GitReference {
+pub(crate) enum GitReference {
     /// The remote's HEAD.
     #[default]
     Head,
@@ -158,7 +158,7 @@ pub enum GitReference {
 /// Where a kernel comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum KernelSource {
+pub(crate) enum KernelSource {
     /// The Debian archive.
     Debian {
         /// The meta package, such as `linux-image-amd64` or `linux-image-cloud-amd64`.

@@ -10,7 +10,11 @@ use super::values::{Binaries, Either, Requirement};
 use super::{GitReference, Install, Source, tables};
 
 /// Returns the install for the entry `name` of `install`.
-pub fn entry(name: &str, entry: &Either<Requirement, tables::Install>, origins: &Origins) -> Result<Install> {
+pub(crate) fn entry(
+    name: &str,
+    entry: &Either<Requirement, tables::Install>,
+    origins: &Origins,
+) -> Result<Install> {
     let table = match entry {
         Either::Table(table) => table.clone(),
         Either::Value(version) => {
@@ -22,7 +26,7 @@ pub fn entry(name: &str, entry: &Either<Requirement, tables::Install>, origins: 
 }
 
 /// Returns the install for `init = { … }`. Its name is that of the crate.
-pub fn init(table: &tables::Install, origins: &Origins) -> Result<Install> {
+pub(crate) fn init(table: &tables::Install, origins: &Origins) -> Result<Install> {
     CrateSpec { table: table.clone(), path: vec!["init"], origins }.install(None)
 }
 

@@ -23,11 +23,11 @@ pub(super) fn read<'de, T: Deserialize<'de>>(value: &'de Value) -> Result<T, Pro
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Problem {
     /// The keys that lead to the value, or to the table with an unknown or missing key.
-    pub path: Vec<String>,
+    pub(crate) path: Vec<String>,
     /// True for an element of a list.
     in_list: bool,
     /// The mistake.
-    pub kind: Kind,
+    pub(crate) kind: Kind,
 }
 
 /// The kinds of mistakes.

@@ -123,9 +123,9 @@ impl From<Box<ConfigError>> for crate::failure::Failure {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Location {
     /// The file, as it is printed.
-    pub file: String,
+    pub(crate) file: String,
     /// The line, counted from 1.
-    pub line: Option<usize>,
+    pub(crate) line: Option<usize>,
 }
 
 impl fmt::Display for Location {

@@ -29,7 +29,7 @@ const MAX_DEPTH: usize = 32;
 const MAX_FILES: usize = 100_000;
 
 /// Returns all files of the table: path on the device and file of the host. A directory stands for all files in it.
-pub fn list(table: &BTreeMap<String, String>, origins: &Origins) -> Result<BTreeMap<String, PathBuf>> {
+pub(crate) fn list(table: &BTreeMap<String, String>, origins: &Origins) -> Result<BTreeMap<String, PathBuf>> {
     let mut files = BTreeMap::new();
     for (destination, source) in table {
         let path = ["files", destination];

@@ -4,16 +4,16 @@ use std::fmt;
 
 /// A repository and the crate in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GitUrl {
+pub(crate) struct GitUrl {
     /// What git is given. The scp-like `user@host:path` is rewritten to `ssh://`, as cargo takes URLs only.
-    pub url: String,
+    pub(crate) url: String,
     /// The crate.
-    pub package: String,
+    pub(crate) package: String,
 }
 
 /// Why a text is not `URL` or `URL%CRATE`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GitUrlError {
+pub(crate) enum GitUrlError {
     /// Neither a URL nor `user@host:path`.
     NotAUrl,
     /// The `%` has no crate behind it, or something that is not a crate's name.
@@ -38,7 +38,7 @@ impl GitUrl {
     /// Reads `URL%CRATE`. Without `%CRATE` the crate has the repository's name: the last part of the path,
     /// without trailing slashes and `.git`. A `%` followed by two hex digits and more path is an escape of the
     /// URL, not the separator.
-    pub fn parse(text: &str) -> Result<Self, GitUrlError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, GitUrlError> {
         let (url, package) = match text.rsplit_once('%') {
             Some((_, rest)) if rest.contains('/') || is_escape(rest) => (text, None),
             Some((url, package)) => (url, Some(package)),
@@ -88,7 +88,7 @@ fn repository_name(url: &str) -> Option<&str> {
 }
 
 /// Whether cargo would take `name` as a package's: letters, digits, `_` and `-`, no digit first.
-pub fn is_crate_name(name: &str) -> bool {
+pub(crate) fn is_crate_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_alphabetic() || c == '_')
         && name.chars().all(|c| c.is_alphanumeric() || "-_".contains(c))
 }

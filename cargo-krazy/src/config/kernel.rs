@@ -7,10 +7,10 @@ use super::{KernelSource, tables};
 use crate::board::Board;
 
 /// The Debian release whose kernel is taken unless `suite` says otherwise.
-pub const DEFAULT_SUITE: &str = "trixie";
+pub(crate) const DEFAULT_SUITE: &str = "trixie";
 
 /// Returns the source of the kernel: without the key, the board's kernel from the Debian archive.
-pub fn source(krazy: &tables::Krazy, origins: &Origins, board: &Board) -> Result<KernelSource> {
+pub(crate) fn source(krazy: &tables::Krazy, origins: &Origins, board: &Board) -> Result<KernelSource> {
     let tables::Kernel { debian, suite, mirror, url, sha256, path } = match &krazy.kernel {
         None | Some(Either::Value(_)) => return Ok(debian_kernel(tables::Kernel::default(), board)),
         Some(Either::Table(kernel)) => kernel.clone(),

@@ -16,7 +16,7 @@ const MIN_MEMORY: Bytes = Bytes::mib(1);
 
 /// The expected text, where that depends on a table or on the reason of the rejection.
 #[derive(Debug, thiserror::Error)]
-pub enum Expected {
+pub(crate) enum Expected {
     /// The name of a signal.
     #[error("one of the signals {}", STOP_SIGNALS.join(", "))]
     Signal,
@@ -35,7 +35,7 @@ pub enum Expected {
 }
 
 /// A host name: dot-separated labels of letters, digits and inner hyphens. Source: RFC 1123, section 2.1.
-pub fn hostname(text: &str) -> Result<String, &'static str> {
+pub(crate) fn hostname(text: &str) -> Result<String, &'static str> {
     let label = |label: &str| {
         (1..=63).contains(&label.len())
             && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
@@ -50,12 +50,12 @@ pub fn hostname(text: &str) -> Result<String, &'static str> {
 }
 
 /// Returns the host name of an appliance that does not set one: its name, as far as RFC 1123 allows.
-pub fn default_hostname(name: &str) -> String {
+pub(crate) fn default_hostname(name: &str) -> String {
     name.to_ascii_lowercase().replace('_', "-").trim_matches('-').to_owned()
 }
 
 /// An appliance's name, which is also the name of a directory and a DNS name.
-pub fn appliance(text: &str) -> Result<String, &'static str> {
+pub(crate) fn appliance(text: &str) -> Result<String, &'static str> {
     let first = text.starts_with(|c: char| c.is_ascii_alphanumeric());
     if first && text.len() <= 63 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)) {
         Ok(text.to_owned())
@@ -68,7 +68,7 @@ pub fn appliance(text: &str) -> Result<String, &'static str> {
 const MAX_BINARY: usize = 240;
 
 /// A binary's name: a file name in `/bin`.
-pub fn binary(text: &str) -> Result<String, &'static str> {
+pub(crate) fn binary(text: &str) -> Result<String, &'static str> {
     let wrong = |c: char| c == '/' || c.is_whitespace() || c.is_control();
     if text.is_empty() || text.starts_with('.') || text.len() > MAX_BINARY || text.contains(wrong) {
         Err("the name of a binary")
@@ -78,7 +78,7 @@ pub fn binary(text: &str) -> Result<String, &'static str> {
 }
 
 /// An account's name. Source: the portable form of useradd(8).
-pub fn account(text: &str) -> Result<String, &'static str> {
+pub(crate) fn account(text: &str) -> Result<String, &'static str> {
     let first = text.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
     let rest = |b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_');
     if first && text.len() <= 32 && text.bytes().all(rest) {
@@ -89,14 +89,14 @@ pub fn account(text: &str) -> Result<String, &'static str> {
 }
 
 /// A signal's name without `SIG`.
-pub fn signal(text: &str) -> Result<String, Expected> {
+pub(crate) fn signal(text: &str) -> Result<String, Expected> {
     let name = text.to_ascii_uppercase();
     let name = name.strip_prefix("SIG").unwrap_or(&name);
     if STOP_SIGNALS.contains(&name) { Ok(name.to_owned()) } else { Err(Expected::Signal) }
 }
 
 /// A kernel module's name, without directory and suffix.
-pub fn module(text: &str) -> Result<String, &'static str> {
+pub(crate) fn module(text: &str) -> Result<String, &'static str> {
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)) {
         Ok(text.to_owned())
     } else {
@@ -105,7 +105,7 @@ pub fn module(text: &str) -> Result<String, &'static str> {
 }
 
 /// A normal absolute path on the device: no empty, `.` or `..` parts.
-pub fn device_path(text: &str) -> Result<String, &'static str> {
+pub(crate) fn device_path(text: &str) -> Result<String, &'static str> {
     let part = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains('\0');
     match text.strip_prefix('/') {
         Some(rest) if rest.split('/').all(part) => Ok(text.to_owned()),
@@ -114,7 +114,7 @@ pub fn device_path(text: &str) -> Result<String, &'static str> {
 }
 
 /// An http or https URL.
-pub fn http_url(text: &str) -> Result<String, &'static str> {
+pub(crate) fn http_url(text: &str) -> Result<String, &'static str> {
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     match rest {
         Some(rest) if !rest.is_empty() && !rest.contains(char::is_whitespace) => Ok(text.to_owned()),
@@ -123,14 +123,14 @@ pub fn http_url(text: &str) -> Result<String, &'static str> {
 }
 
 /// A SHA-256 in hex, as lower case.
-pub fn sha256(text: &str) -> Result<String, &'static str> {
+pub(crate) fn sha256(text: &str) -> Result<String, &'static str> {
     Some(text.to_ascii_lowercase()).filter(|text| is_sha256(text)).ok_or("a SHA-256 of 64 hexadecimal digits")
 }
 
 /// A version requirement as in `[dependencies]`: a bare `1.2` means `^1.2`. `*` is the newest, `None`.
 ///
 /// It is made explicit because `cargo install --version 1.2.3` would take exactly that version.
-pub fn requirement(text: &str) -> Result<Option<String>, Expected> {
+pub(crate) fn requirement(text: &str) -> Result<Option<String>, Expected> {
     match VersionReq::parse(text) {
         Ok(any) if any == VersionReq::STAR => Ok(None),
         Ok(requirement) => Ok(Some(requirement.to_string())),
@@ -139,7 +139,7 @@ pub fn requirement(text: &str) -> Result<Option<String>, Expected> {
 }
 
 /// A package or suite of the Debian archive.
-pub fn archive(text: &str) -> Result<String, &'static str> {
+pub(crate) fn archive(text: &str) -> Result<String, &'static str> {
     match text.chars().all(|c| c.is_ascii_alphanumeric() || "+-._".contains(c)) {
         true if !text.is_empty() => Ok(text.to_owned()),
         _ => Err("a name in the Debian archive"),
@@ -147,12 +147,12 @@ pub fn archive(text: &str) -> Result<String, &'static str> {
 }
 
 /// An argument or the value of an environment variable.
-pub fn process_text(text: &str) -> Result<String, &'static str> {
+pub(crate) fn process_text(text: &str) -> Result<String, &'static str> {
     if text.contains('\0') { Err("a text without NUL characters") } else { Ok(text.to_owned()) }
 }
 
 /// A device node.
-pub fn device_node(text: &str) -> Result<String, &'static str> {
+pub(crate) fn device_node(text: &str) -> Result<String, &'static str> {
     match device_path(text) {
         Ok(path) if path.starts_with("/dev/") => Ok(path),
         _ => Err("a path below /dev"),
@@ -160,12 +160,12 @@ pub fn device_node(text: &str) -> Result<String, &'static str> {
 }
 
 /// A host name or address for a client.
-pub fn host(text: &str) -> Result<String, &'static str> {
+pub(crate) fn host(text: &str) -> Result<String, &'static str> {
     if text.is_empty() || text.contains(char::is_whitespace) { Err("a host") } else { Ok(text.to_owned()) }
 }
 
 /// A limit of memory.
-pub fn memory(text: &str) -> Result<Bytes, Expected> {
+pub(crate) fn memory(text: &str) -> Result<Bytes, Expected> {
     match text.parse::<Bytes>() {
         Ok(limit) if limit >= MIN_MEMORY => Ok(limit),
         Ok(_) => Err(Expected::LargerSize),

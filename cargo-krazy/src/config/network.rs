@@ -10,7 +10,7 @@ use super::tables;
 const MAX_NAME: usize = 15;
 
 /// Returns the settings for the manifest of the root.
-pub fn settings(network: &tables::Network, origins: &Origins) -> Result<NetworkSettings> {
+pub(crate) fn settings(network: &tables::Network, origins: &Origins) -> Result<NetworkSettings> {
     let mut settings = NetworkSettings {
         dns: network.dns.iter().map(|server| server.0).collect(),
         ntp: network.ntp.iter().map(|server| server.0.clone()).collect(),

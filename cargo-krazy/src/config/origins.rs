@@ -27,16 +27,16 @@ pub(crate) struct Origins {
 #[derive(Clone, Debug)]
 pub(super) struct Layer {
     /// The file that holds it.
-    pub manifest: PathBuf,
+    pub(crate) manifest: PathBuf,
     /// The names that lead to it: `package`, `metadata`, `krazy`, and perhaps `board` and its name.
-    pub path: Vec<String>,
+    pub(crate) path: Vec<String>,
     /// Its value; a table unless the user wrote something else.
-    pub value: Value,
+    pub(crate) value: Value,
 }
 
 impl Layer {
     /// Returns the error for the key at `path` below this table.
-    pub fn invalid(&self, path: &[&str], problem: impl Display) -> Box<ConfigError> {
+    pub(crate) fn invalid(&self, path: &[&str], problem: impl Display) -> Box<ConfigError> {
         let full = self.full(path);
         let (key, table) = full.split_last().unwrap_or((&"", &[]));
         Box::new(ConfigError::Key {
@@ -49,7 +49,7 @@ impl Layer {
     }
 
     /// Returns the error for the table at `path` below this one.
-    pub fn table_invalid(&self, path: &[&str], problem: impl Display) -> Box<ConfigError> {
+    pub(crate) fn table_invalid(&self, path: &[&str], problem: impl Display) -> Box<ConfigError> {
         let full = self.full(path);
         Box::new(ConfigError::Table {
             location: location(&self.manifest, &full),
@@ -59,7 +59,7 @@ impl Layer {
     }
 
     /// Returns the error for a name at the end of `path` that does not exist.
-    pub fn unknown(&self, path: &[&str], kind: &'static str, help: String) -> Box<ConfigError> {
+    pub(crate) fn unknown(&self, path: &[&str], kind: &'static str, help: String) -> Box<ConfigError> {
         let full = self.full(path);
         let (name, table) = full.split_last().unwrap_or((&"", &[]));
         Box::new(ConfigError::Unknown {

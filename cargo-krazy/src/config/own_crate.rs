@@ -11,27 +11,27 @@ use super::{Install, Source};
 
 /// Features of the own package.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct OwnFeatures {
+pub(crate) struct OwnFeatures {
     /// `--features`.
-    pub features: Vec<String>,
+    pub(crate) features: Vec<String>,
     /// `--all-features`.
-    pub all_features: bool,
+    pub(crate) all_features: bool,
     /// `--no-default-features`.
-    pub no_default_features: bool,
+    pub(crate) no_default_features: bool,
 }
 
 /// The own package's install, and the binaries it gives.
 #[derive(Debug)]
-pub struct OwnCrate {
+pub(crate) struct OwnCrate {
     /// The request to cargo.
-    pub install: Install,
+    pub(crate) install: Install,
     /// The names of the binaries that will be installed.
-    pub binaries: Vec<String>,
+    pub(crate) binaries: Vec<String>,
 }
 
 /// Returns the install of `package`, checked against its targets: `bins`, or all whose required features are on.
 /// `requested` are those of the features that come from the command line.
-pub fn install(
+pub(crate) fn install(
     package: &Package,
     features: OwnFeatures,
     requested: &[String],

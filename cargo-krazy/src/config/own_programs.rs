@@ -6,10 +6,10 @@ use std::path::Path;
 use super::{Install, Source};
 
 /// Our own init, which is also the first stage of every appliance.
-pub const OWN_INIT: &str = "krazy-init";
+pub(crate) const OWN_INIT: &str = "krazy-init";
 
 /// Our own management API.
-pub const OWN_ADMIND: &str = "krazy-admind";
+pub(crate) const OWN_ADMIND: &str = "krazy-admind";
 
 /// A release profile for size. Measured gains belong to the programs' own figures; the settings are here
 /// because an installed crate's profile is that of whoever installs it.
@@ -23,7 +23,7 @@ const PROFILE: [(&str, &str); 5] = [
 
 /// The install of our program `name`: from the checkout this program was built from if that still exists, else
 /// from the registry in exactly this program's version.
-pub fn install(name: &str) -> Install {
+pub(crate) fn install(name: &str) -> Install {
     let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(|workspace| workspace.join(name));
     let source = match checkout.filter(|path| path.join("Cargo.toml").is_file()) {
         Some(path) => Source::Path { path },

@@ -13,7 +13,7 @@ use super::suggestion::{did_you_mean, quoted};
 /// Returns the workspace of `manifest_path`, or of the working directory, as `cargo metadata` describes it.
 ///
 /// Dependencies are not asked for: that takes 50 ms instead of seconds, and needs no network.
-pub fn workspace(manifest_path: Option<&Path>) -> Result<Metadata> {
+pub(crate) fn workspace(manifest_path: Option<&Path>) -> Result<Metadata> {
     let mut command = MetadataCommand::new();
     if let Some(path) = manifest_path {
         command.manifest_path(path);
@@ -38,13 +38,13 @@ fn selection(message: impl Into<String>) -> Box<ConfigError> {
 }
 
 /// Returns the value of `krazy` in a `metadata` table.
-pub fn krazy(metadata: &Value) -> Option<&Value> {
+pub(crate) fn krazy(metadata: &Value) -> Option<&Value> {
     metadata.get("krazy")
 }
 
 /// Returns the package to make: the one that was `named`, else the one cargo would take, else the only member of the
 /// workspace that has `[package.metadata.krazy]`.
-pub fn select<'a>(metadata: &'a Metadata, named: Option<&str>) -> Result<&'a Package> {
+pub(crate) fn select<'a>(metadata: &'a Metadata, named: Option<&str>) -> Result<&'a Package> {
     let members = metadata.workspace_packages();
     if let Some(named) = named {
         let matches = |package: &&&Package| match named.split_once('@') {

@@ -37,27 +37,27 @@ const RESERVED: &[(&str, Option<&str>)] = &[
 
 /// The settings of an appliance for a Raspberry Pi's firmware.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PiSettings {
+pub(crate) struct PiSettings {
     /// Lines for `config.txt`.
-    pub config_lines: Vec<String>,
+    pub(crate) config_lines: Vec<String>,
     /// Overlays, in the order in which they are applied.
-    pub overlays: Vec<Overlay>,
+    pub(crate) overlays: Vec<Overlay>,
     /// Device trees besides the board's.
-    pub dtbs: Vec<DtSource>,
+    pub(crate) dtbs: Vec<DtSource>,
 }
 
 /// A device tree overlay and its parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Overlay {
+pub(crate) struct Overlay {
     /// The overlay.
-    pub source: DtSource,
+    pub(crate) source: DtSource,
     /// The text behind its name in `config.txt`: empty, or `,name=value…`.
-    pub parameters: String,
+    pub(crate) parameters: String,
 }
 
 /// The origin of a device tree or an overlay.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DtSource {
+pub(crate) enum DtSource {
     /// The kernel or the firmware has it under this name, without `.dtb` or `.dtbo`.
     Named(String),
     /// A file of the host.
@@ -66,14 +66,14 @@ pub enum DtSource {
 
 impl Overlay {
     /// Returns the line for `config.txt`.
-    pub fn config_line(&self) -> String {
+    pub(crate) fn config_line(&self) -> String {
         format!("dtoverlay={}{}", self.source.name(), self.parameters)
     }
 }
 
 impl DtSource {
     /// The name in `config.txt`, and of the file on `/boot` but for prefix and ending.
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         match self {
             DtSource::Named(name) => name.clone(),
             DtSource::File(path) => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),

@@ -31,23 +31,23 @@ const DEFAULT_COMPRESSION_LEVEL: i32 = 15;
 
 /// The request for an appliance: the resolved arguments of a command that builds.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub(crate) struct Request {
     /// The Cargo.toml of a package or workspace; the working directory's when unset.
-    pub manifest_path: Option<PathBuf>,
+    pub(crate) manifest_path: Option<PathBuf>,
     /// The package; the one cargo would take, or the only one with a table, when unset.
-    pub package: Option<String>,
+    pub(crate) package: Option<String>,
     /// The board.
-    pub board: &'static Board,
+    pub(crate) board: &'static Board,
     /// Features of the own package, added to those of the metadata.
-    pub features: OwnFeatures,
+    pub(crate) features: OwnFeatures,
     /// Cargo profile of the own package, instead of the metadata's.
-    pub profile: Option<String>,
+    pub(crate) profile: Option<String>,
     /// Size of the disk image, instead of the metadata's.
-    pub disk: Option<Bytes>,
+    pub(crate) disk: Option<Bytes>,
     /// True if a missing or stale lock file of the workspace is an error.
-    pub locked: bool,
+    pub(crate) locked: bool,
     /// True if the network must not be used.
-    pub offline: bool,
+    pub(crate) offline: bool,
 }
 
 /// Returns the appliance for `request`. Reads manifests and nothing else.

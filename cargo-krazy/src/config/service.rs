@@ -11,7 +11,7 @@ use super::{Appliance, OWN_INIT, names, tables};
 use crate::failure::Failure;
 
 /// Returns the settings of every service with a table, for the manifest of the root.
-pub fn settings(
+pub(crate) fn settings(
     services: BTreeMap<String, tables::Service>,
     origins: &Origins,
 ) -> Result<BTreeMap<String, ServiceSettings>> {
@@ -57,7 +57,7 @@ impl From<tables::Service> for ServiceSettings {
 }
 
 /// Returns a cycle in `after`: the names along it, with the first one again at the end.
-pub fn cycle(services: &BTreeMap<String, ServiceSettings>) -> Option<Vec<&str>> {
+pub(crate) fn cycle(services: &BTreeMap<String, ServiceSettings>) -> Option<Vec<&str>> {
     let mut done = BTreeSet::new();
     services.keys().find_map(|start| walk(services, start, &mut Vec::new(), &mut done))
 }
@@ -131,7 +131,7 @@ fn check(appliance: &Appliance, installed: &BTreeSet<String>) -> Result<()> {
 }
 
 /// Returns the error for a binary called `init` that is not the init.
-pub fn init_conflict(origins: &Origins, init: &str) -> Box<ConfigError> {
+pub(crate) fn init_conflict(origins: &Origins, init: &str) -> Box<ConfigError> {
     origins
         .error(&[&["init"]], format!("a binary is called `init`, but /bin/init is `{init}`"))
         .help("write `init = \"init\"` to make it the init, rename it, or leave it out with `bins`")

@@ -2,7 +2,11 @@
 
 /// The `help:` text for an unknown `name`: the closest of `candidates`, or else all of them, introduced by
 /// `plural` (such as `keys`).
-pub fn did_you_mean<'a>(name: &str, plural: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn did_you_mean<'a>(
+    name: &str,
+    plural: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> String {
     let candidates: Vec<&str> = candidates.into_iter().collect();
     match closest(name, candidates.iter().copied()) {
         Some(candidate) => format!("did you mean `{candidate}`?"),
@@ -12,13 +16,13 @@ pub fn did_you_mean<'a>(name: &str, plural: &str, candidates: impl IntoIterator<
 }
 
 /// `a`, `b`, `c` in backticks.
-pub fn quoted<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn quoted<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     names.into_iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
 /// The candidate at the least edit distance, if at most a third of the name is wrong. Case and the difference
 /// of `_` and `-` do not count.
-pub fn closest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn closest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |text: &str| text.to_lowercase().replace('_', "-");
     let name = plain(name);
     let allowed = (name.chars().count() / 3).max(1);

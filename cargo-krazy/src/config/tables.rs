@@ -22,58 +22,58 @@ use super::values::{
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Krazy {
     /// name of the appliance (default: that of the package)
-    pub name: Option<ApplianceName>,
+    pub(crate) name: Option<ApplianceName>,
     /// host name of the device (default: the name)
-    pub hostname: Option<Hostname>,
+    pub(crate) hostname: Option<Hostname>,
     /// program that becomes /bin/init; a table is like one of `install` (default: krazy-init)
-    pub init: Option<Either<Binary, Install>>,
+    pub(crate) init: Option<Either<Binary, Install>>,
     /// install krazy-admind, the API that updates need (default: true)
-    pub admind: Option<Either<bool, Admind>>,
+    pub(crate) admind: Option<Either<bool, Admind>>,
     /// further crates whose binaries go to /bin: NAME = VERSION or a table
-    pub install: BTreeMap<String, Either<Requirement, Install>>,
+    pub(crate) install: BTreeMap<String, Either<Requirement, Install>>,
     /// only these binaries of the own package (default: all)
-    pub bins: Option<Binaries>,
+    pub(crate) bins: Option<Binaries>,
     /// features of the own package
-    pub features: Vec<String>,
+    pub(crate) features: Vec<String>,
     /// all features of the own package (default: false)
-    pub all_features: bool,
+    pub(crate) all_features: bool,
     /// the own package without its `default` feature (default: false)
-    pub no_default_features: bool,
+    pub(crate) no_default_features: bool,
     /// cargo profile of the own package (default: release)
-    pub profile: Option<String>,
+    pub(crate) profile: Option<String>,
     /// settings of the services: NAME is an entry of /bin
-    pub service: BTreeMap<String, Service>,
+    pub(crate) service: BTreeMap<String, Service>,
     /// "/path/on/the/device" = "path" of a file or directory, relative to the Cargo.toml
-    pub files: BTreeMap<String, String>,
+    pub(crate) files: BTreeMap<String, String>,
     /// the disk image; /data is what the other partitions leave (default: 1 GiB)
-    pub size: Option<Size>,
+    pub(crate) size: Option<Size>,
     /// the /boot partition (default: 256 MiB)
-    pub boot_size: Option<Size>,
+    pub(crate) boot_size: Option<Size>,
     /// each of the two root partitions (default: 256 MiB)
-    pub root_size: Option<Size>,
+    pub(crate) root_size: Option<Size>,
     /// zstd level of the root (default: 15)
-    pub compression_level: Option<Ranged<1, 22>>,
+    pub(crate) compression_level: Option<Ranged<1, 22>>,
     /// source of the kernel (default: debian)
-    pub kernel: Option<Either<Debian, Kernel>>,
+    pub(crate) kernel: Option<Either<Debian, Kernel>>,
     /// kernel parameters after those of the board
-    pub cmdline: Parameters,
+    pub(crate) cmdline: Parameters,
     /// kernel modules to carry and to load at boot, besides those of the board
-    pub modules: Vec<Module>,
+    pub(crate) modules: Vec<Module>,
     /// fixed addresses, name and time servers of every device (default: DHCP)
-    pub network: Network,
+    pub(crate) network: Network,
     /// mount /boot writable from the start (default: false)
-    pub boot_writable: bool,
+    pub(crate) boot_writable: bool,
     /// the console of the kernel is on the serial line, too (default: true)
-    pub serial_console: Option<bool>,
+    pub(crate) serial_console: Option<bool>,
     /// further lines for a Raspberry Pi's config.txt, such as `gpu_mem=16`
-    pub config_txt: Vec<String>,
+    pub(crate) config_txt: Vec<String>,
     /// overlays for a Raspberry Pi: NAME of one of the kernel or the firmware, or the path of a .dtbo;
     /// `,parameter=value` may follow
-    pub dtoverlays: Vec<String>,
+    pub(crate) dtoverlays: Vec<String>,
     /// further device trees for a Raspberry Pi: NAME of one of the kernel, or the path of a .dtb
-    pub dtbs: Vec<String>,
+    pub(crate) dtbs: Vec<String>,
     /// any of these keys, for the board NAME only
-    pub board: BTreeMap<String, Krazy>,
+    pub(crate) board: BTreeMap<String, Krazy>,
 }
 
 /// A crate to install.
@@ -82,38 +82,38 @@ pub(crate) struct Krazy {
 pub(crate) struct Install {
     /// version of a registry crate, as in `[dependencies]` (default: the newest)
     #[schemars(extend("x-label" = "REQUIREMENT"))]
-    pub version: Option<Requirement>,
+    pub(crate) version: Option<Requirement>,
     /// name of a registry in cargo's configuration (default: crates.io)
-    pub registry: Option<String>,
+    pub(crate) registry: Option<String>,
     /// directory of a package, relative to the Cargo.toml
     #[schemars(extend("x-label" = "PATH"))]
-    pub path: Option<String>,
+    pub(crate) path: Option<String>,
     /// a repository; without %CRATE its name is that of the crate
     #[schemars(extend("x-label" = "URL[%CRATE]"))]
-    pub git: Option<String>,
+    pub(crate) git: Option<String>,
     /// the tip of this branch of `git`
-    pub branch: Option<String>,
+    pub(crate) branch: Option<String>,
     /// this tag of `git`
-    pub tag: Option<String>,
+    pub(crate) tag: Option<String>,
     /// this commit of `git`
-    pub rev: Option<String>,
+    pub(crate) rev: Option<String>,
     /// the crate, if the entry has another name
     #[schemars(extend("x-label" = "CRATE"))]
-    pub package: Option<String>,
+    pub(crate) package: Option<String>,
     /// only these binaries (default: all)
-    pub bins: Option<Binaries>,
+    pub(crate) bins: Option<Binaries>,
     /// features to activate
-    pub features: Vec<String>,
+    pub(crate) features: Vec<String>,
     /// activate all features (default: false)
-    pub all_features: bool,
+    pub(crate) all_features: bool,
     /// false: without the `default` feature (default: true)
-    pub default_features: Option<bool>,
+    pub(crate) default_features: Option<bool>,
     /// the opposite of `default-features` (default: false)
-    pub no_default_features: Option<bool>,
+    pub(crate) no_default_features: Option<bool>,
     /// cargo profile (default: release)
-    pub profile: Option<String>,
+    pub(crate) profile: Option<String>,
     /// use the Cargo.lock that comes with the crate (default: true)
-    pub locked: Option<bool>,
+    pub(crate) locked: Option<bool>,
 }
 
 /// The settings of a service.
@@ -121,49 +121,49 @@ pub(crate) struct Install {
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Service {
     /// arguments
-    pub args: Vec<ProcessText>,
+    pub(crate) args: Vec<ProcessText>,
     /// environment variables: NAME = STRING
-    pub env: BTreeMap<String, ProcessText>,
+    pub(crate) env: BTreeMap<String, ProcessText>,
     /// working directory (default: the HOME of the service)
-    pub workdir: Option<WorkingDirectory>,
+    pub(crate) workdir: Option<WorkingDirectory>,
     /// services, or `network`, `clock`, `data`, that it starts after
-    pub after: Vec<Dependency>,
+    pub(crate) after: Vec<Dependency>,
     /// `always`, `on-failure` or `never` (default: always)
     #[schemars(with = "String", extend("enum" = ["always", "on-failure", "never"]))]
-    pub restart: Option<Restart>,
+    pub(crate) restart: Option<Restart>,
     /// the account; `root` is possible (default: its own, named like the service)
-    pub user: Option<Account>,
+    pub(crate) user: Option<Account>,
     /// the signal that asks it to end (default: TERM)
-    pub stop_signal: Option<Signal>,
+    pub(crate) stop_signal: Option<Signal>,
     /// time from the stop signal to SIGKILL; at most a day (default: 10)
     #[schemars(extend("x-label" = "SECONDS"))]
-    pub stop_timeout: Option<Ranged<0, 86_400>>,
+    pub(crate) stop_timeout: Option<Ranged<0, 86_400>>,
     /// an update is confirmed only if it is stable (default: true)
-    pub required: Option<bool>,
+    pub(crate) required: Option<bool>,
     /// condition to count as started: `started`, `notify` (sd_notify) or `tcp:PORT` (default: started)
-    pub ready: Option<Readiness>,
+    pub(crate) ready: Option<Readiness>,
     /// may write to its HOME, /tmp and devices only (default: true)
-    pub sandbox: Option<bool>,
+    pub(crate) sandbox: Option<bool>,
     /// rights of root it keeps, such as `net-admin`
-    pub capabilities: Vec<Capability>,
+    pub(crate) capabilities: Vec<Capability>,
     /// accounts whose logs it may read; `krazy`: may talk to init, as root does
-    pub groups: Vec<Account>,
+    pub(crate) groups: Vec<Account>,
     /// device nodes it may read and write, such as "/dev/ttyUSB*"
-    pub devices: Vec<DeviceNode>,
+    pub(crate) devices: Vec<DeviceNode>,
     /// keep its output on /data too (default: false)
-    pub persistent_log: bool,
+    pub(crate) persistent_log: bool,
     /// the most memory (default: all)
-    pub memory_limit: Option<MemoryLimit>,
+    pub(crate) memory_limit: Option<MemoryLimit>,
     // At most PID_MAX_LIMIT of the kernel.
     /// the most processes and threads (default: half of what the machine has, 4096)
     #[schemars(extend("x-label" = "NUMBER"))]
-    pub task_limit: Option<Ranged<1, 4_194_304>>,
+    pub(crate) task_limit: Option<Ranged<1, 4_194_304>>,
     // At most what krazy-init may give: half of the kernel's default fs.nr_open.
     /// the most open files (default: 1024, which it may raise)
     #[schemars(extend("x-label" = "NUMBER"))]
-    pub file_limit: Option<Ranged<8, 524_288>>,
+    pub(crate) file_limit: Option<Ranged<8, 524_288>>,
     /// its share of a busy CPU (default: 100)
-    pub cpu_weight: Option<Ranged<1, 10_000>>,
+    pub(crate) cpu_weight: Option<Ranged<1, 10_000>>,
 }
 
 /// The settings of krazy-admind.
@@ -171,9 +171,9 @@ pub(crate) struct Service {
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Admind {
     /// accept clients without TLS 1.3 (default: false)
-    pub tls12: bool,
+    pub(crate) tls12: bool,
     /// announce the device in the local network (default: true)
-    pub mdns: Option<bool>,
+    pub(crate) mdns: Option<bool>,
 }
 
 /// The network settings of every device.
@@ -181,11 +181,11 @@ pub(crate) struct Admind {
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Network {
     /// NAME = { address = "10.0.0.5/24", gateway = "10.0.0.1" }; others have DHCP
-    pub interfaces: BTreeMap<String, Interface>,
+    pub(crate) interfaces: BTreeMap<String, Interface>,
     /// name servers, before those of DHCP
-    pub dns: Vec<NameServer>,
+    pub(crate) dns: Vec<NameServer>,
     /// time servers, instead of all others
-    pub ntp: Vec<Host>,
+    pub(crate) ntp: Vec<Host>,
 }
 
 /// A fixed address.
@@ -193,9 +193,9 @@ pub(crate) struct Network {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Interface {
     /// IPv4 address with prefix length
-    pub address: Address,
+    pub(crate) address: Address,
     /// the default route (default: none)
-    pub gateway: Option<Gateway>,
+    pub(crate) gateway: Option<Gateway>,
 }
 
 /// A source of the kernel.
@@ -204,16 +204,16 @@ pub(crate) struct Interface {
 pub(crate) struct Kernel {
     /// meta package of a kernel in the Debian archive (default: that of the board)
     #[schemars(extend("x-label" = "PACKAGE"))]
-    pub debian: Option<ArchiveName>,
+    pub(crate) debian: Option<ArchiveName>,
     /// code name of the Debian release (default: trixie)
-    pub suite: Option<ArchiveName>,
+    pub(crate) suite: Option<ArchiveName>,
     /// the Debian mirror (default: that of the host, else deb.debian.org)
-    pub mirror: Option<HttpUrl>,
+    pub(crate) mirror: Option<HttpUrl>,
     /// a kernel bundle: a .deb or a .tar.zst; needs `sha256`
-    pub url: Option<HttpUrl>,
+    pub(crate) url: Option<HttpUrl>,
     /// SHA-256 of the file behind `url`
-    pub sha256: Option<Sha256>,
+    pub(crate) sha256: Option<Sha256>,
     /// a kernel bundle on this machine: a directory, a .deb or a .tar.zst
     #[schemars(extend("x-label" = "PATH"))]
-    pub path: Option<String>,
+    pub(crate) path: Option<String>,
 }

@@ -32,15 +32,15 @@ const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// The longest response that is read into memory.
-pub const MAX_RESPONSE: Bytes = Bytes::mib(8);
+pub(crate) const MAX_RESPONSE: Bytes = Bytes::mib(8);
 
 /// The timeouts of an upload without progress.
 #[derive(Clone, Copy, Debug)]
-pub struct StallTimeouts {
+pub(crate) struct StallTimeouts {
     /// While data is left to send.
-    pub sending: Duration,
+    pub(crate) sending: Duration,
     /// After everything is sent, until the response.
-    pub reply: Duration,
+    pub(crate) reply: Duration,
 }
 
 impl From<Duration> for StallTimeouts {
@@ -50,7 +50,7 @@ impl From<Duration> for StallTimeouts {
 }
 
 /// One device and the credentials for it.
-pub struct Client {
+pub(crate) struct Client {
     runtime: tokio::runtime::Runtime,
     http: reqwest::Client,
     base: String,
@@ -63,32 +63,32 @@ pub struct Client {
 
 impl Client {
     /// The name that the user gave.
-    pub fn device(&self) -> &str {
+    pub(crate) fn device(&self) -> &str {
         &self.target.name
     }
 
     /// The device.
-    pub fn target(&self) -> &Target {
+    pub(crate) fn target(&self) -> &Target {
         &self.target
     }
 
     /// The token that is sent.
-    pub fn token(&self) -> &Token {
+    pub(crate) fn token(&self) -> &Token {
         &self.token
     }
 
     /// The appliance whose certificate the device must have.
-    pub fn appliance(&self) -> &str {
+    pub(crate) fn appliance(&self) -> &str {
         &self.appliance
     }
 
     /// Returns the JSON of a `GET`.
-    pub fn get<T: DeserializeOwned>(&self, endpoint: impl Display) -> Result<T, DeviceError> {
+    pub(crate) fn get<T: DeserializeOwned>(&self, endpoint: impl Display) -> Result<T, DeviceError> {
         self.get_within(endpoint, REPLY_TIMEOUT)
     }
 
     /// Returns the JSON of a `GET` whose response may take up to `timeout`.
-    pub fn get_within<T: DeserializeOwned>(
+    pub(crate) fn get_within<T: DeserializeOwned>(
         &self,
         endpoint: impl Display,
         timeout: Duration,
@@ -102,17 +102,21 @@ impl Client {
     }
 
     /// Requests an operation without a body, and ignores the content of its response.
-    pub fn call(&self, endpoint: &Endpoint) -> Result<(), DeviceError> {
+    pub(crate) fn call(&self, endpoint: &Endpoint) -> Result<(), DeviceError> {
         self.exchange(endpoint, None).map(drop)
     }
 
     /// Requests an operation with a body, and returns the content of its response.
-    pub fn call_with(&self, endpoint: &Endpoint, body: Vec<u8>) -> Result<Vec<u8>, DeviceError> {
+    pub(crate) fn call_with(&self, endpoint: &Endpoint, body: Vec<u8>) -> Result<Vec<u8>, DeviceError> {
         self.exchange(endpoint, Some(body))
     }
 
     /// Reads the JSON of a response.
-    pub fn parse<T: DeserializeOwned>(&self, endpoint: impl Display, bytes: &[u8]) -> Result<T, DeviceError> {
+    pub(crate) fn parse<T: DeserializeOwned>(
+        &self,
+        endpoint: impl Display,
+        bytes: &[u8],
+    ) -> Result<T, DeviceError> {
         serde_json::from_slice(bytes).map_err(|error| self.foreign(format!("{endpoint}: {error}")))
     }
 
@@ -132,7 +136,7 @@ impl Client {
     }
 
     /// Reads the response of a `GET` in pieces. `begin` gets its length if the device sends that.
-    pub fn read(
+    pub(crate) fn read(
         &self,
         endpoint: impl Display,
         mut begin: impl FnMut(Option<u64>),
@@ -151,7 +155,7 @@ impl Client {
 
     /// Reads the response of a `GET` in pieces until `piece` returns `false` or the device ends it. Fails if no piece
     /// arrives for `timeout`.
-    pub fn listen(
+    pub(crate) fn listen(
         &self,
         endpoint: impl Display,
         timeout: Duration,
@@ -171,7 +175,7 @@ impl Client {
 
     /// Sends `body` of `len` bytes. `sent` returns the number of bytes sent so far; fails if that does not change for as
     /// long as `timeouts` allow, and no response arrives.
-    pub fn send(
+    pub(crate) fn send(
         &self,
         method: Method,
         endpoint: impl Display,
@@ -287,7 +291,7 @@ impl Client {
     }
 
     /// The error of a request that the device rejects.
-    pub fn refused(&self, problem: ProblemDetails) -> DeviceError {
+    pub(crate) fn refused(&self, problem: ProblemDetails) -> DeviceError {
         DeviceError::Refused {
             device: self.target.name.clone(),
             appliance: self.appliance.clone(),
@@ -296,7 +300,7 @@ impl Client {
     }
 
     /// The error of a response that is malformed.
-    pub fn foreign(&self, why: String) -> DeviceError {
+    pub(crate) fn foreign(&self, why: String) -> DeviceError {
         DeviceError::Foreign { device: self.target.name.clone(), why }
     }
 }

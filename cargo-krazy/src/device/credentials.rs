@@ -12,15 +12,15 @@ use crate::provision;
 /// The environment variable whose token is sent in place of the appliance's own, as `cargo krazy token add` prints it.
 ///
 /// There is no option for it: other users of a machine can read command lines.
-pub const VARIABLE: &str = "KRAZY_TOKEN";
+pub(crate) const VARIABLE: &str = "KRAZY_TOKEN";
 
 /// Whether [`VARIABLE`] holds something.
-pub fn given() -> bool {
+pub(crate) fn given() -> bool {
     std::env::var_os(VARIABLE).is_some_and(|text| !text.is_empty())
 }
 
 /// Certificate and token. Has no `Debug`, so that it cannot end up in a message.
-pub struct Credentials {
+pub(crate) struct Credentials {
     /// The certificates to pin: one, and a few more while it is exchanged.
     pub(super) certificates: Vec<CertificateDer<'static>>,
     /// The tokens that the device may know: one, and a few more while it is exchanged.
@@ -30,7 +30,7 @@ pub struct Credentials {
 impl Credentials {
     /// Those for devices of `appliance`: the token in [`VARIABLE`] with the certificate in `state_dir`, else both from
     /// there.
-    pub fn find(appliance: &str, state_dir: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn find(appliance: &str, state_dir: &Path) -> anyhow::Result<Self> {
         Self::resolve(appliance, state_dir, std::env::var_os(VARIABLE))
     }
 
@@ -74,7 +74,7 @@ mod tests {
         let secrets = provision::provision("weather", state.path()).unwrap();
         let find = |given: Option<&str>| {
             let found = Credentials::resolve("weather", state.path(), given.map(OsString::from)).unwrap();
-            assert_eq!(found.certificates, [secrets.certificate().unwrap()]);
+            assert_eq!(found.certificates, [secrets.pair().certificate().unwrap()]);
             found.tokens[0].reveal()
         };
         assert_eq!(find(None), secrets.token().reveal());
@@ -96,9 +96,10 @@ mod tests {
 
         let folder = teammate.path().join("weather/secrets");
         fs::create_dir_all(&folder).unwrap();
-        fs::copy(secrets.directory().join("cert.pem"), folder.join("cert.pem")).unwrap();
+        fs::copy(secrets.state_dir().join("weather/secrets").join("cert.pem"), folder.join("cert.pem"))
+            .unwrap();
         let found = Credentials::resolve("weather", teammate.path(), Some(GIVEN.into())).unwrap();
-        assert_eq!(found.certificates, [secrets.certificate().unwrap()]);
+        assert_eq!(found.certificates, [secrets.pair().certificate().unwrap()]);
         fs::write(folder.join("cert.pem"), "no certificate").unwrap();
         assert!(refusal(teammate.path(), Some(GIVEN)).0.starts_with("failed to use "));
     }

@@ -26,21 +26,21 @@ const MAX_FOUND: usize = 1024;
 
 /// A device that answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Found {
+pub(crate) struct Found {
     /// What may be given as `HOST`.
-    pub host: String,
+    pub(crate) host: String,
     /// Its addresses; IPv4 first.
-    pub addresses: Vec<IpAddr>,
+    pub(crate) addresses: Vec<IpAddr>,
     /// The port of its API.
-    pub port: u16,
+    pub(crate) port: u16,
     /// The appliance it says it is.
-    pub appliance: Option<String>,
+    pub(crate) appliance: Option<String>,
     /// The version it says it runs.
-    pub version: Option<String>,
+    pub(crate) version: Option<String>,
 }
 
 /// The devices that answer within `limit`, by name.
-pub fn browse(limit: Duration) -> anyhow::Result<Vec<Found>> {
+pub(crate) fn browse(limit: Duration) -> anyhow::Result<Vec<Found>> {
     let daemon = Daemon::start()?;
     let events = daemon.0.browse(SERVICE_TYPE).map_err(failed)?;
     let mut found = BTreeMap::new();
@@ -58,7 +58,7 @@ pub fn browse(limit: Duration) -> anyhow::Result<Vec<Found>> {
 
 /// `address` with an IP address in the place of a name in `.local`, if a device with that name answers. Else it stays
 /// as it is, for the system to look up.
-pub fn resolve(address: Address) -> anyhow::Result<Address> {
+pub(crate) fn resolve(address: Address) -> anyhow::Result<Address> {
     let name = address.host.trim_end_matches('.');
     if !name.to_ascii_lowercase().ends_with(DOMAIN) {
         return Ok(address);

@@ -9,7 +9,7 @@ use crate::failure::{Exit, Explain, Failure};
 
 /// A failed request to a device.
 #[derive(Debug, thiserror::Error)]
-pub enum DeviceError {
+pub(crate) enum DeviceError {
     /// Nothing responds at the address.
     #[error("`{device}` was not reached at {address}: {why}")]
     Unreachable {
@@ -76,7 +76,7 @@ pub enum DeviceError {
 
 impl DeviceError {
     /// The problem, if the device sent one.
-    pub fn problem(&self) -> Option<&ProblemDetails> {
+    pub(crate) fn problem(&self) -> Option<&ProblemDetails> {
         match self {
             DeviceError::Refused { problem, .. } => Some(problem),
             _ => None,
@@ -84,12 +84,12 @@ impl DeviceError {
     }
 
     /// The kind of the problem, if the device sent one that is known here.
-    pub fn kind(&self) -> Option<ProblemKind> {
+    pub(crate) fn kind(&self) -> Option<ProblemKind> {
         self.problem()?.kind()
     }
 
     /// The reason for which the device rejected an update, if it did.
-    pub fn refusal(&self) -> Option<Refusal> {
+    pub(crate) fn refusal(&self) -> Option<Refusal> {
         match self.kind()? {
             ProblemKind::Update(refusal) => Some(refusal),
             _ => None,
@@ -97,17 +97,17 @@ impl DeviceError {
     }
 
     /// Returns true if the device does not know the token.
-    pub fn is_unauthorized(&self) -> bool {
+    pub(crate) fn is_unauthorized(&self) -> bool {
         self.kind() == Some(ProblemKind::Unauthorized)
     }
 
     /// Returns true if the same request may succeed later: the device restarts, or the connection is bad.
-    pub fn is_transient(&self) -> bool {
+    pub(crate) fn is_transient(&self) -> bool {
         matches!(self, DeviceError::Unreachable { .. } | DeviceError::Broken { .. })
     }
 
     /// Adds an exit code and the next step.
-    pub fn into_failure(self) -> Failure {
+    pub(crate) fn into_failure(self) -> Failure {
         self.into()
     }
 }

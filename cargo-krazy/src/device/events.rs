@@ -2,11 +2,11 @@
 
 /// An event.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
+pub(crate) struct Event {
     /// Its name; empty if it has none.
-    pub name: String,
+    pub(crate) name: String,
     /// Its data, lines joined by line feeds.
-    pub data: String,
+    pub(crate) data: String,
 }
 
 /// The longest line that is kept; what is longer is no log line of admind's, and is cut.
@@ -14,7 +14,7 @@ const MAX_LINE: usize = 1 << 20;
 
 /// Takes pieces of a stream as they come and gives events.
 #[derive(Debug, Default)]
-pub struct Parser {
+pub(crate) struct Parser {
     line: Vec<u8>,
     name: String,
     data: Option<String>,
@@ -22,7 +22,7 @@ pub struct Parser {
 
 impl Parser {
     /// The events that `bytes` complete.
-    pub fn feed(&mut self, bytes: &[u8]) -> Vec<Event> {
+    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Vec<Event> {
         let mut events = Vec::new();
         for &byte in bytes {
             match byte {

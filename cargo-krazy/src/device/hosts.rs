@@ -18,33 +18,33 @@ use serde::{Deserialize, Serialize};
 use crate::failure::{Exit, Failure};
 
 /// The file in the state directory. The point in its name keeps it apart from the appliances' folders.
-pub const FILE: &str = "hosts.toml";
+pub(crate) const FILE: &str = "hosts.toml";
 
 /// Where admind listens unless told otherwise.
-pub const PORT: u16 = 8443;
+pub(crate) const PORT: u16 = 8443;
 
 /// A host and a port. Reads `10.0.0.5`, `kitchen.local:443`, `[fe80::1]:8443`, `::1`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Address {
+pub(crate) struct Address {
     /// A name or an IP address, without brackets.
-    pub host: String,
+    pub(crate) host: String,
     /// The TCP port.
-    pub port: u16,
+    pub(crate) port: u16,
 }
 
 /// A name's entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Host {
+pub(crate) struct Host {
     /// Where it is.
-    pub address: Address,
+    pub(crate) address: Address,
     /// The appliance it was provisioned as.
-    pub appliance: Option<String>,
+    pub(crate) appliance: Option<String>,
 }
 
 /// Reads [`FILE`] in `state_dir`; one that is missing has no names.
-pub fn read(state_dir: &Path) -> Result<BTreeMap<String, Host>, Failure> {
+pub(crate) fn read(state_dir: &Path) -> Result<BTreeMap<String, Host>, Failure> {
     let path = state_dir.join(FILE);
     let failed = |why: &dyn fmt::Display| {
         Failure::new(Exit::Config, format!("failed to read {}: {why}", path.display()))

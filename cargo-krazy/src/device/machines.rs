@@ -34,15 +34,15 @@ struct Record {
 
 /// A machine's name, until it is dropped.
 #[derive(Debug)]
-pub struct Registration {
+pub(crate) struct Registration {
     /// What it can be called on the command line.
-    pub name: String,
+    pub(crate) name: String,
     path: PathBuf,
     _cleanup: Cleanup,
 }
 
 /// Registers a machine of this process as `qemu`, or the next free name.
-pub fn register(state_dir: &Path, host: Host) -> anyhow::Result<Registration> {
+pub(crate) fn register(state_dir: &Path, host: Host) -> anyhow::Result<Registration> {
     let folder = state_dir.join(FOLDER);
     let failed = || format!("failed to register the machine in {}", folder.display());
     fs::create_dir_all(&folder).with_context(failed)?;
@@ -74,12 +74,12 @@ pub fn register(state_dir: &Path, host: Host) -> anyhow::Result<Registration> {
 }
 
 /// The machine of this name, if it runs.
-pub fn find(state_dir: &Path, name: &str) -> Option<Host> {
+pub(crate) fn find(state_dir: &Path, name: &str) -> Option<Host> {
     running(&state_dir.join(FOLDER).join(format!("{name}.toml")))
 }
 
 /// Whether `name` could be a machine's, whether it runs or not.
-pub fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     let number = name.strip_prefix(NAME).map(|rest| rest.strip_prefix('-').map(str::parse::<usize>));
     matches!(number, Some(Some(Ok(_)))) || name == NAME
 }

@@ -19,28 +19,28 @@
 //!
 //! Every [`client::Client`] blocks; several devices at once are several threads.
 
-pub mod client;
-pub mod credentials;
-pub mod discovery;
-pub mod error;
-pub mod events;
-pub mod hosts;
-pub mod machines;
+pub(crate) mod client;
+pub(crate) mod credentials;
+pub(crate) mod discovery;
+pub(crate) mod error;
+pub(crate) mod events;
+pub(crate) mod hosts;
+pub(crate) mod machines;
 mod paths;
 mod pinned;
-pub mod power;
-pub mod rotation;
-pub mod selection;
-pub mod status;
+pub(crate) mod power;
+pub(crate) mod rotation;
+pub(crate) mod selection;
+pub(crate) mod status;
 mod target;
 #[cfg(test)]
 pub(crate) mod testing;
-pub mod tokens;
-pub mod upload;
+pub(crate) mod tokens;
+pub(crate) mod upload;
 
-pub use client::Client;
-pub use credentials::Credentials;
-pub use error::DeviceError;
-pub use paths::file_path;
-pub use selection::{CredentialArgs, DeviceArgs};
-pub use target::Target;
+pub(crate) use client::Client;
+pub(crate) use credentials::Credentials;
+pub(crate) use error::DeviceError;
+pub(crate) use paths::file_path;
+pub(crate) use selection::DeviceArgs;
+pub(crate) use target::Target;

@@ -13,23 +13,23 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use sha2::{Digest, Sha256};
 
 /// SHA-256 of a certificate in DER.
-pub type Fingerprint = [u8; 32];
+pub(crate) type Fingerprint = [u8; 32];
 
 /// The fingerprint of `certificate`.
-pub fn fingerprint(certificate: &CertificateDer<'_>) -> Fingerprint {
+pub(crate) fn fingerprint(certificate: &CertificateDer<'_>) -> Fingerprint {
     Sha256::digest(certificate).into()
 }
 
 /// The last certificate that was rejected.
-pub type RejectedCertificate = Arc<Mutex<Option<Fingerprint>>>;
+pub(crate) type RejectedCertificate = Arc<Mutex<Option<Fingerprint>>>;
 
 /// Takes the fingerprint of the last rejected certificate.
-pub fn take(rejected: &RejectedCertificate) -> Option<Fingerprint> {
+pub(crate) fn take(rejected: &RejectedCertificate) -> Option<Fingerprint> {
     rejected.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 /// Returns TLS that accepts only certificates with the fingerprints `pinned`, and stores others in `rejected`.
-pub fn config(
+pub(crate) fn config(
     pinned: Vec<Fingerprint>,
     rejected: RejectedCertificate,
 ) -> Result<ClientConfig, rustls::Error> {

@@ -6,25 +6,15 @@ use super::{Client, DeviceError};
 
 /// The ways to stop a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Power {
+pub(crate) enum Power {
     /// It starts again.
     Reboot,
     /// It stays off.
     Poweroff,
 }
 
-impl Power {
-    /// `reboot` or `poweroff`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Power::Reboot => "reboot",
-            Power::Poweroff => "poweroff",
-        }
-    }
-}
-
 /// Requests it. A broken connection is no failure: the device may stop before its response is sent.
-pub fn order(client: &Client, power: Power) -> Result<(), DeviceError> {
+pub(crate) fn order(client: &Client, power: Power) -> Result<(), DeviceError> {
     let endpoint = match power {
         Power::Reboot => Endpoint::Reboot,
         Power::Poweroff => Endpoint::Poweroff,

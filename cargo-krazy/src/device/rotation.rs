@@ -17,12 +17,12 @@ use crate::failure::{Exit, Failure};
 use crate::provision::{self, Pair, Secrets};
 
 /// Returns the certificates that the device presents.
-pub fn certificate(client: &Client) -> Result<CertificateStatus, DeviceError> {
+pub(crate) fn certificate(client: &Client) -> Result<CertificateStatus, DeviceError> {
     client.get(&Endpoint::Certificate)
 }
 
 /// Brings a new certificate to the device; the present one if the device has an earlier one. Returns its hash.
-pub fn rotate_certificate(client: &Client, secrets: &Secrets) -> anyhow::Result<Sha256Hash> {
+pub(crate) fn rotate_certificate(client: &Client, secrets: &Secrets) -> anyhow::Result<Sha256Hash> {
     let found = certificate(client).map_err(DeviceError::into_failure)?.sha256;
     let next = match secrets.next_pair()? {
         Some(next) => Some(next),
@@ -56,7 +56,7 @@ pub fn rotate_certificate(client: &Client, secrets: &Secrets) -> anyhow::Result<
 }
 
 /// Brings a new admin token to the device; the present one if the device knows only an earlier one. Returns its entry.
-pub fn rotate_token(client: &Client, secrets: &Secrets) -> anyhow::Result<TokenInfo> {
+pub(crate) fn rotate_token(client: &Client, secrets: &Secrets) -> anyhow::Result<TokenInfo> {
     let with = |token: &Token| {
         let certificates = provision::certificates(client.appliance(), secrets.state_dir())?;
         Client::with(client.target(), client.appliance(), &certificates, token)

@@ -12,7 +12,7 @@ use crate::provision;
 
 /// The device of a command that talks to one.
 #[derive(Debug, clap::Args)]
-pub struct DeviceArgs {
+pub(crate) struct DeviceArgs {
     /// The device: an address, a name from hosts.toml, or `qemu` for the machine of `run-qemu`
     #[arg(value_name = "HOST[:PORT]")]
     host: String,
@@ -23,7 +23,7 @@ pub struct DeviceArgs {
 /// The credentials of a device.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Credentials")]
-pub struct CredentialArgs {
+pub(crate) struct CredentialArgs {
     /// The appliance the device is [default: that of hosts.toml, else of the package]
     ///
     /// Its certificate must be the device's. Its token is sent, unless the environment variable KRAZY_TOKEN holds
@@ -39,7 +39,7 @@ pub struct CredentialArgs {
 
 impl DeviceArgs {
     /// A client for the device. Nothing is sent yet.
-    pub fn client(&self) -> anyhow::Result<Client> {
+    pub(crate) fn client(&self) -> anyhow::Result<Client> {
         let state = provision::state_dir()?;
         let target = Target::find(&self.host, &state)?.located()?;
         let appliance = self.credentials.appliance(&target, &state)?;
@@ -52,7 +52,7 @@ impl CredentialArgs {
     ///
     /// The command line takes precedence, then the host's entry, then the package of the working directory. Outside of
     /// packages, it is the only appliance on this machine.
-    pub fn appliance(&self, target: &Target, state_dir: &Path) -> Result<String, Failure> {
+    pub(crate) fn appliance(&self, target: &Target, state_dir: &Path) -> Result<String, Failure> {
         if let Some(name) = &self.appliance {
             return Ok(name.clone());
         }

@@ -1,11 +1,11 @@
 //! The condition of devices and services in words.
 
 use krazy_boot::api::services::ServiceStatus;
-pub use krazy_boot::api::services::ServiceStatus as Service;
-pub use krazy_boot::api::status::{FailedTrial, Slots, Status};
+pub(crate) use krazy_boot::api::services::ServiceStatus as Service;
+pub(crate) use krazy_boot::api::status::{FailedTrial, Slots, Status};
 
 /// Returns a service's state, its reason, and the exit of its last process.
-pub fn condition(service: &ServiceStatus) -> String {
+pub(crate) fn condition(service: &ServiceStatus) -> String {
     let mut text = service.state.name().to_owned();
     if !service.waiting_for.is_empty() {
         text.push_str(&format!(" for {}", service.waiting_for.join(", ")));
@@ -20,7 +20,7 @@ pub fn condition(service: &ServiceStatus) -> String {
 }
 
 /// Seconds as `3 d 4 h`, `5 min`, `7 s`: the two largest units.
-pub fn span(seconds: u64) -> String {
+pub(crate) fn span(seconds: u64) -> String {
     let units = [(86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")];
     let mut rest = seconds;
     let mut parts = Vec::new();

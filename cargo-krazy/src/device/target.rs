@@ -9,18 +9,18 @@ use crate::failure::{Exit, Failure};
 
 /// A device before its first request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
+pub(crate) struct Target {
     /// The name on the command line.
-    pub name: String,
+    pub(crate) name: String,
     /// The address.
-    pub address: Address,
+    pub(crate) address: Address,
     /// The appliance whose credentials it accepts, if its entry names one.
-    pub appliance: Option<String>,
+    pub(crate) appliance: Option<String>,
 }
 
 impl Target {
     /// Finds the device that `text` names: an entry of hosts.toml, a running machine, or an address.
-    pub fn find(text: &str, state_dir: &Path) -> Result<Self, Failure> {
+    pub(crate) fn find(text: &str, state_dir: &Path) -> Result<Self, Failure> {
         let target = |address, appliance| Target { name: text.to_owned(), address, appliance };
         if let Some(host) = hosts::read(state_dir)?.remove(text) {
             return Ok(target(host.address, host.appliance));
@@ -40,7 +40,7 @@ impl Target {
     }
 
     /// Replaces a name in `.local` by the IP address of the device that answers to it.
-    pub fn located(self) -> anyhow::Result<Self> {
+    pub(crate) fn located(self) -> anyhow::Result<Self> {
         Ok(Target { address: discovery::resolve(self.address)?, ..self })
     }
 }

@@ -14,23 +14,23 @@ use super::client::Client;
 use super::target::Target;
 
 /// Returns the bytes of the response to a request's head and body. Empty bytes hang up.
-pub type Answer = Box<dyn Fn(&str, &[u8]) -> Vec<u8> + Send>;
+pub(crate) type Answer = Box<dyn Fn(&str, &[u8]) -> Vec<u8> + Send>;
 
 /// The token that clients of these tests send.
-pub fn token() -> Token {
+pub(crate) fn token() -> Token {
     Token::from_random([0xab; 32])
 }
 
 /// A running device. Its thread ends with the test's process.
-pub struct Device {
-    pub target: Target,
-    pub certificate: CertificateDer<'static>,
+pub(crate) struct Device {
+    pub(crate) target: Target,
+    pub(crate) certificate: CertificateDer<'static>,
     /// Heads of the requests so far.
-    pub heads: Arc<Mutex<Vec<String>>>,
+    pub(crate) heads: Arc<Mutex<Vec<String>>>,
 }
 
 impl Device {
-    pub fn start(answer: Answer) -> Self {
+    pub(crate) fn start(answer: Answer) -> Self {
         let key = KeyPair::generate().unwrap();
         let certificate = CertificateParams::new(vec!["test".into()]).unwrap().self_signed(&key).unwrap();
         let certificate = certificate.der().clone();
@@ -60,11 +60,11 @@ impl Device {
         Device { target: Target { name: "test".into(), address, appliance: None }, certificate, heads }
     }
 
-    pub fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         self.client_with(&self.certificate)
     }
 
-    pub fn client_with(&self, certificate: &CertificateDer<'_>) -> Client {
+    pub(crate) fn client_with(&self, certificate: &CertificateDer<'_>) -> Client {
         Client::with(&self.target, "weather", std::slice::from_ref(certificate), &token()).unwrap()
     }
 }
@@ -95,7 +95,7 @@ fn request(stream: &mut impl Read) -> Option<(String, Vec<u8>)> {
 }
 
 /// An answer with this status line and body.
-pub fn answer(status: &str, body: &str) -> Vec<u8> {
+pub(crate) fn answer(status: &str, body: &str) -> Vec<u8> {
     format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len())
         .into_bytes()
 }

@@ -13,13 +13,13 @@ use crate::failure::{Exit, Failure};
 use crate::provision;
 
 /// Returns every token of the device.
-pub fn list(client: &Client) -> Result<Vec<TokenInfo>, DeviceError> {
+pub(crate) fn list(client: &Client) -> Result<Vec<TokenInfo>, DeviceError> {
     client.get(&Endpoint::Tokens).map(|TokenList { tokens }| tokens)
 }
 
 /// Makes a token as in `entry`, and has the device store its hash. Fails if the device has a token of this name, which
 /// it would replace: its owner would be locked out.
-pub fn add(client: &Client, entry: &TokenInfo) -> anyhow::Result<Token> {
+pub(crate) fn add(client: &Client, entry: &TokenInfo) -> anyhow::Result<Token> {
     let (name, device) = (&entry.name, client.device());
     if list(client).map_err(DeviceError::into_failure)?.iter().any(|other| other.name == *name) {
         let text = format!("`{device}` has a token `{name}` already");
@@ -36,7 +36,7 @@ pub fn add(client: &Client, entry: &TokenInfo) -> anyhow::Result<Token> {
 }
 
 /// Revokes the token `name`.
-pub fn revoke(client: &Client, name: &str) -> Result<(), Failure> {
+pub(crate) fn revoke(client: &Client, name: &str) -> Result<(), Failure> {
     let device = client.device();
     client.call(&Endpoint::RemoveToken { name: name.to_owned() }).map_err(|error| {
         let failure = Failure::new(Exit::Device, error.to_string());

@@ -14,17 +14,17 @@ const CHUNK_LEN: u64 = 128 << 10;
 
 /// A part of a file.
 #[derive(Clone, Debug)]
-pub struct Piece {
+pub(crate) struct Piece {
     /// The file; several pieces and several uploads may read it at once.
-    pub file: Arc<File>,
+    pub(crate) file: Arc<File>,
     /// The first byte.
-    pub start: u64,
+    pub(crate) start: u64,
     /// The number of bytes.
-    pub len: u64,
+    pub(crate) len: u64,
 }
 
 /// Returns a body of the pieces one after the other. Adds to `sent` what the connection takes.
-pub fn body(pieces: Vec<Piece>, sent: Arc<AtomicU64>) -> Body {
+pub(crate) fn body(pieces: Vec<Piece>, sent: Arc<AtomicU64>) -> Body {
     let state = (VecDeque::from(pieces), sent);
     Body::wrap_stream(stream::try_unfold(state, |(mut pieces, sent)| async move {
         while pieces.front().is_some_and(|piece| piece.len == 0) {
@@ -42,7 +42,7 @@ pub fn body(pieces: Vec<Piece>, sent: Arc<AtomicU64>) -> Body {
 }
 
 /// Returns the pieces without their first `offset` bytes.
-pub fn skip(pieces: &[Piece], mut offset: u64) -> Vec<Piece> {
+pub(crate) fn skip(pieces: &[Piece], mut offset: u64) -> Vec<Piece> {
     let rest = pieces.iter().map(|piece| {
         let skipped = offset.min(piece.len);
         offset -= skipped;

@@ -46,15 +46,15 @@ impl Explain for BoardFilesError {
 
 /// Files of `/boot` that depend on the board.
 #[derive(Clone, Debug, Default)]
-pub struct BoardFiles {
+pub(crate) struct BoardFiles {
     /// Files every slot has a copy of, without the slot's prefix.
-    pub of_slot: Vec<BootFile>,
+    pub(crate) of_slot: Vec<BootFile>,
     /// Files both slots share.
-    pub shared: Vec<BootFile>,
+    pub(crate) shared: Vec<BootFile>,
 }
 
 /// The files for `appliance`, with `slot` the one that `config.txt` names. None on a board without firmware.
-pub fn board_files(
+pub(crate) fn board_files(
     appliance: &Appliance,
     kernel: &KernelBundle,
     firmware: Option<&BootFirmware>,

@@ -26,32 +26,32 @@ use crate::provision::Secrets;
 const MOUNTPOINTS: [&str; 7] = ["/boot", "/data", "/dev", "/proc", "/run", "/sys", "/tmp"];
 
 /// All files of a disk.
-pub struct Composition {
+pub(crate) struct Composition {
     /// The description in the root.
-    pub manifest: Manifest,
+    pub(crate) manifest: Manifest,
     /// The root file system.
-    pub root: Tree,
+    pub(crate) root: Tree,
     /// The initramfs: first stage and the modules that lead to the root.
-    pub initramfs: Tree,
+    pub(crate) initramfs: Tree,
     /// The kernel image on the host.
-    pub kernel: PathBuf,
+    pub(crate) kernel: PathBuf,
     /// Slot A's command line.
-    pub cmdline: CommandLine,
+    pub(crate) cmdline: CommandLine,
     /// The same as a launcher of the other slot, where a firmware starts the slots.
-    pub launcher: Option<CommandLine>,
+    pub(crate) launcher: Option<CommandLine>,
     /// The parameters in it that do not depend on slot and disk.
-    pub parameters: Vec<String>,
+    pub(crate) parameters: Vec<String>,
     /// Files of `/boot` that depend on the board.
-    pub board_files: BoardFiles,
+    pub(crate) board_files: BoardFiles,
     /// How the board boots.
-    pub boot: Boot,
+    pub(crate) boot: Boot,
     /// `/data`: credentials of this appliance.
-    pub data: Tree,
+    pub(crate) data: Tree,
 }
 
 impl Composition {
     /// Puts together what was installed, the kernel and the secrets.
-    pub fn new(
+    pub(crate) fn new(
         appliance: &Appliance,
         installation: &Installation,
         kernel: &KernelBundle,

@@ -36,15 +36,15 @@ const BLOCK_CACHE_LIMIT: Bytes = Bytes::gib(1);
 
 /// How to write a disk.
 #[derive(Clone, Copy, Debug)]
-pub struct DiskOptions<'a> {
+pub(crate) struct DiskOptions<'a> {
     /// Where the partitions are.
-    pub layout: &'a DiskLayout,
+    pub(crate) layout: &'a DiskLayout,
     /// zstd level of the root.
-    pub level: i32,
+    pub(crate) level: i32,
     /// Time of everything, in seconds since 1970.
-    pub mtime: u64,
+    pub(crate) mtime: u64,
     /// A directory for what the next image can use again.
-    pub cache: &'a Path,
+    pub(crate) cache: &'a Path,
 }
 
 /// A disk that cannot be written.
@@ -110,7 +110,7 @@ impl DiskError {
 /// `kept`, if there is one.
 ///
 /// The result is complete only when this returns; it is the caller who makes it visible.
-pub fn write(
+pub(crate) fn write(
     file: &File,
     composition: &Composition,
     secrets: &Secrets,
@@ -152,7 +152,7 @@ fn write_sectors(mut file: &File, writes: &[SectorWrite]) -> Result<(), DiskErro
 }
 
 /// Writes the root from the start of `out` on.
-pub fn write_root<W: Write + Seek>(
+pub(crate) fn write_root<W: Write + Seek>(
     out: W,
     composition: &Composition,
     options: &DiskOptions<'_>,
@@ -169,7 +169,7 @@ pub fn write_root<W: Write + Seek>(
 }
 
 /// Writes the initramfs, and returns `out` at its end.
-pub fn write_initramfs<W: Write>(out: W, composition: &Composition) -> Result<W, DiskError> {
+pub(crate) fn write_initramfs<W: Write>(out: W, composition: &Composition) -> Result<W, DiskError> {
     Ok(initramfs::write(&composition.initramfs, INITRAMFS_LEVEL, out)?)
 }
 
@@ -215,7 +215,7 @@ fn write_data(
 
 /// Opens the disk at `path` if it is one of the same appliance with the same partitions, so that its `/data` can be
 /// used again. Anything else, a missing file included, is no such disk.
-pub fn with_same_data(path: &Path, layout: &DiskLayout, signature: DiskSignature) -> Option<File> {
+pub(crate) fn with_same_data(path: &Path, layout: &DiskLayout, signature: DiskSignature) -> Option<File> {
     let mut file = File::open(path).ok()?;
     let mut sector = [0; SECTOR_SIZE as usize];
     file.read_exact(&mut sector).ok()?;

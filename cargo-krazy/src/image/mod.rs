@@ -8,6 +8,6 @@
 
 mod board_files;
 mod composition;
-pub mod disk;
+pub(crate) mod disk;
 
-pub use self::composition::Composition;
+pub(crate) use self::composition::Composition;

@@ -80,7 +80,7 @@ pub(crate) struct Installed {
     /// The origin of the package, without this machine's directories: `registry+URL`, `git+URL#COMMIT` or `path`.
     pub(crate) source: String,
     /// SHA-256 of the file, in hex.
-    pub sha256: String,
+    pub(crate) sha256: String,
     /// Its length.
     pub(crate) bytes: u64,
 }

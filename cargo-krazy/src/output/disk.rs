@@ -14,14 +14,14 @@ use crate::failure::{Exit, Explain, Result};
 
 /// The kernel's descriptions of disks and of their use: /sys and /proc.
 #[derive(Clone, Debug)]
-pub struct System {
+pub(crate) struct System {
     sys: PathBuf,
     proc: PathBuf,
 }
 
 impl System {
     /// Returns those of this machine.
-    pub fn host() -> Self {
+    pub(crate) fn host() -> Self {
         System { sys: "/sys".into(), proc: "/proc".into() }
     }
 
@@ -34,19 +34,19 @@ impl System {
 
 /// A whole disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Disk {
+pub(crate) struct Disk {
     /// The device node.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// The kernel's name, such as `sdb`.
-    pub name: String,
+    pub(crate) name: String,
     /// Vendor and model, or another description.
-    pub model: String,
+    pub(crate) model: String,
     /// Its capacity.
-    pub size: Bytes,
+    pub(crate) size: Bytes,
     /// Set when the kernel reports a removable medium. Not all card readers and USB disks report it.
-    pub removable: bool,
+    pub(crate) removable: bool,
     /// Set when the disk writes zeros on command, without being sent them.
-    pub offloads_zeros: bool,
+    pub(crate) offloads_zeros: bool,
     /// Device number as `major:minor`.
     number: String,
     /// Changes whenever another medium appears under the same number.
@@ -63,7 +63,7 @@ impl fmt::Display for Disk {
 
 /// A disk that cannot be overwritten.
 #[derive(Debug, thiserror::Error)]
-pub enum DiskError {
+pub(crate) enum DiskError {
     #[error("`{}` is a partition, not a disk", path.display())]
     IsPartition { path: PathBuf, disk: String },
     #[error("`{}` is read-only", .0.display())]
@@ -80,7 +80,7 @@ pub enum DiskError {
 
 /// The use of a disk or partition.
 #[derive(Debug)]
-pub enum Usage {
+pub(crate) enum Usage {
     Mounted(String),
     Swap(String),
     PartOf(String),
@@ -124,7 +124,7 @@ impl Explain for DiskError {
 impl Disk {
     /// Examines the block device `path`. Partitions, read-only disks and disks with sectors other than 512 bytes, whose
     /// partition table would be read differently, are refused.
-    pub fn examine(system: &System, path: &Path) -> Result<Self> {
+    pub(crate) fn examine(system: &System, path: &Path) -> Result<Self> {
         let metadata =
             fs::metadata(path).with_context(|| format!("failed to inspect `{}`", path.display()))?;
         // Source: makedev(3), glibc's encoding of 64-bit device numbers.
@@ -172,7 +172,7 @@ impl Disk {
     }
 
     /// Fails if an image of `len` bytes is larger than the disk.
-    pub fn check_fits(&self, len: Bytes) -> Result<(), DiskError> {
+    pub(crate) fn check_fits(&self, len: Bytes) -> Result<(), DiskError> {
         match self.size >= len {
             true => Ok(()),
             false => Err(DiskError::TooSmall { path: self.path.clone(), size: self.size, len }),
@@ -180,7 +180,7 @@ impl Disk {
     }
 
     /// Fails if the disk or one of its partitions is mounted, used as swap, or part of another device.
-    pub fn check_unused(&self, system: &System) -> Result<()> {
+    pub(crate) fn check_unused(&self, system: &System) -> Result<()> {
         let directory = fs::canonicalize(system.sys.join("dev/block").join(&self.number))
             .with_context(|| format!("`{}` went away", self.path.display()))?;
         let read = |file: &str| {

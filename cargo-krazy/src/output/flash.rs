@@ -77,7 +77,7 @@ impl Explain for FlashError {
 }
 
 /// Overwrites `disk` with the file at `image` and verifies it.
-pub fn flash(system: &System, image: &Path, disk: &Disk, shell: Shell) -> Result<()> {
+pub(crate) fn flash(system: &System, image: &Path, disk: &Disk, shell: Shell) -> Result<()> {
     let source = File::open(image).with_context(|| format!("failed to open `{}`", image.display()))?;
     let len = source.metadata().with_context(|| format!("failed to inspect `{}`", image.display()))?.len();
     if !len.is_multiple_of(SECTOR_SIZE) || len == 0 {

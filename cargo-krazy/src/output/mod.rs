@@ -18,16 +18,16 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use krazy_boot::disk::size::Bytes;
 
-pub use self::disk::{Disk, System};
-pub use self::replacement::check_not_running;
+pub(crate) use self::disk::{Disk, System};
+pub(crate) use self::replacement::check_not_running;
 use self::replacement::replace;
-pub use self::scratch::Scratch;
+pub(crate) use self::scratch::Scratch;
 use crate::failure::{Exit, Explain, Failure, Result};
 use crate::shell::Shell;
 
 /// A checked destination of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Destination {
+pub(crate) enum Destination {
     /// A file, existing or not, in an existing directory. Symbolic links are resolved.
     File(PathBuf),
     /// A disk whose owner agreed to lose what is on it.
@@ -36,18 +36,18 @@ pub enum Destination {
 
 /// A delivered image.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Delivered {
+pub(crate) struct Delivered {
     /// The file or device.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// The image's length; a device may be larger.
-    pub bytes: Bytes,
+    pub(crate) bytes: Bytes,
     /// True if it is a device.
-    pub device: bool,
+    pub(crate) device: bool,
 }
 
 /// A destination that cannot be written.
 #[derive(Debug, thiserror::Error)]
-pub enum OutputError {
+pub(crate) enum OutputError {
     /// A block device where a file is needed.
     #[error("`{}` is a disk", .0.display())]
     IsDisk(PathBuf),
@@ -123,7 +123,7 @@ impl Destination {
     /// Checks that an image of `len` bytes may go to `path`, before any work is done for it. Writes nothing.
     ///
     /// A disk must be unused, and its owner must agree: by `yes`, or by typing its name on the terminal.
-    pub fn open(path: &Path, len: Bytes, yes: bool, shell: Shell) -> Result<Self> {
+    pub(crate) fn open(path: &Path, len: Bytes, yes: bool, shell: Shell) -> Result<Self> {
         Self::check(&System::host(), path, &mut |disk| {
             disk.check_fits(len)?;
             if yes { Ok(()) } else { ask(disk, shell) }
@@ -132,7 +132,7 @@ impl Destination {
 
     /// Checks that a file may be made or replaced at `path`, as [`open`](Self::open) does; a disk is none. Symbolic
     /// links are resolved. Writes nothing.
-    pub fn file(path: &Path) -> Result<PathBuf> {
+    pub(crate) fn file(path: &Path) -> Result<PathBuf> {
         match Self::check(&System::host(), path, &mut |_| Ok(()))? {
             Destination::File(path) => Ok(path),
             Destination::Device(disk) => Err(OutputError::IsDisk(disk.path).into()),
@@ -169,7 +169,7 @@ impl Destination {
     }
 
     /// Returns the file or device.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         match self {
             Destination::File(path) => path,
             Destination::Device(disk) => &disk.path,
@@ -179,7 +179,7 @@ impl Destination {
     /// Returns an empty temporary file to assemble the image in: beside the file it becomes, or in `directory` on the
     /// way to a device. It is removed when dropped or interrupted, and only its owner may read it: an image holds the
     /// appliance's keys.
-    pub fn scratch(&self, directory: &Path) -> Result<Scratch> {
+    pub(crate) fn scratch(&self, directory: &Path) -> Result<Scratch> {
         let directory = match self {
             Destination::File(path) => directory_of(path),
             Destination::Device(_) => directory,
@@ -196,7 +196,7 @@ fn is_of_devices(directory: &Path) -> bool {
 
 /// Moves or copies the finished image at `image` to its destination, and to stable storage. The file at `image` is
 /// moved or may be removed afterwards.
-pub fn deliver(image: &Path, destination: &Destination, shell: Shell) -> Result<Delivered> {
+pub(crate) fn deliver(image: &Path, destination: &Destination, shell: Shell) -> Result<Delivered> {
     let metadata = fs::metadata(image).with_context(|| format!("failed to inspect `{}`", image.display()))?;
     let bytes = Bytes(metadata.len());
     match destination {
@@ -208,7 +208,7 @@ pub fn deliver(image: &Path, destination: &Destination, shell: Shell) -> Result<
 }
 
 /// Returns the failure to write to `path` because of `error`.
-pub fn write_failure(path: &Path, error: &io::Error) -> Failure {
+pub(crate) fn write_failure(path: &Path, error: &io::Error) -> Failure {
     let path = path.to_owned();
     match error.kind() {
         io::ErrorKind::StorageFull => OutputError::NoSpace(path).into(),

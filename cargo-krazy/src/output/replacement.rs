@@ -11,7 +11,7 @@ use crate::failure::{Exit, Explain, Result};
 /// An image that a machine runs from.
 #[derive(Debug, thiserror::Error)]
 #[error("a machine is running from `{}`", .0.display())]
-pub struct ImageInUse(PathBuf);
+pub(crate) struct ImageInUse(PathBuf);
 
 impl Explain for ImageInUse {
     fn exit(&self) -> Exit {
@@ -27,7 +27,7 @@ impl Explain for ImageInUse {
 
 /// Fails if a machine runs from the image at `path`: it would continue with a deleted file, and its writes to `/data`
 /// would be lost. QEMU locks the images it uses; a file that cannot be opened for writing is not checked.
-pub fn check_not_running(path: &Path) -> Result<(), ImageInUse> {
+pub(crate) fn check_not_running(path: &Path) -> Result<(), ImageInUse> {
     let Ok(file) = File::options().read(true).write(true).open(path) else { return Ok(()) };
     match rustix::fs::fcntl_lock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
         Err(rustix::io::Errno::AGAIN | rustix::io::Errno::ACCESS) => Err(ImageInUse(path.to_owned())),

@@ -14,7 +14,7 @@ use crate::interrupt::{self, Cleanup};
 
 /// An unfinished file, such as an image. It is removed when dropped or interrupted.
 #[derive(Debug)]
-pub struct Scratch {
+pub(crate) struct Scratch {
     file: NamedTempFile,
     _cleanup: Cleanup,
 }
@@ -24,12 +24,12 @@ impl Scratch {
     const PREFIX: &'static str = ".krazy-";
 
     /// Makes an empty file in `directory`, for its owner only: an image holds the appliance's keys.
-    pub fn in_directory(directory: &Path) -> Result<Self> {
+    pub(crate) fn in_directory(directory: &Path) -> Result<Self> {
         Self::make(directory, 0o600)
     }
 
     /// Makes an empty file that is to replace `path`: with its permissions, or those that a new file gets.
-    pub fn beside(path: &Path) -> Result<Self> {
+    pub(crate) fn beside(path: &Path) -> Result<Self> {
         let directory = directory_of(path);
         let Ok(existing) = fs::metadata(path) else { return Self::make(directory, 0o666) };
         let scratch = Self::make(directory, 0o600)?;
@@ -51,7 +51,7 @@ impl Scratch {
     }
 
     /// Removes the files that killed programs left in `directory`. No other program may be using it.
-    pub fn sweep(directory: &Path) -> io::Result<()> {
+    pub(crate) fn sweep(directory: &Path) -> io::Result<()> {
         for entry in fs::read_dir(directory)? {
             let entry = entry?;
             if entry.file_name().to_string_lossy().starts_with(Self::PREFIX) && entry.file_type()?.is_file() {
@@ -62,22 +62,22 @@ impl Scratch {
     }
 
     /// Returns its path.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.file.path()
     }
 
     /// Returns the file, open for reading and writing.
-    pub fn as_file(&self) -> &File {
+    pub(crate) fn as_file(&self) -> &File {
         self.file.as_file()
     }
 
     /// Returns the file for writers that need to own it.
-    pub fn as_file_mut(&mut self) -> &mut File {
+    pub(crate) fn as_file_mut(&mut self) -> &mut File {
         self.file.as_file_mut()
     }
 
     /// Renames it to `path`, in the same directory.
-    pub fn persist(self, path: &Path) -> io::Result<()> {
+    pub(crate) fn persist(self, path: &Path) -> io::Result<()> {
         self.file.persist(path).map(drop).map_err(|error| error.error)
     }
 }

@@ -11,19 +11,19 @@ use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 
 /// Bytes moved at once.
-pub const CHUNK: usize = 1 << 20;
+pub(crate) const CHUNK: usize = 1 << 20;
 
 /// A run of bytes of one kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Region {
+pub(crate) struct Region {
     /// From and to, in bytes.
-    pub range: Range<u64>,
+    pub(crate) range: Range<u64>,
     /// True if bytes are stored; a hole reads as zeros.
-    pub data: bool,
+    pub(crate) data: bool,
 }
 
 /// Returns the whole of `file` as regions, in order and without gaps. The file's position changes.
-pub fn regions(file: &File) -> io::Result<Vec<Region>> {
+pub(crate) fn regions(file: &File) -> io::Result<Vec<Region>> {
     let len = file.metadata()?.len();
     let mut regions = Vec::new();
     let mut at = 0;
@@ -48,12 +48,12 @@ pub fn regions(file: &File) -> io::Result<Vec<Region>> {
 }
 
 /// Cuts `range` into pieces of at most [`CHUNK`] bytes.
-pub fn chunks(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+pub(crate) fn chunks(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
     range.clone().step_by(CHUNK).map(move |start| start..range.end.min(start + CHUNK as u64))
 }
 
 /// Makes `to` equal to `from`, holes included. `to` must be empty.
-pub fn copy(from: &File, to: &File) -> io::Result<()> {
+pub(crate) fn copy(from: &File, to: &File) -> io::Result<()> {
     to.set_len(from.metadata()?.len())?;
     let mut buffer = vec![0; CHUNK];
     for region in regions(from)?.into_iter().filter(|region| region.data) {

@@ -152,7 +152,7 @@ mod tests {
     fn both_certificates_are_known_until_the_old_one_is_forgotten() {
         let (state, secrets) = made();
         let known = || certificates("weather", state.path()).unwrap();
-        let old = secrets.certificate().unwrap();
+        let old = secrets.pair().certificate().unwrap();
         assert_eq!(known(), std::slice::from_ref(&old));
         let next = secrets.make_next_pair("weather").unwrap();
         // An interrupted run goes on with the pair that a device may have already.
@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn an_exchange_that_is_cut_anywhere_is_finished_by_the_next_reader() {
         let (state, secrets) = made();
-        let directory = secrets.directory().to_owned();
+        let directory = secrets.directory.clone();
         let (pair, token) = (secrets.make_next_pair("weather").unwrap(), secrets.make_next_token().unwrap());
         for (next, first) in [("next-certificate", PRIVATE_KEY), ("next-token", TOKENS)] {
             fs::rename(directory.join(next).join(first), directory.join(first)).unwrap();
@@ -198,9 +198,9 @@ mod tests {
         made.truncate(1 + MAX_FORMER);
         let secrets = load("weather", state.path()).unwrap();
         assert_eq!(secrets.tokens().unwrap(), made);
-        let former = secrets.directory().join("former-tokens");
+        let former = secrets.directory.join("former-tokens");
         assert_eq!(fs::metadata(former).unwrap().permissions().mode() & 0o777, 0o600);
-        let hashed = fs::read(secrets.directory().join(TOKENS)).unwrap();
+        let hashed = fs::read(secrets.directory.join(TOKENS)).unwrap();
         assert!(TokenFile::from_json(&hashed).unwrap().find(secrets.token()).is_some());
     }
 }

@@ -11,17 +11,17 @@ use sha2::{Digest, Sha256};
 /// It is not a secret: disk signatures and UUIDs are readable by everybody on the device, and SHA-256 does
 /// not lead from them back to it, or from one to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ApplianceId(pub [u8; 16]);
+pub(crate) struct ApplianceId(pub [u8; 16]);
 
 impl ApplianceId {
     /// Returns the MBR disk signature. Never 0, which Linux and Windows take for "none".
-    pub fn disk_signature(self) -> DiskSignature {
+    pub(crate) fn disk_signature(self) -> DiskSignature {
         DiskSignature(self.number("disk signature").max(1))
     }
 
     /// Returns a UUID for what `label` names, such as the `/data` file system. Version 8, for vendors' own schemes
     /// (RFC 9562, section 5.8), in the order of its printed bytes.
-    pub fn uuid(self, label: &str) -> [u8; 16] {
+    pub(crate) fn uuid(self, label: &str) -> [u8; 16] {
         let mut uuid = [0; 16];
         uuid.copy_from_slice(&self.derive(label)[..16]);
         uuid[6] = uuid[6] & 0x0f | 0x80;
@@ -30,7 +30,7 @@ impl ApplianceId {
     }
 
     /// Returns a 32-bit number for what `label` names, such as the serial number of a FAT volume.
-    pub fn number(self, label: &str) -> u32 {
+    pub(crate) fn number(self, label: &str) -> u32 {
         let [a, b, c, d, ..] = self.derive(label);
         u32::from_le_bytes([a, b, c, d])
     }
@@ -56,7 +56,7 @@ impl fmt::Display for ApplianceId {
 /// A text that is not an identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an appliance id is 32 hexadecimal digits")]
-pub struct ParseApplianceIdError;
+pub(crate) struct ParseApplianceIdError;
 
 impl FromStr for ApplianceId {
     type Err = ParseApplianceIdError;

@@ -24,8 +24,8 @@ mod identity;
 mod rotation;
 mod store;
 
-pub use identity::ApplianceId;
-pub use rotation::{Pair, stored_token};
+pub(crate) use identity::ApplianceId;
+pub(crate) use rotation::{Pair, stored_token};
 
 use std::path::{Path, PathBuf};
 
@@ -41,7 +41,7 @@ use certificate::TlsIdentity;
 use error::SecretsError;
 
 /// The name of the token made at the first image.
-pub const FIRST_TOKEN: &str = "admin";
+pub(crate) const FIRST_TOKEN: &str = "admin";
 
 /// The secrets of this user's appliances, which must not be in a checkout: one directory per appliance.
 const STATE: UserDirectory = UserDirectory {
@@ -53,23 +53,23 @@ const STATE: UserDirectory = UserDirectory {
 
 /// The directory that holds one directory per appliance: `$KRAZY_STATE_DIR`, else `krazy` in `$XDG_STATE_HOME`, else
 /// `~/.local/state/krazy`. Nothing is created.
-pub fn state_dir() -> Result<PathBuf> {
+pub(crate) fn state_dir() -> Result<PathBuf> {
     Ok(STATE.find()?)
 }
 
 /// A file for the device's `/data`.
 #[derive(Clone, PartialEq, Eq)]
-pub struct DataFile {
+pub(crate) struct DataFile {
     /// Its path, relative to `/data`.
-    pub path: &'static str,
+    pub(crate) path: &'static str,
     /// Its content.
-    pub bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
     /// Its permission bits. The owner is root.
-    pub mode: u32,
+    pub(crate) mode: u32,
 }
 
 /// Everything secret about one appliance. Has no `Debug`, so that it cannot end up in a message.
-pub struct Secrets {
+pub(crate) struct Secrets {
     id: ApplianceId,
     tls: TlsIdentity,
     token: Token,
@@ -79,7 +79,7 @@ pub struct Secrets {
 }
 
 /// The secrets of the appliance `name`; makes them if there are none yet. `state_dir` is [`state_dir`]'s.
-pub fn provision(name: &str, state_dir: &Path) -> Result<Secrets> {
+pub(crate) fn provision(name: &str, state_dir: &Path) -> Result<Secrets> {
     check_name(name)?;
     let directory = store::directory(state_dir, name);
     if let Some(files) = read(&directory)? {
@@ -92,7 +92,7 @@ pub fn provision(name: &str, state_dir: &Path) -> Result<Secrets> {
 }
 
 /// The secrets of the appliance `name`, which must have been made by an earlier image.
-pub fn load(name: &str, state_dir: &Path) -> Result<Secrets> {
+pub(crate) fn load(name: &str, state_dir: &Path) -> Result<Secrets> {
     check_name(name)?;
     let directory = store::directory(state_dir, name);
     match read(&directory)? {
@@ -112,7 +112,7 @@ fn read(directory: &Path) -> Result<Option<store::Files>> {
 
 /// The certificates that devices of the appliance `name` may have, in DER: the present one, and while it is exchanged
 /// the next and earlier ones. Of its secrets no other file need be there: who has a token of their own needs no more.
-pub fn certificates(name: &str, state_dir: &Path) -> Result<Vec<CertificateDer<'static>>> {
+pub(crate) fn certificates(name: &str, state_dir: &Path) -> Result<Vec<CertificateDer<'static>>> {
     check_name(name)?;
     let directory = store::directory(state_dir, name);
     let path = directory.join(store::CERTIFICATE);
@@ -128,7 +128,7 @@ pub fn certificates(name: &str, state_dir: &Path) -> Result<Vec<CertificateDer<'
 }
 
 /// Makes a token, and the hashed form that a device stores.
-pub fn new_token(name: &str, role: Role, scopes: Vec<Scope>) -> anyhow::Result<(Token, HashedToken)> {
+pub(crate) fn new_token(name: &str, role: Role, scopes: Vec<Scope>) -> anyhow::Result<(Token, HashedToken)> {
     let token = Token::from_random(random()?);
     let entry = HashedToken::new(name, role, scopes, &token, random()?);
     Ok((token, entry))
@@ -190,54 +190,44 @@ impl Secrets {
     }
 
     /// The appliance's identity, from which disk signature and UUIDs derive.
-    pub fn id(&self) -> ApplianceId {
+    pub(crate) fn id(&self) -> ApplianceId {
         self.id
     }
 
     /// The MBR disk signature of its images.
-    pub fn disk_signature(&self) -> DiskSignature {
+    pub(crate) fn disk_signature(&self) -> DiskSignature {
         self.id.disk_signature()
     }
 
     /// The UUID of the file system that `label` names, in the order of its printed bytes.
-    pub fn uuid(&self, label: &str) -> [u8; 16] {
+    pub(crate) fn uuid(&self, label: &str) -> [u8; 16] {
         self.id.uuid(label)
     }
 
     /// The admin token, as the client sends it.
-    pub fn token(&self) -> &Token {
+    pub(crate) fn token(&self) -> &Token {
         &self.token
     }
 
-    /// The certificate to pin, in DER.
-    pub fn certificate(&self) -> anyhow::Result<CertificateDer<'static>> {
-        self.tls.certificate_der()
-    }
-
     /// The key whose updates its devices take.
-    pub fn update_key(&self) -> anyhow::Result<UpdateKey> {
+    pub(crate) fn update_key(&self) -> anyhow::Result<UpdateKey> {
         let key = self.update_key.public_key_raw().try_into();
         Ok(UpdateKey(key.context("an Ed25519 public key has 32 bytes")?))
     }
 
     /// The Ed25519 signature (64 bytes, RFC 8032) of `message` with the update key.
-    pub fn sign_update(&self, message: &[u8]) -> anyhow::Result<Vec<u8>> {
+    pub(crate) fn sign_update(&self, message: &[u8]) -> anyhow::Result<Vec<u8>> {
         self.update_key.sign(message).context("failed to sign the update")
     }
 
-    /// Returns the directory they are stored in.
-    pub fn directory(&self) -> &Path {
-        &self.directory
-    }
-
     /// The user's state directory, which they are in.
-    pub fn state_dir(&self) -> &Path {
+    pub(crate) fn state_dir(&self) -> &Path {
         self.directory.ancestors().nth(2).unwrap_or(&self.directory)
     }
 
     /// Returns the files for `/data`, at the paths of [`krazy_boot::api::credentials`]; the same bytes at every call and
     /// every build. The directories above these files are for root alone, mode 0700.
-    pub fn data_files(&self) -> anyhow::Result<Vec<DataFile>> {
+    pub(crate) fn data_files(&self) -> anyhow::Result<Vec<DataFile>> {
         let file = |path, bytes, mode| DataFile { path, bytes, mode };
         Ok(vec![
             file(credentials::CERTIFICATE, self.tls.certificate.clone().into_bytes(), 0o644),

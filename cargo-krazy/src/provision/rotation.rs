@@ -12,27 +12,27 @@ use super::{FIRST_TOKEN, Secrets, new_token, random};
 
 /// A key and its certificate for a device. Has no `Debug`, so that the key cannot end up in a message.
 #[derive(Clone)]
-pub struct Pair(TlsIdentity);
+pub(crate) struct Pair(TlsIdentity);
 
 impl Pair {
     /// Both in PEM, as a device takes them.
-    pub fn pem(&self) -> String {
+    pub(crate) fn pem(&self) -> String {
         format!("{}{}", self.0.private_key, self.0.certificate)
     }
 
     /// The certificate, DER.
-    pub fn certificate(&self) -> anyhow::Result<CertificateDer<'static>> {
+    pub(crate) fn certificate(&self) -> anyhow::Result<CertificateDer<'static>> {
         self.0.certificate_der()
     }
 
     /// The hash by which devices name it.
-    pub fn sha256(&self) -> anyhow::Result<Sha256Hash> {
+    pub(crate) fn sha256(&self) -> anyhow::Result<Sha256Hash> {
         Ok(Hex(Sha256::digest(self.certificate()?).into()))
     }
 }
 
 /// The form to store of `token` under another name.
-pub fn stored_token(
+pub(crate) fn stored_token(
     name: &str,
     role: Role,
     scopes: Vec<Scope>,
@@ -43,12 +43,12 @@ pub fn stored_token(
 
 impl Secrets {
     /// The pair that devices have, or are to have.
-    pub fn pair(&self) -> Pair {
+    pub(crate) fn pair(&self) -> Pair {
         Pair(self.tls.clone())
     }
 
     /// The pair that an earlier run began to bring to a device.
-    pub fn next_pair(&self) -> anyhow::Result<Option<Pair>> {
+    pub(crate) fn next_pair(&self) -> anyhow::Result<Option<Pair>> {
         let next = CERTIFICATES.next(&self.directory)?;
         next.map(|[private_key, certificate]| {
             let identity = TlsIdentity { certificate, private_key };
@@ -60,30 +60,30 @@ impl Secrets {
 
     /// Makes the next pair for the appliance `name`, and stores it before any device has it. One that is there
     /// already stays.
-    pub fn make_next_pair(&self, name: &str) -> anyhow::Result<Pair> {
+    pub(crate) fn make_next_pair(&self, name: &str) -> anyhow::Result<Pair> {
         let made = TlsIdentity::generate(name)?;
         CERTIFICATES.begin(&self.directory, [&made.private_key, &made.certificate])?;
         self.next_pair()?.context("the next certificate has gone again")
     }
 
     /// The next pair is the present one from now on, also for new images.
-    pub fn adopt_next_pair(&self) -> anyhow::Result<()> {
+    pub(crate) fn adopt_next_pair(&self) -> anyhow::Result<()> {
         CERTIFICATES.finish(&self.directory)
     }
 
     /// Certificates of earlier pairs are not accepted any more. Returns how many there were.
-    pub fn forget_former_certificates(&self) -> anyhow::Result<usize> {
+    pub(crate) fn forget_former_certificates(&self) -> anyhow::Result<usize> {
         CERTIFICATES.forget(&self.directory)
     }
 
     /// The token that an earlier run began to bring to a device.
-    pub fn next_token(&self) -> anyhow::Result<Option<Token>> {
+    pub(crate) fn next_token(&self) -> anyhow::Result<Option<Token>> {
         let next = ADMIN_TOKENS.next(&self.directory)?;
         Ok(next.map(|[_, token]| token.trim_end().parse()).transpose()?)
     }
 
     /// Makes the next token, and stores it before any device has it. One that is there already stays.
-    pub fn make_next_token(&self) -> anyhow::Result<Token> {
+    pub(crate) fn make_next_token(&self) -> anyhow::Result<Token> {
         let (token, entry) = new_token(FIRST_TOKEN, Role::Admin, Vec::new())?;
         let hashed = String::from_utf8(TokenFile::new(vec![entry])?.to_json()?)?;
         ADMIN_TOKENS.begin(&self.directory, [&hashed, &format!("{}\n", token.reveal())])?;
@@ -91,12 +91,12 @@ impl Secrets {
     }
 
     /// The next token is the present one from now on, also for new images.
-    pub fn adopt_next_token(&self) -> anyhow::Result<()> {
+    pub(crate) fn adopt_next_token(&self) -> anyhow::Result<()> {
         ADMIN_TOKENS.finish(&self.directory)
     }
 
     /// Every token that a device of the appliance may know: the present one, the next one, earlier ones.
-    pub fn tokens(&self) -> anyhow::Result<Vec<Token>> {
+    pub(crate) fn tokens(&self) -> anyhow::Result<Vec<Token>> {
         let mut tokens = vec![self.token.clone()];
         tokens.extend(self.next_token()?);
         for text in ADMIN_TOKENS.former(&self.directory)? {

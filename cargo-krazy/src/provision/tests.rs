@@ -30,7 +30,7 @@ fn the_first_run_makes_what_later_runs_read() {
 #[test]
 fn only_the_owner_may_read() {
     let state = tempfile::tempdir().unwrap();
-    let directory = provision("weather", &state.path().join("new")).unwrap().directory().to_owned();
+    let directory = provision("weather", &state.path().join("new")).unwrap().directory;
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
     assert_eq!(mode(&state.path().join("new")), 0o700);
     assert_eq!(mode(&state.path().join("new/weather")), 0o700);
@@ -100,7 +100,7 @@ fn the_device_accepts_what_the_client_has() {
 #[test]
 fn half_a_set_is_an_error_and_not_replaced() {
     let state = tempfile::tempdir().unwrap();
-    let directory = provision("weather", state.path()).unwrap().directory().to_owned();
+    let directory = provision("weather", state.path()).unwrap().directory;
     fs::remove_file(directory.join("key.pem")).unwrap();
     fs::remove_file(directory.join("token")).unwrap();
     let (text, help) = message(provision("weather", state.path()));
@@ -115,8 +115,8 @@ fn half_a_set_is_an_error_and_not_replaced() {
 #[test]
 fn files_of_two_sets_are_noticed() {
     let state = tempfile::tempdir().unwrap();
-    let one = provision("one", state.path()).unwrap().directory().to_owned();
-    let two = provision("two", state.path()).unwrap().directory().to_owned();
+    let one = provision("one", state.path()).unwrap().directory;
+    let two = provision("two", state.path()).unwrap().directory;
     for (file, cause) in [
         (store::TOKEN, "`tokens.json` does not know the admin token in `token`"),
         (store::PRIVATE_KEY, "the TLS certificate belongs to another key"),
@@ -134,7 +134,7 @@ fn files_of_two_sets_are_noticed() {
 #[test]
 fn damaged_and_oversized_files_are_errors() {
     let state = tempfile::tempdir().unwrap();
-    let directory = provision("one", state.path()).unwrap().directory().to_owned();
+    let directory = provision("one", state.path()).unwrap().directory;
     for (file, cause) in [
         (store::ID, "an appliance id is 32 hexadecimal digits"),
         (store::UPDATE_KEY, "the update key cannot be read"),
@@ -177,7 +177,7 @@ fn an_unknown_appliance_says_where_its_secrets_would_be() {
 #[test]
 fn openssl_reads_the_certificate() {
     let state = tempfile::tempdir().unwrap();
-    let directory = provision("weather", state.path()).unwrap().directory().to_owned();
+    let directory = provision("weather", state.path()).unwrap().directory;
     let run = |args: &[&str]| {
         let output =
             std::process::Command::new("openssl").args(args).current_dir(&directory).output().unwrap();

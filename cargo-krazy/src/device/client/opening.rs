@@ -23,7 +23,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 impl Client {
     /// A client for `target`, a device of `appliance`. Nothing is sent yet, unless the appliance's token is being
     /// exchanged: then the device is asked which one it knows.
-    pub fn new(target: &Target, appliance: &str, credentials: &Credentials) -> anyhow::Result<Self> {
+    pub(crate) fn new(target: &Target, appliance: &str, credentials: &Credentials) -> anyhow::Result<Self> {
         let Credentials { certificates, tokens } = credentials;
         let [first, others @ ..] = &tokens[..] else {
             return Err(Failure::new(Exit::Failed, "there is no token to send").into());
@@ -44,7 +44,7 @@ impl Client {
     }
 
     /// A client for `target` that accepts one of `certificates` and sends `token`.
-    pub fn with(
+    pub(crate) fn with(
         target: &Target,
         appliance: &str,
         certificates: &[CertificateDer<'_>],
@@ -54,7 +54,7 @@ impl Client {
     }
 
     /// A client for `target` that asks for the certificate on trial, which must be `certificate`.
-    pub fn on_trial(
+    pub(crate) fn on_trial(
         target: &Target,
         appliance: &str,
         certificate: &CertificateDer<'_>,

@@ -77,7 +77,7 @@ pub(crate) struct BuiltKernel {
     /// Bytes of the image.
     pub(crate) image_bytes: u64,
     /// SHA-256 of the image, in hex.
-    pub image_sha256: String,
+    pub(crate) image_sha256: String,
     /// Objects compiled in this run; fewer than all after an earlier run.
     pub(crate) objects: usize,
     /// The time of configuring, compiling and linking.

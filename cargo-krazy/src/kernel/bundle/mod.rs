@@ -53,7 +53,7 @@ pub(crate) struct KernelBundle {
     /// The kernel image: a bzImage on x86, an `Image` on arm64.
     pub(crate) image: PathBuf,
     /// SHA-256 of the image, in hex.
-    pub sha256: String,
+    pub(crate) sha256: String,
     /// `lib/modules/RELEASE`, with uncompressed modules below `kernel/`; may be empty.
     pub(crate) modules_dir: PathBuf,
     /// Device trees, in directories by vendor.

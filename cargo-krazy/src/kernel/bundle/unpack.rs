@@ -39,7 +39,7 @@ pub(crate) struct Unpacked {
     /// The kernel's release.
     pub(crate) release: String,
     /// SHA-256 of the kernel image, in hex.
-    pub image_sha256: String,
+    pub(crate) image_sha256: String,
     /// The modules.
     pub(crate) index: ModuleIndex,
 }

@@ -40,7 +40,7 @@ pub(crate) struct Expected {
     /// Bytes, where known.
     pub(crate) size: Option<u64>,
     /// SHA-256 in lower-case hex.
-    pub sha256: String,
+    pub(crate) sha256: String,
     /// Bytes at most.
     pub(crate) limit: u64,
 }

@@ -18,7 +18,7 @@ use krazy_boot::digest::hex;
 
 /// What becomes of `/data` when there is an image of the same appliance already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Data {
+pub(crate) enum Data {
     /// It is made new, so that the same inputs give the same bytes.
     New,
     /// It is taken over from the old image, if that has the same layout and identity.
@@ -27,7 +27,7 @@ pub enum Data {
 
 /// A digest of everything an image is made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stamp(String);
+pub(crate) struct Stamp(String);
 
 #[derive(Serialize, Deserialize, PartialEq)]
 struct Record {
@@ -40,7 +40,7 @@ struct Record {
 
 impl Stamp {
     /// The stamp of an image of `composition`. Reads no contents of files, only their metadata.
-    pub fn of(composition: &Composition, plan: &Plan, epoch: u64) -> Result<Self> {
+    pub(crate) fn of(composition: &Composition, plan: &Plan, epoch: u64) -> Result<Self> {
         let mut digest = Fields(Sha256::new());
         // The writers belong to the inputs, and they change with this program.
         let program = std::env::current_exe().context("failed to find this program's own file")?;
@@ -65,7 +65,7 @@ impl Stamp {
 
     /// Whether `image` was made from the same inputs. With [`Data::New`] it must also be as it was made, with
     /// [`Data::Kept`] a guest may have written to it.
-    pub fn matches(&self, stamps: &Path, image: &Path, data: Data) -> bool {
+    pub(crate) fn matches(&self, stamps: &Path, image: &Path, data: Data) -> bool {
         // A stamp that cannot be read is as good as none: the image is made again.
         let Ok(bytes) = fs::read(file_for(stamps, image)) else { return false };
         let Ok(record) = serde_json::from_slice::<Record>(&bytes) else { return false };
@@ -77,7 +77,7 @@ impl Stamp {
     }
 
     /// Records that `image` was made from these inputs.
-    pub fn save(&self, stamps: &Path, image: &Path, data: Data) -> Result<()> {
+    pub(crate) fn save(&self, stamps: &Path, image: &Path, data: Data) -> Result<()> {
         let file = file_for(stamps, image);
         let write = || -> Result<()> {
             fs::create_dir_all(stamps)?;
@@ -94,7 +94,7 @@ impl Stamp {
 }
 
 /// Whether the image at `image` was written to since it was made, as a machine does that runs from it.
-pub fn was_written(stamps: &Path, image: &Path) -> bool {
+pub(crate) fn was_written(stamps: &Path, image: &Path) -> bool {
     let record =
         || -> Option<Record> { serde_json::from_slice(&fs::read(file_for(stamps, image)).ok()?).ok() };
     let changed = |record: &Record| {

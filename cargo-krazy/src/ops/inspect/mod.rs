@@ -22,7 +22,7 @@ use krazy_boot::disk::size::{Bytes, SECTOR_SIZE};
 use krazy_boot::disk::slot::{Slot, boot_file};
 use krazy_boot::manifest::{self, Manifest};
 
-pub use self::report::{KernelReport, LoadTableState, Partition, Report, SelectorReport, SlotReport};
+pub(crate) use self::report::{KernelReport, LoadTableState, Partition, Report, SelectorReport, SlotReport};
 use self::squashfs::{Squashfs, SquashfsError};
 use crate::failure::{Exit, Explain, Result, chain};
 
@@ -65,7 +65,7 @@ impl Explain for InspectError {
 }
 
 /// Inspects the image file or block device `path`, which is only read.
-pub fn inspect(path: &Path) -> Result<Report> {
+pub(crate) fn inspect(path: &Path) -> Result<Report> {
     let mut disk = File::open(path).map_err(|error| InspectError::Open { path: path.to_owned(), error })?;
     if disk.metadata().is_ok_and(|metadata| metadata.is_dir()) {
         return Err(InspectError::IsDirectory(path.to_owned()).into());

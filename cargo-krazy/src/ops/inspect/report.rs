@@ -10,95 +10,95 @@ use serde::Serialize;
 
 /// A disk.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// The image file or device.
-    pub image: PathBuf,
+    pub(crate) image: PathBuf,
     /// Its length.
-    pub bytes: Bytes,
+    pub(crate) bytes: Bytes,
     /// The disk signature in hex.
-    pub disk_signature: String,
+    pub(crate) disk_signature: String,
     /// The four partitions.
-    pub partitions: Vec<Partition>,
+    pub(crate) partitions: Vec<Partition>,
     /// The selector: the slot that boots.
-    pub selector: SelectorReport,
+    pub(crate) selector: SelectorReport,
     /// Both slots.
-    pub slots: Vec<SlotReport>,
+    pub(crate) slots: Vec<SlotReport>,
 }
 
 /// A partition.
 #[derive(Clone, Debug, Serialize)]
-pub struct Partition {
+pub(crate) struct Partition {
     /// 1 to 4.
-    pub number: u8,
+    pub(crate) number: u8,
     /// `boot`, `root A`, `root B`, `data`.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// The file system found there; none if it is empty.
-    pub file_system: Option<&'static str>,
+    pub(crate) file_system: Option<&'static str>,
     /// Its start on the disk.
-    pub start: Bytes,
+    pub(crate) start: Bytes,
     /// Its length.
-    pub bytes: Bytes,
+    pub(crate) bytes: Bytes,
     /// Used bytes, if the file system tells them.
-    pub used: Option<Bytes>,
+    pub(crate) used: Option<Bytes>,
     /// The reason that it is not as it should be.
-    pub problem: Option<String>,
+    pub(crate) problem: Option<String>,
 }
 
 /// The boot selector.
 #[derive(Clone, Debug, Serialize)]
-pub struct SelectorReport {
+pub(crate) struct SelectorReport {
     /// The slot that boots when no trial is armed; none if no copy is readable.
-    pub confirmed: Option<Slot>,
+    pub(crate) confirmed: Option<Slot>,
     /// The slot that boots once, next.
-    pub trial: Option<Slot>,
+    pub(crate) trial: Option<Slot>,
     /// The slot that was armed and not confirmed since.
-    pub candidate: Option<Slot>,
+    pub(crate) candidate: Option<Slot>,
     /// The slot whose kernel the firmware of a Raspberry Pi loads, as `config.txt` says.
-    pub config_txt: Option<Slot>,
+    pub(crate) config_txt: Option<Slot>,
     /// Set when that kernel starts the other slot's, once.
-    pub launcher: bool,
+    pub(crate) launcher: bool,
     /// Counted up at every change.
-    pub generation: Option<u32>,
+    pub(crate) generation: Option<u32>,
     /// The reason that it is not as it should be.
-    pub problem: Option<String>,
+    pub(crate) problem: Option<String>,
 }
 
 /// A slot.
 #[derive(Clone, Debug, Serialize)]
-pub struct SlotReport {
+pub(crate) struct SlotReport {
     /// The slot.
-    pub slot: Slot,
+    pub(crate) slot: Slot,
     /// True if it has neither a root nor a kernel.
-    pub empty: bool,
+    pub(crate) empty: bool,
     /// Its kernel, if there is one.
-    pub kernel: Option<KernelReport>,
+    pub(crate) kernel: Option<KernelReport>,
     /// The length of its initramfs.
-    pub initramfs: Option<Bytes>,
+    pub(crate) initramfs: Option<Bytes>,
     /// Its kernel command line.
-    pub cmdline: Option<String>,
+    pub(crate) cmdline: Option<String>,
     /// Whether the boot sector would load what is on `/boot`.
-    pub load_table: LoadTableState,
+    pub(crate) load_table: LoadTableState,
     /// What its root says about itself.
-    pub manifest: Option<Manifest>,
+    pub(crate) manifest: Option<Manifest>,
     /// The reason that it is not as it should be.
-    pub problems: Vec<String>,
+    pub(crate) problems: Vec<String>,
 }
 
 /// A kernel on `/boot`.
 #[derive(Clone, Debug, Serialize)]
-pub struct KernelReport {
+pub(crate) struct KernelReport {
     /// The release, the first word of its version text.
-    pub release: Option<String>,
+    pub(crate) release: Option<String>,
     /// The whole version text.
-    pub version_text: Option<String>,
+    pub(crate) version_text: Option<String>,
     /// The length of the file.
-    pub bytes: Bytes,
+    pub(crate) bytes: Bytes,
 }
 
 /// How a load table relates to the files it loads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum LoadTableState {
+pub(crate) enum LoadTableState {
     /// It loads the files as they are.
     Current,
     /// It was made for other files, or is damaged; the slot may not boot.

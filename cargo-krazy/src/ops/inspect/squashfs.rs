@@ -30,7 +30,7 @@ const ZSTD: u16 = 6;
 
 /// Why a root could not be read.
 #[derive(Debug, thiserror::Error)]
-pub enum SquashfsError {
+pub(crate) enum SquashfsError {
     /// No SquashFS at all.
     #[error("there is no SquashFS")]
     Missing,
@@ -52,7 +52,7 @@ type Result<T, E = SquashfsError> = std::result::Result<T, E>;
 
 /// A SquashFS within a disk.
 #[derive(Debug)]
-pub struct Squashfs<R> {
+pub(crate) struct Squashfs<R> {
     reader: R,
     /// Where it begins in the reader, in bytes.
     offset: u64,
@@ -60,7 +60,7 @@ pub struct Squashfs<R> {
     fragments: u32,
     root: u64,
     /// Its length, which everything must be within.
-    pub bytes_used: u64,
+    pub(crate) bytes_used: u64,
     inode_table: u64,
     directory_table: u64,
     fragment_table: u64,
@@ -68,7 +68,7 @@ pub struct Squashfs<R> {
 
 impl<R: Read + Seek> Squashfs<R> {
     /// Reads the superblock of the file system that begins `offset` bytes into `reader` and has `room` bytes.
-    pub fn open(mut reader: R, offset: u64, room: u64) -> Result<Self> {
+    pub(crate) fn open(mut reader: R, offset: u64, room: u64) -> Result<Self> {
         let mut block = [0; 96];
         reader.seek(SeekFrom::Start(offset))?;
         reader.read_exact(&mut block)?;
@@ -103,7 +103,7 @@ impl<R: Read + Seek> Squashfs<R> {
     }
 
     /// The content of the file at `path` (without a leading slash), at most `limit` bytes.
-    pub fn read(&mut self, path: &str, limit: u64) -> Result<Vec<u8>> {
+    pub(crate) fn read(&mut self, path: &str, limit: u64) -> Result<Vec<u8>> {
         let missing = || SquashfsError::NotFound(path.to_owned());
         let mut inode = self.inode(self.root)?;
         for name in path.split('/') {

@@ -24,7 +24,7 @@ pub(crate) struct Package {
     /// Bytes of the .deb.
     pub(crate) size: u64,
     /// SHA-256 of the .deb in hex.
-    pub sha256: String,
+    pub(crate) sha256: String,
 }
 
 /// Returns the packages whose name begins with `prefix`, in the order of the file.

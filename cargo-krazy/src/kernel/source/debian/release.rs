@@ -26,7 +26,7 @@ pub(crate) struct IndexFile {
     /// Bytes.
     pub(crate) size: u64,
     /// SHA-256 in hex.
-    pub sha256: String,
+    pub(crate) sha256: String,
 }
 
 /// The reason that a Release file cannot be used.
