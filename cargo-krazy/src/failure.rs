@@ -8,6 +8,8 @@ use std::error::Error;
 use std::fmt;
 use std::process::ExitCode;
 
+pub(crate) use krazy_boot::error_chain::chain;
+
 /// The documented exit codes. Scripts may rely on them; `cargo krazy --help` and the README list them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -173,16 +175,6 @@ impl From<anyhow::Error> for Failure {
     }
 }
 
-/// Returns an error and its causes on one line, each cause once: some libraries tell the reason only in the causes,
-/// some repeat it on the way.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let causes = std::iter::successors(error.source(), |&cause| cause.source()).map(ToString::to_string);
-    causes.fold(
-        error.to_string(),
-        |text, cause| if text.contains(&cause) { text } else { format!("{text}: {cause}") },
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use anyhow::Context;
@@ -208,14 +200,6 @@ mod tests {
     fn write() -> Result<()> {
         Err(WriteError::Write(std::io::Error::other("disk full")))?;
         Ok(())
-    }
-
-    #[test]
-    fn chain_names_every_cause_once() {
-        let error = anyhow::anyhow!("connection refused").context("failed to connect: connection refused");
-        let error = error.context("failed to fetch");
-        let text = chain(error.as_ref());
-        assert_eq!(text, "failed to fetch: failed to connect: connection refused");
     }
 
     #[test]

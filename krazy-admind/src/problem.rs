@@ -6,6 +6,7 @@ use headers::{HeaderName, HeaderValue};
 use krazy_boot::api::EndpointError;
 pub(crate) use krazy_boot::api::problem::ProblemKind as Kind;
 use krazy_boot::api::problem::{MEDIA_TYPE, ProblemDetails};
+use krazy_boot::error_chain::chain;
 use krazy_boot::update::bundle::BundleError;
 use krazy_boot::update::engine::EngineError;
 use krazy_boot::update::refusal::Refusal;
@@ -91,7 +92,7 @@ impl Problem {
             (None, Some(io)) if io.kind() == io::ErrorKind::StorageFull => Kind::DiskFull,
             (None, _) => Kind::Internal,
         };
-        Problem::new(kind, causes(&error))
+        Problem::new(kind, chain(&error))
     }
 
     /// A rejected head of a bundle.
@@ -100,7 +101,7 @@ impl Problem {
             BundleError::Signature => Refusal::Signature,
             _ => Refusal::Bundle,
         };
-        Problem::new(Kind::Update(refusal), causes(error))
+        Problem::new(Kind::Update(refusal), chain(error))
     }
 
     /// The response to send.
@@ -132,15 +133,6 @@ impl From<EndpointError> for Problem {
             _ => problem,
         }
     }
-}
-
-/// An error with its causes, on one line.
-pub(crate) fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    for cause in std::iter::successors(error.source(), |cause| cause.source()) {
-        text.push_str(&format!(": {cause}"));
-    }
-    text
 }
 
 /// The kernel's error among the causes, if there is one.

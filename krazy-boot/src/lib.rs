@@ -10,6 +10,7 @@
 //! | [`api`] | contract of the device's HTTPS API | cargo-krazy, krazy-admind |
 //! | [`manifest`] | description of a root: its services, their limits and the network | all |
 //! | [`digest`] | SHA-256 and hexadecimal text | all |
+//! | [`error_chain`] | an error and its causes on one line | all |
 //!
 //! # The disk
 //!
@@ -39,6 +40,7 @@ pub mod api;
 pub mod boot;
 pub mod digest;
 pub mod disk;
+pub mod error_chain;
 #[cfg(feature = "ext4")]
 pub mod image;
 pub mod manifest;

@@ -9,6 +9,7 @@ use krazy_boot::boot::slot_area::SlotAreaError;
 use krazy_boot::disk::boot_fat::FatError;
 use krazy_boot::disk::mbr::MbrError;
 use krazy_boot::disk::slot::Slot;
+use krazy_boot::error_chain::chain;
 
 use super::inactive_root::RootError;
 use crate::linux::block::{Disk, NoPartition};
@@ -85,16 +86,4 @@ impl SlotError {
     pub(super) fn load_tables(disk: &Disk, source: SlotAreaError) -> Self {
         SlotError::LoadTables { disk: disk.node(), source }
     }
-}
-
-/// Returns an error with its causes on one line, for the console and the trial note.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text.push_str(": ");
-        text.push_str(&next.to_string());
-        cause = next.source();
-    }
-    text
 }

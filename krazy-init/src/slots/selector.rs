@@ -6,9 +6,9 @@ use std::io::Read;
 use krazy_boot::disk::mbr;
 use krazy_boot::disk::selector::{Selector, SelectorCopies, SelectorError};
 use krazy_boot::disk::size::SECTOR_SIZE;
+use krazy_boot::error_chain::chain;
 
 use super::SlotError;
-use super::error::chain;
 use crate::linux::block::Disk;
 
 /// Returns true if `disk` has a selector, even a damaged one.
