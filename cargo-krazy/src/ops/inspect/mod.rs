@@ -20,7 +20,7 @@ use krazy_boot::disk::mbr::Mbr;
 use krazy_boot::disk::selector::SelectorCopies;
 use krazy_boot::disk::size::{Bytes, SECTOR_SIZE};
 use krazy_boot::disk::slot::{Slot, boot_file};
-use krazy_boot::manifest::{self, Manifest};
+use krazy_boot::manifest::{self, Manifest, ManifestError};
 
 pub(crate) use self::report::{KernelReport, LoadTableState, Partition, Report, SelectorReport, SlotReport};
 use self::squashfs::{Squashfs, SquashfsError};
@@ -172,8 +172,25 @@ fn has_files(files: &[FatFile], slot: Slot) -> bool {
     files.iter().any(|file| file.name.starts_with(slot.boot_prefix()))
 }
 
+/// The reason that a slot has no manifest.
+#[derive(Debug, thiserror::Error)]
+enum NoManifest {
+    #[error("it has no root")]
+    NoRoot,
+    #[error("its root cannot be read")]
+    UnreadableRoot,
+    #[error("{}", chain(.0))]
+    File(SquashfsError),
+    #[error(transparent)]
+    Content(#[from] ManifestError),
+}
+
 /// A root partition and its manifest, or the reason that there is none.
-fn root(disk: &mut (impl Read + Seek), slot: Slot, extent: Extent) -> (Partition, Result<Manifest, String>) {
+fn root(
+    disk: &mut (impl Read + Seek),
+    slot: Slot,
+    extent: Extent,
+) -> (Partition, Result<Manifest, NoManifest>) {
     let name = match slot {
         Slot::A => "root A",
         Slot::B => "root B",
@@ -181,19 +198,19 @@ fn root(disk: &mut (impl Read + Seek), slot: Slot, extent: Extent) -> (Partition
     let mut partition = Partition::new(slot.root_partition(), name, extent);
     let mut squashfs = match Squashfs::open(disk, extent.start.bytes().0, extent.len.bytes().0) {
         Ok(squashfs) => squashfs,
-        Err(SquashfsError::Missing) => return (partition, Err("it has no root".to_owned())),
+        Err(SquashfsError::Missing) => return (partition, Err(NoManifest::NoRoot)),
         Err(error) => {
             partition.file_system = Some("squashfs");
             partition.problem = Some(chain(&error));
-            return (partition, Err("its root cannot be read".to_owned()));
+            return (partition, Err(NoManifest::UnreadableRoot));
         }
     };
     partition.file_system = Some("squashfs");
     partition.used = Some(Bytes(squashfs.bytes_used));
     let manifest = squashfs
         .read(manifest::PATH, MAX_MANIFEST)
-        .map_err(|error| chain(&error))
-        .and_then(|bytes| Manifest::from_json(&bytes).map_err(|error| error.to_string()));
+        .map_err(NoManifest::File)
+        .and_then(|bytes| Ok(Manifest::from_json(&bytes)?));
     (partition, manifest)
 }
 
@@ -204,7 +221,7 @@ fn examine_slot(
     boot: Extent,
     files: &[FatFile],
     has_firmware: bool,
-    manifest: Result<Manifest, String>,
+    manifest: Result<Manifest, NoManifest>,
 ) -> SlotReport {
     let mut report = SlotReport { empty: false, ..SlotReport::nothing(slot) };
     let named = |name: &str| {
@@ -246,7 +263,7 @@ fn examine_slot(
     };
     match manifest {
         Ok(manifest) => report.manifest = Some(manifest),
-        Err(error) => report.problems.push(error),
+        Err(error) => report.problems.push(error.to_string()),
     }
     report
 }
