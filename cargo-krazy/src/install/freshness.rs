@@ -4,7 +4,7 @@
 //! are remembered: the sources that cargo's own dependency file lists, every Cargo.toml and Cargo.lock of the
 //! local packages and above them, cargo's configuration, `rust-toolchain` files, and the paths where cargo
 //! discovers targets by name. Whatever cannot be known this way makes the answer "ask cargo": a build script
-//! that does not say what it watches, or watches a directory; a workspace named from below; included
+//! that does not declare its inputs, or watches a directory; a workspace named from below; included
 //! configuration; a file that changed while cargo ran.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,6 +43,7 @@ pub(crate) struct Inputs {
     /// Files, absent ones too: `None`.
     files: BTreeMap<PathBuf, Option<Stamp>>,
     /// Directories where cargo discovers binaries, and the names in them.
+    // The name in records of earlier versions.
     #[serde(rename = "folders")]
     directories: BTreeMap<PathBuf, BTreeSet<String>>,
 }

@@ -1,4 +1,4 @@
-//! The part of a Raspberry Pi's firmware: QEMU has the machine but not what starts it, so this program reads
+//! The firmware of a Raspberry Pi: QEMU emulates the machine without it, so this program reads
 //! `config.txt` from the image's own FAT and hands QEMU the files it names. After a reset it does so again.
 //!
 //! | module | does |
@@ -7,7 +7,7 @@
 //! | `model` | knows the Raspberry Pis that QEMU has |
 //! | `reset` | tells a guest that restarts from one that powers off |
 //!
-//! Not played: `tryboot.txt` (nothing of ours arms it; a trial is the first stage's business), overlays and `dtparam`
+//! Not emulated: `tryboot.txt` (nothing of ours arms it; a trial is the first stage's business), overlays and `dtparam`
 //! (QEMU's machine has no pins to speak of), and the files of the firmware itself, which are only looked for.
 
 mod config;
@@ -110,7 +110,7 @@ fn load_from<R: Read + std::io::Seek>(fat: &mut BootFat<R>, facts: &Facts) -> an
 pub(super) enum Card {
     /// The image itself; what the guest writes stays.
     Image(PathBuf),
-    /// A copy that is forgotten.
+    /// A copy that is discarded.
     Copy(NamedTempFile),
 }
 

@@ -189,6 +189,7 @@ impl Explain for ListenError {
                 Some("choose another host port with `--publish`, or 0 for any free one".to_owned())
             }
             ListenError::Forbidden { host, guest } => {
+                // Users may listen on ports from 1024 on; 80 becomes 8080, 443 becomes 8443.
                 let port = host.port().wrapping_add(8000);
                 Some(format!("choose another host port: `--publish {port}:{guest}`"))
             }

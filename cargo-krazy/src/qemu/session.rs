@@ -35,7 +35,7 @@ pub(crate) struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    /// A session that listens to standard input as soon as there is a QEMU to hear it; on a raw terminal (`raw`)
+    /// A session that reads standard input as soon as QEMU runs; on a raw terminal (`raw`)
     /// Ctrl-C arrives as a byte.
     pub(crate) fn new(
         watch: &'a Watch,
@@ -83,7 +83,8 @@ impl<'a> Session<'a> {
         let end = self.listen(&mut running, &serial, &mut transcript, silence_limit, &kvm_broke);
         drop(serial);
         if transcript.is_within_a_line() && end != Some(StopReason::OutputClosed) {
-            // The shell's prompt begins on a line of its own. A closed output needs no report: nothing reads it.
+            // The next message on the terminal begins on a line of its own. A failure is not reported: it would be that of
+            // a closed output, which nothing reads.
             let _closed = self.output.write_all(b"\n").and_then(|()| self.output.flush());
         }
         let status = match end {

@@ -24,7 +24,7 @@ impl Transcript {
         Transcript { expect: expect.into(), tail: VecDeque::new(), found: false, silent: true }
     }
 
-    /// Adds what just came in, and tells whether the text has appeared, be it cut anywhere.
+    /// Adds new output. Returns true if the text has appeared, in one piece or several.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> bool {
         self.silent &= bytes.is_empty();
         for byte in bytes {

@@ -124,6 +124,7 @@ pub(crate) fn build(request: &BuildRequest, cache: &KernelCache, shell: Shell) -
     let time = begin.elapsed();
 
     shell.status("Packing", output.display().to_string());
+    // Checked again: the build takes minutes, in which the path may have come to hold something else.
     let unfinished = Unfinished::new(&pack::check(&output)?)?;
     let origin =
         Origin { source: format!("Linux {}, {}", tree.version, tree.origin), compiler: origin_compiler };

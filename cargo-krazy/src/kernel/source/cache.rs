@@ -202,6 +202,7 @@ fn vanished(directory: &Path) -> SourceError {
 
 /// Waits until no other process that `does` something holds the lock file `path`, and holds it.
 pub(crate) fn exclusive(path: &Path, does: &str, shell: Shell) -> Result<CacheGuard> {
+    // The file is never removed: another process may be waiting for its lock, and would not see a new file's.
     let file = File::create(path).map_err(io_failure("write", path))?;
     match file.try_lock() {
         Ok(()) => {}
@@ -224,7 +225,8 @@ pub(crate) fn remove_unfinished(bundles: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Sizes, times and names of a file or of everything in a directory.
+/// Hashes sizes, times and names of a file or of everything in a directory. Not the content: an unchanged source is to
+/// cost milliseconds.
 fn fingerprint(path: &Path, hasher: &mut Sha256) -> Result<()> {
     let metadata = std::fs::metadata(path).map_err(io_failure("read", path))?;
     if !metadata.is_dir() {

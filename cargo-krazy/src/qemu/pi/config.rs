@@ -10,7 +10,7 @@ use krazy_boot::disk::boot_fat::FatError;
 /// Depth of files that include one another at most.
 const MAX_DEPTH: usize = 4;
 
-/// The settings that hold.
+/// The settings that apply.
 #[derive(Debug, Default)]
 pub(crate) struct Config {
     settings: HashMap<String, String>,
@@ -18,7 +18,7 @@ pub(crate) struct Config {
 }
 
 impl Config {
-    /// Reads `name` and what it includes; `filters` are those that are true for the machine.
+    /// Reads `name` and the files it includes; `filters` are those that are true for the machine.
     pub(crate) fn read(
         name: &str,
         filters: &[&str],

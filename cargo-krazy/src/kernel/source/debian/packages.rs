@@ -60,6 +60,7 @@ pub(crate) fn packages(mut reader: impl BufRead, prefix: &str) -> io::Result<Vec
             "Version" => current.version = value.to_owned(),
             "Depends" => current.depends = value.to_owned(),
             "Filename" => current.path = value.to_owned(),
+            // Without a size the stanza is incomplete, and dropped.
             "Size" => current.size = value.parse().unwrap_or(0),
             "SHA256" => current.sha256 = value.to_ascii_lowercase(),
             _ => {}

@@ -120,6 +120,7 @@ fn date(text: &str) -> Option<SystemTime> {
     let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??);
     let zone = words.next()?;
     let sane = (1..=31).contains(&day) && (1970..=9999).contains(&year);
+    // The second 60 is a leap second.
     if !sane || hour > 23 || minute > 59 || second > 60 || !matches!(zone, "UTC" | "GMT" | "+0000") {
         return None;
     }

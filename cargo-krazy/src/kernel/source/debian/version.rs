@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-/// Compares two versions as `dpkg --compare-versions` does. Text that is not a version has a place too.
+/// Compares two versions as `dpkg --compare-versions` does. Text that is not a version is ordered, too.
 pub(crate) fn compare(a: &str, b: &str) -> Ordering {
     let (a, b) = (Parts::of(a), Parts::of(b));
     let epoch = |text: &str| text.trim_start_matches('0').to_owned();
