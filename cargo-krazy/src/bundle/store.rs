@@ -20,7 +20,7 @@ use krazy_boot::update::bundle::{Part, PartKind};
 use sha2::{Digest, Sha256};
 
 use super::Content;
-use crate::failure::Result;
+use crate::failure::{Exit, Explain, Result};
 use crate::output::Scratch;
 use crate::user_directories;
 
@@ -29,6 +29,33 @@ const LIMIT: Bytes = Bytes::gib(1);
 
 /// Offset of `bytes_used`, a little-endian u64, in a SquashFS superblock.
 const BYTES_USED: u64 = 40;
+
+/// Parts of a bundle that cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to write to {}", directory.display())]
+pub(crate) struct WriteError {
+    /// The directory.
+    pub(crate) directory: PathBuf,
+    /// The cause.
+    #[source]
+    pub(crate) error: io::Error,
+}
+
+impl Explain for WriteError {
+    fn exit(&self) -> Exit {
+        Exit::Image
+    }
+
+    fn help(&self) -> Option<String> {
+        let cache = user_directories::CACHE.variable;
+        Some(match self.error.kind() {
+            io::ErrorKind::StorageFull => {
+                format!("free some space there; {cache} and TMPDIR name directories on other disks")
+            }
+            _ => format!("check the directory's owner and mode, or set {cache} to another one"),
+        })
+    }
+}
 
 /// The directory of parts.
 #[derive(Clone, Debug)]
@@ -46,22 +73,25 @@ impl Store {
     /// The one in the caches' directory `cache`, with room for `limit`.
     pub(crate) fn in_directory(cache: &Path, limit: Bytes) -> Result<Self> {
         let directory = cache.join("parts");
-        fs::create_dir_all(&directory)
-            .with_context(|| format!("failed to make the directory {}", directory.display()))?;
+        fs::create_dir_all(&directory).map_err(|error| WriteError { directory: directory.clone(), error })?;
         Ok(Store { directory, limit })
     }
 
     /// Keeps what `fill` writes as a part of this kind.
     pub(crate) fn add(&self, kind: PartKind, fill: impl FnOnce(&mut File) -> Result<()>) -> Result<Content> {
-        let writing = || format!("failed to write to {}", self.directory.display());
+        let writing = |error| WriteError { directory: self.directory.clone(), error };
         let mut scratch = Scratch::in_directory(&self.directory)?;
-        fill(scratch.as_file_mut())?;
-        let mut reader = File::open(scratch.path()).with_context(writing)?;
-        let (sha256, size) = hash(&mut reader).with_context(writing)?;
+        fill(scratch.as_file_mut()).map_err(|failure| {
+            let is_full = |error: &io::Error| error.kind() == io::ErrorKind::StorageFull;
+            let full = failure.causes().any(|cause| cause.downcast_ref().is_some_and(is_full));
+            if full { writing(io::ErrorKind::StorageFull.into()).into() } else { failure }
+        })?;
+        let mut reader = File::open(scratch.path()).map_err(writing)?;
+        let (sha256, size) = hash(&mut reader).map_err(writing)?;
         let path = self.directory.join(sha256.to_string());
         // Opened for reading only: nobody changes it any more.
-        scratch.persist(&path).with_context(writing)?;
-        self.prune(&path).with_context(writing)?;
+        scratch.persist(&path).map_err(writing)?;
+        self.prune(&path).map_err(writing)?;
         Ok(Content { part: Part { kind, size, sha256 }, file: Arc::new(reader), path })
     }
 
@@ -161,10 +191,9 @@ impl Write for Hasher {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::failure::Failure;
 
     fn add(store: &Store, bytes: &[u8]) -> Content {
-        store.add(PartKind::Root, |out| out.write_all(bytes).map_err(Failure::other)).unwrap()
+        store.add(PartKind::Root, |out| out.write_all(bytes).map_err(crate::failure::Failure::other)).unwrap()
     }
 
     #[test]
@@ -179,6 +208,22 @@ mod tests {
         fs::write(cache.path().join("parts").join(part.sha256.to_string()), "abd").unwrap();
         assert!(store.find(&part.sha256, part.size).is_none());
         assert_eq!(fs::read_dir(cache.path().join("parts")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn full_disk_has_an_exit_code_and_help() {
+        let cache = tempfile::tempdir().unwrap();
+        let store = Store::in_directory(cache.path(), Bytes::mib(1)).unwrap();
+        let filled = store.add(PartKind::Initramfs, |_| {
+            let mut full = File::options().write(true).open("/dev/full").unwrap();
+            Ok(full.write_all(b"x").context("failed to write the initramfs")?)
+        });
+        let failure = filled.unwrap_err();
+        assert_eq!(failure.exit(), Exit::Image);
+        let directory = cache.path().join("parts");
+        assert_eq!(failure.to_string(), format!("failed to write to {}", directory.display()));
+        assert!(failure.next_step().unwrap().starts_with("free some space there"), "{failure:?}");
+        assert_eq!(fs::read_dir(directory).unwrap().count(), 0);
     }
 
     #[test]

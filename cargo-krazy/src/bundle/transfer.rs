@@ -12,9 +12,9 @@ use anyhow::Context;
 use krazy_boot::digest::Sha256Hash;
 use krazy_boot::disk::size::Bytes;
 use krazy_boot::update::bundle::{Head, Part, PartTransport, Transport};
-use krazy_boot::update::delta;
+use krazy_boot::update::delta::{self, EncodeError};
 
-use super::store::Store;
+use super::store::{Store, WriteError};
 use super::{Bundle, Content};
 use crate::device::upload::Piece;
 use crate::failure::{Failure, Result};
@@ -97,9 +97,13 @@ impl<'a> Packer<'a> {
         let reading = || format!("failed to read {}", content.path.display());
         let new = read(&content.file).with_context(reading)?;
         let base = base.map_or(Ok(Vec::new()), |file| read(&file)).with_context(reading)?;
-        let file = tempfile::tempfile().context("failed to make a temporary file")?;
+        let writing = |error| WriteError { directory: std::env::temp_dir(), error };
+        let file = tempfile::tempfile().map_err(writing)?;
         let encoded = delta::encode(&new, &base, LEVEL, BufWriter::with_capacity(1 << 20, &file));
-        let encoded = encoded.map_err(Failure::other)?;
+        let encoded = encoded.map_err(|error| match error {
+            EncodeError::Write(error) => writing(error).into(),
+            error => Failure::other(error),
+        })?;
         let stream = Stream { file: Arc::new(file), stored: encoded.stored, copied: encoded.copied };
         made.insert(key, stream.clone());
         let base = key.1.filter(|_| stream.copied > Bytes(0));

@@ -86,7 +86,8 @@ impl Explain for LockError {
     fn exit(&self) -> Exit {
         match self {
             LockError::Syntax { .. } | LockError::Version { .. } | LockError::Entry { .. } => Exit::Config,
-            LockError::Io { .. } | LockError::Encode { .. } | LockError::Frozen { .. } => Exit::Fetch,
+            LockError::Io { .. } | LockError::Encode { .. } => Exit::Image,
+            LockError::Frozen { .. } => Exit::Fetch,
         }
     }
 
@@ -99,7 +100,7 @@ impl Explain for LockError {
             LockError::Io { error, .. } => match error.kind() {
                 io::ErrorKind::StorageFull => "free some space",
                 io::ErrorKind::PermissionDenied => "check the owner and the mode of the path",
-                _ => return None,
+                _ => "check the path: it must be a file, in a directory that exists",
             },
             LockError::Encode { .. } => return None,
         };

@@ -63,6 +63,23 @@ fn wrong_file_is_explained() {
 }
 
 #[test]
+fn unreadable_and_unwritable_files_have_an_exit_code_and_help() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut lock = LockFile::load(directory.path()).unwrap();
+    // A path that is a directory cannot be read as a file, by root neither.
+    std::fs::create_dir(lock.path()).unwrap();
+    let read = LockFile::load(directory.path()).unwrap_err();
+    std::fs::remove_dir(lock.path()).unwrap();
+    directory.close().unwrap();
+    let written = lock.set_package(kernel("x86_64", "6.1")).unwrap_err();
+    for (error, verb) in [(read, "read"), (written, "write")] {
+        assert!(error.to_string().starts_with(&format!("failed to {verb} ")), "{error}");
+        assert_eq!(error.exit(), Exit::Image);
+        assert!(error.next_step().unwrap().starts_with("check the path"), "{error}");
+    }
+}
+
+#[test]
 fn change_keeps_what_others_entered_meanwhile() {
     let directory = tempfile::tempdir().unwrap();
     let load = || LockFile::load(directory.path()).unwrap();
