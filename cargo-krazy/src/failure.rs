@@ -98,21 +98,9 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Returns an error without help.
-    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Failure { exit, help: None, error: message.into().into() }
-    }
-
     /// Returns an error of a library, which has neither an exit code of its own nor help.
     pub(crate) fn other(error: impl Error + Send + Sync + 'static) -> Self {
         anyhow::Error::from(error).into()
-    }
-
-    /// Adds the text after `help:`.
-    #[must_use]
-    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
-        self
     }
 
     /// Returns the exit code of the program.
@@ -214,15 +202,11 @@ mod tests {
 
     #[test]
     fn code_and_help_survive_added_context() {
-        let failure = Failure::new(Exit::Config, "unknown key `hostnam`").help("did you mean `hostname`?");
-        let error = Err::<(), _>(failure).context("failed to read Cargo.toml").unwrap_err();
-        assert_eq!(Failure::exit_of(&error), Exit::Config);
-        assert_eq!(Failure::help_of(&error), Some("did you mean `hostname`?"));
-        assert_eq!(Failure::exit_of(&anyhow::anyhow!("other")), Exit::Failed);
-        let context = anyhow::anyhow!("cause").context(Failure::new(Exit::Image, "failed").help("try again"));
-        assert_eq!(
-            (Failure::exit_of(&context), Failure::help_of(&context)),
-            (Exit::Image, Some("try again"))
-        );
+        let told =
+            |error: &anyhow::Error| (Failure::exit_of(error), Failure::help_of(error).map(str::to_owned));
+        let expected = (Exit::Image, Some("free some space".to_owned()));
+        assert_eq!(told(&write().context("failed to make the image").unwrap_err()), expected);
+        assert_eq!(told(&anyhow::anyhow!("cause").context(write().unwrap_err())), expected);
+        assert_eq!(told(&anyhow::anyhow!("other")), (Exit::Failed, None));
     }
 }

@@ -1,6 +1,6 @@
 //! `cargo krazy certificate`.
 
-use crate::device::DeviceArgs;
+use crate::cli::device_args::DeviceArgs;
 use crate::failure::Result;
 use crate::ops::certificate;
 use crate::shell::Shell;

@@ -2,7 +2,7 @@
 
 use cargo_metadata::semver::Version;
 
-use crate::device::DeviceArgs;
+use crate::cli::device_args::DeviceArgs;
 use crate::failure::Result;
 use crate::ops::floor;
 use crate::shell::Shell;

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::device::DeviceArgs;
-use crate::failure::{Exit, Failure, Result};
+use crate::cli::device_args::DeviceArgs;
+use crate::failure::{Exit, Explain, Result};
 use crate::ops::get::{get, stream};
 use crate::shell::{MessageFormat, Shell};
 
@@ -27,13 +27,27 @@ pub(super) struct Args {
     to: PathBuf,
 }
 
+/// Standard output asked for twice.
+#[derive(Debug, thiserror::Error)]
+#[error("standard output cannot carry both a file and messages")]
+struct SharedOutput;
+
+impl Explain for SharedOutput {
+    fn exit(&self) -> Exit {
+        Exit::Usage
+    }
+
+    fn help(&self) -> Option<String> {
+        Some("name a file to write to in place of `-`".to_owned())
+    }
+}
+
 impl Args {
     pub(super) fn exec(self, shell: Shell) -> Result<()> {
         let client = self.device.client()?;
         if self.to == Path::new("-") {
             if shell.format() == MessageFormat::Json {
-                let text = "standard output cannot carry both a file and messages";
-                return Err(Failure::new(Exit::Usage, text).help("name a file to write to in place of `-`"));
+                return Err(SharedOutput.into());
             }
             return stream(&client, &self.path, &mut std::io::stdout().lock(), shell).map(drop);
         }

@@ -1,6 +1,8 @@
 //! `cargo krazy logs`.
 
-use crate::device::DeviceArgs;
+use krazy_boot::api::logs::LogStream;
+
+use crate::cli::device_args::DeviceArgs;
 use crate::failure::Result;
 use crate::ops::logs::{self, LogOptions};
 use crate::shell::Shell;
@@ -38,10 +40,10 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn exec(self, shell: Shell) -> Result<()> {
         let client = self.device.client()?;
-        let streams: &[&str] = match (self.out, self.err) {
-            (false, false) => &["out", "err"],
-            (_, false) => &["out"],
-            (_, true) => &["err"],
+        let streams: &[LogStream] = match (self.out, self.err) {
+            (false, false) => &[LogStream::Out, LogStream::Err],
+            (_, false) => &[LogStream::Out],
+            (_, true) => &[LogStream::Err],
         };
         let options = LogOptions { service: &self.service, streams, lines: self.lines, follow: self.follow };
         logs::print(&client, options, shell)

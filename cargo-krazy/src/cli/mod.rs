@@ -8,6 +8,7 @@ mod build_args;
 mod bundle;
 mod certificate;
 mod command;
+mod device_args;
 mod discover;
 mod doctor;
 mod floor;

@@ -1,6 +1,6 @@
 //! `cargo krazy reboot`, `poweroff`, `confirm` and `rollback`: orders without further arguments.
 
-use crate::device::DeviceArgs;
+use crate::cli::device_args::DeviceArgs;
 use crate::failure::Result;
 use crate::ops::order::{self, Order};
 use crate::shell::Shell;

@@ -1,6 +1,6 @@
 //! `cargo krazy ps`.
 
-use crate::device::DeviceArgs;
+use crate::cli::device_args::DeviceArgs;
 use crate::failure::Result;
 use crate::ops::ps;
 use crate::shell::{MessageFormat, Shell};

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::device::DeviceArgs;
+use crate::cli::device_args::DeviceArgs;
 use crate::failure::Result;
 use crate::ops::put::put;
 use crate::shell::Shell;

@@ -1,6 +1,6 @@
 //! `cargo krazy service`.
 
-use crate::device::DeviceArgs;
+use crate::cli::device_args::DeviceArgs;
 use crate::failure::Result;
 use crate::ops::service::{self, ServiceOrder};
 use crate::shell::Shell;

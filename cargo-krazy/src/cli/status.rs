@@ -1,6 +1,6 @@
 //! `cargo krazy status`.
 
-use crate::device::DeviceArgs;
+use crate::cli::device_args::DeviceArgs;
 use crate::failure::Result;
 use crate::ops::status;
 use crate::shell::{MessageFormat, Shell};

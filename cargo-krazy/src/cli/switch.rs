@@ -2,7 +2,7 @@
 
 use krazy_boot::disk::slot::Slot;
 
-use crate::device::DeviceArgs;
+use crate::cli::device_args::DeviceArgs;
 use crate::failure::Result;
 use crate::ops::order::{self, Order};
 use crate::shell::Shell;

@@ -2,8 +2,8 @@
 
 use krazy_boot::api::credentials::{CredentialError, Role, Scope, check_name};
 
-use crate::device::DeviceArgs;
-use crate::failure::{Exit, Failure, Result};
+use crate::cli::device_args::DeviceArgs;
+use crate::failure::{Exit, Explain, Result};
 use crate::ops::token;
 use crate::shell::Shell;
 
@@ -80,6 +80,21 @@ enum RoleArg {
     Admin,
 }
 
+/// A scope that the role cannot use.
+#[derive(Debug, thiserror::Error)]
+#[error("a viewer reads no files, so `--whole-tree` gives nothing")]
+struct UselessScope;
+
+impl Explain for UselessScope {
+    fn exit(&self) -> Exit {
+        Exit::Usage
+    }
+
+    fn help(&self) -> Option<String> {
+        Some("add `--role admin`, or leave it out".to_owned())
+    }
+}
+
 impl Args {
     pub(super) fn exec(self, shell: Shell) -> Result<()> {
         match self.action {
@@ -112,8 +127,7 @@ impl Add {
     fn exec(self, shell: Shell) -> Result<()> {
         let role = match self.role {
             RoleArg::Viewer if self.whole_tree => {
-                let text = "a viewer reads no files, so `--whole-tree` gives nothing";
-                return Err(Failure::new(Exit::Usage, text).help("add `--role admin`, or leave it out"));
+                return Err(UselessScope.into());
             }
             RoleArg::Viewer => Role::Viewer,
             RoleArg::Admin => Role::Admin,

@@ -1,12 +1,12 @@
-//! What a device is asked with: the certificate it must have, and the token that is sent to it.
+//! The credentials of requests: the certificate that the device must have, and the token that is sent to it.
 
 use std::ffi::OsString;
 use std::path::Path;
 
-use krazy_boot::api::credentials::Token;
+use krazy_boot::api::credentials::{CredentialError, Token};
 use rustls_pki_types::CertificateDer;
 
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Explain, Result};
 use crate::provision;
 
 /// The environment variable whose token is sent in place of the appliance's own, as `cargo krazy token add` prints it.
@@ -14,7 +14,7 @@ use crate::provision;
 /// There is no option for it: other users of a machine can read command lines.
 pub(crate) const VARIABLE: &str = "KRAZY_TOKEN";
 
-/// Whether [`VARIABLE`] holds something.
+/// Returns true if [`VARIABLE`] holds something.
 pub(crate) fn given() -> bool {
     std::env::var_os(VARIABLE).is_some_and(|text| !text.is_empty())
 }
@@ -28,15 +28,15 @@ pub(crate) struct Credentials {
 }
 
 impl Credentials {
-    /// Those for devices of `appliance`: the token in [`VARIABLE`] with the certificate in `state_dir`, else both from
+    /// Returns those for devices of `appliance`: the token in [`VARIABLE`] with the certificate in `state_dir`, else both from
     /// there.
-    pub(crate) fn find(appliance: &str, state_dir: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn find(appliance: &str, state_dir: &Path) -> Result<Self> {
         Self::resolve(appliance, state_dir, std::env::var_os(VARIABLE))
     }
 
-    fn resolve(appliance: &str, state_dir: &Path, given: Option<OsString>) -> anyhow::Result<Self> {
+    fn resolve(appliance: &str, state_dir: &Path, given: Option<OsString>) -> Result<Self> {
         if let Some(text) = given.filter(|text| !text.is_empty()) {
-            let tokens = vec![token(&text.to_string_lossy())?];
+            let tokens = vec![text.to_string_lossy().trim().parse().map_err(TokenError)?];
             return Ok(Credentials { certificates: provision::certificates(appliance, state_dir)?, tokens });
         }
         let tokens = provision::load(appliance, state_dir)?.tokens()?;
@@ -44,13 +44,21 @@ impl Credentials {
     }
 }
 
-/// What is wrong with a text is told without the text, which may be a secret with a typing mistake.
-fn token(text: &str) -> Result<Token, Failure> {
-    text.trim().parse().map_err(|error| {
-        Failure::new(Exit::Usage, format!("{VARIABLE} holds no token: {error}")).help(
-            "set it to what `cargo krazy token add` printed, or unset it to use the appliance's own token",
-        )
-    })
+/// A text in [`VARIABLE`] that is no token. Its message is without the text, which may be a secret with a typing mistake.
+#[derive(Debug, thiserror::Error)]
+#[error("{VARIABLE} holds no token: {0}")]
+struct TokenError(CredentialError);
+
+impl Explain for TokenError {
+    fn exit(&self) -> Exit {
+        Exit::Usage
+    }
+
+    fn help(&self) -> Option<String> {
+        let help =
+            "set it to what `cargo krazy token add` printed, or unset it to use the appliance's own token";
+        Some(help.to_owned())
+    }
 }
 
 #[cfg(test)]
@@ -65,7 +73,7 @@ mod tests {
         let Err(error) = Credentials::resolve("weather", state, given.map(OsString::from)) else {
             panic!("unexpectedly usable")
         };
-        (error.to_string(), Failure::help_of(&error).unwrap_or_default().to_owned())
+        (error.to_string(), error.next_step().unwrap_or_default().to_owned())
     }
 
     #[test]
@@ -94,13 +102,13 @@ mod tests {
         assert!(text.contains("weather/secrets/cert.pem is missing"), "{text}");
         assert!(help.starts_with("copy that file"), "{help}");
 
-        let folder = teammate.path().join("weather/secrets");
-        fs::create_dir_all(&folder).unwrap();
-        fs::copy(secrets.state_dir().join("weather/secrets").join("cert.pem"), folder.join("cert.pem"))
+        let directory = teammate.path().join("weather/secrets");
+        fs::create_dir_all(&directory).unwrap();
+        fs::copy(secrets.state_dir().join("weather/secrets").join("cert.pem"), directory.join("cert.pem"))
             .unwrap();
         let found = Credentials::resolve("weather", teammate.path(), Some(GIVEN.into())).unwrap();
         assert_eq!(found.certificates, [secrets.pair().certificate().unwrap()]);
-        fs::write(folder.join("cert.pem"), "no certificate").unwrap();
+        fs::write(directory.join("cert.pem"), "no certificate").unwrap();
         assert!(refusal(teammate.path(), Some(GIVEN)).0.starts_with("failed to use "));
     }
 }

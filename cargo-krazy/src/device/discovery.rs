@@ -12,10 +12,10 @@ use mdns_sd::{HostnameResolutionEvent, Receiver, ResolvedService, ScopedIp, Serv
 use serde::Serialize;
 
 use super::hosts::{Address, PORT};
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Explain, Result};
 use crate::interrupt;
 
-/// How long a name's answer is waited for. RFC 6762 has questions repeated after one second.
+/// The timeout of a name's answer. RFC 6762 has questions repeated after one second.
 const ANSWER: Duration = Duration::from_secs(3);
 
 /// Between two looks at the clock and at Ctrl-C.
@@ -27,7 +27,7 @@ const MAX_FOUND: usize = 1024;
 /// A device that answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Found {
-    /// What may be given as `HOST`.
+    /// The text to give as `HOST`.
     pub(crate) host: String,
     /// Its addresses; IPv4 first.
     pub(crate) addresses: Vec<IpAddr>,
@@ -39,10 +39,21 @@ pub(crate) struct Found {
     pub(crate) version: Option<String>,
 }
 
-/// The devices that answer within `limit`, by name.
-pub(crate) fn browse(limit: Duration) -> anyhow::Result<Vec<Found>> {
+/// Multicast DNS that does not work on this machine.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to ask the local network: {0}")]
+struct NetworkError(mdns_sd::Error);
+
+impl Explain for NetworkError {
+    fn exit(&self) -> Exit {
+        Exit::Device
+    }
+}
+
+/// Returns the devices that answer within `limit`, by name.
+pub(crate) fn browse(limit: Duration) -> Result<Vec<Found>> {
     let daemon = Daemon::start()?;
-    let events = daemon.0.browse(SERVICE_TYPE).map_err(failed)?;
+    let events = daemon.0.browse(SERVICE_TYPE).map_err(NetworkError)?;
     let mut found = BTreeMap::new();
     receive(&events, limit, |event| {
         if let ServiceEvent::ServiceResolved(service) = event
@@ -58,14 +69,14 @@ pub(crate) fn browse(limit: Duration) -> anyhow::Result<Vec<Found>> {
 
 /// `address` with an IP address in the place of a name in `.local`, if a device with that name answers. Else it stays
 /// as it is, for the system to look up.
-pub(crate) fn resolve(address: Address) -> anyhow::Result<Address> {
+pub(crate) fn resolve(address: Address) -> Result<Address> {
     let name = address.host.trim_end_matches('.');
     if !name.to_ascii_lowercase().ends_with(DOMAIN) {
         return Ok(address);
     }
     let daemon = Daemon::start()?;
     let limit = ANSWER.as_millis().try_into().ok();
-    let events = daemon.0.resolve_hostname(&format!("{name}."), limit).map_err(failed)?;
+    let events = daemon.0.resolve_hostname(&format!("{name}."), limit).map_err(NetworkError)?;
     let mut answer = None;
     receive(&events, ANSWER, |event| {
         if let HostnameResolutionEvent::AddressesFound(_, addresses) = event {
@@ -83,8 +94,8 @@ pub(crate) fn resolve(address: Address) -> anyhow::Result<Address> {
 struct Daemon(ServiceDaemon);
 
 impl Daemon {
-    fn start() -> Result<Self, Failure> {
-        ServiceDaemon::new().map(Daemon).map_err(failed)
+    fn start() -> Result<Self, NetworkError> {
+        ServiceDaemon::new().map(Daemon).map_err(NetworkError)
     }
 }
 
@@ -95,12 +106,8 @@ impl Drop for Daemon {
     }
 }
 
-fn failed(error: mdns_sd::Error) -> Failure {
-    Failure::new(Exit::Device, format!("failed to ask the local network: {error}"))
-}
-
 /// Hands events to `take` until that says it has enough, or the time is over.
-fn receive<T>(events: &Receiver<T>, limit: Duration, mut take: impl FnMut(T) -> bool) -> anyhow::Result<()> {
+fn receive<T>(events: &Receiver<T>, limit: Duration, mut take: impl FnMut(T) -> bool) -> Result<()> {
     let end = Instant::now() + limit;
     loop {
         interrupt::check()?;
@@ -121,7 +128,7 @@ fn receive<T>(events: &Receiver<T>, limit: Duration, mut take: impl FnMut(T) -> 
     }
 }
 
-/// What a service says, as far as it is fit to be shown; nothing if it cannot be reached.
+/// Returns the device that a service announces, without texts that are unfit to be shown; nothing if it cannot be reached.
 fn device(service: &ResolvedService) -> Option<Found> {
     let host = service.get_hostname().trim_end_matches('.');
     let port = service.get_port();

@@ -105,11 +105,6 @@ impl DeviceError {
     pub(crate) fn is_transient(&self) -> bool {
         matches!(self, DeviceError::Unreachable { .. } | DeviceError::Broken { .. })
     }
-
-    /// Adds an exit code and the next step.
-    pub(crate) fn into_failure(self) -> Failure {
-        self.into()
-    }
 }
 
 impl Explain for DeviceError {

@@ -9,18 +9,18 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
-use std::io::ErrorKind;
-use std::path::Path;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Explain};
 
-/// The file in the state directory. The point in its name keeps it apart from the appliances' folders.
+/// The file in the state directory. The point in its name keeps it apart from the appliances' directories.
 pub(crate) const FILE: &str = "hosts.toml";
 
-/// Where admind listens unless told otherwise.
+/// The port of admind by default.
 pub(crate) const PORT: u16 = 8443;
 
 /// A host and a port. Reads `10.0.0.5`, `kitchen.local:443`, `[fe80::1]:8443`, `::1`.
@@ -37,31 +37,54 @@ pub(crate) struct Address {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Host {
-    /// Where it is.
+    /// Its address.
     pub(crate) address: Address,
     /// The appliance it was provisioned as.
     pub(crate) appliance: Option<String>,
 }
 
+/// A [`FILE`] that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HostsError {
+    /// It cannot be read.
+    #[error("failed to read {}: {error}", path.display())]
+    Read { path: PathBuf, error: io::Error },
+    /// Its content is not what it must be.
+    #[error("failed to read {}: {error}", path.display())]
+    Syntax { path: PathBuf, error: toml::de::Error },
+}
+
+impl Explain for HostsError {
+    fn exit(&self) -> Exit {
+        Exit::Config
+    }
+
+    fn help(&self) -> Option<String> {
+        let example = "[kitchen]\naddress = \"10.0.0.5\"\nappliance = \"weather\"";
+        Some(format!("its tables look like this:\n{example}"))
+    }
+}
+
+/// A text that is no address.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not an address: write HOST or HOST:PORT, such as 10.0.0.5:8443")]
+pub(crate) struct AddressError(String);
+
 /// Reads [`FILE`] in `state_dir`; one that is missing has no names.
-pub(crate) fn read(state_dir: &Path) -> Result<BTreeMap<String, Host>, Failure> {
+pub(crate) fn read(state_dir: &Path) -> Result<BTreeMap<String, Host>, HostsError> {
     let path = state_dir.join(FILE);
-    let failed = |why: &dyn fmt::Display| {
-        Failure::new(Exit::Config, format!("failed to read {}: {why}", path.display()))
-            .help("its tables look like this:\n[kitchen]\naddress = \"10.0.0.5\"\nappliance = \"weather\"")
-    };
     match fs::read_to_string(&path) {
-        Ok(text) => toml::from_str(&text).map_err(|error| failed(&error)),
+        Ok(text) => toml::from_str(&text).map_err(|error| HostsError::Syntax { path, error }),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(BTreeMap::new()),
-        Err(error) => Err(failed(&error)),
+        Err(error) => Err(HostsError::Read { path, error }),
     }
 }
 
 impl FromStr for Address {
-    type Err = String;
+    type Err = AddressError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is not an address: write HOST or HOST:PORT, such as 10.0.0.5:8443");
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let wrong = || AddressError(text.to_owned());
         let port = |port: &str| port.parse().ok().filter(|port| *port != 0).ok_or_else(wrong);
         let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
             Some((host, "")) => (host, PORT),
@@ -93,9 +116,9 @@ impl fmt::Display for Address {
 }
 
 impl TryFrom<String> for Address {
-    type Error = String;
+    type Error = AddressError;
 
-    fn try_from(text: String) -> Result<Self, String> {
+    fn try_from(text: String) -> Result<Self, AddressError> {
         text.parse()
     }
 }
@@ -119,7 +142,7 @@ mod tests {
             ("[fe80::1]:99", "[fe80::1]:99"),
             ("[::1]", "[::1]:8443"),
         ] {
-            assert_eq!(text.parse::<Address>().map(|address| address.to_string()).as_deref(), Ok(shown));
+            assert_eq!(text.parse::<Address>().unwrap().to_string(), shown);
         }
         for wrong in ["", ":8443", "a:0", "a:b", "a:70000", "[::1", "[x]:1", "https://a", "a/b", "a b", "a@b"]
         {
@@ -139,9 +162,9 @@ mod tests {
         assert_eq!(hosts["attic"].appliance, None);
         for wrong in ["[a]\n", "[a]\naddress = \"x:0\"", "[a]\naddress = \"x\"\nadress = 1", "a = 1"] {
             write(wrong);
-            let error = anyhow::Error::new(read(state.path()).unwrap_err());
+            let error = read(state.path()).unwrap_err();
             assert!(error.to_string().contains("hosts.toml"), "{error}");
-            assert_eq!(Failure::exit_of(&error), Exit::Config);
+            assert_eq!(error.exit(), Exit::Config);
         }
     }
 }

@@ -15,8 +15,8 @@ use super::hosts::Host;
 use crate::interrupt::{self, Cleanup};
 use crate::output::Scratch;
 
-/// The folder in the state directory. The point in its name keeps it apart from the appliances' folders.
-const FOLDER: &str = "machines.d";
+/// The directory in the state directory. The point in its name keeps it apart from the appliances' directories.
+const DIRECTORY: &str = "machines.d";
 
 /// The first machine's name; further ones are `qemu-2`, `qemu-3`.
 const NAME: &str = "qemu";
@@ -35,7 +35,7 @@ struct Record {
 /// A machine's name, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Registration {
-    /// What it can be called on the command line.
+    /// The name for the command line.
     pub(crate) name: String,
     path: PathBuf,
     _cleanup: Cleanup,
@@ -43,16 +43,16 @@ pub(crate) struct Registration {
 
 /// Registers a machine of this process as `qemu`, or the next free name.
 pub(crate) fn register(state_dir: &Path, host: Host) -> anyhow::Result<Registration> {
-    let folder = state_dir.join(FOLDER);
-    let failed = || format!("failed to register the machine in {}", folder.display());
-    fs::create_dir_all(&folder).with_context(failed)?;
+    let directory = state_dir.join(DIRECTORY);
+    let failed = || format!("failed to register the machine in {}", directory.display());
+    fs::create_dir_all(&directory).with_context(failed)?;
     let pid = rustix::process::getpid().as_raw_nonzero().get();
     let text = toml::to_string(&Record { host, pid }).with_context(failed)?;
-    let scratch = Scratch::in_directory(&folder)?;
+    let scratch = Scratch::in_directory(&directory)?;
     scratch.as_file().write_all(text.as_bytes()).with_context(failed)?;
     for number in 1..=MAX {
         let name = if number == 1 { NAME.to_owned() } else { format!("{NAME}-{number}") };
-        let path = folder.join(format!("{name}.toml"));
+        let path = directory.join(format!("{name}.toml"));
         if path.exists() && running(&path).is_none() {
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(error).with_context(failed),
@@ -73,18 +73,18 @@ pub(crate) fn register(state_dir: &Path, host: Host) -> anyhow::Result<Registrat
     anyhow::bail!("{MAX} machines are running already")
 }
 
-/// The machine of this name, if it runs.
+/// Returns the machine of this name, if it runs.
 pub(crate) fn find(state_dir: &Path, name: &str) -> Option<Host> {
-    running(&state_dir.join(FOLDER).join(format!("{name}.toml")))
+    running(&state_dir.join(DIRECTORY).join(format!("{name}.toml")))
 }
 
-/// Whether `name` could be a machine's, whether it runs or not.
+/// Returns true if `name` could be a machine's, running or not.
 pub(crate) fn is_name(name: &str) -> bool {
     let number = name.strip_prefix(NAME).map(|rest| rest.strip_prefix('-').map(str::parse::<usize>));
     matches!(number, Some(Some(Ok(_)))) || name == NAME
 }
 
-/// What `path` says, unless its process has ended. A file that cannot be read is stale, too.
+/// Returns the host in `path`, unless its process has ended. A file that cannot be read is stale, too.
 fn running(path: &Path) -> Option<Host> {
     let record: Record = toml::from_str(&fs::read_to_string(path).ok()?).ok()?;
     match test_kill_process(Pid::from_raw(record.pid)?) {
@@ -130,8 +130,8 @@ mod tests {
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let record = Record { host: host(1), pid: child.id() as i32 };
         child.wait().unwrap();
-        fs::create_dir(state.path().join(FOLDER)).unwrap();
-        let path = state.path().join(FOLDER).join("qemu.toml");
+        fs::create_dir(state.path().join(DIRECTORY)).unwrap();
+        let path = state.path().join(DIRECTORY).join("qemu.toml");
         fs::write(&path, toml::to_string(&record).unwrap()).unwrap();
         assert_eq!(find(state.path(), "qemu"), None);
         let registered = register(state.path(), host(2)).unwrap();

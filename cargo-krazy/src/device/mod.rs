@@ -7,13 +7,11 @@
 //! | `target` | the device that a name stands for |
 //! | [`credentials`] | the certificate and the token |
 //! | [`client`] | requests: the certificate pinned, the token sent, problems reported |
-//! | [`selection`] | the device and appliance on a command line, as a client |
+//! | `selection` | the device and appliance of a command, as a client |
 //! | [`upload`] | bodies that are read from files while they are sent |
 //! | [`status`], [`events`] | conditions in words; server-sent events |
 //! | [`discovery`] | devices that announce themselves, and names in `.local` |
 //! | [`power`] | restarting and switching off |
-//! | [`tokens`] | the tokens of a device |
-//! | [`rotation`] | new certificates and tokens in place of old ones |
 //! | `pinned` | the check of the certificate |
 //! | [`error`] | failures of requests, with the next step |
 //!
@@ -29,18 +27,16 @@ pub(crate) mod machines;
 mod paths;
 mod pinned;
 pub(crate) mod power;
-pub(crate) mod rotation;
-pub(crate) mod selection;
+mod selection;
 pub(crate) mod status;
 mod target;
 #[cfg(test)]
 pub(crate) mod testing;
-pub(crate) mod tokens;
 pub(crate) mod upload;
 
 pub(crate) use client::Client;
 pub(crate) use credentials::Credentials;
 pub(crate) use error::DeviceError;
 pub(crate) use paths::file_path;
-pub(crate) use selection::DeviceArgs;
+pub(crate) use selection::Selection;
 pub(crate) use target::Target;

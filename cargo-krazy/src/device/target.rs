@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::discovery;
-use super::hosts::{self, Address};
+use super::hosts::{self, Address, AddressError};
 use super::machines;
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Explain, Result};
 
 /// A device before its first request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,29 +18,51 @@ pub(crate) struct Target {
     pub(crate) appliance: Option<String>,
 }
 
+/// A name that stands for no device.
+#[derive(Debug, thiserror::Error)]
+enum TargetError {
+    #[error("no machine of `run-qemu` is running as `{0}`")]
+    NoMachine(String),
+    #[error("{error}")]
+    Address { error: AddressError, hosts: PathBuf },
+}
+
+impl Explain for TargetError {
+    fn exit(&self) -> Exit {
+        match self {
+            TargetError::NoMachine(_) => Exit::Device,
+            TargetError::Address { .. } => Exit::Usage,
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        Some(match self {
+            TargetError::NoMachine(_) => "start one with `cargo krazy run-qemu`".to_owned(),
+            TargetError::Address { hosts, .. } => format!("the names of devices are in {}", hosts.display()),
+        })
+    }
+}
+
 impl Target {
     /// Finds the device that `text` names: an entry of hosts.toml, a running machine, or an address.
-    pub(crate) fn find(text: &str, state_dir: &Path) -> Result<Self, Failure> {
+    pub(crate) fn find(text: &str, state_dir: &Path) -> Result<Self> {
         let target = |address, appliance| Target { name: text.to_owned(), address, appliance };
         if let Some(host) = hosts::read(state_dir)?.remove(text) {
             return Ok(target(host.address, host.appliance));
         }
         if machines::is_name(text) {
-            let host = machines::find(state_dir, text).ok_or_else(|| {
-                Failure::new(Exit::Device, format!("no machine of `run-qemu` is running as `{text}`"))
-                    .help("start one with `cargo krazy run-qemu`")
-            })?;
+            let host = machines::find(state_dir, text);
+            let host = host.ok_or_else(|| TargetError::NoMachine(text.to_owned()))?;
             return Ok(target(host.address, host.appliance));
         }
-        let address = text.parse().map_err(|error: String| {
-            let file: PathBuf = state_dir.join(hosts::FILE);
-            Failure::new(Exit::Usage, error).help(format!("the names of devices are in {}", file.display()))
-        })?;
+        let address = text
+            .parse()
+            .map_err(|error| TargetError::Address { error, hosts: state_dir.join(hosts::FILE) })?;
         Ok(target(address, None))
     }
 
     /// Replaces a name in `.local` by the IP address of the device that answers to it.
-    pub(crate) fn located(self) -> anyhow::Result<Self> {
+    pub(crate) fn located(self) -> Result<Self> {
         Ok(Target { address: discovery::resolve(self.address)?, ..self })
     }
 }

@@ -6,7 +6,8 @@ use krazy_boot::api::certificate::CertificateStatus;
 use krazy_boot::digest::Sha256Hash;
 use serde::Serialize;
 
-use crate::device::{Client, rotation};
+use super::rotation;
+use crate::device::Client;
 use crate::failure::{Exit, Explain, Result};
 use crate::provision::{self, Secrets};
 

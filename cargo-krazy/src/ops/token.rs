@@ -6,9 +6,9 @@ use krazy_boot::api::credentials::{Role, Scope};
 use krazy_boot::api::tokens::TokenInfo;
 use serde::Serialize;
 
+use super::{rotation, stored_tokens};
+use crate::device::Client;
 use crate::device::credentials::{self, VARIABLE};
-use crate::device::tokens;
-use crate::device::{Client, rotation};
 use crate::failure::{Exit, Explain, Result};
 use crate::provision;
 use crate::table::Table;
@@ -57,14 +57,14 @@ pub(crate) fn add<'a>(
     scopes: Vec<Scope>,
 ) -> Result<DeviceToken<'a>> {
     let entry = TokenInfo { name, role, scopes, own: false };
-    let token = tokens::add(client, &entry)?.reveal();
+    let token = stored_tokens::add(client, &entry)?.reveal();
     Ok(DeviceToken { host: client.device(), entry, token: Some(token) })
 }
 
 /// Lists the tokens of the device of `client`.
 pub(crate) fn list(client: &Client) -> Result<TokenList<'_>> {
     let host = client.device();
-    let entries = tokens::list(client)?.into_iter();
+    let entries = stored_tokens::list(client)?.into_iter();
     Ok(TokenList(entries.map(|entry| DeviceToken { host, entry, token: None }).collect()))
 }
 
@@ -82,7 +82,7 @@ pub(crate) fn rotate(client: &Client) -> Result<DeviceToken<'_>> {
 
 /// Has the device of `client` refuse the token `name` from now on.
 pub(crate) fn revoke<'a>(client: &'a Client, name: &'a str) -> Result<Revoked<'a>> {
-    tokens::revoke(client, name)?;
+    stored_tokens::revoke(client, name)?;
     Ok(Revoked { host: client.device(), name })
 }
 

@@ -1,5 +1,6 @@
 //! Construction of a client: the certificates it accepts, the token it sends.
 
+use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::slice;
 use std::time::Duration;
@@ -15,18 +16,46 @@ use crate::device::credentials::Credentials;
 use crate::device::hosts::Address;
 use crate::device::pinned::{self, RejectedCertificate};
 use crate::device::target::Target;
-use crate::failure::{Exit, Failure, chain};
+use crate::failure::{Exit, Explain, Result, chain};
 
 /// The time for which an unused connection is kept.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// A client that cannot be made.
+#[derive(Debug, thiserror::Error)]
+enum OpeningError {
+    #[error("there is no token to send")]
+    NoToken,
+    #[error("there is no certificate to pin")]
+    NoCertificate,
+    #[error("failed to find the address of `{device}`: {error}")]
+    Address { device: String, error: io::Error },
+    #[error("failed to set up networking: {0}")]
+    Network(String),
+}
+
+impl OpeningError {
+    fn network(error: &dyn std::error::Error) -> Self {
+        OpeningError::Network(chain(error))
+    }
+}
+
+impl Explain for OpeningError {
+    fn exit(&self) -> Exit {
+        match self {
+            OpeningError::Address { .. } => Exit::Device,
+            OpeningError::NoToken | OpeningError::NoCertificate | OpeningError::Network(_) => Exit::Failed,
+        }
+    }
+}
+
 impl Client {
     /// A client for `target`, a device of `appliance`. Nothing is sent yet, unless the appliance's token is being
     /// exchanged: then the device is asked which one it knows.
-    pub(crate) fn new(target: &Target, appliance: &str, credentials: &Credentials) -> anyhow::Result<Self> {
+    pub(crate) fn new(target: &Target, appliance: &str, credentials: &Credentials) -> Result<Self> {
         let Credentials { certificates, tokens } = credentials;
         let [first, others @ ..] = &tokens[..] else {
-            return Err(Failure::new(Exit::Failed, "there is no token to send").into());
+            return Err(OpeningError::NoToken.into());
         };
         let client = |token| Self::with(target, appliance, certificates, token);
         if others.is_empty() {
@@ -49,7 +78,7 @@ impl Client {
         appliance: &str,
         certificates: &[CertificateDer<'_>],
         token: &Token,
-    ) -> anyhow::Result<Self> {
+    ) -> Result<Self> {
         Self::build(target, appliance, certificates, token, None)
     }
 
@@ -59,11 +88,11 @@ impl Client {
         appliance: &str,
         certificate: &CertificateDer<'_>,
         token: &Token,
-    ) -> anyhow::Result<Self> {
+    ) -> Result<Self> {
         let Address { host, port } = &target.address;
-        let addresses = (host.as_str(), *port).to_socket_addrs().map_err(|error| {
-            Failure::new(Exit::Device, format!("failed to find the address of `{}`: {error}", target.name))
-        })?;
+        let addresses = (host.as_str(), *port)
+            .to_socket_addrs()
+            .map_err(|error| OpeningError::Address { device: target.name.clone(), error })?;
         Self::build(target, appliance, slice::from_ref(certificate), token, Some(addresses.collect()))
     }
 
@@ -74,17 +103,13 @@ impl Client {
         certificates: &[CertificateDer<'_>],
         token: &Token,
         trial: Option<Vec<SocketAddr>>,
-    ) -> anyhow::Result<Self> {
-        let failed = |error: &dyn std::error::Error| {
-            Failure::new(Exit::Failed, format!("failed to set up networking: {}", chain(error)))
-        };
+    ) -> Result<Self> {
         let pins: Vec<_> = certificates.iter().map(pinned::fingerprint).collect();
-        let pinned =
-            *pins.first().ok_or_else(|| Failure::new(Exit::Failed, "there is no certificate to pin"))?;
+        let pinned = *pins.first().ok_or(OpeningError::NoCertificate)?;
         let rejected = RejectedCertificate::default();
-        let tls = pinned::config(pins, rejected.clone()).map_err(|error| failed(&error))?;
-        let mut bearer =
-            HeaderValue::from_str(&format!("Bearer {}", token.reveal())).map_err(|error| failed(&error))?;
+        let tls = pinned::config(pins, rejected.clone()).map_err(|error| OpeningError::network(&error))?;
+        let mut bearer = HeaderValue::from_str(&format!("Bearer {}", token.reveal()))
+            .map_err(|error| OpeningError::network(&error))?;
         bearer.set_sensitive(true);
         let mut http = reqwest::Client::builder();
         let mut base = format!("https://{}", target.address);
@@ -106,8 +131,8 @@ impl Client {
             .build();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         Ok(Client {
-            runtime: runtime.map_err(|error| failed(&error))?,
-            http: http.map_err(|error| failed(&error))?,
+            runtime: runtime.map_err(|error| OpeningError::network(&error))?,
+            http: http.map_err(|error| OpeningError::network(&error))?,
             base,
             target: target.clone(),
             appliance: appliance.to_owned(),

@@ -11,9 +11,9 @@ use crate::device::testing::{Device, answer, token};
 use crate::failure::{Exit, Failure};
 
 fn help(error: DeviceError) -> String {
-    let error = anyhow::Error::new(error.into_failure());
-    assert_eq!(Failure::exit_of(&error), Exit::Device);
-    Failure::help_of(&error).unwrap_or_default().to_owned()
+    let failure = Failure::from(error);
+    assert_eq!(failure.exit(), Exit::Device);
+    failure.next_step().unwrap_or_default().to_owned()
 }
 
 #[test]

@@ -119,7 +119,7 @@ pub(crate) fn run(request: PushRequest, shell: Shell) -> Result<Reports> {
     let credentials = Credentials::find(&appliance, &state)?;
     let client =
         |host: &String| Client::new(&Target::find(host, &state)?.located()?, &appliance, &credentials);
-    let clients: Vec<_> = hosts.iter().map(client).collect::<anyhow::Result<_>>()?;
+    let clients: Vec<_> = hosts.iter().map(client).collect::<Result<_>>()?;
     // Before anything is built: a device that cannot be updated is reported at once.
     let (ready, mut reports) = survey(&clients);
     if dry_run {

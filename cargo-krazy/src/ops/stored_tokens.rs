@@ -8,46 +8,65 @@ use krazy_boot::api::credentials::Token;
 use krazy_boot::api::problem::ProblemKind;
 use krazy_boot::api::tokens::{TokenInfo, TokenList};
 
-use super::{Client, DeviceError};
-use crate::failure::{Exit, Failure};
+use crate::device::{Client, DeviceError};
+use crate::failure::{Exit, Explain, Failure, Result};
 use crate::provision;
 
+/// A token that is not added or not revoked.
+#[derive(Debug, thiserror::Error)]
+enum TokenError {
+    #[error("`{device}` has a token `{name}` already")]
+    Exists { device: String, name: String },
+    #[error("{error}")]
+    InUse { device: String, name: String, error: DeviceError },
+    #[error("{error}")]
+    Unknown { device: String, error: DeviceError },
+}
+
+impl Explain for TokenError {
+    fn exit(&self) -> Exit {
+        Exit::Device
+    }
+
+    fn help(&self) -> Option<String> {
+        Some(match self {
+            TokenError::Exists { device, name } => {
+                format!("choose another name, or end it first: `cargo krazy token revoke {name} {device}`")
+            }
+            TokenError::InUse { device, name, .. } => format!(
+                "nobody should lock themselves out: add another one with `cargo krazy token add NAME --role admin \
+                 {device}`, and revoke `{name}` with that in KRAZY_TOKEN",
+            ),
+            TokenError::Unknown { device, .. } => format!("`cargo krazy token list {device}` shows them"),
+        })
+    }
+}
+
 /// Returns every token of the device.
-pub(crate) fn list(client: &Client) -> Result<Vec<TokenInfo>, DeviceError> {
+pub(super) fn list(client: &Client) -> Result<Vec<TokenInfo>, DeviceError> {
     client.get(&Endpoint::Tokens).map(|TokenList { tokens }| tokens)
 }
 
 /// Makes a token as in `entry`, and has the device store its hash. Fails if the device has a token of this name, which
 /// it would replace: its owner would be locked out.
-pub(crate) fn add(client: &Client, entry: &TokenInfo) -> anyhow::Result<Token> {
-    let (name, device) = (&entry.name, client.device());
-    if list(client).map_err(DeviceError::into_failure)?.iter().any(|other| other.name == *name) {
-        let text = format!("`{device}` has a token `{name}` already");
-        return Err(Failure::new(Exit::Device, text)
-            .help(format!("choose another name, or end it first: `cargo krazy token revoke {name} {device}`"))
-            .into());
+pub(super) fn add(client: &Client, entry: &TokenInfo) -> Result<Token> {
+    let name = &entry.name;
+    if list(client)?.iter().any(|other| other.name == *name) {
+        return Err(TokenError::Exists { device: client.device().to_owned(), name: name.clone() }.into());
     }
     let (token, stored) = provision::new_token(name, entry.role, entry.scopes.clone())?;
-    let body = serde_json::to_vec(&stored)?;
-    match client.call_with(&Endpoint::PutToken { name: name.clone() }, body) {
-        Ok(_) => Ok(token),
-        Err(error) => Err(error.into_failure().into()),
-    }
+    let body = serde_json::to_vec(&stored).map_err(Failure::other)?;
+    client.call_with(&Endpoint::PutToken { name: name.clone() }, body)?;
+    Ok(token)
 }
 
 /// Revokes the token `name`.
-pub(crate) fn revoke(client: &Client, name: &str) -> Result<(), Failure> {
-    let device = client.device();
-    client.call(&Endpoint::RemoveToken { name: name.to_owned() }).map_err(|error| {
-        let failure = Failure::new(Exit::Device, error.to_string());
-        match error.kind() {
-            Some(ProblemKind::NotNow) => failure.help(format!(
-                "nobody should lock themselves out: add another one with `cargo krazy token add NAME --role admin \
-                 {device}`, and revoke `{name}` with that in KRAZY_TOKEN",
-            )),
-            Some(ProblemKind::NotFound) => failure.help(format!("`cargo krazy token list {device}` shows them")),
-            _ => error.into_failure(),
-        }
+pub(super) fn revoke(client: &Client, name: &str) -> Result<()> {
+    let (device, name) = (client.device().to_owned(), name.to_owned());
+    client.call(&Endpoint::RemoveToken { name: name.clone() }).map_err(|error| match error.kind() {
+        Some(ProblemKind::NotNow) => TokenError::InUse { device, name, error }.into(),
+        Some(ProblemKind::NotFound) => TokenError::Unknown { device, error }.into(),
+        _ => Failure::from(error),
     })
 }
 
@@ -67,10 +86,9 @@ mod tests {
         TokenInfo { name: name.to_owned(), role, scopes, own: false }
     }
 
-    fn told(error: impl Into<anyhow::Error>) -> (String, String) {
-        let error = error.into();
-        assert_eq!(Failure::exit_of(&error), Exit::Device);
-        (error.to_string(), Failure::help_of(&error).unwrap_or_default().to_owned())
+    fn told(failure: Failure) -> (String, String) {
+        assert_eq!(failure.exit(), Exit::Device);
+        (failure.to_string(), failure.next_step().unwrap_or_default().to_owned())
     }
 
     /// A device that answers everything but the list with a problem.
