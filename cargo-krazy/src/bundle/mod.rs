@@ -23,7 +23,7 @@ use crate::provision::Secrets;
 /// A signed description of a slot's content, and that content.
 #[derive(Debug)]
 pub(crate) struct Bundle {
-    /// What the slot holds.
+    /// The content of the slot.
     pub(crate) manifest: BundleManifest,
     /// The same as it was signed.
     pub(crate) signed: Signed,
@@ -34,11 +34,11 @@ pub(crate) struct Bundle {
 /// A part and its bytes.
 #[derive(Clone, Debug)]
 pub(crate) struct Content {
-    /// What the manifest says about it.
+    /// Its entry in the manifest.
     pub(crate) part: Part,
     /// Its bytes; nobody changes them.
     pub(crate) file: Arc<File>,
-    /// Where they are, for messages.
+    /// Their path, for messages.
     pub(crate) path: PathBuf,
 }
 

@@ -1,6 +1,6 @@
 //! Parts of slots by their hash: `CACHE/parts/SHA256`, in the user's cache.
 //!
-//! What was put into images and pushed stays here for a while, because a device that runs it can copy from it: then
+//! Content that was put into images and pushed stays here for a while, because a device that runs it can copy from it: then
 //! only the rest has to be sent. Contents are named by their hash and never changed; the least recently used go
 //! when there are too many bytes.
 
@@ -116,7 +116,7 @@ impl Store {
         })
     }
 
-    /// What has this hash and length, if it is still there and intact. Counts as use.
+    /// Returns the content of this hash and length, if it is still there and intact. Counts as use.
     pub(crate) fn find(&self, sha256: &Sha256Hash, size: Bytes) -> Option<File> {
         let path = self.directory.join(sha256.to_string());
         let file = File::open(&path).ok()?;

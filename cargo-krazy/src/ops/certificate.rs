@@ -30,7 +30,7 @@ pub(crate) struct Rotated<'a> {
 #[derive(Serialize)]
 pub(crate) struct Forgotten<'a> {
     host: &'a str,
-    /// How many.
+    /// Their number.
     pub(crate) certificates: usize,
 }
 

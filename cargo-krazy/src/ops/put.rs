@@ -16,7 +16,7 @@ use crate::device::{Client, file_path};
 use crate::failure::{Exit, Explain, Result};
 use crate::shell::Shell;
 
-/// How long an upload may make no progress.
+/// The timeout of an upload without progress.
 const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A file that was sent.

@@ -1,4 +1,4 @@
-//! What a board needs on this machine, found or missing, each with the next step. Nothing is changed.
+//! The tools that a board needs on this machine, found or missing, each with the next step. Nothing is changed.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::kernel::source::cache::KernelCache;
 use crate::qemu::install_hint;
 use crate::toolchain::{CCompiler, Environment, Linker, Rustc, StdSource, Toolchain, find_zig};
 
-/// How good a finding is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Status {
@@ -26,13 +26,13 @@ pub(crate) enum Status {
 /// One thing a board needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Finding {
-    /// What is needed.
+    /// The tool that is needed.
     pub(crate) item: &'static str,
-    /// Whether it is there.
+    /// Its presence.
     pub(crate) status: Status,
-    /// What was found.
+    /// The version or the problem that was found.
     pub(crate) found: String,
-    /// What to do about it.
+    /// The next step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) help: Option<String>,
 }
@@ -53,10 +53,10 @@ impl Finding {
     }
 }
 
-/// Examines `env` for `board`. Cargo configuration and toolchain are those of `folder`.
-pub(crate) fn examine(env: &Environment, board: &'static Board, folder: &Path) -> Vec<Finding> {
+/// Examines `env` for `board`. Cargo configuration and toolchain are those of `directory`.
+pub(crate) fn examine(env: &Environment, board: &'static Board, directory: &Path) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let rustc = Rustc::query(env, folder);
+    let rustc = Rustc::query(env, directory);
     match &rustc {
         Ok(rustc) => findings.push(Finding::new(
             "rustc",
@@ -65,11 +65,11 @@ pub(crate) fn examine(env: &Environment, board: &'static Board, folder: &Path) -
         )),
         Err(error) => findings.push(Finding::failed("rustc", error)),
     }
-    findings.push(match env.ask(&env.cargo(), &["--version"], Some(folder)) {
+    findings.push(match env.ask(&env.cargo(), &["--version"], Some(directory)) {
         Ok(version) => Finding::new("cargo", Status::Ok, version),
         Err(error) => Finding::failed("cargo", &error.into()).help("install Rust: https://rustup.rs"),
     });
-    match Toolchain::detect(env.clone(), board, folder, false) {
+    match Toolchain::detect(env.clone(), board, directory, false) {
         Ok(toolchain) => {
             findings.push(target(&toolchain, board));
             findings.push(linker(&toolchain));
@@ -153,12 +153,12 @@ fn qemu(env: &Environment, board: &Board) -> Finding {
 fn kernels() -> Finding {
     match KernelCache::of_user() {
         Ok(cache) => {
-            let folder = cache.directory().display();
+            let directory = cache.directory().display();
             match fs::create_dir_all(cache.directory())
                 .and_then(|()| tempfile::tempfile_in(cache.directory()))
             {
-                Ok(_) => Finding::new("kernel cache", Status::Ok, folder.to_string()),
-                Err(error) => Finding::new("kernel cache", Status::Missing, format!("{folder}: {error}"))
+                Ok(_) => Finding::new("kernel cache", Status::Ok, directory.to_string()),
+                Err(error) => Finding::new("kernel cache", Status::Missing, format!("{directory}: {error}"))
                     .help("make it writable, or set KRAZY_CACHE_DIR to another directory"),
             }
         }

@@ -1,4 +1,4 @@
-//! Whether the image that is there was made from the same inputs, so that it need not be made again.
+//! The comparison of an existing image with its inputs: one that was made from the same need not be made again.
 //!
 //! A stamp lies beside the image and holds a digest of all inputs and the image's length and time of change.
 //! Inputs that can be large are represented like cargo does it: by path, length and time of change.
@@ -16,7 +16,7 @@ use crate::image::Composition;
 use crate::plan::Plan;
 use krazy_boot::digest::hex;
 
-/// What becomes of `/data` when there is an image of the same appliance already.
+/// The fate of `/data` when there is an image of the same appliance already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Data {
     /// It is made new, so that the same inputs give the same bytes.
@@ -63,7 +63,7 @@ impl Stamp {
         Ok(Stamp(hex(&digest.0.finalize())))
     }
 
-    /// Whether `image` was made from the same inputs. With [`Data::New`] it must also be as it was made, with
+    /// Returns true if `image` was made from the same inputs. With [`Data::New`] it must also be as it was made, with
     /// [`Data::Kept`] a guest may have written to it.
     pub(crate) fn matches(&self, stamps: &Path, image: &Path, data: Data) -> bool {
         // A stamp that cannot be read is as good as none: the image is made again.
@@ -93,7 +93,7 @@ impl Stamp {
     }
 }
 
-/// Whether the image at `image` was written to since it was made, as a machine does that runs from it.
+/// Returns true if the image at `image` was written to since it was made, as a machine does that runs from it.
 pub(crate) fn was_written(stamps: &Path, image: &Path) -> bool {
     let record =
         || -> Option<Record> { serde_json::from_slice(&fs::read(file_for(stamps, image)).ok()?).ok() };

@@ -76,9 +76,9 @@ pub(crate) struct SlotReport {
     pub(crate) initramfs: Option<Bytes>,
     /// Its kernel command line.
     pub(crate) cmdline: Option<String>,
-    /// Whether the boot sector would load what is on `/boot`.
+    /// Its load table, compared with the files on `/boot`.
     pub(crate) load_table: LoadTableState,
-    /// What its root says about itself.
+    /// The manifest in its root.
     pub(crate) manifest: Option<Manifest>,
     /// The reason that it is not as it should be.
     pub(crate) problems: Vec<String>,
@@ -95,7 +95,7 @@ pub(crate) struct KernelReport {
     pub(crate) bytes: Bytes,
 }
 
-/// How a load table relates to the files it loads.
+/// The relation of a load table to the files it loads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum LoadTableState {

@@ -54,7 +54,7 @@ type Result<T, E = SquashfsError> = std::result::Result<T, E>;
 #[derive(Debug)]
 pub(crate) struct Squashfs<R> {
     reader: R,
-    /// Where it begins in the reader, in bytes.
+    /// Its start in the reader, in bytes.
     offset: u64,
     block_size: u32,
     fragments: u32,

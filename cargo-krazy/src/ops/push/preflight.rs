@@ -11,7 +11,7 @@ use crate::device::Client;
 use crate::device::status::{Status, span};
 use crate::failure::{Exit, Explain, Result};
 
-/// How long a device may take to hash its root: 256 MiB from a slow memory card.
+/// The timeout of a device that hashes its root: 256 MiB from a slow memory card.
 const HASH_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A device that can take an update.

@@ -32,10 +32,10 @@ use crate::shell::Shell;
 /// Attempts in a row without a single new byte after which an upload fails.
 const MAX_FRUITLESS_ATTEMPTS: u32 = 8;
 
-/// How long an upload may make no progress. After the last byte the device reads back what it wrote, which takes longer.
+/// The timeout of an upload without progress. After the last byte the device reads back what it wrote, which takes longer.
 const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long the device may take to read everything back.
+/// The timeout of a device that reads everything back.
 const READ_BACK_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// A finished upload.

@@ -11,7 +11,7 @@ const MAX_FILE: u64 = 64 << 20;
 /// "This file has no fragment."
 const NO_FRAGMENT: u32 = u32::MAX;
 
-/// What this reader needs of an inode.
+/// The fields of an inode that this reader needs.
 pub(super) enum Inode {
     Directory { start: u64, offset: usize, len: u64 },
     File { start: u64, len: u64, fragment: Option<(u32, usize)>, blocks: Vec<u32> },

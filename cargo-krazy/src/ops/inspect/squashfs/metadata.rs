@@ -12,11 +12,11 @@ const METADATA_STORED: u16 = 1 << 15;
 
 /// A position in a run of metadata blocks.
 pub(super) struct Metadata {
-    /// Where the next block is.
+    /// The position of the next block.
     position: u64,
     /// The current block's content.
     content: Vec<u8>,
-    /// What of it is taken.
+    /// The number of its bytes that are taken.
     taken: usize,
 }
 
