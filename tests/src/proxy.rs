@@ -4,8 +4,13 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::Result;
+
+/// Pause before a connection breaks. The device reads what is on its way meanwhile; on a busy host, buffers hold
+/// megabytes, and how much of them is lost would be a matter of luck.
+const DRAIN_TIME: Duration = Duration::from_secs(4);
 
 /// The faults to inject, in bytes sent by the client over all connections.
 #[derive(Debug, Default)]
@@ -60,7 +65,7 @@ impl Proxy {
     }
 
     /// Waits until something is being held.
-    pub fn wait_until_held(&self, limit: std::time::Duration) -> Result<()> {
+    pub fn wait_until_held(&self, limit: Duration) -> Result<()> {
         let (plan, changed) = &*self.plan;
         let guard = plan.lock().unwrap_or_else(PoisonError::into_inner);
         let held = |plan: &mut Plan| plan.hold.is_none_or(|hold| plan.sent < hold);
@@ -119,6 +124,11 @@ impl Proxy {
         let sent = guard.sent;
         let before = guard.cuts.len();
         guard.cuts.retain(|at| *at > sent);
-        guard.cuts.len() == before
+        let intact = guard.cuts.len() == before;
+        drop(guard);
+        if !intact {
+            thread::sleep(DRAIN_TIME);
+        }
+        intact
     }
 }
