@@ -17,8 +17,9 @@
 //!    buffer below 64 KiB. A read is tried five times, with a disk reset in between.
 //! 5. Sets the segments and the stack from the table and jumps.
 //!
-//! If a trial cannot be loaded, the confirmed slot is loaded. If that cannot be loaded either, the machine is reset after
-//! five seconds, so that an unattended device tries again.
+//! If a slot cannot be loaded, the other one is: the confirmed slot after a trial, and the fallback after a confirmed slot.
+//! Nothing of that is written, so the next start tries the confirmed slot first again. If neither can be loaded, the
+//! machine is reset after five seconds, so that an unattended device tries again.
 //!
 //! # Output
 //!

@@ -79,8 +79,10 @@ pub enum SlotState {
     OnTrial,
     /// The confirmed slot runs after a trial of the other one that was not confirmed.
     Reverted,
-    /// The running slot is neither confirmed nor on trial, for example after a manual change of the selector.
-    Unexpected,
+    /// The running slot is neither confirmed nor on trial: the confirmed slot could not start. The next start tries that
+    /// one first again.
+    #[serde(alias = "unexpected")]
+    Fallback,
 }
 
 /// A failure to read a selector.
@@ -126,7 +128,7 @@ impl SlotState {
             SlotState::Armed => "armed",
             SlotState::OnTrial => "on-trial",
             SlotState::Reverted => "reverted",
-            SlotState::Unexpected => "unexpected",
+            SlotState::Fallback => "fallback",
         }
     }
 }
@@ -155,6 +157,13 @@ impl Selector {
         self.confirm(self.confirmed)
     }
 
+    /// Makes the slot that is not confirmed boot once, at the next start, and not on trial: the confirmed slot cannot start.
+    /// In memory only.
+    #[must_use]
+    pub fn fall_back(self) -> Self {
+        Selector { trial: Some(!self.confirmed), candidate: None, ..self }.next()
+    }
+
     /// Starts the pending trial as the boot sector would: returns its slot, and the write that clears the trial, which
     /// must be durable before anything of that slot runs. The first stage does this on boards whose firmware does not
     /// support trials.
@@ -180,7 +189,7 @@ impl Selector {
             (true, Some(candidate)) if candidate != running => SlotState::Reverted,
             (true, Some(_)) => SlotState::Confirmed,
             (false, Some(candidate)) if candidate == running && self.trial.is_none() => SlotState::OnTrial,
-            (false, _) => SlotState::Unexpected,
+            (false, _) => SlotState::Fallback,
         }
     }
 

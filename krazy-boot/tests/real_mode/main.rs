@@ -76,61 +76,85 @@ fn spare_selector_and_then_slot_a_replace_a_lost_selector() {
     assert!(boot(&disk, Attached::Ide).contains(&disk.line("slot B")));
     disk.overwrite(SELECTOR_SPARE, &[0; 512]);
     assert!(boot(&disk, Attached::Ide).contains(&disk.line("slot A")));
+    // A slot A that was only assumed need not exist.
+    disk.overwrite(area_of_slot(Slot::A).start, &[0; 512]);
+    assert!(boot(&disk, Attached::Ide).contains(&disk.line("slot B")));
 }
 
 #[test]
-fn slot_without_a_table_prints_t_and_the_machine_tries_again() {
+fn confirmed_slot_without_a_table_gives_way_until_it_is_repaired() {
     let disk = Disk::new();
-    disk.overwrite(area_of_slot(Slot::A).start, &[0; 512]);
+    let confirmed = Selector::confirmed(Slot::B);
+    disk.select(confirmed);
+    let table = table_sector(&disk, Slot::B);
+    disk.overwrite(area_of_slot(Slot::B).start, &[0; 512]);
+    for _ in 0..2 {
+        let output = boot(&disk, Attached::Ide);
+        assert!(output.starts_with("Bkrazy: TA"), "{output:?}");
+        assert!(output.contains(&disk.line("slot A")), "{output:?}");
+        assert_eq!(disk.selectors().selector().unwrap(), confirmed, "nothing is written");
+    }
+    disk.overwrite(area_of_slot(Slot::B).start, &table);
+    assert!(boot(&disk, Attached::Ide).contains(&disk.line("slot B")));
+}
+
+#[test]
+fn machine_without_a_complete_slot_is_reset_and_tries_again() {
+    let disk = Disk::new();
+    let table = table_sector(&disk, Slot::A);
+    for slot in Slot::ALL {
+        disk.overwrite(area_of_slot(slot).start, &[0; 512]);
+    }
     let mut machine = Machine::start(&disk, Attached::Ide);
-    machine.expect("Akrazy: T");
+    machine.expect("Akrazy: TBkrazy: T");
     let first = Instant::now();
-    let seen = machine.expect("Akrazy: TAkrazy: T");
+    let seen = machine.expect("Akrazy: TBkrazy: TAkrazy: TBkrazy: T");
     assert!(!seen.contains("payload"), "{seen:?}");
     let waited = first.elapsed();
     assert!(waited >= Duration::from_secs(4), "the message can be read before the reset: {waited:?}");
     // The next attempt finds the repaired table.
-    disk.overwrite(area_of_slot(Slot::A).start, &table_sector(&disk));
+    disk.overwrite(area_of_slot(Slot::A).start, &table);
     machine.expect(&disk.line("slot A"));
 }
 
-/// Returns the correct first sector of slot A's table.
-fn table_sector(disk: &Disk) -> Vec<u8> {
-    let writes = krazy_boot::boot::slot_area::refresh(&mut disk.open(), Slot::A).unwrap();
-    writes.last().unwrap().bytes.clone()
+/// Returns the first sector of a slot's table.
+fn table_sector(disk: &Disk, slot: Slot) -> Vec<u8> {
+    read_table(disk, slot)[..512].to_vec()
 }
 
 #[test]
 fn sectors_beyond_the_end_of_the_disk_print_r() {
     let disk = Disk::new();
-    let mut table = LoadTable::decode(&read_table(&disk)).unwrap();
+    let mut table = LoadTable::decode(&read_table(&disk, Slot::A)).unwrap();
     table.loads.last_mut().unwrap().source = Extent { start: Sectors(160 * 2048 - 1), len: Sectors(2) };
     disk.overwrite(area_of_slot(Slot::A).start, &table.encode().unwrap());
-    let mut machine = Machine::start(&disk, Attached::Ide);
-    assert_eq!(machine.expect("krazy: R"), "Akrazy: R");
+    let output = boot(&disk, Attached::Ide);
+    assert!(output.starts_with("Akrazy: RB"), "{output:?}");
+    assert!(output.contains(&disk.line("slot B")), "{output:?}");
 }
 
-fn read_table(disk: &Disk) -> Vec<u8> {
+fn read_table(disk: &Disk, slot: Slot) -> Vec<u8> {
     let all = std::fs::read(disk.path()).unwrap();
-    all[area_of_slot(Slot::A).start.bytes().0 as usize..][..2048].to_vec()
+    all[area_of_slot(slot).start.bytes().0 as usize..][..2048].to_vec()
 }
 
 #[test]
 fn read_that_fails_once_is_tried_again() {
     let disk = Disk::new();
-    let table = LoadTable::decode(&read_table(&disk)).unwrap();
+    let table = LoadTable::decode(&read_table(&disk, Slot::A)).unwrap();
     let sector = table.loads[3].source.start.0;
     let output = boot(&disk, Attached::FailingRead { sector, once: true });
     assert!(output.contains(&disk.line("slot A")) && !output.contains("krazy"), "{output:?}");
-    let mut machine = Machine::start(&disk, Attached::FailingRead { sector, once: false });
-    machine.expect("Akrazy: R");
+    let output = boot(&disk, Attached::FailingRead { sector, once: false });
+    assert!(output.starts_with("Akrazy: RB"), "{output:?}");
+    assert!(output.contains(&disk.line("slot B")), "{output:?}");
 }
 
 /// A nearly full table of fragments of 24 sectors, some of them above 16 MiB.
 #[test]
 fn files_in_many_fragments_are_loaded_correctly() {
     let disk = Disk::with(&content(80 * 12288 - 1536, 3), &content(79 * 12288 + 4, 4), ["slot A", "slot B"]);
-    let table = LoadTable::decode(&read_table(&disk)).unwrap();
+    let table = LoadTable::decode(&read_table(&disk, Slot::A)).unwrap();
     assert!(table.loads.len() > FIRST_SECTOR_ENTRIES && table.loads.len() > 150, "{}", table.loads.len());
     assert!(table.loads.iter().any(|load| load.destination > 16 << 20));
     assert!(boot(&disk, Attached::Ide).contains(&disk.line("slot A")));
@@ -141,7 +165,7 @@ fn every_kind_of_disk_loads_long_extents() {
     // Equal lengths but for a tail, so that the command line and the shorter file end early and the rest of
     // the initramfs is one piece of more than 64 KiB and not a whole number of 32 KiB.
     let disk = Disk::with(&content(24 * 512, 5), &content(3 * 1024 * 1024 + 700, 6), ["slot A", "slot B"]);
-    let table = LoadTable::decode(&read_table(&disk)).unwrap();
+    let table = LoadTable::decode(&read_table(&disk, Slot::A)).unwrap();
     assert!(table.loads.iter().any(|load| load.source.len.0 > 128 && load.source.len.0 % 64 != 0));
     for attached in
         [Attached::Ide, Attached::Virtio, Attached::Ahci, Attached::Nvme, Attached::Usb, Attached::Scsi]

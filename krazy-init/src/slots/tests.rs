@@ -173,7 +173,7 @@ fn firmware_boots_the_confirmed_slot_and_the_first_stage_starts_trials() {
     assert_eq!(firmware::confirmed(&disk).unwrap(), Slot::B);
     assert!(!tried.repair().unwrap());
     assert_eq!(tried.boot_status().unwrap().slot_state, SlotState::Confirmed);
-    assert_eq!(slots.boot_status().unwrap().slot_state, SlotState::Unexpected);
+    assert_eq!(slots.boot_status().unwrap().slot_state, SlotState::Fallback);
     assert_eq!(tried.table_changes(Slot::B).unwrap(), []);
 }
 

@@ -16,13 +16,14 @@ const TABLE: u64 = 0x600;
 const SELECTOR: u64 = 0xe00;
 const BUFFER: i32 = 0x8000;
 
-const CONFIRMED: u64 = SELECTOR + CONFIRMED_OFFSET as u64;
 const TRIAL: u64 = SELECTOR + TRIAL_OFFSET as u64;
 /// The slot being loaded. Overwrites the candidate, in memory and after the selector was written.
 const CURRENT: u64 = TRIAL + 1;
 /// Tries left for a transfer; between the selector and the stack.
 const TRIES: u64 = 0x1000;
 const MAX_TRIES: i32 = 5;
+/// Slots that are tried before the machine is reset: the chosen one and the other one.
+const SLOTS: u8 = 2;
 /// The firmware's number of the boot disk, which is the first word pushed.
 const DRIVE: u64 = ORIGIN - 2;
 
@@ -39,13 +40,15 @@ const MESSAGE: &[u8] = b"krazy: ";
 struct Data {
     gdt: u64,
     message: u64,
+    /// Number of slots left to try. The firmware reads the sector anew after a reset, and with it this byte.
+    slots_left: u64,
 }
 
 /// Assembles code and data of the boot sector.
 pub(super) fn assemble() -> Result<Vec<u8>, IcedError> {
     // 16-bit memory operands take no labels: the first pass finds the addresses for the second. Both use values
     // that need 16 bits, so that the lengths agree.
-    let (_, data) = pass(Data { gdt: ORIGIN, message: ORIGIN })?;
+    let (_, data) = pass(Data { gdt: ORIGIN, message: ORIGIN, slots_left: ORIGIN })?;
     Ok(pass(data)?.0)
 }
 
@@ -87,7 +90,7 @@ fn pass(data: Data) -> Result<(Vec<u8>, Data), IcedError> {
     load_slot(a, r)?;
     copy_entries(a, r, data)?;
     jump_to_kernel(a)?;
-    fall_back_or_reset(a, r)?;
+    fall_back_or_reset(a, r, data)?;
     report_routine(a, r, data)?;
     put_character_routine(a, r)?;
     disk_routine(a, r)?;
@@ -97,7 +100,9 @@ fn pass(data: Data) -> Result<(Vec<u8>, Data), IcedError> {
     code.extend(gdt(end));
     let message = ORIGIN + code.len() as u64;
     code.extend(MESSAGE);
-    Ok((code, Data { gdt: end, message }))
+    let slots_left = ORIGIN + code.len() as u64;
+    code.push(SLOTS);
+    Ok((code, Data { gdt: end, message, slots_left }))
 }
 
 /// Sets segments and stack, and keeps the firmware's drive number in DL at [`DRIVE`].
@@ -202,7 +207,7 @@ fn consume_trial(a: &mut CodeAssembler, r: &mut Routines) -> Result<(), IcedErro
     a.pop(ax)?;
     a.jnc(r.boot_slot)?;
     a.set_label(&mut no_trial)?;
-    a.mov(al, byte_ptr(CONFIRMED))
+    a.mov(al, byte_ptr(si + CONFIRMED_OFFSET as i32))
 }
 
 /// Prints the letter of slot AL and reads its load table to [`TABLE`].
@@ -298,14 +303,15 @@ fn jump_to_kernel(a: &mut CodeAssembler) -> Result<(), IcedError> {
     a.retf()
 }
 
-/// Reports a slot that cannot be loaded for the reason AL. A trial is followed by the confirmed slot; after that one,
-/// the machine is reset, so that an unattended device tries again.
-fn fall_back_or_reset(a: &mut CodeAssembler, r: &mut Routines) -> Result<(), IcedError> {
+/// Reports a slot that cannot be loaded for the reason AL, and boots the other one: the confirmed slot after a trial, and
+/// the fallback after the confirmed slot. After both, the machine is reset, so that an unattended device tries again.
+fn fall_back_or_reset(a: &mut CodeAssembler, r: &mut Routines, data: Data) -> Result<(), IcedError> {
     a.set_label(&mut r.fail)?;
     a.call(r.report)?;
-    a.mov(al, byte_ptr(CONFIRMED))?;
-    a.cmp(byte_ptr(CURRENT), al)?;
-    a.jne(r.boot_slot)?;
+    a.mov(al, byte_ptr(CURRENT))?;
+    a.xor(al, 1)?;
+    a.dec(byte_ptr(data.slots_left))?;
+    a.jnz(r.boot_slot)?;
     a.set_label(&mut r.wait)?;
     a.mov(cx, WAIT_BEFORE_RESET)?;
     a.mov(ah, 0x86)?;

@@ -32,7 +32,7 @@ fn cleared_trial_byte_keeps_the_checksum_valid() {
     assert_eq!(booted.slot_state(Slot::A), SlotState::Reverted);
     assert_eq!(armed.slot_state(Slot::A), SlotState::Armed);
     assert_eq!(booted.confirm(Slot::B).slot_state(Slot::B), SlotState::Confirmed);
-    assert_eq!(booted.confirm(Slot::B).slot_state(Slot::A), SlotState::Unexpected);
+    assert_eq!(booted.confirm(Slot::B).slot_state(Slot::A), SlotState::Fallback);
     assert_eq!(booted.disarm().slot_state(Slot::A), SlotState::Confirmed);
 }
 

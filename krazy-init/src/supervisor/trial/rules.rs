@@ -41,7 +41,7 @@ pub(super) fn may_confirm(
     // The host repeats a confirmation whose answer was lost, so a confirmed slot is no error.
     match state {
         SlotState::Confirmed | SlotState::Armed | SlotState::Reverted => return Ok(false),
-        SlotState::OnTrial | SlotState::Unexpected => {}
+        SlotState::OnTrial | SlotState::Fallback => {}
     }
     refuse_while_ending(services)?;
     if !services.is_stable(now) {
@@ -62,7 +62,7 @@ pub(super) fn may_arm(state: SlotState, running: Slot, slot: Slot) -> Result<(),
         SlotState::OnTrial => {
             refuse(format!("slot {running} runs on trial; confirm it or roll it back first"))
         }
-        SlotState::Unexpected => refuse(format!("slot {running} runs unconfirmed; confirm it first")),
+        SlotState::Fallback => refuse(format!("slot {running} runs as the fallback; confirm it first")),
         SlotState::Confirmed | SlotState::Armed | SlotState::Reverted => Ok(()),
     }
 }
@@ -72,7 +72,7 @@ pub(super) fn may_disarm(state: SlotState, running: Slot) -> Result<bool, Reques
     match state {
         SlotState::Armed => Ok(true),
         SlotState::Confirmed | SlotState::Reverted => Ok(false),
-        SlotState::OnTrial | SlotState::Unexpected => {
+        SlotState::OnTrial | SlotState::Fallback => {
             let text = format!("slot {running} is running already");
             Err(refused(ErrorKind::NotNow, text))
         }

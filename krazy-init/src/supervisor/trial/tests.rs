@@ -142,7 +142,7 @@ fn trial_ends_early_when_a_required_service_cannot_become_stable() {
 #[test]
 fn confirmation_needs_a_stable_machine_that_stays() {
     let kind = |state, now, services: &Supervisor| may_confirm(state, now, services).map_err(|why| why.kind);
-    for state in [SlotState::OnTrial, SlotState::Unexpected] {
+    for state in [SlotState::OnTrial, SlotState::Fallback] {
         assert_eq!(kind(state, LATER, &started()), Ok(true));
         assert_eq!(kind(state, Duration::ZERO, &started()), Err(ErrorKind::NotStable));
         assert_eq!(kind(state, LATER, &ending()), Err(ErrorKind::NotNow));
@@ -166,8 +166,8 @@ fn arming_needs_a_confirmed_slot_and_the_other_one() {
         Some("slot A runs on trial; confirm it or roll it back first")
     );
     assert_eq!(
-        refusal(SlotState::Unexpected, Slot::B).as_deref(),
-        Some("slot A runs unconfirmed; confirm it first")
+        refusal(SlotState::Fallback, Slot::B).as_deref(),
+        Some("slot A runs as the fallback; confirm it first")
     );
 }
 
