@@ -35,6 +35,9 @@ pub struct BootInfo {
     /// The failed trial of the other slot after which this boot returned to this slot, if there was one.
     #[serde(default)]
     pub failed_trial: Option<FailedTrial>,
+    /// The confirmed slot that did not start, if the running slot is the fallback from it.
+    #[serde(default)]
+    pub fallback: Option<Fallback>,
     /// Seconds since the kernel started.
     pub uptime: u64,
     /// True if every required service is stable.
@@ -72,6 +75,9 @@ pub struct Status {
     pub trial: Option<Trial>,
     /// The failed trial after which this boot returned to this slot, if there was one.
     pub failed_trial: Option<FailedTrial>,
+    /// The confirmed slot that did not start, if the running slot is the fallback from it.
+    #[serde(default)]
+    pub fallback: Option<Fallback>,
     /// The last update or switch that was armed, and its outcome.
     pub last_attempt: Option<Attempt>,
     /// Seconds since the kernel started.
@@ -99,6 +105,16 @@ pub struct Status {
 pub struct Trial {
     /// Seconds until init restarts the machine into the confirmed slot unless this one is confirmed.
     pub deadline: u64,
+}
+
+/// A confirmed slot that did not start, so that the other one runs. The next start tries it again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Fallback {
+    /// The slot that did not start.
+    pub slot: Slot,
+    /// The reason, one sentence.
+    pub reason: String,
 }
 
 /// A trial that was not confirmed.

@@ -177,14 +177,15 @@ pub fn confirm<R: Read + Seek>(
     Ok(switch(fat, slot.into())?.into_iter().chain(selector.confirm(slot).writes()).collect())
 }
 
-/// Returns the writes that make the slot that is not confirmed start once, in order; with its own kernel if `launcher`.
+/// Returns the writes that put `armed`, a selector that makes the slot that is not confirmed start once, in force, in
+/// order; with that slot's own kernel if `launcher`.
 pub fn arm<R: Read + Seek>(
     fat: &mut BootFat<R>,
-    selector: &Selector,
+    armed: &Selector,
     launcher: bool,
 ) -> Result<Vec<SectorWrite>, ConfigTxtError> {
-    let slot = selector.confirmed;
-    Ok(switch(fat, Choice { slot, launcher })?.into_iter().chain(selector.arm(!slot).writes()).collect())
+    let slot = armed.confirmed;
+    Ok(switch(fat, Choice { slot, launcher })?.into_iter().chain(armed.writes()).collect())
 }
 
 /// Returns the writes that drop an armed or failed trial, in order.

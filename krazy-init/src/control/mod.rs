@@ -10,4 +10,4 @@ pub use krazy_boot::api::control::{
 };
 pub use krazy_boot::api::logs::{LogLine, LogStream, MAX_LOG_LINES};
 pub use krazy_boot::api::services::{ExitReason, ServiceState, ServiceStatus};
-pub use krazy_boot::api::status::{BootInfo, FailedTrial, Milestones, Trial};
+pub use krazy_boot::api::status::{BootInfo, FailedTrial, Fallback, Milestones, Trial};

@@ -59,14 +59,14 @@ pub(crate) fn run(own: &Path, line: &CommandLine, console: &mut Console) -> Resu
         return Ok(());
     }
     let started = slots(own, line).and_then(|slots| Ok((slots.start_trial()?, slots)));
-    let (slot, slots) = match started {
-        Ok((slot, slots)) => (slot.ok_or(LaunchError::NotArmed)?, slots),
+    let (started, slots) = match started {
+        Ok((started, slots)) => (started.ok_or(LaunchError::NotArmed)?, slots),
         Err(error) => {
             console.log(&format!("the other slot is not tried: {error}"));
             return Ok(());
         }
     };
-    console.log(&format!("slot {slot} is on trial: starting its kernel"));
+    console.log(&format!("{started}: starting its kernel"));
     console.flush(Duration::from_millis(100));
     let loaded = slots.next_kernel(line).map_err(KernelError::from).and_then(|next| Ok(kexec::load(next)?));
     let error = match loaded {
@@ -80,7 +80,7 @@ pub(crate) fn run(own: &Path, line: &CommandLine, console: &mut Console) -> Resu
     if let Err(error) = slots.as_inactive().record_stage(Stage::Armed, Some(&error.to_string())) {
         console.log(&format!("cannot write the trial's note: {error}"));
     }
-    Err(LaunchError::Kernel(slot, error))
+    Err(LaunchError::Kernel(started.slot, error))
 }
 
 /// Starts the watchdog. The next kernel's driver takes it over; a kernel that does not get that far is reset by it.

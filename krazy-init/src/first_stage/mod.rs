@@ -5,18 +5,20 @@
 //! initramfs is emptied, because its memory stays in use as long as it has files.
 //!
 //! A failure is printed on the console, and the machine restarts: the trial of a slot whose root does not start must end,
-//! and a disk that was missing for a moment may be back. The reason goes to the trial's note, for the slot that runs
-//! next.
+//! a confirmed slot whose root does not start gives way to the other one, and a disk that was missing for a moment may be
+//! back. The reason goes to the trial's note, for the slot that runs next.
 //!
 //! | module | is |
 //! |---|---|
 //! | `drivers` | the kernel modules that lead to the root's disk |
 //! | `root` | mounting the root and moving over to it |
 //! | `trial` | the stage that a boot on trial has reached |
+//! | `fallback` | the way out of a confirmed slot that does not start |
 //! | `launcher` | where the firmware cannot start a trial: starting the other slot's kernel |
 //! | `root_trial` | the same for the other slot's root, with the running kernel |
 
 mod drivers;
+mod fallback;
 mod launcher;
 mod root;
 mod root_trial;
@@ -34,6 +36,7 @@ use krazy_boot::boot::cmdline::{CommandLine, CommandLineError, LAUNCH_PARAMETER,
 use krazy_boot::disk::trial_note::Stage;
 
 use self::drivers::Drivers;
+use self::fallback::Fallback;
 use self::root::MountRootError;
 use self::root_trial::RootTrialError;
 use self::trial::Trial;
@@ -91,15 +94,17 @@ enum FirstStageError {
 /// Runs the first stage. Does not return: it becomes `/bin/init`, or restarts the machine.
 pub(crate) fn run(arguments: &[OsString]) -> ! {
     crash::install_handlers();
-    let mut trial = None;
-    let error = match start(arguments, &mut trial) {
+    let mut boot = SlotBoot::default();
+    let error = match start(arguments, &mut boot) {
         Ok(never) => match never {},
         Err(error) => error,
     };
     let mut console = Console::open();
     console.log(&error.to_string());
-    if let Some(trial) = trial {
+    if let Some(trial) = boot.trial {
         trial.failed(&error.to_string(), &mut console);
+    } else if let Some(fallback) = boot.fallback {
+        fallback.prepare(&error, &mut console);
     }
     console.log(&format!("restarting in {} seconds", MESSAGE_TIME.as_secs()));
     console.flush(MESSAGE_TIME);
@@ -107,7 +112,16 @@ pub(crate) fn run(arguments: &[OsString]) -> ! {
     power::end(End::Reboot)
 }
 
-fn start(arguments: &[OsString], trial: &mut Option<Trial>) -> Result<Infallible, FirstStageError> {
+/// The slot that boots, as far as a failure concerns it.
+#[derive(Debug, Default)]
+struct SlotBoot {
+    /// Its trial, if it is on one.
+    trial: Option<Trial>,
+    /// The way out, if it is the confirmed slot.
+    fallback: Option<Fallback>,
+}
+
+fn start(arguments: &[OsString], boot: &mut SlotBoot) -> Result<Infallible, FirstStageError> {
     for row in mounts::FIRST_STAGE {
         mounts::create_directory(row.target).map_err(|error| FirstStageError::Mount(row.target, error))?;
         row.apply().map_err(|error| FirstStageError::Mount(row.target, error))?;
@@ -137,9 +151,9 @@ fn start(arguments: &[OsString], trial: &mut Option<Trial>) -> Result<Infallible
         own = Some(device.clone());
         line = moved;
     }
-    // Recorded before the first step of the trial that may hang or fail.
-    *trial = Trial::of(&device, &line);
-    if let Some(trial) = trial {
+        // Recorded before the first step of the trial that may hang or fail.
+    boot.trial = Trial::of(&device, &line);
+    if let Some(trial) = &mut boot.trial {
         trial.reached(Stage::FirstStage, &mut console);
     }
     if own.is_some() {
@@ -148,13 +162,14 @@ fn start(arguments: &[OsString], trial: &mut Option<Trial>) -> Result<Infallible
             .map_err(|error| FirstStageError::RootTrial(device.clone(), error))?;
     }
     let kind = line.get("rootfstype");
+    boot.fallback = Fallback::of(&device, &line);
     root::mount(&device, root::SYSROOT, kind)
         .map_err(|error| FirstStageError::Root(device.clone(), error))?;
     if let Some(own) = own {
         root_trial::provide_modules(&own, kind)
             .map_err(|error| FirstStageError::RootTrial(device.clone(), error))?;
     }
-    if let Some(trial) = trial {
+    if let Some(trial) = &mut boot.trial {
         trial.reached(Stage::RootMounted, &mut console);
         // Not earlier: its driver may be a module of the root that has just been mounted.
         if watchdog::is_wanted(&line) {

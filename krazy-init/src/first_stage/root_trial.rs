@@ -53,11 +53,12 @@ pub(crate) enum RootTrialError {
 pub(crate) fn start(own: &Path, line: &CommandLine, console: &mut Console) -> Option<CommandLine> {
     let slots = Slots::of(&Disk::of_partition(own)?, line.slot()?);
     let started = slots.and_then(|slots| slots.map_or(Ok(None), |slots| slots.start_trial()));
-    let slot = started.unwrap_or_else(|error| {
+    let started = started.unwrap_or_else(|error| {
         console.log(&format!("the other slot is not tried: {error}"));
         None
     })?;
-    console.log(&format!("slot {slot} is on trial with the kernel of slot {}", !slot));
+    let slot = started.slot;
+    console.log(&format!("{started} with the kernel of slot {}", !slot));
     let moved = line.moved_to(slot);
     if moved.is_none() {
         console.log(&format!(
@@ -77,7 +78,14 @@ pub(crate) fn replace_command_line(line: &CommandLine) -> Result<(), RootTrialEr
 /// Provides the root at [`SYSROOT`] with the modules of the running kernel, which are in the root `own`. A root that was
 /// built with the same kernel has them already. They are copied into memory, because the next update writes to `own`.
 pub(crate) fn provide_modules(own: &Path, kind: Option<&str>) -> Result<(), RootTrialError> {
-    root::mount(own, OWN_ROOT, kind).map_err(|error| RootTrialError::OwnRoot(own.to_owned(), error))?;
+    if let Err(error) = root::mount(own, OWN_ROOT, kind) {
+        // The fallback from a root that cannot be mounted: modules of the same release are the best there are.
+        let modules = Path::new(SYSROOT).join(MODULES).join(modules::release());
+        return match modules.is_dir() {
+            true => Ok(()),
+            false => Err(RootTrialError::OwnRoot(own.to_owned(), error)),
+        };
+    }
     let provided = provide(Path::new(OWN_ROOT), Path::new(SYSROOT));
     let unmounted = rustix::mount::unmount(OWN_ROOT, UnmountFlags::DETACH);
     provided?;

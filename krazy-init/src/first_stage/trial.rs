@@ -30,8 +30,16 @@ impl Trial {
     /// without its records, too.
     pub(crate) fn of(root: &Path, line: &CommandLine) -> Option<Self> {
         let slots = Slots::of(&Disk::of_partition(root)?, line.slot()?).ok()??;
-        let slot_state = slots.boot_status().ok()?.slot_state;
-        (slot_state == SlotState::OnTrial).then_some(Trial { slots, stage: Stage::FirstStage })
+        let status = slots.boot_status().ok()?;
+        if status.slot_state != SlotState::OnTrial {
+            return None;
+        }
+        // A trial starts once. If it has been here before, the confirmed slot has failed to start since.
+        let note = slots.note(slots.running, status.generation);
+        if note.is_some_and(|note| note.stage > Stage::Armed) && slots.disarm().is_ok() {
+            return None;
+        }
+        Some(Trial { slots, stage: Stage::FirstStage })
     }
 
     /// Records that the boot has reached `stage`.

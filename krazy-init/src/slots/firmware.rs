@@ -45,8 +45,8 @@ pub(super) fn confirm(disk: &Disk, selector: &Selector, slot: Slot) -> Result<()
 
 /// Makes the firmware boot the confirmed slot to start the other one; as a launcher if that is tried with its own
 /// kernel.
-pub(super) fn arm(disk: &Disk, selector: &Selector, launcher: bool) -> Result<(), SlotError> {
-    let writes = config_txt::arm(&mut boot(disk)?, selector, launcher)
+pub(super) fn arm(disk: &Disk, armed: &Selector, launcher: bool) -> Result<(), SlotError> {
+    let writes = config_txt::arm(&mut boot(disk)?, armed, launcher)
         .map_err(|error| SlotError::config_txt(disk, error))?;
     write(disk, &writes)
 }

@@ -1,9 +1,12 @@
 //! The boot loader's tables of a slot: [`krazy_boot::boot::slot_area`]. The BIOS loads sectors, not files.
 
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 
+use krazy_boot::boot::load_table::{LoadTable, TABLE_LEN};
 use krazy_boot::boot::slot_area::{self, BootFiles};
 use krazy_boot::disk::boot_fat::BootFat;
+use krazy_boot::disk::layout::area_of_slot;
 use krazy_boot::disk::ordered_write::SectorWrite;
 use krazy_boot::disk::size::Bytes;
 use krazy_boot::disk::slot::Slot;
@@ -12,6 +15,15 @@ use rustix::fs::Advice;
 use super::{SlotError, boot_partition};
 use crate::linux::block::Disk;
 use crate::linux::boot_mount;
+
+/// Returns true if `slot` has a valid load table.
+pub(super) fn exists(disk: &Disk, slot: Slot) -> Result<bool, SlotError> {
+    let mut table = [0; TABLE_LEN];
+    File::open(disk.node())
+        .and_then(|whole| whole.read_exact_at(&mut table, area_of_slot(slot).start.bytes().0))
+        .map_err(|error| SlotError::io(disk, error))?;
+    Ok(LoadTable::decode(&table).is_ok())
+}
 
 /// Returns the sectors to write so that the tables of `slot` agree with its files; none if they do already. Reads the
 /// disk itself, so changes on `/boot` must have been synced.

@@ -21,6 +21,7 @@ mod inactive_root;
 mod load_tables;
 mod selector;
 
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::Read;
 
@@ -67,6 +68,33 @@ pub(crate) enum TrialKernel {
     Running,
 }
 
+/// A slot that the first stage starts instead of the confirmed one, once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StartedSlot {
+    /// The slot.
+    pub(crate) slot: Slot,
+    /// True if it is on trial; false if the confirmed slot cannot start.
+    pub(crate) on_trial: bool,
+}
+
+impl fmt::Display for StartedSlot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let role = if self.on_trial { "is on trial" } else { "is the fallback" };
+        write!(f, "slot {} {role}", self.slot)
+    }
+}
+
+/// A repair of the boot selector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Repair {
+    /// There was nothing to repair.
+    None,
+    /// A change that a power cut had interrupted was completed.
+    Completed,
+    /// Both copies were lost. This slot is confirmed by the new ones.
+    Replaced(Slot),
+}
+
 /// The state of the slots at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BootStatus {
@@ -79,13 +107,14 @@ pub(crate) struct BootStatus {
 }
 
 impl Slots {
-    /// Returns the slots of `disk`, of which `running` runs; `None` if the disk has no boot selector.
+    /// Returns the slots of `disk`, of which `running` runs; `None` if the disk has neither a boot selector nor a load table
+    /// of that slot. A table alone is there if both copies of the selector were overwritten.
     pub(crate) fn of(disk: &Disk, running: Slot) -> Result<Option<Self>, SlotError> {
-        if !selector::exists(disk)? {
+        let has_boot_sector = selector::has_boot_sector(disk)?;
+        if !selector::exists(disk)? && !(has_boot_sector && load_tables::exists(disk, running)?) {
             return Ok(None);
         }
         // By the disk and not by the architecture of this program: the same rule as the update engine's.
-        let has_boot_sector = selector::has_boot_sector(disk)?;
         let boot_method = if has_boot_sector { BootMethod::BootSector } else { BootMethod::Firmware };
         Ok(Some(Slots { disk: disk.clone(), running, boot_method }))
     }
@@ -100,29 +129,38 @@ impl Slots {
         })
     }
 
-    /// Repairs what a power cut left half done; returns true if there was something to repair.
+    /// Repairs the boot selector if a power cut left a change of it half done, or if both copies of it are lost.
     ///
     /// The firmware reads `config.txt` only, so the selector is made to agree with it and not the other way round. A
     /// `config.txt` that still names a launcher is rewritten first: until then every start takes the way through it.
-    pub(crate) fn repair(&self) -> Result<bool, SlotError> {
+    pub(crate) fn repair(&self) -> Result<Repair, SlotError> {
+        if selector::is_lost(&self.disk)? {
+            let slot = match self.boot_method {
+                // The only slot that is known to start.
+                BootMethod::BootSector => self.running,
+                BootMethod::Firmware => firmware::confirmed(&self.disk)?,
+            };
+            return write(&self.disk, &Selector::confirmed(slot).writes()).map(|()| Repair::Replaced(slot));
+        }
         let selector = self.selector()?;
         let is_launcher = self.boot_method == BootMethod::Firmware && firmware::choice(&self.disk)?.launcher;
         if is_launcher && selector.trial.is_none() {
             firmware::start_trial(&self.disk, &selector)?;
         } else if !selector::needs_repair(&self.disk)? && selector == selector::read(&self.disk)? {
-            return Ok(false);
+            return Ok(Repair::None);
         }
-        write(&self.disk, &selector.writes()).map(|()| true)
+        write(&self.disk, &selector.writes()).map(|()| Repair::Completed)
     }
 
-    /// Starts the armed trial where no boot sector does it, and returns the slot to continue with. When this returns, the
-    /// disk records that the trial is over.
-    pub(crate) fn start_trial(&self) -> Result<Option<Slot>, SlotError> {
+    /// Starts the armed trial or the fallback where no boot sector does it, and returns the slot to continue with. When
+    /// this returns, the disk records that it has started.
+    pub(crate) fn start_trial(&self) -> Result<Option<StartedSlot>, SlotError> {
         if self.boot_method == BootMethod::BootSector {
             return Ok(None);
         }
-        let slot = firmware::start_trial(&self.disk, &self.selector()?)?;
-        Ok(slot.filter(|slot| *slot != self.running))
+        let selector = self.selector()?;
+        let slot = firmware::start_trial(&self.disk, &selector)?.filter(|slot| *slot != self.running);
+        Ok(slot.map(|slot| StartedSlot { slot, on_trial: selector.candidate == Some(slot) }))
     }
 
     /// Returns what starts the inactive slot's kernel, for a launcher that was started with `line`.
@@ -182,9 +220,37 @@ impl Slots {
         self.write_note(&TrialNote::armed(slot, armed.generation, build_id))?;
         match self.boot_method {
             BootMethod::BootSector => write(&self.disk, &armed.writes())?,
-            BootMethod::Firmware => firmware::arm(&self.disk, &selector, kernel == TrialKernel::Own)?,
+            BootMethod::Firmware => firmware::arm(&self.disk, &armed, kernel == TrialKernel::Own)?,
         }
         Ok(armed.generation)
+    }
+
+    /// Makes the inactive slot boot once, at the next start, because the running, confirmed one cannot start: it failed at
+    /// `stage` for `reason`. Fails if the inactive slot is not complete.
+    pub(crate) fn fall_back(&self, stage: Stage, reason: &str) -> Result<(), SlotError> {
+        self.check_inactive()?;
+        let selector = self.selector()?.fall_back();
+        let mut note = TrialNote::armed(self.running, selector.generation, "");
+        note.stage = stage;
+        reason.clone_into(&mut note.text);
+        self.write_note(&note)?;
+        match self.boot_method {
+            BootMethod::BootSector => write(&self.disk, &selector.writes()),
+            BootMethod::Firmware => {
+                firmware::arm(&self.disk, &selector, self.trial_kernel()? == TrialKernel::Own)
+            }
+        }
+    }
+
+    /// Returns the reason why the other slot, which is confirmed, did not start and this one is the fallback.
+    pub(crate) fn fallback_reason(&self, generation: u32) -> String {
+        if let Some(note) = self.note(!self.running, generation) {
+            return note.reason();
+        }
+        match self.check_inactive() {
+            Err(error) => error.to_string(),
+            Ok(_) => "the boot loader could not read its kernel or its load table".to_owned(),
+        }
     }
 
     /// Confirms the running slot, which boots from now on.

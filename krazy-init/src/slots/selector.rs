@@ -23,6 +23,15 @@ pub(super) fn has_boot_sector(disk: &Disk) -> Result<bool, SlotError> {
     Ok(mbr::has_code(&sector))
 }
 
+/// Returns true if both copies were read and neither is a selector. One that a newer version wrote is not lost.
+pub(super) fn is_lost(disk: &Disk) -> Result<bool, SlotError> {
+    let SelectorCopies { primary, spare } = copies(disk)?;
+    let is_lost = |copy: &Result<Selector, SelectorError>| {
+        matches!(copy, Err(SelectorError::Magic(_) | SelectorError::Checksum(_) | SelectorError::Slot { .. }))
+    };
+    Ok(is_lost(&primary) && is_lost(&spare))
+}
+
 /// Returns true if one copy is damaged or the copies differ.
 pub(super) fn needs_repair(disk: &Disk) -> Result<bool, SlotError> {
     Ok(copies(disk)?.needs_repair())

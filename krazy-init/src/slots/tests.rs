@@ -13,6 +13,9 @@ use krazy_boot::image::window::Window;
 
 use super::*;
 
+/// Slot B when the first stage starts its trial.
+const TRIAL: StartedSlot = StartedSlot { slot: Slot::B, on_trial: true };
+
 /// A disk of a few sectors with this selector, found as `/dev/NAME` like a real one.
 fn disk(selector: Selector) -> (tempfile::TempDir, Disk, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
@@ -104,11 +107,11 @@ fn lost_note_is_replaced_without_the_build_id() {
 fn differing_selector_copies_are_repaired() {
     let (_dir, disk, _path) = disk(Selector::confirmed(Slot::A));
     let slots = Slots::of(&disk, Slot::A).unwrap().unwrap();
-    assert!(!slots.repair().unwrap());
+    assert_eq!(slots.repair().unwrap(), Repair::None);
     // Power was cut after the spare copy.
     let confirmed = Selector::confirmed(Slot::B).writes();
     write(&disk, &confirmed[..1]).unwrap();
-    assert!(slots.repair().unwrap() && !slots.repair().unwrap());
+    assert_eq!([slots.repair().unwrap(), slots.repair().unwrap()], [Repair::Completed, Repair::None]);
     assert_eq!(slots.boot_status().unwrap().confirmed, Slot::A);
 }
 
@@ -163,7 +166,7 @@ fn firmware_boots_the_confirmed_slot_and_the_first_stage_starts_trials() {
     assert_eq!(slots.start_trial().unwrap(), None);
     slots.arm("cafe", TrialKernel::Running).unwrap();
     assert_eq!(slots.boot_status().unwrap().slot_state, SlotState::Armed);
-    assert_eq!((slots.start_trial().unwrap(), slots.start_trial().unwrap()), (Some(Slot::B), None));
+    assert_eq!((slots.start_trial().unwrap(), slots.start_trial().unwrap()), (Some(TRIAL), None));
     assert_eq!(slots.boot_status().unwrap().slot_state, SlotState::Reverted);
 
     let tried = Slots::of(&disk, Slot::B).unwrap().unwrap();
@@ -171,7 +174,7 @@ fn firmware_boots_the_confirmed_slot_and_the_first_stage_starts_trials() {
     assert_eq!(firmware::choice(&disk).unwrap(), Slot::A.into());
     tried.confirm().unwrap();
     assert_eq!(firmware::confirmed(&disk).unwrap(), Slot::B);
-    assert!(!tried.repair().unwrap());
+    assert_eq!(tried.repair().unwrap(), Repair::None);
     assert_eq!(tried.boot_status().unwrap().slot_state, SlotState::Confirmed);
     assert_eq!(slots.boot_status().unwrap().slot_state, SlotState::Fallback);
     assert_eq!(tried.table_changes(Slot::B).unwrap(), []);
@@ -183,18 +186,19 @@ fn launcher_starts_one_trial() {
     let slots = Slots::of(&disk, Slot::A).unwrap().unwrap();
     let launcher = || firmware::choice(&disk).unwrap().launcher;
     slots.arm("cafe", TrialKernel::Own).unwrap();
-    assert!(launcher() && !slots.repair().unwrap());
+    assert!(launcher() && slots.repair().unwrap() == Repair::None);
     slots.disarm().unwrap();
     assert!(!launcher());
     slots.arm("cafe", TrialKernel::Own).unwrap();
-    assert_eq!((slots.start_trial().unwrap(), launcher()), (Some(Slot::B), false));
+    assert_eq!((slots.start_trial().unwrap(), launcher()), (Some(TRIAL), false));
     assert_eq!(slots.boot_status().unwrap().slot_state, SlotState::Reverted);
 
     // Power was cut before the selector, and behind it.
     for writes in [1, 3] {
         let selector = Selector::confirmed(Slot::A);
         write(&disk, &selector.writes()).unwrap();
-        let armed = config_txt::arm(&mut firmware::boot(&disk).unwrap(), &selector, true).unwrap();
+        let armed =
+            config_txt::arm(&mut firmware::boot(&disk).unwrap(), &selector.arm(Slot::B), true).unwrap();
         write(&disk, &armed[..writes]).unwrap();
         assert!(launcher());
         if writes == 3 {
@@ -205,10 +209,10 @@ fn launcher_starts_one_trial() {
         assert_eq!((slots.start_trial().unwrap(), launcher()), (None, false));
     }
     // Init repairs a launcher that could not undo itself.
-    let armed =
-        config_txt::arm(&mut firmware::boot(&disk).unwrap(), &slots.selector().unwrap(), true).unwrap();
+    let selector = slots.selector().unwrap().arm(Slot::B);
+    let armed = config_txt::arm(&mut firmware::boot(&disk).unwrap(), &selector, true).unwrap();
     write(&disk, &armed[..1]).unwrap();
-    assert!(slots.repair().unwrap() && !launcher());
+    assert!(slots.repair().unwrap() == Repair::Completed && !launcher());
 }
 
 #[test]
@@ -247,7 +251,7 @@ fn selector_follows_config_txt() {
     let tried = Slots::of(&disk, Slot::B).unwrap().unwrap();
     let status = tried.boot_status().unwrap();
     assert_eq!((status.slot_state, status.generation), (SlotState::Confirmed, generation + 1));
-    assert!(tried.repair().unwrap() && !tried.repair().unwrap());
+    assert_eq!([tried.repair().unwrap(), tried.repair().unwrap()], [Repair::Completed, Repair::None]);
     assert_eq!(selector::read(&disk).unwrap().slot_state(Slot::B), SlotState::Confirmed);
 }
 

@@ -89,9 +89,10 @@ fn boot_info(facts: BootFacts<'_>, services: &Services, trial: &Trial) -> BootIn
         trial: trial.info(now),
         armed: trial.armed_slot(),
         failed_trial: trial.failed().cloned(),
+        fallback: trial.fallback().cloned(),
         uptime: now.as_secs(),
         stable: state.is_stable(now),
-        degraded: problems.to_vec(),
+        degraded: problems.iter().cloned().chain(trial.fallback_problem()).collect(),
         milestones: Milestones {
             network: state.has_reached(Milestone::Network),
             clock: state.has_reached(Milestone::Clock),

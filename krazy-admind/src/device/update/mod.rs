@@ -128,6 +128,10 @@ impl Updates {
         admit(&head, &Facts { boot: &boot, floor, history, running: &parts }, options.force)?;
         // After all checks: a rejected update must not end one that may still succeed.
         self.end_earlier_update(&boot, options.replace).await?;
+        if boot.fallback.is_some() {
+            // The update replaces the confirmed slot, which cannot start. From here on the running one is the way back.
+            self.control.order(Command::Confirm).await?;
+        }
 
         let (root, by) = (self.root.clone(), by.to_owned());
         let session = blocking(move || {

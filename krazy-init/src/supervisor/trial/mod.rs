@@ -23,11 +23,11 @@ use super::boot::Machine;
 use super::effect::{Effect, Effects};
 use super::services::Services;
 use super::watchdog::WatchdogTimer;
-use crate::control::{self, FailedTrial};
+use crate::control::{self, FailedTrial, Fallback};
 use crate::linux::crash;
 use crate::linux::kernel_clock;
 use crate::linux::power::End;
-use crate::slots::Slots;
+use crate::slots::{Repair, Slots};
 use history::UpdateHistory;
 use rules::Verdict;
 
@@ -44,6 +44,8 @@ pub(super) struct Trial {
     deadline: Option<Duration>,
     /// The trial of the other slot that brought the machine back to this one.
     failed: Option<FailedTrial>,
+    /// The confirmed slot that did not start, if this one is the fallback from it.
+    fallback: Option<Fallback>,
     history: UpdateHistory,
     /// The build that runs.
     build_id: String,
@@ -60,6 +62,7 @@ impl Trial {
             slots: None,
             deadline: None,
             failed: None,
+            fallback: None,
             history: UpdateHistory::on(&machine.data),
             build_id: machine.manifest.build_id.clone(),
             is_launched: machine.launched,
@@ -85,8 +88,13 @@ impl Trial {
         effects: &mut Effects,
     ) {
         match slots.repair() {
-            Ok(false) => {}
-            Ok(true) => effects.log("the boot state that a power cut had left incomplete was repaired"),
+            Ok(Repair::None) => {}
+            Ok(Repair::Completed) => {
+                effects.log("the boot state that a power cut had left incomplete was repaired");
+            }
+            Ok(Repair::Replaced(slot)) => effects.degrade(format!(
+                "both copies of the boot selector were lost; slot {slot} is confirmed by new ones"
+            )),
             Err(why) => effects.degrade(format!("the boot selector cannot be repaired: {why}")),
         }
         let status = match slots.boot_status() {
@@ -110,11 +118,10 @@ impl Trial {
                 ));
             }
             SlotState::Reverted => self.explain_failure(slots, status.generation, effects),
-            SlotState::Unexpected => {
-                effects.degrade(format!(
-                    "slot {slot} runs although the boot selector names {}",
-                    status.confirmed
-                ));
+            SlotState::Fallback => {
+                let reason = slots.fallback_reason(status.generation);
+                self.fallback = Some(Fallback { slot: status.confirmed, reason });
+                effects.log(self.fallback_problem().unwrap_or_default());
             }
         }
     }
@@ -167,6 +174,21 @@ impl Trial {
     /// The trial that brought the machine back to this slot.
     pub(super) fn failed(&self) -> Option<&FailedTrial> {
         self.failed.as_ref()
+    }
+
+    /// The confirmed slot that did not start.
+    pub(super) fn fallback(&self) -> Option<&Fallback> {
+        self.fallback.as_ref()
+    }
+
+    /// The sentence about [`Trial::fallback`] for people.
+    pub(super) fn fallback_problem(&self) -> Option<String> {
+        let Fallback { slot, reason } = self.fallback.as_ref()?;
+        let running = !*slot;
+        Some(format!(
+            "slot {running} runs as the fallback, because slot {slot}, which is confirmed, did not start: {reason}; \
+             help: `cargo krazy push` replaces slot {slot}, `cargo krazy confirm` keeps slot {running}"
+        ))
     }
 
     /// The slot that is armed. `None` too if the selector cannot be read: the next start may do anything.

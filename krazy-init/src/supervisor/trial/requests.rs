@@ -31,6 +31,7 @@ impl Trial {
         // First the selector, then the deadline: if it cannot be written, the trial goes on and ends in time.
         slots.confirm().map_err(refusal)?;
         self.deadline = None;
+        self.fallback = None;
         crash::set_recorder(None);
         effects.log(format!("slot {} is confirmed", slots.running));
         match (slots.has_firmware(), self.is_launched) {

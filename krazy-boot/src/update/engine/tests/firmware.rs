@@ -26,7 +26,7 @@ fn selector(machine: &Machine) -> Selector {
 /// Arms a trial of slot B, as init does.
 fn arm(machine: &mut Machine, launcher: bool) {
     let selector = selector(machine);
-    let writes = config_txt::arm(&mut machine.fat(), &selector, launcher).unwrap();
+    let writes = config_txt::arm(&mut machine.fat(), &selector.arm(!selector.confirmed), launcher).unwrap();
     machine.write_sectors(&writes);
 }
 
