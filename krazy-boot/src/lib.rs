@@ -19,6 +19,7 @@
 //! | LBA 0 | boot sector code (at most 440 bytes), disk signature, partition table | [`disk::mbr`], [`boot::boot_sector`] |
 //! | LBA 1, 2 | boot selector and its spare copy | [`disk::selector`] |
 //! | LBA 3 | trial note: the progress of a trial, and the reason for its failure | [`disk::trial_note`] |
+//! | LBA 8 … 63, 1984 … 2039 | two copies of the device's credentials | [`disk::identity`] |
 //! | LBA 64 … 1023 | slot A's load table and the data that it loads into low memory | [`boot::slot_area`], [`boot::load_table`] |
 //! | LBA 1024 … 1983 | the same for slot B | [`boot::slot_area`] |
 //! | partition 1 | FAT32, `/boot`: per slot a kernel, an initramfs and a command line | [`disk::slot`] |

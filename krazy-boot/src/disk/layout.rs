@@ -5,10 +5,12 @@
 //! | 0 | boot sector code, disk signature, partition table ([`crate::disk::mbr`]) | with the image, and when `/data` grows |
 //! | 1, 2 | [`SELECTOR`] and [`SELECTOR_SPARE`] ([`crate::disk::selector`]) | when a trial is armed, started, confirmed or dropped |
 //! | 3 | trial note ([`crate::disk::trial_note`]) | while a trial runs |
+//! | 8 … 63 | the first of two copies of the device's [identity](crate::disk::identity) | with the image, and when credentials change |
 //! | 64 … 1983 | one [area](area_of_slot) per slot (`boot::slot_area` has its format) | by updates, and when files on `/boot` change |
+//! | 1984 … 2039 | the second copy of the identity | |
 //! | 2048 … | [`DiskLayout`]: `/boot`, root A, root B, `/data` | |
 //!
-//! Sectors 4 … 63 and 1984 … 2047 are free. A new fixed sector gets its constant here and an entry in the test
+//! Sectors 4 … 7 and 2040 … 2047 are free. A new fixed sector gets its constant here and an entry in the test
 //! `fixed_sectors_do_not_overlap`; its format gets a module of its own beside [`crate::disk::selector`].
 
 use std::fmt;
@@ -26,6 +28,12 @@ pub const SELECTOR_SPARE: Sectors = Sectors(2);
 
 /// Note about the trial that was armed last.
 pub(crate) const TRIAL_NOTE: Sectors = Sectors(3);
+
+/// First sectors of the two copies of the device's identity, each on a boundary of 4 KiB.
+pub(crate) const IDENTITY: [Sectors; 2] = [Sectors(8), SLOT_AREAS_END];
+
+/// Length of a copy of the identity.
+pub(crate) const IDENTITY_LEN: Sectors = Sectors(56);
 
 /// Length of a slot's area: its load table, and the data that is loaded into low memory.
 pub(crate) const SLOT_AREA_LEN: Sectors = Sectors(960);
@@ -238,12 +246,14 @@ mod tests {
             sector(SELECTOR),
             sector(SELECTOR_SPARE),
             sector(TRIAL_NOTE),
+            Extent { start: IDENTITY[0], len: IDENTITY_LEN },
             area_of_slot(Slot::A),
             area_of_slot(Slot::B),
+            Extent { start: IDENTITY[1], len: IDENTITY_LEN },
         ];
         assert!(fixed.is_sorted_by(|one, next| one.end() <= next.start));
         assert_eq!(area_of_slot(Slot::B).end(), SLOT_AREAS_END);
-        assert!(SLOT_AREAS_END <= FIRST_PARTITION);
+        assert!(fixed.iter().all(|extent| extent.end() <= FIRST_PARTITION));
     }
 
     #[test]

@@ -12,10 +12,12 @@
 //! | [`mbr`] | the partition table at LBA 0 |
 //! | [`selector`] | the confirmed slot, and the slot that boots once, on trial |
 //! | [`trial_note`] | progress of a trial, and the reason for its failure |
+//! | [`identity`] | copies of the credentials outside `/data` |
 //! | [`ordered_write`] | sector writes that are durable one after another |
 //! | [`boot_fat`] | a bounded reader of the FAT32 on `/boot` |
 
 pub mod boot_fat;
+pub mod identity;
 pub mod layout;
 pub mod mbr;
 pub mod ordered_write;
