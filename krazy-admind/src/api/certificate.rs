@@ -23,5 +23,6 @@ pub(super) async fn put(admin: &Admin, body: Body) -> Result<Response, Problem> 
 pub(super) async fn confirm(admin: &Admin, seen: Sha256Hash) -> Result<Response, Problem> {
     let certificates = Arc::clone(&admin.certificates);
     blocking(move || certificates.confirm(seen)).await?;
+    admin.copy_credentials().await;
     Ok(empty(StatusCode::NO_CONTENT))
 }

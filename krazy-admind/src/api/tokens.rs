@@ -55,6 +55,7 @@ pub(super) async fn put(admin: &Arc<Admin>, name: &str, body: Body) -> Result<Re
             Ok(())
         })
         .await?;
+    admin.copy_credentials().await;
     Ok(empty(if new { StatusCode::CREATED } else { StatusCode::NO_CONTENT }))
 }
 
@@ -76,5 +77,6 @@ pub(super) async fn remove(admin: &Arc<Admin>, identity: &Identity, name: &str) 
             Ok(())
         })
         .await?;
+    admin.copy_credentials().await;
     Ok(empty(StatusCode::NO_CONTENT))
 }

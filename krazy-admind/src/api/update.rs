@@ -46,7 +46,9 @@ pub(super) async fn receive(
 /// Sets the floor in `body`.
 pub(super) async fn set_floor(admin: &Admin, body: Body) -> Result<Response, Problem> {
     let floor = body.read(MAX_FLOOR).await?;
-    admin.device.updates().set_floor(floor).await.map(|()| empty(StatusCode::NO_CONTENT))
+    admin.device.updates().set_floor(floor).await?;
+    admin.copy_credentials().await;
+    Ok(empty(StatusCode::NO_CONTENT))
 }
 
 /// The slot of `query`, or else the inactive one.

@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use krazy_boot::api::credentials::{CERTIFICATE, MAX_FILE, PRIVATE_KEY, TOKENS};
+use krazy_boot::api::credentials::{CERTIFICATE, MAX_FILE, PRIVATE_KEY, RESTORED, TOKENS};
 
 use super::durable_file;
 
@@ -21,10 +21,17 @@ pub(crate) struct CredentialStore {
     data: PathBuf,
 }
 
+/// Returns the directory that holds the credentials of the device in `root`: `/data`, or where init has restored them if
+/// that is damaged.
+pub(super) fn directory(root: &Path) -> PathBuf {
+    let restored = root.join(RESTORED.trim_start_matches('/'));
+    if restored.is_dir() { restored } else { root.join("data") }
+}
+
 impl CredentialStore {
-    /// The credentials below `data`, the directory `/data`.
-    pub(crate) fn new(data: PathBuf) -> Self {
-        CredentialStore { data }
+    /// Returns the credentials of the device in `root`.
+    pub(crate) fn of(root: &Path) -> Self {
+        CredentialStore { data: directory(root) }
     }
 
     /// Returns the path of the file that the host calls `name`.

@@ -173,7 +173,7 @@ mod tests {
         let hashed = HashedToken::new("right", Role::Admin, Vec::new(), &token, [1; 16]);
         let tokens = TokenFile::new(vec![hashed]).unwrap();
         // Nothing is stored.
-        Auth::new(Arc::new(Tokens::new(CredentialStore::new("/nowhere".into()), tokens)))
+        Auth::new(Arc::new(Tokens::new(CredentialStore::of(Path::new("/nowhere")), tokens)))
     }
 
     fn bearer(token: &str) -> HeaderMap {

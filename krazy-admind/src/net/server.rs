@@ -80,7 +80,7 @@ impl Server {
             .root
             .canonicalize()
             .map_err(|source| StartError::Root { path: config.root.clone(), source })?;
-        let store = CredentialStore::new(root.join("data"));
+        let store = CredentialStore::of(&root);
         let credentials = Credentials::load(&store, config.tls12)?;
         let (listener, address) = listen(&config.listen).await?;
         let control = Control::new(root.join(SOCKET.trim_start_matches('/')));

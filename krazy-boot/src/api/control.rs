@@ -111,6 +111,9 @@ pub enum Command {
     Disarm,
     /// On trial: restarts the machine into the confirmed slot. Otherwise: [`Command::Switch`] to the inactive slot.
     Rollback,
+    /// Copies the device's credentials, which have changed, to their place outside `/data`
+    /// ([`crate::disk::identity`]).
+    CopyCredentials,
     /// Stops everything and restarts the machine. The reply comes before that begins.
     Reboot,
     /// Stops everything and switches the machine off.

@@ -33,6 +33,12 @@ pub const PRIVATE_KEY: &str = "krazy/tls/key.pem";
 pub const TOKENS: &str = "krazy/tokens.json";
 /// The public keys of updates, relative to `/data`.
 pub const UPDATE_KEYS: &str = "krazy/update.pub";
+/// The lowest version that the device accepts, relative to `/data`; few devices have one.
+pub const VERSION_FLOOR: &str = "krazy/floor.json";
+
+/// The directory that takes the place of `/data` for these files if `/data` is damaged. Init restores them to it from the
+/// [copies outside `/data`](crate::disk::identity).
+pub const RESTORED: &str = "/run/krazy/identity";
 
 /// The length limit of a credential file in bytes. 256 tokens fit.
 pub const MAX_FILE: usize = 64 * 1024;

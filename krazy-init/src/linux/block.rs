@@ -1,11 +1,12 @@
 //! Disks and partitions, from sysfs. Source: Linux `Documentation/ABI/stable/sysfs-block`.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use krazy_boot::disk::layout::DiskSignature;
+use krazy_boot::disk::ordered_write::{SectorWrite, write_in_order};
 
 const CLASS: &str = "/sys/class/block";
 
@@ -71,6 +72,15 @@ impl Disk {
     /// Returns the device node of the whole disk.
     pub(crate) fn node(&self) -> PathBuf {
         Path::new("/dev").join(&self.name)
+    }
+
+    /// Writes sectors of the whole disk, each durable before the next begins.
+    pub(crate) fn write_in_order(&self, writes: &[SectorWrite]) -> io::Result<()> {
+        if writes.is_empty() {
+            return Ok(());
+        }
+        let mut file = OpenOptions::new().read(true).write(true).open(self.node())?;
+        write_in_order(&mut file, writes, |file: &mut File| file.sync_data())
     }
 
     /// Returns the length in 512-byte sectors.

@@ -2,7 +2,7 @@
 //!
 //! | modules | are |
 //! |---|---|
-//! | `block`, `mounts`, `boot_mount`, `data`, `format_data`, `grow_data` | disks and file systems |
+//! | `block`, `mounts`, `boot_mount`, `data`, `format_data`, `grow_data`, `identity` | disks and file systems |
 //! | `launch`, `process`, `cgroup`, `capabilities`, `sandbox` | processes, and what they may do |
 //! | `modules`, `uevent`, `button`, `watchdog` | devices and their drivers |
 //! | `readiness`, `signals` | messages of processes to PID 1 |
@@ -19,6 +19,7 @@ pub(crate) mod data;
 pub(crate) mod entropy;
 mod format_data;
 pub(crate) mod grow_data;
+pub(crate) mod identity;
 pub(crate) mod kernel_clock;
 pub(crate) mod kexec;
 pub(crate) mod launch;

@@ -22,13 +22,13 @@ mod load_tables;
 mod selector;
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Read;
 
 use krazy_boot::boot::cmdline::CommandLine;
 use krazy_boot::disk::layout::Extent;
 use krazy_boot::disk::mbr::Mbr;
-use krazy_boot::disk::ordered_write::{SectorWrite, write_in_order};
+use krazy_boot::disk::ordered_write::SectorWrite;
 use krazy_boot::disk::selector::{Selector, SlotState};
 use krazy_boot::disk::size::SECTOR_SIZE;
 use krazy_boot::disk::slot::Slot;
@@ -329,9 +329,7 @@ impl Slots {
 
 /// Writes sectors of the whole disk, each durable before the next begins.
 fn write(disk: &Disk, writes: &[SectorWrite]) -> Result<(), SlotError> {
-    let context = |error| SlotError::io(disk, error);
-    let mut file = OpenOptions::new().read(true).write(true).open(disk.node()).map_err(context)?;
-    write_in_order(&mut file, writes, |file: &mut File| file.sync_data()).map_err(context)
+    disk.write_in_order(writes).map_err(|error| SlotError::io(disk, error))
 }
 
 /// Returns the extent of the boot partition by the partition table in `whole`, which is `disk` opened at its start.

@@ -15,6 +15,7 @@ use super::plan;
 use crate::linux::block::Disk;
 use crate::linux::data::{self, DataMount};
 use crate::linux::modules::Parameters;
+use crate::linux::identity::{self, Kept};
 use crate::linux::{cgroup, grow_data, mounts, power, process, settings, watchdog};
 
 /// Facts about the machine, found at its start and never changed.
@@ -138,13 +139,8 @@ fn prepare_data(disk: Option<&Disk>, journal: &mut Journal) -> DataMount {
     }
     let (data, is_new) =
         data::mount(disk).unwrap_or_else(|error| (DataMount::Temporary(error.to_string()), false));
-    // Degraded and not fatal: the services run, and may be all that a machine without a host needs.
     if is_new {
-        journal.degrade(
-            "/data was blank and has been formatted: it holds no credentials, so nobody can manage this device; \
-             help: write an image to the disk with `cargo krazy image -o DISK`"
-                .to_owned(),
-        );
+        journal.log("/data was blank and has been formatted");
     }
     if let DataMount::Temporary(why) = &data {
         journal.degrade(format!("/data is temporary and will be lost: {why}"));
@@ -152,7 +148,28 @@ fn prepare_data(disk: Option<&Disk>, journal: &mut Journal) -> DataMount {
     if let Err(error) = data::prepare_machine_directory() {
         journal.degrade(format!("/data/{} cannot be used: {error}", data::MACHINE_DIRECTORY));
     }
+    if let Some(disk) = disk {
+        keep_credentials(disk, journal);
+    }
     data
+}
+
+/// Keeps the copies of the credentials up to date, or restores the credentials from them. Failures are no more than
+/// degradations: the services run, and may be all that a machine without a host needs.
+fn keep_credentials(disk: &Disk, journal: &mut Journal) {
+    match identity::keep(disk) {
+        Ok(Kept::Copied) => {}
+        Ok(Kept::Restored(directory)) => journal.degrade(format!(
+            "the credentials on /data were lost or damaged; they were restored to {} from their copy outside /data",
+            directory.display()
+        )),
+        Ok(Kept::Missing) => journal.degrade(
+            "/data holds no credentials, so nobody can manage this device; \
+             help: write an image to the disk with `cargo krazy image -o DISK`"
+                .to_owned(),
+        ),
+        Err(error) => journal.degrade(format!("the credentials have no copy outside /data: {error}")),
+    }
 }
 
 /// The failure to read the root's manifest.

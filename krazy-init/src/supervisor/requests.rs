@@ -10,7 +10,7 @@ use super::services::Services;
 use super::state::{Event, Milestone};
 use super::trial::Trial;
 use crate::control::{BootInfo, Command, ErrorKind, Milestones, Reply, RequestError};
-use crate::linux::boot_mount;
+use crate::linux::{boot_mount, identity};
 use crate::linux::data::DataMount;
 use crate::linux::power::End;
 
@@ -61,10 +61,21 @@ pub(super) fn execute(
         Command::Switch { slot } => trial.arm(slot, None, services.state(), effects),
         Command::Disarm => trial.disarm(services.state(), effects),
         Command::Rollback => trial.roll_back(services.state(), effects),
+        Command::CopyCredentials => copy_credentials(facts.machine, effects),
         Command::Reboot => Ok(shut_down(End::Reboot, effects)),
         Command::Poweroff => Ok(shut_down(End::Poweroff, effects)),
         Command::Halt => Ok(shut_down(End::Halt, effects)),
     }
+}
+
+/// A copy that is not the newest one would bring back revoked tokens, so a failure is a lasting problem.
+fn copy_credentials(machine: &Machine, effects: &mut Effects) -> Result<Reply, RequestError> {
+    let Some(disk) = &machine.disk else { return Ok(Reply::Done) };
+    identity::copy(disk).map(|()| Reply::Done).map_err(|error| {
+        let text = format!("the credentials are not copied outside /data: {error}");
+        effects.degrade(text.clone());
+        refused(ErrorKind::Failed, text)
+    })
 }
 
 fn shut_down(end: End, effects: &mut Effects) -> Reply {

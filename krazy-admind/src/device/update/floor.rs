@@ -1,22 +1,21 @@
 //! The version floor in `/data/krazy/floor.json`: no update below it is accepted, so that an old signed bundle
 //! cannot be replayed with a known vulnerability.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use krazy_boot::api::credentials::VERSION_FLOOR;
 use krazy_boot::api::update::Floor;
 use semver::Version;
 
-use super::super::durable_file;
+use super::super::{credentials, durable_file};
 use crate::problem::{Kind, Problem};
-
-const PATH: &str = "data/krazy/floor.json";
 
 /// Length of the file.
 const MAX_LEN: u64 = 4096;
 
 /// Reads the floor of the device in `root`; `None` if none is set.
 pub(crate) fn read(root: &Path) -> Result<Option<Version>, Problem> {
-    let bytes = durable_file::read_optional(&root.join(PATH), MAX_LEN)
+    let bytes = durable_file::read_optional(&path(root), MAX_LEN)
         .map_err(|error| Problem::from_io(&error, "the version floor"))?;
     let Some(bytes) = bytes else { return Ok(None) };
     // Damaging the file must not remove the floor.
@@ -29,8 +28,12 @@ pub(crate) fn write(root: &Path, json: &[u8]) -> Result<(), Problem> {
     let bytes = serde_json::to_vec(&floor).map_err(|error| {
         Problem::new(Kind::Internal, format!("failed to encode the version floor: {error}"))
     })?;
-    durable_file::replace(&root.join(PATH), &bytes, 0o644)
+    durable_file::replace(&path(root), &bytes, 0o644)
         .map_err(|error| Problem::from_io(&error, "the version floor"))
+}
+
+fn path(root: &Path) -> PathBuf {
+    credentials::directory(root).join(VERSION_FLOOR)
 }
 
 fn parse(json: &[u8]) -> Result<Option<Version>, Problem> {
@@ -56,7 +59,7 @@ mod tests {
         assert_eq!(found().unwrap().as_deref(), Some("1.2.0-rc.1"));
         assert_eq!(set(r#"{"version":"new"}"#), Err(Kind::BadRequest));
         assert_eq!(found().unwrap().as_deref(), Some("1.2.0-rc.1"));
-        std::fs::write(root.path().join(PATH), "{").unwrap();
+        std::fs::write(path(root.path()), "{").unwrap();
         assert_eq!(found().unwrap_err().kind(), Kind::Internal);
         set("{}").unwrap();
         assert_eq!(found().unwrap(), None);

@@ -25,6 +25,7 @@ use krazy_boot::update::refusal::Refusal;
 use ring::signature::{ED25519, UnparsedPublicKey};
 use tokio::time::sleep;
 
+use super::credentials;
 use super::disk::{Disk, Mode};
 use super::durable_file;
 use crate::body::Body;
@@ -325,7 +326,7 @@ impl SystemDisk {
 
 /// Parses the head of a bundle, and checks that one of the device's keys signed it.
 fn read_head(root: &std::path::Path, bytes: &[u8]) -> Result<Head, Problem> {
-    let path = root.join("data").join(UPDATE_KEYS);
+    let path = credentials::directory(root).join(UPDATE_KEYS);
     let text = durable_file::read(&path, MAX_KEYS_LEN)
         .map_err(|error| Problem::from_io(&error, "the update keys, /data/krazy/update.pub"))?;
     let keys = UpdateKey::parse_file(&String::from_utf8_lossy(&text)).map_err(|error| {
