@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use krazy_boot::boot::boot_sector;
 use krazy_boot::boot::slot_area::{self, SlotAreaError};
+use krazy_boot::disk::identity::{IdentityCopies, IdentityError, IdentityFile};
 use krazy_boot::disk::layout::{DiskLayout, DiskSignature};
 use krazy_boot::disk::mbr::{Mbr, MbrError};
 use krazy_boot::disk::ordered_write::{SectorWrite, write_in_order};
@@ -26,7 +27,7 @@ use super::composition::Composition;
 use crate::board::Boot;
 use crate::failure::{Exit, Explain, Failure};
 use crate::output::Scratch;
-use crate::provision::Secrets;
+use crate::provision::{DataFile, Secrets};
 
 /// zstd level of the initramfs. It is read at every boot, and unpacks equally fast at every level.
 const INITRAMFS_LEVEL: i32 = 12;
@@ -54,6 +55,8 @@ pub(crate) enum DiskError {
     Mbr(#[from] MbrError),
     #[error(transparent)]
     SlotArea(#[from] SlotAreaError),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     #[error(transparent)]
     Initramfs(#[from] InitramfsError),
     #[error(transparent)]
@@ -142,8 +145,18 @@ pub(crate) fn write(
         write_sectors(file, &slot_area::refresh(&mut &*file, Slot::A)?)?;
     }
     write_sectors(file, &Selector::confirmed(Slot::A).writes())?;
+    write_sectors(file, &IdentityCopies::read(&mut &*file).writes(&identity(secrets)?)?)?;
     file.sync_all()?;
     Ok(stats)
+}
+
+/// The device's credentials, for their place outside `/data`.
+fn identity(secrets: &Secrets) -> Result<Vec<IdentityFile>, DiskError> {
+    let files = secrets.data_files().map_err(|error| DiskError::Scratch(error.into()))?;
+    Ok(files
+        .into_iter()
+        .map(|DataFile { path, bytes, .. }| IdentityFile { path: path.to_owned(), bytes })
+        .collect())
 }
 
 /// In a scratch file the order does not matter, so nothing is synced in between.

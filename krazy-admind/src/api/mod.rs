@@ -47,6 +47,16 @@ pub(crate) struct Admin {
     pub(crate) live_logs: LiveLogs,
 }
 
+impl Admin {
+    /// Has init copy the credentials, which have changed, to their place outside `/data`. A failure is only logged: the
+    /// change itself is done, and init reports what it could not copy as a problem of the device.
+    async fn copy_credentials(&self) {
+        if let Err(problem) = self.control.order(Command::CopyCredentials).await {
+            crate::log::write(problem.detail());
+        }
+    }
+}
+
 /// A request.
 pub(crate) struct Call {
     pub(crate) method: Method,

@@ -143,6 +143,8 @@ pub(crate) fn reject_cross_site(headers: &HeaderMap, uri_host: Option<&str>) -> 
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use krazy_boot::api::credentials::{HashedToken, TokenFile};
 
     use super::*;

@@ -207,6 +207,7 @@ impl Command {
             | Command::Switch { .. }
             | Command::Disarm
             | Command::Rollback
+            | Command::CopyCredentials
             | Command::Reboot
             | Command::Poweroff
             | Command::Halt => DISK_TIMEOUT,

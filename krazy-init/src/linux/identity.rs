@@ -33,10 +33,10 @@ pub(crate) enum Kept {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum KeepError {
     /// The disk cannot be read or written.
-    #[error("{}: {1}", .0.display())]
+    #[error("{}: {}", .0.display(), .1)]
     Disk(PathBuf, #[source] io::Error),
     /// A file cannot be written.
-    #[error("{}: {1}", .0.display())]
+    #[error("{}: {}", .0.display(), .1)]
     File(PathBuf, #[source] io::Error),
     /// The files make no copy.
     #[error(transparent)]

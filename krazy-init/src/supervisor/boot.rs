@@ -14,8 +14,8 @@ use super::journal::Journal;
 use super::plan;
 use crate::linux::block::Disk;
 use crate::linux::data::{self, DataMount};
-use crate::linux::modules::Parameters;
 use crate::linux::identity::{self, Kept};
+use crate::linux::modules::Parameters;
 use crate::linux::{cgroup, grow_data, mounts, power, process, settings, watchdog};
 
 /// Facts about the machine, found at its start and never changed.

@@ -10,9 +10,9 @@ use super::services::Services;
 use super::state::{Event, Milestone};
 use super::trial::Trial;
 use crate::control::{BootInfo, Command, ErrorKind, Milestones, Reply, RequestError};
-use crate::linux::{boot_mount, identity};
 use crate::linux::data::DataMount;
 use crate::linux::power::End;
+use crate::linux::{boot_mount, identity};
 
 /// Facts about this boot that no part keeps.
 #[derive(Clone, Copy, Debug)]

@@ -1,0 +1,50 @@
+//! `/data` that is damaged or lost: the device can still be managed and updated.
+
+use std::ffi::OsString;
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
+
+use anyhow::{Result, ensure};
+use krazy_tests::device::Device;
+use krazy_tests::disk::partitions;
+use krazy_tests::process::succeed;
+use krazy_tests::setup::judges;
+
+#[test]
+fn device_without_its_data_is_still_managed_and_updated() -> Result<()> {
+    let mut device = Device::start("")?;
+    let (_, table) = partitions(&device.image)?;
+    let data = table[3].start;
+
+    // The inode of the machine's directory is cleared.
+    device.cut_power()?;
+    let mut image = OsString::from(&device.image);
+    image.push(format!("?offset={data}"));
+    succeed(judges::command("debugfs")?.args(["-w", "-R", "clri /krazy"]).arg(&image))?;
+    device.boot()?;
+    is_degraded(&device, "they were restored to /run/krazy/identity")?;
+    device.change("good 2", &[])?;
+    device.push(&["qemu"])?.expect(0, "updated")?;
+    is_degraded(&device, "they were restored to /run/krazy/identity")?;
+
+    // The superblock is overwritten. The token that was added since the image is known nevertheless.
+    let token = device.krazy(&["token", "add", "qemu", "later", "--role", "viewer"])?;
+    ensure!(token.code == Some(0), "{token:#?}");
+    device.cut_power()?;
+    OpenOptions::new().write(true).open(&device.image)?.write_all_at(&[0x5a; 4096], data)?;
+    device.boot()?;
+    is_degraded(&device, "/data is temporary")?;
+    is_degraded(&device, "they were restored to /data")?;
+    let tokens = device.krazy(&["token", "list", "qemu"])?;
+    ensure!(tokens.code == Some(0) && format!("{tokens:?}").contains("later"), "{tokens:#?}");
+    device.change("good 3", &[])?;
+    device.push(&["qemu"])?.expect(0, "updated")?;
+    ensure!(device.status()?["status"]["slot"] == "a", "the update did not run");
+    Ok(())
+}
+
+fn is_degraded(device: &Device, words: &str) -> Result<()> {
+    let degraded = device.status()?["status"]["degraded"].to_string();
+    ensure!(degraded.contains(words), "no `{words}`: {degraded}");
+    Ok(())
+}
