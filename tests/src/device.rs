@@ -1,5 +1,6 @@
 //! A machine that keeps its disk, and its appliance: booted, cut off, updated, and checked from outside.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -148,10 +149,15 @@ impl Device {
 
     /// Switches the machine on and waits for its API.
     pub fn boot(&mut self) -> Result<()> {
+        self.boot_with(&[])
+    }
+
+    /// The same with further arguments for QEMU.
+    pub fn boot_with(&mut self, arguments: &[&OsStr]) -> Result<()> {
         let mut command =
             self.krazy.command(["run-qemu", "--target", self.board, "--timeout", "3600", "--image"])?;
         command.arg(&self.image).args(["--", "-qmp"]);
-        command.arg(format!("unix:{},server=on,wait=off", self.monitor().display()));
+        command.arg(format!("unix:{},server=on,wait=off", self.monitor().display())).args(arguments);
         let limit = self.boot_limit();
         let guest = self.guest.insert(Guest::start(command)?);
         guest.wait_for("serving https", limit)?;

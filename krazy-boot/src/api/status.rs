@@ -27,6 +27,9 @@ pub struct BootInfo {
     pub slot: Option<Slot>,
     /// The disk of the root, such as `/dev/vda`; `None` if the root is not on a cargo krazy disk.
     pub disk: Option<String>,
+    /// Other disks with the signature of [`BootInfo::disk`], any of which may be the one that was booted.
+    #[serde(default)]
+    pub twin_disks: Vec<String>,
     /// The trial, if this boot is one.
     pub trial: Option<Trial>,
     /// The slot that boots once at the next start, if one is armed.

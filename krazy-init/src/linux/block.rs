@@ -120,8 +120,20 @@ impl Disk {
     /// Two disks with one signature are two copies of one image. The first one by name is returned, which need not be
     /// the disk that was booted.
     pub(crate) fn with_signature(signature: DiskSignature) -> Option<Self> {
+        Self::all_with_signature(signature).into_iter().next()
+    }
+
+    /// Returns the other disks with the signature of this one, sorted by name. Nothing tells which of them was booted: a BIOS
+    /// passes on no more than the signature.
+    pub(crate) fn twins(&self) -> Vec<Self> {
+        let Ok(Some(signature)) = self.signature() else { return Vec::new() };
+        Self::all_with_signature(signature).into_iter().filter(|disk| disk != self).collect()
+    }
+
+    fn all_with_signature(signature: DiskSignature) -> Vec<Self> {
         let mut names: Vec<String> = fs::read_dir(CLASS)
-            .ok()?
+            .into_iter()
+            .flatten()
             .flatten()
             .filter(|entry| !entry.path().join("partition").exists())
             .filter_map(|entry| entry.file_name().into_string().ok())
@@ -131,7 +143,8 @@ impl Disk {
         names
             .into_iter()
             .map(|name| Disk { name })
-            .find(|disk| disk.signature().is_ok_and(|found| found == Some(signature)))
+            .filter(|disk| disk.signature().is_ok_and(|found| found == Some(signature)))
+            .collect()
     }
 }
 

@@ -111,12 +111,18 @@ impl Slots {
     /// of that slot. A table alone is there if both copies of the selector were overwritten.
     pub(crate) fn of(disk: &Disk, running: Slot) -> Result<Option<Self>, SlotError> {
         let has_boot_sector = selector::has_boot_sector(disk)?;
-        if !selector::exists(disk)? && !(has_boot_sector && load_tables::exists(disk, running)?) {
+        let exists = selector::exists(disk)? || has_boot_sector && load_tables::exists(disk, running)?;
+        if !exists {
             return Ok(None);
         }
         // By the disk and not by the architecture of this program: the same rule as the update engine's.
         let boot_method = if has_boot_sector { BootMethod::BootSector } else { BootMethod::Firmware };
         Ok(Some(Slots { disk: disk.clone(), running, boot_method }))
+    }
+
+    /// Returns the disk that they are on.
+    pub(crate) fn disk(&self) -> &Disk {
+        &self.disk
     }
 
     /// Reads the state of the slots.

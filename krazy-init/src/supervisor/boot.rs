@@ -11,7 +11,7 @@ use krazy_boot::disk::slot::Slot;
 use krazy_boot::manifest::{self, Manifest};
 
 use super::journal::Journal;
-use super::plan;
+use super::{plan, refusal};
 use crate::linux::block::Disk;
 use crate::linux::data::{self, DataMount};
 use crate::linux::identity::{self, Kept};
@@ -27,6 +27,8 @@ pub(super) struct Machine {
     pub slot: Option<Slot>,
     /// The disk the root is on.
     pub disk: Option<Disk>,
+    /// Copies of that disk, any of which may be the one that was booted.
+    pub twins: Vec<Disk>,
     /// The file system of `/data`.
     pub data: DataMount,
     /// The host name in use.
@@ -72,6 +74,10 @@ pub(super) fn start(journal: &mut Journal) -> Machine {
     });
     // By the mounted root: names such as `sda` depend on the order in which drivers find the disks.
     let disk = Disk::of_mount("/");
+    let twins = disk.as_ref().map(Disk::twins).unwrap_or_default();
+    if let Some(disk) = disk.as_ref().filter(|_| !twins.is_empty()) {
+        journal.degrade(refusal::ambiguous_disk(disk, &twins));
+    }
     let data = prepare_data(disk.as_ref(), journal);
     let hostname = hostname(&manifest, journal);
     if let Err(error) = settings::set_hostname(&hostname) {
@@ -82,6 +88,7 @@ pub(super) fn start(journal: &mut Journal) -> Machine {
         manifest,
         slot: parsed.as_ref().and_then(CommandLine::slot),
         disk,
+        twins,
         data,
         hostname,
         trial_limit: trial_limit.map(Duration::from_secs),

@@ -2,6 +2,7 @@
 
 use super::state::Supervisor;
 use crate::control::{ErrorKind, RequestError};
+use crate::linux::block::Disk;
 
 /// A refusal of this kind, with a text for people.
 pub(super) fn refused(kind: ErrorKind, message: impl Into<String>) -> RequestError {
@@ -15,4 +16,15 @@ pub(super) fn refuse_while_ending(services: &Supervisor) -> Result<(), RequestEr
         return Err(refused(ErrorKind::NotNow, "the machine is shutting down"));
     }
     Ok(())
+}
+
+/// The sentence about `disk` and its `twins`, disks with one signature.
+pub(super) fn ambiguous_disk(disk: &Disk, twins: &[Disk]) -> String {
+    let twins: Vec<String> = twins.iter().map(|twin| twin.node().display().to_string()).collect();
+    format!(
+        "{} and {} are copies of one image, and it is not known which of them was booted; updates are refused; \
+         help: remove all but one",
+        disk.node().display(),
+        twins.join(", ")
+    )
 }

@@ -8,12 +8,12 @@
 //! | `connections` | updates, broken connections, unknown clients |
 //! | `refusals` | bundles that no device may take, and two pushes at once |
 //! | `trials` | builds that do not start, and the ways back |
-//! | `data` | a `/data` that is damaged or lost |
+//! | `disks` | a `/data` that is damaged or lost, and two copies of one disk |
 //! | `fallback` | a confirmed slot that cannot start |
 //! | `power` | power that is cut, and builds that do not hold |
 
 mod connections;
-mod data;
+mod disks;
 mod fallback;
 mod power;
 mod refusals;

@@ -62,6 +62,13 @@ struct SystemDisk {
 
 impl SystemDisk {
     fn of(boot: &BootInfo) -> Result<Self, Problem> {
+        if let (Some(disk), false) = (&boot.disk, boot.twin_disks.is_empty()) {
+            let text = format!(
+                "{disk} and {} are copies of one image, and it is not known which of them was booted; remove all but one",
+                boot.twin_disks.join(", ")
+            );
+            return refuse(Refusal::NoSlots, text);
+        }
         match (boot.slot, &boot.disk) {
             (Some(running), Some(node)) => Ok(SystemDisk { running, node: node.clone() }),
             _ => refuse(Refusal::NoSlots, "this device does not run from a slot of a cargo krazy disk"),

@@ -7,7 +7,7 @@ use krazy_boot::disk::slot::Slot;
 use krazy_boot::update::history::Outcome;
 
 use super::super::effect::{Effect, Effects};
-use super::super::refusal::{refuse_while_ending, refused};
+use super::super::refusal::{ambiguous_disk, refuse_while_ending, refused};
 use super::super::state::Supervisor;
 use super::{Trial, attempt, rules};
 use crate::control::{ErrorKind, Reply, RequestError};
@@ -60,6 +60,11 @@ impl Trial {
         let slots = self.slots()?;
         let status = slots.boot_status().map_err(refusal)?;
         rules::may_arm(status.slot_state, slots.running, slot)?;
+        // Examined now and not once: a disk may have been plugged in since.
+        let twins = slots.disk().twins();
+        if !twins.is_empty() {
+            return Err(refused(ErrorKind::NotNow, ambiguous_disk(slots.disk(), &twins)));
+        }
         // The slot's files must be on the disk before they are examined and the selector names them.
         self.sync_boot()?;
         let found = slots.check_inactive().map_err(refusal)?.build_id;

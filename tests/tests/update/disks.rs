@@ -1,7 +1,7 @@
-//! `/data` that is damaged or lost: the device can still be managed and updated.
+//! Disks in a condition that no update made: a `/data` that is damaged or lost, and two copies of one disk.
 
 use std::ffi::OsString;
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 
 use anyhow::{Result, ensure};
@@ -40,6 +40,17 @@ fn device_without_its_data_is_still_managed_and_updated() -> Result<()> {
     device.change("good 3", &[])?;
     device.push(&["qemu"])?.expect(0, "updated")?;
     ensure!(device.status()?["status"]["slot"] == "a", "the update did not run");
+
+    // Two copies of the disk: neither may be written.
+    device.cut_power()?;
+    let copy = device.krazy.directory.path().join("copy.img");
+    fs::copy(&device.image, &copy)?;
+    let mut drive = OsString::from("if=virtio,format=raw,file=");
+    drive.push(&copy);
+    device.boot_with(&["-drive".as_ref(), &drive])?;
+    is_degraded(&device, "/dev/vda and /dev/vdb are copies of one image")?;
+    device.change("good 4", &[])?;
+    device.push(&["qemu"])?.refused("are copies of one image")?;
     Ok(())
 }
 
