@@ -39,7 +39,8 @@ pub(crate) enum RootError {
 /// Returns the manifest of the root of `slot`.
 pub(super) fn read_manifest(disk: &Disk, slot: Slot) -> Result<Manifest, RootError> {
     let node = disk.require_partition(slot.root_partition())?;
-    mounts::create_directory(MOUNT_POINT).map_err(RootError::MountPoint)?;
+    // Nothing of it exists in the first stage.
+    fs::create_dir_all(MOUNT_POINT).map_err(RootError::MountPoint)?;
     mounts::mount_at(&node.to_string_lossy(), MOUNT_POINT, "squashfs", FLAGS, "")
         .map_err(|source| RootError::Mount { node, source })?;
     let bytes = fs::read(Path::new(MOUNT_POINT).join(manifest::PATH));
