@@ -2,16 +2,20 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use krazy_boot::disk::layout::DiskSignature;
 use krazy_boot::disk::ordered_write::{SectorWrite, write_in_order};
+use rustix::fs::OFlags;
 
 const CLASS: &str = "/sys/class/block";
 
 /// Starts of the names of block devices that cannot hold an appliance.
 const NO_DISKS: [&str; 5] = ["loop", "ram", "zram", "sr", "fd"];
+
+/// The alignment of memory that every disk accepts for transfers without the page cache.
+const PAGE_LEN: usize = 4096;
 
 /// Offsets in the first sector. Source: the MBR's classical layout.
 const SIGNATURE: usize = 440;
@@ -75,12 +79,33 @@ impl Disk {
     }
 
     /// Writes sectors of the whole disk, each durable before the next begins.
+    ///
+    /// They bypass the page cache: it writes whole pages, so that a torn write of one sector could take its seven neighbours
+    /// along, the partition table among them.
     pub(crate) fn write_in_order(&self, writes: &[SectorWrite]) -> io::Result<()> {
         if writes.is_empty() {
             return Ok(());
         }
-        let mut file = OpenOptions::new().read(true).write(true).open(self.node())?;
-        write_in_order(&mut file, writes, |file: &mut File| file.sync_data())
+        let mut options = OpenOptions::new();
+        options.read(true).write(true);
+        let mut file = options.open(self.node())?;
+        let direct = options.custom_flags(OFlags::DIRECT.bits() as i32).open(self.node());
+        for write in writes {
+            // Not supported by disks with sectors of 4 KiB, and by file systems of a test.
+            let directly = match &direct {
+                Ok(direct) => write_directly(direct, write),
+                Err(_) => Err(io::ErrorKind::InvalidInput.into()),
+            };
+            match directly {
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                    write_in_order(&mut file, std::slice::from_ref(write), |file: &mut File| {
+                        file.sync_data()
+                    })?;
+                }
+                written => written?,
+            }
+        }
+        Ok(())
     }
 
     /// Returns the length in 512-byte sectors.
@@ -146,6 +171,17 @@ impl Disk {
             .filter(|disk| disk.signature().is_ok_and(|found| found == Some(signature)))
             .collect()
     }
+}
+
+/// Writes sectors to a disk that was opened with `O_DIRECT`, and waits until they are durable.
+fn write_directly(disk: &File, write: &SectorWrite) -> io::Result<()> {
+    // The memory must be aligned like the sectors.
+    let mut memory = vec![0; write.bytes.len() + PAGE_LEN];
+    let start = memory.as_ptr().align_offset(PAGE_LEN);
+    let aligned = memory.get_mut(start..start + write.bytes.len()).ok_or(io::ErrorKind::InvalidInput)?;
+    aligned.copy_from_slice(&write.bytes);
+    disk.write_all_at(aligned, write.at.bytes().0)?;
+    disk.sync_data()
 }
 
 /// Returns the length of partition `node` in 512-byte sectors.

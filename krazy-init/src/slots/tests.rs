@@ -16,11 +16,11 @@ use super::*;
 /// Slot B when the first stage starts its trial.
 const TRIAL: StartedSlot = StartedSlot { slot: Slot::B, on_trial: true };
 
-/// A disk of a few sectors with this selector, found as `/dev/NAME` like a real one.
+/// A disk of 1 MiB with this selector, found as `/dev/NAME` like a real one.
 fn disk(selector: Selector) -> (tempfile::TempDir, Disk, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("disk");
-    let mut bytes = vec![0; 64 * 512];
+    let mut bytes = vec![0; 2048 * 512];
     // Code of a boot sector.
     bytes[0] = 0xfa;
     fs::write(&path, bytes).unwrap();
@@ -124,6 +124,20 @@ fn disk_without_a_selector_has_no_slots() {
     }
     fs::write(&path, bytes).unwrap();
     assert!(Slots::of(&disk, Slot::A).unwrap().is_none());
+}
+
+#[test]
+fn lost_selector_is_replaced_by_one_that_confirms_the_running_slot() {
+    let (_dir, disk, path) = disk(Selector::confirmed(Slot::A));
+    let slots = Slots::of(&disk, Slot::B).unwrap().unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    for sector in [SELECTOR, SELECTOR_SPARE] {
+        bytes[sector.bytes().0 as usize + 20] ^= 1;
+    }
+    fs::write(&path, bytes).unwrap();
+    assert_eq!(slots.repair().unwrap(), Repair::Replaced(Slot::B));
+    assert_eq!(slots.boot_status().unwrap().slot_state, SlotState::Confirmed);
+    assert_eq!(slots.repair().unwrap(), Repair::None);
 }
 
 /// A Raspberry Pi's disk: the files of slot A and, except for `missing`, of slot B.

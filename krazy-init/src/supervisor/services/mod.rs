@@ -46,6 +46,10 @@ const LOGS: &str = "log";
 /// The bytes that one read of a pipe takes.
 const READ_SIZE: usize = 16 << 10;
 
+/// Services that one turn of the loop spawns. With hundreds of them on a slow machine, requests over the control socket and
+/// the hardware watchdog would otherwise wait for the last one.
+const SPAWNS_PER_TURN: usize = 16;
+
 /// All services of the machine.
 #[derive(Debug)]
 pub(super) struct Services {
@@ -60,6 +64,10 @@ pub(super) struct Services {
     reporter: Reporter,
     next_port_check: Option<Duration>,
     has_reported_cgroups: bool,
+    /// Services to be spawned in later turns of the loop, in order.
+    spawn_queue: VecDeque<usize>,
+    /// The number of services that this turn of the loop may still spawn.
+    spawn_budget: usize,
 }
 
 impl Services {
@@ -74,6 +82,8 @@ impl Services {
             reporter,
             next_port_check: None,
             has_reported_cgroups: false,
+            spawn_queue: VecDeque::new(),
+            spawn_budget: SPAWNS_PER_TURN,
         }
     }
 
@@ -132,11 +142,15 @@ impl Services {
 
     /// The time of the next [`Services::tick`].
     pub(super) fn deadline(&self) -> Option<Duration> {
+        if !self.spawn_queue.is_empty() {
+            return Some(Duration::ZERO);
+        }
         self.state.deadline().into_iter().chain(self.next_port_check).min()
     }
 
     /// Sends [`Event::Tick`] to the state machine if that is due, and checks for ports.
     pub(super) fn tick(&mut self, now: Duration, audience: &mut Audience<'_>, effects: &mut Effects) {
+        self.spawn_queued(audience, effects);
         if self.state.deadline().is_some_and(|deadline| now >= deadline) {
             self.handle(Event::Tick, audience, effects);
         }
@@ -166,7 +180,11 @@ impl Services {
         effects: &mut Effects,
     ) -> Option<Event> {
         match action {
-            Action::Spawn(id) => return self.spawn(id, effects),
+            Action::Spawn(id) if self.spawn_budget == 0 => self.spawn_queue.push_back(id),
+            Action::Spawn(id) => {
+                self.spawn_budget -= 1;
+                return self.spawn(id, effects);
+            }
             Action::Terminate(id) => {
                 let unit = self.units.get(id)?;
                 log_failure(unit, "cannot be signalled", unit.terminate(), effects);
@@ -183,6 +201,23 @@ impl Services {
             Action::End(end) => effects.push(Effect::End(end)),
         }
         None
+    }
+
+    /// Spawns services that earlier turns of the loop left over. None is spawned once the machine ends.
+    fn spawn_queued(&mut self, audience: &mut Audience<'_>, effects: &mut Effects) {
+        self.spawn_budget = SPAWNS_PER_TURN;
+        while self.spawn_budget > 0
+            && let Some(id) = self.spawn_queue.pop_front()
+        {
+            let event = if self.state.is_ending() {
+                Some(Event::StartFailed(id, "the machine is shutting down".to_owned()))
+            } else {
+                self.carry_out(Action::Spawn(id), audience, effects)
+            };
+            if let Some(event) = event {
+                self.handle(event, audience, effects);
+            }
+        }
     }
 
     fn spawn(&mut self, id: usize, effects: &mut Effects) -> Option<Event> {
