@@ -38,6 +38,15 @@ impl Foreground {
         signal("-INT", child.id())?;
         Ok(child.wait_with_output()?)
     }
+
+    /// Kills it and its children. It may have exited already.
+    pub fn kill(mut self) -> Result<()> {
+        let mut child = self.0.take().context("the program has exited")?;
+        // Fails if the whole group is gone.
+        let _gone = signal("-KILL", child.id());
+        child.wait()?;
+        Ok(())
+    }
 }
 
 impl Drop for Foreground {
