@@ -151,7 +151,7 @@ fn start(arguments: &[OsString], boot: &mut SlotBoot) -> Result<Infallible, Firs
         own = Some(device.clone());
         line = moved;
     }
-        // Recorded before the first step of the trial that may hang or fail.
+    // Recorded before the first step of the trial that may hang or fail.
     boot.trial = Trial::of(&device, &line);
     if let Some(trial) = &mut boot.trial {
         trial.reached(Stage::FirstStage, &mut console);

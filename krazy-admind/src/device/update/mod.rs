@@ -11,7 +11,7 @@ mod session;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use krazy_boot::api::control::Command;
 use krazy_boot::api::credentials::{UPDATE_KEYS, UpdateKey};
@@ -37,6 +37,12 @@ use session::Session;
 
 /// Length of the file of update keys.
 const MAX_KEYS_LEN: u64 = krazy_boot::api::credentials::MAX_FILE as u64;
+
+/// The longest wait for services that have just started to become stable. A client waits longer for a reply.
+const STABLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The pause between two attempts to confirm.
+const STABLE_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The device's updates.
 pub(crate) struct Updates {
@@ -138,7 +144,7 @@ impl Updates {
         self.end_earlier_update(&boot, options.replace).await?;
         if boot.fallback.is_some() {
             // The update replaces the confirmed slot, which cannot start. From here on the running one is the way back.
-            self.control.order(Command::Confirm).await?;
+            self.confirm_fallback().await?;
         }
 
         let (root, by) = (self.root.clone(), by.to_owned());
@@ -199,6 +205,19 @@ impl Updates {
                 refuse(Refusal::SessionActive, "an update is in progress; cancel it first")
             }
             _ => Ok(transition),
+        }
+    }
+
+    /// Confirms the running slot, as soon as its services are stable.
+    async fn confirm_fallback(&self) -> Result<(), Problem> {
+        let end = Instant::now() + STABLE_TIMEOUT;
+        loop {
+            match self.control.order(Command::Confirm).await {
+                Err(problem) if problem.kind() == Kind::NotStable && Instant::now() < end => {
+                    sleep(STABLE_POLL_INTERVAL).await;
+                }
+                confirmed => return confirmed,
+            }
         }
     }
 

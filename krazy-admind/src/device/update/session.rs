@@ -174,7 +174,7 @@ impl Session {
 
     /// Takes the work over and drops it.
     pub(super) async fn end(&self) -> Result<(), Problem> {
-        let mut work = self.take_over().await?;
+        let (mut work, _) = self.take_over().await?;
         // Dropping the disk may wait for init to remount /boot.
         blocking(move || {
             work.take();
@@ -189,8 +189,7 @@ impl Session {
         offset: u64,
         mut body: Body,
     ) -> Result<api::Session, Problem> {
-        let work = self.take_over().await?;
-        let request = self.latest_request.load(Ordering::SeqCst);
+        let (work, request) = self.take_over().await?;
         if !self.expects(offset, body.len())? {
             return Ok(self.status());
         }
@@ -221,13 +220,15 @@ impl Session {
     }
 
     /// Takes the work over from an older request, which gives up after its current write.
-    async fn take_over(&self) -> Result<OwnedMutexGuard<Option<Work>>, Problem> {
+    /// Returns its number, too.
+    async fn take_over(&self) -> Result<(OwnedMutexGuard<Option<Work>>, u64), Problem> {
         // Counted before the notification: a request that is not waiting yet sees the number instead.
-        self.latest_request.fetch_add(1, Ordering::SeqCst);
+        let request = self.latest_request.fetch_add(1, Ordering::SeqCst) + 1;
         self.superseded.notify_waiters();
-        timeout(TAKEOVER_TIMEOUT, Arc::clone(&self.work).lock_owned())
+        let work = timeout(TAKEOVER_TIMEOUT, Arc::clone(&self.work).lock_owned())
             .await
-            .map_err(|_| Problem::new(Kind::Busy, "the disk is still busy with this update"))
+            .map_err(|_| Problem::new(Kind::Busy, "the disk is still busy with this update"))?;
+        Ok((work, request))
     }
 
     /// Fills `buffer` from the body. Returns true at its end. Fails if another request takes the work over.
