@@ -53,6 +53,7 @@ pub const JUDGES: &[Judge] = &[
     judge("qemu-system-x86_64", "qemu-system-x86"),
     judge("script", "bsdutils"),
     judge("sfdisk", "fdisk"),
+    judge("sha256sum", "coreutils"),
     judge("unsquashfs", "squashfs-tools"),
     judge("zstd", "zstd"),
 ];
