@@ -6,7 +6,7 @@
 //! | [`parameter`], [`route`] | paths and queries of requests, written and read (feature `http`) |
 //! | [`problem`] | the kinds of errors, and their JSON |
 //! | [`status`], [`services`], [`logs`], [`files`], [`update`], [`tokens`], [`certificate`] | payloads of the operations |
-//! | [`openapi`], [`reference`] | the OpenAPI document and the book's table of the operations (feature `schema`) |
+//! | [`openapi`], [`mod@reference`] | the OpenAPI document and the book's table of the operations (feature `schema`) |
 //! | [`control`] | requests to init, and its replies |
 //! | [`credentials`] | certificate, tokens and update keys on `/data` |
 //! | [`discovery`] | the service that a device announces in its local network |
