@@ -175,6 +175,14 @@ impl Device {
         self.guest.take().context("the machine is off")?.kill_emulator()
     }
 
+    /// Switches it off as a user does, so that its file systems are unmounted.
+    pub fn power_off(&mut self) -> Result<()> {
+        let ended = self.krazy(&["poweroff", "qemu"])?;
+        ensure!(ended.code == Some(0), "poweroff was refused: {}", ended.stderr);
+        let guest = self.guest.take().context("the machine is off")?;
+        guest.wait(self.boot_limit()).map(drop)
+    }
+
     /// Presses the reset button: the machine restarts from its firmware.
     pub fn reset(&self) -> Result<()> {
         Qmp::connect(&self.monitor())?.reset()
