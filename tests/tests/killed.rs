@@ -1,7 +1,7 @@
 //! `image` and `bundle` killed at random points: what is at the output is a complete earlier or later version, and the
 //! next run succeeds.
 //!
-//! `KRAZY_LONG=1 cargo suite system killed` tries 200 points instead of 20.
+//! `KRAZY_LONG=1 cargo suite system killed` tries 200 points instead of 10.
 
 use std::collections::hash_map::RandomState;
 use std::fs;
@@ -51,7 +51,7 @@ impl Project {
 
 #[test]
 fn killed_image_and_bundle_leave_a_complete_artefact() -> Result<()> {
-    let tries = if std::env::var_os("KRAZY_LONG").is_some() { 200 } else { 20 };
+    let tries = if std::env::var_os("KRAZY_LONG").is_some() { 200 } else { 10 };
     let krazy = Krazy::new()?;
     let metadata = "[package.metadata.krazy]\nadmind = false\nsize = \"320M\"\nboot-size = \"64M\"\n\
                     root-size = \"64M\"\n\n[package.metadata.krazy.files]\n\"/content\" = \"content\"";
