@@ -19,11 +19,6 @@ pub(crate) fn is_there(package: &Path) -> bool {
     workspace_of(package).join("Cargo.lock").is_file()
 }
 
-/// Returns true if `stderr` is cargo's message about a lock file that does not fit the manifests.
-pub(crate) fn is_stale(stderr: &str) -> bool {
-    stderr.contains("because --locked was passed") || stderr.contains("but --locked was passed")
-}
-
 /// Makes the lock file of `package` fit its manifests, changing only what they ask for; with `locked`, fails if it
 /// does not fit. Goes to the network only for what is missing.
 ///

@@ -3,7 +3,6 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::cargo_lock;
 use crate::config::{Install, Source};
 use crate::failure::{Exit, Explain};
 use crate::toolchain::Toolchain;
@@ -188,6 +187,11 @@ impl Explain for InstallError {
     }
 }
 
+/// Returns true if `stderr` is cargo's message about a lock file that does not fit the manifests.
+fn is_stale(stderr: &str) -> bool {
+    stderr.contains("because --locked was passed") || stderr.contains("but --locked was passed")
+}
+
 /// Returns the failure of installing `install`, read from the end of cargo's standard error.
 pub(super) fn classify(
     install: &Install,
@@ -201,7 +205,7 @@ pub(super) fn classify(
     if has("there is nothing to install in") || has("no packages found with binaries or examples") {
         return InstallError::NoBinary { package, library: true };
     }
-    if cargo_lock::is_stale(stderr) {
+    if is_stale(stderr) {
         return InstallError::StaleLock { package };
     }
     if let Some(needed) = between(stderr, "it requires rustc ", " or newer") {

@@ -7,7 +7,6 @@ use std::time::Duration;
 use krazy_boot::disk::boot_fat::FatError;
 use krazy_boot::disk::mbr::MbrError;
 
-use super::process::install_hint;
 use crate::failure::{Exit, Explain};
 
 /// A machine that cannot start.
@@ -170,4 +169,15 @@ impl Explain for RunError {
             RunError::Interrupted | RunError::OutputClosed | RunError::Silent | RunError::Qemu { .. } => None,
         }
     }
+}
+
+/// Returns the command that installs the emulator `program`.
+pub(crate) fn install_hint(program: &str) -> String {
+    let (debian, fedora) = match program.strip_prefix("qemu-system-") {
+        Some("aarch64") => ("qemu-system-arm", "qemu-system-aarch64-core"),
+        _ => ("qemu-system-x86", "qemu-system-x86-core"),
+    };
+    format!(
+        "install it: `sudo apt install {debian}` (Debian, Ubuntu), `sudo dnf install {fedora}` (Fedora), `brew install qemu` (macOS)"
+    )
 }

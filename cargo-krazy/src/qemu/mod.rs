@@ -22,10 +22,10 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub(crate) use self::accelerator::{Accelerate, Accelerator};
+pub(crate) use self::error::install_hint;
 use self::error::{RunError, StartError};
 pub(crate) use self::machine::Machine;
 pub(crate) use self::pi::Model;
-pub(crate) use self::process::install_hint;
 pub(crate) use self::publish::Publish;
 use self::session::Session;
 use self::stop_reason::StopReason;

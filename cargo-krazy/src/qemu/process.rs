@@ -65,17 +65,6 @@ impl Drop for Running {
     }
 }
 
-/// Returns the command that installs the emulator `program`.
-pub(crate) fn install_hint(program: &str) -> String {
-    let (debian, fedora) = match program.strip_prefix("qemu-system-") {
-        Some("aarch64") => ("qemu-system-arm", "qemu-system-aarch64-core"),
-        _ => ("qemu-system-x86", "qemu-system-x86-core"),
-    };
-    format!(
-        "install it: `sudo apt install {debian}` (Debian, Ubuntu), `sudo dnf install {fedora}` (Fedora), `brew install qemu` (macOS)"
-    )
-}
-
 /// Returns the command line nearly as a shell would take it, to be read only.
 pub(super) fn shown(program: &str, arguments: &[OsString]) -> String {
     let arguments = arguments.iter().map(|argument| argument.to_string_lossy());
@@ -88,6 +77,7 @@ pub(super) fn shown(program: &str, arguments: &[OsString]) -> String {
 mod tests {
     use super::*;
     use crate::failure::Exit;
+    use crate::qemu::install_hint;
 
     #[test]
     fn missing_emulator_names_its_package() {

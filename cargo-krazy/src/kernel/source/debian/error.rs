@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::str::Utf8Error;
 
-use super::mirror::OFFICIAL;
+use super::OFFICIAL;
 use super::release::ReleaseError;
 use super::signature::SignatureError;
 use crate::failure::{Exit, Explain};

@@ -5,10 +5,9 @@
 
 use std::path::Path;
 
+use super::OFFICIAL;
 use super::error::RequestError;
 
-/// The official mirror network.
-pub(super) const OFFICIAL: &str = "https://deb.debian.org";
 /// apt's directory of configuration.
 const APT: &str = "/etc/apt";
 

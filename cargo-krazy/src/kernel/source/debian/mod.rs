@@ -36,6 +36,9 @@ use crate::kernel::source::download::{DownloadError, Expected, Fetcher};
 use crate::lock_file::{LockFile, LockedPackage, is_pool_path};
 use crate::shell::Shell;
 
+/// The official mirror network.
+const OFFICIAL: &str = "https://deb.debian.org";
+
 /// Bytes of an InRelease file at most; trixie's has 140 KB.
 const MAX_RELEASE: u64 = 16 << 20;
 /// Bytes of a compressed Packages file at most; trixie's has 10 MB.
