@@ -6,7 +6,7 @@ use headers::{HeaderName, HeaderValue};
 use krazy_boot::api::EndpointError;
 pub(crate) use krazy_boot::api::problem::ProblemKind as Kind;
 use krazy_boot::api::problem::{MEDIA_TYPE, ProblemDetails};
-use krazy_boot::error_chain::chain;
+use krazy_boot::error_chain::{chain, system_text};
 use krazy_boot::update::bundle::BundleError;
 use krazy_boot::update::engine::EngineError;
 use krazy_boot::update::refusal::Refusal;
@@ -72,7 +72,9 @@ impl Problem {
             Errno::ROFS => (Kind::ReadOnly, format!("the file system of {path} is mounted read-only")),
             Errno::ACCESS | Errno::PERM => (Kind::Forbidden, format!("the kernel denies access to {path}")),
             Errno::NAMETOOLONG => (Kind::BadRequest, format!("a name in {path} is too long")),
-            other => (Kind::Internal, format!("failed to access {path}: {other}")),
+            other => {
+                (Kind::Internal, format!("failed to access {path}: {}", system_text(&io::Error::from(other))))
+            }
         };
         Problem::new(kind, detail)
     }

@@ -1,6 +1,10 @@
 //! An error and its causes on one line, for consoles, statuses and messages.
 
 use std::error::Error;
+use std::io;
+
+/// ext4 and others report it for a damaged file system. Source: Linux `include/uapi/asm-generic/errno.h`.
+const EUCLEAN: i32 = 117;
 
 /// Returns an error and its causes on one line, each cause once: some libraries tell the reason only in the causes,
 /// some repeat it on the way.
@@ -12,10 +16,16 @@ pub fn chain(error: &dyn Error) -> String {
     )
 }
 
+/// Returns the text of a system error. musl has none for that of a damaged file system.
+pub fn system_text(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(EUCLEAN) => format!("the file system is damaged (os error {EUCLEAN})"),
+        _ => error.to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use super::*;
 
     #[derive(Debug, thiserror::Error)]
@@ -23,6 +33,13 @@ mod tests {
     struct Step {
         text: &'static str,
         source: io::Error,
+    }
+
+    #[test]
+    fn damaged_file_system_has_a_text_of_its_own() {
+        let text = |code| system_text(&io::Error::from_raw_os_error(code));
+        assert_eq!(text(117), "the file system is damaged (os error 117)");
+        assert!(text(2).contains("os error 2"));
     }
 
     #[test]

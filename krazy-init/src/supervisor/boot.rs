@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use krazy_boot::boot::cmdline::{CommandLine, LAUNCHED_PARAMETER};
 use krazy_boot::disk::slot::Slot;
+use krazy_boot::error_chain::system_text;
 use krazy_boot::manifest::{self, Manifest};
 
 use super::journal::Journal;
@@ -153,7 +154,8 @@ fn prepare_data(disk: Option<&Disk>, journal: &mut Journal) -> DataMount {
         journal.degrade(format!("/data is temporary and will be lost: {why}"));
     }
     if let Err(error) = data::prepare_machine_directory() {
-        journal.degrade(format!("/data/{} cannot be used: {error}", data::MACHINE_DIRECTORY));
+        let reason = system_text(&error);
+        journal.degrade(format!("/data/{} cannot be used: {reason}", data::MACHINE_DIRECTORY));
     }
     if let Some(disk) = disk {
         keep_credentials(disk, journal);
@@ -201,7 +203,7 @@ fn hostname(manifest: &Manifest, journal: &mut Journal) -> String {
         Ok(text) if settings::is_hostname(text.trim()) => return text.trim().to_owned(),
         Ok(text) => journal.degrade(format!("{}: `{}` is not a host name", path.display(), text.trim())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => journal.degrade(format!("{}: {error}", path.display())),
+        Err(error) => journal.degrade(format!("{}: {}", path.display(), system_text(&error))),
     }
     manifest.hostname.clone()
 }
