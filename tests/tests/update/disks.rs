@@ -28,7 +28,7 @@ fn device_without_its_data_is_still_managed_and_updated() -> Result<()> {
     is_degraded(&device, "they were restored to /run/krazy/identity")?;
 
     // The superblock is overwritten. The token that was added since the image is known nevertheless.
-    let token = device.krazy(&["token", "add", "qemu", "later", "--role", "viewer"])?;
+    let token = device.krazy(&["token", "add", "later", "qemu", "--role", "viewer"])?;
     ensure!(token.code == Some(0), "{token:#?}");
     device.cut_power()?;
     OpenOptions::new().write(true).open(&device.image)?.write_all_at(&[0x5a; 4096], data)?;

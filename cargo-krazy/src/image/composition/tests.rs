@@ -1,5 +1,5 @@
-//! Mistakes in the metadata that show only after it was read, some not before kernel, firmware and programs are there:
-//! each message names file and line.
+//! What a key makes of the image, and mistakes in the metadata that show only after it was read, some not before kernel,
+//! firmware and programs are there: each message names file and line.
 
 use std::fs;
 
@@ -31,9 +31,8 @@ fn text(project: &Project, failure: &Failure) -> String {
     format!("{failure}{help}").replace(project.path("").to_str().unwrap(), "DIR/")
 }
 
-/// The error of the composition of such an appliance, with a small kernel and firmware.
-fn error(board: &str, metadata: &str) -> String {
-    let (project, appliance) = appliance(board, metadata);
+/// The composition of such an appliance, with a small kernel and firmware.
+fn composition(project: &Project, appliance: &Appliance) -> Result<Composition> {
     let write = |path: &str, content: &[u8]| {
         let path = project.path(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -68,8 +67,27 @@ fn error(board: &str, metadata: &str) -> String {
         init: OWN_INIT.to_owned(),
     };
     let secrets = provision::provision(&appliance.name, &project.path("state")).unwrap();
-    let failure = Composition::new(&appliance, &installation, &kernel, firmware.as_ref(), &secrets);
-    text(&project, &failure.err().unwrap())
+    Composition::new(appliance, &installation, &kernel, firmware.as_ref(), &secrets)
+}
+
+/// The error of the composition of an appliance with `metadata`.
+fn error(board: &str, metadata: &str) -> String {
+    let (project, appliance) = appliance(board, metadata);
+    text(&project, &composition(&project, &appliance).err().unwrap())
+}
+
+#[test]
+fn file_is_in_the_root_and_makes_another_build() {
+    let compose = |metadata: &str| {
+        let (project, appliance) = appliance("x86_64", metadata);
+        let Composition { root, manifest, .. } = composition(&project, &appliance).unwrap();
+        (root.iter().any(|(path, _)| path.as_str() == "/etc/motd"), manifest.build_id)
+    };
+    let (absent, without) = compose("");
+    let (present, with) = compose("files = { \"/etc/motd\" = \"Cargo.toml\" }");
+    assert!(!absent && present);
+    assert_eq!(compose("").1, without, "the directory does not count");
+    assert_ne!(with, without);
 }
 
 #[test]
