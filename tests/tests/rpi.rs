@@ -1,7 +1,7 @@
 //! The example on a Raspberry Pi: what is on its card, its programs on another processor, and the emulated machine.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
@@ -86,7 +86,17 @@ fn raspberry_pi_is_updated_and_rolled_back() -> Result<()> {
     device.wait_for_failed_trial("b", NAME)?;
     device.check("b", "good 2")?;
     device.cut_power()?;
-    firmware_boots(&device.image, device.krazy.directory.path(), "b")
+    firmware_boots(&device.image, device.krazy.directory.path(), "b")?;
+
+    // The confirmed root's superblock is gone: its first stage makes the other slot start.
+    let (_, table) = partitions(&device.image)?;
+    fs::OpenOptions::new().write(true).open(&device.image)?.write_all_at(&[0; 4096], table[2].start)?;
+    device.boot()?;
+    let status = device.check("a", "good 1")?;
+    ensure!(status["slots"]["standing"] == "fallback", "{status:#}");
+    let reason = status["status"]["fallback"]["reason"].as_str().unwrap_or_default();
+    ensure!(reason.contains("cannot mount the root"), "{status:#}");
+    Ok(())
 }
 
 #[test]
