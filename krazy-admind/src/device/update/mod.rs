@@ -68,17 +68,24 @@ struct SystemDisk {
 
 impl SystemDisk {
     fn of(boot: &BootInfo) -> Result<Self, Problem> {
-        if let (Some(disk), false) = (&boot.disk, boot.twin_disks.is_empty()) {
-            let text = format!(
-                "{disk} and {} are copies of one image, and it is not known which of them was booted; remove all but one",
-                boot.twin_disks.join(", ")
-            );
-            return refuse(Refusal::NoSlots, text);
-        }
         match (boot.slot, &boot.disk) {
             (Some(running), Some(node)) => Ok(SystemDisk { running, node: node.clone() }),
             _ => refuse(Refusal::NoSlots, "this device does not run from a slot of a cargo krazy disk"),
         }
+    }
+}
+
+/// Refuses an update while it is not known which of several equal disks was booted.
+fn refuse_ambiguous_disk(boot: &BootInfo) -> Result<(), Problem> {
+    match &boot.disk {
+        Some(disk) if !boot.twin_disks.is_empty() => {
+            let text = format!(
+                "{disk} and {} are copies of one image, and it is not known which of them was booted; remove all but one",
+                boot.twin_disks.join(", ")
+            );
+            refuse(Refusal::NoSlots, text)
+        }
+        _ => Ok(()),
     }
 }
 
@@ -130,6 +137,7 @@ impl Updates {
         let head = blocking(move || read_head(&root, &head)).await?;
         let boot = self.control.boot().await?;
         let system = SystemDisk::of(&boot)?;
+        refuse_ambiguous_disk(&boot)?;
         if boot.trial.is_some() {
             let text = format!("slot {} is on trial; confirm it or roll it back first", system.running);
             return refuse(Refusal::Unconfirmed, text);
