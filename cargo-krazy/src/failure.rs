@@ -94,6 +94,8 @@ pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
 pub struct Failure {
     exit: Exit,
     help: Option<String>,
+    /// The position of the setting that led to it, in front of the message.
+    place: Option<String>,
     error: Box<dyn Error + Send + Sync>,
 }
 
@@ -101,6 +103,13 @@ impl Failure {
     /// Returns an error of a library, which has neither an exit code of its own nor help.
     pub(crate) fn other(error: impl Error + Send + Sync + 'static) -> Self {
         anyhow::Error::from(error).into()
+    }
+
+    /// Adds the position of the setting that led to it, `FILE:LINE`.
+    #[must_use]
+    pub(crate) fn at(mut self, place: impl fmt::Display) -> Self {
+        self.place = Some(place.to_string());
+        self
     }
 
     /// Returns the exit code of the program.
@@ -137,6 +146,9 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(place) = &self.place {
+            write!(f, "{place}: ")?;
+        }
         self.error.fmt(f)
     }
 }
@@ -149,7 +161,7 @@ impl Error for Failure {
 
 impl<E: Explain> From<E> for Failure {
     fn from(error: E) -> Self {
-        Failure { exit: error.exit(), help: error.help(), error: Box::new(error) }
+        Failure { exit: error.exit(), help: error.help(), place: None, error: Box::new(error) }
     }
 }
 
@@ -158,6 +170,7 @@ impl From<anyhow::Error> for Failure {
         Failure {
             exit: Self::exit_of(&error),
             help: Self::help_of(&error).map(str::to_owned),
+            place: None,
             error: error.into_boxed_dyn_error(),
         }
     }

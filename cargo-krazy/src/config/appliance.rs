@@ -95,7 +95,10 @@ pub(crate) fn kernel_parameters<'a>(
 pub(crate) struct Install {
     /// The name it has in metadata, for messages.
     pub(crate) name: String,
-    /// Where the crate is.
+    /// The path of its key below the metadata, for the position of a failure; empty for the package itself and our own
+    /// programs.
+    pub(crate) key: Vec<String>,
+    /// The source of the crate.
     pub(crate) source: Source,
     /// Only these binaries; empty for all.
     pub(crate) bins: Vec<String>,

@@ -53,6 +53,7 @@ impl CrateSpec<'_> {
         };
         Ok(Install {
             name,
+            key: self.path.iter().map(|&key| key.to_owned()).collect(),
             source,
             bins: self.table.bins.map(|Binaries(bins)| bins).unwrap_or_default(),
             features: self.table.features,

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use toml::de::DeTable;
 
 use super::error::{ConfigError, Location};
+use crate::failure::{Exit, Failure};
 
 /// Tables that a later table replaces as a whole, because their keys select one thing together. `*` is any name.
 const REPLACED: [&[&str]; 4] = [&["init"], &["kernel"], &["install", "*"], &["network", "interfaces", "*"]];
@@ -145,6 +146,19 @@ impl Origins {
         Some(location(&layer.manifest, &layer.full(path)))
     }
 
+    /// Returns `failure` with the position of the first of `paths` that is set, as what led to it. One that names a
+    /// position already, and an interruption, stay as they are.
+    pub(crate) fn locate(&self, paths: &[&[&str]], failure: Failure) -> Failure {
+        match self.location(paths) {
+            Some(place)
+                if failure.exit() != Exit::Interrupted && !failure.to_string().starts_with(&place.file) =>
+            {
+                failure.at(place)
+            }
+            _ => failure,
+        }
+    }
+
     /// The table whose value for `path` counts: the last one that has it.
     fn layer(&self, path: &[&str]) -> Option<&Layer> {
         self.layers.iter().rev().find(|layer| layer.has(path))
@@ -235,6 +249,22 @@ mod tests {
         assert_eq!(line_of(&file, &["b", "c", "f", "g", "h"]), Some(6));
         assert_eq!(line_of(&file, &["b", "x"]), None);
         assert_eq!(line_of(dir.path(), &["a"]), None);
+    }
+
+    #[test]
+    fn failure_of_a_later_stage_is_located_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let manifest = dir.path().join("Cargo.toml");
+        std::fs::write(&manifest, "[package.metadata.krazy]\nkernel = { path = \"k\" }\n").unwrap();
+        let path = ["package", "metadata", "krazy"].map(str::to_owned).to_vec();
+        let layer = Layer { manifest: manifest.clone(), path, value: json!({ "kernel": { "path": "k" } }) };
+        let origins = Origins::new(&manifest, vec![layer]);
+        let failure = || Failure::other(std::io::Error::other("no such kernel"));
+        let located = origins.locate(&[&["kernel"]], failure());
+        let expected = format!("{}:2: no such kernel", manifest.display());
+        assert_eq!(located.to_string(), expected);
+        assert_eq!(origins.locate(&[&["kernel"]], located).to_string(), expected);
+        assert_eq!(origins.locate(&[&["init"]], failure()).to_string(), "no such kernel");
     }
 
     #[test]

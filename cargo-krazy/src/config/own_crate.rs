@@ -86,6 +86,7 @@ pub(crate) fn install(
     let dir = package.manifest_path.parent().unwrap_or(&package.manifest_path);
     let install = Install {
         name: package.name.to_string(),
+        key: Vec::new(),
         source: Source::Path { path: dir.into() },
         bins,
         features: features.features,

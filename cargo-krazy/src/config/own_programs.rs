@@ -35,6 +35,7 @@ pub(crate) fn install(name: &str) -> Install {
     };
     Install {
         name: name.to_owned(),
+        key: Vec::new(),
         source,
         bins: vec![name.to_owned()],
         features: Vec::new(),

@@ -107,7 +107,13 @@ pub(crate) fn install_all(
     let mut lock = LockFile::load(&appliance.workspace_root)?;
     let mut perform = |install| {
         let job = Job { install, toolchain, layout: &layout, appliance, shell };
-        job.perform(&mut lock)
+        job.perform(&mut lock).map_err(|failure| match &install.key[..] {
+            [] => failure,
+            key => {
+                let key: Vec<&str> = key.iter().map(String::as_str).collect();
+                appliance.origins.locate(&[&key], failure)
+            }
+        })
     };
     let mut bins = Vec::new();
     for install in &appliance.installs {

@@ -116,6 +116,7 @@ impl Workspace {
 fn install(name: &str, source: Source) -> Install {
     Install {
         name: name.to_owned(),
+        key: Vec::new(),
         source,
         bins: Vec::new(),
         features: Vec::new(),

@@ -44,6 +44,13 @@ fn render(text: &mut String, status: &Status, services: &[ServiceStatus]) -> fmt
         ("uptime_seconds", "gauge", "Since the kernel started", &plain, status.uptime),
         ("trial", "gauge", "1 while the running slot is on trial", &plain, status.trial.is_some().into()),
         (
+            "fallback",
+            "gauge",
+            "1 while the running slot is the fallback from the confirmed one",
+            &plain,
+            status.fallback.is_some().into(),
+        ),
+        (
             "degraded",
             "gauge",
             "Number of deviations from the expected condition",

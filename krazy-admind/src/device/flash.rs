@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::Device;
 use super::disk::{Disk, Mode};
+use super::update::refuse_ambiguous_disk;
 use crate::body::Body;
 use crate::problem::{Kind, Problem};
 use crate::task::blocking;
@@ -66,6 +67,13 @@ impl FlashTarget {
         if boot.armed.is_some() && boot.armed == self.inactive_slot(boot) {
             return Err(Problem::new(Kind::InUse, format!("{name} is armed: the next start mounts it")));
         }
+        let confirmed = boot.fallback.as_ref().map(|fallback| fallback.slot);
+        if confirmed.is_some() && confirmed == self.inactive_slot(boot) {
+            let text =
+                format!("{name} is confirmed: the next start tries it; confirm the running slot first");
+            return Err(Problem::new(Kind::InUse, text));
+        }
+        refuse_ambiguous_disk(boot)?;
         Ok(())
     }
 

@@ -92,8 +92,13 @@ fn read_files(directory: &Path) -> Option<Vec<IdentityFile>> {
     if files.iter().any(|file| file.bytes.is_empty()) {
         return None;
     }
-    // Few devices have a floor.
-    files.extend(read(VERSION_FLOOR));
+    match read(VERSION_FLOOR) {
+        Ok(floor) => files.push(floor),
+        // Few devices have one.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        // A copy without it would remove the floor.
+        Err(_) => return None,
+    }
     Some(files)
 }
 

@@ -107,12 +107,17 @@ pub(crate) struct BootStatus {
 }
 
 impl Slots {
-    /// Returns the slots of `disk`, of which `running` runs; `None` if the disk has neither a boot selector nor a load table
-    /// of that slot. A table alone is there if both copies of the selector were overwritten.
+    /// Returns the slots of `disk`, of which `running` runs; `None` if the disk has neither a boot selector nor what else
+    /// starts a slot: a load table, or our `config.txt`. Those alone are there if both copies of the selector were
+    /// overwritten.
     pub(crate) fn of(disk: &Disk, running: Slot) -> Result<Option<Self>, SlotError> {
         let has_boot_sector = selector::has_boot_sector(disk)?;
-        let exists = selector::exists(disk)? || has_boot_sector && load_tables::exists(disk, running)?;
-        if !exists {
+        let has_other_signs = || match has_boot_sector {
+            true => load_tables::exists(disk, running),
+            // Any failure to read it means another disk.
+            false => Ok(firmware::choice(disk).is_ok()),
+        };
+        if !selector::exists(disk)? && !has_other_signs()? {
             return Ok(None);
         }
         // By the disk and not by the architecture of this program: the same rule as the update engine's.

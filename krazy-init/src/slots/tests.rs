@@ -140,6 +140,20 @@ fn lost_selector_is_replaced_by_one_that_confirms_the_running_slot() {
     assert_eq!(slots.repair().unwrap(), Repair::None);
 }
 
+#[test]
+fn lost_selector_of_a_raspberry_pi_is_replaced_by_the_choice_of_config_txt() {
+    let (dir, disk) = card("");
+    let card = fs::OpenOptions::new().write(true).open(dir.path().join("card")).unwrap();
+    card.write_all_at(&[0x5a; 1024], SELECTOR.bytes().0).unwrap();
+    let slots = Slots::of(&disk, Slot::B).unwrap().unwrap();
+    assert_eq!(slots.repair().unwrap(), Repair::Replaced(Slot::A));
+    assert_eq!(slots.boot_status().unwrap().slot_state, SlotState::Fallback);
+    // A foreign disk has neither.
+    card.write_all_at(&[0; 1024], SELECTOR.bytes().0).unwrap();
+    card.write_all_at(&[0; 4096], 2048 * 512).unwrap();
+    assert!(Slots::of(&disk, Slot::B).unwrap().is_none());
+}
+
 /// A Raspberry Pi's disk: the files of slot A and, except for `missing`, of slot B.
 fn card(missing: &str) -> (tempfile::TempDir, Disk) {
     let dir = tempfile::tempdir().unwrap();

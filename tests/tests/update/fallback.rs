@@ -1,15 +1,19 @@
 //! A confirmed slot that cannot start: the other one runs instead, is visible as the fallback, and is the way to repair.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 
 use anyhow::{Context, Result, ensure};
+use krazy_boot::disk::identity::IdentityCopies;
 use krazy_boot::disk::layout::{SELECTOR, area_of_slot};
 use krazy_boot::disk::slot::Slot;
 use krazy_tests::device::Device;
 use krazy_tests::disk::partitions;
 use krazy_tests::guest::BOOT_LIMIT;
 use serde_json::Value;
+
+/// First sector of the second copy of the credentials.
+const SECOND_COPY: u64 = 1984;
 
 #[test]
 fn confirmed_slot_that_cannot_start_gives_way_to_the_other_one() -> Result<()> {
@@ -40,16 +44,20 @@ fn confirmed_slot_that_cannot_start_gives_way_to_the_other_one() -> Result<()> {
     device.confirm()?;
     is_confirmed(&device, "a", "good 1")?;
 
-    // Both selectors and the note are garbage, and slot A, which is assumed then, has no table.
+    // Both selectors and the note are garbage, and slot A, which is assumed then, has no table. The credentials have no
+    // copies, as on the disks of earlier versions.
     device.change("good 4", &[])?;
     device.push(&["qemu"])?.expect(0, "updated")?;
     device.cut_power()?;
-    overwrite(&device, SELECTOR.bytes().0, &[0x5a; 7 * 512])?;
+    overwrite(&device, SELECTOR.bytes().0, &[0x5a; 63 * 512])?;
+    overwrite(&device, SECOND_COPY * 512, &[0; 56 * 512])?;
     overwrite(&device, area_of_slot(Slot::A).start.bytes().0, &[0; 4 * 512])?;
     device.boot()?;
     let status = is_confirmed(&device, "b", "good 4")?;
     let degraded = status["status"]["degraded"].to_string();
     ensure!(degraded.contains("both copies of the boot selector were lost"), "{degraded}");
+    let copies = IdentityCopies::read(&mut File::open(&device.image)?);
+    ensure!(copies.newest().is_ok_and(|copy| copy.files.len() >= 4), "the credentials are not copied");
     device.change("good 5", &[])?;
     device.push(&["qemu"])?.expect(0, "updated")?;
     is_confirmed(&device, "a", "good 5")?;

@@ -1,4 +1,4 @@
-//! What a key makes of the image, and mistakes in the metadata that show only after it was read, some not before kernel,
+//! The effect of keys on the image, and mistakes in the metadata that show only after it was read, some not before kernel,
 //! firmware and programs are there: each message names file and line.
 
 use std::fs;

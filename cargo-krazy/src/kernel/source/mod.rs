@@ -40,6 +40,7 @@ pub(crate) fn of_appliance(appliance: &Appliance, shell: Shell) -> Result<Kernel
     let mut lock = LockFile::load(&appliance.workspace_root)?.frozen(appliance.locked);
     let cache = KernelCache::of_user()?;
     obtain(&appliance.kernel, appliance.board, &mut lock, &cache, appliance.offline, shell)
+        .map_err(|failure| appliance.origins.locate(&[&["kernel"]], failure))
 }
 
 /// Returns the firmware that `appliance`'s board starts with, if it needs any on `/boot`: that of the default suite, locked

@@ -75,8 +75,8 @@ impl SystemDisk {
     }
 }
 
-/// Refuses an update while it is not known which of several equal disks was booted.
-fn refuse_ambiguous_disk(boot: &BootInfo) -> Result<(), Problem> {
+/// Refuses to write while it is not known which of several equal disks was booted.
+pub(super) fn refuse_ambiguous_disk(boot: &BootInfo) -> Result<(), Problem> {
     match &boot.disk {
         Some(disk) if !boot.twin_disks.is_empty() => {
             let text = format!(

@@ -1,8 +1,11 @@
 //! The source of the boot sector. 16-bit real mode, loaded and started at 0000:7C00 with the drive in DL.
 
+mod data;
+
 use iced_x86::code_asm::*;
 use iced_x86::{Code, IcedError, Instruction, MemoryOperand};
 
+use self::data::{Data, MESSAGE};
 use super::CHUNK_SECTORS;
 use crate::boot::load_table::{
     self, COUNT_OFFSET, ENTRIES_OFFSET, STACK_OFFSET, START_OFFSET, TABLE_SECTORS,
@@ -22,8 +25,6 @@ const CURRENT: u64 = TRIAL + 1;
 /// Tries left for a transfer; between the selector and the stack.
 const TRIES: u64 = 0x1000;
 const MAX_TRIES: i32 = 5;
-/// Slots that are tried before the machine is reset: the chosen one and the other one.
-const SLOTS: u8 = 2;
 /// The firmware's number of the boot disk, which is the first word pushed.
 const DRIVE: u64 = ORIGIN - 2;
 
@@ -31,24 +32,11 @@ const EXTENDED_READ: i32 = 0x4200;
 const EXTENDED_WRITE: i32 = 0x4300;
 /// INT 15h function 86h waits for CX × 65536 µs: 5 s.
 const WAIT_BEFORE_RESET: i32 = 5_000_000 >> 16;
-/// Segment selector of the flat data segment in the GDT.
-const FLAT: i32 = 8;
-const MESSAGE: &[u8] = b"krazy: ";
-
-/// Addresses of data behind the code.
-#[derive(Clone, Copy, Default)]
-struct Data {
-    gdt: u64,
-    message: u64,
-    /// Number of slots left to try. The firmware reads the sector anew after a reset, and with it this byte.
-    slots_left: u64,
-}
-
 /// Assembles code and data of the boot sector.
 pub(super) fn assemble() -> Result<Vec<u8>, IcedError> {
     // 16-bit memory operands take no labels: the first pass finds the addresses for the second. Both use values
     // that need 16 bits, so that the lengths agree.
-    let (_, data) = pass(Data { gdt: ORIGIN, message: ORIGIN, slots_left: ORIGIN })?;
+    let (_, data) = pass(Data::at(ORIGIN))?;
     Ok(pass(data)?.0)
 }
 
@@ -96,13 +84,8 @@ fn pass(data: Data) -> Result<(Vec<u8>, Data), IcedError> {
     disk_routine(a, r)?;
 
     let mut code = a.assemble(ORIGIN)?;
-    let end = ORIGIN + code.len() as u64;
-    code.extend(gdt(end));
-    let message = ORIGIN + code.len() as u64;
-    code.extend(MESSAGE);
-    let slots_left = ORIGIN + code.len() as u64;
-    code.push(SLOTS);
-    Ok((code, Data { gdt: end, message, slots_left }))
+    let data = Data::append(&mut code, ORIGIN);
+    Ok((code, data))
 }
 
 /// Sets segments and stack, and keeps the firmware's drive number in DL at [`DRIVE`].
@@ -277,7 +260,7 @@ fn move_chunk_up(a: &mut CodeAssembler, data: Data) -> Result<(), IcedError> {
     a.or(al, 1)?;
     a.mov(cr0, eax)?;
     // CS is not loaded, so the code runs on in its 16-bit segment without a far jump.
-    a.push(FLAT)?;
+    a.push(data::FLAT)?;
     a.pop(es)?;
     // 128 double words in a sector.
     a.shl(cx, 7)?;
@@ -392,14 +375,4 @@ fn disk_routine(a: &mut CodeAssembler, r: &mut Routines) -> Result<(), IcedError
 /// `push dword` of a byte; the assembler's own `push` takes words in 16-bit code.
 fn push_dword(a: &mut CodeAssembler, value: i32) -> Result<(), IcedError> {
     a.add_instruction(Instruction::with1(Code::Pushd_imm8, value)?)
-}
-
-/// Two descriptors. The processor never uses the first one, so it holds the GDT's own limit and address.
-fn gdt(address: u64) -> [u8; 16] {
-    let [low, high, ..] = address.to_le_bytes();
-    let flat_data = [0xff, 0xff, 0, 0, 0, 0x92, 0xcf, 0];
-    let mut table = [0; 16];
-    table[..8].copy_from_slice(&[15, 0, low, high, 0, 0, 0, 0]);
-    table[8..].copy_from_slice(&flat_data);
-    table
 }
