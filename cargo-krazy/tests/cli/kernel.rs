@@ -25,7 +25,7 @@ Cached in [DIR]/cache/kernel
     kernel(&["kernel", "list", "--message-format", "json"]).assert().success().stderr_eq("").stdout_eq("");
     kernel(&["kernel", "fetch"]).assert().code(6).stdout_eq("").stderr_eq(str![[r#"
    Unpacking path k
-error: `path k` is not a Linux kernel image
+error: Cargo.toml:[..]: `path k` is not a Linux kernel image
 ...
 "#]]);
     kernel(&["kernel", "update"]).assert().code(3).stdout_eq("").stderr_eq(str![[r#"
