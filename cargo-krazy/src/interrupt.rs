@@ -8,8 +8,8 @@
 
 use std::collections::BTreeMap;
 use std::process;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -26,8 +26,9 @@ const NOTICE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long cleaning up may take once [`check`] has reported the interrupt.
 const UNWIND_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The signal that interrupted the program; 0 while there is none.
-static INTERRUPTED: AtomicI32 = AtomicI32::new(0);
+/// The signal that interrupted the program; 0 while there is none. Set by the handler itself: a child process that the same
+/// signal ends can be reaped before a thread of ours runs.
+static INTERRUPTED: LazyLock<Arc<AtomicUsize>> = LazyLock::new(Arc::default);
 static NOTICED: AtomicBool = AtomicBool::new(false);
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
@@ -37,13 +38,17 @@ static ACTIONS: Mutex<BTreeMap<u64, Action>> = Mutex::new(BTreeMap::new());
 /// Starts to handle signals. Call once, before any work.
 pub fn install() -> Result<()> {
     let hangup = (!ignores_hangup()).then_some(SIGHUP);
-    let signals = [SIGINT, SIGTERM].into_iter().chain(hangup);
+    let signals: Vec<_> = [SIGINT, SIGTERM].into_iter().chain(hangup).collect();
+    for &signal in &signals {
+        let number = usize::try_from(signal).context("signals have positive numbers")?;
+        signal_hook::flag::register_usize(signal, Arc::clone(&INTERRUPTED), number)
+            .context("failed to handle signals")?;
+    }
     let mut signals = Signals::new(signals).context("failed to handle signals")?;
     thread::Builder::new()
         .name("interrupt".to_owned())
         .spawn(move || {
             let Some(signal) = signals.forever().next() else { return };
-            INTERRUPTED.store(signal, Ordering::SeqCst);
             let start = Instant::now();
             while start.elapsed()
                 < if NOTICED.load(Ordering::SeqCst) { UNWIND_TIMEOUT } else { NOTICE_TIMEOUT }
@@ -81,7 +86,7 @@ pub fn check() -> Result<()> {
         0 => Ok(()),
         signal => {
             NOTICED.store(true, Ordering::SeqCst);
-            Err(Interrupted(signal).into())
+            Err(Interrupted(signal as i32).into())
         }
     }
 }

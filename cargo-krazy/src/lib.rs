@@ -8,10 +8,15 @@
 
 mod board;
 mod bundle;
+mod cache;
 mod cli;
 mod config;
 mod device;
+mod download;
 pub mod failure;
+mod files;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod image;
 mod install;
 pub mod interrupt;
@@ -26,6 +31,7 @@ mod shell;
 mod table;
 mod toolchain;
 mod user_directories;
+mod vendored;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

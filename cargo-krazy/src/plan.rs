@@ -4,12 +4,13 @@ mod install_arguments;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use krazy_boot::disk::layout::{DiskLayout, LayoutError};
 use krazy_boot::disk::size::Bytes;
 use krazy_boot::manifest::network::NetworkSettings;
-use krazy_boot::manifest::{Restart, ServiceSettings};
+use krazy_boot::manifest::{Restart, ServiceSettings, Start};
 use serde::Serialize;
 
 pub(crate) use self::install_arguments::{install_arguments, quote};
@@ -92,8 +93,12 @@ impl Plan {
             modules: &appliance.modules,
             services: &appliance.services,
             files: &appliance.files,
+            hosts: &appliance.hosts,
+            timezone: appliance.timezone.as_deref(),
+            ca_certificates: appliance.ca_certificates,
             compression_level: appliance.compression_level,
             network: &appliance.network,
+            sysctl: &appliance.sysctl,
             boot_writable: appliance.boot_writable,
         }
     }
@@ -163,9 +168,16 @@ struct Message<'a> {
     modules: &'a [String],
     services: &'a BTreeMap<String, ServiceSettings>,
     files: &'a BTreeMap<String, PathBuf>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    hosts: &'a BTreeMap<String, IpAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timezone: Option<&'a str>,
+    ca_certificates: bool,
     compression_level: i32,
     #[serde(skip_serializing_if = "NetworkSettings::is_empty")]
     network: &'a NetworkSettings,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    sysctl: &'a BTreeMap<String, String>,
     boot_writable: bool,
 }
 
@@ -196,6 +208,18 @@ impl fmt::Display for Plan {
         writeln!(f, "  parameters   {}", self.cmdline().join(" "))?;
         if !appliance.modules.is_empty() {
             writeln!(f, "  modules      {}", appliance.modules.join(" "))?;
+        }
+        for (name, address) in &appliance.hosts {
+            writeln!(f, "  host         {name} is {address}")?;
+        }
+        for (name, value) in &appliance.sysctl {
+            writeln!(f, "  sysctl       {name} = {value}")?;
+        }
+        if let Some(zone) = &appliance.timezone {
+            writeln!(f, "  time zone    {zone}")?;
+        }
+        if !appliance.ca_certificates {
+            writeln!(f, "  certificates none of authorities")?;
         }
         writeln!(f, "  compression  zstd {}", appliance.compression_level)?;
         writeln!(f, "  /bin/init    {}", appliance.init)?;
@@ -255,6 +279,9 @@ impl fmt::Display for ServiceLine<'_> {
         }
         if let Some(workdir) = &settings.workdir {
             write!(f, "; in {workdir}")?;
+        }
+        if settings.start == Start::Manual {
+            write!(f, "; started by hand")?;
         }
         match settings.restart {
             Restart::Always => {}

@@ -20,12 +20,12 @@ pub(crate) struct UserDirectory {
     pub(crate) holds: &'static str,
 }
 
-/// The user's caches: kernels, and parts of updates.
+/// The user's caches: kernels, the C compiler, and parts of updates.
 pub(crate) const CACHE: UserDirectory = UserDirectory {
     variable: "KRAZY_CACHE_DIR",
     xdg: "XDG_CACHE_HOME",
     below_home: ".cache",
-    holds: "kernels and parts of updates",
+    holds: "kernels, the C compiler and parts of updates",
 };
 
 /// A directory that cannot be located.
@@ -47,6 +47,15 @@ impl UserDirectory {
     /// Returns its absolute path. Nothing is created. Fails if neither a variable nor the home directory is known.
     pub(crate) fn find(&self) -> Result<PathBuf, NoDirectory> {
         self.resolve(|name| std::env::var_os(name), std::env::home_dir(), std::env::current_dir().ok())
+    }
+
+    /// The same by the variables of another environment than this process's.
+    pub(crate) fn find_by(
+        &self,
+        variable: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<PathBuf, NoDirectory> {
+        let home = variable("HOME").map(PathBuf::from);
+        self.resolve(variable, home, std::env::current_dir().ok())
     }
 
     fn resolve(

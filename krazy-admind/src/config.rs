@@ -30,7 +30,7 @@ pub struct Config {
 /// A TLS connection takes some 90 KiB. That times [`Limits::connections`] bounds the memory that clients can use.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Concurrent connections.
+    /// Concurrent connections. Where they are limited, a new one takes the place of an older one without a credential.
     pub connections: usize,
     /// Connections of these that only known clients can use: addresses from which a valid credential has come.
     pub connections_kept: usize,

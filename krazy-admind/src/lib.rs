@@ -35,6 +35,8 @@ mod body;
 pub mod config;
 mod control;
 mod device;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod identity;
 mod log;
 mod net;

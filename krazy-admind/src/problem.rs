@@ -6,7 +6,7 @@ use headers::{HeaderName, HeaderValue};
 use krazy_boot::api::EndpointError;
 pub(crate) use krazy_boot::api::problem::ProblemKind as Kind;
 use krazy_boot::api::problem::{MEDIA_TYPE, ProblemDetails};
-use krazy_boot::error_chain::{chain, system_text};
+use krazy_boot::error_chain::{chain, system_text, with_system_texts};
 use krazy_boot::update::bundle::BundleError;
 use krazy_boot::update::engine::EngineError;
 use krazy_boot::update::refusal::Refusal;
@@ -26,7 +26,7 @@ pub(crate) struct Problem {
 impl Problem {
     /// A problem; `detail` describes this occurrence.
     pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Problem { kind, detail: detail.into(), received: None, headers: Vec::new() }
+        Problem { kind, detail: with_system_texts(detail.into()), received: None, headers: Vec::new() }
     }
 
     /// With a further header.
@@ -152,6 +152,12 @@ mod tests {
         let response = Problem::from(error).into_response();
         assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
         assert_eq!(response.headers()[header::ALLOW], "GET, HEAD, PUT, DELETE");
+    }
+
+    #[test]
+    fn damaged_file_system_is_named_whatever_formatted_the_error() {
+        let problem = Problem::new(Kind::Internal, "/data/x: No error information (os error 117)");
+        assert_eq!(problem.detail(), "/data/x: the file system is damaged (os error 117)");
     }
 
     #[test]

@@ -6,6 +6,9 @@ use std::io;
 /// ext4 and others report it for a damaged file system. Source: Linux `include/uapi/asm-generic/errno.h`.
 const EUCLEAN: i32 = 117;
 
+/// musl's text for it. Source: musl `src/errno/__strerror.h`, which ends with it.
+const UNKNOWN_TO_MUSL: &str = "No error information (os error 117)";
+
 /// Returns an error and its causes on one line, each cause once: some libraries tell the reason only in the causes,
 /// some repeat it on the way.
 pub fn chain(error: &dyn Error) -> String {
@@ -21,6 +24,14 @@ pub fn system_text(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(EUCLEAN) => format!("the file system is damaged (os error {EUCLEAN})"),
         _ => error.to_string(),
+    }
+}
+
+/// Replaces musl's text for a damaged file system wherever an error was formatted into `text`.
+pub fn with_system_texts(text: String) -> String {
+    match text.contains(UNKNOWN_TO_MUSL) {
+        true => text.replace(UNKNOWN_TO_MUSL, &system_text(&io::Error::from_raw_os_error(EUCLEAN))),
+        false => text,
     }
 }
 
@@ -40,6 +51,10 @@ mod tests {
         let text = |code| system_text(&io::Error::from_raw_os_error(code));
         assert_eq!(text(117), "the file system is damaged (os error 117)");
         assert!(text(2).contains("os error 2"));
+        let formatted = "/data/krazy/clock: No error information (os error 117); twice: ".repeat(2);
+        let expected = "/data/krazy/clock: the file system is damaged (os error 117); twice: ".repeat(2);
+        assert_eq!(with_system_texts(formatted), expected);
+        assert_eq!(with_system_texts("No error information (os error 200)".into()).len(), 35);
     }
 
     #[test]

@@ -16,10 +16,10 @@
 //!
 //! | where | what | module |
 //! |---|---|---|
-//! | LBA 0 | boot sector code (at most 440 bytes), disk signature, partition table | [`disk::mbr`], [`boot::boot_sector`] |
-//! | LBA 1, 2 | boot selector and its spare copy | [`disk::selector`] |
-//! | LBA 3 | trial note: the progress of a trial, and the reason for its failure | [`disk::trial_note`] |
-//! | LBA 8 … 63, 1984 … 2039 | two copies of the device's credentials | [`disk::identity`] |
+//! | LBA 0 | boot sector code (at most 439 bytes), format, disk signature, partition table | [`disk::mbr`], [`boot::boot_sector`] |
+//! | LBA 2040, 32 | boot selector and its spare copy; LBA 1, 2 on disks of the first format | [`disk::selector`] |
+//! | LBA 2008 | trial note: the progress of a trial, and the reason for its failure; LBA 3 on those disks | [`disk::trial_note`] |
+//! | LBA 40 … 63, 1984 … 2007 | two copies of the device's credentials | [`disk::identity`] |
 //! | LBA 64 … 1023 | slot A's load table and the data that it loads into low memory | [`boot::slot_area`], [`boot::load_table`] |
 //! | LBA 1024 … 1983 | the same for slot B | [`boot::slot_area`] |
 //! | partition 1 | FAT32, `/boot`: per slot a kernel, an initramfs and a command line | [`disk::slot`] |
@@ -42,6 +42,8 @@ pub mod boot;
 pub mod digest;
 pub mod disk;
 pub mod error_chain;
+#[cfg(all(any(test, fuzzing), feature = "http", feature = "update"))]
+pub mod fuzzing;
 #[cfg(feature = "ext4")]
 pub mod image;
 pub mod manifest;

@@ -19,6 +19,8 @@ mod command;
 mod console;
 pub mod control;
 mod first_stage;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod linux;
 mod module_helper;
 mod net;

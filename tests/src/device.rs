@@ -18,16 +18,17 @@ use crate::process::succeed;
 use crate::qmp::Qmp;
 
 /// The appliance's program: it counts its starts on `/data`, prints the text of `/etc/mode`, and exits at once if that
-/// begins with `crash`. If its directory has a file `fill`, it fills `/data` to the last byte.
+/// begins with `crash`. If its directory has a file `fill`, it fills `/data` to the last byte. With a mode that begins
+/// with `records`, it writes numbers and prints each one when it is durable.
 const MAIN: &str = r#"
 fn main() {
     let mode = std::fs::read_to_string("/etc/mode").unwrap_or_default();
-    let count = std::env::var("HOME").unwrap_or_default() + "/count";
+    let home = std::env::var("HOME").unwrap_or_default();
+    let count = format!("{home}/count");
     let starts: u64 = std::fs::read_to_string(&count).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
     if let Err(error) = std::fs::write(&count, (starts + 1).to_string()) {
         println!("cannot count: {error}");
     }
-    let home = std::env::var("HOME").unwrap_or_default();
     if std::fs::exists(format!("{home}/fill")).unwrap_or_default() {
         let mut file = std::fs::File::create(format!("{home}/filled")).expect("no file");
         while std::io::Write::write(&mut file, &[0; 4096]).is_ok() {}
@@ -37,7 +38,27 @@ fn main() {
     if mode.starts_with("crash") {
         std::process::exit(3);
     }
+    if mode.starts_with("records") {
+        keep_records(&format!("{home}/records"));
+    }
     loop { std::thread::park(); }
+}
+
+fn keep_records(path: &str) -> ! {
+    use std::io::{Read, Seek, SeekFrom, Write};
+    let mut file = std::fs::OpenOptions::new().create(true).read(true).write(true).open(path).expect("no file");
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).expect("no records");
+    let valid = |(n, record): &(usize, &[u8])| *record == (*n as u64 + 1).to_le_bytes();
+    let mut last = bytes.chunks(8).enumerate().take_while(valid).count() as u64;
+    println!("{last} records are there");
+    file.set_len(last * 8).and_then(|()| file.seek(SeekFrom::End(0))).expect("no seek");
+    loop {
+        last += 1;
+        file.write_all(&last.to_le_bytes()).and_then(|()| file.sync_data()).expect("not written");
+        println!("record {last}");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
 }
 "#;
 
@@ -101,7 +122,12 @@ impl Device {
     /// Boots it for the first time, and writes a file to its `/data` that must survive everything.
     pub fn switch_on(&mut self) -> Result<()> {
         self.boot()?;
-        self.put("precious", &self.precious.clone())
+        self.put_precious()
+    }
+
+    /// Writes the file that must survive everything.
+    pub fn put_precious(&self) -> Result<()> {
+        self.put("precious", &self.precious)
     }
 
     /// Writes `content` to `/data/PATH`.
@@ -149,20 +175,26 @@ impl Device {
 
     /// Switches the machine on and waits for its API.
     pub fn boot(&mut self) -> Result<()> {
-        self.boot_with(&[])
+        self.boot_with(&[] as &[&OsStr])
     }
 
     /// The same with further arguments for QEMU.
-    pub fn boot_with(&mut self, arguments: &[&OsStr]) -> Result<()> {
+    pub fn boot_with(&mut self, arguments: &[impl AsRef<OsStr>]) -> Result<()> {
+        self.begin_boot(arguments)?;
+        let limit = self.boot_limit();
+        self.console()?.wait_for("serving https", limit)?;
+        // Its network may come later.
+        self.status().map(drop)
+    }
+
+    /// Switches the machine on, with further arguments for QEMU.
+    pub fn begin_boot(&mut self, arguments: &[impl AsRef<OsStr>]) -> Result<()> {
         let mut command =
             self.krazy.command(["run-qemu", "--target", self.board, "--timeout", "3600", "--image"])?;
         command.arg(&self.image).args(["--", "-qmp"]);
         command.arg(format!("unix:{},server=on,wait=off", self.monitor().display())).args(arguments);
-        let limit = self.boot_limit();
-        let guest = self.guest.insert(Guest::start(command)?);
-        guest.wait_for("serving https", limit)?;
-        // Its network may come later.
-        self.status().map(drop)
+        self.guest = Some(Guest::start(command)?);
+        Ok(())
     }
 
     /// Returns the time limit of a boot. A foreign processor is emulated more slowly, and a trial takes two boots there.
@@ -170,8 +202,8 @@ impl Device {
         if self.board == "x86_64" { BOOT_LIMIT } else { 4 * BOOT_LIMIT }
     }
 
-    /// Cuts the power: the emulator is killed, and the disk keeps what it had written.
-    pub fn cut_power(&mut self) -> Result<()> {
+    /// Cuts the power: the emulator is killed, and the disk keeps what it had written. Returns the console's text.
+    pub fn cut_power(&mut self) -> Result<String> {
         self.guest.take().context("the machine is off")?.kill_emulator()
     }
 

@@ -44,6 +44,7 @@ pub struct Guest {
     child: Child,
     lines: Receiver<String>,
     seen: String,
+    failure: Option<&'static str>,
 }
 
 impl Guest {
@@ -79,12 +80,17 @@ impl Guest {
                 }
             });
         }
-        Ok(Guest { child, lines, seen: String::new() })
+        Ok(Guest { child, lines, seen: String::new(), failure: None })
     }
 
     /// The writing end of its standard input, if that is a pipe.
     pub(crate) fn take_stdin(&mut self) -> Option<ChildStdin> {
         self.child.stdin.take()
+    }
+
+    /// Lets each wait fail at once if a line of the console contains `text`: what it waits for may never come.
+    pub fn fail_on(&mut self, text: &'static str) {
+        self.failure = Some(text);
     }
 
     /// Waits until a line of the console contains `text` and returns that line.
@@ -96,6 +102,9 @@ impl Guest {
                     self.seen.push_str(&line);
                     if line.contains(text) {
                         return Ok(line);
+                    }
+                    if self.failure.is_some_and(|failure| line.contains(failure)) {
+                        bail!("{}before `{text}`:\n{}", line, self.seen);
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => bail!("no `{text}` after {limit:?}:\n{}", self.seen),
@@ -125,8 +134,9 @@ impl Guest {
         Ok((self.child.wait()?.code(), seen))
     }
 
-    /// Kills the emulator that `run-qemu` has started, as a power cut would, and waits until `run-qemu` exits.
-    pub fn kill_emulator(mut self) -> Result<()> {
+    /// Kills the emulator that `run-qemu` has started, as a power cut would, and waits until `run-qemu` exits. Returns the
+    /// console's whole text.
+    pub fn kill_emulator(mut self) -> Result<String> {
         let pid = self.child.id();
         // The thread that has started it is its parent.
         let tasks = std::fs::read_dir(format!("/proc/{pid}/task"))?;
@@ -139,7 +149,8 @@ impl Guest {
         let status = Command::new("kill").arg("-KILL").args(&emulators).status()?;
         anyhow::ensure!(status.success(), "kill ended with {status}");
         self.child.wait()?;
-        Ok(())
+        self.seen.extend(self.lines.iter());
+        Ok(std::mem::take(&mut self.seen))
     }
 }
 

@@ -7,10 +7,10 @@ use std::sync::LazyLock;
 
 use anyhow::{Context, Result};
 
-use crate::setup::{cross, target_directory, workspace};
+use crate::setup::{target_directory, workspace};
 
-/// The executable with the release profile, which is what users have. `cargo suite` has built it once for all
-/// processes that nextest starts.
+/// The executable: under `cargo suite` the one of its unit tests, which checks arithmetic and assertions, too; alone,
+/// and for figures, the one that users have.
 static PROGRAM: LazyLock<Result<PathBuf, String>> = LazyLock::new(|| {
     if let Some(program) = std::env::var_os("KRAZY_TEST_PROGRAM") {
         return Ok(program.into());
@@ -46,10 +46,8 @@ impl Krazy {
         // Packages of the tests share their dependencies, krazy-init and krazy-admind above all.
         command.env("CARGO_TARGET_DIR", target_directory());
         command.env_remove("SOURCE_DATE_EPOCH").env_remove("KRAZY_TOKEN");
-        // The zig that the suite has installed, for a machine without one.
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let directories = std::env::split_paths(&path).chain(cross::zig_directory());
-        command.env("PATH", std::env::join_paths(directories)?);
+        // The suite may be root by sudo, in the checkout of another user.
+        command.env_remove("SUDO_UID");
         Ok(command)
     }
 

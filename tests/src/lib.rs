@@ -13,6 +13,8 @@
 //! | [`lan`], [`network`], [`proxy`] | networks that behave as a test requests |
 //! | [`own_kernel`] | a kernel of our own and hardware to start it on |
 //! | [`figures`] | `cargo figures` |
+//! | [`proof`] | `cargo proof` |
+//! | [`programs`] | `cargo programs` |
 
 #![allow(clippy::print_stderr, clippy::print_stdout, reason = "the suite writes to a terminal or a log")]
 
@@ -29,6 +31,8 @@ pub mod network;
 pub mod outcome;
 pub mod own_kernel;
 pub mod process;
+pub mod programs;
+pub mod proof;
 pub mod proxy;
 pub mod qmp;
 pub mod root;

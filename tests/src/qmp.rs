@@ -59,6 +59,16 @@ impl Qmp {
         self.execute("system_reset", json!({}))
     }
 
+    /// Lets a drive take so many bytes a second; 0 is no limit.
+    pub fn throttle_writes(&mut self, drive: &str, bytes: u64) -> Result<()> {
+        self.execute(
+            "block_set_io_throttle",
+            json!({
+                "device": drive, "bps": 0, "bps_rd": 0, "bps_wr": bytes, "iops": 0, "iops_rd": 0, "iops_wr": 0
+            }),
+        )
+    }
+
     /// Plugs the cable of a network adapter, by its backend's name, in or out.
     pub fn set_link(&mut self, name: &str, up: bool) -> Result<()> {
         self.execute("set_link", json!({ "name": name, "up": up }))

@@ -1,7 +1,7 @@
 //! `image` and `bundle` killed at random points: what is at the output is a complete earlier or later version, and the
 //! next run succeeds.
 //!
-//! `KRAZY_LONG=1 cargo suite system killed` tries 200 points instead of 10.
+//! `KRAZY_LONG=1 cargo suite system killed` tries 200 points instead of 4, and writes the outcome to `tests/PROOF.md`.
 
 use std::collections::hash_map::RandomState;
 use std::fs;
@@ -14,6 +14,7 @@ use krazy_tests::device::noise;
 use krazy_tests::fixture::Package;
 use krazy_tests::krazy::Krazy;
 use krazy_tests::process::succeed;
+use krazy_tests::proof::{Scale, document};
 use krazy_tests::setup::judges;
 use krazy_tests::signal::Foreground;
 
@@ -51,7 +52,8 @@ impl Project {
 
 #[test]
 fn killed_image_and_bundle_leave_a_complete_artefact() -> Result<()> {
-    let tries = if std::env::var_os("KRAZY_LONG").is_some() { 200 } else { 10 };
+    let scale = Scale::of_tests();
+    let tries = scale.of([4, 200, 200]);
     let krazy = Krazy::new()?;
     let metadata = "[package.metadata.krazy]\nadmind = false\nsize = \"320M\"\nboot-size = \"64M\"\n\
                     root-size = \"64M\"\n\n[package.metadata.krazy.files]\n\"/content\" = \"content\"";
@@ -60,6 +62,7 @@ fn killed_image_and_bundle_leave_a_complete_artefact() -> Result<()> {
     fs::create_dir(&directory)?;
     let project = Project { krazy, package, directory };
 
+    let mut outcome = format!("{} kills, 0 half-written artefacts\n", tries * COMMANDS.len() as u64);
     for command in COMMANDS {
         let mut complete = Vec::new();
         let mut time = Duration::ZERO;
@@ -87,10 +90,21 @@ fn killed_image_and_bundle_leave_a_complete_artefact() -> Result<()> {
         ensure!(project.run(command)? == complete[0], "{}: the next run makes another artefact", command.0);
         let left: Vec<_> =
             fs::read_dir(&project.directory)?.map(|entry| Ok(entry?.file_name())).collect::<Result<_>>()?;
-        println!(
-            "{}: killed {tries} times within {time:?}, {replaced} times with the new content, left: {left:?}",
-            command.0
+        let mut expected = COMMANDS.map(|(_, name)| name.to_owned()).to_vec();
+        expected.retain(|name| *name == command.1 || project.directory.join(name).exists());
+        ensure!(left.len() == expected.len(), "the next run leaves {left:?}");
+        let line = format!(
+            "- `{}`: killed {tries} times at random moments of {:.1} s, {replaced} times with the new content at the output, \
+             else with the old one; the next run succeeds, and leaves nothing but the artefact\n",
+            command.0,
+            1.1 * time.as_secs_f64()
         );
+        print!("{line}");
+        outcome += &line;
+    }
+    if scale == Scale::Long {
+        outcome += "- repeat: `KRAZY_LONG=1 cargo suite system killed`";
+        document::write("Host killed", &outcome)?;
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use krazy_tests::setup::judges;
 use serde_json::Value;
 
 /// Everything on `/boot` but the firmware's own files.
-const BOOT_FILES: [&str; 14] = [
+const BOOT_FILES: [&str; 16] = [
     "a-bcm2711-rpi-4-b.dtb",
     "a-bcm2711-rpi-400.dtb",
     "a-bcm2711-rpi-cm4-io.dtb",
@@ -27,7 +27,9 @@ const BOOT_FILES: [&str; 14] = [
     "a-bcm2837-rpi-zero-2-w.dtb",
     "a-cmdline.txt",
     "a-config.txt",
+    "a-first.pad",
     "a-initramfs",
+    "a-last.pad",
     "a-launch.txt",
     "a-vmlinuz",
     "config.txt",

@@ -23,6 +23,9 @@ use serde_json::{Value, json};
 /// From one event of a machine to the next, on a machine with other work to do.
 const LIMIT: Duration = Duration::from_secs(600);
 
+/// The text after the name of a case that does not hold.
+const FAILED: &str = ": FAILED";
+
 /// Copies of one service in the malformed root.
 const COPIES: usize = 300;
 
@@ -54,7 +57,7 @@ fn check(console: &str, list: &str) -> Result<()> {
 fn verdict(line: &str) -> Option<(&str, &str, bool)> {
     let case = line.split_once(": case ")?.1;
     let holds = case.split_once(": ok").map(|(name, _)| (line, name, true));
-    holds.or_else(|| case.split_once(": FAILED").map(|(name, _)| (line, name, false)))
+    holds.or_else(|| case.split_once(FAILED).map(|(name, _)| (line, name, false)))
 }
 
 fn ensure(holds: bool, why: impl FnOnce() -> String, console: &str) -> Result<()> {
@@ -77,11 +80,20 @@ fn services_and_trials_pass_every_case_in_a_real_machine() -> Result<()> {
         "qemu-xhci,id=usb",
         "-netdev",
         "user,id=usbnet,net=192.168.3.0/24",
+        "-chardev",
+        "null,id=line",
+        "-device",
+        "usb-serial,always-plugged=on,chardev=line,bus=usb.0",
     ]);
     command.arg("-qmp").arg(format!("unix:{},server=on,wait=off", socket.display()));
     let mut guest = Guest::start(command)?;
-    guest.wait_for("waiting for the host: a network adapter", 3 * LIMIT)?;
+    guest.fail_on(FAILED);
+    guest.wait_for("waiting for the host: a slow disk", 3 * LIMIT)?;
     let mut qmp = Qmp::connect(&socket)?;
+    qmp.throttle_writes("disk", 512 << 10)?;
+    guest.wait_for("waiting for the host: a fast disk", LIMIT)?;
+    qmp.throttle_writes("disk", 0)?;
+    guest.wait_for("waiting for the host: a network adapter", LIMIT)?;
     qmp.execute(
         "device_add",
         json!({ "driver": "usb-net", "netdev": "usbnet", "id": "adapter", "bus": "usb.0" }),
@@ -122,6 +134,7 @@ fn malformed_root_damaged_data_and_missing_network_leave_the_machine_running() -
 
     let command = machine(&image, directory)?;
     let mut guest = Guest::start(command)?;
+    guest.fail_on(FAILED);
     guest.wait_for("waiting for the host: Ctrl-Alt-Del", 2 * LIMIT)?;
     Qmp::connect(&directory.join("qmp"))?.press(&["ctrl", "alt", "delete"])?;
     guest.wait_for("restarting: a signal to init requests it", LIMIT)?;

@@ -51,8 +51,21 @@ args = ["server"]
 "/srv/greeting.txt" = "greeting.txt"
 "#
     );
-    let main = "fn main() { println!(\"served\"); loop { std::thread::park(); } }";
-    let package = Package::new(directory, "site", main, &metadata)?;
+    // SQLite is the C code that most users' first crate has.
+    let main = r#"fn main() {
+        let database = rusqlite::Connection::open("visits.db").unwrap();
+        database.execute_batch("create table if not exists visits(at); insert into visits values (1)").unwrap();
+        let rows: i64 = database.query_row("select count(*) from visits", [], |row| row.get(0)).unwrap();
+        loop {
+            println!("visits: {rows}");
+            std::thread::sleep(std::time::Duration::from_secs(1));
+        }
+    }"#;
+    let dependency = r#"
+[dependencies]
+rusqlite = { version = "=0.37.0", features = ["bundled"] }
+"#;
+    let package = Package::new(directory, "site", main, &format!("{dependency}{metadata}"))?;
     fs::write(package.directory.join("greeting.txt"), "hello from a third party\n")?;
 
     let image = directory.join("site.img");
@@ -63,6 +76,7 @@ args = ["server"]
     command.arg(&image).args(["--publish", &format!("{http}:80"), "--publish", &format!("{control}:7835")]);
     let mut guest = Guest::start(command)?;
     guest.wait_for("tick-tock: tick", BOOT_LIMIT)?;
+    guest.wait_for("site: visits: 1", BOOT_LIMIT)?;
     let (head, body) = http_get(http, "/greeting.txt", Duration::from_secs(60))?;
     assert!(head.contains(" 200 "), "{head}");
     assert_eq!(String::from_utf8(body)?, "hello from a third party\n");

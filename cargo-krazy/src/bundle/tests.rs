@@ -36,6 +36,7 @@ fn bundle(store: &Store, secrets: &Secrets, root: &[u8]) -> Bundle {
         version: "1.2.3".into(),
         protocol: PROTOCOL,
         cmdline: vec!["quiet".into()],
+        instructions: Vec::new(),
         parts: parts.iter().map(|content| content.part.clone()).collect(),
     };
     sign(manifest, parts, secrets).unwrap()

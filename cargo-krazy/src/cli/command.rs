@@ -1,8 +1,8 @@
 //! The table of subcommands.
 
 use super::{
-    bundle, certificate, discover, doctor, floor, get, image, inspect, kernel, logs, order, ps, push, put,
-    run_qemu, schema, service, status, switch, token,
+    bundle, certificate, data, discover, doctor, floor, get, image, inspect, kernel, logs, order, ps, push,
+    put, run_qemu, schema, service, status, switch, token, update, vendor,
 };
 use crate::failure::Result;
 use crate::shell::Shell;
@@ -32,6 +32,8 @@ commands! {
     Inspect(inspect::Args),
     Doctor(doctor::Args),
     Kernel(kernel::Args),
+    Update(update::Args),
+    Vendor(vendor::Args),
     RunQemu(run_qemu::Args),
     Push(push::Args),
     Bundle(bundle::Args),
@@ -44,6 +46,7 @@ commands! {
     Put(put::Args),
     #[command(flatten)]
     Order(order::Args),
+    Data(data::Args),
     Switch(switch::Args),
     Floor(floor::Args),
     Token(token::Args),

@@ -8,6 +8,7 @@ mod build_args;
 mod bundle;
 mod certificate;
 mod command;
+mod data;
 mod device_args;
 mod discover;
 mod doctor;
@@ -27,6 +28,8 @@ mod service;
 mod status;
 mod switch;
 mod token;
+mod update;
+mod vendor;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
 

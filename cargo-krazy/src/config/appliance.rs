@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use krazy_boot::disk::layout::PartitionSizes;
@@ -42,6 +43,12 @@ pub(crate) struct Appliance {
     pub(crate) services: BTreeMap<String, ServiceSettings>,
     /// Additional files: absolute path in the root, and the host's file.
     pub(crate) files: BTreeMap<String, PathBuf>,
+    /// Addresses of names, besides the device's own.
+    pub(crate) hosts: BTreeMap<String, IpAddr>,
+    /// The local time of programs; UTC if unset.
+    pub(crate) timezone: Option<String>,
+    /// True if the root has the certificates of authorities.
+    pub(crate) ca_certificates: bool,
     /// Sizes of disk and partitions.
     pub(crate) sizes: PartitionSizes,
     /// Level of the root's zstd compression, 1 to 22.
@@ -54,6 +61,8 @@ pub(crate) struct Appliance {
     pub(crate) modules: Vec<String>,
     /// Addresses that are the same on every device.
     pub(crate) network: NetworkSettings,
+    /// Kernel settings by name.
+    pub(crate) sysctl: BTreeMap<String, String>,
     /// Whether `/boot` is mounted writable from the start.
     pub(crate) boot_writable: bool,
     /// Whether the kernel speaks on the serial line.
@@ -114,6 +123,8 @@ pub(crate) struct Install {
     pub(crate) locked: bool,
     /// Environment for the build, such as profile settings of our own programs.
     pub(crate) env: BTreeMap<String, String>,
+    /// True for our own programs, which are built the same whatever the user's cargo configuration says about compilers.
+    pub(crate) ours: bool,
 }
 
 /// Where a crate comes from.

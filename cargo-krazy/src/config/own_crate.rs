@@ -30,15 +30,17 @@ pub(crate) struct OwnCrate {
 }
 
 /// Returns the install of `package`, checked against its targets: `bins`, or all whose required features are on.
-/// `requested` are those of the features that come from the command line.
+/// `requested` are those of the features that come from the command line. `None` for a package without programs, or with
+/// an empty `bins`, if there are `others` to install.
 pub(crate) fn install(
     package: &Package,
     features: OwnFeatures,
     requested: &[String],
-    bins: Vec<String>,
+    bins: Option<Vec<String>>,
     profile: Option<String>,
+    others: bool,
     origins: &Origins,
-) -> Result<OwnCrate> {
+) -> Result<Option<OwnCrate>> {
     let known = |feature: &&String| feature.contains('/') || package.features.contains_key(feature.as_str());
     if let Some(unknown) = features.features.iter().find(|feature| !known(feature)) {
         let message = format!("the package `{}` has no feature `{unknown}`", package.name);
@@ -47,9 +49,19 @@ pub(crate) fn install(
         return Err(origins.error(key, message).help(help));
     }
     let targets: Vec<_> = package.targets.iter().filter(|target| target.is_bin()).collect();
+    let is_wanted = !targets.is_empty() && bins.as_ref().is_none_or(|bins| !bins.is_empty());
+    if !is_wanted && others {
+        return Ok(None);
+    }
+    if let Some([]) = bins.as_deref() {
+        let problem = "is empty, and there is nothing under `install`, so there is nothing to run";
+        return Err(origins.invalid(&["bins"], problem));
+    }
+    let bins = bins.unwrap_or_default();
     if targets.is_empty() {
         let message = format!("the package `{}` has no binary, so there is nothing to run", package.name);
-        let help = "add src/main.rs or a [[bin]] target, or put the metadata into the package that has one";
+        let help = "add src/main.rs or a [[bin]] target, name crates under `install`, or put the metadata into the package \
+                    that has a program";
         return Err(origins.error(&[], message).help(help));
     }
     let names = || targets.iter().map(|target| target.name.as_str());
@@ -95,8 +107,9 @@ pub(crate) fn install(
         profile,
         locked: true,
         env: BTreeMap::new(),
+        ours: false,
     };
-    Ok(OwnCrate { install, binaries })
+    Ok(Some(OwnCrate { install, binaries }))
 }
 
 /// All features that are on, as cargo would compute them, without those of dependencies.

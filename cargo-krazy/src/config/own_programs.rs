@@ -47,6 +47,7 @@ pub(crate) fn install(name: &str) -> Install {
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into_iter()
             .collect::<BTreeMap<_, _>>(),
+        ours: true,
     }
 }
 

@@ -1,6 +1,7 @@
 //! From a request on the command line and the metadata tables to an [`Appliance`] with nothing left to decide.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use cargo_metadata::{Metadata, Package};
@@ -18,10 +19,10 @@ use super::own_crate::{self, OwnFeatures};
 use super::own_programs::{self, OWN_ADMIND, OWN_INIT};
 use super::suggestion::did_you_mean;
 use super::tables::{self, Krazy};
-use super::values::Either;
+use super::values::{self, Either};
 use super::{
     Appliance, Install, KernelSource, PiSettings, crate_spec, files, kernel, kernel_parameters, names,
-    network, package, service,
+    network, package, service, sysctl, user,
 };
 use crate::board::{BOARDS, Board};
 use crate::failure::Failure;
@@ -53,6 +54,7 @@ pub(crate) struct Request {
 /// Returns the appliance for `request`. Reads manifests and nothing else.
 pub(crate) fn load(request: &Request) -> std::result::Result<Appliance, Failure> {
     let metadata = package::workspace(request.manifest_path.as_deref())?;
+    user::check(metadata.workspace_root.as_std_path())?;
     let package = package::select(&metadata, request.package.as_deref())?;
     Ok(resolve(&metadata, package, request)?)
 }
@@ -67,8 +69,18 @@ fn resolve(metadata: &Metadata, package: &Package, request: &Request) -> Result<
     };
     let workspace = layer(root.as_std_path(), "workspace", &metadata.workspace_metadata);
     let own = layer(manifest, "package", &package.metadata);
-    let Settings { krazy, mut origins, init, installs: entries, mut services, files, kernel, network, pi } =
-        settings(manifest, workspace.into_iter().chain(own).collect(), request.board)?;
+    let Settings {
+        krazy,
+        mut origins,
+        init,
+        installs: entries,
+        mut services,
+        files,
+        kernel,
+        network,
+        sysctl,
+        pi,
+    } = settings(manifest, workspace.into_iter().chain(own).collect(), request.board)?;
 
     let no_default = |key: &str, name: &str, expected: &str| {
         let message = format!("[package.metadata.krazy] needs `{key}`, because `{name}` is not {expected}");
@@ -92,14 +104,16 @@ fn resolve(metadata: &Metadata, package: &Package, request: &Request) -> Result<
     };
     let requested = &request.features.features;
     features.features.extend(requested.iter().cloned());
-    let bins = krazy.bins.map(|bins| bins.0).unwrap_or_default();
+    let bins = krazy.bins.map(|bins| bins.0);
     let profile = request.profile.clone().or(krazy.profile);
-    let own = own_crate::install(package, features, requested, bins, profile, &origins)?;
-    if init.binary != "init" && own.binaries.iter().any(|binary| binary == "init") {
+    let others = !entries.is_empty() || init.install.is_some();
+    let own = own_crate::install(package, features, requested, bins, profile, others, &origins)?;
+    let mut binaries = own.iter().flat_map(|own| &own.binaries);
+    if init.binary != "init" && binaries.any(|binary| binary == "init") {
         return Err(service::init_conflict(&origins, &init.binary));
     }
 
-    let mut installs = vec![own.install];
+    let mut installs: Vec<_> = own.into_iter().map(|own| own.install).collect();
     installs.extend(entries);
     installs.extend(init.install);
     let admind = match krazy.admind {
@@ -149,6 +163,9 @@ fn resolve(metadata: &Metadata, package: &Package, request: &Request) -> Result<
         installs,
         services,
         files,
+        hosts: hosts(krazy.hosts, &origins)?,
+        timezone: krazy.timezone.map(|zone| zone.0),
+        ca_certificates: krazy.ca_certificates.unwrap_or(true),
         sizes: PartitionSizes {
             disk: request.disk.or(krazy.size.map(|size| size.0)).unwrap_or(sizes.disk),
             boot: krazy.boot_size.map_or(sizes.boot, |size| size.0),
@@ -162,6 +179,7 @@ fn resolve(metadata: &Metadata, package: &Package, request: &Request) -> Result<
         cmdline,
         modules: krazy.modules.into_iter().map(|module| module.0).collect(),
         network,
+        sysctl,
         boot_writable: krazy.boot_writable,
         serial_console,
         pi,
@@ -181,6 +199,7 @@ pub(super) struct Settings {
     files: BTreeMap<String, PathBuf>,
     kernel: KernelSource,
     network: NetworkSettings,
+    sysctl: BTreeMap<String, String>,
     pi: PiSettings,
 }
 
@@ -278,10 +297,21 @@ fn board_settings(origins: Origins, board: &Board) -> Result<Settings> {
         files: files::list(&krazy.files, &origins)?,
         kernel: kernel::source(&krazy, &origins, board)?,
         network: network::settings(&krazy.network, &origins)?,
+        sysctl: sysctl::settings(std::mem::take(&mut krazy.sysctl), &origins)?,
         pi: PiSettings::new(&krazy, &origins)?,
         krazy,
         origins,
     })
+}
+
+/// Returns the addresses of the table `hosts`, whose names are checked.
+fn hosts(table: BTreeMap<String, values::NameServer>, origins: &Origins) -> Result<BTreeMap<String, IpAddr>> {
+    let host = |(name, address): (String, values::NameServer)| {
+        names::hostname(&name)
+            .map_err(|expected| origins.invalid(&["hosts", &name], format!("must be {expected}")))?;
+        Ok((name, address.0))
+    };
+    table.into_iter().map(host).collect()
 }
 
 /// Returns a name that two installs have.

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use krazy_boot::manifest::{MILESTONES, ServiceSettings};
+use krazy_boot::manifest::{MILESTONES, Restart, ServiceSettings, Start};
 
 use super::error::{ConfigError, Result};
 use super::origins::Origins;
 use super::suggestion::did_you_mean;
-use super::{Appliance, OWN_INIT, names, tables};
+use super::{Appliance, OWN_ADMIND, OWN_INIT, names, tables};
 use crate::failure::Failure;
 
 /// Returns the settings of every service with a table, for the manifest of the root.
@@ -24,6 +24,18 @@ pub(crate) fn settings(
             let path = ["service", &name, "env", variable];
             return Err(origins.invalid(&path, "must be a variable's name without `=`"));
         }
+        if let Some(zone) = service.env.get("TZ")
+            && zone.0.contains('/')
+            && !zone.0.starts_with([':', '/'])
+        {
+            let path = ["service", &name, "env", "TZ"];
+            names::timezone(&zone.0)
+                .map_err(|expected| origins.invalid(&path, format!("must be {expected}")))?;
+        }
+        if service.start == Some(Start::Manual) && service.required == Some(true) {
+            let path = ["service", &name, "required"];
+            return Err(origins.invalid(&path, "cannot be true with `start = \"manual\"`"));
+        }
         Ok((name, service.into()))
     };
     services.into_iter().map(service).collect()
@@ -31,8 +43,15 @@ pub(crate) fn settings(
 
 impl From<tables::Service> for ServiceSettings {
     fn from(service: tables::Service) -> Self {
-        let defaults = ServiceSettings::default();
+        let start = service.start.unwrap_or_default();
+        let defaults = match start {
+            Start::Automatic => ServiceSettings::default(),
+            Start::Manual => {
+                ServiceSettings { restart: Restart::Never, required: false, ..ServiceSettings::default() }
+            }
+        };
         ServiceSettings {
+            start,
             args: service.args.into_iter().map(|arg| arg.0).collect(),
             env: service.env.into_iter().map(|(name, value)| (name, value.0)).collect(),
             workdir: service.workdir.map(|path| path.0),
@@ -47,6 +66,7 @@ impl From<tables::Service> for ServiceSettings {
             capabilities: service.capabilities.into_iter().map(|capability| capability.0).collect(),
             groups: service.groups.into_iter().map(|group| group.0).collect(),
             devices: service.devices.into_iter().map(|device| device.0).collect(),
+            sysfs: service.sysfs.into_iter().map(|pattern| pattern.0).collect(),
             persistent_log: service.persistent_log,
             memory_limit: service.memory_limit.map(|limit| limit.0),
             task_limit: service.task_limit.map(|limit| limit.0),
@@ -126,8 +146,40 @@ fn check(appliance: &Appliance, installed: &BTreeSet<String>) -> Result<()> {
             let help = did_you_mean(unknown, "names", candidates);
             return Err(origins.error(&[&["service", name, "after"]], message).help(help));
         }
+        let manual = |after: &&String| {
+            appliance.services.get(*after).is_some_and(|other| other.start == Start::Manual)
+        };
+        if let Some(manual) = settings.after.iter().find(manual) {
+            let message =
+                format!("the service `{name}` starts after `{manual}`, which has `start = \"manual\"`");
+            return Err(origins.error(&[&["service", name, "after"]], message));
+        }
     }
     Ok(())
+}
+
+/// Returns a warning if several binaries are `installed` and some have no service table: each of them is started, which is
+/// wrong for a tool that prints its usage and exits.
+pub(crate) fn untabled(appliance: &Appliance, installed: &BTreeSet<String>) -> Option<(String, String)> {
+    let own = [appliance.init.as_str(), OWN_INIT, OWN_ADMIND];
+    let programs: Vec<&str> =
+        installed.iter().map(String::as_str).filter(|name| !own.contains(name)).collect();
+    let untabled: Vec<&str> =
+        programs.iter().copied().filter(|name| !appliance.services.contains_key(*name)).collect();
+    let first = untabled.first().filter(|_| programs.len() > 1)?;
+    let (are, each) = match untabled.len() {
+        1 => ("has no service table: it is", "it"),
+        _ => ("have no service table: each is", "each"),
+    };
+    let warning = format!(
+        "{} {are} started with the machine, and no update is confirmed unless {each} keeps running",
+        super::suggestion::quoted(untabled.iter().copied())
+    );
+    let note = format!(
+        "for a program that is run by others or by hand, write `service.{first}.start = \"manual\"` below \
+         [package.metadata.krazy]; for one that is started, an empty table `service.{first} = {{}}` ends this warning"
+    );
+    Some((warning, note))
 }
 
 /// Returns the error for a binary called `init` that is not the init.

@@ -7,14 +7,16 @@
 
 use std::collections::BTreeMap;
 
-use krazy_boot::manifest::Restart;
+use krazy_boot::manifest::{Restart, Start};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::sysctl::SysctlValue;
 use super::values::{
     Account, Address, ApplianceName, ArchiveName, Binaries, Binary, Capability, Debian, Dependency,
-    DeviceNode, Either, Gateway, Host, Hostname, HttpUrl, MemoryLimit, Module, NameServer, Parameters,
-    ProcessText, Ranged, Readiness, Requirement, Sha256, Signal, Size, WorkingDirectory,
+    DeviceNode, Either, Gateway, Host, Hostname, HttpUrl, MemoryLimit, Module, NameServer, OwnBinaries,
+    Parameters, ProcessText, Ranged, Readiness, Requirement, Sha256, Signal, Size, SysfsPattern, TimeZone,
+    WorkingDirectory,
 };
 
 /// The table `[package.metadata.krazy]`: an appliance. `[workspace.metadata.krazy]` gives defaults.
@@ -31,8 +33,8 @@ pub(crate) struct Krazy {
     pub(crate) admind: Option<Either<bool, Admind>>,
     /// further crates whose binaries go to /bin: NAME = VERSION or a table
     pub(crate) install: BTreeMap<String, Either<Requirement, Install>>,
-    /// only these binaries of the own package (default: all)
-    pub(crate) bins: Option<Binaries>,
+    /// only these binaries of the own package; [] for none of it (default: all)
+    pub(crate) bins: Option<OwnBinaries>,
     /// features of the own package
     pub(crate) features: Vec<String>,
     /// all features of the own package (default: false)
@@ -45,6 +47,12 @@ pub(crate) struct Krazy {
     pub(crate) service: BTreeMap<String, Service>,
     /// "/path/on/the/device" = "path" of a file or directory, relative to the Cargo.toml
     pub(crate) files: BTreeMap<String, String>,
+    /// addresses of names: NAME = "10.0.0.5"
+    pub(crate) hosts: BTreeMap<String, NameServer>,
+    /// the local time, such as "Europe/Berlin" (default: UTC)
+    pub(crate) timezone: Option<TimeZone>,
+    /// Mozilla's certificate authorities in /etc/ssl, for TLS clients (default: true)
+    pub(crate) ca_certificates: Option<bool>,
     /// the disk image; /data is what the other partitions leave (default: 1 GiB)
     pub(crate) size: Option<Size>,
     /// the /boot partition (default: 256 MiB)
@@ -61,6 +69,8 @@ pub(crate) struct Krazy {
     pub(crate) modules: Vec<Module>,
     /// fixed addresses, name and time servers of every device (default: DHCP)
     pub(crate) network: Network,
+    /// kernel settings: "net.core.rmem_max" = 2500000
+    pub(crate) sysctl: BTreeMap<String, SysctlValue>,
     /// mount /boot writable from the start (default: false)
     pub(crate) boot_writable: bool,
     /// the console of the kernel is on the serial line, too (default: true)
@@ -128,7 +138,10 @@ pub(crate) struct Service {
     pub(crate) workdir: Option<WorkingDirectory>,
     /// services, or `network`, `clock`, `data`, that it starts after
     pub(crate) after: Vec<Dependency>,
-    /// `always`, `on-failure` or `never` (default: always)
+    /// `automatic`, or `manual`: only in /bin, for other programs and `service start` (default: automatic)
+    #[schemars(with = "String", extend("enum" = ["automatic", "manual"]))]
+    pub(crate) start: Option<Start>,
+    /// `always`, `on-failure` or `never` (default: always; with `start = "manual"`: never)
     #[schemars(with = "String", extend("enum" = ["always", "on-failure", "never"]))]
     pub(crate) restart: Option<Restart>,
     /// the account; `root` is possible (default: its own, named like the service)
@@ -138,7 +151,7 @@ pub(crate) struct Service {
     /// time from the stop signal to SIGKILL; at most a day (default: 10)
     #[schemars(extend("x-label" = "SECONDS"))]
     pub(crate) stop_timeout: Option<Ranged<0, 86_400>>,
-    /// an update is confirmed only if it is stable (default: true)
+    /// an update is confirmed only if it is stable (default: true; with `start = "manual"`: false)
     pub(crate) required: Option<bool>,
     /// condition to count as started: `started`, `notify` (sd_notify) or `tcp:PORT` (default: started)
     pub(crate) ready: Option<Readiness>,
@@ -150,6 +163,8 @@ pub(crate) struct Service {
     pub(crate) groups: Vec<Account>,
     /// device nodes it may read and write, such as "/dev/ttyUSB*"
     pub(crate) devices: Vec<DeviceNode>,
+    /// files below /sys it may write, such as "class/leds/*/brightness"
+    pub(crate) sysfs: Vec<SysfsPattern>,
     /// keep its output on /data too (default: false)
     pub(crate) persistent_log: bool,
     /// the most memory (default: all)

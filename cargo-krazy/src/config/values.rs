@@ -79,6 +79,8 @@ texts! {
     Dependency(String) = |text: &str| names::binary(text).map_err(|_| Expected::Dependency), "STRING";
     /// A device node.
     DeviceNode(String) = names::device_node, "STRING";
+    /// A pattern of files in sysfs.
+    SysfsPattern(String) = names::sysfs_pattern, "STRING";
     /// A path on the device.
     WorkingDirectory(String) = |text: &str| if text == "/" { Ok(text.to_owned()) } else { names::device_path(text) },
         "PATH";
@@ -92,6 +94,8 @@ texts! {
     Gateway(Ipv4Addr) = |text: &str| text.parse::<Ipv4Addr>().map_err(|_| "an IPv4 address"), "ADDRESS";
     /// A name server.
     NameServer(IpAddr) = |text: &str| text.parse::<IpAddr>().map_err(|_| "an IP address"), "ADDRESS";
+    /// A time zone.
+    TimeZone(String) = names::timezone, "ZONE";
     /// A time server.
     Host(String) = names::host, "HOST";
 }
@@ -177,6 +181,17 @@ impl<'de> Deserialize<'de> for Binaries {
             list if list.is_empty() => Err(D::Error::custom("is empty; leave it out for all binaries")),
             list => Ok(Binaries(list.into_iter().map(|binary| binary.0).collect())),
         }
+    }
+}
+
+/// A selection of the own package's binaries: a list that may be empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OwnBinaries(pub(super) Vec<String>);
+
+impl<'de> Deserialize<'de> for OwnBinaries {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let list = Vec::<Binary>::deserialize(deserializer)?;
+        Ok(OwnBinaries(list.into_iter().map(|binary| binary.0).collect()))
     }
 }
 
@@ -317,6 +332,7 @@ inline_schemas! {
     Capability: json_schema!({ "type": "string" });
     Size: json_schema!({ "type": ["string", "integer"], "minimum": 0, "x-label": "SIZE" });
     Binaries: json_schema!({ "type": "array", "items": { "type": "string" }, "minItems": 1 });
+    OwnBinaries: json_schema!({ "type": "array", "items": { "type": "string" } });
     Parameters: json_schema!({
         "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }]
     });

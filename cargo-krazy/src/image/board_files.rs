@@ -170,7 +170,7 @@ fn find(
 
 /// Names without `ending`, and paths, of all files below `directory` that have it.
 fn collect(directory: &Path, ending: &str, found: &mut Vec<(String, PathBuf)>) -> anyhow::Result<()> {
-    for (name, path, metadata) in crate::kernel::files::sorted_entries(directory)? {
+    for (name, path, metadata) in crate::files::sorted_entries(directory)? {
         if metadata.is_dir() {
             collect(&path, ending, found)?;
         } else if let Some(name) = name.strip_suffix(ending) {

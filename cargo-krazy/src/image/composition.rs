@@ -13,6 +13,7 @@ use krazy_boot::manifest::{self, Manifest, Program, Service};
 use sha2::{Digest, Sha256};
 
 use super::board_files::{BoardFiles, board_files};
+use super::system_files;
 use crate::board::Boot;
 use crate::config::{Appliance, OWN_INIT};
 use crate::failure::{Explain, Failure, Result};
@@ -136,6 +137,7 @@ fn manifest(
     services.sort_by(|a, b| a.name.cmp(&b.name));
     let mut manifest = Manifest {
         format: manifest::FORMAT,
+        disk_format: manifest::DISK_FORMAT,
         name: appliance.name.clone(),
         version: appliance.version.clone(),
         board: appliance.board.name.to_owned(),
@@ -151,6 +153,9 @@ fn manifest(
         boot_writable: appliance.boot_writable,
         modules: appliance.modules.clone(),
         network: appliance.network.clone(),
+        hosts: appliance.hosts.clone(),
+        instructions: installation.instructions.clone(),
+        sysctl: appliance.sysctl.clone(),
     };
     manifest.build_id = build_id(&manifest, appliance, &installation.first_stage, modules, board_files)?;
     Ok(manifest)
@@ -177,6 +182,10 @@ fn build_id(
     }
     for parameter in appliance.kernel_parameters() {
         part(parameter.as_bytes());
+    }
+    for (path, entry) in system_files::of(appliance, manifest) {
+        part(path.as_bytes());
+        part(format!("{:?}", entry.node).as_bytes());
     }
     for (destination, source) in &appliance.files {
         part(destination.as_bytes());
@@ -215,9 +224,9 @@ fn root(
         let entry = Entry::executable(Content::File(binary.path.clone()));
         tree.add(&format!("/bin/{}", binary.bin), entry, origin(binary))?;
     }
-    let text = |text: &str| Entry::file(Content::Bytes(text.as_bytes().to_vec()));
-    tree.add("/etc/hosts", text("127.0.0.1 localhost\n::1 localhost\n"), "cargo krazy")?;
-    tree.add("/etc/resolv.conf", Entry::symlink("/run/resolv.conf"), "cargo krazy")?;
+    for (path, entry) in system_files::of(appliance, manifest) {
+        tree.add(&path, entry, "cargo krazy")?;
+    }
     if appliance.init == OWN_INIT {
         // A service that may talk to init finds the client on its PATH.
         tree.add("/sbin/krazy", Entry::symlink("/bin/init"), "cargo krazy")?;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use krazy_boot::boot::boot_sector;
 use krazy_boot::boot::slot_area::{self, SlotAreaError};
 use krazy_boot::disk::identity::{IdentityCopies, IdentityError, IdentityFile};
-use krazy_boot::disk::layout::{DiskLayout, DiskSignature};
+use krazy_boot::disk::layout::{DiskLayout, DiskSignature, StateSectors};
 use krazy_boot::disk::mbr::{Mbr, MbrError};
 use krazy_boot::disk::ordered_write::{SectorWrite, write_in_order};
 use krazy_boot::disk::selector::Selector;
@@ -40,6 +40,9 @@ const BLOCK_CACHE_LIMIT: Bytes = Bytes::gib(1);
 pub(crate) struct DiskOptions<'a> {
     /// Where the partitions are.
     pub(crate) layout: &'a DiskLayout,
+    /// The length of the disk that the image is for, in sectors, if it is known. `/data` has the rest of it from the start,
+    /// so that the device need not change its partition table.
+    pub(crate) disk: Option<u64>,
     /// zstd level of the root.
     pub(crate) level: i32,
     /// Time of everything, in seconds since 1970.
@@ -126,7 +129,8 @@ pub(crate) fn write(
         Boot::Bios => boot_sector::CODE,
         Boot::RaspberryPi { .. } => &[],
     };
-    let boot_sector = Mbr { signature: secrets.disk_signature(), layout: *layout }.encode(code)?;
+    let table = options.disk.map_or(*layout, |sectors| layout.grown_to(sectors));
+    let boot_sector = Mbr { signature: secrets.disk_signature(), layout: table }.encode(code)?;
     let stats = std::thread::scope(|scope| {
         let rest = scope.spawn(|| {
             write_boot(file, composition, secrets, options)?;
@@ -144,7 +148,7 @@ pub(crate) fn write(
     if composition.boot == Boot::Bios {
         write_sectors(file, &slot_area::refresh(&mut &*file, Slot::A)?)?;
     }
-    write_sectors(file, &Selector::confirmed(Slot::A).writes())?;
+    write_sectors(file, &Selector::confirmed(Slot::A).writes(StateSectors::CURRENT))?;
     write_sectors(file, &IdentityCopies::read(&mut &*file).writes(&identity(secrets)?)?)?;
     file.sync_all()?;
     Ok(stats)
@@ -195,7 +199,10 @@ fn write_boot(
     let archive = Scratch::in_directory(options.cache)?;
     write_initramfs(BufWriter::new(archive.as_file()), composition)?.flush()?;
     let boot = |name: &str, content| BootFile { name: Slot::A.boot_file(name), content };
+    let guard = |name| boot(name, Content::Bytes(boot_file::GUARD.to_vec()));
+    let [first, last] = boot_file::GUARDS;
     let mut files = vec![
+        guard(first),
         boot(boot_file::KERNEL, Content::File(composition.kernel.clone())),
         boot(boot_file::INITRAMFS, Content::File(archive.path().to_owned())),
         boot(boot_file::CMDLINE, Content::Bytes(format!("{}\n", composition.cmdline).into_bytes())),
@@ -205,6 +212,7 @@ fn write_boot(
     }
     let BoardFiles { of_slot, shared } = &composition.board_files;
     files.extend(of_slot.iter().map(|file| boot(&file.name, file.content.clone())));
+    files.push(guard(last));
     files.extend(shared.iter().cloned());
     let volume = VolumeOptions {
         volume_id: secrets.id().number("boot"),

@@ -9,5 +9,6 @@
 mod board_files;
 mod composition;
 pub(crate) mod disk;
+mod system_files;
 
 pub(crate) use self::composition::Composition;

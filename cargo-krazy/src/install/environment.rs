@@ -72,16 +72,33 @@ const BUILD_STARTS: &[&str] = &[
     "PROTOC",
 ];
 
-/// The variables that belong to the key of an installed crate, one `NAME=VALUE` each.
-///
-/// With `local`, for the user's own sources, everything that is not known to be volatile: `env!` reads any
-/// variable. A false alarm costs one run of cargo. Published crates are built the same by everyone, so for
-/// them the variables that tools read are enough, and a new terminal does not send cargo to the network.
-pub(crate) fn relevant(env: &Environment, local: bool) -> Vec<String> {
+/// Starts of the variables that C compilers and their wrappers read.
+const C_STARTS: &[&str] = &["CC", "CXX", "AR", "RANLIB", "CFLAGS", "CXXFLAGS", "CPPFLAGS", "TARGET_"];
+
+/// The variables of the environment that belong to the key of an installed crate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Variables {
+    /// For the user's own sources: everything that is not known to be volatile, because `env!` reads any variable. A false
+    /// alarm costs one run of cargo.
+    AllButVolatile,
+    /// For published crates, which everyone builds the same: those that tools read, so that a new terminal does not send
+    /// cargo to the network.
+    OfTools,
+    /// For our own programs, which are built with settings of their own.
+    OfCCompilers,
+}
+
+/// Returns the `wanted` variables, one `NAME=VALUE` each.
+pub(crate) fn relevant(env: &Environment, wanted: Variables) -> Vec<String> {
     let counts = |name: &str| {
         let volatile =
             VOLATILE.contains(&name) || VOLATILE_STARTS.iter().any(|start| name.starts_with(start));
-        !volatile && (local || BUILD_STARTS.iter().any(|start| name.starts_with(start)))
+        let starts_with = |starts: &[&str]| starts.iter().any(|start| name.starts_with(start));
+        match wanted {
+            Variables::AllButVolatile => !volatile,
+            Variables::OfTools => !volatile && starts_with(BUILD_STARTS),
+            Variables::OfCCompilers => starts_with(C_STARTS) && !name.starts_with("CARGO"),
+        }
     };
     env.vars()
         .map(|(name, value)| (name.to_string_lossy(), value.to_string_lossy()))
@@ -98,7 +115,7 @@ mod tests {
     fn new_terminal_is_not_a_reason_to_build() {
         let env =
             Environment::of([("TERM", "xterm"), ("GIT_HASH", "1"), ("CC", "gcc"), ("CARGO_TERM_COLOR", "x")]);
-        assert_eq!(relevant(&env, true), ["CC=gcc", "GIT_HASH=1"]);
-        assert_eq!(relevant(&env, false), ["CC=gcc"]);
+        assert_eq!(relevant(&env, Variables::AllButVolatile), ["CC=gcc", "GIT_HASH=1"]);
+        assert_eq!(relevant(&env, Variables::OfTools), ["CC=gcc"]);
     }
 }

@@ -7,6 +7,7 @@ use crate::config::{Install, Source};
 use crate::failure::{Exit, Explain};
 use crate::toolchain::Toolchain;
 use crate::toolchain::diagnosis::{Diagnosis, between, diagnose};
+use crate::vendored;
 
 /// The failure of an install. `package` describes the crate and its source.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +27,12 @@ pub(crate) enum InstallError {
         package: String,
         /// The missing lock, such as `has no Cargo.lock`.
         missing: String,
+    },
+    /// The result of another commit was taken again.
+    #[error("{package} was not compiled anew: cargo used what it had built of another commit")]
+    Reused {
+        /// The crate.
+        package: String,
     },
     /// The crate is a library, or `bins` and `features` leave nothing.
     #[error("{package} {}", if *library { "has no binary to install: it is a library" } else { "installed no binary" })]
@@ -111,6 +118,8 @@ pub(crate) enum InstallError {
 pub(crate) enum Setting {
     /// `profile`.
     Profile,
+    /// `features`.
+    Feature,
     /// `branch`.
     Branch,
     /// `tag`.
@@ -123,6 +132,7 @@ impl Setting {
     fn noun(self) -> &'static str {
         match self {
             Setting::Profile => "cargo profile",
+            Setting::Feature => "feature",
             Setting::Branch => "branch",
             Setting::Tag => "tag",
             Setting::Rev => "commit",
@@ -134,6 +144,7 @@ impl Setting {
             Setting::Profile => {
                 "look for a typing error in `profile` or `--profile`, or define it in Cargo.toml"
             }
+            Setting::Feature => "look for a typing error in `features`",
             Setting::Branch => "look for a typing error in `branch`",
             Setting::Tag => "look for a typing error in `tag`",
             Setting::Rev => "look for a typing error in `rev`, or delete its entry in Krazy.lock",
@@ -151,6 +162,7 @@ impl Explain for InstallError {
             }
             InstallError::NoCargo { .. } => Exit::MissingTool,
             InstallError::NoBinary { .. }
+            | InstallError::Reused { .. }
             | InstallError::StaleLock { .. }
             | InstallError::OldRust { .. }
             | InstallError::Unknown { .. }
@@ -163,6 +175,7 @@ impl Explain for InstallError {
         let help = match self {
             InstallError::NoCrate { .. } => "correct its `path`",
             InstallError::NotLocked { .. } => "run once without `--locked`",
+            InstallError::Reused { .. } => "remove the directory `krazy` in cargo's target directory",
             InstallError::NoBinary { library: true, .. } => {
                 "an appliance holds programs: add a src/main.rs, or name another crate"
             }
@@ -172,7 +185,7 @@ impl Explain for InstallError {
             InstallError::Unknown { setting, .. } => setting.help(),
             InstallError::NotFound { git: true, .. } => "name the crate: `git = \"URL%CRATE\"`",
             InstallError::NotFound { git: false, .. } => "look for a typing error in its name and version",
-            InstallError::NotDownloaded { .. } => "run once without `--offline`",
+            InstallError::NotDownloaded { .. } => vendored::HELP,
             InstallError::Network { git: true, .. } => {
                 "check the network and the `git` URL; with everything downloaded before, `--offline` needs neither"
             }
@@ -223,9 +236,19 @@ pub(super) fn classify(
             return InstallError::Unknown { package, setting, name: name.to_owned() };
         }
     }
+    let features =
+        ["does not contain this feature: ", "does not contain these features: ", "does not have feature "];
+    if let Some(name) = features.iter().find_map(|start| rest_of_line(stderr, start)) {
+        let name = name.trim_matches(|c: char| c == '`' || c == '\'' || c == '.').to_owned();
+        return InstallError::Unknown { package, setting: Setting::Feature, name };
+    }
+    if has("forgotten to be re-vendored") {
+        return InstallError::NotDownloaded { package, itself: false };
+    }
     // Cargo prints "could not find" for an empty cache as well.
-    if has("could not find `") || has("no matching package named") {
-        return match offline {
+    let compiled = has("could not compile `");
+    if !compiled && (has("could not find `") || has("no matching package named")) {
+        return match offline || (!git && toolchain.vendored().is_some()) {
             true => InstallError::NotDownloaded { package, itself: true },
             false => InstallError::NotFound { package, git },
         };
@@ -236,7 +259,32 @@ pub(super) fn classify(
     if is_network(stderr) {
         return InstallError::Network { package, git };
     }
-    InstallError::Build { package, diagnosis: diagnose(stderr, toolchain) }
+    let diagnosis = diagnose(stderr, toolchain).or_else(|| outdated_dependency(install, stderr, toolchain));
+    InstallError::Build { package, diagnosis }
+}
+
+/// Returns the diagnosis for a dependency that does not compile, in the version that the published lock file of the crate
+/// names: that file may be older than the compiler.
+fn outdated_dependency(install: &Install, stderr: &str, toolchain: &Toolchain) -> Option<Diagnosis> {
+    let own = match &install.source {
+        Source::Registry { package, .. } => package.as_str(),
+        Source::Git { package, .. } => package.as_str(),
+        Source::Path { .. } => return None,
+    };
+    let failed = between(stderr, "could not compile `", "`").filter(|name| *name != own)?;
+    install.locked.then(|| Diagnosis {
+        cause: format!("its dependency `{failed}` does not compile"),
+        help: format!(
+            "its published Cargo.lock may be too old for Rust {}: set `locked = false` for it",
+            toolchain.rustc.release()
+        ),
+        missing_tool: false,
+    })
+}
+
+/// Returns the text after `start` up to the end of its line.
+fn rest_of_line<'t>(text: &'t str, start: &str) -> Option<&'t str> {
+    text.lines().find_map(|line| Some(line.split_once(start)?.1))
 }
 
 /// Returns true if cargo failed because it could not reach or read a registry or repository.

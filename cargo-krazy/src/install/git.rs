@@ -18,13 +18,7 @@ use cargo_metadata::Message;
 /// # Errors
 /// If a fingerprint cannot be removed.
 pub(crate) fn forget_fresh(build: &Path, messages: &[Message]) -> anyhow::Result<bool> {
-    let fresh: BTreeSet<_> = messages
-        .iter()
-        .filter_map(|message| match message {
-            Message::CompilerArtifact(artifact) if artifact.fresh => local_name(&artifact.package_id.repr),
-            _ => None,
-        })
-        .collect();
+    let fresh = fresh(messages);
     if fresh.is_empty() {
         return Ok(false);
     }
@@ -46,6 +40,15 @@ pub(crate) fn forget_fresh(build: &Path, messages: &[Message]) -> anyhow::Result
         }
     }
     Ok(true)
+}
+
+/// Returns the local packages that cargo took for fresh.
+pub(crate) fn fresh(messages: &[Message]) -> BTreeSet<String> {
+    let fresh = messages.iter().filter_map(|message| match message {
+        Message::CompilerArtifact(artifact) if artifact.fresh => local_name(&artifact.package_id.repr),
+        _ => None,
+    });
+    fresh.collect()
 }
 
 fn subdirectories(directory: &Path) -> anyhow::Result<Vec<std::path::PathBuf>> {

@@ -1,12 +1,14 @@
 //! The directories of an appliance's builds on this machine, and their names in the binaries.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::command::{Paths, configs_above};
+use super::command::{Paths, configs_above, network_settings};
 use crate::config::{Appliance, Install, Source};
-use crate::toolchain::Toolchain;
+use crate::toolchain::{Environment, Toolchain};
+use crate::user_directories::CACHE;
 use krazy_boot::digest::hex;
 
 /// The directories of an appliance.
@@ -14,61 +16,92 @@ use krazy_boot::digest::hex;
 pub(crate) struct Layout {
     /// `TARGET/krazy`.
     pub(crate) krazy: PathBuf,
+    /// The directory of our own programs, which all appliances of the user share.
+    pub(crate) programs: PathBuf,
     workspace: PathBuf,
     board: &'static str,
 }
 
 impl Layout {
-    /// The directories of `appliance`.
-    pub(crate) fn of(appliance: &Appliance) -> Self {
+    /// The directories of `appliance`. Without a directory for caches, our own programs are built beside the others.
+    pub(crate) fn of(appliance: &Appliance, env: &Environment) -> Self {
+        let krazy = appliance.target_directory.join("krazy");
+        let cache = CACHE.find_by(|name| env.var(name).map(ToOwned::to_owned));
         Layout {
-            krazy: appliance.target_directory.join("krazy"),
+            programs: cache.map_or_else(|_| krazy.clone(), |cache| cache.join("programs")),
+            krazy,
             workspace: appliance.workspace_root.clone(),
             board: appliance.board.name,
         }
     }
 
+    /// Returns the directory of everything that is made for `install`.
+    pub(crate) fn place(&self, install: &Install) -> &Path {
+        if install.ours { &self.programs } else { &self.krazy }
+    }
+
+    /// Returns the root of `install`, which does not depend on C compilers: these are looked for only if it is to be
+    /// made.
+    pub(crate) fn root(&self, install: &Install, toolchain: &Toolchain) -> PathBuf {
+        // Projects with different compilers must not replace each other's in turn.
+        let compiler = install.ours.then_some((&toolchain.rustc.version, &toolchain.std));
+        let hash = short_hash(&format!("{}\n{install:?}\n{compiler:?}", self.board));
+        let name: String = install.name.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
+        self.place(install).join("install").join(format!("{name}-{hash}"))
+    }
+
     /// Returns the paths of `install`.
     pub(crate) fn paths(&self, install: &Install, toolchain: &Toolchain) -> Paths {
-        let hash = short_hash(&format!("{}\n{install:?}", self.board));
-        let name: String = install.name.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
-        Paths {
-            root: self.krazy.join("install").join(format!("{name}-{hash}")),
-            build: self.build(install),
-            configs: configs_above(&toolchain.directory, toolchain.env.cargo_home().as_deref()),
-        }
+        let home = toolchain.env.cargo_home();
+        let above = || configs_above(&toolchain.directory, home.as_deref());
+        let configs = match &install.source {
+            Source::Path { .. } if self.other_workspace(install).is_none() => Vec::new(),
+            // Cargo reads the configuration of that workspace, which does not know what this one has vendored.
+            Source::Path { .. } => {
+                let vendored = toolchain.vendored();
+                vendored.iter().flat_map(|vendored| network_settings(&vendored.config)).collect()
+            }
+            _ if install.ours => above().iter().flat_map(|config| network_settings(config)).collect(),
+            _ => above().into_iter().map(OsString::from).collect(),
+        };
+        Paths { root: self.root(install, toolchain), build: self.build(install, toolchain), configs }
     }
 
     /// The workspace of a path crate when it is not the user's.
     fn other_workspace(&self, install: &Install) -> Option<PathBuf> {
         let Source::Path { path } = &install.source else { return None };
-        Some(workspace_of(path)).filter(|workspace| *workspace != self.workspace)
+        Some(workspace_of(path)).filter(|workspace| install.ours || *workspace != self.workspace)
+    }
+
+    /// The workspace whose directory does not show in the binaries; none for our own programs from a registry.
+    fn hidden_workspace(&self, install: &Install) -> Option<PathBuf> {
+        self.other_workspace(install).or_else(|| (!install.ours).then(|| self.workspace.clone()))
     }
 
     /// The target directory: one for the user's workspace and registry crates, one for each other workspace and
-    /// each git repository.
+    /// each git repository; others for another C compiler, whose objects must not be mixed.
     ///
     /// Cargo tells packages of a directory apart by their path *within their workspace*, so two workspaces that
     /// share a target directory can be handed each other's binaries. And flags that name another workspace
     /// would make every dependency compile again, back and forth.
-    fn build(&self, install: &Install) -> PathBuf {
+    fn build(&self, install: &Install, toolchain: &Toolchain) -> PathBuf {
         let other = match &install.source {
             Source::Git { url, .. } => Some(url.clone()),
             _ => self.other_workspace(install).map(|workspace| workspace.display().to_string()),
         };
-        match other {
-            Some(other) => self.krazy.join(format!("build-{}", short_hash(&other))),
-            None => self.krazy.join("build"),
-        }
+        let compiler = toolchain.c_compiler_identity();
+        let hash = short_hash(&format!("{}\n{compiler}", other.unwrap_or_default()));
+        self.place(install).join(format!("build-{hash}"))
     }
 
     /// Directories and what rustc shall call them, the most general first, as rustc takes the last that matches.
     ///
     /// The directories above the workspace become `..`, so that a path dependency beside it keeps its relative name.
     pub(crate) fn remaps(&self, install: &Install, toolchain: &Toolchain) -> Vec<(PathBuf, String)> {
-        let workspace = self.other_workspace(install).unwrap_or_else(|| self.workspace.clone());
-        let ancestors = workspace.ancestors().skip(1).filter(|directory| directory.parent().is_some());
+        let workspace = self.hidden_workspace(install);
+        let ancestors = workspace.iter().flat_map(|workspace| workspace.ancestors().skip(1));
         let mut remaps: Vec<_> = ancestors
+            .filter(|directory| directory.parent().is_some())
             .enumerate()
             .map(|(index, directory)| {
                 (directory.to_owned(), format!("/appliance{}", "/..".repeat(index + 1)))
@@ -81,11 +114,11 @@ impl Layout {
 
     /// The same without the directories above the workspace, for C compilers, which match text and not directories.
     pub(crate) fn prefix_maps(&self, install: &Install, toolchain: &Toolchain) -> Vec<(PathBuf, String)> {
-        let workspace = self.other_workspace(install).unwrap_or_else(|| self.workspace.clone());
-        let mut maps = vec![(workspace, "/appliance".to_owned())];
+        let workspace = self.hidden_workspace(install).map(|workspace| (workspace, "/appliance".to_owned()));
+        let mut maps: Vec<_> = workspace.into_iter().collect();
         maps.extend(toolchain.env.cargo_home().map(|home| (home, "/cargo".to_owned())));
         maps.push((toolchain.rustc.sysroot.clone(), "/rust".to_owned()));
-        maps.push((self.build(install), "/target".to_owned()));
+        maps.push((self.build(install, toolchain), "/target".to_owned()));
         maps
     }
 }

@@ -7,9 +7,10 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::environment::{self, Variables};
 use super::error::{self, InstallError};
 use super::freshness::{Inputs, Stamp};
-use super::{Installed, elf, environment};
+use super::{Installed, elf};
 use crate::config::{Install, Source};
 use crate::failure::Result;
 use crate::toolchain::{Codegen, Toolchain};
@@ -60,13 +61,17 @@ impl Record {
 
 /// Everything but files that decides what comes out, as one hash.
 pub(crate) fn key(install: &Install, pin: Option<&str>, toolchain: &Toolchain, codegen: &Codegen) -> String {
-    let local = matches!(install.source, Source::Path { .. });
+    let variables = match &install.source {
+        _ if install.ours => Variables::OfCCompilers,
+        Source::Path { .. } => Variables::AllButVolatile,
+        Source::Registry { .. } | Source::Git { .. } => Variables::OfTools,
+    };
     let mut hash = Sha256::new();
     for part in [
         format!("{install:?} {pin:?}"),
         format!("{} {:?} {}", toolchain.triple, toolchain.std, toolchain.rustc.version),
         format!("{codegen:?}"),
-        environment::relevant(&toolchain.env, local).join("\0"),
+        environment::relevant(&toolchain.env, variables).join("\0"),
     ] {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);

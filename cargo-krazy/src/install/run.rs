@@ -26,6 +26,24 @@ pub(crate) struct Outcome {
     pub(crate) messages: Vec<Message>,
     /// The end of its standard error, without colours.
     pub(crate) stderr: String,
+    /// The lines that were held back.
+    held: Vec<u8>,
+}
+
+impl Outcome {
+    /// Passes on the lines that were held back.
+    pub(crate) fn show_held(&self) {
+        show(&self.held, &mut std::io::stderr());
+    }
+}
+
+/// The treatment of what cargo says from its first error on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Errors {
+    /// It is passed on as it comes.
+    Show,
+    /// It is held back: the build may fail for the lack of something that is about to be supplied.
+    Hold,
 }
 
 /// Runs `command` in `env`, which is complete.
@@ -35,6 +53,7 @@ pub(crate) struct Outcome {
 pub(crate) fn run(
     command: &ProcessBuilder,
     env: &crate::toolchain::Environment,
+    errors: Errors,
     shell: Shell,
 ) -> Result<Outcome> {
     shell.verbose("Running", command.to_string());
@@ -72,17 +91,24 @@ pub(crate) fn run(
         .map_err(|error| InstallError::NoCargo { program: command.get_program().into(), error })?;
     let stderr = child.stderr.take().context("cargo has no standard error")?;
     let stdout = child.stdout.take().context("cargo has no standard output")?;
-    let relay = std::thread::spawn(move || relay(stderr, std::io::stderr()));
+    let relay = std::thread::spawn(move || relay(stderr, std::io::stderr(), errors));
     let messages = Message::parse_stream(BufReader::new(stdout)).collect::<Result<Vec<_>, _>>();
     let status = child.wait().context("failed to wait for cargo")?;
-    let stderr = relay.join().map_err(|_| anyhow::anyhow!("failed to read what cargo said"))?;
-    Ok(Outcome { began, status, messages: messages.context("failed to read cargo's messages")?, stderr })
+    let (stderr, held) = relay.join().map_err(|_| anyhow::anyhow!("failed to read what cargo said"))?;
+    Ok(Outcome {
+        began,
+        status,
+        messages: messages.context("failed to read cargo's messages")?,
+        stderr,
+        held,
+    })
 }
 
 /// Passes on cargo's standard error, line by line and progress bar by progress bar, without the lines about our own
-/// directories and lock files. Returns the end of it, without colours.
-fn relay(mut from: impl Read, mut to: impl Write) -> String {
+/// directories and lock files. Returns the end of it, without colours, and what was held back.
+fn relay(mut from: impl Read, mut to: impl Write, errors: Errors) -> (String, Vec<u8>) {
     let mut kept = Vec::new();
+    let mut held = Vec::new();
     let mut line = Vec::new();
     let mut buffer = [0; 4096];
     loop {
@@ -96,16 +122,22 @@ fn relay(mut from: impl Read, mut to: impl Write) -> String {
         for &byte in &buffer[..count] {
             line.push(byte);
             if matches!(byte, b'\n' | b'\r') {
-                pass(&mut line, &mut kept, &mut to);
+                pass(&mut line, &mut kept, &mut to, errors, &mut held);
             }
         }
     }
-    pass(&mut line, &mut kept, &mut to);
+    pass(&mut line, &mut kept, &mut to, errors, &mut held);
     let start = kept.len().saturating_sub(KEPT);
-    anstream::adapter::strip_str(&String::from_utf8_lossy(&kept[start..])).to_string()
+    (anstream::adapter::strip_str(&String::from_utf8_lossy(&kept[start..])).to_string(), held)
 }
 
-fn pass(line: &mut Vec<u8>, kept: &mut Vec<u8>, to: &mut impl Write) {
+/// Passes on `text` of cargo.
+pub(super) fn show(text: &[u8], to: &mut impl Write) {
+    // With standard error closed, the failure cannot be reported either.
+    let _closed = to.write_all(text).and_then(|()| to.flush());
+}
+
+fn pass(line: &mut Vec<u8>, kept: &mut Vec<u8>, to: &mut impl Write, errors: Errors, held: &mut Vec<u8>) {
     let text = String::from_utf8_lossy(line);
     let text = anstream::adapter::strip_str(&text).to_string();
     let text = text.trim();
@@ -114,9 +146,10 @@ fn pass(line: &mut Vec<u8>, kept: &mut Vec<u8>, to: &mut impl Write) {
         || ["be sure to add `", "--locked was passed", "remove the --locked flag"]
             .iter()
             .any(|part| text.contains(part));
-    if !ours {
-        // With standard error closed, the failure cannot be reported either.
-        let _closed = to.write_all(line).and_then(|()| to.flush());
+    if errors == Errors::Hold && (!held.is_empty() || text.starts_with("error")) {
+        held.extend_from_slice(line);
+    } else if !ours {
+        show(line, to);
     }
     kept.append(line);
     if kept.len() > 2 * KEPT {
@@ -133,7 +166,8 @@ mod tests {
         let said = "\u{1b}[1m\u{1b}[92m   Compiling\u{1b}[0m app v0.1.0\n\u{1b}[1m  Installing\u{1b}[0m /x/bin/app\n\
                     \u{1b}[33mwarning\u{1b}[0m: be sure to add `/x/bin` to your PATH\nBuilding 1/2\rlast";
         let mut heard = Vec::new();
-        let kept = relay(said.as_bytes(), &mut heard);
+        let (kept, held) = relay(said.as_bytes(), &mut heard, Errors::Show);
+        assert!(held.is_empty());
         assert_eq!(
             String::from_utf8(heard).unwrap(),
             "\u{1b}[1m\u{1b}[92m   Compiling\u{1b}[0m app v0.1.0\nBuilding 1/2\rlast"
@@ -144,6 +178,16 @@ mod tests {
     #[test]
     fn only_the_end_is_kept() {
         let said = "x\n".repeat(4 * KEPT);
-        assert!(relay(said.as_bytes(), std::io::sink()).len() <= KEPT);
+        assert!(relay(said.as_bytes(), std::io::sink(), Errors::Show).0.len() <= KEPT);
+    }
+
+    #[test]
+    fn errors_are_held_back_on_request() {
+        let mut heard = Vec::new();
+        let said = "   Compiling app\n\u{1b}[31merror\u{1b}[0m: no compiler\n   cause\n";
+        let (kept, held) = relay(said.as_bytes(), &mut heard, Errors::Hold);
+        assert_eq!(heard, b"   Compiling app\n");
+        assert_eq!(held, said.as_bytes()[heard.len()..]);
+        assert!(kept.ends_with("error: no compiler\n   cause\n"), "{kept}");
     }
 }

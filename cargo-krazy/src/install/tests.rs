@@ -1,6 +1,8 @@
 //! Installs real crates, tiny and without dependencies, with the real cargo and without the network, for the host's
 //! own target: what else can be built differs between machines, and is the subject of `crate::toolchain`'s tests.
 
+mod git;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +13,7 @@ use krazy_boot::disk::layout::PartitionSizes;
 
 use super::*;
 use crate::board::Board;
-use crate::config::{GitReference, KernelSource, Origins, PiSettings};
+use crate::config::{GitReference, KernelSource, Origins, PiSettings, Source};
 use crate::failure::Exit;
 use crate::shell::{MessageFormat, Verbosity};
 use crate::toolchain::Environment;
@@ -47,6 +49,10 @@ impl Workspace {
             installs: Vec::new(),
             services: BTreeMap::new(),
             files: BTreeMap::new(),
+            hosts: BTreeMap::new(),
+            sysctl: BTreeMap::new(),
+            timezone: None,
+            ca_certificates: true,
             sizes: PartitionSizes::default(),
             compression_level: 3,
             kernel: KernelSource::Path("kernel".into()),
@@ -97,13 +103,18 @@ impl Workspace {
 
     fn toolchain(&self) -> Result<Toolchain> {
         let home = self.directory.path().join("cargo-home");
-        let env = Environment::current().with("CARGO_HOME", home).with("CARGO_NET_RETRY", "0");
+        let cache = self.directory.path().join("cache");
+        let env = Environment::current()
+            .with("KRAZY_CACHE_DIR", cache)
+            .with("CARGO_HOME", home)
+            .with("CARGO_NET_RETRY", "0");
         Toolchain::of_host(env, self.appliance.board, self.root())
     }
 
     fn build(&self) -> Result<Installation> {
         let shell = Shell::new(Verbosity::Quiet, MessageFormat::Human);
-        install_all(&self.appliance, &self.toolchain()?, shell)
+        let mut held = hold(&self.appliance, shell)?;
+        install_all(&self.appliance, &self.toolchain()?, &mut held, shell)
     }
 
     fn error(&self) -> (String, String, Exit) {
@@ -125,6 +136,7 @@ fn install(name: &str, source: Source) -> Install {
         profile: None,
         locked: true,
         env: BTreeMap::new(),
+        ours: false,
     }
 }
 
@@ -273,7 +285,7 @@ fn unknown_crate_and_an_empty_cache_are_told_apart_by_the_next_step() {
     workspace.appliance.installs.push(install("no-such", source));
     let (message, help, exit) = workspace.error();
     assert_eq!(message, "the crate `no-such` has not been downloaded yet");
-    assert_eq!((help.as_str(), exit), ("run once without `--offline`", Exit::Fetch));
+    assert_eq!((help.as_str(), exit), (crate::vendored::HELP, Exit::Fetch));
 
     workspace.appliance.locked = true;
     let (message, help, exit) = workspace.error();
@@ -312,47 +324,6 @@ fn offline_install_uses_downloaded_crates() {
 }
 
 #[test]
-fn git_branch_is_held_at_its_commit() {
-    let mut workspace = Workspace::new();
-    workspace.appliance.offline = false;
-    workspace.package("repository/ticker", "fn main() { print!(\"{}\", file!()) }\n");
-    let repository = workspace.root().join("repository");
-    git(&repository, &["init", "-q"]);
-    git(&repository, &["add", "."]);
-    git(&repository, &["commit", "-q", "-m", "one"]);
-    let commit = git(&repository, &["rev-parse", "HEAD"]);
-    let branch = git(&repository, &["rev-parse", "--abbrev-ref", "HEAD"]);
-    let url = format!("file://{}", repository.display());
-    let source =
-        |package: &str, reference| Source::Git { url: url.clone(), package: package.into(), reference };
-    let held = source("ticker", GitReference::Branch(branch));
-    workspace.appliance.installs.push(install("ticker", held.clone()));
-
-    let first = workspace.build().unwrap();
-    assert_eq!(first.bins[0].source, format!("git+{url}#{commit}"));
-    let lock = workspace.root().join("Krazy.lock");
-    assert_eq!(LockFile::load(workspace.root()).unwrap().pin(&held), Some(commit.as_str()));
-
-    workspace.package("repository/ticker", "fn main() { print!(\"newer\") }\n");
-    git(&repository, &["commit", "-q", "-a", "-m", "two"]);
-    assert_eq!(workspace.build().unwrap(), first);
-    fs::remove_dir_all(workspace.appliance.target_directory.join("krazy/install")).unwrap();
-    let held = workspace.build().unwrap();
-    assert_eq!(held.bins[0].sha256, first.bins[0].sha256);
-
-    fs::remove_file(lock).unwrap();
-    let newer = workspace.build().unwrap();
-    assert_eq!(Command::new(&newer.bins[0].path).output().unwrap().stdout, b"newer");
-
-    workspace.appliance.installs[0].source = source("ticker", GitReference::Branch("nope".into()));
-    assert_eq!(workspace.error().0, format!("the crate `ticker` of {url} has no branch `nope`"));
-    workspace.appliance.installs[0].source = source("clock", GitReference::Head);
-    let (message, help, exit) = workspace.error();
-    assert_eq!(message, format!("the crate `clock` of {url} does not exist"));
-    assert_eq!((help.as_str(), exit), ("name the crate: `git = \"URL%CRATE\"`", Exit::Build));
-}
-
-#[test]
 fn lock_file_is_made_and_brought_up_to_date_unless_it_must_not_change() {
     let mut workspace = Workspace::new();
     workspace.appliance.locked = true;
@@ -387,4 +358,41 @@ fn lock_file_is_made_and_brought_up_to_date_unless_it_must_not_change() {
     workspace.appliance.locked = false;
     workspace.build().unwrap();
     assert!(fs::read_to_string(app.join("Cargo.lock")).unwrap().contains("name = \"library\""));
+}
+
+#[test]
+fn instructions_of_flags_are_those_beyond_the_targets() {
+    let workspace = Workspace::new();
+    let instructions = |flags: &str| {
+        workspace.file(".cargo/config.toml", &format!("[build]\nrustflags = [{flags}]\n"));
+        let toolchain = workspace.toolchain().unwrap();
+        toolchain.instructions(&toolchain.codegen(&[], false).unwrap())
+    };
+    assert_eq!(instructions("").unwrap(), [""; 0]);
+    assert_eq!(instructions("\"-C\", \"target-cpu=x86-64\"").unwrap(), [""; 0]);
+    let level = instructions("\"-Ctarget-cpu=x86-64-v3\"").unwrap();
+    assert!(["avx2", "bmi2", "fma"].iter().all(|name| level.iter().any(|found| found == name)), "{level:?}");
+    assert!(!level.iter().any(|name| ["sse2", "avx512f", "crt-static"].contains(&&name[..])), "{level:?}");
+    assert!(instructions("\"-Ctarget-feature=+popcnt\"").unwrap().contains(&"popcnt".to_owned()));
+}
+
+#[test]
+fn users_flags_reach_the_users_programs_only() {
+    let mut workspace = Workspace::new();
+    workspace.file(
+        ".cargo/config.toml",
+        "[build]\nrustflags = [\"--cfg=theirs\"]\nrustc-wrapper = \"/nonexistent\"\n",
+    );
+    workspace.add("a", "#[cfg(not(theirs))]\ncompile_error!(\"no flag\");\nfn main() {}\n");
+    let (error, ..) = workspace.error();
+    assert!(error.starts_with("failed to install"), "{error}");
+    workspace.file(".cargo/config.toml", "[build]\nrustflags = [\"--cfg=theirs\"]\n");
+    workspace.package("krazy-init", "#[cfg(theirs)]\ncompile_error!(\"a flag\");\nfn main() {}\n");
+    workspace.appliance.first_stage.ours = true;
+    workspace.build().unwrap();
+    // A wrapper of compilers that is not there stops what is built with it.
+    workspace.appliance.installs.clear();
+    workspace.file(".cargo/config.toml", "[build]\nrustc-wrapper = \"/nonexistent\"\n");
+    workspace.package("krazy-init", "fn main() { println!(\"changed\"); }\n");
+    workspace.build().unwrap();
 }

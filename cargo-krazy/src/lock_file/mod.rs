@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use self::package::EntryError;
-pub(crate) use self::package::{LockedPackage, is_pool_path, is_release};
+pub(crate) use self::package::{LockedFile, LockedPackage, is_pool_path, is_release};
 use self::requirement::LockedRequirement;
 use crate::config::Source;
 use crate::failure::{Exit, Explain, Result};
@@ -265,7 +265,7 @@ impl LockFile {
 pub(crate) mod testing {
     //! Entries for tests.
 
-    use super::LockedPackage;
+    use super::{LockedFile, LockedPackage};
 
     /// Returns the entry of a kernel for a board and a version.
     pub(crate) fn locked(board: &str, version: &str) -> LockedPackage {
@@ -273,12 +273,25 @@ pub(crate) mod testing {
             board: board.into(),
             package: "linux-image-amd64".into(),
             suite: "trixie".into(),
+            from: None,
             name: format!("linux-image-{version}-amd64"),
             version: version.into(),
             release: format!("{version}-amd64"),
             path: format!("pool/main/l/linux-signed-amd64/linux-image-{version}-amd64_{version}_amd64.deb"),
             size: 5,
             sha256: "ab".repeat(32),
+            parts: Vec::new(),
+        }
+    }
+
+    /// Returns a part of the kernel that [`locked`] returns for `version`.
+    pub(crate) fn part(name: &str, version: &str) -> LockedFile {
+        LockedFile {
+            name: format!("linux-{name}-{version}-amd64"),
+            version: version.into(),
+            path: format!("pool/main/l/linux/linux-{name}-{version}-amd64_{version}_amd64.deb"),
+            size: 7,
+            sha256: "cd".repeat(32),
         }
     }
 }

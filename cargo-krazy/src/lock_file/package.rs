@@ -5,8 +5,9 @@
 
 use std::path::{Component, Path};
 
-use krazy_boot::digest::is_sha256;
+use krazy_boot::digest::{hex, is_sha256};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 /// A release is at most 64 bytes with its NUL (`uname(2)`, `__NEW_UTS_LEN`).
 const MAX_RELEASE_LEN: usize = 64;
@@ -21,12 +22,34 @@ pub(crate) struct LockedPackage {
     pub(crate) package: String,
     /// The distribution's code name.
     pub(crate) suite: String,
+    /// The suite that offers it, where that is another one: the security updates of `suite`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) from: Option<String>,
     /// The package that holds the files.
     pub(crate) name: String,
     /// Its version.
     pub(crate) version: String,
     /// The kernel's release as `uname -r` prints it; for firmware, the version.
     pub(crate) release: String,
+    /// Path of the .deb below the archive's base URL.
+    pub(crate) path: String,
+    /// Bytes of the .deb.
+    pub(crate) size: u64,
+    /// SHA-256 of the .deb in hex.
+    pub(crate) sha256: String,
+    /// The other packages of a kernel that is split over several; they are unpacked together with this one.
+    #[serde(default, rename = "part", skip_serializing_if = "Vec::is_empty")]
+    pub(crate) parts: Vec<LockedFile>,
+}
+
+/// A .deb of the archive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LockedFile {
+    /// The package's name.
+    pub(crate) name: String,
+    /// Its version.
+    pub(crate) version: String,
     /// Path of the .deb below the archive's base URL.
     pub(crate) path: String,
     /// Bytes of the .deb.
@@ -55,13 +78,36 @@ impl LockedPackage {
         (&self.board, &self.suite, &self.package)
     }
 
+    /// Returns the suite that offers it.
+    pub(crate) fn origin(&self) -> &str {
+        self.from.as_deref().unwrap_or(&self.suite)
+    }
+
+    /// Returns every .deb of this entry: that of `name`, then the parts.
+    pub(crate) fn files(&self) -> Vec<LockedFile> {
+        let LockedPackage { name, version, path, size, sha256, parts, .. } = self.clone();
+        [vec![LockedFile { name, version, path, size, sha256 }], parts].concat()
+    }
+
+    /// Returns the name in the cache of what the files are unpacked to: the SHA-256 of the only file, or that of the
+    /// hexadecimal SHA-256 of several, one after the other.
+    pub(crate) fn cache_key(&self) -> String {
+        if self.parts.is_empty() {
+            return self.sha256.clone();
+        }
+        let hashes: String = self.files().into_iter().map(|file| file.sha256).collect();
+        hex(&Sha256::digest(hashes))
+    }
+
     /// Rejects values that would be misleading later.
     pub(super) fn check(&self) -> Result<(), EntryError> {
-        if !is_sha256(&self.sha256) {
-            return Err(EntryError::Sha256);
-        }
-        if !is_pool_path(&self.path) {
-            return Err(EntryError::Path(self.path.clone()));
+        for file in self.files() {
+            if !is_sha256(&file.sha256) {
+                return Err(EntryError::Sha256);
+            }
+            if !is_pool_path(&file.path) {
+                return Err(EntryError::Path(file.path));
+            }
         }
         if !is_release(&self.release) {
             return Err(EntryError::Release(self.release.clone()));

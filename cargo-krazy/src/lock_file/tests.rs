@@ -1,6 +1,6 @@
 //! The sections of the lock file, alone and together.
 
-use super::testing::locked as kernel;
+use super::testing::{locked as kernel, part};
 use super::*;
 use crate::config::GitReference;
 
@@ -53,9 +53,12 @@ fn wrong_file_is_explained() {
         ("abab", "xyz!", "has a `sha256` that is not 64 lower-case hex digits"),
         ("pool/main", "../../etc", "which is not one below an archive"),
         ("\"6.1-amd64\"", "\"../6.1\"", "has the `release` \"../6.1\", which cannot be one"),
+        ("cdcd", "xyz!", "has a `sha256` that is not 64 lower-case hex digits"),
+        ("pool/main/l/linux/", "../", "which is not one below an archive"),
     ] {
         std::fs::remove_file(&path).unwrap();
-        LockFile::load(directory.path()).unwrap().set_package(kernel("x86_64", "6.1")).unwrap();
+        let split = LockedPackage { parts: vec![part("modules", "6.1")], ..kernel("x86_64", "6.1") };
+        LockFile::load(directory.path()).unwrap().set_package(split).unwrap();
         let text = std::fs::read_to_string(&path).unwrap().replacen(from, to, 1);
         let error = message(&text);
         assert!(error.contains("the kernel of board `x86_64`") && error.contains(expected), "{error}");
@@ -123,6 +126,28 @@ fn first_requirement_makes_a_file_that_kernels_can_join() {
         "ab".repeat(32)
     );
     assert_eq!(text, expected);
+}
+
+#[test]
+fn split_kernel_has_a_table_for_each_part() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut lock = LockFile::load(directory.path()).unwrap();
+    let one = kernel("x86_64", "7.3");
+    let split = LockedPackage { parts: vec![part("binary", "7.3"), part("modules", "7.3")], ..one.clone() };
+    lock.set_package(split.clone()).unwrap();
+    lock.set_package(kernel("zz", "7.3")).unwrap();
+    assert_eq!(LockFile::load(directory.path()).unwrap().packages(), [split.clone(), kernel("zz", "7.3")]);
+    let text = std::fs::read_to_string(lock.path()).unwrap();
+    let expected = format!(
+        "size = 5\nsha256 = \"{}\"\n\n[[kernel.part]]\nname = \"linux-binary-7.3-amd64\"\nversion = \"7.3\"\n\
+         path = \"pool/main/l/linux/linux-binary-7.3-amd64_7.3_amd64.deb\"\nsize = 7\nsha256 = \"{}\"\n\n[[kernel.part]]\n",
+        "ab".repeat(32),
+        "cd".repeat(32)
+    );
+    assert!(text.contains(&expected), "{text}");
+    assert_eq!(one.cache_key(), one.sha256);
+    let other = LockedPackage { parts: split.parts[..1].to_vec(), ..one.clone() };
+    assert!(![one.cache_key(), other.cache_key()].contains(&split.cache_key()));
 }
 
 #[test]

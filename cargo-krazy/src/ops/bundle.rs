@@ -8,7 +8,7 @@ use krazy_boot::disk::size::Bytes;
 use krazy_boot::update::bundle::{BundleManifest, FORMAT, PROTOCOL, PartKind};
 use serde::Serialize;
 
-use super::prepare::{Prepared, prepare};
+use super::prepare::{DiskIds, Prepared, prepare};
 use crate::bundle::store::{Store, squashfs_len};
 use crate::bundle::{self, Bundle};
 use crate::failure::Result;
@@ -35,7 +35,7 @@ pub(crate) fn save(plan: &Plan, output: Option<&Path>, shell: Shell) -> Result<S
     // Before anything is built.
     let output = output.map(Destination::file).transpose()?;
     let store = Store::of_user()?;
-    let prepared = prepare(plan, shell)?;
+    let prepared = prepare(plan, DiskIds::Appliance, shell)?;
     let made = make(&prepared, &store)?;
     let manifest = &made.manifest;
     let output = output.unwrap_or_else(|| {
@@ -77,6 +77,7 @@ pub(crate) fn make(prepared: &Prepared, store: &Store) -> Result<Bundle> {
         version: composition.manifest.version.clone(),
         protocol: PROTOCOL,
         cmdline: composition.parameters.clone(),
+        instructions: composition.manifest.instructions.clone(),
         parts: parts.iter().map(|content| content.part.clone()).collect(),
     };
     bundle::sign(manifest, parts, &prepared.secrets)

@@ -10,17 +10,17 @@ use std::time::Instant;
 use anyhow::Context;
 use krazy_boot::digest::{Sha256Hash, sha256_of};
 use krazy_boot::disk::layout::DiskLayout;
-use krazy_boot::disk::size::Bytes;
+use krazy_boot::disk::size::{Bytes, SECTOR_SIZE};
 use krazy_boot::disk::slot::Slot;
 use krazy_boot::manifest::Manifest;
 use serde::Serialize;
 
 pub(crate) use self::freshness::Data;
 use self::freshness::Stamp;
-use super::prepare::{Prepared, make_directory, prepare};
+use super::prepare::{DiskIds, Prepared, make_directory, prepare};
 use crate::bundle::store::Store;
 use crate::failure::{Exit, Explain, Failure, Result, chain};
-use crate::image::disk::{self, DiskError};
+use crate::image::disk::{self, DiskError, DiskOptions};
 use crate::interrupt;
 use crate::output::{self, Destination, OutputError, deliver};
 use crate::plan::Plan;
@@ -79,7 +79,11 @@ pub(crate) fn build(plan: &Plan, yes: bool, data: Data, shell: Shell) -> Result<
     let bytes = plan.layout.disk().bytes();
     make_directory(plan)?;
     let destination = &Destination::open(&plan.output, bytes, yes, shell)?;
-    let prepared = prepare(plan, shell)?;
+    let (ids, sectors) = match destination {
+        Destination::File(_) => (DiskIds::Appliance, None),
+        Destination::Device(disk) => (DiskIds::Own, Some(disk.size.0 / SECTOR_SIZE)),
+    };
+    let prepared = prepare(plan, ids, shell)?;
     let Prepared { composition, secrets, directory, epoch, .. } = &prepared;
     let stamp = Stamp::of(composition, plan, *epoch)?;
     let stamps = directory.join("stamps");
@@ -107,7 +111,7 @@ pub(crate) fn build(plan: &Plan, yes: bool, data: Data, shell: Shell) -> Result<
     }
     let scratch = destination.scratch(directory)?;
     let spinner = shell.spinner("Writing", &destination.path().display().to_string());
-    let options = prepared.options();
+    let options = DiskOptions { disk: sectors, ..prepared.options() };
     let kept = match data {
         Data::New => None,
         Data::Kept => disk::with_same_data(destination.path(), &plan.layout, secrets.disk_signature()),

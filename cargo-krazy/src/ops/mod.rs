@@ -4,6 +4,7 @@
 pub(crate) mod build_kernel;
 pub(crate) mod bundle;
 pub(crate) mod certificate;
+pub(crate) mod data;
 pub(crate) mod discover;
 pub(crate) mod doctor;
 pub(crate) mod floor;
@@ -24,3 +25,5 @@ pub(crate) mod service;
 pub(crate) mod status;
 mod stored_tokens;
 pub(crate) mod token;
+pub(crate) mod update;
+pub(crate) mod vendor;

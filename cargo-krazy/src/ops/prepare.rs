@@ -1,6 +1,6 @@
 //! The content of an image or an update bundle: programs installed, kernel fetched, secrets made, nothing written.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,6 @@ use crate::failure::{Exit, Explain, Result};
 use crate::image::Composition;
 use crate::image::disk::{self, DiskOptions};
 use crate::kernel::source;
-use crate::output::Scratch;
 use crate::plan::Plan;
 use crate::provision::{self, Secrets};
 use crate::shell::Shell;
@@ -35,7 +34,7 @@ pub(crate) struct Prepared {
     layout: DiskLayout,
     level: i32,
     /// Keeps other runs from changing the programs before they have been read.
-    _held: File,
+    _held: install::Held,
 }
 
 /// An environment variable with a wrong value.
@@ -56,7 +55,13 @@ impl Explain for BadEpoch {
 impl Prepared {
     /// Returns the options to write a disk with.
     pub(crate) fn options(&self) -> DiskOptions<'_> {
-        DiskOptions { layout: &self.layout, level: self.level, mtime: self.epoch, cache: &self.directory }
+        DiskOptions {
+            layout: &self.layout,
+            disk: None,
+            level: self.level,
+            mtime: self.epoch,
+            cache: &self.directory,
+        }
     }
 
     /// Writes the root file system from the start of `out` on.
@@ -70,24 +75,40 @@ impl Prepared {
     }
 }
 
+/// The identifiers of a disk and its file systems.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DiskIds {
+    /// Those of the appliance, the same at every build.
+    Appliance,
+    /// New ones, for one disk: a machine with two disks of one appliance can tell them apart.
+    Own,
+}
+
 /// Installs and fetches everything that `plan` needs.
-pub(crate) fn prepare(plan: &Plan, shell: Shell) -> Result<Prepared> {
+pub(crate) fn prepare(plan: &Plan, ids: DiskIds, shell: Shell) -> Result<Prepared> {
     let appliance = &plan.appliance;
     let epoch = source_date_epoch()?;
     let directory = make_directory(plan)?;
     let package = appliance.manifest_path.parent().unwrap_or(Path::new("."));
     let toolchain = Toolchain::ready(appliance.board, package, &directory, shell, appliance.offline)?;
-    let held = install::hold(appliance, shell)?;
-    Scratch::sweep(&directory).with_context(|| format!("failed to tidy up {}", directory.display()))?;
-    let installation = install::install_all(appliance, &toolchain, shell)?;
-    config::check_services(appliance, &installation.bins.iter().map(|binary| binary.bin.clone()).collect())?;
+    let mut held = install::hold(appliance, shell)?;
+    let installation = install::install_all(appliance, &toolchain, &mut held, shell)?;
+    let installed = installation.bins.iter().map(|binary| binary.bin.clone()).collect();
+    config::check_services(appliance, &installed)?;
+    if let Some((warning, note)) = config::untabled(appliance, &installed) {
+        shell.warn(warning);
+        shell.note(note);
+    }
     interrupt::check()?;
 
     let bundle = source::of_appliance(appliance, shell)?;
     let firmware = source::firmware_of_appliance(appliance, shell)?;
     interrupt::check()?;
 
-    let secrets = provision::provision(&appliance.name, &provision::state_dir()?)?;
+    let mut secrets = provision::provision(&appliance.name, &provision::state_dir()?)?;
+    if ids == DiskIds::Own {
+        secrets = secrets.with_new_id()?;
+    }
     let composition = Composition::new(appliance, &installation, &bundle, firmware.as_ref(), &secrets)?;
     let (layout, level) = (plan.layout, appliance.compression_level);
     Ok(Prepared { composition, secrets, layout, level, epoch, directory, _held: held })

@@ -25,6 +25,9 @@ impl Explain for RefusedUpdate {
                  state directory"
             }
             Refusal::Board => "give `--target` the device's board, which `cargo krazy status` shows",
+            Refusal::Processor => {
+                "compile for every processor of the board: leave `target-cpu` and `target-feature` out of the flags"
+            }
             Refusal::Appliance | Refusal::RejectedBefore => {
                 "`--force` pushes it all the same; `cargo krazy status` shows what happened before"
             }

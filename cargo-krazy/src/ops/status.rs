@@ -102,7 +102,13 @@ impl fmt::Display for DeviceStatus {
         }
         let Status { memory, data, .. } = status;
         line("memory", &format_args!("{} of {} available", Bytes(memory.available), Bytes(memory.total)))?;
-        line("/data", &format_args!("{} of {} free", Bytes(data.available), Bytes(data.total)))?;
+        let source = status.data_source.as_ref();
+        let kind = match source {
+            Some(source) if source.temporary.is_some() => ", in memory",
+            Some(source) if source.formatted => ", formatted on request at this start",
+            _ => "",
+        };
+        line("/data", &format_args!("{} of {} free{kind}", Bytes(data.available), Bytes(data.total)))?;
         if let Some(end) = &status.previous_end {
             line("last end", end)?;
         }

@@ -2,6 +2,8 @@
 //!
 //! Source: Linux `Documentation/ABI/stable/sysfs-block`, proc(5) for mountinfo and swaps.
 
+mod error;
+
 use std::fmt;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -10,7 +12,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use krazy_boot::disk::size::{Bytes, SECTOR_SIZE};
 
-use crate::failure::{Exit, Explain, Result};
+pub(super) use self::error::DiskError;
+use self::error::Usage;
+use crate::failure::Result;
 
 /// The kernel's descriptions of disks and of their use: /sys and /proc.
 #[derive(Clone, Debug)]
@@ -58,66 +62,6 @@ impl fmt::Display for Disk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = if self.removable { "removable" } else { "not removable" };
         write!(f, "{}, {}, {kind}", self.model, self.size)
-    }
-}
-
-/// A disk that cannot be overwritten.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum DiskError {
-    #[error("`{}` is a partition, not a disk", path.display())]
-    IsPartition { path: PathBuf, disk: String },
-    #[error("`{}` is read-only", .0.display())]
-    ReadOnly(PathBuf),
-    #[error("`{}` has sectors of {sector} bytes; only {SECTOR_SIZE} are supported", path.display())]
-    SectorSize { path: PathBuf, sector: String },
-    #[error("`{}` is empty", .0.display())]
-    NoMedium(PathBuf),
-    #[error("the image of {len} does not fit on `{}`, which has {size}", path.display())]
-    TooSmall { path: PathBuf, size: Bytes, len: Bytes },
-    #[error("`{}` {}is {usage}", path.display(), has(partition.as_deref()))]
-    InUse { path: PathBuf, partition: Option<String>, usage: Usage },
-}
-
-/// The use of a disk or partition.
-#[derive(Debug)]
-pub(crate) enum Usage {
-    Mounted(String),
-    Swap(String),
-    PartOf(String),
-}
-
-impl fmt::Display for Usage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Usage::Mounted(point) => write!(f, "mounted at `{point}`"),
-            Usage::Swap(_) => f.write_str("used as swap"),
-            Usage::PartOf(holder) => write!(f, "part of `{holder}`"),
-        }
-    }
-}
-
-fn has(partition: Option<&str>) -> String {
-    partition.map_or(String::new(), |name| format!("has `{name}`, which "))
-}
-
-impl Explain for DiskError {
-    fn exit(&self) -> Exit {
-        Exit::Image
-    }
-
-    fn help(&self) -> Option<String> {
-        Some(match self {
-            DiskError::IsPartition { disk, .. } => format!("the disk is `{disk}`"),
-            DiskError::ReadOnly(_) => "some cards and adapters have a lock switch".to_owned(),
-            DiskError::SectorSize { .. } => return None,
-            DiskError::NoMedium(_) => "is a medium inserted?".to_owned(),
-            DiskError::TooSmall { .. } => "make it smaller with `--size`".to_owned(),
-            DiskError::InUse { usage: Usage::Mounted(point), .. } => {
-                format!("unmount it: `umount '{point}'`")
-            }
-            DiskError::InUse { usage: Usage::Swap(name), .. } => format!("stop it: `swapoff /dev/{name}`"),
-            DiskError::InUse { usage: Usage::PartOf(holder), .. } => format!("stop `{holder}` first"),
-        })
     }
 }
 
@@ -169,6 +113,17 @@ impl Disk {
             number: number.to_owned(),
             name,
         })
+    }
+
+    /// Fails if this user may not write the disk, which is better known before the build.
+    pub(crate) fn check_allowed(&self) -> Result<(), DiskError> {
+        match rustix::fs::access(&self.path, rustix::fs::Access::WRITE_OK) {
+            Err(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) => {
+                Err(DiskError::Denied(self.path.clone()))
+            }
+            // Whatever else is wrong is found when it is opened.
+            _ => Ok(()),
+        }
     }
 
     /// Fails if an image of `len` bytes is larger than the disk.
@@ -294,6 +249,7 @@ impl Disk {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::Exit;
 
     /// A machine with a disk `sdx` (8:16) of 16 GiB with two partitions, and nothing else.
     fn machine() -> (tempfile::TempDir, System) {

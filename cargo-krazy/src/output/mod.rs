@@ -6,6 +6,7 @@
 mod disk;
 #[cfg(target_os = "linux")]
 mod flash;
+mod privilege;
 mod replacement;
 mod scratch;
 pub(crate) mod sparse;
@@ -126,7 +127,10 @@ impl Destination {
     pub(crate) fn open(path: &Path, len: Bytes, yes: bool, shell: Shell) -> Result<Self> {
         Self::check(&System::host(), path, &mut |disk| {
             disk.check_fits(len)?;
-            if yes { Ok(()) } else { ask(disk, shell) }
+            if !yes {
+                ask(disk, shell)?;
+            }
+            privilege::obtain(disk, shell)
         })
     }
 

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use tempfile::NamedTempFile;
@@ -23,6 +23,9 @@ impl Scratch {
     /// The beginning of the names of all.
     const PREFIX: &'static str = ".krazy-";
 
+    /// The end of the names of all.
+    const SUFFIX: &'static str = ".part";
+
     /// Makes an empty file in `directory`, for its owner only: an image holds the appliance's keys.
     pub(crate) fn in_directory(directory: &Path) -> Result<Self> {
         Self::make(directory, 0o600)
@@ -39,22 +42,42 @@ impl Scratch {
     }
 
     fn make(directory: &Path, mode: u32) -> Result<Self> {
-        let mut builder = tempfile::Builder::new();
-        // Less what the umask takes away.
-        builder.prefix(Self::PREFIX).suffix(".part").permissions(fs::Permissions::from_mode(mode));
-        let file = builder.tempfile_in(directory);
-        let file = file.map_err(|error| write_failure(directory, &error))?;
-        let path = file.path().to_owned();
-        // The program is ending: nothing can be done about an error.
-        let cleanup = interrupt::cleanup(move || drop(fs::remove_file(path)));
-        Ok(Scratch { file, _cleanup: cleanup })
+        Self::try_make(directory, mode).map_err(|error| write_failure(directory, &error))
     }
 
-    /// Removes the files that killed programs left in `directory`. No other program may be using it.
-    pub(crate) fn sweep(directory: &Path) -> io::Result<()> {
+    fn try_make(directory: &Path, mode: u32) -> io::Result<Self> {
+        // What cannot be removed, another user's for instance, does not prevent a new one.
+        let _of_no_concern = Self::sweep(directory);
+        let mut builder = tempfile::Builder::new();
+        // Less what the umask takes away.
+        builder.prefix(Self::PREFIX).suffix(Self::SUFFIX).permissions(fs::Permissions::from_mode(mode));
+        loop {
+            let file = builder.tempfile_in(directory)?;
+            // Not every file system has locks; there it stays after a kill, because sweeping needs the lock.
+            let _lock = file.as_file().lock();
+            // Another program may have swept it before it was locked.
+            if file.as_file().metadata()?.nlink() == 0 {
+                continue;
+            }
+            let path = file.path().to_owned();
+            // The program is ending: nothing can be done about an error.
+            let cleanup = interrupt::cleanup(move || drop(fs::remove_file(path)));
+            return Ok(Scratch { file, _cleanup: cleanup });
+        }
+    }
+
+    /// Removes the files that killed programs left in `directory`: those that nobody holds a lock on.
+    fn sweep(directory: &Path) -> io::Result<()> {
         for entry in fs::read_dir(directory)? {
             let entry = entry?;
-            if entry.file_name().to_string_lossy().starts_with(Self::PREFIX) && entry.file_type()?.is_file() {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            let is_ours = name.starts_with(Self::PREFIX) && name.ends_with(Self::SUFFIX);
+            if !is_ours || !entry.file_type()?.is_file() {
+                continue;
+            }
+            let file = File::open(entry.path())?;
+            if file.try_lock().is_ok() {
                 fs::remove_file(entry.path())?;
             }
         }
@@ -89,10 +112,13 @@ mod tests {
     #[test]
     fn files_of_a_killed_program_are_swept() {
         let directory = tempfile::tempdir().unwrap();
-        let left = Scratch::in_directory(directory.path()).unwrap();
-        fs::write(directory.path().join("a.img"), "").unwrap();
-        Scratch::sweep(directory.path()).unwrap();
-        assert!(!left.path().exists());
-        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+        let path = |name: &str| directory.path().join(name);
+        let used = Scratch::in_directory(directory.path()).unwrap();
+        for name in [".krazy-left.part", ".krazy-other", "a.img"] {
+            fs::write(path(name), "").unwrap();
+        }
+        let new = Scratch::beside(&path("b.img")).unwrap();
+        assert!(used.path().exists() && new.path().exists() && path(".krazy-other").exists());
+        assert!(!path(".krazy-left.part").exists());
     }
 }

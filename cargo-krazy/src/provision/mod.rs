@@ -194,6 +194,11 @@ impl Secrets {
         self.id
     }
 
+    /// Returns these secrets with a random identity that is stored nowhere, for one disk.
+    pub(crate) fn with_new_id(self) -> Result<Self> {
+        Ok(Secrets { id: ApplianceId(random()?), ..self })
+    }
+
     /// The MBR disk signature of its images.
     pub(crate) fn disk_signature(&self) -> DiskSignature {
         self.id.disk_signature()

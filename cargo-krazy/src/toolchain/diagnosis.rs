@@ -28,6 +28,11 @@ pub(crate) fn diagnose(stderr: &str, toolchain: &Toolchain) -> Option<Diagnosis>
     if let Some(tool) = tool {
         return missing(format!("it has C code, and the C compiler `{tool}` is not installed"), help());
     }
+    if stderr.contains("Could not find directory of OpenSSL installation") {
+        let help = "let it bring OpenSSL, with the feature `vendored` of `openssl` or `native-tls`, or use rustls: many crates \
+                    have a feature for that, such as `rustls-tls`";
+        return missing(format!("it needs OpenSSL for {triple}"), help.to_owned());
+    }
     if stderr.contains("is `cmake` not installed?") {
         return missing("it needs `cmake`".to_owned(), "install it: `apt install cmake`".to_owned());
     }
@@ -37,24 +42,44 @@ pub(crate) fn diagnose(stderr: &str, toolchain: &Toolchain) -> Option<Diagnosis>
     if let Some(header) = between(stderr, "fatal error: ", ": No such file or directory")
         .or_else(|| between(stderr, "fatal error: '", "' file not found"))
     {
-        let help = if toolchain.c_compiler().has_musl_headers() {
-            format!("install what provides `{header}` for {triple}")
-        } else {
-            help()
+        let help = match toolchain.c_compiler() {
+            CCompiler::Missing => help(),
+            _ => format!("install what provides `{header}` for {triple}"),
         };
         return missing(format!("its C code needs the header `{header}` for {triple}"), help);
     }
-    if ["-lstdc++", "-lc++"].iter().any(|library| stderr.contains(library)) {
+    if lacks_cxx_library(stderr) {
         let help = format!(
             "set `linker` in `[target.{triple}]` of .cargo/config.toml to a C++ cross compiler for musl"
         );
         return missing(format!("it has C++ code, and there is no C++ library for {triple}"), help);
     }
     // glibc's headers rename functions to symbols that musl does not have.
-    if ["__isoc23_", "_chk", "__fdelt", "__longjmp_chk"].iter().any(|symbol| undefined(stderr, symbol)) {
+    let renamed =
+        ["__isoc23_", "_chk", "__fdelt", "__longjmp_chk", "stat64", "fcntl64", "mmap64", "lseek64", "open64"];
+    if renamed.iter().any(|symbol| undefined(stderr, symbol)) {
+        // Linkers name the objects; rustc's are those of its codegen units. Source: the change log of libc 0.2.146.
+        if stderr.contains(".rcgu.o:(") {
+            let release = toolchain.rustc.release();
+            return Some(Diagnosis {
+                cause: format!("its version of the crate `libc` is too old for the musl of Rust {release}"),
+                help: "set `locked = false` for it; in a workspace of yours, run `cargo update -p libc`"
+                    .to_owned(),
+                missing_tool: false,
+            });
+        }
         return missing("its C code was compiled with glibc's headers".to_owned(), help());
     }
     None
+}
+
+/// Returns true if the link has failed because there is no C++ library.
+pub(super) fn lacks_cxx_library(stderr: &str) -> bool {
+    let missing = ["unable to find library", "cannot find", "could not find native static library"];
+    stderr.lines().any(|line| {
+        missing.iter().any(|start| line.contains(start))
+            && ["-lstdc++", "-lc++", "`stdc++`", "`c++`"].iter().any(|library| line.contains(library))
+    })
 }
 
 fn undefined(stderr: &str, symbol: &str) -> bool {
@@ -106,11 +131,25 @@ mod tests {
         );
         assert_eq!(
             cause("x.c:1:10: fatal error: linux/if.h: No such file or directory"),
-            Some(format!("its C code needs the header `linux/if.h` for x86_64-unknown-linux-musl; {help}"))
+            Some(
+                "its C code needs the header `linux/if.h` for x86_64-unknown-linux-musl; install what provides `linux/if.h` \
+                 for x86_64-unknown-linux-musl"
+                    .to_owned()
+            )
+        );
+        assert_eq!(
+            cause("  Could not find directory of OpenSSL installation, and this `-sys` crate cannot proceed without").unwrap(),
+            "it needs OpenSSL for x86_64-unknown-linux-musl; let it bring OpenSSL, with the feature `vendored` of \
+             `openssl` or `native-tls`, or use rustls: many crates have a feature for that, such as `rustls-tls`"
         );
         assert_eq!(
             cause("rust-lld: error: undefined symbol: __isoc23_strtol"),
             Some(format!("its C code was compiled with glibc's headers; {help}"))
+        );
+        let old = "rust-lld: error: undefined symbol: open64\n>>> referenced by a-cgu.11\n>>>  a.a-cgu.11.rcgu.o:(_ZN1a)";
+        assert_eq!(
+            cause(old).unwrap().split_once(" for the musl of Rust ").unwrap().0,
+            "its version of the crate `libc` is too old"
         );
     }
 

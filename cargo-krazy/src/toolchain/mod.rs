@@ -3,35 +3,42 @@
 //! | standard library | when | linked by |
 //! |---|---|---|
 //! | compiled, in the sysroot | it is there, or `rustup target add` brings it | the user's linker, else rust-lld |
-//! | built from `rust-src` with `-Zbuild-std` | sources and zig are there | `zig cc`, which brings musl's start files and unwinder |
+//! | built from `rust-src` with `-Zbuild-std` | sources are there, and zig is there or can be downloaded | `zig cc`, which brings musl's start files and unwinder |
 //! | glibc, `+crt-static` | x86_64 on x86_64 only | the host's `cc` |
 //!
 //! The user's own cargo configuration (`target.TRIPLE.linker`, `rustflags`, `CC_TRIPLE` …) wins everywhere.
 //! [`Toolchain::detect`] only looks; [`Toolchain::prepare`] may add a target.
 
 mod c_compiler;
+mod cxx_library;
 pub(crate) mod diagnosis;
 mod environment;
 mod error;
 #[cfg(test)]
 pub(crate) mod fake;
+mod instructions;
 mod rustc;
 mod rustup;
 mod settings;
+#[cfg(test)]
+mod tests;
+mod user_config;
 mod wrapper;
+mod zig;
 
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
-pub(crate) use c_compiler::{CCompiler, find_zig};
+pub(crate) use c_compiler::CCompiler;
 pub(crate) use environment::Environment;
 pub(crate) use rustc::Rustc;
-pub(crate) use settings::{CargoSettings, Codegen};
+pub(crate) use settings::{CargoSettings, Codegen, Supplied};
 
 use self::error::ToolchainError;
 use crate::board::Board;
 use crate::failure::Result;
 use crate::shell::Shell;
+use crate::vendored::Vendored;
 
 /// The origin of the target's standard library.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +88,7 @@ pub(crate) struct Toolchain {
     pub(crate) directory: PathBuf,
     board: &'static Board,
     c_compiler: OnceCell<CCompiler>,
+    c_compiler_identity: OnceCell<String>,
 }
 
 impl Toolchain {
@@ -96,7 +104,7 @@ impl Toolchain {
         shell: Shell,
         offline: bool,
     ) -> Result<Self> {
-        Toolchain::detect(Environment::current(), board, directory, offline)?.prepare(memory, shell)
+        Toolchain::detect(Environment::current(), board, directory, offline)?.prepare(memory, offline, shell)
     }
 
     /// Decides how to build for `board` in the package directory `directory`. Nothing is changed; with `offline`,
@@ -111,18 +119,35 @@ impl Toolchain {
         offline: bool,
     ) -> Result<Self> {
         let rustc = Rustc::query(&env, directory)?;
+        if rustc.is_older_than(OWN_RUST) {
+            let found = rustc.release().to_owned();
+            return Err(ToolchainError::OldRust {
+                needed: OWN_RUST,
+                found,
+                pin: pin(directory, rustc.release()),
+            }
+            .into());
+        }
         let rustup = if offline { None } else { env.find("rustup") };
         let std = match (rustc.rustup_toolchain(), rustup) {
             _ if rustc.has_std(board.triple) => StdSource::Installed,
             (Some(name), Some(rustup)) => StdSource::Rustup { rustup, toolchain: name.to_owned() },
-            _ => Self::without_target(&env, &rustc, board)?,
+            _ => Self::without_target(&env, &rustc, board, offline)?,
         };
         Ok(Self::with(env, rustc, std, board, directory))
     }
 
     /// The ways that remain when the target's standard library cannot be had.
-    fn without_target(env: &Environment, rustc: &Rustc, board: &Board) -> Result<StdSource, ToolchainError> {
-        if rustc.has_sources() && find_zig(env).is_some() {
+    fn without_target(
+        env: &Environment,
+        rustc: &Rustc,
+        board: &Board,
+        offline: bool,
+    ) -> Result<StdSource, ToolchainError> {
+        if rustc.has_sources()
+            && let CCompiler::Zig(zig) = CCompiler::detect(env, board.triple, &rustc.host)
+            && (zig.is_there() || !offline)
+        {
             return Ok(StdSource::BuildStd);
         }
         let gnu = format!("{}-unknown-linux-gnu", arch_of(board.triple));
@@ -135,10 +160,7 @@ impl Toolchain {
 
     /// Returns the steps to get the target of `board`.
     pub(crate) fn target_help(rustc: &Rustc, board: &Board) -> String {
-        let sources = format!(
-            "the sources of Rust {} (`rust-src`) and zig (`pip install ziglang`) do as well",
-            rustc.release()
-        );
+        let sources = format!("the sources of Rust {} (`rust-src`) do as well", rustc.release());
         if rustc.rustup_toolchain().is_some() {
             format!("run `rustup target add {}` while the network is up; {sources}", board.triple)
         } else {
@@ -161,6 +183,7 @@ impl Toolchain {
             directory: directory.to_owned(),
             board,
             c_compiler: OnceCell::new(),
+            c_compiler_identity: OnceCell::new(),
         }
     }
 
@@ -169,7 +192,7 @@ impl Toolchain {
     ///
     /// # Errors
     /// `Exit::MissingTool` when no way remains.
-    pub(crate) fn prepare(self, memory: &Path, shell: Shell) -> Result<Self> {
+    pub(crate) fn prepare(self, memory: &Path, offline: bool, shell: Shell) -> Result<Self> {
         let mut ready = self;
         if let StdSource::Rustup { rustup, toolchain } = &ready.std {
             let Toolchain { env, rustc, triple, directory, board, .. } = &ready;
@@ -181,7 +204,7 @@ impl Toolchain {
             }
             let std = match added {
                 Ok(()) if rustc.has_std(triple) => StdSource::Installed,
-                _ => Self::without_target(env, rustc, board)?,
+                _ => Self::without_target(env, rustc, board, offline)?,
             };
             ready = Self::with(ready.env, ready.rustc, std, ready.board, &ready.directory);
         }
@@ -196,10 +219,18 @@ impl Toolchain {
             }
             StdSource::BuildStd => {
                 shell.verbose("Using", format!("-Zbuild-std for {}", ready.triple));
+                if let CCompiler::Zig(zig) = ready.c_compiler() {
+                    zig.fetch(ready.vendored().as_ref(), offline, shell)?;
+                }
             }
             StdSource::Installed | StdSource::Rustup { .. } => {}
         }
         Ok(ready)
+    }
+
+    /// Returns the directory that was vendored for the package.
+    pub(crate) fn vendored(&self) -> Option<Vendored> {
+        Vendored::find(&self.directory, self.env.cargo_home().as_deref())
     }
 
     /// Returns the toolchain that every machine with tests has, whatever its targets and sources: the host's own standard
@@ -213,6 +244,11 @@ impl Toolchain {
     /// The C compiler for the target. Looked up once, and only when something has to be built.
     pub(crate) fn c_compiler(&self) -> &CCompiler {
         self.c_compiler.get_or_init(|| CCompiler::detect(&self.env, &self.triple, &self.rustc.host))
+    }
+
+    /// Its [`CCompiler::identity`], asked for once as well.
+    pub(crate) fn c_compiler_identity(&self) -> &str {
+        self.c_compiler_identity.get_or_init(|| self.c_compiler().identity(&self.env))
     }
 
     /// Describes the origin of the standard library in a few words.
@@ -230,107 +266,21 @@ impl Toolchain {
     }
 }
 
+/// The oldest release of Rust for our own programs.
+const OWN_RUST: &str = env!("CARGO_PKG_RUST_VERSION");
+
+/// Returns the file above `directory` that asks for the Rust `release`. Source: the rustup book, Overrides.
+fn pin(directory: &Path, release: &str) -> Option<PathBuf> {
+    let minor: Vec<&str> = release.splitn(3, '.').take(2).collect();
+    let mut files = directory
+        .ancestors()
+        .flat_map(|above| ["rust-toolchain", "rust-toolchain.toml"].map(|name| above.join(name)));
+    let file = files.find(|file| file.is_file())?;
+    // Without the release in it, another override was stronger, or it names a channel.
+    std::fs::read_to_string(&file).is_ok_and(|text| text.contains(&minor.join("."))).then_some(file)
+}
+
 /// The processor of a triple.
 fn arch_of(triple: &str) -> &str {
     triple.split('-').next().unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::fake::Machine;
-    use super::*;
-    use crate::failure::Exit;
-    use crate::shell::{MessageFormat, Verbosity};
-
-    const X86: &str = "x86_64-unknown-linux-musl";
-    const STD: &str = "toolchains/stable/lib/rustlib/x86_64-unknown-linux-musl/lib/libstd-1.rlib";
-    const GNU: &str = "toolchains/stable/lib/rustlib/x86_64-unknown-linux-gnu/lib/libstd-1.rlib";
-    const SOURCES: &str = "toolchains/stable/lib/rustlib/src/rust/library/std/Cargo.toml";
-
-    fn machine(host: &str) -> Machine {
-        let machine = Machine::new();
-        let sysroot = machine.path("toolchains/stable");
-        machine.file("toolchains/stable/lib/x");
-        machine.program(
-            "rustc",
-            &format!(
-                "case $1 in -vV) echo release: 1.95.0; echo host: {host};; *) echo {} ;; esac",
-                sysroot.display()
-            ),
-        );
-        machine
-    }
-
-    fn quiet() -> Shell {
-        Shell::new(Verbosity::Quiet, MessageFormat::Human)
-    }
-
-    fn detect(machine: &Machine, offline: bool) -> Result<Toolchain> {
-        let board = Board::named("x86_64").unwrap();
-        Toolchain::detect(machine.environment(&[]), board, &machine.path(""), offline)
-    }
-
-    #[test]
-    fn installed_target_needs_nothing() {
-        let machine = machine("x86_64-unknown-linux-gnu");
-        machine.file(STD);
-        let toolchain = detect(&machine, false).unwrap();
-        assert_eq!((toolchain.std, toolchain.triple.as_str()), (StdSource::Installed, X86));
-    }
-
-    #[test]
-    fn rustup_adds_the_target_to_the_toolchain_in_use() {
-        let machine = machine("x86_64-unknown-linux-gnu");
-        let std = machine.path(STD);
-        machine.program(
-            "rustup",
-            &format!(
-                "test \"$*\" = 'target add --toolchain stable {X86}' || exit 3\n\
-                 PATH=/usr/bin:/bin; mkdir -p {} && : > {}",
-                std.parent().unwrap().display(),
-                std.display()
-            ),
-        );
-        assert!(matches!(detect(&machine, false).unwrap().std, StdSource::Rustup { .. }));
-        assert_eq!(
-            detect(&machine, false).unwrap().prepare(&machine.path("memory"), quiet()).unwrap().std,
-            StdSource::Installed
-        );
-    }
-
-    #[test]
-    fn when_rustup_fails_the_next_way_is_taken() {
-        let machine = machine("x86_64-unknown-linux-gnu");
-        machine.program("rustup", "echo could not download >&2; exit 1");
-        machine.file(GNU);
-        let toolchain = detect(&machine, false).unwrap().prepare(&machine.path("memory"), quiet()).unwrap();
-        assert_eq!(toolchain.std, StdSource::StaticGlibc);
-        assert_eq!(toolchain.triple, "x86_64-unknown-linux-gnu");
-        machine.file(SOURCES);
-        machine.program("zig", "exit 0");
-        let toolchain = detect(&machine, false).unwrap().prepare(&machine.path("memory"), quiet()).unwrap();
-        assert_eq!((toolchain.std, toolchain.triple.as_str()), (StdSource::BuildStd, X86));
-    }
-
-    #[test]
-    fn missing_target_has_help_to_install_it() {
-        let machine = machine("aarch64-unknown-linux-gnu");
-        machine.file(SOURCES);
-        machine.program("rustup", "echo could not download >&2; exit 1");
-        let error = detect(&machine, false).unwrap().prepare(&machine.path("memory"), quiet()).unwrap_err();
-        assert_eq!(error.exit(), Exit::MissingTool);
-        let message = "the Rust target x86_64-unknown-linux-musl of board `x86_64` is not installed";
-        assert_eq!(error.to_string(), message);
-        let help = "run `rustup target add x86_64-unknown-linux-musl` while the network is up; the sources of Rust \
-                    1.95.0 (`rust-src`) and zig (`pip install ziglang`) do as well";
-        assert_eq!(error.next_step(), Some(help));
-        assert_eq!(detect(&machine, true).unwrap_err().next_step(), Some(help));
-    }
-
-    #[test]
-    fn no_rustc_is_an_error_that_points_to_rustup() {
-        let error = detect(&Machine::new(), false).unwrap_err();
-        assert_eq!(error.to_string(), "failed to find rustc");
-        assert_eq!(error.next_step(), Some("install Rust: https://rustup.rs"));
-    }
 }

@@ -1,5 +1,6 @@
 //! The Rust compiler that cargo will use for the user's package, and the content of its sysroot.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -17,6 +18,7 @@ pub(crate) struct Rustc {
     pub(crate) host: String,
     /// `rustc --print sysroot`.
     pub(crate) sysroot: PathBuf,
+    program: PathBuf,
 }
 
 impl Rustc {
@@ -40,12 +42,42 @@ impl Rustc {
             .find_map(|line| line.strip_prefix("host: "))
             .with_context(|| format!("`{} -vV` names no host", program.display()))?
             .to_owned();
-        Ok(Rustc { host, version, sysroot: PathBuf::from(sysroot) })
+        Ok(Rustc { host, version, sysroot: PathBuf::from(sysroot), program })
     }
 
     /// The release, such as `1.95.0`.
     pub(crate) fn release(&self) -> &str {
         self.version.lines().find_map(|line| line.strip_prefix("release: ")).unwrap_or("unknown")
+    }
+
+    /// Returns its names of the target features that it uses for `triple` with `flags`.
+    ///
+    /// # Errors
+    /// If it does not know a processor that a flag names.
+    pub(super) fn features(
+        &self,
+        env: &Environment,
+        triple: &str,
+        flags: &[String],
+    ) -> Result<BTreeSet<String>> {
+        let mut arguments = vec!["--print", "cfg", "--target", triple];
+        arguments.extend(flags.iter().map(String::as_str));
+        let text = env.ask(&self.program, &arguments, None)?;
+        let feature =
+            |line: &str| Some(line.strip_prefix("target_feature=\"")?.strip_suffix('"')?.to_owned());
+        Ok(text.lines().filter_map(feature).collect())
+    }
+
+    /// Returns true if its release is older than `wanted`, such as `1.95`. One that names no release counts as new.
+    pub(crate) fn is_older_than(&self, wanted: &str) -> bool {
+        let parts = |release: &str| -> Option<(u32, u32)> {
+            let mut parts = release.split('.');
+            Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+        };
+        match (parts(self.release()), parts(wanted)) {
+            (Some(found), Some(wanted)) => found < wanted,
+            _ => false,
+        }
     }
 
     /// Returns true if a compiled standard library for `triple` is there; true for rustup's and distributions' layouts.
@@ -69,7 +101,12 @@ impl Rustc {
 
     /// Returns true if the linker that comes with Rust is there; rustc then finds it by its bare name.
     pub(crate) fn has_lld(&self) -> bool {
-        self.sysroot.join("lib/rustlib").join(&self.host).join("bin/rust-lld").is_file()
+        self.lld().is_file()
+    }
+
+    /// The path of the linker that comes with Rust.
+    pub(crate) fn lld(&self) -> PathBuf {
+        self.sysroot.join("lib/rustlib").join(&self.host).join("bin/rust-lld")
     }
 
     /// The name rustup knows the toolchain by, if rustup manages it and could add a target to it.

@@ -4,9 +4,10 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::error::ToolchainError;
-use super::wrapper::Wrappers;
-use super::{CCompiler, Linker, StdSource, Toolchain, arch_of};
+use super::wrapper::{self, Wrappers};
+use super::{CCompiler, Linker, StdSource, Toolchain, arch_of, cxx_library, diagnosis, user_config};
 use crate::failure::Result;
+use crate::shell::Shell;
 
 /// The settings that decide the code of the binaries. Cheap to find out, so that it can be part of every freshness check.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +16,20 @@ pub(crate) struct Codegen {
     pub(crate) linker: Linker,
     /// Flags for rustc, ours before the user's, so that the user's win.
     pub(crate) rustflags: Vec<String>,
+}
+
+/// The name of the linker that comes with Rust.
+const RUST_LLD: &str = "rust-lld";
+
+/// The part that a build has lacked, and now has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Supplied {
+    /// Nothing was missing that can be had.
+    Nothing,
+    /// The C compiler.
+    Compiler,
+    /// The C++ library.
+    CxxLibrary,
 }
 
 /// Variables and arguments of `cargo`, besides the command's own arguments.
@@ -27,19 +42,22 @@ pub(crate) struct CargoSettings {
 }
 
 impl Toolchain {
-    /// Flags and linker, with the user's cargo configuration merged in as cargo would.
+    /// Flags and linker, with the user's cargo configuration merged in as cargo would, unless the program is `ours`.
     ///
     /// `remaps` are pairs of a directory and what to call it in the binaries, the most general first.
     ///
     /// # Errors
     /// `Exit::Config` when the user's cargo configuration cannot be read.
-    pub(crate) fn codegen(&self, remaps: &[(PathBuf, String)]) -> Result<Codegen> {
-        let wrong = |error| ToolchainError::Configuration { directory: self.directory.clone(), error };
-        let config = cargo_config2::Config::load_with_cwd(&self.directory).map_err(wrong)?;
-        let user_linker = config.linker(&self.triple).map_err(wrong)?;
-        let user_flags = config.rustflags(&self.triple).map_err(wrong)?.map(|flags| flags.flags);
-        let user_flags = user_flags.unwrap_or_default();
-        let linker = self.choose_linker(user_linker.is_some(), &user_flags);
+    pub(crate) fn codegen(&self, remaps: &[(PathBuf, String)], ours: bool) -> Result<Codegen> {
+        let (user_linker, user_flags) = match ours {
+            true => (false, Vec::new()),
+            false => user_config::of_target(&self.env, &self.directory, &self.triple)?,
+        };
+        let linker = match self.choose_linker(user_linker, &user_flags) {
+            // Named, so that the user's configuration cannot name another.
+            Linker::Default if ours => Linker::Program(PathBuf::from("cc")),
+            linker => linker,
+        };
 
         let remap = |(from, to): &(PathBuf, String)| format!("--remap-path-prefix={}={to}", from.display());
         let mut rustflags: Vec<_> = remaps.iter().map(remap).collect();
@@ -68,7 +86,7 @@ impl Toolchain {
             StdSource::Installed | StdSource::Rustup { .. } => {}
         }
         if self.rustc.has_lld() {
-            return Linker::Program(PathBuf::from("rust-lld"));
+            return Linker::Program(PathBuf::from(RUST_LLD));
         }
         let arch = arch_of(&self.triple);
         let linux = self.rustc.host.contains("linux");
@@ -81,10 +99,48 @@ impl Toolchain {
         } else {
             match self.c_compiler() {
                 CCompiler::Cross(gcc) => Linker::Program(gcc.clone()),
-                compiler if compiler.is_zig() => Linker::Zig,
-                _ => Linker::Missing,
+                CCompiler::Zig(_) => Linker::Zig,
+                CCompiler::User(_) | CCompiler::Missing => Linker::Missing,
             }
         }
+    }
+
+    /// Returns the path of the linker that comes with Rust, if `linker` is its name.
+    fn lld(&self, linker: &Path) -> Option<PathBuf> {
+        (linker == Path::new(RUST_LLD)).then(|| self.rustc.lld())
+    }
+
+    /// Returns true if [`Toolchain::supply`] may have something to get.
+    pub(crate) fn can_supply(&self) -> bool {
+        let arch = arch_of(&self.triple);
+        matches!(self.c_compiler(), CCompiler::Zig(zig)
+            if !zig.is_there() || !cxx_library::directory(zig, arch).exists())
+    }
+
+    /// Gets what a finished cargo has lacked: the C compiler, or the C++ library. Returns true if cargo has to be run again,
+    /// after [`Toolchain::cargo_settings`] has been called again with the same `directory`.
+    ///
+    /// # Errors
+    /// If it cannot be had.
+    pub(crate) fn supply(
+        &self,
+        stderr: &str,
+        success: bool,
+        directory: &Path,
+        offline: bool,
+        shell: Shell,
+    ) -> Result<Supplied> {
+        let CCompiler::Zig(zig) = self.c_compiler() else { return Ok(Supplied::Nothing) };
+        if !zig.is_there() && wrapper::is_wanted(directory) {
+            zig.fetch(self.vendored().as_ref(), offline, shell)?;
+            return Ok(Supplied::Compiler);
+        }
+        let arch = arch_of(&self.triple);
+        if !success && diagnosis::lacks_cxx_library(stderr) && !cxx_library::directory(zig, arch).exists() {
+            cxx_library::make(zig, &self.env, arch, shell)?;
+            return Ok(Supplied::CxxLibrary);
+        }
+        Ok(Supplied::Nothing)
     }
 
     /// Returns all settings of cargo; writes compiler wrappers into `directory`.
@@ -105,7 +161,13 @@ impl Toolchain {
         };
         match (&codegen.linker, &wrappers) {
             (Linker::User | Linker::Default, _) => {}
-            (Linker::Program(program), _) => link_with(program),
+            (Linker::Program(program), _) => match (self.lld(program), self.c_compiler()) {
+                (Some(lld), CCompiler::Zig(zig)) => {
+                    let libraries = cxx_library::directory(zig, arch_of(&self.triple));
+                    link_with(&wrapper::linker(&lld, &libraries, directory)?);
+                }
+                _ => link_with(program),
+            },
             (Linker::Zig, Some(wrappers)) => link_with(&wrappers.cc),
             (Linker::Zig | Linker::Missing, _) => {
                 let (triple, host) = (self.triple.clone(), self.rustc.host.clone());

@@ -10,6 +10,7 @@ use anyhow::Context;
 use super::arch_of;
 use super::c_compiler::CCompiler;
 use super::environment::Environment;
+use super::zig::Zig;
 use crate::plan::quote;
 
 /// Compiler, C++ compiler and archiver for one target, as files to name in `CC_…`, `CXX_…` and `AR_…`.
@@ -41,48 +42,40 @@ impl Wrappers {
             let flag = format!("-ffile-prefix-map={}={to}", from.display());
             after = format!("{after} {}", quote(&flag));
         }
-        // musl has no `__*_chk`, and keeps the stack guard elsewhere than glibc's headers assume.
-        const PLAIN: &str = " -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=0 -fno-stack-protector";
-        let sibling = |cc: &Path, cxx: &[&str]| -> PathBuf {
+        let sibling = |cc: &Path| -> PathBuf {
             let name = cc.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let found = cxx.iter().find_map(|cxx| {
+            let found = ["g++", "c++"].iter().find_map(|cxx| {
                 let stem = ["gcc", "clang", "cc"].iter().find_map(|end| name.strip_suffix(end))?;
                 env.find(cc.with_file_name(format!("{stem}{cxx}")))
             });
             // Without a C++ compiler the C compiler's own message names the missing part.
             found.unwrap_or_else(|| cc.to_owned())
         };
-        let run = |program: &Path, args: &str, after: &str| {
-            format!("#!/bin/sh\nexec {}{args} \"$@\"{after}\n", quote(&program.display().to_string()))
-        };
+        let run =
+            |program: &Path, after: &str| format!("#!/bin/sh\nexec {} \"$@\"{after}\n", quoted(program));
         let (cc, cxx, ar) = match compiler {
             CCompiler::User(_) | CCompiler::Missing => return Ok(None),
-            CCompiler::CargoZigbuild(zigbuild) => {
-                let tool = |tool: &str| format!(" zig {tool} -- -target {arch}-linux-musl");
-                let ar = run(zigbuild, " zig ar --", "");
-                (run(zigbuild, &tool("cc"), &after), run(zigbuild, &tool("c++"), &after), Some(ar))
+            CCompiler::Zig(zig) if !zig.is_there() => {
+                let script = wanted(directory, &zig.version);
+                (script.clone(), script, None)
             }
             CCompiler::Zig(zig) => {
-                let tool = |tool: &str| filtered_zig(zig, tool, arch, &after);
-                (tool("cc"), tool("c++"), Some(run(zig, " ar", "")))
+                let tool = |tool: &str| zig_script(zig, tool, arch, &after);
+                let ar = format!("#!/bin/sh\n{}exec {} ar \"$@\"\n", zig_cache(zig), quoted(&zig.program));
+                (tool("cc"), tool("c++"), Some(ar))
             }
             CCompiler::Cross(cc) => {
-                let ar = archiver(env, cc, arch).map(|ar| run(&ar, "", ""));
-                (run(cc, "", &after), run(&sibling(cc, &["g++", "c++"]), "", &after), ar)
-            }
-            CCompiler::GlibcHeaders(cc) => {
-                let after = format!("{PLAIN}{after}");
-                let ar = archiver(env, cc, arch).map(|ar| run(&ar, "", ""));
-                (run(cc, "", &after), run(&sibling(cc, &["g++", "c++"]), "", &after), ar)
-            }
-            CCompiler::Clang(clang) => {
-                let after = format!("{PLAIN}{after}");
-                let target = format!(" --target={triple}");
-                let ar = env.find("llvm-ar").map(|ar| run(&ar, "", ""));
-                (run(clang, &target, &after), run(&sibling(clang, &["clang++"]), &target, &after), ar)
+                let ar = archiver(env, cc, arch).map(|ar| run(&ar, ""));
+                (run(cc, &after), run(&sibling(cc), &after), ar)
             }
         };
         fs::create_dir_all(directory).with_context(|| format!("failed to create {}", directory.display()))?;
+        match fs::remove_file(directory.join(WANTED)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("failed to write {}", directory.display()));
+            }
+            _ => {}
+        }
         Ok(Some(Wrappers {
             cc: script(directory, "cc", &cc)?,
             cxx: script(directory, "c++", &cxx)?,
@@ -103,18 +96,51 @@ impl Wrappers {
     }
 }
 
+/// The file in a directory of wrappers that says that a build has asked for the C compiler.
+const WANTED: &str = "wanted";
+
+/// Returns true if a build has asked for a compiler that was not there, since the wrappers in `directory` were written.
+pub(crate) fn is_wanted(directory: &Path) -> bool {
+    directory.join(WANTED).exists()
+}
+
+/// The script in place of a compiler that is not there yet: it remembers that it was run, and fails.
+fn wanted(directory: &Path, version: &str) -> String {
+    let marker = quoted(&directory.join(WANTED));
+    format!("#!/bin/sh\n: >{marker}\necho 'zig {version} is not downloaded yet' >&2\nexit 1\n")
+}
+
 /// Zig takes its own triples: the Rust triple that the `cc` crate adds for clang-like compilers is dropped.
 /// Its undefined-behaviour sanitizer, on by default, would need a run-time library at the final link.
-fn filtered_zig(zig: &Path, tool: &str, arch: &str, after: &str) -> String {
+fn zig_script(zig: &Zig, tool: &str, arch: &str, after: &str) -> String {
     format!(
         "#!/bin/sh\n\
-         for arg do\n\
+         {}for arg do\n\
          \x20 shift\n\
          \x20 case \"$arg\" in --target=*) ;; *) set -- \"$@\" \"$arg\" ;; esac\n\
          done\n\
          exec {} {tool} -target {arch}-linux-musl -fno-sanitize=undefined \"$@\"{after}\n",
-        quote(&zig.display().to_string())
+        zig_cache(zig),
+        quoted(&zig.program)
     )
+}
+
+/// The lines that give zig a cache where nobody has chosen one: the home directory may not be there.
+fn zig_cache(zig: &Zig) -> String {
+    let default = quoted(&zig.objects());
+    format!("[ -n \"$ZIG_GLOBAL_CACHE_DIR\" ] || export ZIG_GLOBAL_CACHE_DIR={default}\n")
+}
+
+fn quoted(path: &Path) -> String {
+    quote(&path.display().to_string())
+}
+
+/// Writes a linker into `directory` that finds the libraries in `libraries`, if that exists, and returns its path. Its name
+/// tells rustc which arguments it takes; `lld` itself is told by an argument.
+pub(super) fn linker(lld: &Path, libraries: &Path, directory: &Path) -> anyhow::Result<PathBuf> {
+    fs::create_dir_all(directory).with_context(|| format!("failed to create {}", directory.display()))?;
+    let search = if libraries.is_dir() { format!(" -L {}", quoted(libraries)) } else { String::new() };
+    script(directory, "ld.lld", &format!("#!/bin/sh\nexec {} -flavor gnu \"$@\"{search}\n", quoted(lld)))
 }
 
 /// The archiver beside a compiler, or LLVM's, or for the host's own processor the host's.
@@ -158,41 +184,58 @@ mod tests {
     #[test]
     fn zig_gets_its_own_triple_and_not_rusts() {
         let machine = Machine::new();
-        machine.program("zig", ECHO);
+        machine.program(
+            "zig",
+            &format!("if [ $1 = version ]; then echo 0.16.0; exit; fi; {ECHO}; echo $ZIG_GLOBAL_CACHE_DIR"),
+        );
         let maps = [(PathBuf::from("/home/it's me/.cargo"), "/cargo".to_owned())];
         let triple = "aarch64-unknown-linux-musl";
-        let zig = CCompiler::Zig(machine.path("zig"));
-        let wrappers = Wrappers::write(&zig, &machine.environment(&[]), triple, &maps, &machine.path("w"))
-            .unwrap()
-            .unwrap();
+        let env = machine.environment(&[("CXX_aarch64_unknown_linux_musl", "mine")]);
+        let zig = CCompiler::Zig(Zig::installed(&env).unwrap());
+        let wrappers = Wrappers::write(&zig, &env, triple, &maps, &machine.path("w")).unwrap().unwrap();
+        let cache = machine.path(".cache/krazy/zig/objects");
         assert_eq!(
             run(&wrappers.cc, &["--target=aarch64-unknown-linux-musl", "-c", "a b.c"]),
-            "[cc][-target][aarch64-linux-musl][-fno-sanitize=undefined][-c][a b.c]\
-             [-ffile-prefix-map=/home/it's me/.cargo=/cargo]"
+            format!(
+                "[cc][-target][aarch64-linux-musl][-fno-sanitize=undefined][-c][a b.c]\
+                 [-ffile-prefix-map=/home/it's me/.cargo=/cargo]{}\n",
+                cache.display()
+            )
         );
-        assert_eq!(run(wrappers.ar.as_ref().unwrap(), &["rcs", "x.a"]), "[ar][rcs][x.a]");
-        let env = machine.environment(&[("CXX_aarch64_unknown_linux_musl", "mine")]);
+        assert!(run(wrappers.ar.as_ref().unwrap(), &["rcs", "x.a"]).starts_with("[ar][rcs][x.a]"));
         let names: Vec<_> = wrappers.variables(&env, triple).into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["CC_aarch64_unknown_linux_musl", "AR_aarch64_unknown_linux_musl"]);
     }
 
     #[test]
-    fn glibc_headers_are_used_without_what_musl_lacks() {
+    fn compiler_that_is_not_there_says_that_it_was_wanted() {
         let machine = Machine::new();
-        machine.program("gcc", ECHO);
-        machine.program("g++", "echo c++");
-        machine.program("ar", ECHO);
         let env = machine.environment(&[]);
-        let gcc = CCompiler::GlibcHeaders(machine.path("gcc"));
-        let wrappers = Wrappers::write(&gcc, &env, "x86_64-unknown-linux-musl", &[], &machine.path("w"))
-            .unwrap()
-            .unwrap();
-        assert_eq!(
-            run(&wrappers.cc, &["-D_FORTIFY_SOURCE=2", "x.c"]),
-            "[-D_FORTIFY_SOURCE=2][x.c][-U_FORTIFY_SOURCE][-D_FORTIFY_SOURCE=0][-fno-stack-protector]"
-        );
-        assert_eq!(run(&wrappers.cxx, &[]), "c++\n");
-        assert_eq!(run(wrappers.ar.as_ref().unwrap(), &["t"]), "[t]");
+        let zig = CCompiler::Zig(Zig::pinned(&env, "x86_64-unknown-linux-gnu").unwrap());
+        let directory = machine.path("w");
+        let write =
+            || Wrappers::write(&zig, &env, "x86_64-unknown-linux-musl", &[], &directory).unwrap().unwrap();
+        let wrappers = write();
+        assert!(!is_wanted(&directory));
+        assert_eq!(run(&wrappers.cxx, &["-c", "x.cpp"]), "");
+        assert!(is_wanted(&directory));
+        write();
+        assert!(!is_wanted(&directory));
+        let program = machine.path(".cache/krazy/zig/0.17.1/ziglang/zig");
+        fs::create_dir_all(program.parent().unwrap()).unwrap();
+        fs::write(&program, "").unwrap();
+        assert!(fs::read_to_string(write().cc).unwrap().contains("exec "));
+    }
+
+    #[test]
+    fn linker_finds_the_cxx_library_once_it_is_there() {
+        let machine = Machine::new();
+        machine.program("rust-lld", ECHO);
+        let (libraries, directory) = (machine.path("c++"), machine.path("w"));
+        let link = || run(&linker(&machine.path("rust-lld"), &libraries, &directory).unwrap(), &["x.o"]);
+        assert_eq!(link(), "[-flavor][gnu][x.o]");
+        fs::create_dir(&libraries).unwrap();
+        assert_eq!(link(), format!("[-flavor][gnu][x.o][-L][{}]", libraries.display()));
     }
 
     #[test]

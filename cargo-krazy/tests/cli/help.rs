@@ -73,7 +73,7 @@ Metadata, in the Cargo.toml of the package; [workspace.metadata.krazy] gives def
     install = TABLE
         further crates whose binaries go to /bin: NAME = VERSION or a table
     bins = [STRING]
-        only these binaries of the own package (default: all)
+        only these binaries of the own package; [] for none of it (default: all)
     features = [STRING]
         features of the own package
     all-features = BOOL
@@ -86,6 +86,12 @@ Metadata, in the Cargo.toml of the package; [workspace.metadata.krazy] gives def
         settings of the services: NAME is an entry of /bin
     files = TABLE
         "/path/on/the/device" = "path" of a file or directory, relative to the Cargo.toml
+    hosts = TABLE
+        addresses of names: NAME = "10.0.0.5"
+    timezone = ZONE
+        the local time, such as "Europe/Berlin" (default: UTC)
+    ca-certificates = BOOL
+        Mozilla's certificate authorities in /etc/ssl, for TLS clients (default: true)
     size = SIZE
         the disk image; /data is what the other partitions leave (default: 1 GiB)
     boot-size = SIZE
@@ -102,6 +108,8 @@ Metadata, in the Cargo.toml of the package; [workspace.metadata.krazy] gives def
         kernel modules to carry and to load at boot, besides those of the board
     network = TABLE
         fixed addresses, name and time servers of every device (default: DHCP)
+    sysctl = TABLE
+        kernel settings: "net.core.rmem_max" = 2500000
     boot-writable = BOOL
         mount /boot writable from the start (default: false)
     serial-console = BOOL
@@ -155,8 +163,11 @@ Metadata, in the Cargo.toml of the package; [workspace.metadata.krazy] gives def
         working directory (default: the HOME of the service)
     after = [STRING]
         services, or `network`, `clock`, `data`, that it starts after
+    start = STRING
+        `automatic`, or `manual`: only in /bin, for other programs and `service start` (default:
+        automatic)
     restart = STRING
-        `always`, `on-failure` or `never` (default: always)
+        `always`, `on-failure` or `never` (default: always; with `start = "manual"`: never)
     user = STRING
         the account; `root` is possible (default: its own, named like the service)
     stop-signal = SIGNAL
@@ -164,7 +175,7 @@ Metadata, in the Cargo.toml of the package; [workspace.metadata.krazy] gives def
     stop-timeout = SECONDS
         time from the stop signal to SIGKILL; at most a day (default: 10)
     required = BOOL
-        an update is confirmed only if it is stable (default: true)
+        an update is confirmed only if it is stable (default: true; with `start = "manual"`: false)
     ready = STRING
         condition to count as started: `started`, `notify` (sd_notify) or `tcp:PORT` (default:
         started)
@@ -176,6 +187,8 @@ Metadata, in the Cargo.toml of the package; [workspace.metadata.krazy] gives def
         accounts whose logs it may read; `krazy`: may talk to init, as root does
     devices = [STRING]
         device nodes it may read and write, such as "/dev/ttyUSB*"
+    sysfs = [STRING]
+        files below /sys it may write, such as "class/leds/*/brightness"
     persistent-log = BOOL
         keep its output on /data too (default: false)
     memory-limit = SIZE

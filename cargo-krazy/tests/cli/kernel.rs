@@ -48,7 +48,7 @@ error: the newest kernel is known only to its source, and --offline forbids to a
 "#]]);
     kernel(&["kernel", "fetch", "--offline"]).assert().code(6).stdout_eq("").stderr_eq(str![[r#"
 error: no kernel is locked for board `x86_64` (linux-image-amd64 of Debian's `trixie`), and --offline forbids to look for one
-   help: run once without --offline
+   help: run once without `--offline`, or bring it with `cargo krazy vendor DIR` from a machine with the network
 
 "#]]);
     let hash = "ab".repeat(32);

@@ -1,6 +1,7 @@
 //! The handlers of the operations that [`krazy_boot::api`] defines.
 
 mod certificate;
+mod data;
 mod files;
 mod flash;
 mod logs;
@@ -16,6 +17,7 @@ pub(crate) use logs::LiveLogs;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use headers::{HeaderMap, HeaderName, HeaderValue};
@@ -67,6 +69,8 @@ pub(crate) struct Call {
     pub(crate) peer: SocketAddr,
     /// The certificate that its connection presented.
     pub(crate) certificate: Sha256Hash,
+    /// True once a valid credential has come over its connection.
+    pub(crate) authenticated: Arc<AtomicBool>,
     pub(crate) body: Body,
 }
 
@@ -105,6 +109,7 @@ async fn serve(admin: &Arc<Admin>, call: Call) -> Result<Response, Problem> {
             return Err(problem);
         }
     };
+    call.authenticated.store(true, Ordering::Relaxed);
     let route = route?;
     if route.operation().definition().access == Access::Admin && identity.role != Role::Admin {
         return Err(Problem::new(
@@ -173,6 +178,10 @@ async fn operate(
         Endpoint::MakeDirectory { path } => files::make_directory(admin, locate(path)?).await,
         Endpoint::RemoveDirectory { path, query } => {
             files::remove_directory(admin, locate(path)?, query.recursive).await
+        }
+        Endpoint::CheckData => json(&data::check(admin).await?),
+        Endpoint::FormatData { query } => {
+            order(Command::FormatData { name: query.name }, StatusCode::NO_CONTENT).await
         }
         Endpoint::FlashDisk { query } => flash::flash(admin, FlashTarget::Disk, query.force, call.body).await,
         Endpoint::FlashPartition { number, query } => {

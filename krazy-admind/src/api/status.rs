@@ -32,6 +32,7 @@ pub(super) async fn status(admin: &Arc<Admin>) -> Result<Status, Problem> {
             previous_end: boot.previous_end,
             memory,
             data,
+            data_source: boot.data,
             admind,
         }),
         Err(problem) if problem.kind() == Kind::InitUnreachable => {
@@ -56,6 +57,7 @@ pub(super) async fn status(admin: &Arc<Admin>) -> Result<Status, Problem> {
                 previous_end: None,
                 memory,
                 data,
+                data_source: None,
                 admind,
             })
         }

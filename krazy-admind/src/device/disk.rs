@@ -6,7 +6,8 @@
 //! first.
 //!
 //! `/boot` is written through its file system. It is mounted read-only most of the time: init remounts it writable for
-//! the first write, and read-only again after each sync.
+//! the first write, and read-only again after each sync. vfat writes its sectors without a flush of the disk's write
+//! cache, so each sync of the file system is followed by one of the block device.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use krazy_boot::api::control::{Command, SOCKET};
 use krazy_boot::disk::size::Bytes;
+use krazy_boot::disk::slot::Slot;
 use krazy_boot::update::engine::{ALIGNMENT, Aligned, Target};
 use krazy_init::control::Client;
 use rustix::fs::{Advice, OFlags, fadvise, syncfs};
@@ -125,6 +127,12 @@ impl Target for Disk {
         self.drop_cache()
     }
 
+    fn repair_boot(&mut self, slot: Slot) -> io::Result<()> {
+        self.boot.repair(slot)?;
+        // Init writes through the partition's device, whose cache is another one.
+        self.drop_cache()
+    }
+
     fn boot_free(&self) -> io::Result<Bytes> {
         let stat = rustix::fs::statvfs(&self.boot.directory)?;
         Ok(Bytes(stat.f_bavail.saturating_mul(stat.f_frsize)))
@@ -139,7 +147,11 @@ impl Target for Disk {
     }
 
     fn sync_boot(&mut self) -> io::Result<()> {
-        self.boot.sync()
+        self.boot.write_back()?;
+        // A sync of the block device ends with a flush. Without one, the files may still be in the disk's write cache when
+        // the other slot's root is written.
+        self.node.sync_all()?;
+        self.boot.restore_read_only()
     }
 }
 
@@ -168,10 +180,14 @@ impl Boot {
         std::fs::remove_file(path)
     }
 
-    fn sync(&mut self) -> io::Result<()> {
+    fn write_back(&mut self) -> io::Result<()> {
         self.file = None;
-        syncfs(File::open(&self.directory)?)?;
-        self.restore_read_only()
+        Ok(syncfs(File::open(&self.directory)?)?)
+    }
+
+    fn repair(&mut self, slot: Slot) -> io::Result<()> {
+        self.file = None;
+        self.order(Command::RepairBoot { slot })
     }
 
     fn make_writable(&mut self) -> io::Result<()> {
@@ -189,11 +205,15 @@ impl Boot {
     }
 
     fn remount(&mut self, writable: bool) -> io::Result<()> {
-        Client::connect_to(&self.socket)
-            .and_then(|mut client| client.order(Command::RemountBoot { writable }))
-            .map_err(io::Error::other)?;
+        self.order(Command::RemountBoot { writable })?;
         self.writable = writable;
         Ok(())
+    }
+
+    fn order(&self, command: Command) -> io::Result<()> {
+        Client::connect_to(&self.socket)
+            .and_then(|mut client| client.order(command))
+            .map_err(io::Error::other)
     }
 }
 

@@ -4,6 +4,7 @@
 //! no disk. Paths, options and bodies go in, plain data and [`Problem`]s come out.
 
 mod credentials;
+mod data;
 mod disk;
 mod durable_file;
 mod files;
@@ -21,6 +22,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use krazy_boot::api::data::{DataReport, DataSource};
 use krazy_boot::api::status::{Memory, Space};
 use krazy_boot::disk::selector::SelectorCopies;
 use krazy_boot::disk::slot::Slot;
@@ -78,6 +80,12 @@ impl Device {
             })
         })
         .await
+    }
+
+    /// Reads the condition of `/data`, which init mounted from `source`.
+    pub(crate) async fn data_report(&self, source: Option<DataSource>) -> Result<DataReport, Problem> {
+        let root = self.root.clone();
+        blocking(move || data::report(&root, source)).await
     }
 
     /// Reads the manifest of the running root.

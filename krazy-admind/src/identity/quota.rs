@@ -25,9 +25,6 @@ impl<K: Eq + Hash> Default for Quota<K> {
 
 impl<K: Eq + Hash + Clone> Quota<K> {
     /// Returns a permit for `holder`, or `None` if it holds `per_holder` already, or all holders together `total`.
-    ///
-    /// The limits come with each call because `total` depends on the holder: known clients may use permits that unknown
-    /// ones cannot.
     pub(crate) fn acquire(self: &Arc<Self>, holder: K, per_holder: usize, total: usize) -> Option<Permit<K>> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if held.values().sum::<usize>() >= total {
@@ -40,13 +37,6 @@ impl<K: Eq + Hash + Clone> Quota<K> {
         }
         *own += 1;
         Some(Permit { quota: Arc::clone(self), holder })
-    }
-}
-
-impl<K: Eq + Hash + Copy> Permit<K> {
-    /// The holder it was issued to.
-    pub(crate) fn holder(&self) -> K {
-        self.holder
     }
 }
 

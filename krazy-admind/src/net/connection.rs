@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -24,15 +25,15 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 use warp::Filter;
-use warp::http::{Request, Response};
+use warp::http::{Request, Response, Uri};
 
 use super::activity::Activity;
+use super::limiter::Permit;
 use crate::api::{self, Admin, Call};
 use crate::body::Body;
 use crate::config::Limits;
 use crate::identity::certificate::Certificates;
 use crate::identity::clients::Client;
-use crate::identity::quota::Permit;
 
 /// Bytes of a request's header.
 const MAX_HEADER_LEN: usize = 16 * 1024;
@@ -52,13 +53,25 @@ const UNKNOWN_CLIENT_WINDOW: u32 = 256 << 10;
 /// Bytes read from the kernel at a time. rustls asks for 4 KiB, which makes four system calls of every TLS record.
 const READ_BUFFER_LEN: usize = 32 << 10;
 
-/// Serves one connection until it ends. Errors end this connection only.
+/// Serves one connection until it ends or loses its seat. Errors end this connection only.
 pub(super) async fn serve(
     stream: TcpStream,
     peer: SocketAddr,
     admin: Arc<Admin>,
     limits: Limits,
-    permit: Permit<Client>,
+    mut permit: Permit,
+) {
+    let served = serve_to_end(stream, peer, admin, limits, permit.client(), permit.authenticated());
+    select(pin!(served), pin!(permit.lost())).await;
+}
+
+async fn serve_to_end(
+    stream: TcpStream,
+    peer: SocketAddr,
+    admin: Arc<Admin>,
+    limits: Limits,
+    client: Client,
+    authenticated: Arc<AtomicBool>,
 ) {
     // The kernel ends a download whose client acknowledges nothing: hyper has no timeout for writing.
     let unacknowledged = limits.idle.as_millis().try_into().unwrap_or(u32::MAX);
@@ -72,10 +85,10 @@ pub(super) async fn serve(
     let Ok(Ok((stream, certificate))) = handshake.await else { return };
     let activity = Activity::new(Instant::now());
     let service = TowerToHyperService::new(Counted {
-        inner: service(admin, peer, certificate, limits.idle),
+        inner: service(admin, peer, certificate, authenticated, limits.idle),
         activity: Arc::clone(&activity),
     });
-    let builder = protocol(&limits, permit.holder());
+    let builder = protocol(&limits, client);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     while let Some(pause) = activity.next_check(Instant::now(), &limits) {
         match select(connection.as_mut(), pin!(sleep(pause))).await {
@@ -100,7 +113,7 @@ async fn handshake(
 /// Returns the HTTP settings for `client`.
 ///
 /// The windows are fixed: hyper's adaptive window would grow to 16 MiB with the speed of the line.
-fn protocol(limits: &Limits, client: Client) -> auto::Builder<TokioExecutor> {
+pub(super) fn protocol(limits: &Limits, client: Client) -> auto::Builder<TokioExecutor> {
     let window = match client {
         Client::Known(_) => KNOWN_CLIENT_WINDOW,
         Client::Unknown(_) => UNKNOWN_CLIENT_WINDOW,
@@ -126,10 +139,11 @@ fn protocol(limits: &Limits, client: Client) -> auto::Builder<TokioExecutor> {
 }
 
 /// Returns the service that answers requests. One warp filter takes each apart; the route table does the rest.
-fn service(
+pub(super) fn service(
     admin: Arc<Admin>,
     peer: SocketAddr,
     certificate: Sha256Hash,
+    authenticated: Arc<AtomicBool>,
     upload_pause: Duration,
 ) -> impl tower_service::Service<
     Request<hyper::body::Incoming>,
@@ -147,7 +161,7 @@ fn service(
         .and(host)
         .and(warp::header::headers_cloned())
         .and(warp::body::stream());
-    warp::service(parts.then(
+    WithPath(warp::service(parts.then(
         move |method,
               path: warp::path::FullPath,
               query,
@@ -163,10 +177,11 @@ fn service(
                 headers,
                 peer,
                 certificate,
+                authenticated: Arc::clone(&authenticated),
             };
             api::answer(Arc::clone(&admin), call)
         },
-    ))
+    )))
 }
 
 /// Returns `body` with its buffers as [`Bytes`].
@@ -174,6 +189,32 @@ fn chunks<B: Buf>(
     body: impl Stream<Item = Result<B, warp::Error>> + Send + 'static,
 ) -> impl Stream<Item = Result<Bytes, warp::Error>> + Send + 'static {
     body.map(|chunk| chunk.map(|mut chunk| chunk.copy_to_bytes(chunk.remaining())))
+}
+
+/// A service whose requests all have a path. A URI like `host:443`, which is meant for `CONNECT` (RFC 9112, section 3.2.3),
+/// has none, and warp's filters panic on it.
+#[derive(Clone)]
+struct WithPath<S>(S);
+
+impl<S, B> tower_service::Service<Request<B>> for WithPath<S>
+where
+    S: tower_service::Service<Request<B>>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> S::Future {
+        if request.uri().path_and_query().is_none() {
+            // The target of `OPTIONS *`, which is no resource.
+            *request.uri_mut() = Uri::from_static("*");
+        }
+        self.0.call(request)
+    }
 }
 
 /// A service that counts each request until its response has been handed over as a whole.
@@ -211,5 +252,27 @@ where
                 .boxed_unsync()
             }))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::fuzzing::Http;
+    use crate::fuzzing::device::create;
+
+    #[test]
+    fn request_without_a_path_is_answered() {
+        let root = tempfile::tempdir().unwrap();
+        create(root.path());
+        let token = "07".repeat(32);
+        let mut server = Http::new(root.path().to_owned()).unwrap();
+        for method in ["CONNECT", "GET"] {
+            let request =
+                format!("{method} d:443 HTTP/1.1\r\nHost: d\r\nAuthorization: Bearer krz_{token}\r\n\r\n");
+            let answer = server.answer(request.as_bytes(), Duration::from_secs(20));
+            assert!(answer.starts_with(b"HTTP/1.1 404 "), "{}", answer.escape_ascii());
+        }
     }
 }

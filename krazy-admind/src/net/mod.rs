@@ -3,6 +3,8 @@
 mod activity;
 mod announcement;
 mod connection;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod limiter;
 mod server;
 

@@ -2,7 +2,7 @@
 //!
 //! | stage | bounded by |
 //! |---|---|
-//! | connections | [`Limits::connections`] and [`Limits::connections_per_client`]; further ones are closed at once |
+//! | connections | [`Limits::connections`] and [`Limits::connections_per_client`]; a further one takes the place of one without a credential, or is closed at once |
 //! | TLS handshake | [`Limits::handshake`] |
 //! | header of a request | 16 KiB, 64 fields, [`Limits::header`] |
 //! | upload | the windows of HTTP/2 until it is read; [`Limits::idle`] between two chunks; for an update, [`Limits::update_idle`] between two requests |
@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use krazy_boot::api::control::SOCKET;
 use tokio::net::TcpListener;
+use tokio::task::yield_now;
 use tokio::time::sleep;
 
 use super::announcement::{Announcement, AnnouncementError};
@@ -68,7 +69,7 @@ pub enum StartError {
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
-    admin: Arc<Admin>,
+    pub(super) admin: Arc<Admin>,
     limiter: ConnectionLimiter,
     limits: Limits,
 }
@@ -125,6 +126,8 @@ impl Server {
                     if let Some(permit) = self.limiter.admit(client) {
                         let admin = Arc::clone(&self.admin);
                         tokio::spawn(connection::serve(stream, peer, admin, self.limits, permit));
+                        // A connection that has lost its seat frees its memory before the next one needs some.
+                        yield_now().await;
                     }
                 }
                 Err(error) => {

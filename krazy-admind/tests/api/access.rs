@@ -16,12 +16,13 @@ fn read(device: &Device, name: &str) -> Vec<u8> {
 }
 
 /// Returns a path of the operation that exists on the device, with its query.
-fn path(operation: Operation) -> String {
+pub fn path(operation: Operation) -> String {
     let path = operation.definition().pattern.replace("{name}", "web").replace("{stream}", "out");
     let path = path.replace("{id}", "0").replace("{number}", "3");
     let query = match operation {
         Operation::SignalService => "?signal=HUP",
         Operation::SendUpdate => "?offset=0",
+        Operation::FormatData => "?name=weather",
         Operation::FlashDisk => "?force=true",
         _ => "",
     };
@@ -33,7 +34,7 @@ fn method(definition: &Definition) -> Method {
 }
 
 /// Every operation and its definition.
-fn operations() -> impl Iterator<Item = (Operation, &'static Definition)> {
+pub fn operations() -> impl Iterator<Item = (Operation, &'static Definition)> {
     Operation::ALL.iter().map(|operation| (*operation, operation.definition()))
 }
 

@@ -57,6 +57,7 @@ impl Bundle {
                 version: "1.3.0".into(),
                 protocol: PROTOCOL,
                 cmdline: vec!["quiet".into()],
+                instructions: Vec::new(),
                 parts: Vec::new(),
             },
             transport: Transport { parts: Vec::new() },

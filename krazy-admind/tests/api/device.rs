@@ -10,7 +10,7 @@ use krazy_admind::config::{Config, Limits};
 use krazy_boot::api::certificate::TRIAL_SERVER_NAME;
 use krazy_boot::api::credentials::{HashedToken, Role, Scope, Token, TokenFile};
 use krazy_boot::api::problem::{MEDIA_TYPE, ProblemDetails};
-use krazy_boot::manifest::{FORMAT, Kernel, Manifest, Program};
+use krazy_boot::manifest::{DISK_FORMAT, FORMAT, Kernel, Manifest, Program};
 use krazy_init::control::{
     BootInfo, Command, ErrorKind, LogLine, LogStream, Reply, Request, Response, SOCKET, ServiceStatus,
 };
@@ -99,6 +99,7 @@ fn manifest() -> Manifest {
     };
     Manifest {
         format: FORMAT,
+        disk_format: DISK_FORMAT,
         name: "weather".into(),
         version: "1.2.3".into(),
         board: "x86_64".into(),
@@ -110,6 +111,9 @@ fn manifest() -> Manifest {
         boot_writable: false,
         modules: Vec::new(),
         network: Default::default(),
+        hosts: Default::default(),
+        instructions: Vec::new(),
+        sysctl: Default::default(),
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use krazy_boot::boot::boot_sector;
 use krazy_boot::boot::slot_area;
-use krazy_boot::disk::layout::{DiskLayout, DiskSignature, Extent, PartitionSizes};
+use krazy_boot::disk::layout::{DiskLayout, DiskSignature, Extent, PartitionSizes, StateSectors};
 use krazy_boot::disk::mbr::Mbr;
 use krazy_boot::disk::ordered_write::write_in_order;
 use krazy_boot::disk::selector::Selector;
@@ -75,7 +75,7 @@ pub fn sync_boot(root: &Path) {
 
 /// Writes both copies of `selector` to the disk.
 pub fn write_selector(root: &Path, selector: Selector) {
-    write_in_order(&mut &open(root), &selector.writes(), |_| Ok(())).unwrap();
+    write_in_order(&mut &open(root), &selector.writes(StateSectors::CURRENT), |_| Ok(())).unwrap();
 }
 
 /// Reads the first `len` bytes of a partition.

@@ -112,16 +112,26 @@ async fn connections_are_limited_per_client_and_in_all() {
     for _ in 0..3 {
         held.push(device.connect().await);
     }
-    let mut fourth = TcpStream::connect(device.address).await.unwrap();
-    assert_eq!(read_to_close(&mut fourth).await, "");
-    let from = |last| device.client_from([127, 0, 3, last]).get(device.url("/api/v1/health")).send();
-    let other = device.client_from([127, 0, 3, 1]);
-    let url = device.url("/api/v1/health");
-    assert_eq!(other.get(&url).send().await.unwrap().status(), StatusCode::NO_CONTENT);
-    assert!(from(2).await.is_err(), "all four connections are open");
-    held.clear();
+    let from = |last| device.client_from([127, 0, 3, last]);
+    let status = |client: &reqwest::Client| {
+        client.get(device.url("/api/v1/status")).bearer_auth(token("viewer")).send()
+    };
+    // The fourth of one client ends its oldest.
+    held.push(device.connect().await);
+    assert_eq!(read_to_close(&mut held.remove(0)).await, "");
+    // The fifth of all ends the oldest of the client with the most, as long as one is left without a credential.
+    let others = [1, 2, 3, 4].map(from);
+    for other in &others {
+        assert_eq!(status(other).await.unwrap().status(), StatusCode::OK);
+    }
+    for mut ended in held {
+        assert_eq!(read_to_close(&mut ended).await, "");
+    }
+    let fifth = from(5);
+    assert!(status(&fifth).await.is_err(), "all four connections have sent a credential");
+    drop(others);
     for _ in 0..100 {
-        if from(2).await.is_ok() {
+        if status(&fifth).await.is_ok() {
             return;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -72,7 +72,7 @@ fn invalid_arguments_exit_with_2() {
 }
 
 /// A child process that is killed at the end of the test.
-struct Process(Child);
+pub struct Process(Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
@@ -84,8 +84,15 @@ impl Drop for Process {
 impl Process {
     /// Starts the server on the device in `root`.
     fn serve(root: &Path) -> (Self, SocketAddr) {
+        Self::serve_with(&[], root)
+    }
+
+    /// Starts the server with further options.
+    pub fn serve_with(options: &[&str], root: &Path) -> (Self, SocketAddr) {
         let mut child = Command::new(BINARY)
-            .args(["--listen", "127.0.0.1:0", "--no-mdns", "--root"])
+            .args(["--listen", "127.0.0.1:0", "--no-mdns"])
+            .args(options)
+            .arg("--root")
             .arg(root)
             .stderr(Stdio::piped())
             .spawn()
@@ -101,7 +108,7 @@ impl Process {
     }
 
     /// Reads a field of /proc/PID/status in KiB.
-    fn kib(&self, field: &str) -> u64 {
+    pub fn kib(&self, field: &str) -> u64 {
         let text = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
         let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).unwrap();
         value.trim().strip_suffix(" kB").unwrap().parse().unwrap()

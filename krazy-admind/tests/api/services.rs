@@ -33,6 +33,47 @@ async fn status_combines_init_and_kernel() {
 }
 
 #[tokio::test]
+async fn condition_of_data_comes_from_init_superblock_and_kernel() {
+    let device = Device::start().await;
+    let partition = json!({"partition": "/dev/vda4", "temporary": null, "formatted": false});
+    device.init.boot.lock().unwrap().data = serde_json::from_value(partition).unwrap();
+    let mut superblock = vec![0; 2048];
+    superblock[1024 + 0x38..1024 + 0x3b].copy_from_slice(&[0x53, 0xef, 3]);
+    superblock[1024 + 0x194] = 2;
+    superblock[1024 + 0x1e0..1024 + 0x1eb].copy_from_slice(b"ext4_lookup");
+    std::fs::write(device.path("dev/vda4"), superblock).unwrap();
+    std::fs::create_dir_all(device.path("sys/class/block/vda4")).unwrap();
+    std::fs::write(device.path("sys/class/block/vda4/size"), "2048\n").unwrap();
+    std::fs::write(device.path("dev/kmsg"), "3,1,2,-;EXT4-fs error (device vda4): ext4_lookup:1855\n")
+        .unwrap();
+    let data = body(device.get("viewer", "/api/v1/data").await).await;
+    assert_eq!(
+        (&data["state"], &data["errors"], &data["partition_size"]),
+        (&json!("errors"), &json!(2), &json!(1 << 20))
+    );
+    assert_eq!(data["last_error"]["function"], "ext4_lookup");
+    assert_eq!(data["kernel_log"], json!(["EXT4-fs error (device vda4): ext4_lookup:1855"]));
+    assert_eq!(data["format_requested"], false);
+
+    // While it is mounted, the kernel's own count is the newer one.
+    std::fs::create_dir_all(device.path("sys/fs/ext4/vda4")).unwrap();
+    std::fs::write(device.path("sys/fs/ext4/vda4/errors_count"), "5\n").unwrap();
+    assert_eq!(body(device.get("viewer", "/api/v1/data").await).await["errors"], 5);
+
+    let temporary = json!({"partition": "/dev/vda4", "temporary": "it is damaged", "formatted": false});
+    device.init.boot.lock().unwrap().data = serde_json::from_value(temporary).unwrap();
+    let data = body(device.get("viewer", "/api/v1/data").await).await;
+    assert_eq!((&data["state"], &data["errors"]), (&json!("not-mounted"), &json!(2)));
+    assert_eq!(data["source"]["temporary"], "it is damaged");
+
+    let response =
+        device.request("admin", Method::POST, "/api/v1/data/format?name=weather").send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::NO_CONTENT);
+    let expected = Command::FormatData { name: "weather".into() };
+    assert_eq!(device.init.commands.lock().unwrap().last(), Some(&expected));
+}
+
+#[tokio::test]
 async fn metrics_are_in_the_format_of_prometheus() {
     let device = Device::start().await;
     let response = device.get("viewer", "/api/v1/metrics").await;

@@ -90,6 +90,11 @@ pub enum Command {
         /// True for writable.
         writable: bool,
     },
+    /// Checks the file system of `/boot`, which must not be in use, and repairs it while it is not mounted.
+    RepairBoot {
+        /// The slot whose files are about to be replaced: damaged ones are removed, if it cannot boot next.
+        slot: Slot,
+    },
     /// Ends the trial of the running slot: from now on it is the confirmed one. Fails with
     /// [`ErrorKind::NotStable`] while a required service is not stable.
     Confirm,
@@ -114,6 +119,11 @@ pub enum Command {
     /// Copies the device's credentials, which have changed, to their place outside `/data`
     /// ([`crate::disk::identity`]).
     CopyCredentials,
+    /// Makes the next start format `/data`. Fails with [`ErrorKind::NotNow`] if this is another appliance.
+    FormatData {
+        /// The appliance's name.
+        name: String,
+    },
     /// Stops everything and restarts the machine. The reply comes before that begins.
     Reboot,
     /// Stops everything and switches the machine off.
@@ -202,12 +212,15 @@ impl Command {
     pub fn timeout(&self) -> Duration {
         match self {
             Command::RemountBoot { .. }
+            | Command::RepairBoot { .. }
             | Command::Confirm
             | Command::Arm { .. }
             | Command::Switch { .. }
             | Command::Disarm
             | Command::Rollback
             | Command::CopyCredentials
+            | Command::FormatData { .. }
+            | Command::Logs { .. }
             | Command::Reboot
             | Command::Poweroff
             | Command::Halt => DISK_TIMEOUT,
@@ -217,8 +230,7 @@ impl Command {
             | Command::Start { .. }
             | Command::Stop { .. }
             | Command::Restart { .. }
-            | Command::Signal { .. }
-            | Command::Logs { .. } => REPLY_TIMEOUT,
+            | Command::Signal { .. } => REPLY_TIMEOUT,
         }
     }
 }

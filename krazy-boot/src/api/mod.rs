@@ -5,7 +5,7 @@
 //! | [`operation`] | the table of operations: method, path, access, parameters, body, responses (feature `http`) |
 //! | [`parameter`], [`route`] | paths and queries of requests, written and read (feature `http`) |
 //! | [`problem`] | the kinds of errors, and their JSON |
-//! | [`status`], [`services`], [`logs`], [`files`], [`update`], [`tokens`], [`certificate`] | payloads of the operations |
+//! | [`status`], [`services`], [`logs`], [`files`], [`data`], [`update`], [`tokens`], [`certificate`] | payloads of the operations |
 //! | [`openapi`], [`mod@reference`] | the OpenAPI document and the book's table of the operations (feature `schema`) |
 //! | [`control`] | requests to init, and its replies |
 //! | [`credentials`] | certificate, tokens and update keys on `/data` |
@@ -26,6 +26,7 @@
 pub mod certificate;
 pub mod control;
 pub mod credentials;
+pub mod data;
 pub mod discovery;
 pub mod files;
 pub mod logs;

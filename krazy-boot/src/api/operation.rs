@@ -4,6 +4,7 @@
 //! macro derives from it [`Operation`], the plain name, and [`Endpoint`], the name with typed parameters. The server
 //! dispatches by a `match` over [`Endpoint`], so that an operation without a handler does not compile.
 
+use super::data::{DataReport, FormatQuery};
 use super::files::{FlashQuery, Listing, RemoveQuery};
 use super::logs::{LogLines, LogQuery, LogStream};
 use super::parameter::{self, EncodedPath, EndpointError, PartitionNumber, PathParameter};
@@ -354,6 +355,10 @@ operations! {
     MakeDirectory { path: EncodedPath, } = put("/api/v1/directories/{path}").returns(CREATED_OR_REPLACED);
     /// Removes a directory below /data.
     RemoveDirectory { path: EncodedPath, ? query: RemoveQuery } = delete("/api/v1/directories/{path}");
+    /// Returns the condition of the file system of /data.
+    CheckData = get("/api/v1/data", Viewer).returns(&[result::<DataReport>()]);
+    /// Makes the next start format /data: every file on it is lost, but the credentials stay.
+    FormatData { ? query: FormatQuery } = post("/api/v1/data/format");
     /// Writes the whole disk, and reads it back.
     FlashDisk { ? query: FlashQuery } = put("/api/v1/disk").body(raw(BINARY));
     /// Writes a partition, and reads it back.

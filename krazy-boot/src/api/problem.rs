@@ -144,6 +144,7 @@ const fn update_status(refusal: Refusal) -> u16 {
         | Refusal::SlotIncomplete => 409,
         Refusal::Signature
         | Refusal::Board
+        | Refusal::Processor
         | Refusal::Appliance
         | Refusal::Protocol
         | Refusal::TooLarge

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::data::DataSource;
 use crate::disk::selector::SlotState;
 use crate::disk::slot::Slot;
 use crate::update::history::Attempt;
@@ -54,6 +55,9 @@ pub struct BootInfo {
     /// The end of the previous boot, as far as init recorded it on `/data`.
     #[serde(default)]
     pub previous_end: Option<String>,
+    /// The source of `/data`.
+    #[serde(default)]
+    pub data: Option<DataSource>,
 }
 
 /// The running system as the API reports it.
@@ -98,6 +102,9 @@ pub struct Status {
     pub memory: Memory,
     /// The file system of `/data`.
     pub data: Space,
+    /// The source of `/data`; null without krazy-init.
+    #[serde(default)]
+    pub data_source: Option<DataSource>,
     /// The version of the API server.
     pub admind: String,
 }

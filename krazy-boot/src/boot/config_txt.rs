@@ -28,6 +28,7 @@ use std::io::{Read, Seek};
 
 use crate::boot::cmdline::{self, CommandLine};
 use crate::disk::boot_fat::{BootFat, FatError};
+use crate::disk::layout::StateSectors;
 use crate::disk::ordered_write::SectorWrite;
 use crate::disk::selector::Selector;
 use crate::disk::size::{Bytes, SECTOR_SIZE, Sectors};
@@ -172,9 +173,10 @@ pub(crate) fn switch<R: Read + Seek>(
 pub fn confirm<R: Read + Seek>(
     fat: &mut BootFat<R>,
     selector: &Selector,
+    sectors: StateSectors,
     slot: Slot,
 ) -> Result<Vec<SectorWrite>, ConfigTxtError> {
-    Ok(switch(fat, slot.into())?.into_iter().chain(selector.confirm(slot).writes()).collect())
+    Ok(switch(fat, slot.into())?.into_iter().chain(selector.confirm(slot).writes(sectors)).collect())
 }
 
 /// Returns the writes that put `armed`, a selector that makes the slot that is not confirmed start once, in force, in
@@ -182,18 +184,21 @@ pub fn confirm<R: Read + Seek>(
 pub fn arm<R: Read + Seek>(
     fat: &mut BootFat<R>,
     armed: &Selector,
+    sectors: StateSectors,
     launcher: bool,
 ) -> Result<Vec<SectorWrite>, ConfigTxtError> {
     let slot = armed.confirmed;
-    Ok(switch(fat, Choice { slot, launcher })?.into_iter().chain(armed.writes()).collect())
+    Ok(switch(fat, Choice { slot, launcher })?.into_iter().chain(armed.writes(sectors)).collect())
 }
 
 /// Returns the writes that drop an armed or failed trial, in order.
 pub fn disarm<R: Read + Seek>(
     fat: &mut BootFat<R>,
     selector: &Selector,
+    sectors: StateSectors,
 ) -> Result<Vec<SectorWrite>, ConfigTxtError> {
-    Ok(selector.disarm().writes().into_iter().chain(switch(fat, selector.confirmed.into())?).collect())
+    let dropped = selector.disarm().writes(sectors);
+    Ok(dropped.into_iter().chain(switch(fat, selector.confirmed.into())?).collect())
 }
 
 /// Returns the slot of the armed trial, if there is one, and the writes that clear the trial, in order. They must be
@@ -201,8 +206,9 @@ pub fn disarm<R: Read + Seek>(
 pub fn start_trial<R: Read + Seek>(
     fat: &mut BootFat<R>,
     selector: &Selector,
+    sectors: StateSectors,
 ) -> Result<(Option<Slot>, Vec<SectorWrite>), ConfigTxtError> {
-    let (slot, cleared) = selector.start_trial().unzip();
+    let (slot, cleared) = selector.start_trial(sectors).unzip();
     Ok((slot, cleared.into_iter().chain(switch(fat, selector.confirmed.into())?).collect()))
 }
 

@@ -21,6 +21,7 @@ const END: u32 = 9;
 const OFF_DT_STRUCT: usize = 2;
 const OFF_DT_STRINGS: usize = 3;
 const OFF_MEM_RSVMAP: usize = 4;
+const VERSION: usize = 5;
 const BOOT_CPUID_PHYS: usize = 7;
 const SIZE_DT_STRINGS: usize = 8;
 const SIZE_DT_STRUCT: usize = 9;
@@ -87,21 +88,18 @@ pub fn insert(tree: &[u8], path: &str, properties: &[(&str, &[u8])]) -> Result<V
     let Range { start, .. } = find(tree, path, None)?.ok_or_else(|| TreeError::NoNode(path.to_owned()))?;
     let mut tokens = Tokens { at: start, ..Tokens::of(tree)? };
     tokens.next()?;
-    let part = |offset: usize, len: usize| {
-        let start = header(tree, offset)? as usize;
-        tree.get(start..start.checked_add(len)?)
-    };
+    let inserted_at = tokens.at;
+    // Not by the size in the header, which trees before version 17 do not have.
+    while !matches!(tokens.next()?, Token::End) {}
     let field = |index: usize| header(tree, index).map(|value| value as usize).ok_or(TreeError::Damaged);
-    let structure = part(OFF_DT_STRUCT, field(SIZE_DT_STRUCT)?).ok_or(TreeError::Damaged)?;
-    let mut strings = part(OFF_DT_STRINGS, field(SIZE_DT_STRINGS)?).ok_or(TreeError::Damaged)?.to_vec();
+    let mut strings = tokens.strings.to_vec();
     // Reserved memory: pairs of address and length, terminated by a pair of zeros.
     let reserved = tree.get(field(OFF_MEM_RSVMAP)?..).ok_or(TreeError::Damaged)?;
     let pairs = reserved.chunks_exact(16).position(|pair| pair == [0; 16]).ok_or(TreeError::Damaged)? + 1;
     let reserved = &reserved[..16 * pairs];
 
-    let inserted_at = tokens.at.checked_sub(field(OFF_DT_STRUCT)?).ok_or(TreeError::Damaged)?;
-    let (before, after) = structure.split_at_checked(inserted_at).ok_or(TreeError::Damaged)?;
-    let mut changed = before.to_vec();
+    let structure_start = field(OFF_DT_STRUCT)?;
+    let mut changed = tree.get(structure_start..inserted_at).ok_or(TreeError::Damaged)?.to_vec();
     for (name, value) in properties {
         for number in [PROPERTY, value.len() as u32, strings.len() as u32] {
             changed.extend(number.to_be_bytes());
@@ -110,7 +108,7 @@ pub fn insert(tree: &[u8], path: &str, properties: &[(&str, &[u8])]) -> Result<V
         changed.resize(changed.len().next_multiple_of(4), 0);
         strings.extend([name.as_bytes(), &[0]].concat());
     }
-    changed.extend(after);
+    changed.extend(tree.get(inserted_at..tokens.at).ok_or(TreeError::Damaged)?);
 
     let structure_at = HEADER_LEN + reserved.len();
     let strings_at = structure_at + changed.len();
@@ -178,6 +176,7 @@ enum Token<'a> {
 
 /// A reader of the structure block.
 struct Tokens<'a> {
+    /// The tree up to the end of its structure block.
     tree: &'a [u8],
     /// The strings block, which has the names of properties.
     strings: &'a [u8],
@@ -191,9 +190,20 @@ impl<'a> Tokens<'a> {
         if field(0)? != MAGIC {
             return Err(TreeError::NotATree);
         }
-        let structure = field(OFF_DT_STRUCT)? as usize;
-        let strings = tree.get(field(OFF_DT_STRINGS)? as usize..).ok_or(TreeError::Damaged)?;
-        Ok(Tokens { tree, strings, at: structure })
+        let block = |offset: u32, len: u32| {
+            let start = offset as usize;
+            Some(start..start.checked_add(len as usize)?)
+        };
+        let at = field(OFF_DT_STRUCT)? as usize;
+        let strings = block(field(OFF_DT_STRINGS)?, field(SIZE_DT_STRINGS)?);
+        let strings = strings.and_then(|strings| tree.get(strings)).ok_or(TreeError::Damaged)?;
+        // Before version 17, the header does not give the size of the structure block.
+        let end = match field(VERSION)? {
+            ..17 => Some(tree.len()),
+            _ => block(field(OFF_DT_STRUCT)?, field(SIZE_DT_STRUCT)?).map(|structure| structure.end),
+        };
+        let tree = end.and_then(|end| tree.get(..end)).ok_or(TreeError::Damaged)?;
+        Ok(Tokens { tree, strings, at })
     }
 
     fn next(&mut self) -> Result<Token<'a>, TreeError> {

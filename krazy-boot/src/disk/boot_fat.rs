@@ -1,9 +1,10 @@
-//! A bounded, read-only reader of FAT32 that returns the content of files and the location of their sectors.
+//! A bounded, read-only reader of FAT32 that returns the content of files and the location of their sectors, and a
+//! check that returns the writes of a repair.
 //!
 //! Source: Microsoft "FAT: General Overview of On-Disk Format" 1.03. Long names are read. Only
-//! files in the root directory are found. Not supported: subdirectories, FAT12 and FAT16, sectors other than 512 bytes.
-//! For any image, at most `MAX_EXTENTS` extents and `MAX_ROOT_LEN` bytes of the root directory are
-//! allocated.
+//! files in the root directory are found; the check follows subdirectories too. Not supported: FAT12 and FAT16, sectors
+//! other than 512 bytes. For any image, at most `MAX_EXTENTS` extents and `MAX_ROOT_LEN` bytes of the root directory are
+//! allocated; the check has its own limits.
 //!
 //! Load tables consist of the locations of sectors. The kernel's vfat driver does not report them by FIEMAP, and the host
 //! writes images that it does not mount; so both sides use this reader.
@@ -16,7 +17,13 @@ use std::io::{self, Read, Seek, SeekFrom};
 use crate::disk::layout::Extent;
 use crate::disk::size::{Bytes, SECTOR_SIZE, Sectors};
 
+mod check;
+mod claims;
 mod directory;
+mod entries;
+mod repair;
+
+pub use repair::{Findings, Repair};
 
 /// Limit of a file's fragments. A load table holds far fewer.
 const MAX_EXTENTS: usize = 4096;
@@ -53,6 +60,9 @@ pub struct BootFat<R> {
     partition: Extent,
     sectors_per_cluster: u32,
     fat_start: u32,
+    /// Length of one FAT, in sectors, and the number of its copies.
+    fat_len: u32,
+    fats: u32,
     data_start: u32,
     /// Cluster numbers are 2 … `clusters` + 1.
     clusters: u32,
@@ -90,6 +100,12 @@ pub enum FatError {
     /// The cluster chain of a file leaves the file system or ends early.
     #[error("the file system of the boot partition is damaged: the chain of `{0}` is broken")]
     Chain(String),
+    /// The check would take too long.
+    #[error("the file system of the boot partition is damaged: its chains are too tangled to be repaired")]
+    Tangled,
+    /// The file system is sound, as far as is known, but beyond the limits of the check.
+    #[error("the file system of the boot partition cannot be checked: {0}")]
+    Unsupported(&'static str),
     /// A file has more than `MAX_EXTENTS` fragments.
     #[error("`{0}` on the boot partition is in more than {MAX_EXTENTS} pieces")]
     TooFragmented(String),
@@ -121,6 +137,8 @@ impl<R: Read + Seek> BootFat<R> {
             partition,
             sectors_per_cluster: 1,
             fat_start: 0,
+            fat_len: 0,
+            fats: 0,
             data_start: 0,
             clusters: 0,
             root_cluster: 0,
@@ -164,6 +182,8 @@ impl<R: Read + Seek> BootFat<R> {
         Ok(BootFat {
             sectors_per_cluster,
             fat_start,
+            fat_len: long(BPB_FAT_SZ32),
+            fats: u32::from(record[BPB_NUM_FATS]),
             data_start,
             clusters,
             root_cluster: long(BPB_ROOT_CLUS) & CLUSTER_MASK,
@@ -172,13 +192,20 @@ impl<R: Read + Seek> BootFat<R> {
     }
 
     /// Returns the files of the root directory, without subdirectories and the volume label.
+    ///
+    /// A chain that leads to no cluster ends the directory, as it does for Linux: a power cut while the directory grows leaves
+    /// such a chain, and the files in front of it are whole.
     pub fn files(&mut self) -> Result<Vec<FatFile>, FatError> {
         let cluster_len = self.cluster_len();
         let mut cluster = self.root_cluster;
         let mut root = Vec::new();
         let broken = || FatError::Chain("/".to_owned());
         loop {
-            let start = self.sector_of(cluster).ok_or_else(broken)?;
+            let start = match self.sector_of(cluster) {
+                Some(start) => start,
+                None if root.is_empty() => return Err(broken()),
+                None => break,
+            };
             if root.len() + cluster_len > MAX_ROOT_LEN {
                 return Err(broken());
             }
@@ -246,6 +273,12 @@ impl<R: Read + Seek> BootFat<R> {
         }
         content.truncate(part.size.0 as usize);
         Ok(content)
+    }
+
+    /// Returns the first sector of the root directory on the disk.
+    #[cfg(all(test, feature = "image"))]
+    pub(crate) fn root_start(&self) -> Sectors {
+        Sectors(self.data_start + (self.root_cluster - 2) * self.sectors_per_cluster) + self.partition.start
     }
 
     fn cluster_len(&self) -> usize {

@@ -3,15 +3,20 @@
 //! | sectors | content | written |
 //! |---|---|---|
 //! | 0 | boot sector code, disk signature, partition table ([`crate::disk::mbr`]) | with the image, and when `/data` grows |
-//! | 1, 2 | [`SELECTOR`] and [`SELECTOR_SPARE`] ([`crate::disk::selector`]) | when a trial is armed, started, confirmed or dropped |
-//! | 3 | trial note ([`crate::disk::trial_note`]) | while a trial runs |
-//! | 8 … 63 | the first of two copies of the device's [identity](crate::disk::identity) | with the image, and when credentials change |
+//! | 32 | spare [selector](crate::disk::selector) | when a trial is armed, confirmed or dropped |
+//! | 40 … 63 | the first of two copies of the device's [identity](crate::disk::identity) | with the image, and when credentials change |
 //! | 64 … 1983 | one [area](area_of_slot) per slot (`boot::slot_area` has its format) | by updates, and when files on `/boot` change |
-//! | 1984 … 2039 | the second copy of the identity | |
+//! | 1984 … 2007 | the second copy of the identity | |
+//! | 2008 | [trial note](crate::disk::trial_note) | while a trial runs |
+//! | 2040 | selector, the copy that decides | when a trial is armed, started, confirmed or dropped |
 //! | 2048 … | [`DiskLayout`]: `/boot`, root A, root B, `/data` | |
 //!
-//! Sectors 4 … 7 and 2040 … 2047 are free. A new fixed sector gets its constant here and an entry in the test
-//! `fixed_sectors_do_not_overlap`; its format gets a module of its own beside [`crate::disk::selector`].
+//! All other sectors are free. Disks write pages of 4 KiB, flash of 16 KiB and more, and a power cut can damage the whole
+//! page. So no page of 16 KiB has both selectors, both identities, or one of them and LBA 0. On disks of
+//! the first format selectors and note are in LBA 1 to 3, see [`StateSectors`].
+//!
+//! A new fixed sector gets its constant here and an entry in the test `fixed_sectors_do_not_overlap`; its format gets a
+//! module of its own beside [`crate::disk::selector`].
 
 use std::fmt;
 
@@ -20,20 +25,32 @@ use serde::{Deserialize, Serialize};
 use crate::disk::size::{Bytes, Sectors};
 use crate::disk::slot::Slot;
 
-/// Primary copy of the boot selector, the one that decides.
-pub const SELECTOR: Sectors = Sectors(1);
+/// The sectors of the boot state, which decides about the next start and explains the last one. LBA 0 says which ones
+/// ([`mbr::state_sectors`](crate::disk::mbr::state_sectors)), because its code reads them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateSectors {
+    /// Primary copy of the boot selector, the one that decides.
+    pub selector: Sectors,
+    /// Spare copy of the boot selector, read when the primary copy is damaged.
+    pub spare: Sectors,
+    /// Note about the trial that was armed last.
+    pub note: Sectors,
+}
 
-/// Spare copy of the boot selector, read when the primary copy is damaged.
-pub const SELECTOR_SPARE: Sectors = Sectors(2);
+impl StateSectors {
+    /// The sectors on a new disk.
+    pub const CURRENT: Self =
+        StateSectors { selector: Sectors(2040), spare: Sectors(32), note: Sectors(2008) };
 
-/// Note about the trial that was armed last.
-pub(crate) const TRIAL_NOTE: Sectors = Sectors(3);
+    /// The sectors on a disk of the first format, behind LBA 0 and in one page with it.
+    pub const FIRST: Self = StateSectors { selector: Sectors(1), spare: Sectors(2), note: Sectors(3) };
+}
 
 /// First sectors of the two copies of the device's identity, each on a boundary of 4 KiB.
-pub(crate) const IDENTITY: [Sectors; 2] = [Sectors(8), SLOT_AREAS_END];
+pub(crate) const IDENTITY: [Sectors; 2] = [Sectors(40), SLOT_AREAS_END];
 
 /// Length of a copy of the identity.
-pub(crate) const IDENTITY_LEN: Sectors = Sectors(56);
+pub(crate) const IDENTITY_LEN: Sectors = Sectors(24);
 
 /// Length of a slot's area: its load table, and the data that is loaded into low memory.
 pub(crate) const SLOT_AREA_LEN: Sectors = Sectors(960);
@@ -204,6 +221,15 @@ impl DiskLayout {
         Ok(DiskLayout { boot, root_a, root_b, data })
     }
 
+    /// Returns this layout with a `/data` that reaches to the end of a disk with this number of sectors, or to the end of
+    /// what an MBR addresses. It never shrinks.
+    #[must_use]
+    pub fn grown_to(self, disk: u64) -> Self {
+        let end = u32::try_from(disk).unwrap_or(u32::MAX).max(self.data.end().0);
+        let data = Extent { len: Sectors(end) - self.data.start, ..self.data };
+        DiskLayout { data, ..self }
+    }
+
     /// Returns the root partition of `slot`.
     pub fn root(&self, slot: Slot) -> Extent {
         match slot {
@@ -241,19 +267,41 @@ mod tests {
     #[test]
     fn fixed_sectors_do_not_overlap() {
         let sector = |start| Extent { start, len: Sectors(1) };
-        let fixed = [
+        let StateSectors { selector, spare, note } = StateSectors::CURRENT;
+        let identity = IDENTITY.map(|start| Extent { start, len: IDENTITY_LEN });
+        let mut fixed = [
             sector(Sectors(0)),
-            sector(SELECTOR),
-            sector(SELECTOR_SPARE),
-            sector(TRIAL_NOTE),
-            Extent { start: IDENTITY[0], len: IDENTITY_LEN },
+            sector(spare),
+            identity[0],
             area_of_slot(Slot::A),
             area_of_slot(Slot::B),
-            Extent { start: IDENTITY[1], len: IDENTITY_LEN },
+            identity[1],
+            sector(note),
+            sector(selector),
         ];
         assert!(fixed.is_sorted_by(|one, next| one.end() <= next.start));
+        // The first format may share pages, not sectors.
+        let StateSectors { selector: first, spare: second, note: third } = StateSectors::FIRST;
+        fixed[1..4].copy_from_slice(&[first, second, third].map(sector));
+        assert!(fixed[..4].is_sorted_by(|one, next| one.end() <= next.start));
+        assert!(third < spare);
         assert_eq!(area_of_slot(Slot::B).end(), SLOT_AREAS_END);
         assert!(fixed.iter().all(|extent| extent.end() <= FIRST_PARTITION));
+    }
+
+    #[test]
+    fn torn_page_of_16_kib_leaves_a_selector_an_identity_and_the_partition_table() {
+        let pages = |start: Sectors, len: u32| start.0 / 32..=(start.0 + len - 1) / 32;
+        let StateSectors { selector, spare, .. } = StateSectors::CURRENT;
+        let [one, two] = IDENTITY.map(|start| pages(start, IDENTITY_LEN.0));
+        for page in 0..=SLOT_AREAS_END.0 / 32 + 1 {
+            let hit = |pages: &std::ops::RangeInclusive<u32>| u8::from(pages.contains(&page));
+            let selectors = hit(&pages(selector, 1)) + hit(&pages(spare, 1));
+            let identities = hit(&one) + hit(&two);
+            assert!(selectors <= 1 && identities <= 1, "page {page}");
+            assert!(page != 0 || selectors + identities == 0, "LBA 0");
+        }
+        assert_eq!(selector - spare, Sectors(2008), "nearly 1 MiB apart");
     }
 
     #[test]
@@ -261,6 +309,10 @@ mod tests {
         let sizes = PartitionSizes { disk: Bytes(Bytes::gib(64).0 + 700), ..PartitionSizes::default() };
         let layout = DiskLayout::new(sizes).unwrap();
         assert_eq!(layout.data.end().bytes(), Bytes(Bytes::gib(64).0 + 512));
+        let small = DiskLayout::new(PartitionSizes::default()).unwrap();
+        assert_eq!(small.grown_to(u64::from(layout.disk().0)), layout);
+        assert_eq!(layout.grown_to(1), layout);
+        assert_eq!(layout.grown_to(u64::MAX).disk(), Sectors(u32::MAX));
     }
 
     #[test]

@@ -4,11 +4,11 @@
 //! 2 TiB are supported, neither logical partitions nor GPT. CHS addresses have their largest value, which means
 //! "use the LBA".
 
-use std::io::Cursor;
+use std::io::{self, Cursor, Read, Seek};
 
 use mbrman::{BOOT_ACTIVE, BOOT_INACTIVE, CHS, MBRHeader, MBRPartitionEntry};
 
-use crate::disk::layout::{DiskLayout, DiskSignature, Extent, SLOT_AREAS_END};
+use crate::disk::layout::{DiskLayout, DiskSignature, Extent, SLOT_AREAS_END, StateSectors};
 use crate::disk::size::{SECTOR_SIZE, Sectors};
 
 /// Partition type of `/boot`: FAT32 with LBA.
@@ -17,8 +17,15 @@ const TYPE_FAT32_LBA: u8 = 0x0c;
 /// Partition type of the roots and of `/data`: Linux.
 const TYPE_LINUX: u8 = 0x83;
 
-/// Room for code in front of the disk signature, in bytes.
-pub(crate) const MAX_CODE_LEN: usize = 440;
+/// Room for code in front of the disk signature and [`FORMAT_OFFSET`], in bytes.
+pub(crate) const MAX_CODE_LEN: usize = 439;
+
+/// The byte that names the [`StateSectors`], which the code in front of it reads. Earlier code was shorter, so the byte is 0
+/// on older disks.
+const FORMAT_OFFSET: usize = 439;
+
+/// The format of new disks, the value of that byte.
+pub const FORMAT: u8 = 2;
 
 const TYPES: [u8; 4] = [TYPE_FAT32_LBA, TYPE_LINUX, TYPE_LINUX, TYPE_LINUX];
 const BEYOND_CHS: CHS = CHS { cylinder: 1023, head: 254, sector: 63 };
@@ -39,6 +46,30 @@ pub struct Mbr {
 /// selector and load tables. A Raspberry Pi's firmware needs no code.
 pub fn has_code(sector: &MbrSector) -> bool {
     sector[..MAX_CODE_LEN].iter().any(|byte| *byte != 0)
+}
+
+/// Reads LBA 0 of a disk that begins at the reader's position 0, and returns the sectors of the boot state.
+pub fn state_sectors(disk: &mut (impl Read + Seek)) -> io::Result<StateSectors> {
+    let mut sector = [0; SECTOR_SIZE as usize];
+    disk.rewind()?;
+    disk.read_exact(&mut sector)?;
+    Ok(if sector[FORMAT_OFFSET] == 0 { StateSectors::FIRST } else { StateSectors::CURRENT })
+}
+
+/// Returns `sector`, a disk's LBA 0, for a disk whose boot state is in [`StateSectors::CURRENT`]: with `code` in place of
+/// its own if it has any.
+pub fn with_current_state_sectors(sector: &MbrSector, code: &[u8]) -> Result<MbrSector, MbrError> {
+    let mut moved = *sector;
+    if has_code(sector) {
+        moved[..MAX_CODE_LEN].fill(0);
+        moved
+            .get_mut(..code.len())
+            .filter(|_| code.len() <= MAX_CODE_LEN)
+            .ok_or(MbrError::CodeTooLong(code.len()))?
+            .copy_from_slice(code);
+    }
+    moved[FORMAT_OFFSET] = FORMAT;
+    Ok(moved)
 }
 
 /// A failure to write or read LBA 0.
@@ -70,11 +101,9 @@ impl Mbr {
     /// disks that have an active partition.
     pub fn encode(&self, code: &[u8]) -> Result<MbrSector, MbrError> {
         let mut header = MBRHeader::new(self.signature.0.to_le_bytes());
-        header
-            .bootstrap_code
-            .get_mut(..code.len())
-            .ok_or(MbrError::CodeTooLong(code.len()))?
-            .copy_from_slice(code);
+        let (room, format) = header.bootstrap_code.split_at_mut(FORMAT_OFFSET);
+        room.get_mut(..code.len()).ok_or(MbrError::CodeTooLong(code.len()))?.copy_from_slice(code);
+        format[0] = FORMAT;
         for (((_, entry), extent), sys) in header.iter_mut().zip(self.layout.partitions()).zip(TYPES) {
             *entry = MBRPartitionEntry {
                 boot: if sys == TYPE_FAT32_LBA { BOOT_ACTIVE } else { BOOT_INACTIVE },
@@ -134,6 +163,7 @@ mod tests {
         let sector = mbr(Bytes::gib(1)).encode(&[0xeb, 0xfe]).unwrap();
         let mut expected = [0; 512];
         expected[..2].copy_from_slice(&[0xeb, 0xfe]);
+        expected[439] = 2;
         expected[440..446].copy_from_slice(&[0x4d, 0x3c, 0x2b, 0x1a, 0, 0]);
         let partitions = [
             [0x80, 0xfe, 0xff, 0xff, 0x0c, 0xfe, 0xff, 0xff, 0, 0x08, 0, 0, 0, 0, 0x08, 0],
@@ -190,7 +220,7 @@ mod tests {
         let mut low = good;
         low[446 + 8..446 + 12].copy_from_slice(&1983u32.to_le_bytes());
         assert!(matches!(Mbr::decode(&low), Err(MbrError::Extent(1))));
-        assert!(matches!(mbr(Bytes::gib(1)).encode(&[0; 441]), Err(MbrError::CodeTooLong(441))));
+        assert!(matches!(mbr(Bytes::gib(1)).encode(&[0; 440]), Err(MbrError::CodeTooLong(440))));
     }
 
     proptest! {

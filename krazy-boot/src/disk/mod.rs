@@ -14,9 +14,11 @@
 //! | [`trial_note`] | progress of a trial, and the reason for its failure |
 //! | [`identity`] | copies of the credentials outside `/data` |
 //! | [`ordered_write`] | sector writes that are durable one after another |
-//! | [`boot_fat`] | a bounded reader of the FAT32 on `/boot` |
+//! | [`boot_fat`] | a bounded reader of the FAT32 on `/boot`, its check and repair |
+//! | [`ext4_superblock`] | condition and recorded errors of `/data` |
 
 pub mod boot_fat;
+pub mod ext4_superblock;
 pub mod identity;
 pub mod layout;
 pub mod mbr;

@@ -1,6 +1,6 @@
 //! The boot selector: the sector that decides which slot boots next. A format of this project.
 //!
-//! There are two copies. The boot sector reads the primary one (LBA 1), and the spare one (LBA 2) if the primary one has
+//! There are two copies ([`StateSectors`]). The boot sector reads the primary one, and the spare one if the primary one has
 //! no valid magic or names no slot. A **trial** boots its slot once: the boot sector clears the trial byte on the disk
 //! *before* it loads anything, and boots the confirmed slot if it cannot clear it. Any reset before the confirmation
 //! therefore boots the confirmed slot.
@@ -30,7 +30,8 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use serde::{Deserialize, Serialize};
 
-use crate::disk::layout::{SELECTOR, SELECTOR_SPARE};
+use crate::disk::layout::StateSectors;
+use crate::disk::mbr;
 use crate::disk::ordered_write::SectorWrite;
 use crate::disk::size::{SECTOR_SIZE, Sectors};
 use crate::disk::slot::Slot;
@@ -167,10 +168,11 @@ impl Selector {
     /// Starts the pending trial as the boot sector would: returns its slot, and the write that clears the trial, which
     /// must be durable before anything of that slot runs. The first stage does this on boards whose firmware does not
     /// support trials.
-    pub(crate) fn start_trial(&self) -> Option<(Slot, SectorWrite)> {
+    pub(crate) fn start_trial(&self, sectors: StateSectors) -> Option<(Slot, SectorWrite)> {
         // Only the primary copy, because the spare one never has a trial. The generation stays: the trial's note refers
         // to it.
-        let write = SectorWrite { at: SELECTOR, bytes: Selector { trial: None, ..*self }.encode().to_vec() };
+        let cleared = Selector { trial: None, ..*self };
+        let write = SectorWrite { at: sectors.selector, bytes: cleared.encode().to_vec() };
         self.trial.map(|slot| (slot, write))
     }
 
@@ -237,12 +239,13 @@ impl Selector {
         })
     }
 
-    /// Returns the writes that make this the disk's selector: the spare copy without the trial, then the primary one.
+    /// Returns the writes that make this the selector of a disk with the boot state in `sectors`: the spare copy without
+    /// the trial, then the primary one.
     /// The first must be durable before the second begins ([`crate::disk::ordered_write::write_in_order`]): with both
     /// in flight, a power cut could damage both.
-    pub fn writes(&self) -> [SectorWrite; 2] {
+    pub fn writes(&self, sectors: StateSectors) -> [SectorWrite; 2] {
         let spare = Selector { trial: None, ..*self };
-        [(SELECTOR_SPARE, spare), (SELECTOR, *self)]
+        [(sectors.spare, spare), (sectors.selector, *self)]
             .map(|(at, selector)| SectorWrite { at, bytes: selector.encode().to_vec() })
     }
 
@@ -255,15 +258,16 @@ impl Selector {
 /// Both copies of the selector, as read from a disk.
 #[derive(Debug)]
 pub struct SelectorCopies {
-    /// The copy in LBA 1.
+    /// The copy that decides.
     pub primary: Result<Selector, SelectorError>,
-    /// The copy in LBA 2.
+    /// The copy that replaces a damaged one.
     pub spare: Result<Selector, SelectorError>,
 }
 
 impl SelectorCopies {
     /// Reads both copies of a disk that begins at the reader's position 0.
     pub fn read(disk: &mut (impl Read + Seek)) -> Self {
+        let sectors = mbr::state_sectors(disk);
         let mut read = |lba: Sectors| {
             let mut bytes = [0; SECTOR_SIZE as usize];
             disk.seek(SeekFrom::Start(lba.bytes().0))
@@ -271,7 +275,12 @@ impl SelectorCopies {
                 .map_err(|source| SelectorError::Read { sector: lba.0, source })?;
             Selector::decode(&bytes, lba)
         };
-        SelectorCopies { primary: read(SELECTOR), spare: read(SELECTOR_SPARE) }
+        match sectors {
+            Ok(StateSectors { selector, spare, .. }) => {
+                SelectorCopies { primary: read(selector), spare: read(spare) }
+            }
+            Err(_) => SelectorCopies { primary: read(Sectors(0)), spare: read(Sectors(0)) },
+        }
     }
 
     /// Returns the selector in force: the primary copy, else the spare one, else the error of the primary copy.

@@ -80,6 +80,11 @@ pub mod boot_file {
     /// The record of the slot's content: the manifest of the bundle it came from ([`crate::update::bundle`]). An update
     /// removes it before it changes anything else of the slot, and writes it last.
     pub(crate) const RECORD: &str = "slot.json";
+    /// Files in front of and behind all others of a slot. Disks write whole pages, so a power cut while one slot's files are
+    /// written could damage those of the other one in the same page; between them are these.
+    pub const GUARDS: [&str; 2] = ["first.pad", "last.pad"];
+    /// The content of a guard: the largest page that is expected, 16 KiB.
+    pub static GUARD: [u8; 16 << 10] = [0; 16 << 10];
 }
 
 impl Not for Slot {

@@ -22,7 +22,8 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 
-use crate::disk::layout::TRIAL_NOTE;
+use crate::disk::layout::StateSectors;
+use crate::disk::mbr;
 use crate::disk::ordered_write::SectorWrite;
 use crate::disk::size::SECTOR_SIZE;
 use crate::disk::slot::Slot;
@@ -83,7 +84,7 @@ pub struct TrialNote {
 #[derive(Debug, thiserror::Error)]
 pub enum TrialNoteError {
     /// The sector holds no note.
-    #[error("sector {sector} holds no trial note", sector = TRIAL_NOTE.0)]
+    #[error("its sector holds no trial note")]
     Magic,
     /// The note was written by a newer version.
     #[error("the trial note has version {0}, this program reads {VERSION}")]
@@ -92,7 +93,7 @@ pub enum TrialNoteError {
     #[error("the trial note is damaged")]
     Damaged,
     /// The disk could not be read.
-    #[error("failed to read the trial note in sector {sector}", sector = TRIAL_NOTE.0)]
+    #[error("failed to read the trial note")]
     Read(#[source] io::Error),
 }
 
@@ -162,15 +163,16 @@ impl TrialNote {
     /// Reads the note of a disk that begins at the reader's position 0.
     pub fn read(disk: &mut (impl Read + Seek)) -> Result<Self, TrialNoteError> {
         let mut sector = [0; SECTOR_SIZE as usize];
-        disk.seek(SeekFrom::Start(TRIAL_NOTE.bytes().0))
+        mbr::state_sectors(disk)
+            .and_then(|sectors| disk.seek(SeekFrom::Start(sectors.note.bytes().0)))
             .and_then(|_| disk.read_exact(&mut sector))
             .map_err(TrialNoteError::Read)?;
         Self::decode(&sector)
     }
 
-    /// Returns the write that makes this the disk's note.
-    pub fn write(&self) -> SectorWrite {
-        SectorWrite { at: TRIAL_NOTE, bytes: self.encode().to_vec() }
+    /// Returns the write that makes this the note of a disk with the boot state in `sectors`.
+    pub fn write(&self, sectors: StateSectors) -> SectorWrite {
+        SectorWrite { at: sectors.note, bytes: self.encode().to_vec() }
     }
 
     /// Returns the reason for the failure as a sentence without its final stop.

@@ -4,14 +4,14 @@
 //! directory only: directories written by fatfs 0.3.6 do not pass `fsck.fat`, and booting needs none.
 
 use std::collections::HashSet;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use fatfs::{Date, DateTime, FileSystem, FormatVolumeOptions, FsOptions, Time};
 
 use super::paged::Paged;
 use super::tree::Content;
 use super::window::Window;
-use crate::disk::size::Bytes;
+use crate::disk::size::{Bytes, SECTOR_SIZE};
 
 /// Identity and time of a volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +70,14 @@ pub enum Fat32Error {
     Write(#[from] io::Error),
 }
 
+/// Space for the root directory, which is in front of all files. It must not grow between the files of a slot: a disk
+/// writes whole pages, of at most this length, and a power cut while one slot's entries are written could damage the other
+/// slot's files.
+const DIRECTORY_LEN: u64 = 16 << 10;
+
+/// The attribute of the directory entry with the volume's label.
+const VOLUME_LABEL: u8 = 8;
+
 /// Formats `window` and writes `files` into it, in order and without fragmentation.
 /// [`BootFat`](crate::disk::boot_fat::BootFat) returns their sectors.
 pub fn write(window: Window<'_>, options: &VolumeOptions, files: &[BootFile]) -> Result<(), Fat32Error> {
@@ -83,6 +91,7 @@ pub fn write(window: Window<'_>, options: &VolumeOptions, files: &[BootFile]) ->
         .volume_id(options.volume_id)
         .volume_label(options.label);
     fatfs::format_volume(&mut disk, format)?;
+    reserve_directory(&mut disk)?;
     let filesystem = FileSystem::new(&mut disk, FsOptions::new().update_accessed_date(false))?;
     // Counts the free clusters, which also stores their number in the volume.
     let available = u64::from(filesystem.stats()?.free_clusters()) * u64::from(cluster);
@@ -92,6 +101,34 @@ pub fn write(window: Window<'_>, options: &VolumeOptions, files: &[BootFile]) ->
     }
     filesystem.unmount()?;
     Ok(disk.flush()?)
+}
+
+/// Extends the empty root directory of a new volume to [`DIRECTORY_LEN`].
+pub(crate) fn reserve_directory<T: Read + Write + Seek>(volume: &mut T) -> io::Result<()> {
+    // fatfs extends it for files only. Each has a long name in 20 entries of 32 bytes, and a short one.
+    const NAMES: u64 = DIRECTORY_LEN / (21 * 32);
+    let filesystem = FileSystem::new(&mut *volume, FsOptions::new())?;
+    (0..NAMES).try_for_each(|n| filesystem.root_dir().create_file(&format!("{n:0>255}")).map(drop))?;
+    filesystem.unmount()?;
+    // Zeros end a directory, so the files are gone. The label stays, which is the first entry.
+    let start = root_directory(volume)?;
+    let mut first = [0; 32];
+    volume.seek(SeekFrom::Start(start))?;
+    volume.read_exact(&mut first)?;
+    let kept = if first[11] == VOLUME_LABEL { 32 } else { 0 };
+    volume.seek(SeekFrom::Start(start + kept))?;
+    volume.write_all(&vec![0; (DIRECTORY_LEN - kept) as usize])?;
+    volume.rewind()
+}
+
+/// Returns the offset of the root directory of a volume that [`fatfs::format_volume`] has made: the first cluster.
+fn root_directory<T: Read + Seek>(volume: &mut T) -> io::Result<u64> {
+    let mut record = [0; SECTOR_SIZE as usize];
+    volume.rewind()?;
+    volume.read_exact(&mut record)?;
+    let reserved = u64::from(u16::from_le_bytes([record[14], record[15]]));
+    let fat_len = u64::from(u32::from_le_bytes([record[36], record[37], record[38], record[39]]));
+    Ok((reserved + u64::from(record[16]) * fat_len) * SECTOR_SIZE)
 }
 
 /// Returns the size of clusters. FAT32 needs at least 65,525 of them, and small ones waste little; up to 4 GiB this gives
@@ -119,15 +156,15 @@ fn check_names(files: &[BootFile]) -> Result<(), Fat32Error> {
 }
 
 fn check_room(files: &[BootFile], cluster: u64, available: u64) -> Result<(), Fat32Error> {
-    // Label, and per file a short entry and one per 13 UTF-16 units of the long name, 32 bytes each. The first
-    // cluster of the directory is not part of the free ones.
+    // Label, and per file a short entry and one per 13 UTF-16 units of the long name, 32 bytes each. What is reserved for
+    // the directory is not part of the free space.
     let mut entries = 1;
     let mut needed = 0;
     for BootFile { name, content } in files {
         entries += 1 + name.encode_utf16().count().div_ceil(13) as u64;
         let len = content.len().map_err(|source| read_error(name, content, source))?;
         needed += len.div_ceil(cluster) * cluster;
-        let directory = ((entries * 32).div_ceil(cluster) - 1) * cluster;
+        let directory = (entries * 32).saturating_sub(DIRECTORY_LEN).div_ceil(cluster) * cluster;
         if needed + directory > available {
             let needed = Bytes(needed + directory);
             return Err(Fat32Error::TooLarge { file: name.clone(), needed, available: Bytes(available) });
@@ -254,6 +291,10 @@ mod tests {
             assert_eq!(volume.extents(&found).unwrap().len(), usize::from(!bytes.is_empty()));
             assert!(volume.read(&found, Bytes::mib(4)).unwrap() == *bytes, "{name}");
         }
+        // In front of the first file are the boot sectors, two FATs and the directory.
+        let first = volume.find("a-vmlinuz").unwrap();
+        let start = volume.extents(&first).unwrap()[0].start.bytes().0;
+        assert_eq!(start - volume.root_start().bytes().0, DIRECTORY_LEN);
     }
 
     #[test]
@@ -272,7 +313,7 @@ mod tests {
         let error = volume(Bytes::mib(64), &[file("a-vmlinuz", 40 << 20), file("b-vmlinuz", 30 << 20)]);
         assert_eq!(
             error.unwrap_err().to_string(),
-            "`b-vmlinuz` does not fit on /boot: with it the files need 70 MiB, there is room for 63 MiB"
+            "`b-vmlinuz` does not fit on /boot: with it the files need 70 MiB, there is room for 63.0 MiB"
         );
         volume(Bytes::mib(64), &[file("exact", 62 << 20)]).unwrap();
     }

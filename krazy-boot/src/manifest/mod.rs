@@ -6,15 +6,22 @@
 //! The decoder needs no operating system, so that a boot loader can use it: only [`network::NetworkSettings::read`] opens
 //! a file.
 
+pub mod accounts;
 pub mod capability;
+pub mod hosts;
+pub mod instructions;
 pub mod network;
+pub mod sysctl;
+pub mod sysfs;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::disk::mbr;
 use crate::disk::size::Bytes;
 use crate::manifest::network::NetworkSettings;
 
@@ -24,11 +31,17 @@ pub const PATH: &str = "etc/krazy/manifest.json";
 /// The version of this format. Readers reject a higher one.
 pub const FORMAT: u32 = 1;
 
+/// The newest format of the disk's fixed sectors that builds of this version know.
+pub const DISK_FORMAT: u32 = mbr::FORMAT as u32;
+
 /// The description of a root.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// [`FORMAT`] of the writer.
     pub format: u32,
+    /// [`DISK_FORMAT`] of the writer: an init that does not know a disk's format cannot start a trial on it.
+    #[serde(default = "first_disk_format")]
+    pub disk_format: u32,
     /// The appliance's name.
     pub name: String,
     /// The version of the user's package.
@@ -39,6 +52,12 @@ pub struct Manifest {
     pub build_id: String,
     /// Host name unless `/data` sets another.
     pub hostname: String,
+    /// Addresses of names, besides the device's own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub hosts: BTreeMap<String, IpAddr>,
+    /// Target features, by rustc's names, that the programs need beyond those of the board's every processor.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub instructions: Vec<String>,
     /// The kernel the root's modules belong to.
     pub kernel: Kernel,
     /// The program `/bin/init`.
@@ -54,6 +73,14 @@ pub struct Manifest {
     /// Addresses, name and time servers that are the same on every device.
     #[serde(default, skip_serializing_if = "NetworkSettings::is_empty")]
     pub network: NetworkSettings,
+    /// Kernel settings by name, such as `net.core.rmem_max`; see [`sysctl::path`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sysctl: BTreeMap<String, String>,
+}
+
+/// The format of builds whose manifest names none.
+fn first_disk_format() -> u32 {
+    1
 }
 
 /// A kernel's identity.
@@ -105,6 +132,8 @@ pub struct ServiceSettings {
     pub workdir: Option<String>,
     /// Services or [`MILESTONES`] that must be ready before the service starts.
     pub after: Vec<String>,
+    /// Set when it starts with the machine; else it is started by hand.
+    pub start: Start,
     /// The condition under which it is restarted.
     pub restart: Restart,
     /// The account it runs under: `root`, or a name that owns `/data/NAME`. Unset: one named like the service.
@@ -125,6 +154,9 @@ pub struct ServiceSettings {
     pub groups: Vec<String>,
     /// Device nodes that it can read and write, such as `/dev/ttyUSB*`.
     pub devices: Vec<String>,
+    /// Files below `/sys` that it can write, such as `class/leds/*/brightness`; see [`sysfs::pattern`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sysfs: Vec<String>,
     /// Set when its output is also kept on `/data`, where it survives a restart of the machine.
     pub persistent_log: bool,
     /// Memory limit. A service that exceeds it is killed and restarted.
@@ -144,6 +176,7 @@ impl Default for ServiceSettings {
             env: BTreeMap::new(),
             workdir: None,
             after: Vec::new(),
+            start: Start::Automatic,
             restart: Restart::Always,
             user: None,
             stop_signal: "TERM".to_owned(),
@@ -154,6 +187,7 @@ impl Default for ServiceSettings {
             capabilities: Vec::new(),
             groups: Vec::new(),
             devices: Vec::new(),
+            sysfs: Vec::new(),
             persistent_log: false,
             memory_limit: None,
             task_limit: None,
@@ -168,6 +202,17 @@ pub const CONTROL_GROUP: &str = "krazy";
 
 /// Milestones that `after` accepts beside service names.
 pub const MILESTONES: [&str; 3] = ["network", "clock", "data"];
+
+/// The occasion on which a service starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Start {
+    /// When the machine starts, after its dependencies.
+    #[default]
+    Automatic,
+    /// When somebody asks for it. Its program is in `/bin` for others to run.
+    Manual,
+}
 
 /// The condition under which a service that has exited is restarted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -284,6 +329,7 @@ mod tests {
         };
         Manifest {
             format: FORMAT,
+            disk_format: DISK_FORMAT,
             name: "hello".into(),
             version: "1.2.3".into(),
             board: "x86_64".into(),
@@ -295,6 +341,9 @@ mod tests {
             boot_writable: false,
             modules: Vec::new(),
             network: NetworkSettings::default(),
+            hosts: BTreeMap::new(),
+            instructions: Vec::new(),
+            sysctl: BTreeMap::new(),
         }
     }
 

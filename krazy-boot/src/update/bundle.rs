@@ -74,6 +74,9 @@ pub struct BundleManifest {
     pub protocol: u32,
     /// Parameters of the kernel command line, without those that make a slot boot its own root.
     pub cmdline: Vec<String>,
+    /// Target features, by rustc's names, that the programs need beyond those of the board's every processor.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub instructions: Vec<String>,
     /// Kernel, initramfs, root and further files of the slot, in the order of their streams.
     pub parts: Vec<Part>,
 }

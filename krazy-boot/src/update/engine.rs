@@ -1,5 +1,8 @@
 //! Writes an update to the inactive slot.
 //!
+//! Before anything is written, the file system of `/boot` is checked and repaired: an earlier update may have ended in a
+//! power cut, and files of the other slot must not share clusters with the new ones.
+//!
 //! The order of the writes keeps the device bootable at every moment. Each line is durable before the next one begins:
 //!
 //! 1. the slot is made unbootable: the first sector of its load table becomes zero ([`crate::boot::slot_area`]), its
@@ -34,6 +37,7 @@ use crate::disk::layout::Extent;
 use crate::disk::mbr::{self, Mbr, MbrError};
 use crate::disk::selector::{Selector, SelectorCopies, SelectorError};
 use crate::disk::size::{Bytes, SECTOR_SIZE};
+use crate::disk::slot::Slot;
 
 mod aligned;
 mod content;
@@ -62,6 +66,9 @@ pub trait Target {
     /// Makes everything written to the disk durable.
     fn sync(&mut self) -> io::Result<()>;
 
+    /// Checks the file system of `/boot` and repairs it. Damaged files of `slot`, which is about to be rewritten, may go.
+    fn repair_boot(&mut self, slot: Slot) -> io::Result<()>;
+
     /// Returns the free space on `/boot`.
     fn boot_free(&self) -> io::Result<Bytes>;
 
@@ -71,7 +78,8 @@ pub trait Target {
     /// Removes a file from `/boot`. A missing file is no error.
     fn remove_boot(&mut self, name: &str) -> io::Result<()>;
 
-    /// Makes everything on `/boot` durable. From then to the next write, `/boot` may be read-only.
+    /// Makes everything on `/boot` durable, also on a disk with a write cache. From then to the next write, `/boot` may be
+    /// read-only.
     fn sync_boot(&mut self) -> io::Result<()>;
 }
 
@@ -226,8 +234,8 @@ fn boot_error(operation: impl Into<String>) -> impl FnOnce(io::Error) -> EngineE
 }
 
 #[cfg(test)]
-#[cfg(feature = "bundle")]
+#[cfg(all(feature = "bundle", feature = "image"))]
 mod simulator;
 #[cfg(test)]
-#[cfg(feature = "bundle")]
+#[cfg(all(feature = "bundle", feature = "image"))]
 mod tests;

@@ -12,6 +12,8 @@ pub enum Refusal {
     Bundle,
     /// It is for another board.
     Board,
+    /// Its programs need instructions that the processor lacks.
+    Processor,
     /// It is for another appliance. `force` allows it.
     Appliance,
     /// It needs a newer protocol than the device supports.
@@ -50,10 +52,11 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every reason.
-    pub const ALL: [Refusal; 20] = [
+    pub const ALL: [Refusal; 21] = [
         Refusal::Signature,
         Refusal::Bundle,
         Refusal::Board,
+        Refusal::Processor,
         Refusal::Appliance,
         Refusal::Protocol,
         Refusal::TooLarge,
@@ -79,6 +82,7 @@ impl Refusal {
             Refusal::Signature => "update-signature",
             Refusal::Bundle => "update-bundle",
             Refusal::Board => "update-board",
+            Refusal::Processor => "update-processor",
             Refusal::Appliance => "update-appliance",
             Refusal::Protocol => "update-protocol",
             Refusal::TooLarge => "update-too-large",
@@ -105,6 +109,7 @@ impl Refusal {
             Refusal::Signature => "No trusted key signed the update",
             Refusal::Bundle => "Not a usable update bundle",
             Refusal::Board => "The update is for another board",
+            Refusal::Processor => "The update is for another processor",
             Refusal::Appliance => "The update is for another appliance",
             Refusal::Protocol => "The update needs a newer protocol than the device supports",
             Refusal::TooLarge => "A part of the update does not fit in the slot",

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use krazy_boot::boot::boot_sector;
 use krazy_boot::boot::slot_area::refresh;
-use krazy_boot::disk::layout::{DiskLayout, DiskSignature, PartitionSizes};
+use krazy_boot::disk::layout::{DiskLayout, DiskSignature, PartitionSizes, StateSectors};
 use krazy_boot::disk::mbr::Mbr;
 use krazy_boot::disk::ordered_write::write_in_order;
 use krazy_boot::disk::selector::{Selector, SelectorCopies};
@@ -101,7 +101,7 @@ impl Disk {
     }
 
     pub fn select(&self, selector: Selector) {
-        write_in_order(&mut self.open(), &selector.writes(), |_| Ok(())).unwrap();
+        write_in_order(&mut self.open(), &selector.writes(StateSectors::CURRENT), |_| Ok(())).unwrap();
     }
 
     pub fn selectors(&self) -> SelectorCopies {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use disk::{Disk, content};
 use krazy_boot::boot::load_table::{FIRST_SECTOR_ENTRIES, LoadTable};
-use krazy_boot::disk::layout::{Extent, SELECTOR, SELECTOR_SPARE, area_of_slot};
+use krazy_boot::disk::layout::{Extent, StateSectors, area_of_slot};
 use krazy_boot::disk::selector::{Selector, SlotState};
 use krazy_boot::disk::size::Sectors;
 use krazy_boot::disk::slot::Slot;
@@ -67,14 +67,14 @@ fn trial_that_cannot_be_loaded_falls_back_to_the_confirmed_slot() {
 fn spare_selector_and_then_slot_a_replace_a_lost_selector() {
     let disk = Disk::new();
     disk.select(Selector::confirmed(Slot::B));
-    disk.overwrite(SELECTOR, &[0x5a; 512]);
+    disk.overwrite(StateSectors::CURRENT.selector, &[0x5a; 512]);
     assert!(boot(&disk, Attached::Ide).contains(&disk.line("slot B")));
     // A magic number with invalid content.
     let mut invalid = [0xee; 512];
     invalid[..4].copy_from_slice(b"KZSL");
-    disk.overwrite(SELECTOR, &invalid);
+    disk.overwrite(StateSectors::CURRENT.selector, &invalid);
     assert!(boot(&disk, Attached::Ide).contains(&disk.line("slot B")));
-    disk.overwrite(SELECTOR_SPARE, &[0; 512]);
+    disk.overwrite(StateSectors::CURRENT.spare, &[0; 512]);
     assert!(boot(&disk, Attached::Ide).contains(&disk.line("slot A")));
     // A slot A that was only assumed need not exist.
     disk.overwrite(area_of_slot(Slot::A).start, &[0; 512]);

@@ -1,5 +1,6 @@
 //! `/boot`: mounted read-only until a request makes it writable.
 
+use std::fs;
 use std::io;
 use std::path::PathBuf;
 
@@ -53,11 +54,38 @@ pub(crate) fn remount(writable: bool) -> io::Result<()> {
     Ok(rustix::mount::mount_remount(BOOT, flags, c"")?)
 }
 
-/// Returns true if it is writable; `None` if it is not mounted.
+/// Returns true if it is writable; `None` if it is not mounted. Never waits for the disk: statvfs(3) would make the kernel
+/// count the free clusters.
 pub(crate) fn is_writable() -> Option<bool> {
-    if !mounts::is_mounted(BOOT) {
-        return None;
+    is_writable_in(&fs::read_to_string("/proc/self/mountinfo").ok()?)
+}
+
+/// Looks it up in the kernel's table. Source: proc_pid_mountinfo(5): the options of the mount are field 6, those of the
+/// file system follow the type and the source after `-`.
+fn is_writable_in(table: &str) -> Option<bool> {
+    // The last one covers those before it.
+    let line = table.lines().rfind(|line| line.split(' ').nth(4) == Some(BOOT))?;
+    let (mount, file_system) = line.split_once(" - ")?;
+    let (mount, file_system) = (mount.split(' ').nth(5)?, file_system.split(' ').nth(2)?);
+    Some([mount, file_system].iter().all(|options| options.split(',').any(|option| option == "rw")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mount_is_writable_if_its_file_system_is_too() {
+        let table = |mount: &str, file_system: &str| {
+            format!(
+                "22 1 254:2 / / ro,relatime - squashfs /dev/root ro,errors=continue\n\
+                 29 22 254:1 / /boot {mount},nosuid,noatime - vfat /dev/vda1 {file_system},fmask=0077\n\
+                 30 22 254:4 / /data rw,nosuid shared:7 - ext4 /dev/vda4 rw,commit=5\n"
+            )
+        };
+        assert_eq!(is_writable_in(&table("rw", "rw")), Some(true));
+        assert_eq!(is_writable_in(&table("ro", "ro")), Some(false));
+        assert_eq!(is_writable_in(&table("rw", "ro")), Some(false), "after an error");
+        assert_eq!(is_writable_in("22 1 254:2 / / rw - ext4 /dev/vda2 rw\n"), None);
     }
-    let stat = rustix::fs::statvfs(BOOT).ok()?;
-    Some(!stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
 }

@@ -1,10 +1,11 @@
 //! `/data`: the partition that outlives updates, or a tmpfs in its place, and the directories in it.
 
-use std::fs::{self, DirBuilder, Metadata, Permissions};
+use std::fs::{self, DirBuilder, File, Metadata, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 
+use krazy_boot::disk::ext4_superblock::Superblock;
 use rustix::mount::MountFlags;
 
 use super::block::{Disk, NoPartition};
@@ -17,7 +18,7 @@ pub(crate) const DATA: &str = "/data";
 pub(crate) const PARTITION: u8 = 4;
 
 /// The directory of the machine itself: credentials, seed, time. Relative to [`DATA`].
-pub(crate) const MACHINE_DIRECTORY: &str = krazy_boot::api::credentials::DIRECTORY;
+pub(crate) const MACHINE_DIRECTORY: &str = krazy_boot::manifest::accounts::MACHINE_DIRECTORY;
 
 /// Mount flags. `noexec` is not among them, because a service may keep tools of its own here.
 const FLAGS: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOATIME);
@@ -86,6 +87,11 @@ fn from_disk(disk: Option<&Disk>) -> Result<(PathBuf, bool), DataError> {
     }
 }
 
+/// Reads the superblock of the file system on `node`; `None` if there is none of ext4, or it cannot be read.
+pub(crate) fn superblock(node: &Path) -> Option<Superblock> {
+    Superblock::read(&mut File::open(node).ok()?).ok()?
+}
+
 /// Creates the machine's directory, which services cannot read.
 pub(crate) fn prepare_machine_directory() -> io::Result<()> {
     let directory = Path::new(DATA).join(MACHINE_DIRECTORY);
@@ -93,41 +99,46 @@ pub(crate) fn prepare_machine_directory() -> io::Result<()> {
     take_ownership(&directory, 0)
 }
 
-/// Returns the HOME of account `user`. Names with another meaning on `/data` get a prefix.
-pub(crate) fn home(user: &str) -> PathBuf {
-    match user {
-        MACHINE_DIRECTORY | "lost+found" => Path::new(DATA).join(format!("service-{user}")),
-        _ => Path::new(DATA).join(user),
+/// Returns the state of the home `directory` of the account `uid`, without any write.
+pub(crate) fn state_of_home(directory: &Path, uid: u32) -> io::Result<Home> {
+    match fs::symlink_metadata(directory) {
+        Ok(metadata) if !is_owned(&metadata, uid) => Ok(Home::Foreign),
+        Ok(metadata) if metadata.is_dir() && is_private(&metadata) => Ok(Home::Ready),
+        Ok(_) => Ok(Home::Unprepared),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Home::Unprepared),
+        Err(error) => Err(error),
     }
 }
 
 /// Creates `directory`, or makes it private to `uid`. Its content may belong to another account: a service can get or
-/// lose `user = "root"`, and the uid of a name changes when names collide. Then it must be [handed over](hand_over).
-pub(crate) fn prepare_home(directory: &Path, uid: u32) -> io::Result<Home> {
+/// lose `user = "root"`, and the uid of a name changes when names collide. Then it is handed over, which can take minutes.
+pub(crate) fn prepare_home(directory: &Path, uid: u32) -> io::Result<()> {
     create_private(directory)?;
     let metadata = fs::symlink_metadata(directory)?;
     // Anything but a directory is rejected by `take_ownership`.
     if is_owned(&metadata, uid) || !metadata.is_dir() || fs::read_dir(directory)?.next().is_none() {
-        take_ownership(directory, uid).map(|()| Home::Ready)
+        take_ownership(directory, uid)
     } else {
-        Ok(Home::Foreign)
+        hand_over(directory, uid)
     }
 }
 
-/// The owner of a service's directory.
+/// The state of a service's directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Home {
-    /// The service.
+    /// It is the service's.
     Ready,
-    /// Another account, which owns the content, too.
+    /// It is missing, or not private.
+    Unprepared,
+    /// Another account owns it, and perhaps its content, too.
     Foreign,
 }
 
-/// Changes the owner of `directory` and of its content to `uid`, which can take minutes.
+/// Changes the owner of `directory` and of its content to `uid`.
 ///
 /// Meanwhile the directory itself belongs to root: after a power cut, both slots see that it is not handed over yet, and
 /// start again. A service of root can use it half done, because root may read everything.
-pub(crate) fn hand_over(directory: &Path, uid: u32) -> io::Result<()> {
+fn hand_over(directory: &Path, uid: u32) -> io::Result<()> {
     take_ownership(directory, 0)?;
     hand_over_content(directory, uid, 0)?;
     take_ownership(directory, uid)
@@ -144,6 +155,10 @@ fn is_owned(metadata: &Metadata, uid: u32) -> bool {
     metadata.uid() == uid && metadata.gid() == uid
 }
 
+fn is_private(metadata: &Metadata) -> bool {
+    metadata.permissions().mode() & 0o7777 == 0o700
+}
+
 fn take_ownership(directory: &Path, uid: u32) -> io::Result<()> {
     let metadata = fs::symlink_metadata(directory)?;
     if !metadata.is_dir() {
@@ -152,7 +167,7 @@ fn take_ownership(directory: &Path, uid: u32) -> io::Result<()> {
     if !is_owned(&metadata, uid) {
         lchown(directory, Some(uid), Some(uid))?;
     }
-    if metadata.permissions().mode() & 0o7777 != 0o700 {
+    if !is_private(&metadata) {
         fs::set_permissions(directory, Permissions::from_mode(0o700))?;
     }
     Ok(())
@@ -183,34 +198,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn machine_directory_is_not_a_home() {
-        assert_eq!(home("web"), Path::new("/data/web"));
-        assert_eq!(home("krazy"), Path::new("/data/service-krazy"));
-    }
-
-    #[test]
     fn home_is_private_and_can_be_handed_over() {
         let me = rustix::process::geteuid().as_raw();
         let dir = tempfile::tempdir().unwrap();
         let directory = dir.path().join("web");
-        assert_eq!(prepare_home(&directory, me).unwrap(), Home::Ready);
+        assert_eq!(state_of_home(&directory, me).unwrap(), Home::Unprepared);
+        prepare_home(&directory, me).unwrap();
+        assert_eq!(state_of_home(&directory, me).unwrap(), Home::Ready);
         fs::create_dir(directory.join("deep")).unwrap();
         fs::write(directory.join("deep/state"), "x").unwrap();
         fs::set_permissions(&directory, Permissions::from_mode(0o777)).unwrap();
-        assert_eq!(prepare_home(&directory, me).unwrap(), Home::Ready);
+        assert_eq!(state_of_home(&directory, me).unwrap(), Home::Unprepared);
+        prepare_home(&directory, me).unwrap();
         assert_eq!(fs::metadata(&directory).unwrap().mode() & 0o7777, 0o700);
         // Only root can give files away.
         if me == 0 {
-            assert_eq!(prepare_home(&directory, 12_345).unwrap(), Home::Foreign);
-            hand_over(&directory, 12_345).unwrap();
+            assert_eq!(state_of_home(&directory, 12_345).unwrap(), Home::Foreign);
+            prepare_home(&directory, 12_345).unwrap();
             for path in ["", "deep", "deep/state"] {
                 assert_eq!(fs::metadata(directory.join(path)).unwrap().uid(), 12_345, "{path}");
             }
-            assert_eq!(prepare_home(&directory, 12_345).unwrap(), Home::Ready);
+            assert_eq!(state_of_home(&directory, 12_345).unwrap(), Home::Ready);
             // After a power cut during the handing over to a third account.
             take_ownership(&directory, 0).unwrap();
             for uid in [12_345, 23_456] {
-                assert_eq!(prepare_home(&directory, uid).unwrap(), Home::Foreign);
+                assert_eq!(state_of_home(&directory, uid).unwrap(), Home::Foreign);
             }
         }
     }
@@ -220,6 +232,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let directory = dir.path().join("web");
         std::os::unix::fs::symlink("/etc", &directory).unwrap();
+        assert_ne!(state_of_home(&directory, 1).unwrap(), Home::Ready);
         assert_eq!(prepare_home(&directory, 1).unwrap_err().kind(), io::ErrorKind::NotADirectory);
     }
 }

@@ -1,11 +1,11 @@
-//! Formats a blank partition as `/data`.
+//! Formats a blank partition, or one whose loss was requested, as `/data`.
 //!
 //! It gets a [`TEMPLATE`], an empty ext4 file system of [`SIZE`] with the disk's signature in its UUID, which then
 //! [grows](super::grow_data) like a `/data` that came with an image. A writer of ext4 would make init half as large again.
 //!
 //! A partition is blank if every sector of the part to be written is zero or already has its new content, so that
-//! formatting continues after a power cut. Any other content belongs to someone and is not touched. The superblock is
-//! written last, when the rest is durable: a file system that was written half cannot be mounted.
+//! formatting continues after a power cut. Any other content belongs to someone and is touched on request only. The
+//! superblock is written last, when the rest is durable: a file system that was written half cannot be mounted.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -48,13 +48,36 @@ pub(crate) fn format_if_blank(node: &Path, signature: DiskSignature) -> io::Resu
     format(&device, room, signature)
 }
 
+/// Formats the partition `node` of the disk with `signature`, whatever it holds.
+pub(crate) fn format_anew(node: &Path, signature: DiskSignature) -> io::Result<()> {
+    let room = Bytes(block::partition_sectors(node)? * SECTOR_SIZE);
+    overwrite(&OpenOptions::new().read(true).write(true).open(node)?, room, signature)
+}
+
 fn format(device: &File, room: Bytes, signature: DiskSignature) -> io::Result<bool> {
-    if room < SIZE {
-        return Err(io::Error::other(format!("the partition has {room}, {SIZE} are needed")));
-    }
+    check_room(room)?;
     if !is_blank(device, room, signature)? {
         return Ok(false);
     }
+    write(device, signature).map(|()| true)
+}
+
+/// Removes the old superblock first, so that no state in between can be mounted.
+fn overwrite(device: &File, room: Bytes, signature: DiskSignature) -> io::Result<()> {
+    check_room(room)?;
+    device.write_all_at(&[0; FIRST_BLOCK_LEN], 0)?;
+    device.sync_data()?;
+    write(device, signature)
+}
+
+fn check_room(room: Bytes) -> io::Result<()> {
+    match room < SIZE {
+        true => Err(io::Error::other(format!("the partition has {room}, {SIZE} are needed"))),
+        false => Ok(()),
+    }
+}
+
+fn write(device: &File, signature: DiskSignature) -> io::Result<()> {
     for at in (0..SIZE.0).step_by(CHUNK_LEN) {
         let mut expected = content(at, CHUNK_LEN, signature);
         let mut found = vec![0; CHUNK_LEN];
@@ -69,8 +92,7 @@ fn format(device: &File, room: Bytes, signature: DiskSignature) -> io::Result<bo
     }
     device.sync_data()?;
     device.write_all_at(&content(0, FIRST_BLOCK_LEN, signature), 0)?;
-    device.sync_data()?;
-    Ok(true)
+    device.sync_data()
 }
 
 /// Returns true if every checked sector is zero or has its new content.

@@ -3,13 +3,15 @@
 //! Both steps are checked at every boot and done if there is room, so a power cut at any moment is harmless. The partition
 //! table changes in one sector, which disks write as a whole; the file system grows online, protected by its journal.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
+use krazy_boot::disk::ext4_superblock::Superblock;
 use krazy_boot::disk::layout::Extent;
 use krazy_boot::disk::mbr::{Mbr, MbrSector};
+use krazy_boot::disk::ordered_write::SectorWrite;
 use krazy_boot::disk::size::{Bytes, SECTOR_SIZE, Sectors};
 
 use super::block::{self, Disk};
@@ -51,13 +53,11 @@ struct BlkpgArgument {
 /// with another layout is not changed.
 pub(crate) fn partition(disk: &Disk) -> io::Result<bool> {
     let node = disk.node();
-    let mut file = OpenOptions::new().read(true).write(true).open(&node)?;
+    let mut file = File::open(&node)?;
     let mut sector: MbrSector = [0; SECTOR_SIZE as usize];
     file.read_exact(&mut sector)?;
     let Some((grown, extent)) = grown_table(&sector, disk.sectors()?) else { return Ok(false) };
-    file.seek(SeekFrom::Start(0))?;
-    file.write_all(&grown)?;
-    file.sync_data()?;
+    disk.write_in_order(&[SectorWrite { at: Sectors(0), bytes: grown.to_vec() }])?;
     resize_in_kernel(&file, extent)?;
     Ok(true)
 }
@@ -65,18 +65,15 @@ pub(crate) fn partition(disk: &Disk) -> io::Result<bool> {
 /// Returns LBA 0 with a longer partition 4, and the extent of that; `None` if it cannot grow.
 fn grown_table(sector: &MbrSector, disk: u64) -> Option<(MbrSector, Extent)> {
     let mbr = Mbr::decode(sector).ok()?;
-    let data = mbr.layout.data;
-    let end = u32::try_from(disk).unwrap_or(u32::MAX);
-    let len = Sectors(end.checked_sub(data.start.0)?);
-    if len.bytes().0 < data.len.bytes().0.checked_add(MIN_GROWTH)? {
+    let layout = mbr.layout.grown_to(disk);
+    let extent = layout.data;
+    if extent.len.bytes().0 < mbr.layout.data.len.bytes().0.checked_add(MIN_GROWTH)? {
         return None;
     }
     let mut grown = *sector;
-    grown[LENGTH_OFFSET..LENGTH_OFFSET + 4].copy_from_slice(&len.0.to_le_bytes());
-    let extent = Extent { start: data.start, len };
+    grown[LENGTH_OFFSET..LENGTH_OFFSET + 4].copy_from_slice(&extent.len.0.to_le_bytes());
     // The sector holds the boot code and all partitions, so check that nothing else has changed.
-    let mut expected = mbr;
-    expected.layout.data = extent;
+    let expected = Mbr { layout, ..mbr };
     (Mbr::decode(&grown).ok()? == expected).then_some((grown, extent))
 }
 
@@ -105,11 +102,8 @@ fn resize_in_kernel(disk: &File, extent: Extent) -> io::Result<()> {
 /// large and slow disks.
 pub(crate) fn file_system(node: &Path) -> io::Result<Option<Bytes>> {
     let room = block::partition_sectors(node)? * SECTOR_SIZE;
-    let mut superblock = [0u8; 1024];
-    let mut device = File::open(node)?;
-    device.seek(SeekFrom::Start(SUPERBLOCK))?;
-    device.read_exact(&mut superblock)?;
-    let Some((blocks, block_size)) = ext4_size(&superblock) else {
+    let superblock = Superblock::read(&mut File::open(node)?)?;
+    let Some(Superblock { blocks, block_size, .. }) = superblock else {
         return Err(io::Error::other("it has no ext4 superblock"));
     };
     let blocks_available = room / block_size;
@@ -124,33 +118,6 @@ pub(crate) fn file_system(node: &Path) -> io::Result<Option<Bytes>> {
     Ok(Some(Bytes(blocks_available * block_size)))
 }
 
-/// Fields of the superblock, which starts 1024 bytes into the partition. Source: Linux
-/// `Documentation/filesystems/ext4/super.rst`.
-const SUPERBLOCK: u64 = 1024;
-const BLOCKS_LOW: usize = 0x4;
-const LOG_BLOCK_SIZE: usize = 0x18;
-const MAGIC: usize = 0x38;
-const INCOMPATIBLE_FEATURES: usize = 0x60;
-const BLOCKS_HIGH: usize = 0x150;
-
-const EXT4_MAGIC: [u8; 2] = [0x53, 0xef];
-const FEATURE_64BIT: u32 = 0x80;
-
-/// The block size is 1024 shifted by at most this much.
-const MAX_LOG_BLOCK_SIZE: u32 = 6;
-
-/// Returns number and size of the blocks.
-fn ext4_size(superblock: &[u8; 1024]) -> Option<(u64, u64)> {
-    let word = |offset: usize| superblock[offset..].first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
-    let has_high = word(INCOMPATIBLE_FEATURES)? & FEATURE_64BIT != 0;
-    let high = if has_high { word(BLOCKS_HIGH)? } else { 0 };
-    let log_block_size = word(LOG_BLOCK_SIZE)?;
-    if superblock[MAGIC..MAGIC + 2] != EXT4_MAGIC || log_block_size > MAX_LOG_BLOCK_SIZE {
-        return None;
-    }
-    Some((u64::from(high) << 32 | u64::from(word(BLOCKS_LOW)?), 1024 << log_block_size))
-}
-
 #[cfg(test)]
 mod tests {
     use krazy_boot::disk::layout::{DiskLayout, DiskSignature, PartitionSizes};
@@ -161,7 +128,7 @@ mod tests {
     fn sector(disk: Bytes) -> (MbrSector, Mbr) {
         let layout = DiskLayout::new(PartitionSizes { disk, ..PartitionSizes::default() }).unwrap();
         let mbr = Mbr { signature: DiskSignature(0x1a2b_3c4d), layout };
-        (mbr.encode(&[0x90; 440]).unwrap(), mbr)
+        (mbr.encode(&[0x90; 439]).unwrap(), mbr)
     }
 
     #[test]
@@ -187,19 +154,6 @@ mod tests {
         let mut other = before;
         other[446 + 3 * 16 + 4] = 0x07;
         assert!(grown_table(&other, 1 << 30).is_none());
-    }
-
-    #[test]
-    fn ext4_size_needs_magic_and_64bit_feature_for_the_high_half() {
-        let mut superblock = [0u8; 1024];
-        assert_eq!(ext4_size(&superblock), None);
-        superblock[MAGIC..MAGIC + 2].copy_from_slice(&EXT4_MAGIC);
-        superblock[BLOCKS_LOW..BLOCKS_LOW + 4].copy_from_slice(&5u32.to_le_bytes());
-        superblock[LOG_BLOCK_SIZE] = 2;
-        superblock[BLOCKS_HIGH] = 1;
-        assert_eq!(ext4_size(&superblock), Some((5, 4096)));
-        superblock[INCOMPATIBLE_FEATURES] = 0x80;
-        assert_eq!(ext4_size(&superblock), Some(((1 << 32) + 5, 4096)));
     }
 
     proptest! {

@@ -2,22 +2,25 @@
 //!
 //! | modules | are |
 //! |---|---|
-//! | `block`, `mounts`, `boot_mount`, `data`, `format_data`, `grow_data`, `identity` | disks and file systems |
+//! | `block`, `mounts`, `boot_mount`, `boot_repair`, `data`, `format_data`, `format_request`, `grow_data`, `identity` | disks and file systems |
 //! | `launch`, `process`, `cgroup`, `capabilities`, `sandbox` | processes, and what they may do |
-//! | `modules`, `uevent`, `button`, `watchdog` | devices and their drivers |
-//! | `readiness`, `signals` | messages of processes to PID 1 |
+//! | `modules`, `uevent`, `serial_links`, `sysfs_files`, `button`, `watchdog` | devices and their drivers |
+//! | `datagrams`, `readiness`, `system_log`, `signals` | messages of processes to PID 1 |
 //! | `kernel_clock`, `entropy`, `settings` | clocks, random numbers, sysctls |
 //! | `crash`, `power`, `kexec` | the end of this kernel |
 
 pub(crate) mod block;
 pub(crate) mod boot_mount;
+pub(crate) mod boot_repair;
 pub(crate) mod button;
 pub(crate) mod capabilities;
 pub(crate) mod cgroup;
 pub(crate) mod crash;
 pub(crate) mod data;
+pub(crate) mod datagrams;
 pub(crate) mod entropy;
 mod format_data;
+pub(crate) mod format_request;
 pub(crate) mod grow_data;
 pub(crate) mod identity;
 pub(crate) mod kernel_clock;
@@ -28,8 +31,12 @@ pub(crate) mod mounts;
 pub(crate) mod power;
 pub(crate) mod process;
 pub(crate) mod readiness;
+pub(crate) mod run_files;
 pub(crate) mod sandbox;
+pub(crate) mod serial_links;
 pub(crate) mod settings;
 pub(crate) mod signals;
+pub(crate) mod sysfs_files;
+pub(crate) mod system_log;
 pub(crate) mod uevent;
 pub(crate) mod watchdog;

@@ -56,6 +56,12 @@ pub(crate) fn resident_memory(pid: Pid) -> Option<u64> {
     Some(pages * rustix::param::page_size() as u64)
 }
 
+/// Returns the name of a process as text without control characters. Source: proc_pid_comm(5).
+pub(crate) fn name(pid: Pid) -> Option<String> {
+    let text = std::fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero())).ok()?;
+    Some(text.trim_end().replace(char::is_control, "?"))
+}
+
 /// Lowers the priority of the calling thread: it gets a third of the CPU time of a busy service.
 pub(crate) fn yield_to_services() {
     // The kernel refuses only a higher priority. A failure leaves the thread at the priority of services.
@@ -76,5 +82,6 @@ mod tests {
     #[test]
     fn resident_memory_of_this_process_is_known() {
         assert!(resident_memory(rustix::process::getpid()).unwrap() > 100_000);
+        assert!(name(rustix::process::getpid()).is_some_and(|name| !name.is_empty() && !name.contains('\n')));
     }
 }

@@ -1,7 +1,14 @@
 //! Kernel settings, as a table, and the host name. Source: Linux `Documentation/admin-guide/sysctl/`.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
+use std::path::Path;
+
+use krazy_boot::manifest::sysctl;
+
+/// The directory of the kernel's settings.
+pub(crate) const PROC_SYS: &str = "/proc/sys";
 
 /// Files below `/proc/sys` and their values. A file that the kernel lacks is skipped.
 const SYSCTLS: &[(&str, &str)] = &[
@@ -29,9 +36,9 @@ pub(crate) fn apply() -> Vec<String> {
     let panic_unset = fs::read_to_string("/proc/sys/kernel/panic").is_ok_and(|text| text.trim() == "0");
     let panic = panic_unset.then_some(("kernel/panic", PANIC_TIMEOUT));
     for (name, value) in SYSCTLS.iter().copied().chain(panic) {
-        match fs::OpenOptions::new().write(true).open(format!("/proc/sys/{name}")) {
+        match fs::OpenOptions::new().write(true).open(format!("{PROC_SYS}/{name}")) {
             Ok(mut file) => {
-                if let Err(error) = io::Write::write_all(&mut file, value.as_bytes()) {
+                if let Err(error) = file.write_all(value.as_bytes()) {
                     problems.push(format!("cannot set {name}: {error}"));
                 }
             }
@@ -40,6 +47,25 @@ pub(crate) fn apply() -> Vec<String> {
         }
     }
     problems
+}
+
+/// Applies the settings that the appliance requests, below `top`, and returns a message for each failure.
+pub(crate) fn apply_requested(requested: &BTreeMap<String, String>, top: &Path) -> Vec<String> {
+    let set = |(name, value): (&String, &String)| {
+        let path = sysctl::path(name).ok_or(io::ErrorKind::NotFound)?;
+        fs::OpenOptions::new().write(true).open(top.join(path))?.write_all(value.as_bytes())
+    };
+    let problem = |setting: (&String, &String)| {
+        let error = set(setting).err()?;
+        let (name, value) = setting;
+        Some(match error.kind() {
+            io::ErrorKind::NotFound => {
+                format!("the kernel has no setting `{name}`, or not before its driver is loaded")
+            }
+            _ => format!("cannot set {name} to `{value}`: {error}"),
+        })
+    };
+    requested.iter().filter_map(problem).collect()
 }
 
 /// Sets the host name.
@@ -61,6 +87,27 @@ pub(crate) fn is_hostname(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn requested_settings_are_written_and_unknown_ones_named() {
+        let top = tempfile::tempdir().unwrap();
+        fs::create_dir_all(top.path().join("net/core")).unwrap();
+        fs::write(top.path().join("net/core/rmem_max"), "").unwrap();
+        fs::create_dir(top.path().join("net/core/directory")).unwrap();
+        let requested = [
+            ("net.core.rmem_max", "2500000"),
+            ("net.core.rmem_maximum", "1"),
+            ("../x.y", "1"),
+            ("net.core.directory", "1"),
+        ];
+        let requested = requested.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let problems = apply_requested(&requested, top.path());
+        assert_eq!(fs::read_to_string(top.path().join("net/core/rmem_max")).unwrap(), "2500000");
+        assert!(problems[0].starts_with("the kernel has no setting `../x.y`"), "{problems:?}");
+        assert!(problems[1].starts_with("cannot set net.core.directory to `1`: "), "{problems:?}");
+        assert!(problems[2].starts_with("the kernel has no setting `net.core.rmem_maximum`"), "{problems:?}");
+        assert!(!top.path().join("net/core/rmem_maximum").exists());
+    }
 
     #[test]
     fn only_valid_hostnames_are_accepted() {

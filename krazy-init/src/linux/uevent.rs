@@ -18,6 +18,8 @@ pub(crate) struct Uevents(OwnedFd);
 pub(crate) struct Uevent {
     /// `add`, `remove`, `change`, `bind`…
     pub(crate) action: String,
+    /// The device's name in its subsystem.
+    pub(crate) device: String,
     /// `block`, `net`, `input`, `watchdog`…
     pub(crate) subsystem: String,
     /// The name below `/dev`.
@@ -73,8 +75,9 @@ impl Uevents {
 pub(crate) fn parse(message: &[u8]) -> Option<Uevent> {
     let mut parts = message.split(|byte| *byte == 0);
     let header = std::str::from_utf8(parts.next()?).ok()?;
-    let (action, _path) = header.split_once('@')?;
-    let mut event = Uevent { action: action.to_owned(), ..Uevent::default() };
+    let (action, path) = header.split_once('@')?;
+    let device = path.rsplit('/').next().unwrap_or(path).to_owned();
+    let mut event = Uevent { action: action.to_owned(), device, ..Uevent::default() };
     for part in parts {
         let Some((key, value)) = std::str::from_utf8(part).ok().and_then(|text| text.split_once('=')) else {
             continue;
@@ -100,7 +103,7 @@ mod tests {
         let message =
             b"add@/devices/x\0ACTION=add\0SUBSYSTEM=input\0DEVNAME=input/event0\0MODALIAS=input:b0\0";
         let event = parse(message).unwrap();
-        assert_eq!(event.action, "add");
+        assert_eq!((event.action.as_str(), event.device.as_str()), ("add", "x"));
         assert_eq!(event.subsystem, "input");
         assert_eq!(event.devname.as_deref(), Some("input/event0"));
         assert_eq!(event.modalias.as_deref(), Some("input:b0"));

@@ -43,7 +43,8 @@ impl Watchdog {
         Self::arm_device(Path::new("/dev/watchdog0"))
     }
 
-    fn arm_device(path: &Path) -> io::Result<Option<Self>> {
+    /// Arms this one.
+    pub(crate) fn arm_device(path: &Path) -> io::Result<Option<Self>> {
         let file = match OpenOptions::new().write(true).open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

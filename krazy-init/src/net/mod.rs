@@ -11,7 +11,7 @@
 
 pub(crate) mod dhcp;
 pub(crate) mod interfaces;
-mod netlink;
+pub(crate) mod netlink;
 mod resolv_conf;
 pub(crate) mod sntp;
 mod sockets;

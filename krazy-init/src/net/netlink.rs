@@ -262,7 +262,7 @@ fn messages(mut bytes: &[u8]) -> impl Iterator<Item = NetlinkBuffer<&[u8]>> {
     })
 }
 
-fn parse(bytes: &[u8], notifications: &mut Vec<Notification>) {
+pub(crate) fn parse(bytes: &[u8], notifications: &mut Vec<Notification>) {
     for message in messages(bytes) {
         let body = message.payload();
         let notification = match message.message_type() {

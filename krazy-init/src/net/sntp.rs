@@ -180,7 +180,7 @@ fn request(nonce: [u8; 8]) -> [u8; PACKET_LEN] {
 
 /// Returns our clock's offset in nanoseconds by a server's packet; `None` if that is no reply to this request, or the
 /// server is not synchronized. Source: RFC 5905, section 8.
-fn offset(packet: &[u8], nonce: [u8; 8], sent: Duration, received: Duration) -> Option<i128> {
+pub(crate) fn offset(packet: &[u8], nonce: [u8; 8], sent: Duration, received: Duration) -> Option<i128> {
     let (leap, version, mode) = (packet.first()? >> 6, packet[0] >> 3 & 7, packet[0] & 7);
     // Stratum 0 is a "kiss-o'-death" packet, 16 means unsynchronized.
     let is_synchronized = leap != LEAP_UNSYNCHRONIZED && (1..=15).contains(packet.get(STRATUM)?);

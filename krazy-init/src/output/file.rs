@@ -19,7 +19,7 @@ pub(crate) struct LogFile {
     length: u64,
     limit: u64,
     group: u32,
-    /// Bytes that could not be written, its file system being full or read-only.
+    /// Bytes that could not be written, its file system being full, read-only or too slow.
     lost: u64,
 }
 
@@ -46,7 +46,10 @@ impl LogFile {
             self.rotate();
         }
         if self.lost > 0 {
-            let note = format!("krazy: {} bytes were lost, there was no room for them\n", self.lost);
+            let note = format!(
+                "krazy: {} bytes were lost: there was no room for them, or the disk was too slow\n",
+                self.lost
+            );
             if !self.write(note.as_bytes()) {
                 self.lost += bytes.len() as u64;
                 return;
@@ -56,6 +59,11 @@ impl LogFile {
         if !self.write(bytes) {
             self.lost += bytes.len() as u64;
         }
+    }
+
+    /// Counts bytes that were lost before they came here, to be noted like those that could not be written.
+    pub(crate) fn lose(&mut self, bytes: u64) {
+        self.lost += bytes;
     }
 
     /// The newest `count` lines, oldest first, from this file and the rotated one.

@@ -1,9 +1,11 @@
-//! Output of services: their files in `/tmp`, complete lines, and the part that the console shows.
+//! Output of services: their files in `/tmp` and on `/data`, complete lines, and the part that the console shows.
 
 mod file;
+mod kept;
 mod lines;
 mod throttle;
 
 pub(crate) use file::LogFile;
+pub(crate) use kept::{Chunk, KeptOutput};
 pub(crate) use lines::Lines;
 pub(crate) use throttle::{Throttle, Verdict};

@@ -61,6 +61,11 @@ pub(crate) enum IncompleteReason {
     /// Its boot files cannot be checked.
     #[error(transparent)]
     BootFiles(#[from] Box<SlotError>),
+    /// It would write the boot state where nobody reads it.
+    #[error(
+        "its build is older than the format of this disk; make it with the cargo krazy that made the running one, or a newer one"
+    )]
+    OldFormat,
     /// Its root is not usable.
     #[error(transparent)]
     Root(#[from] RootError),

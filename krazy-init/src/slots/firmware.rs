@@ -36,7 +36,7 @@ pub(super) fn missing(disk: &Disk, slot: Slot) -> Result<Option<IncompleteReason
 
 /// Makes the firmware boot `slot` from now on.
 pub(super) fn confirm(disk: &Disk, selector: &Selector, slot: Slot) -> Result<(), SlotError> {
-    let writes = config_txt::confirm(&mut boot(disk)?, selector, slot)
+    let writes = config_txt::confirm(&mut boot(disk)?, selector, selector::sectors(disk)?, slot)
         .map_err(|error| SlotError::config_txt(disk, error))?;
     write(disk, &writes)?;
     // Read back: a confirmation that a worn-out card has lost would be reported as done.
@@ -46,21 +46,21 @@ pub(super) fn confirm(disk: &Disk, selector: &Selector, slot: Slot) -> Result<()
 /// Makes the firmware boot the confirmed slot to start the other one; as a launcher if that is tried with its own
 /// kernel.
 pub(super) fn arm(disk: &Disk, armed: &Selector, launcher: bool) -> Result<(), SlotError> {
-    let writes = config_txt::arm(&mut boot(disk)?, armed, launcher)
+    let writes = config_txt::arm(&mut boot(disk)?, armed, selector::sectors(disk)?, launcher)
         .map_err(|error| SlotError::config_txt(disk, error))?;
     write(disk, &writes)
 }
 
 /// Drops a trial.
 pub(super) fn disarm(disk: &Disk, selector: &Selector) -> Result<(), SlotError> {
-    let writes =
-        config_txt::disarm(&mut boot(disk)?, selector).map_err(|error| SlotError::config_txt(disk, error))?;
+    let writes = config_txt::disarm(&mut boot(disk)?, selector, selector::sectors(disk)?)
+        .map_err(|error| SlotError::config_txt(disk, error))?;
     write(disk, &writes)
 }
 
 /// Records on the disk that the armed trial is over, and returns the slot to try.
 pub(super) fn start_trial(disk: &Disk, selector: &Selector) -> Result<Option<Slot>, SlotError> {
-    let (slot, writes) = config_txt::start_trial(&mut boot(disk)?, selector)
+    let (slot, writes) = config_txt::start_trial(&mut boot(disk)?, selector, selector::sectors(disk)?)
         .map_err(|error| SlotError::config_txt(disk, error))?;
     if writes.is_empty() {
         return Ok(None);
@@ -116,7 +116,7 @@ pub(super) fn boot(disk: &Disk) -> Result<BootFat<File>, SlotError> {
 
 /// Opens the disk and drops its pages from the cache, because `/boot` is written past them and what was written is to
 /// be read back.
-fn uncached(disk: &Disk) -> Result<File, SlotError> {
+pub(super) fn uncached(disk: &Disk) -> Result<File, SlotError> {
     let file = File::open(disk.node()).map_err(|error| SlotError::io(disk, error))?;
     rustix::fs::fadvise(&file, 0, None, Advice::DontNeed)
         .map_err(|error| SlotError::io(disk, error.into()))?;

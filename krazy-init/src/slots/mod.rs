@@ -6,6 +6,7 @@
 //! | `selector` | the boot selector, which records trials on every board |
 //! | `load_tables` | on a PC: the boot loader's tables, which follow the files on `/boot` |
 //! | `firmware` | on a Raspberry Pi: `config.txt`, which names the confirmed slot to the firmware |
+//! | `relocation` | the move of the boot state away from LBA 0, on a disk of the first format |
 //! | `inactive_root` | the root of the inactive slot, which is checked before it is armed |
 //!
 //! Boards differ in [`BootMethod`]. On a PC our boot sector obeys the selector and starts trials with their kernel. A
@@ -19,6 +20,7 @@ mod error;
 mod firmware;
 mod inactive_root;
 mod load_tables;
+mod relocation;
 mod selector;
 
 use std::fmt;
@@ -26,7 +28,7 @@ use std::fs::File;
 use std::io::Read;
 
 use krazy_boot::boot::cmdline::CommandLine;
-use krazy_boot::disk::layout::Extent;
+use krazy_boot::disk::layout::{Extent, StateSectors};
 use krazy_boot::disk::mbr::Mbr;
 use krazy_boot::disk::ordered_write::SectorWrite;
 use krazy_boot::disk::selector::{Selector, SlotState};
@@ -151,7 +153,8 @@ impl Slots {
                 BootMethod::BootSector => self.running,
                 BootMethod::Firmware => firmware::confirmed(&self.disk)?,
             };
-            return write(&self.disk, &Selector::confirmed(slot).writes()).map(|()| Repair::Replaced(slot));
+            return write(&self.disk, &Selector::confirmed(slot).writes(self.sectors()?))
+                .map(|()| Repair::Replaced(slot));
         }
         let selector = self.selector()?;
         let is_launcher = self.boot_method == BootMethod::Firmware && firmware::choice(&self.disk)?.launcher;
@@ -160,7 +163,7 @@ impl Slots {
         } else if !selector::needs_repair(&self.disk)? && selector == selector::read(&self.disk)? {
             return Ok(Repair::None);
         }
-        write(&self.disk, &selector.writes()).map(|()| Repair::Completed)
+        write(&self.disk, &selector.writes(self.sectors()?)).map(|()| Repair::Completed)
     }
 
     /// Starts the armed trial or the fallback where no boot sector does it, and returns the slot to continue with. When
@@ -193,6 +196,11 @@ impl Slots {
         self.boot_method == BootMethod::Firmware
     }
 
+    /// Returns the sectors of the boot state.
+    fn sectors(&self) -> Result<StateSectors, SlotError> {
+        selector::sectors(&self.disk)
+    }
+
     /// Returns the selector in force.
     fn selector(&self) -> Result<Selector, SlotError> {
         let selector = selector::read(&self.disk)?;
@@ -219,7 +227,18 @@ impl Slots {
             Ok(Some(reason)) => return Err(incomplete(reason)),
             Err(error) => return Err(incomplete(Box::new(error).into())),
         }
-        inactive_root::read_manifest(&self.disk, slot).map_err(|error| incomplete(error.into()))
+        let manifest =
+            inactive_root::read_manifest(&self.disk, slot).map_err(|error| incomplete(error.into()))?;
+        match relocation::check(&self.disk, &manifest)? {
+            None => Ok(manifest),
+            Some(reason) => Err(incomplete(reason)),
+        }
+    }
+
+    /// Moves the boot state to where the present format has it, if the build of `manifest` in the inactive slot knows that
+    /// place. Returns true if it has moved.
+    pub(crate) fn relocate_state(&self, manifest: &Manifest) -> Result<bool, SlotError> {
+        relocation::relocate(&self.disk, &self.selector()?, manifest)
     }
 
     /// Arms a trial: the inactive slot boots once, at the next start. Returns the trial's generation.
@@ -230,7 +249,7 @@ impl Slots {
         // The note comes first: a power cut after it leaves a note of a generation that no trial has.
         self.write_note(&TrialNote::armed(slot, armed.generation, build_id))?;
         match self.boot_method {
-            BootMethod::BootSector => write(&self.disk, &armed.writes())?,
+            BootMethod::BootSector => write(&self.disk, &armed.writes(self.sectors()?))?,
             BootMethod::Firmware => firmware::arm(&self.disk, &armed, kernel == TrialKernel::Own)?,
         }
         Ok(armed.generation)
@@ -246,7 +265,7 @@ impl Slots {
         reason.clone_into(&mut note.text);
         self.write_note(&note)?;
         match self.boot_method {
-            BootMethod::BootSector => write(&self.disk, &selector.writes()),
+            BootMethod::BootSector => write(&self.disk, &selector.writes(self.sectors()?)),
             BootMethod::Firmware => {
                 firmware::arm(&self.disk, &selector, self.trial_kernel()? == TrialKernel::Own)
             }
@@ -268,7 +287,9 @@ impl Slots {
     pub(crate) fn confirm(&self) -> Result<(), SlotError> {
         let selector = self.selector()?;
         match self.boot_method {
-            BootMethod::BootSector => write(&self.disk, &selector.confirm(self.running).writes()),
+            BootMethod::BootSector => {
+                write(&self.disk, &selector.confirm(self.running).writes(self.sectors()?))
+            }
             BootMethod::Firmware => firmware::confirm(&self.disk, &selector, self.running),
         }
     }
@@ -277,7 +298,7 @@ impl Slots {
     pub(crate) fn disarm(&self) -> Result<(), SlotError> {
         let selector = self.selector()?;
         match self.boot_method {
-            BootMethod::BootSector => write(&self.disk, &selector.disarm().writes()),
+            BootMethod::BootSector => write(&self.disk, &selector.disarm().writes(self.sectors()?)),
             BootMethod::Firmware => firmware::disarm(&self.disk, &selector),
         }
     }
@@ -334,7 +355,7 @@ impl Slots {
     }
 
     fn write_note(&self, note: &TrialNote) -> Result<(), SlotError> {
-        write(&self.disk, &[note.write()])
+        write(&self.disk, &[note.write(self.sectors()?)])
     }
 }
 

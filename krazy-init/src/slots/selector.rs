@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 
+use krazy_boot::disk::layout::StateSectors;
 use krazy_boot::disk::mbr;
 use krazy_boot::disk::selector::{Selector, SelectorCopies, SelectorError};
 use krazy_boot::disk::size::SECTOR_SIZE;
@@ -46,6 +47,11 @@ pub(super) fn read(disk: &Disk) -> Result<Selector, SlotError> {
 pub(super) fn read_from(disk: &Disk, mut file: File) -> Result<Selector, SlotError> {
     let damaged = |error: &SelectorError| SlotError::Selector { disk: disk.node(), reason: chain(error) };
     SelectorCopies::read(&mut file).selector().map_err(damaged)
+}
+
+/// Returns the sectors of the boot state on `disk`.
+pub(super) fn sectors(disk: &Disk) -> Result<StateSectors, SlotError> {
+    mbr::state_sectors(&mut open(disk)?).map_err(|error| SlotError::io(disk, error))
 }
 
 fn copies(disk: &Disk) -> Result<SelectorCopies, SlotError> {

@@ -2,11 +2,12 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
+use krazy_boot::boot::boot_sector;
 use krazy_boot::boot::cmdline::CommandLine;
 use krazy_boot::boot::config_txt;
-use krazy_boot::disk::layout::{DiskLayout, DiskSignature, PartitionSizes, SELECTOR, SELECTOR_SPARE};
-use krazy_boot::disk::mbr::Mbr;
-use krazy_boot::disk::size::Bytes;
+use krazy_boot::disk::layout::{DiskLayout, DiskSignature, PartitionSizes, StateSectors};
+use krazy_boot::disk::mbr::{self, Mbr};
+use krazy_boot::disk::size::{Bytes, Sectors};
 use krazy_boot::image::fat32::{self, BootFile, VolumeOptions};
 use krazy_boot::image::tree::Content;
 use krazy_boot::image::window::Window;
@@ -21,18 +22,18 @@ fn disk(selector: Selector) -> (tempfile::TempDir, Disk, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("disk");
     let mut bytes = vec![0; 2048 * 512];
-    // Code of a boot sector.
-    bytes[0] = 0xfa;
+    // Code of a boot sector, and the format.
+    (bytes[0], bytes[439]) = (0xfa, mbr::FORMAT);
     fs::write(&path, bytes).unwrap();
     let disk = Disk { name: format!("..{}", path.display()) };
-    write(&disk, &selector.writes()).unwrap();
+    write(&disk, &selector.writes(StateSectors::CURRENT)).unwrap();
     (dir, disk, path)
 }
 
 /// Clears the trial's flag, as the boot sector does before it loads the trial.
 fn boot_trial(path: &PathBuf) {
     let mut bytes = fs::read(path).unwrap();
-    bytes[512 + 9] = 0xff;
+    bytes[StateSectors::CURRENT.selector.bytes().0 as usize + 9] = 0xff;
     fs::write(path, bytes).unwrap();
 }
 
@@ -109,7 +110,7 @@ fn differing_selector_copies_are_repaired() {
     let slots = Slots::of(&disk, Slot::A).unwrap().unwrap();
     assert_eq!(slots.repair().unwrap(), Repair::None);
     // Power was cut after the spare copy.
-    let confirmed = Selector::confirmed(Slot::B).writes();
+    let confirmed = Selector::confirmed(Slot::B).writes(StateSectors::CURRENT);
     write(&disk, &confirmed[..1]).unwrap();
     assert_eq!([slots.repair().unwrap(), slots.repair().unwrap()], [Repair::Completed, Repair::None]);
     assert_eq!(slots.boot_status().unwrap().confirmed, Slot::A);
@@ -119,7 +120,7 @@ fn differing_selector_copies_are_repaired() {
 fn disk_without_a_selector_has_no_slots() {
     let (_dir, disk, path) = disk(Selector::confirmed(Slot::A));
     let mut bytes = fs::read(&path).unwrap();
-    for sector in [SELECTOR, SELECTOR_SPARE] {
+    for sector in [StateSectors::CURRENT.selector, StateSectors::CURRENT.spare] {
         bytes[sector.bytes().0 as usize] = 0;
     }
     fs::write(&path, bytes).unwrap();
@@ -131,7 +132,7 @@ fn lost_selector_is_replaced_by_one_that_confirms_the_running_slot() {
     let (_dir, disk, path) = disk(Selector::confirmed(Slot::A));
     let slots = Slots::of(&disk, Slot::B).unwrap().unwrap();
     let mut bytes = fs::read(&path).unwrap();
-    for sector in [SELECTOR, SELECTOR_SPARE] {
+    for sector in [StateSectors::CURRENT.selector, StateSectors::CURRENT.spare] {
         bytes[sector.bytes().0 as usize + 20] ^= 1;
     }
     fs::write(&path, bytes).unwrap();
@@ -144,12 +145,17 @@ fn lost_selector_is_replaced_by_one_that_confirms_the_running_slot() {
 fn lost_selector_of_a_raspberry_pi_is_replaced_by_the_choice_of_config_txt() {
     let (dir, disk) = card("");
     let card = fs::OpenOptions::new().write(true).open(dir.path().join("card")).unwrap();
-    card.write_all_at(&[0x5a; 1024], SELECTOR.bytes().0).unwrap();
+    let overwrite = |byte| {
+        for sector in [StateSectors::CURRENT.selector, StateSectors::CURRENT.spare] {
+            card.write_all_at(&[byte; 512], sector.bytes().0).unwrap();
+        }
+    };
+    overwrite(0x5a);
     let slots = Slots::of(&disk, Slot::B).unwrap().unwrap();
     assert_eq!(slots.repair().unwrap(), Repair::Replaced(Slot::A));
     assert_eq!(slots.boot_status().unwrap().slot_state, SlotState::Fallback);
     // A foreign disk has neither.
-    card.write_all_at(&[0; 1024], SELECTOR.bytes().0).unwrap();
+    overwrite(0);
     card.write_all_at(&[0; 4096], 2048 * 512).unwrap();
     assert!(Slots::of(&disk, Slot::B).unwrap().is_none());
 }
@@ -182,7 +188,7 @@ fn card(missing: &str) -> (tempfile::TempDir, Disk) {
     let volume = VolumeOptions { volume_id: 1, label: *b"BOOT       ", mtime: 0 };
     fat32::write(Window::of(&file, layout.boot), &volume, &files).unwrap();
     let disk = Disk { name: format!("..{}", path.display()) };
-    write(&disk, &Selector::confirmed(Slot::A).writes()).unwrap();
+    write(&disk, &Selector::confirmed(Slot::A).writes(StateSectors::CURRENT)).unwrap();
     (dir, disk)
 }
 
@@ -224,21 +230,30 @@ fn launcher_starts_one_trial() {
     // Power was cut before the selector, and behind it.
     for writes in [1, 3] {
         let selector = Selector::confirmed(Slot::A);
-        write(&disk, &selector.writes()).unwrap();
-        let armed =
-            config_txt::arm(&mut firmware::boot(&disk).unwrap(), &selector.arm(Slot::B), true).unwrap();
+        write(&disk, &selector.writes(StateSectors::CURRENT)).unwrap();
+        let armed = config_txt::arm(
+            &mut firmware::boot(&disk).unwrap(),
+            &selector.arm(Slot::B),
+            StateSectors::CURRENT,
+            true,
+        )
+        .unwrap();
         write(&disk, &armed[..writes]).unwrap();
         assert!(launcher());
         if writes == 3 {
-            let started =
-                config_txt::start_trial(&mut firmware::boot(&disk).unwrap(), &selector.arm(Slot::B));
+            let started = config_txt::start_trial(
+                &mut firmware::boot(&disk).unwrap(),
+                &selector.arm(Slot::B),
+                StateSectors::CURRENT,
+            );
             write(&disk, &started.unwrap().1[..1]).unwrap();
         }
         assert_eq!((slots.start_trial().unwrap(), launcher()), (None, false));
     }
     // Init repairs a launcher that could not undo itself.
     let selector = slots.selector().unwrap().arm(Slot::B);
-    let armed = config_txt::arm(&mut firmware::boot(&disk).unwrap(), &selector, true).unwrap();
+    let armed =
+        config_txt::arm(&mut firmware::boot(&disk).unwrap(), &selector, StateSectors::CURRENT, true).unwrap();
     write(&disk, &armed[..1]).unwrap();
     assert!(slots.repair().unwrap() == Repair::Completed && !launcher());
 }
@@ -274,7 +289,9 @@ fn selector_follows_config_txt() {
     slots.start_trial().unwrap();
     // Power was cut behind config.txt.
     let selector = selector::read(&disk).unwrap();
-    let writes = config_txt::confirm(&mut firmware::boot(&disk).unwrap(), &selector, Slot::B).unwrap();
+    let writes =
+        config_txt::confirm(&mut firmware::boot(&disk).unwrap(), &selector, StateSectors::CURRENT, Slot::B)
+            .unwrap();
     write(&disk, &writes[..1]).unwrap();
     let tried = Slots::of(&disk, Slot::B).unwrap().unwrap();
     let status = tried.boot_status().unwrap();
@@ -292,4 +309,79 @@ fn slot_without_a_boot_file_is_incomplete() {
         let error = slots.check_inactive().unwrap_err().to_string();
         assert_eq!(error, format!("slot B cannot be started: there is no {missing} on /boot"));
     }
+}
+
+/// A disk of the first format, with code and selector as they were then.
+fn disk_of_first_format(selector: Selector) -> (tempfile::TempDir, Disk, PathBuf) {
+    let (dir, disk, path) = disk(selector);
+    let layout = DiskLayout::new(PartitionSizes::default()).unwrap();
+    let mut sector = Mbr { signature: DiskSignature(1), layout }.encode(&[0xfa; 429]).unwrap();
+    sector[439] = 0;
+    write(&disk, &[SectorWrite { at: Sectors(0), bytes: sector.to_vec() }]).unwrap();
+    write(&disk, &selector.writes(StateSectors::FIRST)).unwrap();
+    (dir, disk, path)
+}
+
+fn build_for(disk_format: u32) -> Manifest {
+    Manifest { disk_format, ..crate::supervisor::plan::empty_manifest() }
+}
+
+#[test]
+fn boot_state_moves_once_both_slots_know_its_new_sectors() {
+    let selector = Selector { candidate: Some(Slot::B), ..Selector::confirmed(Slot::A) };
+    let (_dir, disk, path) = disk_of_first_format(selector);
+    let slots = Slots::of(&disk, Slot::A).unwrap().unwrap();
+    let before = fs::read(&path).unwrap();
+    assert_eq!(selector::read(&disk).unwrap(), selector);
+    assert!(!slots.relocate_state(&build_for(1)).unwrap());
+    assert!(fs::read(&path).unwrap() == before && relocation::check(&disk, &build_for(1)).unwrap().is_none());
+
+    assert!(slots.relocate_state(&build_for(2)).unwrap());
+    let after = fs::read(&path).unwrap();
+    assert_eq!(selector::sectors(&disk).unwrap(), StateSectors::CURRENT);
+    assert_eq!((selector::read(&disk).unwrap(), selector::needs_repair(&disk).unwrap()), (selector, false));
+    assert!(after[..boot_sector::CODE.len()] == *boot_sector::CODE);
+    assert!(after[440..512] == before[440..512], "signature and partition table");
+    assert!(!slots.relocate_state(&build_for(2)).unwrap() && fs::read(&path).unwrap() == after);
+
+    let generation = slots.arm("cafe", TrialKernel::Own).unwrap();
+    boot_trial(&path);
+    let tried = Slots::of(&disk, Slot::B).unwrap().unwrap();
+    assert_eq!(tried.boot_status().unwrap().slot_state, SlotState::OnTrial);
+    assert!(slots.note(Slot::B, generation).is_some());
+    // A build that would write the old sectors can no longer be armed.
+    let refused = relocation::check(&disk, &build_for(1)).unwrap().unwrap().to_string();
+    assert!(refused.starts_with("its build is older than the format of this disk"), "{refused}");
+    assert!(relocation::check(&disk, &build_for(2)).unwrap().is_none());
+}
+
+#[test]
+fn interrupted_move_leaves_one_of_the_two_places_in_force() {
+    let selector = Selector::confirmed(Slot::B);
+    let (_dir, disk, path) = disk_of_first_format(selector);
+    // Power was cut before LBA 0 was written.
+    write(&disk, &Selector::confirmed(Slot::A).arm(Slot::B).writes(StateSectors::CURRENT)).unwrap();
+    assert_eq!(selector::read(&disk).unwrap(), selector);
+    let slots = Slots::of(&disk, Slot::B).unwrap().unwrap();
+    assert!(slots.relocate_state(&build_for(2)).unwrap());
+    assert_eq!(selector::read(&disk).unwrap(), selector);
+    // What is left in the old place counts no more.
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[512..3 * 512].fill(0x5a);
+    fs::write(&path, bytes).unwrap();
+    assert_eq!(selector::read(&disk).unwrap(), selector);
+}
+
+#[test]
+fn raspberry_pi_moves_its_boot_state_without_code() {
+    let (dir, disk) = card("");
+    let path = dir.path().join("card");
+    let file = fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+    file.write_all_at(&[0], 439).unwrap();
+    write(&disk, &Selector::confirmed(Slot::A).writes(StateSectors::FIRST)).unwrap();
+    let slots = Slots::of(&disk, Slot::A).unwrap().unwrap();
+    assert!(slots.relocate_state(&build_for(2)).unwrap());
+    assert!(!selector::has_boot_sector(&disk).unwrap());
+    slots.arm("cafe", TrialKernel::Own).unwrap();
+    assert_eq!((slots.start_trial().unwrap(), slots.start_trial().unwrap()), (Some(TRIAL), None));
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use krazy_boot::boot::cmdline::{CommandLine, LAUNCHED_PARAMETER};
 use krazy_boot::disk::slot::Slot;
 use krazy_boot::error_chain::system_text;
-use krazy_boot::manifest::{self, Manifest};
+use krazy_boot::manifest::{self, Manifest, instructions};
 
 use super::journal::Journal;
 use super::{plan, refusal};
@@ -17,7 +17,9 @@ use crate::linux::block::Disk;
 use crate::linux::data::{self, DataMount};
 use crate::linux::identity::{self, Kept};
 use crate::linux::modules::Parameters;
-use crate::linux::{cgroup, grow_data, mounts, power, process, settings, watchdog};
+use crate::linux::{
+    cgroup, format_request, grow_data, mounts, power, process, run_files, settings, watchdog,
+};
 
 /// Facts about the machine, found at its start and never changed.
 #[derive(Debug)]
@@ -32,6 +34,8 @@ pub(super) struct Machine {
     pub twins: Vec<Disk>,
     /// The file system of `/data`.
     pub data: DataMount,
+    /// True if it was formatted on request.
+    pub data_formatted: bool,
     /// The host name in use.
     pub hostname: String,
     /// The time that a trial may take; `krazy.trial=SECONDS` on the command line.
@@ -52,8 +56,15 @@ impl Machine {
     }
 }
 
+/// The next step with a `/data` that is damaged or lost.
+const DATA_HELP: &str = "; help: `cargo krazy data check HOST` shows its condition, `cargo krazy data format HOST` makes a \
+                         new one and keeps the credentials";
+
 /// The parameter with another time limit for trials, in seconds since the kernel's start.
 const TRIAL_PARAMETER: &str = "krazy.trial";
+
+/// The file of the machine on `/data` with its identifier.
+const MACHINE_ID: &str = "machine-id";
 
 /// The file of the machine on `/data` that may hold another host name.
 const HOSTNAME: &str = "hostname";
@@ -73,16 +84,38 @@ pub(super) fn start(journal: &mut Journal) -> Machine {
             plan::empty_manifest()
         })
     });
+    for text in settings::apply_requested(&manifest.sysctl, Path::new(settings::PROC_SYS)) {
+        journal.degrade(text);
+    }
     // By the mounted root: names such as `sda` depend on the order in which drivers find the disks.
     let disk = Disk::of_mount("/");
     let twins = disk.as_ref().map(Disk::twins).unwrap_or_default();
     if let Some(disk) = disk.as_ref().filter(|_| !twins.is_empty()) {
         journal.degrade(refusal::ambiguous_disk(disk, &twins));
     }
-    let data = prepare_data(disk.as_ref(), journal);
+    // Of two copies of a disk, the other one may be the device's.
+    let formatted = disk
+        .as_ref()
+        .is_some_and(|disk| twins.is_empty() && format_on_request(disk, &manifest.name, journal));
+    let data = prepare_data(disk.as_ref(), formatted, journal);
     let hostname = hostname(&manifest, journal);
     if let Err(error) = settings::set_hostname(&hostname) {
         journal.degrade(format!("cannot set the host name to {hostname}: {error}"));
+    }
+    // Without the file a program that needs one is told by its signal alone.
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let lacking = instructions::missing(&manifest.instructions, &cpuinfo);
+    if !lacking.is_empty() {
+        let lacking = lacking.join(", ");
+        journal.degrade(format!(
+            "programs may end with SIGILL: they were compiled for a processor with {lacking}"
+        ));
+    }
+    if let Err(error) = run_files::write_hosts(&hostname, &manifest.hosts) {
+        journal.degrade(format!("programs do not find the address of {hostname}: {error}"));
+    }
+    if let Err(error) = run_files::write_machine_id(&machine_file(MACHINE_ID)) {
+        journal.degrade(format!("the machine has no identifier: {}", system_text(&error)));
     }
     let trial_limit = parsed.as_ref().and_then(|line| line.get(TRIAL_PARAMETER)?.parse().ok());
     Machine {
@@ -91,6 +124,7 @@ pub(super) fn start(journal: &mut Journal) -> Machine {
         disk,
         twins,
         data,
+        data_formatted: formatted,
         hostname,
         trial_limit: trial_limit.map(Duration::from_secs),
         launched: parsed.as_ref().is_some_and(|line| line.has(LAUNCHED_PARAMETER)),
@@ -134,8 +168,23 @@ fn prepare_kernel(journal: &mut Journal) {
     }
 }
 
+/// Formats `/data` if that was requested. Returns true if it was.
+fn format_on_request(disk: &Disk, appliance: &str, journal: &mut Journal) -> bool {
+    match format_request::obey(disk, appliance) {
+        Ok(true) => {
+            journal.log("/data has been formatted, as requested");
+            true
+        }
+        Ok(false) => false,
+        Err(error) => {
+            journal.degrade(format!("/data is to be formatted, which failed: {error}"));
+            false
+        }
+    }
+}
+
 /// Mounts `/data`. Its partition grows first: the file system in it cannot grow beyond.
-fn prepare_data(disk: Option<&Disk>, journal: &mut Journal) -> DataMount {
+fn prepare_data(disk: Option<&Disk>, formatted: bool, journal: &mut Journal) -> DataMount {
     if let Some(disk) = disk {
         match grow_data::partition(disk) {
             Ok(true) => {
@@ -151,23 +200,35 @@ fn prepare_data(disk: Option<&Disk>, journal: &mut Journal) -> DataMount {
         journal.log("/data was blank and has been formatted");
     }
     if let DataMount::Temporary(why) = &data {
-        journal.degrade(format!("/data is temporary and will be lost: {why}"));
+        let help = if disk.is_some() { DATA_HELP } else { "" };
+        journal.degrade(format!("/data is temporary and will be lost: {why}{help}"));
+    }
+    if let DataMount::Disk(node) = &data
+        && let Some(superblock) = data::superblock(node)
+        && superblock.has_errors
+    {
+        let last = superblock.last_error.map(|error| format!(", the last one in {}", error.function));
+        let last = last.unwrap_or_default();
+        journal.degrade(format!("/data is damaged: the kernel has found errors{last}{DATA_HELP}"));
     }
     if let Err(error) = data::prepare_machine_directory() {
         let reason = system_text(&error);
-        journal.degrade(format!("/data/{} cannot be used: {reason}", data::MACHINE_DIRECTORY));
+        journal.degrade(format!("/data/{} cannot be used: {reason}{DATA_HELP}", data::MACHINE_DIRECTORY));
     }
     if let Some(disk) = disk {
-        keep_credentials(disk, journal);
+        keep_credentials(disk, formatted, journal);
     }
     data
 }
 
 /// Keeps the copies of the credentials up to date, or restores the credentials from them. Failures are no more than
 /// degradations: the services run, and may be all that a machine without a host needs.
-fn keep_credentials(disk: &Disk, journal: &mut Journal) {
+fn keep_credentials(disk: &Disk, formatted: bool, journal: &mut Journal) {
     match identity::keep(disk) {
         Ok(Kept::Copied) => {}
+        Ok(Kept::Restored(directory)) if formatted && directory == Path::new(data::DATA) => {
+            journal.log("the credentials were restored to the new /data");
+        }
         Ok(Kept::Restored(directory)) => journal.degrade(format!(
             "the credentials on /data were lost or damaged; they were restored to {} from their copy outside /data",
             directory.display()

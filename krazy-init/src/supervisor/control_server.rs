@@ -1,18 +1,21 @@
 //! Init's side of the control socket: connections, lines in, lines out. The meaning of requests is in
 //! [`requests`](super::requests).
 
+mod connection;
+
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, Permissions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, lchown};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::geteuid;
 
 use super::poller::{Poller, Source};
-use crate::control::{ErrorKind, LogLine, MAX_LINE, Reply, Request, Response};
+use crate::control::{LogLine, Reply, Request, Response};
+use connection::Connection;
 
 /// The most connections at a time; further ones are closed.
 const MAX_CLIENTS: usize = 64;
@@ -31,25 +34,6 @@ pub(super) struct ControlServer {
     listener: Option<UnixListener>,
     clients: BTreeMap<u32, Connection>,
     next: u32,
-}
-
-#[derive(Debug)]
-struct Connection {
-    stream: UnixStream,
-    input: Vec<u8>,
-    output: Vec<u8>,
-    follows: Option<usize>,
-    /// True if the peer has init's own account.
-    own: bool,
-}
-
-/// The result of reading from a connection.
-#[derive(Debug, PartialEq, Eq)]
-enum Input {
-    /// These requests, in order.
-    Requests(Vec<Result<Request, Response>>),
-    /// The client is gone.
-    Closed,
 }
 
 impl ControlServer {
@@ -86,22 +70,25 @@ impl ControlServer {
         }
         let number = self.next;
         self.next = self.next.wrapping_add(1);
-        let connection = Connection { stream, input: Vec::new(), output: Vec::new(), follows: None, own };
-        self.clients.insert(number, connection);
+        self.clients.insert(number, Connection::new(stream, own));
         Some(number)
     }
 
-    /// Serves a connection that is readable or takes more: writes what waits, and returns the requests that came, with
-    /// the response for each that is none. Closes it if the client is gone.
-    pub(super) fn receive(&mut self, client: u32) -> Vec<Result<Request, Response>> {
+    /// Serves a connection that is readable or takes more: writes what waits, and reads what came. Closes it if the client is
+    /// gone.
+    pub(super) fn receive(&mut self, client: u32) {
         self.write(client);
-        match self.read(client) {
-            Input::Requests(requests) => requests,
-            Input::Closed => {
-                self.close(client);
-                Vec::new()
-            }
+        if let Some(connection) = self.clients.get_mut(&client)
+            && !connection.read()
+        {
+            self.close(client);
         }
+    }
+
+    /// The connection's next request, or the response to one that is none; `None` while it is incomplete, or while an
+    /// earlier one waits for its answer.
+    pub(super) fn next_request(&mut self, client: u32) -> Option<Result<Request, Response>> {
+        self.clients.get_mut(&client)?.next_request()
     }
 
     /// Waits for room to write to the connection while something is to be written.
@@ -113,43 +100,33 @@ impl ControlServer {
         }
     }
 
-    /// Reads from a connection.
-    fn read(&mut self, client: u32) -> Input {
-        let Some(connection) = self.clients.get_mut(&client) else { return Input::Closed };
-        let mut buffer = [0u8; 4096];
-        loop {
-            match connection.stream.read(&mut buffer) {
-                Ok(0) => return Input::Closed,
-                Ok(length) => connection.input.extend_from_slice(&buffer[..length]),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return Input::Closed,
-            }
-            // Parsed before more is read, so that a client cannot grow this buffer beyond one request.
-            if connection.input.len() > MAX_LINE {
-                break;
-            }
-        }
-        Input::Requests(connection.requests())
-    }
-
-    /// Sends an answer.
+    /// Sends an answer. A client that has not waited for it is forgotten.
     pub(super) fn answer(&mut self, client: u32, response: &Response) {
         if let Some(connection) = self.clients.get_mut(&client) {
             connection.output.extend(response.to_line());
+            connection.output.extend(connection.after_answer.take().unwrap_or_default());
         }
         self.write(client);
     }
 
-    /// From now on the connection gets the lines of `service`; false if too many connections are held already.
-    pub(super) fn follow(&mut self, client: u32, service: usize) -> bool {
-        let room = self.held() < MAX_HELD;
-        let Some(connection) = self.clients.get_mut(&client) else { return false };
-        if !room && !connection.is_held() {
-            return false;
+    /// Records that the answer of the request just taken comes later.
+    pub(super) fn answers_later(&mut self, client: u32) {
+        if let Some(connection) = self.clients.get_mut(&client) {
+            connection.after_answer = Some(Vec::new());
         }
-        connection.follows = Some(service);
-        true
+    }
+
+    /// Returns true unless too many connections are held already for this one to follow a service.
+    pub(super) fn may_follow(&self, client: u32) -> bool {
+        let room = self.held() < MAX_HELD;
+        self.clients.get(&client).is_some_and(|connection| room || connection.is_held())
+    }
+
+    /// From now on the connection gets the lines of `service`.
+    pub(super) fn follow(&mut self, client: u32, service: usize) {
+        if let Some(connection) = self.clients.get_mut(&client) {
+            connection.follows = Some(service);
+        }
     }
 
     fn held(&self) -> usize {
@@ -172,7 +149,7 @@ impl ControlServer {
             .collect();
         for client in &followers {
             if let Some(connection) = self.clients.get_mut(client) {
-                connection.output.extend(&bytes);
+                connection.after_answer.as_mut().unwrap_or(&mut connection.output).extend(&bytes);
             }
             self.write(*client);
         }
@@ -189,7 +166,8 @@ impl ControlServer {
                 Ok(0) | Err(_) => return self.close(client),
             }
         }
-        if connection.output.len() > MAX_BACKLOG {
+        let after_answer = connection.after_answer.as_ref().map_or(0, Vec::len);
+        if connection.output.len() + after_answer > MAX_BACKLOG {
             self.close(client);
         } else if connection.output.is_empty() {
             // Gives the memory back: an answer with logs takes megabytes, the connection may stay for weeks.
@@ -227,134 +205,5 @@ fn give(path: &Path, group: u32) -> io::Result<()> {
     if geteuid().is_root() { lchown(path, Some(0), Some(group)) } else { Ok(()) }
 }
 
-impl Connection {
-    fn is_held(&self) -> bool {
-        !self.own || self.follows.is_some()
-    }
-
-    /// Cuts complete lines off the input. A line that is too long is answered once and the rest dropped.
-    fn requests(&mut self) -> Vec<Result<Request, Response>> {
-        let mut requests = Vec::new();
-        while let Some(end) = self.input.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = self.input.drain(..=end).collect();
-            requests
-                .push(Request::from_line(&line).map_err(|error| Response::error(error.kind, error.message)));
-        }
-        if self.input.len() > MAX_LINE {
-            self.input.clear();
-            let text = format!("a request of more than {MAX_LINE} bytes");
-            requests.push(Err(Response::error(ErrorKind::Malformed, text)));
-        }
-        if self.input.is_empty() {
-            self.input = Vec::new();
-        }
-        requests
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use std::io::{BufRead, BufReader};
-
-    use super::*;
-    use crate::control::{Command, LogStream};
-
-    fn pair() -> (tempfile::TempDir, ControlServer, u32, UnixStream) {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("krazy/control.sock");
-        let mut server = ControlServer::closed();
-        server.listen(&path, 0, &Poller::new().unwrap()).unwrap();
-        let client = UnixStream::connect(&path).unwrap();
-        let number = server.accept_one().unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
-        (dir, server, number, client)
-    }
-
-    #[test]
-    fn requests_may_come_in_pieces_and_several_at_once() {
-        let (_dir, mut server, number, mut client) = pair();
-        let request = Request { version: 1, command: Command::List };
-        let line = request.to_line();
-        client.write_all(&line[..5]).unwrap();
-        assert_eq!(server.read(number), Input::Requests(Vec::new()));
-        client.write_all(&line[5..]).unwrap();
-        client.write_all(b"nonsense\n").unwrap();
-        client.write_all(&line).unwrap();
-        let Input::Requests(requests) = server.read(number) else { panic!() };
-        assert_eq!(requests.len(), 3);
-        assert_eq!(requests[0], Ok(request));
-        assert!(requests[1].is_err() && requests[2].is_ok());
-        drop(client);
-        assert_eq!(server.read(number), Input::Closed);
-    }
-
-    #[test]
-    fn line_that_is_too_long_is_refused_and_not_kept() {
-        let (_dir, mut server, number, mut client) = pair();
-        let writer = std::thread::spawn(move || {
-            client.write_all(&vec![b'x'; 3 * MAX_LINE]).unwrap();
-            client
-        });
-        let mut refusals = 0;
-        while refusals == 0 {
-            match server.read(number) {
-                Input::Requests(requests) => refusals += requests.len(),
-                Input::Closed => panic!(),
-            }
-            assert!(server.clients[&number].input.len() <= MAX_LINE);
-        }
-        while !writer.is_finished() {
-            server.read(number);
-        }
-        drop(writer.join().unwrap());
-    }
-
-    #[test]
-    fn followers_get_lines_and_clients_that_do_not_read_are_closed() {
-        let (dir, mut server, number, client) = pair();
-        let mut sleeper = UnixStream::connect(dir.path().join("krazy/control.sock")).unwrap();
-        let other = server.accept_one().unwrap();
-        assert!(server.follow(number, 3) && server.follow(other, 4));
-        let line = LogLine { stream: LogStream::Err, text: "x".repeat(1000) };
-        server.publish(3, &line);
-        let mut text = String::new();
-        BufReader::new(client).read_line(&mut text).unwrap();
-        assert!(text.contains("\"line\":{\"stream\":\"err\""), "{text}");
-        for _ in 0..10_000 {
-            server.publish(4, &line);
-        }
-        assert!(!server.clients.contains_key(&other));
-        let mut rest = Vec::new();
-        sleeper.read_to_end(&mut rest).unwrap();
-    }
-
-    #[test]
-    fn followers_leave_room_for_requests() {
-        let (dir, mut server, number, client) = pair();
-        let path = dir.path().join("krazy/control.sock");
-        let mut clients = vec![client];
-        let mut connect = |server: &mut ControlServer| {
-            clients.push(UnixStream::connect(&path).unwrap());
-            server.accept_one()
-        };
-        assert!(server.follow(number, 0));
-        for service in 1..MAX_HELD {
-            let follower = connect(&mut server).unwrap();
-            assert!(server.follow(follower, service));
-        }
-        for _ in MAX_HELD..MAX_CLIENTS {
-            let asking = connect(&mut server).unwrap();
-            assert!(!server.follow(asking, 0), "{MAX_HELD} connections are held");
-        }
-        assert_eq!(connect(&mut server), None);
-        assert!(server.follow(number, 1), "another service, with the same connection");
-        server.close(number);
-        let late = connect(&mut server).unwrap();
-        assert!(server.follow(late, 0));
-        // A service that may control init holds its connection, whatever it does with it.
-        server.clients.get_mut(&late).unwrap().follows = None;
-        assert_eq!(server.held(), MAX_HELD - 1);
-        server.clients.get_mut(&late).unwrap().own = false;
-        assert_eq!(server.held(), MAX_HELD);
-    }
-}
+mod tests;

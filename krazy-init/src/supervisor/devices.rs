@@ -13,7 +13,11 @@ use super::poller::{Poller, Source};
 use crate::linux::button::PowerButton;
 use crate::linux::modules::Modules;
 use crate::linux::power::End;
+use crate::linux::serial_links::{self, SYSFS};
 use crate::linux::uevent::{Uevent, Uevents};
+
+/// The directory of device nodes.
+const DEV: &str = "/dev";
 
 /// Device nodes of input devices, power buttons among them.
 const INPUT: &str = "/dev/input";
@@ -35,8 +39,12 @@ impl Devices {
         Devices { groups, uevents: None, loader: None, buttons: Vec::new() }
     }
 
-    /// Gives services the device nodes that are theirs, as far as they exist.
+    /// Creates links to serial lines, and gives services the device nodes and files of sysfs that are
+    /// theirs, as far as they exist.
     pub(super) fn hand_over_nodes(&self, effects: &mut Effects) {
+        if let Err(error) = serial_links::create_all(Path::new(SYSFS), Path::new(DEV)) {
+            effects.degrade(links_failed(&error));
+        }
         for problem in self.groups.apply() {
             effects.degrade(problem);
         }
@@ -81,6 +89,26 @@ impl Devices {
 
     /// Takes in an announcement. Returns true if it is the driver of a watchdog, which may be armed now.
     pub(super) fn announced(&mut self, event: Uevent, poller: &Poller, effects: &mut Effects) -> bool {
+        if event.subsystem == "tty"
+            && let Some(name) = event.devname.as_deref().filter(|name| serial_links::is_usb_line(name))
+        {
+            let (sysfs, dev) = (Path::new(SYSFS), Path::new(DEV));
+            let outcome = match event.action.as_str() {
+                "add" => serial_links::create(sysfs, dev, name),
+                "remove" => serial_links::remove_all(sysfs, dev, name),
+                _ => Ok(()),
+            };
+            if let Err(error) = outcome {
+                effects.degrade(links_failed(&error));
+            }
+        }
+        // A PWM channel that is exported, or a trigger of an LED, is a change of its device; a driver's files come with it.
+        if ["add", "bind", "change"].contains(&event.action.as_str()) {
+            let device = Some((event.subsystem.as_str(), event.device.as_str()));
+            for problem in self.groups.apply_to_files(Path::new(SYSFS), device) {
+                effects.degrade(problem);
+            }
+        }
         if event.action != "add" {
             return false;
         }
@@ -89,7 +117,7 @@ impl Devices {
         }
         // An announcement without a node is a bus or a parent device; those with nodes follow.
         let Some(name) = event.devname else { return false };
-        let node = Path::new("/dev").join(&name);
+        let node = Path::new(DEV).join(&name);
         // A node that is gone already needs no owner.
         if let Err(error) = self.groups.apply_to(&node)
             && error.kind() != io::ErrorKind::NotFound
@@ -108,7 +136,7 @@ impl Devices {
             return;
         }
         // Most input devices are no power buttons, and one that vanished meanwhile is none any more.
-        if let Ok(Some(button)) = PowerButton::open(&Path::new("/dev").join(name)) {
+        if let Ok(Some(button)) = PowerButton::open(&Path::new(DEV).join(name)) {
             let source = Source::Button(self.buttons.len() as u32);
             match poller.add(button.descriptor(), source) {
                 Ok(()) => self.buttons.push((name.to_owned(), Some(button))),
@@ -131,6 +159,10 @@ impl Devices {
     }
 }
 
+fn links_failed(error: &io::Error) -> String {
+    format!("serial lines have no links in {DEV}/serial: {error}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,6 +170,7 @@ mod tests {
     fn event(action: &str, subsystem: &str, devname: Option<&str>) -> Uevent {
         Uevent {
             action: action.to_owned(),
+            device: devname.unwrap_or_default().to_owned(),
             subsystem: subsystem.to_owned(),
             devname: devname.map(str::to_owned),
             modalias: None,

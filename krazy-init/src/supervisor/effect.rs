@@ -6,11 +6,13 @@
 
 use std::time::Duration;
 
+use super::disk_queue::DiskTask;
 use super::state::Event;
+use super::trial::Change;
 use crate::linux::power::End;
 
 /// One thing to be done by the loop or by another part.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(super) enum Effect {
     /// Write a line to the console.
     Log(String),
@@ -24,6 +26,10 @@ pub(super) enum Effect {
     NetworkUp(Duration),
     /// Ask these time servers; none means the default ones.
     TimeServers(Vec<String>),
+    /// Do this in the thread that waits for the disk.
+    Disk(DiskTask),
+    /// The disk has taken a change of the boot state.
+    Trial(Change),
     /// Stop all services and end the machine, for this reason.
     ShutDown(End, String),
     /// All services are down: end the machine now.
@@ -48,6 +54,11 @@ impl Effects {
     /// Adds [`Effect::Note`].
     pub(super) fn note(&mut self, text: impl Into<String>) {
         self.push(Effect::Note(text.into()));
+    }
+
+    /// Adds [`Effect::Disk`] of a task that nobody waits for.
+    pub(super) fn on_disk(&mut self, name: &'static str, work: impl FnOnce(&mut Effects) + Send + 'static) {
+        self.push(Effect::Disk(DiskTask::new(name, work)));
     }
 
     /// Adds [`Effect::Degrade`].

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use krazy_boot::manifest::Restart;
+use krazy_boot::manifest::{Restart, Start};
 
 use crate::control::{ExitReason, ServiceState};
 use crate::linux::power::End;
@@ -34,6 +34,8 @@ pub(super) struct Rules {
     pub name: String,
     /// Its dependencies at boot.
     pub after: Vec<After>,
+    /// Set when it starts with the machine.
+    pub start: Start,
     /// The policy about another start when it exited.
     pub restart: Restart,
     /// The time between the stop signal and SIGKILL.

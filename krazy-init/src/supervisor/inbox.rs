@@ -7,6 +7,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 
 use rustix::event::{EventfdFlags, eventfd};
 
+use super::disk_queue::DiskOutcome;
 use crate::net::sntp::{Consensus, SntpError};
 
 /// A report of a thread.
@@ -14,10 +15,10 @@ use crate::net::sntp::{Consensus, SntpError};
 pub(super) enum Report {
     /// Something did not work.
     Problem(String),
-    /// Something worth knowing was done.
-    Note(String),
-    /// The home of this service was given to it; an error if it could not be.
-    HandedOver(usize, io::Result<()>),
+    /// The home of this service was prepared; an error if it could not be.
+    HomePrepared(usize, io::Result<()>),
+    /// A task of the thread that waits for the disk is done.
+    Disk(DiskOutcome),
     /// The answer of the time servers; an error if there is none.
     Clock(Result<Consensus, SntpError>),
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use krazy_boot::error_chain::with_system_texts;
+
 use super::poller::{Poller, Source};
 use crate::console::Console;
 
@@ -43,7 +45,7 @@ impl Journal {
 
     /// Writes a line of init's own.
     pub(super) fn log(&mut self, text: &str) {
-        self.console.log(text);
+        self.console.log(&with_system_texts(text.to_owned()));
     }
 
     /// Writes a line of init's own about something routine.
@@ -55,6 +57,7 @@ impl Journal {
 
     /// Writes a line of init's own that also shows in the boot information.
     pub(super) fn degrade(&mut self, text: String) {
+        let text = with_system_texts(text);
         // The console is a log: it shows every occurrence. The list is a state: it names each problem once.
         self.log(&text);
         if self.problems.len() < MAX_PROBLEMS && !self.problems.contains(&text) {
@@ -128,6 +131,15 @@ mod tests {
             journal.degrade(format!("problem {number}"));
         }
         assert_eq!(journal.problems().len(), MAX_PROBLEMS);
+    }
+
+    #[test]
+    fn damaged_file_system_is_named_whatever_formatted_the_error() {
+        let (_dir, path, mut journal) = journal();
+        journal.degrade("/data: No error information (os error 117)".to_owned());
+        journal.log("/data/web: No error information (os error 117)");
+        assert_eq!(journal.problems(), ["/data: the file system is damaged (os error 117)"]);
+        assert!(!fs::read_to_string(path).unwrap().contains("No error information"));
     }
 
     #[test]

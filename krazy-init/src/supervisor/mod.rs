@@ -20,19 +20,21 @@
 //! | `requests`, `refusal` | the meaning of requests, and refusals |
 //! | `journal` | part: the console, and the list of problems |
 //! | `shutdown` | part: the end of the previous boot and of this one |
-//! | [`plan`], [`accounts`], [`device_groups`] | from the manifest to what is run, under which account, with which devices |
-//! | `driver_loader`, `late` | threads: modules for devices; what services need not wait for |
+//! | [`plan`], [`device_groups`] | from the manifest to what is run, under which account, with which devices |
+//! | `disk_queue`, `late` | thread: work that waits for a disk; its first task, which services need not wait for |
+//! | `driver_loader` | thread: modules for devices |
 
-mod accounts;
 mod backoff;
 mod boot;
 mod clock;
 mod control_server;
 mod device_groups;
 mod devices;
+mod disk_queue;
 mod driver_loader;
 mod effect;
 mod event;
+mod format_data;
 mod inbox;
 mod journal;
 mod late;

@@ -1,5 +1,6 @@
 //! The plan of what is run: the manifest with every default resolved, and the problems found in it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -7,10 +8,10 @@ use std::time::Duration;
 
 use krazy_boot::manifest::network::NetworkSettings;
 use krazy_boot::manifest::{
-    CONTROL_GROUP, FORMAT, Kernel, Manifest, Program, Ready, Service, ServiceSettings,
+    CONTROL_GROUP, DISK_FORMAT, FORMAT, Kernel, Manifest, Program, Ready, Service, ServiceSettings, accounts,
+    sysfs,
 };
 
-use super::accounts;
 use super::device_groups::DeviceGroups;
 use super::state::{After, Milestone, Rules};
 use crate::linux::capabilities::Capabilities;
@@ -45,6 +46,8 @@ pub(super) struct Spec {
     pub directory: PathBuf,
     /// Its HOME.
     pub home: PathBuf,
+    /// Its directory in `/run`.
+    pub runtime_directory: PathBuf,
     /// User, group and capabilities. The sandbox is made when the service is.
     pub rights: Rights,
     /// Further groups.
@@ -53,6 +56,8 @@ pub(super) struct Spec {
     pub persistent_log: bool,
     /// True if it is sandboxed.
     pub sandbox: bool,
+    /// True if its sandbox lets it write the files of sysfs that it was given.
+    pub writes_sysfs: bool,
     /// Its resource limits.
     pub limits: Limits,
     /// The condition under which it counts as started.
@@ -76,19 +81,16 @@ pub(super) struct Plan {
 
 /// Resolves a manifest.
 pub(super) fn plan(manifest: &Manifest) -> Plan {
-    let user = |service: &Service| service.settings.user.clone().unwrap_or_else(|| service.name.clone());
-    let users: Vec<String> = manifest.services.iter().map(user).collect();
-    let groups = manifest.services.iter().flat_map(|service| &service.settings.groups);
-    let groups = groups.filter(|group| *group != CONTROL_GROUP);
-    let uids = accounts::assign(users.iter().chain(groups).map(String::as_str));
-    let patterns = manifest.services.iter().flat_map(|service| service.settings.devices.iter().cloned());
-    let mut plan = Plan { devices: DeviceGroups::new(patterns), ..Plan::default() };
-    for (service, user) in manifest.services.iter().zip(users) {
+    let uids = accounts::of(manifest);
+    let all_patterns = manifest.services.iter().flat_map(|service| patterns(&service.settings));
+    let mut plan = Plan { devices: DeviceGroups::new(all_patterns), ..Plan::default() };
+    for service in &manifest.services {
+        let user = accounts::user(service).to_owned();
         let name = &service.name;
         let settings = &service.settings;
         let uid = uids.get(&user).copied().unwrap_or_default();
-        // Services of one account share its home. Those of root have nothing in common but root.
-        let home = data::home(if user == accounts::ROOT { name } else { &user });
+        let home = Path::new(data::DATA).join(accounts::home(service));
+        let runtime_directory = Path::new("/run").join(accounts::runtime_directory(service));
         // A manifest of a newer host may have settings unknown to this init; the service still runs.
         let stop_signal = signals::parse(&settings.stop_signal).unwrap_or_else(|| {
             let text =
@@ -113,10 +115,14 @@ pub(super) fn plan(manifest: &Manifest) -> Plan {
             CONTROL_GROUP => accounts::CONTROL_GID,
             name => uids.get(name).copied().unwrap_or_default(),
         };
-        let groups = settings.groups.iter().map(group).chain(plan.devices.of(&settings.devices)).collect();
+        let groups = settings.groups.iter().map(group).chain(plan.devices.of(&patterns(settings))).collect();
+        if let Some(wrong) = settings.sysfs.iter().find(|text| sysfs::pattern(text).is_none()) {
+            plan.problems.push(format!("service {name}: files of sysfs like `{wrong}` are not for services"));
+        }
         plan.rules.push(Rules {
             name: name.clone(),
             after,
+            start: settings.start,
             restart: settings.restart,
             stop_timeout: Duration::from_secs(settings.stop_timeout.into()),
             required: settings.required,
@@ -126,13 +132,15 @@ pub(super) fn plan(manifest: &Manifest) -> Plan {
             name: name.clone(),
             program: Path::new(BIN).join(name),
             arguments: settings.args.clone(),
-            environment: environment(settings, &user, &home),
+            environment: environment(settings, &user, &home, &runtime_directory),
             directory: settings.workdir.as_ref().map_or_else(|| home.clone(), PathBuf::from),
             home,
+            runtime_directory,
             rights: Rights { uid, capabilities, sandbox: None, open_files: settings.file_limit },
             groups,
             persistent_log: settings.persistent_log,
             sandbox: settings.sandbox && uid != 0,
+            writes_sysfs: !settings.sysfs.is_empty(),
             limits: Limits {
                 memory: settings.memory_limit.map(|limit| limit.0),
                 tasks: settings.task_limit,
@@ -145,6 +153,12 @@ pub(super) fn plan(manifest: &Manifest) -> Plan {
     plan
 }
 
+/// The patterns of device nodes and files that a service may use.
+fn patterns(settings: &ServiceSettings) -> Vec<String> {
+    let files = settings.sysfs.iter().filter_map(|text| sysfs::pattern(text));
+    settings.devices.iter().cloned().chain(files.map(|pattern| format!("/sys/{pattern}"))).collect()
+}
+
 fn after_named(name: &str, manifest: &Manifest) -> Option<After> {
     match name {
         "network" => Some(After::Milestone(Milestone::Network)),
@@ -155,8 +169,22 @@ fn after_named(name: &str, manifest: &Manifest) -> Option<After> {
 }
 
 /// The base environment, and the service's own, which wins.
-fn environment(settings: &ServiceSettings, user: &str, home: &Path) -> Vec<(String, String)> {
-    let base = [("PATH", PATH), ("HOME", &home.to_string_lossy()), ("USER", user), ("LOGNAME", user)];
+/// Source of STATE_DIRECTORY and RUNTIME_DIRECTORY: systemd.exec(5).
+fn environment(
+    settings: &ServiceSettings,
+    user: &str,
+    home: &Path,
+    runtime_directory: &Path,
+) -> Vec<(String, String)> {
+    let (home, runtime_directory) = (home.to_string_lossy(), runtime_directory.to_string_lossy());
+    let base = [
+        ("PATH", PATH),
+        ("HOME", &home),
+        ("USER", user),
+        ("LOGNAME", user),
+        ("STATE_DIRECTORY", &home),
+        ("RUNTIME_DIRECTORY", &runtime_directory),
+    ];
     let notify = (settings.ready == Ready::Notify).then_some(("NOTIFY_SOCKET", readiness::SOCKET));
     base.into_iter()
         .chain(notify)
@@ -193,6 +221,7 @@ pub(super) fn manifest_of(bin: &Path) -> std::io::Result<Manifest> {
 pub(crate) fn empty_manifest() -> Manifest {
     Manifest {
         format: FORMAT,
+        disk_format: DISK_FORMAT,
         name: "appliance".to_owned(),
         version: "unknown".to_owned(),
         board: std::env::consts::ARCH.to_owned(),
@@ -204,6 +233,9 @@ pub(crate) fn empty_manifest() -> Manifest {
         boot_writable: false,
         modules: Vec::new(),
         network: NetworkSettings::default(),
+        hosts: BTreeMap::new(),
+        instructions: Vec::new(),
+        sysctl: BTreeMap::new(),
     }
 }
 
@@ -240,6 +272,8 @@ mod tests {
         assert_eq!(web.directory, Path::new("/data/web"));
         assert!(web.rights.uid != db.rights.uid && web.rights.uid >= 10_000);
         assert!(web.environment.contains(&("HOME".into(), "/data/web".into())));
+        assert!(web.environment.contains(&("STATE_DIRECTORY".into(), "/data/web".into())));
+        assert!(web.environment.contains(&("RUNTIME_DIRECTORY".into(), "/run/web".into())));
     }
 
     #[test]
@@ -247,14 +281,20 @@ mod tests {
         let settings = ServiceSettings {
             groups: vec!["db".into(), "krazy".into()],
             devices: vec!["/dev/ttyUSB*".into(), "/dev/i2c-1".into()],
+            sysfs: vec!["class/leds/*/brightness".into(), "class/block/sda/ro".into()],
             ..ServiceSettings::default()
         };
         let other = ServiceSettings { devices: vec!["/dev/i2c-1".into()], ..ServiceSettings::default() };
         let plan = plan(&manifest(&[("web", settings), ("db", other)]));
         let [db, web] = &plan.specs[..] else { panic!("{:?}", plan.specs) };
         assert_eq!(web.groups[..2], [db.rights.uid, accounts::CONTROL_GID]);
-        assert_eq!(web.groups.len(), 4);
-        assert_eq!(web.groups[3..], db.groups);
+        assert_eq!(web.groups.len(), 5);
+        assert_eq!(web.groups[3..4], db.groups);
+        assert!(web.writes_sysfs && !db.writes_sysfs);
+        assert_eq!(
+            plan.problems,
+            ["service web: files of sysfs like `class/block/sda/ro` are not for services"]
+        );
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub(super) enum Source {
     Dhcp(u32),
     /// Announcements of services that they are ready.
     Notify,
+    /// Messages to the system's log.
+    SystemLog,
 }
 
 impl Source {
@@ -52,6 +54,7 @@ impl Source {
             Source::Links => (9, 0),
             Source::Dhcp(n) => (10, n),
             Source::Notify => (11, 0),
+            Source::SystemLog => (12, 0),
         };
         kind << 32 | u64::from(index)
     }
@@ -71,6 +74,7 @@ impl Source {
             9 => Source::Links,
             10 => Source::Dhcp(index),
             11 => Source::Notify,
+            12 => Source::SystemLog,
             _ => return None,
         })
     }
@@ -152,6 +156,7 @@ mod tests {
             Source::Links,
             Source::Dhcp(2),
             Source::Notify,
+            Source::SystemLog,
         ];
         for source in sources {
             assert_eq!(Source::decode(source.encode()), Some(source));

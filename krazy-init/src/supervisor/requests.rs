@@ -2,15 +2,19 @@
 
 use std::time::Duration;
 
+use krazy_boot::api::data::DataSource;
+
 use super::boot::Machine;
 use super::control_server::ControlServer;
+use super::disk_queue::{Answer, DiskTask};
 use super::effect::{Effect, Effects};
-use super::refusal::refused;
+use super::format_data;
+use super::refusal::{refused, too_slow};
 use super::services::Services;
 use super::state::{Event, Milestone};
 use super::trial::Trial;
 use crate::control::{BootInfo, Command, ErrorKind, Milestones, Reply, RequestError};
-use crate::linux::data::DataMount;
+use crate::linux::data::{self, DataMount};
 use crate::linux::power::End;
 use crate::linux::{boot_mount, identity};
 
@@ -25,6 +29,8 @@ pub(super) struct BootFacts<'a> {
     pub problems: &'a [String],
     /// The end of the previous boot.
     pub previous_end: Option<&'a str>,
+    /// True if another request may wait for the disk.
+    pub has_room: bool,
 }
 
 /// Carries out the request of this client, or rejects it.
@@ -32,13 +38,17 @@ pub(super) fn execute(
     command: Command,
     client: u32,
     facts: BootFacts<'_>,
-    services: &Services,
+    services: &mut Services,
     trial: &mut Trial,
     control: &mut ControlServer,
     effects: &mut Effects,
-) -> Result<Reply, RequestError> {
+) -> Result<Answer, RequestError> {
     let now = facts.now;
-    match command {
+    // First: a part that has agreed to a request counts on its outcome.
+    if waits_for_disk(&command) && !facts.has_room {
+        return Err(too_slow());
+    }
+    let reply = match command {
         Command::Boot => Ok(Reply::Boot(Box::new(boot_info(facts, services, trial)))),
         Command::List => Ok(Reply::Services(services.statuses(now))),
         Command::Status { service } => Ok(Reply::Service(Box::new(services.status(&service, now)?))),
@@ -48,34 +58,80 @@ pub(super) fn execute(
         Command::Signal { service, signal } => services.signal(&service, &signal),
         Command::Logs { service, stream, lines, follow } => {
             let id = services.named(&service)?;
-            // In one turn of the loop: between these lines and those that follow none is missed or sent twice.
-            let log = services.logs(id, stream, lines)?;
-            if follow && !control.follow(client, id) {
+            if services.keeps_output(id) && !facts.has_room {
+                return Err(too_slow());
+            }
+            if follow && !control.may_follow(client) {
                 return Err(refused(ErrorKind::NotNow, "too many logs are followed already"));
             }
-            Ok(log)
+            // In one turn of the loop: between these lines and those that follow none is missed or sent twice.
+            let log = services.logs(id, stream, lines)?;
+            if follow {
+                control.follow(client, id);
+            }
+            return Ok(log);
         }
-        Command::RemountBoot { writable } => trial.remount_boot(writable, services.state(), effects),
-        Command::Confirm => trial.confirm(now, services.state(), effects),
-        Command::Arm { slot, build_id } => trial.arm(slot, Some(&build_id), services.state(), effects),
-        Command::Switch { slot } => trial.arm(slot, None, services.state(), effects),
-        Command::Disarm => trial.disarm(services.state(), effects),
-        Command::Rollback => trial.roll_back(services.state(), effects),
-        Command::CopyCredentials => copy_credentials(facts.machine, effects),
+        Command::RemountBoot { writable } => {
+            return trial.remount_boot(writable, services.state()).map(Answer::Later);
+        }
+        Command::RepairBoot { slot } => return trial.repair_boot(slot, services.state()).map(Answer::Later),
+        Command::Confirm => return trial.confirm(now, services.state()).map(Answer::Later),
+        Command::Arm { slot, build_id } => {
+            return trial.arm(slot, Some(build_id), services.state()).map(Answer::Later);
+        }
+        Command::Switch { slot } => return trial.arm(slot, None, services.state()).map(Answer::Later),
+        Command::Disarm => return trial.disarm(services.state()).map(Answer::Later),
+        Command::Rollback => return trial.roll_back(services.state()).map(Answer::Later),
+        Command::FormatData { name } => {
+            return format_data::request(&name, facts.machine, services.state()).map(Answer::Later);
+        }
+        Command::CopyCredentials => match copy_credentials(facts.machine) {
+            Some(task) => return Ok(Answer::Later(task)),
+            None => Ok(Reply::Done),
+        },
         Command::Reboot => Ok(shut_down(End::Reboot, effects)),
         Command::Poweroff => Ok(shut_down(End::Poweroff, effects)),
         Command::Halt => Ok(shut_down(End::Halt, effects)),
+    };
+    reply.map(Answer::Now)
+}
+
+/// Returns true if the answer to this request comes when a disk has been read or written.
+fn waits_for_disk(command: &Command) -> bool {
+    match command {
+        Command::RemountBoot { .. }
+        | Command::RepairBoot { .. }
+        | Command::Confirm
+        | Command::Arm { .. }
+        | Command::Switch { .. }
+        | Command::Disarm
+        | Command::Rollback
+        | Command::FormatData { .. }
+        | Command::CopyCredentials => true,
+        Command::Boot
+        | Command::List
+        | Command::Status { .. }
+        | Command::Start { .. }
+        | Command::Stop { .. }
+        | Command::Restart { .. }
+        | Command::Signal { .. }
+        | Command::Logs { .. }
+        | Command::Reboot
+        | Command::Poweroff
+        | Command::Halt => false,
     }
 }
 
 /// A copy that is not the newest one would bring back revoked tokens, so a failure is a lasting problem.
-fn copy_credentials(machine: &Machine, effects: &mut Effects) -> Result<Reply, RequestError> {
-    let Some(disk) = &machine.disk else { return Ok(Reply::Done) };
-    identity::copy(disk).map(|()| Reply::Done).map_err(|error| {
-        let text = format!("the credentials are not copied outside /data: {error}");
-        effects.degrade(text.clone());
-        refused(ErrorKind::Failed, text)
-    })
+fn copy_credentials(machine: &Machine) -> Option<DiskTask> {
+    let disk = machine.disk.clone()?;
+    Some(DiskTask::answering("copying the credentials", move |effects| {
+        identity::copy(&disk).map(|()| Reply::Done).map_err(|error| {
+            let text = format!("the credentials are not copied outside /data: {error}");
+            effects.degrade(text.clone());
+            refused(ErrorKind::Failed, text)
+        })
+    }))
 }
 
 fn shut_down(end: End, effects: &mut Effects) -> Reply {
@@ -84,7 +140,7 @@ fn shut_down(end: End, effects: &mut Effects) -> Reply {
 }
 
 fn boot_info(facts: BootFacts<'_>, services: &Services, trial: &Trial) -> BootInfo {
-    let BootFacts { now, machine, problems, previous_end } = facts;
+    let BootFacts { now, machine, problems, previous_end, .. } = facts;
     let manifest = &machine.manifest;
     let state = services.state();
     BootInfo {
@@ -112,23 +168,38 @@ fn boot_info(facts: BootFacts<'_>, services: &Services, trial: &Trial) -> BootIn
         },
         boot_writable: boot_mount::is_writable(),
         previous_end: previous_end.map(str::to_owned),
+        data: Some(data_source(machine)),
     }
 }
 
+fn data_source(machine: &Machine) -> DataSource {
+    let on_disk = || machine.disk.as_ref().and_then(|disk| disk.partition(data::PARTITION));
+    let (partition, temporary) = match &machine.data {
+        DataMount::Disk(node) => (Some(node.clone()), None),
+        DataMount::Temporary(why) => (on_disk(), Some(why.clone())),
+    };
+    let partition = partition.map(|node| node.display().to_string());
+    DataSource { partition, temporary, formatted: machine.data_formatted }
+}
+
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use krazy_boot::disk::slot::Slot;
+
     use super::*;
     use crate::linux::modules::Parameters;
     use crate::supervisor::watchdog::WatchdogTimer;
     use crate::supervisor::{inbox, plan};
 
-    fn machine() -> Machine {
+    /// A machine without a disk.
+    pub(in super::super) fn machine() -> Machine {
         Machine {
             manifest: plan::empty_manifest(),
             slot: None,
             disk: None,
             twins: Vec::new(),
             data: DataMount::Temporary("no disk".to_owned()),
+            data_formatted: false,
             hostname: "weather".to_owned(),
             trial_limit: None,
             launched: false,
@@ -138,18 +209,19 @@ mod tests {
     }
 
     /// Executes a request on a machine without slots and services.
-    fn request(command: Command) -> (Result<Reply, RequestError>, Vec<Effect>) {
+    fn request(command: Command) -> (Result<Answer, RequestError>, Vec<Effect>) {
         let (reporter, _inbox) = inbox::channel().unwrap();
-        let services = Services::new(String::new(), Vec::new(), reporter);
+        let mut services = Services::new(String::new(), Vec::new(), reporter);
         let machine = machine();
         let mut effects = Effects::default();
         let mut watchdog = WatchdogTimer::new(false, Duration::ZERO);
         let mut trial = Trial::begin(&machine, &mut watchdog, &mut effects);
         let problems = ["no disk".to_owned()];
         let now = Duration::from_secs(9);
-        let facts = BootFacts { now, machine: &machine, problems: &problems, previous_end: Some("halting") };
+        let previous_end = Some("halting");
+        let facts = BootFacts { now, machine: &machine, problems: &problems, previous_end, has_room: true };
         let mut control = ControlServer::closed();
-        let answer = execute(command, 0, facts, &services, &mut trial, &mut control, &mut effects);
+        let answer = execute(command, 0, facts, &mut services, &mut trial, &mut control, &mut effects);
         (answer, effects.into_iter().collect())
     }
 
@@ -159,14 +231,16 @@ mod tests {
             [(Command::Reboot, End::Reboot), (Command::Poweroff, End::Poweroff), (Command::Halt, End::Halt)]
         {
             let (answer, effects) = request(command);
-            assert_eq!(answer, Ok(Reply::Done));
+            assert_eq!(answer, Ok(Answer::Now(Reply::Done)));
             assert!(matches!(&effects[..], [Effect::ShutDown(end, _)] if *end == expected), "{effects:?}");
         }
     }
 
     #[test]
     fn requests_about_slots_are_refused_without_slots() {
-        for command in [Command::Confirm, Command::Rollback, Command::Disarm] {
+        for command in
+            [Command::Confirm, Command::Rollback, Command::Disarm, Command::RepairBoot { slot: Slot::B }]
+        {
             let (answer, effects) = request(command);
             assert_eq!(answer.unwrap_err().message, "this machine has no slots");
             assert_eq!(effects, []);
@@ -175,7 +249,7 @@ mod tests {
 
     #[test]
     fn boot_information_has_the_problems_and_the_previous_end() {
-        let (Ok(Reply::Boot(info)), _) = request(Command::Boot) else { panic!() };
+        let (Ok(Answer::Now(Reply::Boot(info))), _) = request(Command::Boot) else { panic!() };
         assert_eq!((info.hostname.as_str(), info.uptime), ("weather", 9));
         assert_eq!(info.degraded, ["no disk"]);
         assert_eq!(info.previous_end.as_deref(), Some("halting"));

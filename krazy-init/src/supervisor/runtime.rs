@@ -1,31 +1,38 @@
 //! The loop of PID 1: waits for events, hands each to the part it concerns, and carries out what the part returns.
 
 mod startup;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
 use super::boot::Machine;
 use super::control_server::ControlServer;
 use super::devices::Devices;
+use super::disk_queue::{Answer, DiskOutcome, DiskQueue};
 use super::effect::{Effect, Effects};
 use super::inbox::{Inbox, Report, Reporter};
 use super::journal::Journal;
 use super::links::Links;
 use super::poller::{Poller, Source};
+use super::refusal::too_slow;
 use super::requests::{self, BootFacts};
 use super::services::{Audience, Services};
-use super::shutdown::Shutdown;
+use super::shutdown::{self, Shutdown};
 use super::state::{Event, Milestone};
 use super::trial::Trial;
 use super::wall_clock::WallClock;
 use super::watchdog::WatchdogTimer;
-use crate::control::{Request, Response};
+use crate::control::{Reply, Request, RequestError, Response};
 use crate::linux::power::End;
 use crate::linux::signals::{Meaning, Signals};
 use crate::linux::{kernel_clock, process};
 
 /// The pause of a loop that cannot wait, so that a lasting failure does not occupy a processor.
 const FAILED_WAIT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Announcements of devices that one turn of the loop takes.
+const MAX_ANNOUNCEMENTS: usize = 64;
 
 /// The parts of PID 1. Each owns its fields; they meet only here.
 #[derive(Debug)]
@@ -43,6 +50,7 @@ pub(super) struct Runtime {
     devices: Devices,
     watchdog: WatchdogTimer,
     control: ControlServer,
+    disk: DiskQueue,
     shutdown: Shutdown,
 }
 
@@ -53,25 +61,38 @@ impl Runtime {
         let mut ready = Vec::new();
         loop {
             // Checked before waiting: the event that ended the last service may be the last event of all.
-            if let Some(end) = self.shutdown.ending() {
+            if let Some(end) = self.shutdown.ending(kernel_clock::since_boot(), &self.disk) {
+                if let Some(text) = shutdown::given_up(&self.disk) {
+                    self.journal.log(&text);
+                }
                 let Runtime { services, trial, clock, watchdog, journal, .. } = self;
                 self.shutdown.finish(end, services, trial, clock, watchdog, journal);
             }
-            let limit = self.deadline().saturating_sub(kernel_clock::since_boot());
-            if let Err(error) = self.poller.wait(Some(limit), &mut ready) {
-                self.journal.log(&format!("epoll: {error}"));
-                std::thread::sleep(FAILED_WAIT_PAUSE);
-            }
-            for source in &ready {
-                self.dispatch(*source);
-            }
-            self.tick();
+            self.turn(&mut ready);
         }
+    }
+
+    /// Waits for events or the next deadline, and handles what has come.
+    fn turn(&mut self, ready: &mut Vec<Source>) {
+        let limit = self.deadline().saturating_sub(kernel_clock::since_boot());
+        if let Err(error) = self.poller.wait(Some(limit), ready) {
+            self.journal.log(&format!("epoll: {error}"));
+            std::thread::sleep(FAILED_WAIT_PAUSE);
+        }
+        for source in ready {
+            self.dispatch(*source);
+        }
+        self.tick();
     }
 
     fn deadline(&self) -> Duration {
         let always = self.watchdog.deadline().min(self.clock.deadline());
-        let others = [self.services.deadline(), self.links.deadline(), self.trial.deadline()];
+        let others = [
+            self.services.deadline(),
+            self.links.deadline(),
+            self.trial.deadline(),
+            self.shutdown.deadline(),
+        ];
         others.into_iter().flatten().fold(always, Duration::min)
     }
 
@@ -103,7 +124,9 @@ impl Runtime {
                 }
             }
             Source::Uevents => {
-                while let Some(event) = self.devices.next_announcement() {
+                // The rest comes in later turns: the watchdog must be fed during the longest burst.
+                for _ in 0..MAX_ANNOUNCEMENTS {
+                    let Some(event) = self.devices.next_announcement() else { break };
                     self.with_effects(|parts, effects| {
                         if parts.devices.announced(event, &parts.poller, effects) {
                             parts.watchdog.arm(effects);
@@ -119,17 +142,14 @@ impl Runtime {
             Source::Console => self.journal.drain(),
             Source::Listener => self.control.accept(&self.poller),
             Source::Client(client) => {
-                for request in self.control.receive(client) {
-                    let response = request.map_or_else(|response| response, |it| self.answer(client, it));
-                    self.control.answer(client, &response);
-                }
-                // After the answers, which may not fit into the socket.
-                self.control.watch(client, &self.poller);
+                self.control.receive(client);
+                self.answer_all(client);
             }
             Source::Output(id, stream) => self.with_services(|services, audience, _| {
                 services.read_output(id as usize, stream, audience);
             }),
             Source::Notify => self.with_services(Services::read_notifications),
+            Source::SystemLog => self.with_services(Services::read_system_log),
             Source::Button(index) => {
                 self.with_effects(|parts, effects| parts.devices.read_button(index, effects));
             }
@@ -153,30 +173,61 @@ impl Runtime {
     fn take_report(&mut self, report: Report) {
         match report {
             Report::Problem(text) => self.journal.degrade(text),
-            Report::Note(text) => self.journal.log(&text),
-            Report::HandedOver(id, outcome) => self.with_services(|services, audience, effects| {
-                services.handed_over(id, outcome, audience, effects);
+            Report::HomePrepared(id, outcome) => self.with_services(|services, audience, effects| {
+                services.home_prepared(id, outcome, audience, effects);
             }),
+            Report::Disk(outcome) => self.take_outcome(outcome),
             Report::Clock(outcome) => {
                 self.with_effects(|parts, effects| parts.clock.answered(outcome, effects));
             }
         }
     }
 
-    fn answer(&mut self, client: u32, request: Request) -> Response {
+    /// Takes the outcome of the oldest task of the disk's queue.
+    fn take_outcome(&mut self, outcome: DiskOutcome) {
+        let DiskOutcome { client, answer, effects } = outcome;
+        self.disk.finished_one();
+        self.carry_out(effects);
+        if let Some(client) = client {
+            self.control.answer(client, &response(answer));
+            self.answer_all(client);
+        }
+    }
+
+    /// Answers what a client has requested, up to a request whose answer waits for the disk.
+    fn answer_all(&mut self, client: u32) {
+        while let Some(request) = self.control.next_request(client) {
+            match request.map_or_else(Some, |request| self.answer(client, request)) {
+                Some(response) => self.control.answer(client, &response),
+                None => self.control.answers_later(client),
+            }
+        }
+        // After the answers, which may not fit into the socket.
+        self.control.watch(client, &self.poller);
+    }
+
+    /// Carries out a request. Returns its answer unless that waits for the disk.
+    fn answer(&mut self, client: u32, request: Request) -> Option<Response> {
         let mut effects = Effects::default();
         let facts = BootFacts {
             now: kernel_clock::since_boot(),
             machine: &self.machine,
             problems: self.journal.problems(),
             previous_end: self.shutdown.previous(),
+            has_room: self.disk.has_room_for_request(),
         };
         let Runtime { services, trial, control, .. } = self;
         let answer =
             requests::execute(request.command, client, facts, services, trial, control, &mut effects);
         // Before the answer: a client that reads `done` may rely on it.
         self.carry_out(effects);
-        answer.map_or_else(|error| Response::error(error.kind, error.message), Response::ok)
+        match answer {
+            Ok(Answer::Now(reply)) => Some(Response::ok(reply)),
+            Ok(Answer::Later(task)) => {
+                (!self.disk.push_request(task, client)).then(|| response(Err(too_slow())))
+            }
+            Err(error) => Some(response(Err(error))),
+        }
     }
 
     /// Lets a part take a step and carries out what it returns.
@@ -212,8 +263,15 @@ impl Runtime {
                 self.clock.network_up(now);
             }
             Effect::TimeServers(servers) => self.clock.ask(servers),
+            Effect::Disk(task) => {
+                let skipped = format!("the disk is too slow: {task:?} is skipped");
+                if !self.disk.push(task) {
+                    self.journal.degrade(skipped);
+                }
+            }
+            Effect::Trial(change) => self.trial.changed(change),
             Effect::ShutDown(end, reason) => self.shut_down(end, &reason),
-            Effect::End(end) => self.shutdown.services_down(end),
+            Effect::End(end) => self.shutdown.services_down(end, kernel_clock::since_boot()),
         }
     }
 
@@ -221,9 +279,14 @@ impl Runtime {
     fn shut_down(&mut self, end: End, reason: &str) {
         self.journal.log(&format!("{end}: {reason}"));
         // The notes before the services are stopped, which may take long: power may be cut meanwhile.
-        self.with_effects(|parts, effects| parts.trial.end(reason, effects));
-        // Recorded before the services end, for the same reason.
-        self.shutdown.record(end, reason);
+        self.with_effects(|parts, effects| {
+            parts.trial.end(reason, effects);
+            parts.shutdown.record(end, reason, effects);
+        });
         self.carry_out_one(Effect::Service(Event::Shutdown(end)));
     }
+}
+
+fn response(answer: Result<Reply, RequestError>) -> Response {
+    answer.map_or_else(|error| Response::error(error.kind, error.message), Response::ok)
 }

@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::io::{self, Write};
+use std::path::Path;
 use std::time::Duration;
 
 use super::boot::machine_file;
+use super::disk_queue::DiskQueue;
 use super::effect::{Effect, Effects};
 use super::journal::Journal;
 use super::late::SEED;
@@ -24,6 +26,9 @@ const LAST_END: &str = "last-end";
 /// The content of that file while the machine runs.
 const RUNNING: &str = "without notice: power was cut, or the kernel or the watchdog restarted the machine";
 
+/// The time that tasks which wait for the disk may take once all services are down.
+const DISK_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// The time that processes which no service owns may take to die.
 const STRAY_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -34,13 +39,14 @@ const WRITE_BACK_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 const CONSOLE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The end of the previous boot, and of this one.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Shutdown {
     previous: Option<String>,
     /// True if `/data` is the disk's.
     has_data: bool,
-    /// Set when all services are down.
-    ending: Option<End>,
+    /// Set when all services are down: the way to end, and the time since the kernel's start at which the tasks that still
+    /// wait for the disk are given up.
+    ending: Option<(End, Duration)>,
 }
 
 impl Shutdown {
@@ -62,27 +68,29 @@ impl Shutdown {
     }
 
     /// Records why the machine ends. Without a `/data` that can be written the reason is only on the console.
-    pub(super) fn record(&self, end: End, reason: &str) {
-        let path = machine_file(LAST_END);
-        let new = path.with_extension("new");
-        let write = || -> io::Result<()> {
-            let mut file = fs::File::create(&new)?;
-            file.write_all(format!("{end}: {reason}\n").as_bytes())?;
-            file.sync_all()?;
-            // A rename: a power cut leaves the old record, which is true then, or the new one.
-            fs::rename(&new, &path)
-        };
-        let _nowhere = write();
+    pub(super) fn record(&self, end: End, reason: &str, effects: &mut Effects) {
+        let text = format!("{end}: {reason}\n");
+        effects.on_disk("recording the end", move |_| {
+            let _nowhere = write_record(&machine_file(LAST_END), &text);
+        });
     }
 
     /// Records that all services have exited.
-    pub(super) fn services_down(&mut self, end: End) {
-        self.ending = Some(end);
+    pub(super) fn services_down(&mut self, end: End, now: Duration) {
+        // Repeated orders do not wait longer.
+        let give_up_at = self.ending.map_or(now + DISK_TIMEOUT, |(_, give_up_at)| give_up_at);
+        self.ending = Some((end, give_up_at));
     }
 
-    /// The way to end the machine, once all services are down.
-    pub(super) fn ending(&self) -> Option<End> {
-        self.ending
+    /// The way to end the machine now: all services are down, and nothing waits for the disk any more, or for too long.
+    pub(super) fn ending(&self, now: Duration, disk: &DiskQueue) -> Option<End> {
+        let (end, give_up_at) = self.ending?;
+        (disk.waiting().is_empty() || now >= give_up_at).then_some(end)
+    }
+
+    /// The time at which [`Shutdown::ending`] gives up the tasks that wait for the disk.
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        self.ending.map(|(_, give_up_at)| give_up_at)
     }
 
     /// Ends the machine.
@@ -90,8 +98,8 @@ impl Shutdown {
         self,
         end: End,
         mut services: Services,
-        mut trial: Trial,
-        mut clock: WallClock,
+        trial: Trial,
+        clock: WallClock,
         mut watchdog: WatchdogTimer,
         mut journal: Journal,
     ) -> ! {
@@ -99,7 +107,7 @@ impl Shutdown {
         let feeder = watchdog.feed_for(WRITE_BACK_TIMEOUT);
         kill_strays();
         if self.has_data {
-            clock.save();
+            clock.save_now();
             if let Err(error) = entropy::save(&machine_file(SEED)) {
                 journal.log(&format!("no random seed is kept: {error}"));
             }
@@ -139,6 +147,27 @@ impl Shutdown {
         journal.flush(CONSOLE_TIMEOUT);
         power::end(end)
     }
+}
+
+/// Replaces the record at `path`.
+fn write_record(path: &Path, text: &str) -> io::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = fs::File::create(&new)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    // A rename: a power cut leaves the old record, which is true then, or the new one.
+    fs::rename(&new, path)
+}
+
+/// The message about tasks that the end of the machine does not wait for; `None` if there are none.
+pub(super) fn given_up(disk: &DiskQueue) -> Option<String> {
+    let first = disk.waiting().front()?;
+    let more = match disk.waiting().len() - 1 {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let seconds = DISK_TIMEOUT.as_secs();
+    Some(format!("the disk is too slow: {first}{more} has not finished within {seconds} s"))
 }
 
 /// Kills every process but init, and waits for their end: they hold files on `/data` open.

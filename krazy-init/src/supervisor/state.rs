@@ -8,7 +8,7 @@ mod stability;
 
 use std::time::Duration;
 
-use krazy_boot::manifest::Restart;
+use krazy_boot::manifest::{Restart, Start};
 
 use super::backoff::{self, STABLE_AFTER};
 pub(super) use super::event::{Action, After, Event, Milestone, Rules, View};
@@ -107,7 +107,10 @@ impl Supervisor {
             Event::Begin => {
                 self.begun = true;
                 for service in &mut self.services {
-                    service.state = State::Waiting { since: now };
+                    service.state = match service.rules.start {
+                        Start::Automatic => State::Waiting { since: now },
+                        Start::Manual => State::Stopped,
+                    };
                 }
             }
             Event::Tick => {}
@@ -182,6 +185,11 @@ impl Supervisor {
     /// Returns true if `milestone` was reached.
     pub(super) fn has_reached(&self, milestone: Milestone) -> bool {
         self.reached.contains(&milestone)
+    }
+
+    /// Returns true if service `id` starts with the machine.
+    pub(super) fn starts_by_itself(&self, id: usize) -> bool {
+        self.services.get(id).is_some_and(|service| service.rules.start == Start::Automatic)
     }
 
     /// The state of service `id`; `None` if there is no such service.

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Sender};
 use std::time::Duration;
 
@@ -72,7 +72,8 @@ impl WallClock {
         clock
     }
 
-    fn new(saved: Duration, file: Option<PathBuf>, now: Duration) -> Self {
+    /// A clock that was saved at this time, in this file.
+    pub(super) fn new(saved: Duration, file: Option<PathBuf>, now: Duration) -> Self {
         WallClock {
             saved,
             next_save: now + SAVE_INTERVAL,
@@ -118,7 +119,7 @@ impl WallClock {
     pub(super) fn tick(&mut self, now: Duration, effects: &mut Effects) {
         if now >= self.next_save {
             self.next_save = now + SAVE_INTERVAL;
-            self.save();
+            self.save(effects);
         }
         if self.give_up_at.is_some_and(|time| now >= time) {
             self.give_up(Reading::now(), effects);
@@ -155,7 +156,7 @@ impl WallClock {
         match outcome {
             Ok(()) => {
                 self.give_up_at = None;
-                self.save();
+                self.save(effects);
                 self.reach_milestone(effects);
             }
             Err(error) => effects.degrade(format!("cannot set the clock: {error}")),
@@ -189,14 +190,24 @@ impl WallClock {
 
     /// Saves the time for a boot without any other source. A full or read-only `/data` is reported by those who need
     /// it.
-    pub(super) fn save(&mut self) {
-        if let Some(file) = &self.file {
-            let wall = kernel_clock::wall();
-            // Without waiting for the disk, on which the loop must not hang. An older time is good enough.
-            let _full = fs::write(file, format!("{}\n", wall.as_secs()));
-            self.saved = wall;
+    fn save(&mut self, effects: &mut Effects) {
+        if let Some(file) = self.file.clone() {
+            self.saved = kernel_clock::wall();
+            effects.on_disk("saving the time", move |_| write_time(&file));
         }
     }
+
+    /// Saves the time now, for the end of the machine.
+    pub(super) fn save_now(&self) {
+        if let Some(file) = &self.file {
+            write_time(file);
+        }
+    }
+}
+
+/// Writes the time to `file`. It is not synced: an older time is good enough.
+fn write_time(file: &Path) {
+    let _full = fs::write(file, format!("{}\n", kernel_clock::wall().as_secs()));
 }
 
 #[cfg(test)]

@@ -20,6 +20,12 @@ impl WatchdogTimer {
         WatchdogTimer { is_enabled, armed: None, next_feed: now }
     }
 
+    /// A watchdog that is armed.
+    #[cfg(test)]
+    pub(super) fn armed(watchdog: Watchdog, now: Duration) -> Self {
+        WatchdogTimer { is_enabled: true, armed: Some(watchdog), next_feed: now }
+    }
+
     /// Arms it unless it is armed. Without hardware nothing happens: its driver may be a module that comes later.
     pub(super) fn arm(&mut self, effects: &mut Effects) {
         if self.is_enabled && self.armed.is_none() {

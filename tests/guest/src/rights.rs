@@ -4,7 +4,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::net::TcpListener;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
@@ -72,6 +72,23 @@ pub fn confined() {
         refused("/run/open/file", open("/run/open/file"))
     });
     case("confined: ports below 1024 are for everyone", || told(TcpListener::bind("0.0.0.0:80").map(drop)));
+    case("confined: what it sends to the system's log is in its output", || {
+        // SAFETY: the texts end with NUL and live for ever, and the format takes no arguments.
+        unsafe {
+            libc::openlog(c"confined".as_ptr(), libc::LOG_PID, libc::LOG_USER);
+            libc::syslog(libc::LOG_ERR, c"a syslog error".as_ptr());
+            libc::syslog(libc::LOG_INFO, c"a syslog note".as_ptr());
+        }
+        let tag = format!(" confined[{}]: ", std::process::id());
+        for (path, text) in [("/tmp/confined.err", "a syslog error"), ("/tmp/confined.log", "a syslog note")]
+        {
+            let line = format!("{tag}{text}\n");
+            within(30, || {
+                ensure(told(fs::read_to_string(path))?.contains(&line), &format!("not in {path}"))
+            })?;
+        }
+        Ok(())
+    });
     case("confined: init does not talk to it", || refused(SOCKET, UnixStream::connect(SOCKET).map(drop)));
     finish();
 }
@@ -110,8 +127,27 @@ pub fn granted() {
     case("granted: a device whose driver came later", || {
         within(60, || told(OpenOptions::new().read(true).open("/dev/hwrng").map(drop)))
     });
+    case("granted: a serial line by the name that udev gives it", || {
+        within(60, || {
+            let entries = told(fs::read_dir("/dev/serial/by-id"))?.flatten();
+            let mut names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+            let is_line = |name: &String| {
+                name.starts_with("usb-QEMU_QEMU_USB_SERIAL_") && name.ends_with("-if00-port0")
+            };
+            let name = names.find(is_line).ok_or("there is no such line")?;
+            let path = Path::new("/dev/serial/by-id").join(name);
+            // Without waiting for a carrier.
+            let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+            told(OpenOptions::new().read(true).write(true).custom_flags(flags).open(path).map(drop))
+        })
+    });
     case("granted: a device that it did not ask for", || {
         refused("/dev/vda", OpenOptions::new().read(true).open("/dev/vda").map(drop))
+    });
+    case("granted: files of sysfs, and no others", || {
+        let power = "/sys/bus/pci/devices/0000:00:00.0/power";
+        told(fs::write(format!("{power}/control"), "on"))?;
+        refused("another file", fs::write("/sys/bus/pci/devices/0000:00:00.0/enable", "1"))
     });
     case("granted: init answers, and krazy is on its PATH", || {
         let services =

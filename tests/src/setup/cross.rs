@@ -1,42 +1,24 @@
-//! The toolchain of both boards, besides cargo: standard libraries for musl, and zig.
+//! The toolchain of both boards, besides cargo: standard libraries for musl.
 //!
 //! rustup adds the targets. Where it cannot, cargo krazy builds the standard library itself, from the sources that
-//! Debian has for some releases of Rust. zig compiles C for both boards, and links programs whose standard library was
-//! built that way. All of this is put where a user's machine would have it, or into the target directory.
+//! Debian has for some releases of Rust. The C compiler is what cargo krazy downloads itself.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use super::{debian, python, workspace};
-use crate::process::{find, succeed};
+use super::{debian, workspace};
+use crate::process::succeed;
 
 /// The targets of all boards.
 const TARGETS: [&str; 2] = ["x86_64-unknown-linux-musl", "aarch64-unknown-linux-musl"];
 
-/// Zig on PyPI; other versions take other arguments.
-const ZIG: &str = "ziglang==0.17.1";
-
 /// The Debian suite with newer releases of Rust.
 const BACKPORTS: &str = "trixie-backports";
 
-/// Returns the directory of the zig that the suite has installed, if there is one.
-pub fn zig_directory() -> Option<PathBuf> {
-    let directory = python::directory(ZIG).join("ziglang");
-    directory.is_dir().then_some(directory)
-}
-
-fn install_zig() -> Result<()> {
-    if find("zig").is_some() {
-        return Ok(());
-    }
-    python::installed_file(ZIG, "ziglang/zig").map(drop)
-}
-
 /// Installs the missing parts.
 pub(crate) fn install_missing() -> Result<()> {
-    install_zig()?;
     let missing: Vec<_> = TARGETS.into_iter().filter(|target| !has_std(target)).collect();
     if missing.is_empty() || sysroot()?.join("lib/rustlib/src/rust/library/std/Cargo.toml").is_file() {
         return Ok(());

@@ -4,11 +4,11 @@
 //! | module | installs |
 //! |---|---|
 //! | [`judges`] | Debian packages: foreign judges, QEMU, the source of a kernel |
-//! | [`cross`] | standard libraries for musl, and zig |
+//! | [`cross`] | standard libraries for musl |
 //! | [`tools`] | cargo-nextest, mdbook and typos, in versions of our own choice |
 //! | [`debian`], [`python`] | the two package managers behind them |
 
-pub mod cross;
+mod cross;
 pub mod debian;
 pub mod judges;
 pub mod python;

@@ -66,22 +66,30 @@ impl CargoTool {
         for (name, value) in [("OPT_LEVEL", "0"), ("LTO", "off"), ("CODEGEN_UNITS", "16"), ("DEBUG", "0")] {
             install.env(format!("CARGO_PROFILE_RELEASE_{name}"), value);
         }
-        let build = directory().join("build");
-        succeed(install.arg("--target-dir").arg(&build))
+        // One for all: what two tools depend on is compiled once.
+        succeed(install.arg("--target-dir").arg(build_directory()))
             .with_context(|| format!("failed to install {package} {version}"))?;
         ensure!(
             self.directory().join(package).is_file(),
             "cargo installed no {package} in {}",
             root.display()
         );
-        std::fs::remove_dir_all(&build).with_context(|| format!("failed to remove {}", build.display()))
+        Ok(())
     }
+}
+
+fn build_directory() -> PathBuf {
+    directory().join("build")
 }
 
 /// Installs the tools that are missing.
 pub(crate) fn install_missing() -> Result<()> {
     NEXTEST.install()?;
     MDBOOK.install()?;
+    let build = build_directory();
+    if build.exists() {
+        std::fs::remove_dir_all(&build).with_context(|| format!("failed to remove {}", build.display()))?;
+    }
     python::install(TYPOS)?;
     python::install_environment("openapi", &OPENAPI_JUDGES)
 }

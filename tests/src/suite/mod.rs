@@ -1,14 +1,16 @@
-//! `cargo suite [unit | system] [FILTER…]`: every check of the workspace, in order.
+//! `cargo suite [unit | system] [FILTER…]`: every check of the workspace, in order. `cargo suite fuzz` is
+//! not one of them: it runs as long as it is told to ([`fuzz`]).
 //!
 //! | step | part | checks |
 //! |---|---|---|
 //! | format, spelling, lints | unit | rustfmt, typos, clippy without warnings |
 //! | documentation | unit | `cargo doc` without warnings, the book in `docs/` |
-//! | unit tests | unit | every crate but this one, and documentation tests |
+//! | unit tests | unit | every crate but this one, with a short run of every fuzz target, and documentation tests |
 //! | system tests | system | the real program: its images before foreign judges and in QEMU |
 //!
 //! A step that fails ends the suite after all of its tests have run. The last line is the outcome.
 
+mod fuzz;
 mod report;
 
 use std::ffi::OsString;
@@ -30,6 +32,8 @@ const LISTED_TESTS: usize = 10;
 struct Options {
     unit: bool,
     system: bool,
+    /// Seconds and names of fuzz targets, if these are to be run and nothing else.
+    fuzz: Option<(u64, Vec<String>)>,
     /// Filters of nextest; with any of them only tests are run.
     filters: Vec<OsString>,
 }
@@ -42,14 +46,28 @@ impl Options {
             "unit" => (true, false),
             "system" => (false, true),
             "" => (true, true),
+            "fuzz" => {
+                let texts: Vec<_> =
+                    filters[1..].iter().map(|text| text.to_string_lossy().into_owned()).collect();
+                let (seconds, targets) = match texts.split_first() {
+                    Some((seconds, targets)) => (
+                        seconds.parse().with_context(|| format!("`{seconds}` is no number of seconds"))?,
+                        targets,
+                    ),
+                    None => (fuzz::SECONDS, &[][..]),
+                };
+                let fuzz = Some((seconds, targets.to_vec()));
+                return Ok(Options { unit: false, system: false, fuzz, filters: Vec::new() });
+            }
             _ => bail!(
-                "unknown part `{part}`; use `cargo suite`, `cargo suite unit [FILTER…]` or `cargo suite system [FILTER…]`"
+                "unknown part `{part}`; use `cargo suite`, `cargo suite unit [FILTER…]`, `cargo suite system [FILTER…]` \
+                 or `cargo suite fuzz [SECONDS [TARGET…]]`"
             ),
         };
         if unit != system {
             filters.remove(0);
         }
-        Ok(Options { unit, system, filters })
+        Ok(Options { unit, system, fuzz: None, filters })
     }
 }
 
@@ -75,6 +93,9 @@ pub fn main() -> ExitCode {
 }
 
 fn run(options: &Options, tally: &mut Tally) -> Result<()> {
+    if let Some((seconds, targets)) = &options.fuzz {
+        return step("fuzzing", || fuzz::run(*seconds, targets));
+    }
     ensure!(
         is_root()?,
         "some tests mount file systems and change owners; run the suite as root, in a container for instance"
@@ -93,7 +114,10 @@ fn run(options: &Options, tally: &mut Tally) -> Result<()> {
     }
     if options.system {
         step("the program", || {
-            status(cargo().args(["build", "--release", "--package", "cargo-krazy", "--bin", "cargo-krazy"]))
+            // The unit tests have compiled it with these features; `--test` adds those of the development dependencies.
+            let mut build = cargo();
+            build.args(["build", "--workspace", "--exclude", "krazy-tests", "--all-features"]);
+            status(build.args(["--bin", "cargo-krazy", "--test", "cli"]))
         })?;
         tests("system tests", "system", &["--package", "krazy-tests"], options, tally)?;
     }
@@ -103,7 +127,10 @@ fn run(options: &Options, tally: &mut Tally) -> Result<()> {
 
 /// The checks that need no test.
 fn check_sources() -> Result<()> {
-    step("format", || status(cargo().args(["fmt", "--all", "--check"])))?;
+    step("format", || {
+        status(cargo().args(["fmt", "--all", "--check"]))?;
+        status(cargo().args(["fmt", "--check", "--manifest-path", "fuzz/Cargo.toml"]))
+    })?;
     step("spelling", || status(tools::typos()?.current_dir(workspace())))?;
     let lints = ["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"];
     step("lints", || status(cargo().args(lints)))?;
@@ -126,7 +153,8 @@ fn check_sources() -> Result<()> {
 
 /// Runs the tests of `packages` under nextest with one of the profiles of `.config/nextest.toml`.
 fn tests(what: &str, profile: &str, packages: &[&str], options: &Options, tally: &mut Tally) -> Result<()> {
-    let junit = target_directory().join("nextest").join(profile).join("junit.xml");
+    // nextest keeps it there, whatever CARGO_TARGET_DIR says.
+    let junit = workspace().join("target").join("nextest").join(profile).join("junit.xml");
     // A report of an earlier run must not be counted if this one does not get as far as its own.
     if junit.exists() {
         std::fs::remove_file(&junit)?;
@@ -137,7 +165,7 @@ fn tests(what: &str, profile: &str, packages: &[&str], options: &Options, tally:
         nextest.args(["nextest", "run", "--no-fail-fast", "--run-ignored", "all", "--profile", profile]);
         nextest.args(["--no-tests", "pass", "--cargo-quiet"]).args(packages).args(&options.filters);
         // `Krazy` need not ask cargo for the program in every test.
-        let program = target_directory().join("release").join("cargo-krazy");
+        let program = target_directory().join("debug").join("cargo-krazy");
         if profile == "system" {
             nextest.env("KRAZY_TEST_PROGRAM", program);
         }
@@ -194,11 +222,18 @@ mod tests {
         let options = |unit, system, filters: &[&str]| Options {
             unit,
             system,
+            fuzz: None,
             filters: filters.iter().map(OsString::from).collect(),
         };
         assert_eq!(parse(&[]).unwrap(), options(true, true, &[]));
         assert_eq!(parse(&["unit", "selector"]).unwrap(), options(true, false, &["selector"]));
         assert_eq!(parse(&["system", "rpi"]).unwrap(), options(false, true, &["rpi"]));
+        let fuzz = |seconds, targets: &[&str]| {
+            Some((seconds, targets.iter().map(|&name| name.to_owned()).collect()))
+        };
+        assert_eq!(parse(&["fuzz"]).unwrap().fuzz, fuzz(fuzz::SECONDS, &[]));
+        assert_eq!(parse(&["fuzz", "60", "fat"]).unwrap().fuzz, fuzz(60, &["fat"]));
+        assert!(parse(&["fuzz", "fat"]).is_err());
         assert!(parse(&["rpi"]).unwrap_err().to_string().contains("cargo suite system [FILTER…]"));
     }
 

@@ -5,15 +5,15 @@ use std::os::unix::fs::FileExt;
 
 use anyhow::{Context, Result, ensure};
 use krazy_boot::disk::identity::IdentityCopies;
-use krazy_boot::disk::layout::{SELECTOR, area_of_slot};
+use krazy_boot::disk::layout::area_of_slot;
 use krazy_boot::disk::slot::Slot;
 use krazy_tests::device::Device;
 use krazy_tests::disk::partitions;
 use krazy_tests::guest::BOOT_LIMIT;
 use serde_json::Value;
 
-/// First sector of the second copy of the credentials.
-const SECOND_COPY: u64 = 1984;
+/// The sectors behind the slot areas: a copy of the credentials, the trial note and the selector.
+const BEHIND_AREAS: u64 = 1984;
 
 #[test]
 fn confirmed_slot_that_cannot_start_gives_way_to_the_other_one() -> Result<()> {
@@ -49,8 +49,8 @@ fn confirmed_slot_that_cannot_start_gives_way_to_the_other_one() -> Result<()> {
     device.change("good 4", &[])?;
     device.push(&["qemu"])?.expect(0, "updated")?;
     device.cut_power()?;
-    overwrite(&device, SELECTOR.bytes().0, &[0x5a; 63 * 512])?;
-    overwrite(&device, SECOND_COPY * 512, &[0; 56 * 512])?;
+    overwrite(&device, 512, &[0x5a; 63 * 512])?;
+    overwrite(&device, BEHIND_AREAS * 512, &[0; 64 * 512])?;
     overwrite(&device, area_of_slot(Slot::A).start.bytes().0, &[0; 4 * 512])?;
     device.boot()?;
     let status = is_confirmed(&device, "b", "good 4")?;

@@ -7,6 +7,7 @@ mod own_crate;
 mod pi;
 mod selection;
 mod services;
+mod sysctl;
 
 use std::fs;
 use std::path::PathBuf;

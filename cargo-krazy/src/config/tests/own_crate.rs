@@ -11,7 +11,27 @@ fn a_library_is_no_appliance() {
     assert_eq!(
         project.error(),
         "DIR/Cargo.toml: the package `weather` has no binary, so there is nothing to run\n\
-         help: add src/main.rs or a [[bin]] target, or put the metadata into the package that has one"
+         help: add src/main.rs or a [[bin]] target, name crates under `install`, or put the metadata into the package \
+         that has a program"
+    );
+}
+
+#[test]
+fn package_without_programs_of_its_own_holds_those_of_others() {
+    let project = Project(tempfile::tempdir().unwrap());
+    let manifest = "[package]\nname = \"weather\"\nversion = \"1.0.0\"\nedition = \"2024\"\n\
+                    [package.metadata.krazy]\ninstall.dufs = \"0.47\"\n";
+    let names = |project: &Project| {
+        project.load().installs.into_iter().map(|install| install.name).collect::<Vec<_>>()
+    };
+    let library = project.file("Cargo.toml", manifest).file("src/lib.rs", "");
+    assert_eq!(names(&library), ["dufs", "krazy-admind"]);
+    let none = Project::new("[package.metadata.krazy]\nbins = []\ninstall.dufs = \"0.47\"");
+    assert_eq!(names(&none), ["dufs", "krazy-admind"]);
+    assert_eq!(
+        error("bins = []"),
+        "DIR/Cargo.toml:6: `bins` in [package.metadata.krazy] is empty, and there is nothing under `install`, so there is \
+         nothing to run"
     );
 }
 

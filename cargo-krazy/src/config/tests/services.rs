@@ -3,19 +3,19 @@
 use std::collections::BTreeSet;
 
 use krazy_boot::disk::size::Bytes;
-use krazy_boot::manifest::{Ready, Restart, ServiceSettings};
+use krazy_boot::manifest::{Ready, Restart, ServiceSettings, Start};
 
 use super::*;
-use crate::config::check_services;
+use crate::config::{check_services, untabled};
 
 #[test]
 fn every_key_is_read() {
     let appliance = load_text(
         "[package.metadata.krazy.service.weather]\nargs = [\"--listen\", \"0.0.0.0:80\"]\n\
          env = { RUST_LOG = \"info\" }\nworkdir = \"/data/weather\"\nafter = [\"network\", \"clock\"]\n\
-         restart = \"on-failure\"\nuser = \"web\"\nstop-signal = \"SIGINT\"\nstop-timeout = 30\nrequired = false\n\
+         start = \"manual\"\nrestart = \"on-failure\"\nuser = \"web\"\nstop-signal = \"SIGINT\"\nstop-timeout = 30\nrequired = false\n\
          ready = \"tcp:80\"\nsandbox = false\ncapabilities = [\"net-admin\"]\nmemory-limit = \"64 MiB\"\n\
-         groups = [\"db\", \"krazy\"]\ndevices = [\"/dev/ttyUSB*\"]\npersistent-log = true\n\
+         groups = [\"db\", \"krazy\"]\ndevices = [\"/dev/ttyUSB*\"]\nsysfs = [\"/sys/class/leds/*/brightness\"]\npersistent-log = true\n\
          task-limit = 50\nfile-limit = 4096\ncpu-weight = 10",
     );
     let expected = ServiceSettings {
@@ -23,6 +23,7 @@ fn every_key_is_read() {
         env: [("RUST_LOG".to_owned(), "info".to_owned())].into(),
         workdir: Some("/data/weather".into()),
         after: vec!["network".into(), "clock".into()],
+        start: Start::Manual,
         restart: Restart::OnFailure,
         user: Some("web".into()),
         stop_signal: "INT".into(),
@@ -33,6 +34,7 @@ fn every_key_is_read() {
         capabilities: vec!["net-admin".into()],
         groups: vec!["db".into(), "krazy".into()],
         devices: vec!["/dev/ttyUSB*".into()],
+        sysfs: vec!["class/leds/*/brightness".into()],
         persistent_log: true,
         memory_limit: Some(Bytes::mib(64)),
         task_limit: Some(50),
@@ -49,6 +51,15 @@ fn wrong_settings_are_told() {
         (
             "restart = \"sometimes\"",
             "`restart` in TABLE must be \"always\", \"on-failure\" or \"never\", not \"sometimes\"",
+        ),
+        ("start = \"later\"", "`start` in TABLE must be \"automatic\" or \"manual\", not \"later\""),
+        (
+            "required = true\nstart = \"manual\"",
+            "`required` in TABLE cannot be true with `start = \"manual\"`",
+        ),
+        (
+            "env = { TZ = \"Europe/Berln\" }",
+            "`TZ` in [package.metadata.krazy.service.web.env] must be a time zone of the IANA database, such as",
         ),
         ("stop-signal = \"SIGNAL\"", "`stop-signal` in TABLE must be one of the signals TERM, INT,"),
         ("stop-timeout = -1", "`stop-timeout` in TABLE must be from 0 to 86400, not -1"),
@@ -77,6 +88,10 @@ fn wrong_settings_are_told() {
         (
             "devices = [\"/etc/passwd\"]",
             "`devices` in TABLE has \"/etc/passwd\" where it needs a path below /dev",
+        ),
+        (
+            "sysfs = [\"class/leds/../block/sda/ro\"]",
+            "`sysfs` in TABLE has \"class/leds/../block/sda/ro\" where it needs a file below /sys/class/ of",
         ),
         ("groups = [\"Staff\"]", "`groups` in TABLE has \"Staff\" where it needs an account's name"),
         ("task-limit = 0", "`task-limit` in TABLE must be from 1 to 4194304, not 0"),
@@ -172,6 +187,10 @@ fn what_tables_name_must_have_been_installed() {
             "6: the service `weather` starts after `netwrok`, which does not exist\nhelp: did you mean `network`?",
         ),
         (
+            "service.weather.after = [\"krazy-admind\"]\nservice.krazy-admind.start = \"manual\"",
+            "6: the service `weather` starts after `krazy-admind`, which has `start = \"manual\"`\nhelp: ",
+        ),
+        (
             "init = \"kraxy-init\"",
             "6: `init` is `kraxy-init`, which is not an installed binary\nhelp: did you mean `krazy-init`?",
         ),
@@ -192,4 +211,23 @@ fn the_names_of_inits_are_not_for_services() {
     assert_eq!(check("init = \"init\"", &["krazy-admind", "weather", "init"]), Ok(()));
     let two = check("", &["krazy-admind", "weather", "krazy-init"]).unwrap_err();
     assert!(two.starts_with(" two binaries are called `krazy-init`"), "{two}");
+}
+
+#[test]
+fn programs_without_a_table_are_told_if_there_are_several() {
+    let warning = |text: &str, installed: &[&str]| {
+        let project = Project::new(&format!("[package.metadata.krazy]\n{text}\n"));
+        untabled(&project.load(), &installed.iter().map(|&name| name.to_owned()).collect())
+    };
+    let own = ["krazy-init", "krazy-admind"];
+    assert_eq!(warning("", &[&own[..], &["weather"]].concat()), None);
+    let table = "service.weather.args = [\"-d\"]";
+    let installed = [&own[..], &["ctl", "weather"]].concat();
+    let (text, note) = warning(table, &installed).unwrap();
+    assert_eq!(
+        text,
+        "`ctl` has no service table: it is started with the machine, and no update is confirmed unless it keeps running"
+    );
+    assert!(note.contains("`service.ctl.start = \"manual\"`"), "{note}");
+    assert_eq!(warning(&format!("{table}\nservice.ctl.start = \"manual\""), &installed), None);
 }

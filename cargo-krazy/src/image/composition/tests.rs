@@ -65,6 +65,7 @@ fn composition(project: &Project, appliance: &Appliance) -> Result<Composition> 
         bins: vec![installed("weather")],
         first_stage: installed(OWN_INIT),
         init: OWN_INIT.to_owned(),
+        instructions: Vec::new(),
     };
     let secrets = provision::provision(&appliance.name, &project.path("state")).unwrap();
     Composition::new(appliance, &installation, &kernel, firmware.as_ref(), &secrets)
@@ -121,9 +122,9 @@ fn missing_device_tree_is_located() {
 
 #[test]
 fn file_that_the_image_has_already_is_located() {
-    let error = error("x86_64", "files = { \"/etc/hosts\" = \"Cargo.toml\" }");
-    let expected = "DIR/Cargo.toml:6: `/etc/hosts` in [package.metadata.krazy.files] cannot be in the image: \
-                    `/etc/hosts` comes from both cargo krazy and `files` (DIR/Cargo.toml)";
+    let error = error("x86_64", "files = { \"/sbin/krazy\" = \"Cargo.toml\" }");
+    let expected = "DIR/Cargo.toml:6: `/sbin/krazy` in [package.metadata.krazy.files] cannot be in the image: \
+                    `/sbin/krazy` comes from both cargo krazy and `files` (DIR/Cargo.toml)";
     assert_eq!(error, expected);
 }
 
@@ -150,4 +151,67 @@ fn sizes_that_make_no_disk_are_located() {
         assert!(error.starts_with(&format!("DIR/Cargo.toml:6: {expected}")), "{error}");
         assert!(error.contains("\nhelp: `size`, `boot-size` and `root-size`"), "{error}");
     }
+}
+
+/// The text of the file `path` in `root`; of a link its target, of the user's file its name.
+fn content(root: &Tree, path: &str) -> Option<String> {
+    let (_, entry) = root.iter().find(|(found, _)| found.as_str() == path)?;
+    match &entry.node {
+        krazy_boot::image::tree::Node::Symlink(target) => Some(format!("-> {target}")),
+        krazy_boot::image::tree::Node::File(Content::Bytes(bytes)) => {
+            Some(String::from_utf8_lossy(bytes).into_owned())
+        }
+        krazy_boot::image::tree::Node::File(Content::File(file)) => {
+            file.file_name().map(|name| name.to_string_lossy().into_owned())
+        }
+        _ => None,
+    }
+}
+
+#[test]
+fn programs_find_accounts_names_certificates_and_their_time_zone() {
+    let compose = |metadata: &str| {
+        let (project, appliance) = appliance("x86_64", metadata);
+        composition(&project, &appliance).unwrap()
+    };
+    let Composition { root, manifest, .. } =
+        compose("hosts.broker = \"10.0.0.5\"\ntimezone = \"Europe/Berlin\"");
+    let file = |path: &str| content(&root, path).unwrap_or_else(|| panic!("no {path}"));
+    let number = krazy_boot::manifest::accounts::of(&manifest)["weather"];
+    let line = format!("weather:x:{number}:{number}:weather:/data/weather:/bin/false\n");
+    assert!(file("/etc/passwd").contains(&line), "{}", file("/etc/passwd"));
+    assert!(file("/etc/group").contains(&format!("weather:x:{number}:\n")), "{}", file("/etc/group"));
+    assert_eq!(file("/etc/hosts"), "-> /run/hosts");
+    assert_eq!(manifest.hosts["broker"], std::net::Ipv4Addr::new(10, 0, 0, 5));
+    assert_eq!(file("/etc/machine-id"), "-> /run/machine-id");
+    assert_eq!(file("/var/lib/weather"), "-> /data/weather");
+    assert_eq!(file("/etc/localtime"), "-> /usr/share/zoneinfo/Europe/Berlin");
+    assert!(file("/usr/share/zoneinfo/Europe/Berlin").starts_with("TZif"));
+    assert!(file("/etc/os-release").contains("PRETTY_NAME=\"weather 1.2.3\"\n"));
+    let certificates = file("/etc/ssl/certs/ca-certificates.crt");
+    assert!(certificates.matches("-----BEGIN CERTIFICATE-----\n").count() > 100);
+
+    let plain = compose("ca-certificates = false").root;
+    assert_eq!(content(&plain, "/etc/ssl/certs/ca-certificates.crt"), None);
+    assert_eq!(content(&plain, "/etc/localtime"), None);
+    let own = compose("files = { \"/etc/passwd\" = \"Cargo.toml\" }").root;
+    assert_eq!(content(&own, "/etc/passwd").unwrap(), "Cargo.toml");
+    let zone = compose("service.weather.env.TZ = \"Asia/Tokyo\"").root;
+    assert!(content(&zone, "/usr/share/zoneinfo/Asia/Tokyo").is_some());
+}
+
+#[test]
+fn another_time_zone_or_name_makes_another_build() {
+    let id = |metadata: &str| {
+        let (project, appliance) = appliance("x86_64", metadata);
+        composition(&project, &appliance).unwrap().manifest.build_id
+    };
+    let ids = [
+        "",
+        "timezone = \"Europe/Berlin\"",
+        "ca-certificates = false",
+        "hosts.a = \"10.0.0.1\"",
+        "sysctl.\"vm.swappiness\" = 10",
+    ];
+    assert_eq!(std::collections::BTreeSet::from(ids.map(id)).len(), 5);
 }

@@ -10,7 +10,7 @@ use super::fragment::{RequestedOptions, parse};
 use super::kconfig::KnownOptions;
 use super::make::Make;
 use crate::failure::Result;
-use crate::kernel::files::io_failure;
+use crate::files::io_failure;
 use crate::shell::Shell;
 
 /// Makes the `.config` of the build directory.

@@ -12,8 +12,8 @@ use super::error::ConfigurationError;
 use super::fragment::RequestedOptions;
 use crate::config::suggestion::closest;
 use crate::failure::Result;
+use crate::files::{io_failure, sorted_entries};
 use crate::interrupt;
-use crate::kernel::files::{io_failure, sorted_entries};
 
 /// Bytes of a Kconfig file at most; the largest of Linux 6.12 has 100 KB.
 const MAX_LEN: u64 = 4 << 20;

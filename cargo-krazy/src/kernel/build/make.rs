@@ -17,8 +17,8 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use super::tools::Toolchain;
 use crate::board::KernelBuild;
 use crate::failure::{Exit, Explain, Result};
+use crate::files::io_failure;
 use crate::interrupt;
-use crate::kernel::files::io_failure;
 use crate::shell::Shell;
 
 /// The build time that every kernel reports: the real one would make two builds differ.

@@ -45,9 +45,10 @@ use self::make::Make;
 use self::pack::{Origin, Unfinished};
 use self::tools::Toolchain;
 use crate::board::Board;
+use crate::cache::exclusive;
 use crate::failure::Result;
-use crate::kernel::files::{io_failure, measure};
-use crate::kernel::source::cache::{KernelCache, exclusive};
+use crate::files::{io_failure, measure};
+use crate::kernel::source::cache::KernelCache;
 use crate::shell::Shell;
 
 /// A requested build.

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use super::make::Make;
 use crate::failure::{Exit, Explain, Failure, Result};
+use crate::files::{io_failure, sorted_entries};
 use crate::interrupt;
 use crate::kernel::bundle::image;
-use crate::kernel::files::{io_failure, sorted_entries};
 use crate::output::{Destination, write_failure};
 use crate::shell::Shell;
 

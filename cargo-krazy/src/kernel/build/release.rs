@@ -11,11 +11,11 @@ use std::time::SystemTime;
 
 use pgp::composed::{Deserializable, SignedPublicKey};
 
+use crate::download::{DownloadError, Expected, Fetcher};
 use crate::failure::{Exit, Explain, Result};
-use crate::kernel::files::measure;
+use crate::files::measure;
 use crate::kernel::source::cache::KernelCache;
 use crate::kernel::source::debian::{Keyring, SignatureError};
-use crate::kernel::source::download::{DownloadError, Expected, Fetcher};
 use crate::shell::Shell;
 use krazy_boot::digest::is_sha256;
 
@@ -191,8 +191,8 @@ mod tests {
     use sha2::{Digest, Sha256};
 
     use super::*;
+    use crate::download::test_server::Server;
     use crate::kernel::source::debian::testing::{keyring, secret_key, signed};
-    use crate::kernel::source::test_server::Server;
     use krazy_boot::digest::hex;
 
     const TARBALL: &[u8] = b"not really a tarball";

@@ -7,7 +7,7 @@ use super::release::{self, Release};
 use super::tarball;
 use super::tree::{Tree, Version, name_of};
 use crate::failure::{Exit, Explain, Result};
-use crate::kernel::files::measure;
+use crate::files::measure;
 use crate::kernel::source::cache::KernelCache;
 use crate::shell::Shell;
 use krazy_boot::digest::is_sha256;

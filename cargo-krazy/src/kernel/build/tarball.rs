@@ -8,24 +8,18 @@ use std::io::Read;
 use std::path::{Component, Path};
 
 use super::tree::{TreeError, Version};
+use crate::cache;
 use crate::failure::Result;
+use crate::files::{io_failure, sorted_entries};
 use crate::interrupt;
 use crate::kernel::bundle::archive::decompressed;
-use crate::kernel::files::{io_failure, sorted_entries};
-use crate::kernel::source::cache::{UNFINISHED, remove_unfinished};
 
 /// Bytes of an unpacked tarball at most. Linux 6.12 has 1.5 GB.
 const MAX_LEN: u64 = 8 << 30;
 
 /// Unpacks `tarball` to `directory`, which appears complete or not at all. The caller holds the cache's guard.
 pub(crate) fn unpack(tarball: &Path, directory: &Path) -> Result<()> {
-    let parent = directory.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(parent).map_err(io_failure("create", parent))?;
-    remove_unfinished(parent)?;
-    let new = tempfile::Builder::new()
-        .prefix(UNFINISHED)
-        .tempdir_in(parent)
-        .map_err(io_failure("write", parent))?;
+    let new = cache::unfinished(directory.parent().unwrap_or(Path::new(".")))?;
     extract(tarball, new.path())?;
     let mut top = sorted_entries(new.path())?;
     let (Some((_, inner, metadata)), true) = (top.pop(), top.is_empty()) else {

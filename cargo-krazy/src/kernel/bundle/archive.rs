@@ -4,6 +4,7 @@
 //! fixes their order and allows names of up to 15 bytes, so the few fields needed are read here, bounded, in
 //! place of a general `ar` reader. Compression is told from the content, never from a name.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -12,12 +13,14 @@ use lzma_rust2::XzReader;
 
 use super::error::ArchiveError;
 use crate::failure::Result;
-use crate::kernel::files::{MAX_FILE, MAX_UNPACKED, io_failure, sorted_entries};
+use crate::files::{MAX_FILE, MAX_UNPACKED, io_failure, sorted_entries};
 
 /// `xz -9` needs a dictionary of 64 MiB; more than this is refused before it is allocated.
 const XZ_MEMORY_KIB: u32 = 256 << 10;
 /// zstd's largest window without `--long` is 2^27 bytes; the same limit as its own tool has.
 const ZSTD_WINDOW_LOG: u32 = 27;
+/// Limit of everything in front of one file of a tar archive. tar keeps long names and extended headers in memory.
+const MAX_HEADERS: u64 = 1 << 20;
 
 const XZ: &[u8] = b"\xfd7zXZ\0";
 const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd";
@@ -33,6 +36,8 @@ pub(crate) type Visitor<'v> = dyn FnMut(&str, u64, &mut dyn Read) -> Result<()> 
 pub(crate) enum Archive {
     /// A Debian package.
     Deb(PathBuf),
+    /// Debian packages that make one kernel together: the name and the file of each.
+    Packages(Vec<(String, PathBuf)>),
     /// A tar archive, plain or compressed with zstd or xz.
     Tar(PathBuf),
     /// A directory.
@@ -66,11 +71,8 @@ impl Archive {
     /// Links, devices and directories are not visited.
     pub(crate) fn visit(&self, visit: &mut Visitor<'_>) -> Result<()> {
         match self {
-            Archive::Deb(path) => {
-                let file = File::open(path).map_err(io_failure("read", path))?;
-                let data = deb_data(file).map_err(|why| damaged(path, why))?;
-                visit_tar(decompressed(data).map_err(|why| damaged(path, why))?, path, visit)
-            }
+            Archive::Deb(path) => visit_deb(path, visit),
+            Archive::Packages(packages) => packages.iter().try_for_each(|(_, path)| visit_deb(path, visit)),
             Archive::Tar(path) => {
                 let file = File::open(path).map_err(io_failure("read", path))?;
                 visit_tar(decompressed(file).map_err(|why| damaged(path, why))?, path, visit)
@@ -106,7 +108,7 @@ fn invalid(why: impl Into<String>) -> io::Error {
 }
 
 /// The `data.tar.*` member of a Debian package, still compressed.
-fn deb_data<R: Read + Seek>(mut file: R) -> io::Result<io::Take<R>> {
+pub(crate) fn deb_data<R: Read + Seek>(mut file: R) -> io::Result<io::Take<R>> {
     let mut magic = [0; DEB.len()];
     file.read_exact(&mut magic)?;
     if magic != DEB {
@@ -152,26 +154,58 @@ pub(crate) fn decompressed<'r, R: Read + 'r>(reader: R) -> io::Result<Box<dyn Re
     }
 }
 
-fn visit_tar(stream: impl Read, path: &Path, visit: &mut Visitor<'_>) -> Result<()> {
+fn visit_deb(path: &Path, visit: &mut Visitor<'_>) -> Result<()> {
+    let file = File::open(path).map_err(io_failure("read", path))?;
+    let data = deb_data(file).map_err(|why| damaged(path, why))?;
+    visit_tar(decompressed(data).map_err(|why| damaged(path, why))?, path, visit)
+}
+
+pub(crate) fn visit_tar(stream: impl Read, path: &Path, visit: &mut Visitor<'_>) -> Result<()> {
     let damaged = |error: io::Error| damaged(path, error);
     // One byte beyond the limit tells "too large" from "just fits".
     let mut stream = stream.take(MAX_UNPACKED + 1);
-    let mut tar = tar::Archive::new(&mut stream);
+    let left = Cell::new(MAX_HEADERS);
+    let mut tar = tar::Archive::new(Metered { reader: &mut stream, left: &left });
     for entry in tar.entries().map_err(damaged)? {
         let mut entry = entry.map_err(damaged)?;
         let kind = entry.header().entry_type();
         if !kind.is_file() && kind != tar::EntryType::Continuous {
+            // tar skips its content on the way to the next header.
+            let skipped = entry.header().entry_size().map_err(damaged)?;
+            left.set(skipped.saturating_add(MAX_HEADERS));
             continue;
         }
+        left.set(u64::MAX);
         let name = String::from_utf8(entry.path_bytes().into_owned())
             .map_err(|_| damaged(invalid("a file's name is not UTF-8")))?;
         let size = entry.size();
         visit(name.trim_start_matches("./"), size, &mut entry)?;
+        io::copy(&mut entry, &mut io::sink()).map_err(damaged)?;
+        left.set(MAX_HEADERS);
     }
     if stream.limit() == 0 {
         return Err(damaged(invalid(format!("it holds more than {} GiB", MAX_UNPACKED >> 30))).into());
     }
     Ok(())
+}
+
+/// A reader that fails when nothing is left of its allowance.
+struct Metered<'m, R> {
+    reader: R,
+    /// Bytes.
+    left: &'m Cell<u64>,
+}
+
+impl<R: Read> Read for Metered<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = usize::try_from(self.left.get()).map_or(buffer.len(), |left| left.min(buffer.len()));
+        if len == 0 && !buffer.is_empty() {
+            return Err(invalid("a file's name and headers are longer than 1 MiB"));
+        }
+        let read = self.reader.read(&mut buffer[..len])?;
+        self.left.set(self.left.get() - read as u64);
+        Ok(read)
+    }
 }
 
 fn visit_directory(root: &Path, below: &str, visit: &mut Visitor<'_>) -> Result<()> {
@@ -289,6 +323,30 @@ mod tests {
         assert!(error(&[&deb[..8], &[b'z'; 60]].concat()).ends_with("damaged member header"));
         let gz = [&deb[..8], b"data.tar.gz     0           0     0     100644  4         `\n\x1f\x8b\0\0"];
         assert!(error(&gz.concat()).contains("compressed with gzip"));
+    }
+
+    #[test]
+    fn long_names_are_bounded() {
+        let names = |len: usize| {
+            let mut builder = tar::Builder::new(Vec::new());
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(tar::EntryType::GNULongName);
+            header.set_size(len as u64);
+            header.set_cksum();
+            builder.append(&header, io::repeat(b'a').take(len as u64)).unwrap();
+            let file = testing::tar(&[("b", b"22")]);
+            let tar = [&builder.into_inner().unwrap()[..512 + len.next_multiple_of(512)], &file].concat();
+            let mut found = Vec::new();
+            visit_tar(&tar[..], Path::new("x.tar"), &mut |path, _, _| {
+                found.push(path.len());
+                Ok(())
+            })
+            .map(|()| found)
+            .map_err(|error| error.to_string())
+        };
+        assert_eq!(names(3000), Ok(vec![3000]));
+        let error = names(2 << 20).unwrap_err();
+        assert!(error.contains("x.tar: ") && error.contains("longer than 1 MiB"), "{error}");
     }
 
     proptest! {

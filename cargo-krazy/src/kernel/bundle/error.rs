@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::failure::{Exit, Explain};
-use crate::kernel::files::MAX_FILE;
+use crate::files::MAX_FILE;
 use crate::kernel::index::modinfo::ModinfoError;
 
 /// The failure of reading an archive.
@@ -50,6 +50,14 @@ pub(crate) enum UnpackError {
     NoImage {
         /// The archive.
         name: String,
+    },
+    /// Debian's packages lack a part of the kernel.
+    #[error("Debian's kernel is incomplete: {} {} no {what}", packages.join(", "), if packages.len() == 1 { "holds" } else { "hold" })]
+    Incomplete {
+        /// The names of the packages.
+        packages: Vec<String>,
+        /// The missing part.
+        what: &'static str,
     },
     /// Modules of two kernels.
     #[error("`{name}` holds modules of two kernels, {one} and {other}")]
@@ -143,7 +151,12 @@ impl Explain for UnpackError {
     fn help(&self) -> Option<String> {
         let help = match self {
             UnpackError::NoImage { .. } => {
-                "a bundle has `vmlinuz` at its top, a Debian package `boot/vmlinuz-RELEASE`"
+                "a bundle has `vmlinuz` at its top, a Debian package `boot/vmlinuz-RELEASE` or \
+                 `usr/lib/modules/RELEASE/vmlinuz`"
+            }
+            UnpackError::Incomplete { .. } => {
+                "run `cargo krazy kernel update`, which looks for all packages of the kernel anew; if the newest one \
+                 is incomplete too, set another `suite` of the kernel, or put the files together as its `path`"
             }
             UnpackError::TwoReleases { .. } => {
                 "a bundle is one kernel: remove the other's directory below lib/modules"

@@ -14,7 +14,7 @@ use std::path::{Component, Path, PathBuf};
 use super::archive::{Archive, content};
 use super::error::UnpackError;
 use crate::failure::Result;
-use crate::kernel::files::{io_failure, sorted_entries};
+use crate::files::{io_failure, sorted_entries};
 
 /// The name of the licence in the unpacked firmware.
 const LICENCE: &str = "LICENCE";

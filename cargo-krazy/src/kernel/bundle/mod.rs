@@ -32,8 +32,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Failure, Result};
+use crate::files::io_failure;
 use crate::kernel::bundle::unpack::Unpacked;
-use crate::kernel::files::io_failure;
 use crate::kernel::index::ModuleIndex;
 use crate::kernel::index::modinfo::Module;
 

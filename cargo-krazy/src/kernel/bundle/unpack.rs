@@ -2,11 +2,11 @@
 //!
 //! | in the archive | in the bundle |
 //! |---|---|
-//! | `boot/vmlinuz-RELEASE`, `vmlinuz` | `vmlinuz` |
-//! | `boot/config-RELEASE`, `config` | `config` |
+//! | `boot/vmlinuz-RELEASE`, `vmlinuz`, `usr/lib/modules/RELEASE/vmlinuz` | `vmlinuz` |
+//! | `boot/config-RELEASE`, `config`, `usr/lib/modules/RELEASE/config` | `config` |
 //! | `lib/modules/RELEASE/kernel/…/X.ko[.xz, .zst]`, also below `usr/` | `lib/modules/RELEASE/kernel/…/X.ko` |
 //! | `lib/modules/RELEASE/modules.builtin`, also below `usr/` | the same |
-//! | `usr/lib/linux-image-RELEASE/…/X.dtb`, `dtbs/…/X.dtb[o]` | `dtbs/…/X.dtb` |
+//! | `usr/lib/linux-image-RELEASE/…/X.dtb`, `dtbs/…/X.dtb[o]`, `usr/lib/modules/RELEASE/dtb/…/X.dtb` | `dtbs/…/X.dtb` |
 //! | `lib/firmware/…`, also below `usr/`, `firmware/…` | `firmware/…` |
 //!
 //! Everything else is left out. A module's appended signature stays where it is.
@@ -24,8 +24,8 @@ use super::archive::{Archive, content, decompressed};
 use super::error::{ModuleError, UnpackError};
 use super::image;
 use crate::failure::Result;
+use crate::files::{MAX_FILE, io_failure};
 use crate::interrupt;
-use crate::kernel::files::{MAX_FILE, io_failure};
 use crate::kernel::index::ModuleIndex;
 use crate::kernel::index::modinfo::Module;
 use krazy_boot::digest::hex;
@@ -70,7 +70,9 @@ pub(crate) fn unpack(archive: &Archive, into: &Path, arch: &str, name: &str) -> 
     let image = match std::fs::read(&image_path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(UnpackError::NoImage { name: name.to_owned() }.into());
+            return Err(incomplete(archive, "kernel image")
+                .unwrap_or_else(|| UnpackError::NoImage { name: name.to_owned() })
+                .into());
         }
         Err(error) => return Err(io_failure("read", &image_path)(error)),
     };
@@ -82,8 +84,20 @@ pub(crate) fn unpack(archive: &Archive, into: &Path, arch: &str, name: &str) -> 
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
         Err(error) => return Err(io_failure("read", &builtin_path)(error)),
     };
+    if modules.is_empty()
+        && let Some(error) = incomplete(archive, "modules")
+    {
+        return Err(error.into());
+    }
     let index = ModuleIndex::new(modules, &builtin);
     Ok(Unpacked { release, image_sha256: hex(&Sha256::digest(&image)), index })
+}
+
+/// The error for packages of Debian without `what`. Other archives are told by their name, and may lack modules.
+fn incomplete(archive: &Archive, what: &'static str) -> Option<UnpackError> {
+    let Archive::Packages(packages) = archive else { return None };
+    let packages = packages.iter().map(|(name, _)| name.clone()).collect();
+    Some(UnpackError::Incomplete { packages, what })
 }
 
 /// Returns the release that all parts of a bundle agree on.
@@ -126,6 +140,10 @@ fn distribute(
         }
         let content = content(path, size, reader)?;
         match destination {
+            // A directory may have the same image at its top and beside its modules.
+            Destination::File(_) if std::fs::read(&target).is_ok_and(|existing| existing == content) => {
+                Ok(())
+            }
             Destination::File(_) => write_new(&target, &content),
             Destination::Module { release, path } => {
                 releases.insert(release);
@@ -198,8 +216,14 @@ fn destination(path: &str) -> Result<Option<Destination>, UnpackError> {
                 Err(UnpackError::BadRelease { path: path.to_owned(), release: release.to_owned() })
             }
             Some(path) => Ok(Some(Destination::Module { release: release.to_owned(), path })),
-            None if inner == "modules.builtin" => file(format!("lib/modules/{release}/{inner}")),
-            None => Ok(None),
+            None => Ok(match inner {
+                "modules.builtin" => Some(Destination::File(format!("lib/modules/{release}/{inner}"))),
+                "vmlinuz" | "config" => Some(Destination::File(inner.to_owned())),
+                _ => inner
+                    .strip_prefix("dtb/")
+                    .filter(|tree| tree.ends_with(".dtb"))
+                    .map(|tree| Destination::File(format!("dtbs/{tree}"))),
+            }),
         };
     }
     if let Some((_, inner)) = path.strip_prefix("usr/lib/linux-image-").and_then(|rest| rest.split_once('/'))
@@ -222,111 +246,4 @@ fn module_path(inner: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::kernel::bundle::archive::testing::{deb, xz};
-    use crate::kernel::bundle::image::testing::bzimage;
-    use crate::kernel::index::modinfo::testing::module;
-
-    fn try_unpack(files: &[(&str, &[u8])]) -> Result<(tempfile::TempDir, Unpacked)> {
-        let directory = tempfile::tempdir().unwrap();
-        let package = directory.path().join("k.deb");
-        std::fs::write(&package, deb(files)).unwrap();
-        let into = directory.path().join("bundle");
-        std::fs::create_dir(&into).unwrap();
-        let unpacked = unpack(&Archive::open(&package)?, &into, "amd64", "k.deb")?;
-        Ok((directory, unpacked))
-    }
-
-    fn message(files: &[(&str, &[u8])]) -> String {
-        try_unpack(files).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn package_becomes_a_bundle() {
-        let ext4 = module(&["name=ext4", "depends=jbd2"]);
-        let jbd2 = module(&["name=jbd2"]);
-        let (directory, unpacked) = try_unpack(&[
-            ("./boot/vmlinuz-6.1-x", &bzimage("6.1-x")),
-            ("./boot/System.map-6.1-x", b"left out"),
-            ("./usr/lib/modules/6.1-x/kernel/fs/ext4.ko.xz", &xz(&ext4)),
-            ("./usr/lib/modules/6.1-x/kernel/fs/jbd2.ko.zst", &zstd::encode_all(&jbd2[..], 1).unwrap()),
-            ("./usr/lib/modules/6.1-x/modules.builtin", b"kernel/fs/vfat.ko\n"),
-            ("./usr/lib/linux-image-6.1-x/broadcom/bcm2837.dtb", b"dtb"),
-            ("./lib/firmware/a/b.bin", b"fw"),
-        ])
-        .unwrap();
-        assert_eq!(unpacked.release, "6.1-x");
-        assert_eq!(unpacked.index.get("ext4").unwrap().depends, ["jbd2"]);
-        assert!(unpacked.index.is_builtin("vfat"));
-        let read = |path: &str| std::fs::read(directory.path().join("bundle").join(path)).unwrap();
-        assert_eq!(read("lib/modules/6.1-x/kernel/fs/ext4.ko"), ext4);
-        assert_eq!(read("lib/modules/6.1-x/kernel/fs/jbd2.ko"), jbd2);
-        assert_eq!(read("dtbs/broadcom/bcm2837.dtb"), b"dtb");
-        assert_eq!(read("firmware/a/b.bin"), b"fw");
-        assert!(!directory.path().join("bundle/boot").exists());
-    }
-
-    #[test]
-    fn paths_that_leave_the_directory_are_refused() {
-        for path in ["../vmlinuz", "boot/vmlinuz-x/../../../../etc/passwd", "/etc/passwd"] {
-            assert_eq!(
-                message(&[(path, b"x")]),
-                format!("refused to unpack `{path}`: it leaves the directory")
-            );
-        }
-        assert!(message(&[("lib/modules/.hidden/kernel/a.ko", b"x")]).contains("not a kernel's release"));
-    }
-
-    #[test]
-    fn mismatched_parts_are_named() {
-        let image = bzimage("6.1-x");
-        assert_eq!(message(&[("config", b"x")]), "`k.deb` holds no kernel image");
-        assert_eq!(message(&[("vmlinuz", b"text")]), "`k.deb` is not a Linux kernel image");
-        assert_eq!(
-            message(&[("vmlinuz", &image), ("lib/modules/6.2-x/kernel/a.ko", &module(&[]))]),
-            "`k.deb` has modules of kernel 6.2-x, but its image is kernel 6.1-x"
-        );
-        assert_eq!(
-            message(&[
-                ("vmlinuz", &image),
-                ("lib/modules/6.1-x/kernel/a.ko", &module(&[])),
-                ("lib/modules/6.2-x/kernel/a.ko", &module(&[]))
-            ]),
-            "`k.deb` holds modules of two kernels, 6.1-x and 6.2-x"
-        );
-        assert!(
-            message(&[("vmlinuz", &image), ("lib/modules/6.1-x/kernel/a.ko", b"text")])
-                .starts_with("the kernel module `kernel/a.ko` is unusable: not a readable ELF file")
-        );
-        assert!(message(&[("vmlinuz", &image), ("vmlinuz", &image)]).contains("two files called"));
-    }
-
-    #[test]
-    fn bare_image_is_a_kernel_without_modules() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("bzImage");
-        std::fs::write(&path, bzimage("6.12.1-krazy")).unwrap();
-        let into = directory.path().join("bundle");
-        std::fs::create_dir(&into).unwrap();
-        let unpacked = unpack(&Archive::open(&path).unwrap(), &into, "amd64", "bzImage").unwrap();
-        assert_eq!(unpacked.release, "6.12.1-krazy");
-        assert!(unpacked.index.modules().is_empty());
-    }
-
-    proptest! {
-        #[test]
-        fn no_path_leaves_the_bundle(path in "(usr/|lib/|modules/|\\.\\./|/|dtbs/|firmware/|boot/vmlinuz-|[a-z.]{0,4}|.ko|/){0,8}") {
-            if let Ok(Some(destination)) = destination(&path) {
-                let to = match destination {
-                    Destination::File(path) => path,
-                    Destination::Module { release, path } => format!("{release}/{path}"),
-                };
-                let stays = Path::new(&to).components().all(|part| matches!(part, Component::Normal(_)));
-                prop_assert!(stays, "{}", to);
-            }
-        }
-    }
-}
+mod tests;

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Exit, Explain, Failure, Result};
-use crate::kernel::files::io_failure;
+use crate::files::io_failure;
 use crate::kernel::index::modinfo::{Module, name_of, normalized, softdep_names};
 
 /// Raised whenever the stored form changes; an older index is made anew.

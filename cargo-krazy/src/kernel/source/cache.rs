@@ -10,47 +10,55 @@
 //!
 //! KEY is the SHA-256 of what was unpacked, or a hash of its path for `path` sources, with the architecture.
 
-use std::fs::{File, TryLockError};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 use super::error::SourceError;
+use crate::cache::{self, CacheGuard};
+use crate::config::Appliance;
+use crate::download::Expected;
 use crate::failure::Result;
+use crate::files::{io_failure, sorted_entries};
 use crate::kernel::bundle::KernelBundle;
 use crate::kernel::bundle::archive::Archive;
 use crate::kernel::bundle::firmware::{self, BootFirmware};
 use crate::kernel::bundle::unpack::unpack;
-use crate::kernel::files::{io_failure, sorted_entries};
 use crate::shell::Shell;
+use crate::toolchain::Environment;
 use crate::user_directories;
+use crate::vendored::Vendored;
 use krazy_boot::digest::hex;
-
-/// The start of the names of unfinished bundles.
-pub(crate) const UNFINISHED: &str = ".unfinished-";
 
 /// A directory of kernels.
 #[derive(Clone, Debug)]
 pub(crate) struct KernelCache {
     directory: PathBuf,
-}
-
-/// Keeps other processes from changing a part of the cache until it is dropped.
-#[derive(Debug)]
-pub(crate) struct CacheGuard {
-    _file: File,
+    vendored: Option<Vendored>,
 }
 
 impl KernelCache {
     /// The cache in `directory`, which holds other caches of this program too.
     pub(crate) fn new(directory: impl AsRef<Path>) -> Self {
-        KernelCache { directory: directory.as_ref().join("kernel") }
+        KernelCache { directory: directory.as_ref().join("kernel"), vendored: None }
     }
 
     /// The user's cache: `$KRAZY_CACHE_DIR`, else `$XDG_CACHE_HOME/krazy`, else `~/.cache/krazy`.
     pub(crate) fn of_user() -> Result<Self> {
         Ok(KernelCache::new(user_directories::CACHE.find()?))
+    }
+
+    /// The user's cache, and what was vendored for `appliance`.
+    pub(crate) fn of_appliance(appliance: &Appliance) -> Result<Self> {
+        let package = appliance.manifest_path.parent().unwrap_or(Path::new("."));
+        let vendored = Vendored::find(package, Environment::current().cargo_home().as_deref());
+        Ok(KernelCache { vendored, ..KernelCache::of_user()? })
+    }
+
+    /// Returns the file of a download, verified, if it was vendored.
+    pub(super) fn vendored(&self, expected: &Expected) -> Result<Option<PathBuf>> {
+        Ok(self.vendored.as_ref().map(|vendored| vendored.download(expected)).transpose()?.flatten())
     }
 
     /// Its path.
@@ -61,7 +69,7 @@ impl KernelCache {
     /// Waits until no other process adds to the cache, and keeps it so.
     pub(crate) fn guard(&self, shell: Shell) -> Result<CacheGuard> {
         std::fs::create_dir_all(&self.directory).map_err(io_failure("create", &self.directory))?;
-        exclusive(&self.directory.join("lock"), "fetches a kernel", shell)
+        cache::exclusive(&self.directory.join("lock"), "fetches a kernel", shell)
     }
 
     /// The file a download with this SHA-256 goes to.
@@ -168,8 +176,7 @@ impl KernelCache {
         KernelBundle::open(directory, fingerprint)?.ok_or_else(|| vanished(directory).into())
     }
 
-    /// Makes `directory` with the content that `unpack` puts into an unfinished one beside it; a rename completes it, so
-    /// that it is there wholly or not at all. What it replaces is removed.
+    /// Fills `directory`, which is there wholly or not at all.
     fn complete(
         &self,
         directory: &Path,
@@ -177,52 +184,13 @@ impl KernelCache {
         shell: Shell,
         unpack: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<()> {
-        let parent = directory.parent().unwrap_or(&self.directory);
-        std::fs::create_dir_all(parent).map_err(io_failure("create", parent))?;
-        remove_unfinished(parent)?;
         shell.status("Unpacking", origin);
-        let new = tempfile::Builder::new()
-            .prefix(UNFINISHED)
-            .tempdir_in(parent)
-            .map_err(io_failure("write", parent))?;
-        unpack(new.path())?;
-        if directory.exists() {
-            std::fs::remove_dir_all(directory).map_err(io_failure("remove", directory))?;
-        }
-        std::fs::rename(new.path(), directory).map_err(io_failure("write", directory))?;
-        // It has another name now, under which the guard must not remove it.
-        let _renamed = new.keep();
-        Ok(())
+        cache::complete(directory, unpack)
     }
 }
 
 fn vanished(directory: &Path) -> SourceError {
     SourceError::Vanished { path: directory.to_owned() }
-}
-
-/// Waits until no other process that `does` something holds the lock file `path`, and holds it.
-pub(crate) fn exclusive(path: &Path, does: &str, shell: Shell) -> Result<CacheGuard> {
-    // The file is never removed: another process may be waiting for its lock, and would not see a new file's.
-    let file = File::create(path).map_err(io_failure("write", path))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            shell.status("Blocking", format!("waiting for another process that {does}"));
-            file.lock().map_err(io_failure("lock", path))?;
-        }
-        Err(TryLockError::Error(error)) => return Err(io_failure("lock", path)(error)),
-    }
-    Ok(CacheGuard { _file: file })
-}
-
-/// Removes the unfinished bundles of killed processes. The caller holds the guard, so no other process writes here.
-pub(crate) fn remove_unfinished(bundles: &Path) -> Result<()> {
-    for (name, path, _) in sorted_entries(bundles)? {
-        if name.starts_with(UNFINISHED) {
-            std::fs::remove_dir_all(&path).map_err(io_failure("remove", &path))?;
-        }
-    }
-    Ok(())
 }
 
 /// Hashes sizes, times and names of a file or of everything in a directory. Not the content: an unchanged source is to

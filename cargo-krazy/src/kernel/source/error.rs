@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::failure::{Exit, Explain};
+use crate::vendored;
 
 /// A kernel that its configured source cannot provide.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +60,7 @@ impl Explain for SourceError {
     fn help(&self) -> Option<String> {
         let help = match self {
             SourceError::Checksum { .. } => "`sha256sum FILE` prints it",
-            SourceError::NotCached { .. } => "run once without --offline",
+            SourceError::NotCached { .. } => vendored::HELP,
             SourceError::Path { .. } => {
                 "`path` of the kernel is a directory, a .deb, a .tar.zst or a kernel image; see the README"
             }

@@ -8,11 +8,12 @@ use krazy_boot::disk::size::Bytes;
 use serde::Serialize;
 
 use crate::board::Board;
+use crate::cache::UNFINISHED;
 use crate::config::KernelSource;
 use crate::failure::Result;
+use crate::files::{io_failure, sorted_entries};
 use crate::kernel::bundle::{DESCRIPTION, KernelBundle};
-use crate::kernel::files::{io_failure, sorted_entries};
-use crate::kernel::source::cache::{KernelCache, UNFINISHED};
+use crate::kernel::source::cache::KernelCache;
 use crate::lock_file::{LockFile, LockedPackage};
 
 /// An entry of the lock file.
@@ -70,7 +71,7 @@ impl Inventory {
     ) -> Result<Self> {
         let board = board.name;
         let mut users: Vec<_> =
-            lock.packages().iter().map(|kernel| (kernel.sha256.clone(), kernel.board.clone())).collect();
+            lock.packages().iter().map(|kernel| (kernel.cache_key(), kernel.board.clone())).collect();
         let mut unlocked = None;
         match source {
             KernelSource::Debian { package, suite, .. } => {
@@ -90,7 +91,7 @@ impl Inventory {
         Ok(Inventory {
             lock: lock.path().to_owned(),
             locked: locked
-                .map(|kernel| LockedEntry { kernel: kernel.clone(), cached: has(&kernel.sha256) })
+                .map(|kernel| LockedEntry { kernel: kernel.clone(), cached: has(&kernel.cache_key()) })
                 .collect(),
             cache: cache.directory().to_owned(),
             cached: cached.into_iter().map(|(_, bundle)| bundle).collect(),
@@ -152,7 +153,7 @@ impl fmt::Display for Inventory {
         writeln!(f, "Locked in {}", self.lock.display())?;
         let locked = self.locked.iter().map(|LockedEntry { kernel, cached }| {
             let origin = format!("{} of Debian {}", kernel.package, kernel.suite);
-            let size = Bytes(kernel.size).to_string();
+            let size = Bytes(kernel.files().iter().map(|file| file.size).sum()).to_string();
             let here = if *cached { "yes" } else { "no" }.to_owned();
             [kernel.board.clone(), origin, kernel.version.clone(), kernel.release.clone(), size, here]
         });

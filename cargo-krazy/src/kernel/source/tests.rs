@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use sha2::{Digest, Sha256};
 
 use super::*;
+use crate::download::test_server::{Answer, Server};
 use crate::failure::Exit;
 use crate::kernel::bundle::archive::testing::{deb, tar};
 use crate::kernel::bundle::image::testing::bzimage;
 use crate::kernel::index::modinfo::testing::module;
-use crate::kernel::source::test_server::{Answer, Server};
 use krazy_boot::digest::hex;
 
 struct Setup {
@@ -98,7 +98,14 @@ fn kernel_behind_an_url() {
     let url = server.url("/k.tar.zst");
     let source = |sha256: &str| KernelSource::Url { url: url.clone(), sha256: sha256.to_owned() };
     let fetch = |sha256: &str| {
-        fetch_url(&url, sha256, "amd64", &setup.cache(), &Fetcher::for_tests(), Shell::default())
+        fetch_url(
+            &url,
+            &expected(&url, sha256).unwrap(),
+            "amd64",
+            &setup.cache(),
+            &Fetcher::for_tests(),
+            Shell::default(),
+        )
     };
     let error = setup.obtain(&source(&sha256)).unwrap_err();
     assert_eq!(

@@ -66,9 +66,9 @@ impl Update {
     }
 }
 
-/// Returns true if two entries mean the same file at the same place.
+/// Returns true if two entries mean the same files at the same places.
 fn is_same(a: &LockedPackage, b: &LockedPackage) -> bool {
-    (&a.name, &a.version, &a.sha256, &a.path) == (&b.name, &b.version, &b.sha256, &b.path)
+    a.origin() == b.origin() && a.files() == b.files()
 }
 
 impl fmt::Display for Update {
@@ -78,6 +78,9 @@ impl fmt::Display for Update {
             (Change::None, _) => write!(f, "{new} is the newest"),
             (Change::Newer, Some(old)) => write!(f, "{} → {new}", old.version),
             (Change::Older, Some(old)) => write!(f, "{} → {new} (a downgrade)", old.version),
+            (Change::Replaced, Some(old)) if old.cache_key() == self.new.cache_key() => {
+                write!(f, "{new}, at another place of the archive: {}", self.new.origin())
+            }
             (Change::Replaced, _) => write!(f, "{new}, whose package changed at its source"),
             (Change::First | Change::Newer | Change::Older, _) => f.write_str(new),
         }
@@ -88,7 +91,7 @@ impl fmt::Display for Update {
 mod tests {
     use super::*;
     use crate::failure::Exit;
-    use crate::lock_file::testing::locked;
+    use crate::lock_file::testing::{locked, part};
 
     fn lock(directory: &tempfile::TempDir) -> LockFile {
         LockFile::load(directory.path()).unwrap()
@@ -141,7 +144,19 @@ mod tests {
         let update = Update::new(&lock, other.clone());
         assert_eq!(update.change, Change::Replaced);
         update.write(&mut lock, false).unwrap();
-        assert_eq!(lock.packages(), [other]);
+        assert_eq!(lock.packages(), std::slice::from_ref(&other));
+
+        let moved = LockedPackage { from: Some("trixie-security".into()), ..other.clone() };
+        let update = Update::new(&lock, moved);
+        assert_eq!(
+            (update.change, update.to_string().as_str()),
+            (Change::Replaced, "6.12.48-1, at another place of the archive: trixie-security")
+        );
+
+        let split = LockedPackage { parts: vec![part("modules", "6.12.48-1")], ..other };
+        assert_eq!(Update::new(&lock, split.clone()).change, Change::Replaced);
+        Update::new(&lock, split.clone()).write(&mut lock, false).unwrap();
+        assert_eq!(Update::new(&lock, split).change, Change::None);
     }
 
     #[test]

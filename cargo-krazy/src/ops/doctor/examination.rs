@@ -9,7 +9,7 @@ use crate::board::Board;
 use crate::failure::{Failure, chain};
 use crate::kernel::source::cache::KernelCache;
 use crate::qemu::install_hint;
-use crate::toolchain::{CCompiler, Environment, Linker, Rustc, StdSource, Toolchain, find_zig};
+use crate::toolchain::{CCompiler, Environment, Linker, Rustc, StdSource, Toolchain};
 
 /// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -74,7 +74,6 @@ pub(crate) fn examine(env: &Environment, board: &'static Board, directory: &Path
             findings.push(target(&toolchain, board));
             findings.push(linker(&toolchain));
             findings.push(c_compiler(&toolchain));
-            findings.push(zig(&toolchain));
         }
         // Without a compiler nothing else can be said about the build.
         Err(_) if rustc.is_err() => {}
@@ -97,7 +96,7 @@ fn target(toolchain: &Toolchain, board: &Board) -> Finding {
 }
 
 fn linker(toolchain: &Toolchain) -> Finding {
-    let codegen = match toolchain.codegen(&[]) {
+    let codegen = match toolchain.codegen(&[], false) {
         Ok(codegen) => codegen,
         Err(error) => return Finding::failed("linker", &error),
     };
@@ -122,17 +121,7 @@ fn c_compiler(toolchain: &Toolchain) -> Finding {
         CCompiler::Missing => {
             Finding::new("C compiler", Status::Warning, "none: crates with C code do not build").help(help())
         }
-        CCompiler::Clang(_) => Finding::new("C compiler", Status::Warning, found).help(help()),
-        CCompiler::GlibcHeaders(_) => Finding::new("C compiler", Status::Ok, found)
-            .help(format!("if a crate's C code fails: {}", help())),
         _ => Finding::new("C compiler", Status::Ok, found),
-    }
-}
-
-fn zig(toolchain: &Toolchain) -> Finding {
-    match find_zig(&toolchain.env) {
-        Some(zig) => Finding::new("zig", Status::Ok, zig.display().to_string()),
-        None => Finding::new("zig", Status::Ok, "none; needed only where no other C compiler serves"),
     }
 }
 
@@ -204,7 +193,7 @@ mod tests {
         machine.program(
             "rustc",
             &format!(
-                "case $1 in -vV) echo release: 1.95.0; echo host: x86_64-unknown-linux-gnu;; *) echo {};; esac",
+                "case $1 in -vV) echo release: 1.95.0; echo host: riscv64gc-unknown-linux-gnu;; *) echo {};; esac",
                 sysroot.display()
             ),
         );
@@ -212,9 +201,9 @@ mod tests {
         assert_eq!(status("target"), Status::Ok);
         assert_eq!(status("linker"), Status::Missing);
         assert_eq!(status("C compiler"), Status::Warning);
-        machine.file("toolchains/stable/lib/rustlib/x86_64-unknown-linux-gnu/bin/rust-lld");
+        machine.file("toolchains/stable/lib/rustlib/riscv64gc-unknown-linux-gnu/bin/rust-lld");
         assert_eq!(status("linker"), Status::Ok);
-        machine.program("musl-gcc", "exit 0");
+        machine.program("x86_64-linux-musl-gcc", "exit 0");
         assert_eq!(status("C compiler"), Status::Ok);
         machine.program("qemu-system-x86_64", "echo QEMU emulator version 7.2.0");
         assert_eq!(status("QEMU"), Status::Ok);

@@ -4,7 +4,7 @@
 //! without a partition table of this program, or one that ends before its partitions do, is refused.
 
 mod report;
-mod squashfs;
+pub(crate) mod squashfs;
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};

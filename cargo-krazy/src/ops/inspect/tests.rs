@@ -4,16 +4,14 @@ use std::os::unix::fs::FileExt;
 use std::sync::LazyLock;
 
 use krazy_boot::boot::cmdline::CommandLine;
-use krazy_boot::disk::layout::{
-    DiskLayout, DiskSignature, PartitionSizes, SELECTOR, SELECTOR_SPARE, area_of_slot,
-};
+use krazy_boot::disk::layout::{DiskLayout, DiskSignature, PartitionSizes, StateSectors, area_of_slot};
 use krazy_boot::disk::selector::Selector;
 use krazy_boot::image::ext4::{self, Ext4Options};
 use krazy_boot::image::fat32::{self, BootFile, VolumeOptions};
 use krazy_boot::image::squashfs::{self as writer, SquashfsOptions};
 use krazy_boot::image::tree::{Content, Entry, Tree};
 use krazy_boot::image::window::Window;
-use krazy_boot::manifest::{FORMAT, Kernel, Program, Service, ServiceSettings};
+use krazy_boot::manifest::{DISK_FORMAT, FORMAT, Kernel, Program, Service, ServiceSettings};
 use proptest::prelude::*;
 
 use super::*;
@@ -57,6 +55,7 @@ fn manifest() -> Manifest {
     };
     Manifest {
         format: FORMAT,
+        disk_format: DISK_FORMAT,
         name: "weather".into(),
         version: "0.4.0".into(),
         board: "x86_64".into(),
@@ -66,6 +65,9 @@ fn manifest() -> Manifest {
         init: program("krazy-init"),
         services: vec![service("rain"), service("wind")],
         network: Default::default(),
+        hosts: Default::default(),
+        instructions: Vec::new(),
+        sysctl: Default::default(),
         boot_writable: false,
         modules: Vec::new(),
     }
@@ -78,7 +80,7 @@ fn disk() -> File {
     file.set_len(layout.disk().bytes().0).unwrap();
     let signature = DiskSignature(0x1a2b_3c4d);
     file.write_all_at(&Mbr { signature, layout }.encode(&[0xeb, 0xfe]).unwrap(), 0).unwrap();
-    for write in Selector::confirmed(Slot::A).writes() {
+    for write in Selector::confirmed(Slot::A).writes(StateSectors::CURRENT) {
         file.write_all_at(&write.bytes, write.at.bytes().0).unwrap();
     }
     let line = CommandLine::for_slot(Slot::A, signature, ["quiet"]).unwrap();
@@ -151,14 +153,14 @@ fn the_json_names_slots_and_services() {
 fn trials_and_damage_are_told() {
     let file = disk();
     let armed = Selector::confirmed(Slot::A).arm(Slot::B);
-    for write in armed.writes() {
+    for write in armed.writes(StateSectors::CURRENT) {
         file.write_all_at(&write.bytes, write.at.bytes().0).unwrap();
     }
     assert!(report(&file).to_string().contains("slot B is tried at the next start"));
-    file.write_all_at(&[0; 512], SELECTOR_SPARE.bytes().0).unwrap();
+    file.write_all_at(&[0; 512], StateSectors::CURRENT.spare.bytes().0).unwrap();
     let text = report(&file).to_string();
     assert!(text.contains("problem: one of its two copies is damaged"), "{text}");
-    file.write_all_at(&[0; 512], SELECTOR.bytes().0).unwrap();
+    file.write_all_at(&[0; 512], StateSectors::CURRENT.selector.bytes().0).unwrap();
     assert!(report(&file).to_string().contains("selector: unreadable ("));
 
     // The bank after the table: the kernel's real-mode part as it would be loaded.

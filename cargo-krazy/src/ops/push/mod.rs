@@ -32,7 +32,7 @@ use serde::Serialize;
 use self::outcome::{Outcome, Report, Reports};
 use self::preflight::Preflight;
 use super::bundle::make;
-use super::prepare::prepare;
+use super::prepare::{DiskIds, prepare};
 use crate::board::Board;
 use crate::bundle::store::Store;
 use crate::bundle::transfer::Packer;
@@ -141,7 +141,7 @@ pub(crate) fn run(request: PushRequest, shell: Shell) -> Result<Reports> {
 }
 
 fn build_bundle(plan: &Plan, store: &Store, shell: Shell) -> Result<Bundle> {
-    let bundle = make(&prepare(plan, shell)?, store)?;
+    let bundle = make(&prepare(plan, DiskIds::Appliance, shell)?, store)?;
     let manifest = &bundle.manifest;
     let text =
         format!("{} v{} for {} ({})", manifest.appliance, manifest.version, manifest.board, bundle.size());

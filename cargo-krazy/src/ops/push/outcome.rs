@@ -1,5 +1,7 @@
 //! The outcome of a push on one device, and on all.
 
+use std::borrow::Cow;
+
 use krazy_boot::disk::slot::Slot;
 use serde::Serialize;
 
@@ -74,7 +76,7 @@ struct Message<'a> {
     seconds: Option<f64>,
     /// The reason of a failure.
     cause: Option<String>,
-    help: Option<&'a str>,
+    help: Option<Cow<'a, str>>,
 }
 
 impl Outcome {
@@ -147,8 +149,10 @@ impl Report {
             Outcome::Failed { .. } => (None, None, None),
         };
         let (cause, help) = match &self.outcome {
-            Outcome::Reverted { reason, .. } => (Some(reason.clone()), None),
-            Outcome::Failed { error, .. } => (Some(chain(error)), error.next_step()),
+            Outcome::Reverted { reason, .. } => {
+                (Some(reason.clone()), Some(reverted_help(&self.host, reason).into()))
+            }
+            Outcome::Failed { error, .. } => (Some(chain(error)), error.next_step().map(Cow::Borrowed)),
             _ => (None, None),
         };
         Message {
@@ -196,15 +200,32 @@ impl Explain for PushError {
 
     fn help(&self) -> Option<String> {
         Some(match self {
-            PushError::Reverted { device, .. } => format!(
-                "fix that and push again; `cargo krazy logs {device} SERVICE` has what the service wrote since. A \
-                 service that need not be stable is one with `required = false` in [package.metadata.krazy.service.NAME]",
-            ),
+            PushError::Reverted { device, reason, .. } => reverted_help(device, reason),
             PushError::Several { .. } => {
                 "see above; `cargo krazy push` to one of them shows the next step".to_owned()
             }
         })
     }
+}
+
+/// Returns the next step after `device` went back for `reason`.
+fn reverted_help(device: &str, reason: &str) -> String {
+    // The device names the service first; its text is no format, so nothing but this help depends on it.
+    let service = reason.strip_prefix("service ").and_then(|rest| rest.split_once(" keeps exiting"));
+    let service = service.map(|(name, _)| name).filter(|name| !name.contains(' '));
+    let program = match service {
+        Some(name) => format!(
+            "If `{name}` is a command for people and no daemon, write `start = \"manual\"` in \
+             [package.metadata.krazy.service.{name}]; if the device can do without it, `required = false`"
+        ),
+        None => "A service that need not be stable is one with `required = false` in \
+                 [package.metadata.krazy.service.NAME]"
+            .to_owned(),
+    };
+    let logs = service.unwrap_or("SERVICE");
+    format!(
+        "fix that and push again; `cargo krazy logs {device} {logs}` has what the service wrote since. {program}"
+    )
 }
 
 impl Reports {
@@ -229,5 +250,22 @@ impl Reports {
             return Err(PushError::Several { failed, all }.into());
         }
         self.0.pop().and_then(Report::into_failure).map_or(Ok(()), Err)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn program_that_keeps_exiting_is_named_with_its_keys() {
+        let help = reverted_help(
+            "roof",
+            "service ctl keeps exiting: exit status 2; it wrote last: usage: ctl COMMAND",
+        );
+        assert!(help.contains("`cargo krazy logs roof ctl`"), "{help}");
+        assert!(help.contains("`start = \"manual\"` in [package.metadata.krazy.service.ctl]"), "{help}");
+        let help = reverted_help("roof", "the boot loader found no kernel");
+        assert!(help.contains("[package.metadata.krazy.service.NAME]") && !help.contains("manual"), "{help}");
     }
 }

@@ -1,6 +1,7 @@
 //! The admission of an update: the checks before the first byte is written.
 
 use krazy_boot::api::status::BootInfo;
+use krazy_boot::manifest::instructions;
 use krazy_boot::update::bundle::{BundleManifest, Head, PROTOCOL, Part};
 use krazy_boot::update::history::History;
 use krazy_boot::update::refusal::Refusal;
@@ -13,6 +14,8 @@ pub(super) struct Facts<'a> {
     pub(super) boot: &'a BootInfo,
     pub(super) floor: Option<Version>,
     pub(super) history: History,
+    /// The text of /proc/cpuinfo.
+    pub(super) cpuinfo: &'a str,
     /// The parts of the running slot; empty if unknown.
     pub(super) running: &'a [Part],
 }
@@ -28,6 +31,11 @@ pub(super) fn admit(head: &Head, facts: &Facts<'_>, force: bool) -> Result<(), P
     }
     if *board != boot.board {
         return refuse(Refusal::Board, format!("the update is for {board}, this device is {}", boot.board));
+    }
+    let lacking = instructions::missing(&head.manifest.instructions, facts.cpuinfo);
+    if !lacking.is_empty() {
+        let text = format!("the programs were compiled for a processor with {}", lacking.join(", "));
+        return refuse(Refusal::Processor, text);
     }
     if *appliance != boot.name && !force {
         let text = format!("the update is for the appliance {appliance}, this device is {}", boot.name);
@@ -95,6 +103,7 @@ mod tests {
             version: "1.2.3".into(),
             protocol: PROTOCOL,
             cmdline: Vec::new(),
+            instructions: Vec::new(),
             parts: vec![part(PartKind::Root)],
         };
         let transport =
@@ -117,7 +126,13 @@ mod tests {
         let (mut head, mut info) = (head(), boot());
         let copy = info.clone();
         let running = [Part { kind: PartKind::Root, size: Bytes(4), sha256: Hex([7; 32]) }];
-        let mut facts = Facts { boot: &copy, floor: None, history: History::default(), running: &running };
+        let mut facts = Facts {
+            boot: &copy,
+            floor: None,
+            history: History::default(),
+            cpuinfo: "flags : sse2 avx",
+            running: &running,
+        };
         change(&mut head, &mut info, &mut facts);
         let facts = Facts { boot: &info, ..facts };
         let reason = |force| match admit(&head, &facts, force).map_err(|problem| problem.kind()) {
@@ -140,6 +155,15 @@ mod tests {
         assert_eq!(refused(|head, _, _| head.transport.parts[0].base = Some(Hex([8; 32]))), other);
         assert_eq!(refused(|head, _, _| head.manifest.parts[0].kind = PartKind::Kernel), other);
         assert_eq!(refused(|_, _, facts| facts.running = &[]), None);
+    }
+
+    #[test]
+    fn programs_for_another_processor_are_refused() {
+        let needs = |name: &'static str| {
+            refused(move |head, _, _| head.manifest.instructions = vec![name.to_owned(), "sse2".to_owned()])
+        };
+        assert_eq!(needs("avx"), None);
+        assert_eq!(needs("avx2"), Some((Refusal::Processor, false)));
     }
 
     #[test]

@@ -147,7 +147,13 @@ impl Updates {
         let parts = running.map(|running| running.parts).unwrap_or_default();
         let root = self.root.clone();
         let (floor, history) = blocking(move || Ok((floor::read(&root)?, read_history(&root)))).await?;
-        admit(&head, &Facts { boot: &boot, floor, history, running: &parts }, options.force)?;
+        // Without it no instruction is known to be missing; a program that needs one then makes the trial fail.
+        let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        admit(
+            &head,
+            &Facts { boot: &boot, floor, history, cpuinfo: &cpuinfo, running: &parts },
+            options.force,
+        )?;
         // After all checks: a rejected update must not end one that may still succeed.
         self.end_earlier_update(&boot, options.replace).await?;
         if boot.fallback.is_some() {

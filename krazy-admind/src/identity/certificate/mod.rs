@@ -21,6 +21,8 @@ use time::OffsetDateTime;
 
 pub(crate) use pair::Pair;
 pub use pair::PairError;
+#[cfg(any(test, fuzzing))]
+pub(crate) use validity::{not_after, rfc3339};
 
 use crate::device::CredentialStore;
 use crate::problem::{Kind, Problem};

@@ -16,7 +16,7 @@ const GENERALIZED_TIME: u8 = 0x18;
 const VERSION: u8 = 0xa0;
 
 /// Returns the end of the validity of a certificate in DER, or `None` if that cannot be parsed.
-pub(super) fn not_after(certificate: &[u8]) -> Option<OffsetDateTime> {
+pub(crate) fn not_after(certificate: &[u8]) -> Option<OffsetDateTime> {
     let (content, _) = element(certificate, SEQUENCE)?;
     let (mut rest, _) = element(content, SEQUENCE)?;
     if let Some((_version, tail)) = element(rest, VERSION) {
@@ -32,7 +32,7 @@ pub(super) fn not_after(certificate: &[u8]) -> Option<OffsetDateTime> {
 }
 
 /// Formats `time` as in RFC 3339: `9999-12-31T23:59:59Z`.
-pub(super) fn rfc3339(time: OffsetDateTime) -> String {
+pub(crate) fn rfc3339(time: OffsetDateTime) -> String {
     // Fails for years that certificates cannot hold.
     time.format(&Rfc3339).unwrap_or_else(|_| time.to_string())
 }

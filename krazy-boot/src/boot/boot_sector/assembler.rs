@@ -10,7 +10,7 @@ use super::CHUNK_SECTORS;
 use crate::boot::load_table::{
     self, COUNT_OFFSET, ENTRIES_OFFSET, STACK_OFFSET, START_OFFSET, TABLE_SECTORS,
 };
-use crate::disk::layout::{self, SLOT_AREA_LEN, area_of_slot};
+use crate::disk::layout::{SLOT_AREA_LEN, StateSectors, area_of_slot};
 use crate::disk::selector::{self, CONFIRMED_OFFSET, TRIAL_OFFSET};
 use crate::disk::slot::Slot;
 
@@ -141,27 +141,28 @@ fn require_disk_extensions(a: &mut CodeAssembler, r: &mut Routines) -> Result<()
 /// Reads the selector to [`SELECTOR`], which SI points to from here on: the primary copy, else the spare one, else a
 /// selector that confirms slot A, the only slot that a new image has.
 fn read_selector(a: &mut CodeAssembler, r: &mut Routines) -> Result<(), IcedError> {
-    let mut next_copy = a.create_label();
-    let mut no_copy = a.create_label();
+    let mut copy = a.create_label();
+    let mut invalid = a.create_label();
     let mut selected = a.create_label();
-    // The loop counts the sector up from 0.
-    const { assert!(layout::SELECTOR.0 == 1 && layout::SELECTOR_SPARE.0 == 2) };
+    let StateSectors { selector, spare, .. } = StateSectors::CURRENT;
+    // The loop subtracts the distance of the copies until the sector is negative.
+    let distance = selector - spare;
+    assert!(spare < distance);
     a.mov(si, SELECTOR as i32)?;
     a.mov(cx, 1)?;
     a.xor(ebx, ebx)?;
-    a.set_label(&mut next_copy)?;
-    a.inc(bx)?;
-    a.cmp(bx, layout::SELECTOR_SPARE.0 as i32 + 1)?;
-    a.je(no_copy)?;
+    a.mov(bx, selector.0 as i32)?;
+    a.set_label(&mut copy)?;
     a.mov(ax, EXTENDED_READ)?;
     a.call(r.disk)?;
-    a.jc(next_copy)?;
+    a.jc(invalid)?;
     a.cmp(dword_ptr(si), u32::from_le_bytes(selector::MAGIC))?;
-    a.jne(next_copy)?;
+    a.jne(invalid)?;
     a.cmp(byte_ptr(si + CONFIRMED_OFFSET as i32), 1)?;
-    a.ja(next_copy)?;
-    a.jmp(selected)?;
-    a.set_label(&mut no_copy)?;
+    a.jbe(selected)?;
+    a.set_label(&mut invalid)?;
+    a.sub(bx, distance.0 as i32)?;
+    a.jns(copy)?;
     // Confirmed: 0, trial: 0xff.
     a.mov(word_ptr(si + CONFIRMED_OFFSET as i32), 0xff00)?;
     a.set_label(&mut selected)

@@ -137,6 +137,32 @@ fn inserted_properties_are_added_to_their_node() {
     }
 }
 
+/// The size of the structure block is a field since version 17. Of an older tree half of the tokens were lost.
+#[test]
+fn insertion_into_a_tree_without_the_size_of_its_structure_keeps_all_tokens() {
+    let mut old = whole();
+    let len = header(&old, SIZE_DT_STRUCT).unwrap();
+    for (field, number) in [(VERSION, 16), (SIZE_DT_STRUCT, len / 2)] {
+        old[4 * field..][..4].copy_from_slice(&u32::to_be_bytes(number));
+    }
+    let new = insert(&old, "/chosen", &[("bootargs", b"x")]).unwrap();
+    assert_eq!(new, insert(&whole(), "/chosen", &[("bootargs", b"x")]).unwrap());
+}
+
+/// An insertion copies the blocks by their sizes, so that a name or token outside of them would be lost.
+#[test]
+fn tokens_and_names_outside_of_their_blocks_are_damage() {
+    for size in [SIZE_DT_STRINGS, SIZE_DT_STRUCT] {
+        let mut tree = original();
+        let len = header(&tree, size).unwrap();
+        tree[4 * size..][..4].copy_from_slice(&(len / 2).to_be_bytes());
+        assert_eq!(
+            edit(&mut tree, &[Edit::RemoveProperty("/soc/usb@7e98", "status")]),
+            Err(TreeError::Damaged)
+        );
+    }
+}
+
 proptest! {
     #[test]
     fn damaged_trees_are_refused_or_edited(at in 0usize..200, byte: u8, len in 0usize..300) {

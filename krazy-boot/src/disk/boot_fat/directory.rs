@@ -3,11 +3,11 @@
 use super::{CLUSTER_MASK, FatFile};
 use crate::disk::size::Bytes;
 
-const ENTRY_LEN: usize = 32;
-const DELETED: u8 = 0xe5;
-const ATTRIBUTE_LONG_NAME: u8 = 0x0f;
-const ATTRIBUTE_VOLUME: u8 = 0x08;
-const ATTRIBUTE_DIRECTORY: u8 = 0x10;
+pub(super) const ENTRY_LEN: usize = 32;
+pub(super) const DELETED: u8 = 0xe5;
+pub(super) const ATTRIBUTE_LONG_NAME: u8 = 0x0f;
+pub(super) const ATTRIBUTE_VOLUME: u8 = 0x08;
+pub(super) const ATTRIBUTE_DIRECTORY: u8 = 0x10;
 /// Marks the last part of a long name, which comes first.
 const LAST_LONG: u8 = 0x40;
 /// 13 UTF-16 units each; names have at most 255.
@@ -16,7 +16,7 @@ const MAX_LONG_PARTS: u8 = 20;
 const UNITS: [usize; 13] = [1, 3, 5, 7, 9, 14, 16, 18, 20, 22, 24, 28, 30];
 
 /// A long name whose entries are being read. They are stored from its end to its start.
-struct LongName {
+pub(super) struct LongName {
     checksum: u8,
     /// The number of the part read last; a complete name ends with part 1.
     part: u8,
@@ -42,10 +42,15 @@ pub(super) fn files(directory: &[u8]) -> Vec<FatFile> {
 }
 
 impl LongName {
-    fn continued(before: Option<Self>, entry: &[u8; ENTRY_LEN]) -> Option<Self> {
+    /// Returns true if an entry is the last part of a name, with which its entries begin.
+    pub(super) fn is_first(entry: &[u8; ENTRY_LEN]) -> bool {
+        entry[0] & LAST_LONG != 0
+    }
+
+    pub(super) fn continued(before: Option<Self>, entry: &[u8; ENTRY_LEN]) -> Option<Self> {
         let part = entry[0] & 0x3f;
         let checksum = entry[13];
-        let mut name = if entry[0] & LAST_LONG != 0 {
+        let mut name = if Self::is_first(entry) {
             (1..=MAX_LONG_PARTS).contains(&part).then_some(LongName { checksum, part, units: Vec::new() })?
         } else {
             before.filter(|name| name.checksum == checksum && name.part == part + 1 && part > 0)?
@@ -56,14 +61,14 @@ impl LongName {
     }
 
     /// Returns the name if it is complete and belongs to the entry with the name `short`.
-    fn text(self, short: &[u8]) -> Option<String> {
+    pub(super) fn text(self, short: &[u8]) -> Option<String> {
         let checksum = short.iter().fold(0u8, |sum, byte| sum.rotate_right(1).wrapping_add(*byte));
         let units = self.units.split(|unit| *unit == 0).next()?;
         (self.part == 1 && self.checksum == checksum).then(|| String::from_utf16_lossy(units))
     }
 }
 
-fn file(entry: &[u8; ENTRY_LEN], long: Option<LongName>) -> FatFile {
+pub(super) fn file(entry: &[u8; ENTRY_LEN], long: Option<LongName>) -> FatFile {
     let half = |at: usize| u32::from(u16::from_le_bytes([entry[at], entry[at + 1]]));
     // A first byte of 0x05 means 0xe5, and other bytes beyond ASCII depend on a code page. Our own names are ASCII.
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();

@@ -36,7 +36,7 @@ fn encoded_copy_has_the_golden_bytes() {
 fn blank_disk_has_no_copy_and_stored_files_are_read_back() {
     let mut disk = disk();
     let empty = IdentityCopies::read(&mut disk);
-    assert_eq!(empty.newest().unwrap_err().to_string(), "sector 8 holds no copy of the credentials");
+    assert_eq!(empty.newest().unwrap_err().to_string(), "sector 40 holds no copy of the credentials");
     let files = [file("krazy/tokens.json", b"{}"), file("krazy/tls/key.pem", &[7; 3000])];
     store(&mut disk, &files, 2);
     let copies = IdentityCopies::read(&mut disk);
@@ -76,7 +76,7 @@ fn interrupted_change_leaves_a_complete_copy() {
 fn credentials_that_do_not_fit_are_refused_with_their_length() {
     let copies = IdentityCopies::read(&mut disk());
     let error = copies.writes(&[file("a", &[0; CAPACITY])]).unwrap_err().to_string();
-    assert_eq!(error, "the credentials have 28647 bytes, their copy outside /data holds 28640");
+    assert_eq!(error, "the credentials have 12263 bytes, their copy outside /data holds 12256");
     assert_eq!(copies.writes(&[file("a", &[0; CAPACITY - 7])]).unwrap().len(), 2);
 }
 

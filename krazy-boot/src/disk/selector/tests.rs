@@ -5,10 +5,33 @@ use proptest::prelude::*;
 use super::*;
 use crate::disk::ordered_write::write_in_order;
 
+const SECTORS: StateSectors = StateSectors::CURRENT;
+
+/// Returns a disk of 1 MiB with an LBA 0 that names `sectors`.
+fn blank(sectors: StateSectors) -> Cursor<Vec<u8>> {
+    let mut bytes = vec![0; 2048 * 512];
+    bytes[439] = if sectors == StateSectors::FIRST { 0 } else { 2 };
+    Cursor::new(bytes)
+}
+
 fn disk(selector: Selector) -> Cursor<Vec<u8>> {
-    let mut disk = Cursor::new(vec![0; 3 * 512]);
-    write_in_order(&mut disk, &selector.writes(), |_| Ok(())).unwrap();
+    let mut disk = blank(SECTORS);
+    write_in_order(&mut disk, &selector.writes(SECTORS), |_| Ok(())).unwrap();
     disk
+}
+
+#[test]
+fn selector_is_where_sector_0_says() {
+    for sectors in [StateSectors::FIRST, StateSectors::CURRENT] {
+        let mut disk = blank(sectors);
+        let selector = Selector::confirmed(Slot::B);
+        write_in_order(&mut disk, &selector.writes(sectors), |_| Ok(())).unwrap();
+        assert_eq!(SelectorCopies::read(&mut disk).selector().unwrap(), selector);
+        let others = if sectors == SECTORS { StateSectors::FIRST } else { SECTORS };
+        let mut disk = blank(others);
+        write_in_order(&mut disk, &selector.writes(sectors), |_| Ok(())).unwrap();
+        assert!(matches!(SelectorCopies::read(&mut disk).selector(), Err(SelectorError::Magic(_))));
+    }
 }
 
 #[test]
@@ -26,7 +49,7 @@ fn cleared_trial_byte_keeps_the_checksum_valid() {
     let armed = Selector::confirmed(Slot::A).arm(Slot::B);
     let mut sector = armed.encode();
     sector[TRIAL_OFFSET] = 0xff;
-    let booted = Selector::decode(&sector, SELECTOR).unwrap();
+    let booted = Selector::decode(&sector, SECTORS.selector).unwrap();
     assert_eq!(booted, Selector { trial: None, ..armed });
     assert_eq!(booted.slot_state(Slot::B), SlotState::OnTrial);
     assert_eq!(booted.slot_state(Slot::A), SlotState::Reverted);
@@ -39,12 +62,12 @@ fn cleared_trial_byte_keeps_the_checksum_valid() {
 #[test]
 fn started_trial_is_cleared_on_disk_and_cannot_start_again() {
     let armed = Selector::confirmed(Slot::A).arm(Slot::B);
-    let (slot, write) = armed.start_trial().unwrap();
+    let (slot, write) = armed.start_trial(SECTORS).unwrap();
     let mut sector = armed.encode();
     sector[TRIAL_OFFSET] = 0xff;
-    assert_eq!((slot, write), (Slot::B, SectorWrite { at: SELECTOR, bytes: sector.to_vec() }));
-    let started = Selector::decode(&sector, SELECTOR).unwrap();
-    assert_eq!(started.start_trial(), None);
+    assert_eq!((slot, write), (Slot::B, SectorWrite { at: SECTORS.selector, bytes: sector.to_vec() }));
+    let started = Selector::decode(&sector, SECTORS.selector).unwrap();
+    assert_eq!(started.start_trial(SECTORS), None);
     assert_eq!(started.adopt_confirmed(Slot::A).slot_state(Slot::B), SlotState::OnTrial);
     // A confirmation that was interrupted between config.txt and the selector.
     assert_eq!(started.adopt_confirmed(Slot::B), started.confirm(Slot::B));
@@ -52,8 +75,8 @@ fn started_trial_is_cleared_on_disk_and_cannot_start_again() {
 
 #[test]
 fn spare_copy_is_written_first_and_is_never_armed() {
-    let [spare, primary] = Selector::confirmed(Slot::A).arm(Slot::B).writes();
-    assert_eq!((spare.at, primary.at), (SELECTOR_SPARE, SELECTOR));
+    let [spare, primary] = Selector::confirmed(Slot::A).arm(Slot::B).writes(SECTORS);
+    assert_eq!((spare.at, primary.at), (SECTORS.spare, SECTORS.selector));
     assert_eq!(spare.bytes[TRIAL_OFFSET], 0xff);
     assert_eq!(primary.bytes[TRIAL_OFFSET], 1);
 }
@@ -64,12 +87,12 @@ fn spare_copy_replaces_a_damaged_primary() {
     let mut disk = disk(selector);
     let copies = SelectorCopies::read(&mut disk);
     assert!(!copies.needs_repair());
-    disk.get_mut()[512 + CONFIRMED_OFFSET] = 0;
+    disk.get_mut()[SECTORS.selector.bytes().0 as usize + CONFIRMED_OFFSET] = 0;
     let copies = SelectorCopies::read(&mut disk);
     assert_eq!(copies.selector().unwrap(), selector);
     assert!(copies.needs_repair());
     let message = copies.primary.unwrap_err().to_string();
-    assert_eq!(message, "the boot selector in sector 1 is damaged: wrong checksum");
+    assert_eq!(message, "the boot selector in sector 2040 is damaged: wrong checksum");
 }
 
 #[test]
@@ -79,7 +102,7 @@ fn interrupted_change_leaves_a_complete_selector_in_force() {
         for done in 0..=2 {
             // The write that power interrupted left garbage.
             let mut disk = disk(old);
-            let writes = new.writes();
+            let writes = new.writes(SECTORS);
             write_in_order(&mut disk, &writes[..done], |_| Ok(())).unwrap();
             if let Some(torn) = writes.get(done) {
                 let start = torn.at.bytes().0 as usize;
@@ -97,17 +120,19 @@ fn interrupted_change_leaves_a_complete_selector_in_force() {
 
 #[test]
 fn unreadable_sectors_give_distinct_errors() {
-    let zeros = SelectorCopies::read(&mut Cursor::new(vec![0; 1536]));
-    assert_eq!(zeros.selector().unwrap_err().to_string(), "sector 1 holds no boot selector");
-    let short = SelectorCopies::read(&mut Cursor::new(vec![0; 700]));
-    assert!(matches!(short.primary, Err(SelectorError::Read { sector: 1, .. })));
+    let zeros = SelectorCopies::read(&mut blank(SECTORS));
+    assert_eq!(zeros.selector().unwrap_err().to_string(), "sector 2040 holds no boot selector");
+    for (len, sector) in [(512, 1), (511, 0)] {
+        let short = SelectorCopies::read(&mut Cursor::new(vec![0; len]));
+        assert!(matches!(short.primary, Err(SelectorError::Read { sector: found, .. }) if found == sector));
+    }
     let mut sector = Selector::confirmed(Slot::A).encode();
     sector[TRIAL_OFFSET] = 7;
-    let error = Selector::decode(&sector, SELECTOR_SPARE).unwrap_err().to_string();
-    assert_eq!(error, "the boot selector in sector 2 names slot 0x07");
+    let error = Selector::decode(&sector, SECTORS.spare).unwrap_err().to_string();
+    assert_eq!(error, "the boot selector in sector 32 names slot 0x07");
     sector[4] = 9;
-    let error = Selector::decode(&sector, SELECTOR_SPARE).unwrap_err().to_string();
-    assert_eq!(error, "the boot selector in sector 2 has version 9, this program reads 1");
+    let error = Selector::decode(&sector, SECTORS.spare).unwrap_err().to_string();
+    assert_eq!(error, "the boot selector in sector 32 has version 9, this program reads 1");
 }
 
 proptest! {
@@ -121,10 +146,10 @@ proptest! {
             confirmed: Slot::ALL[confirmed], trial: slot(trial), candidate: slot(candidate), generation,
         };
         let mut sector = selector.encode();
-        prop_assert_eq!(Selector::decode(&sector, SELECTOR).unwrap(), selector);
+        prop_assert_eq!(Selector::decode(&sector, SECTORS.selector).unwrap(), selector);
         let changed = sector[at] != value;
         sector[at] = value;
-        let decoded = Selector::decode(&sector, SELECTOR);
+        let decoded = Selector::decode(&sector, SECTORS.selector);
         prop_assert_eq!(decoded.is_err(), changed && (at != TRIAL_OFFSET || (2..255).contains(&value)));
     }
 }

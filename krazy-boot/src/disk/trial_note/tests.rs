@@ -20,13 +20,14 @@ fn encoded_note_has_the_golden_bytes() {
 
 #[test]
 fn writing_a_note_changes_its_sector_only() {
-    let mut disk = Cursor::new(vec![0xee; 5 * 512]);
+    let sector = StateSectors::CURRENT.note.0 as usize;
+    let mut disk = Cursor::new(vec![0xee; 2048 * 512]);
     assert!(matches!(TrialNote::read(&mut disk), Err(TrialNoteError::Magic)));
     let note = note(Stage::Init, "");
-    write_in_order(&mut disk, &[note.write()], |_| Ok(())).unwrap();
+    write_in_order(&mut disk, &[note.write(StateSectors::CURRENT)], |_| Ok(())).unwrap();
     assert_eq!(TrialNote::read(&mut disk).unwrap(), note);
     let bytes = disk.into_inner();
-    assert!(bytes[..3 * 512].iter().chain(&bytes[4 * 512..]).all(|byte| *byte == 0xee));
+    assert!(bytes[..sector * 512].iter().chain(&bytes[(sector + 1) * 512..]).all(|byte| *byte == 0xee));
 }
 
 #[test]

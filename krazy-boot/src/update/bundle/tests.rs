@@ -16,6 +16,7 @@ fn manifest() -> BundleManifest {
         version: "1.2.3".into(),
         protocol: 1,
         cmdline: vec!["quiet".into()],
+        instructions: Vec::new(),
         parts: vec![part(PartKind::Kernel, 1), part(PartKind::Initramfs, 2), part(PartKind::Root, 3)],
     }
 }

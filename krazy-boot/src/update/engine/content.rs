@@ -28,7 +28,7 @@ pub fn is_complete(target: &impl Target, slot: Slot) -> Result<bool, EngineError
     }
     let files = match BootFiles::read(&mut Reader::fat(target, mbr.layout.boot)?, slot) {
         Ok(files) => files,
-        Err(slot_area::SlotAreaError::Fat(FatError::NotFound(_))) => return Ok(false),
+        Err(slot_area::SlotAreaError::Fat(FatError::NotFound(_) | FatError::Chain(_))) => return Ok(false),
         Err(error) => return Err(error.into()),
     };
     let writes = slot_area::refresh_from(&mut Reader::new(target), slot, &files);
@@ -44,7 +44,10 @@ pub fn read_record(target: &impl Target, slot: Slot) -> Result<Option<BundleMani
         Err(FatError::NotFound(_)) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    let json = fat.read(&file, Bytes(MAX_JSON as u64))?;
+    let json = match fat.read(&file, Bytes(MAX_JSON as u64)) {
+        Err(FatError::Chain(_)) => return Ok(None),
+        read => read?,
+    };
     Ok(BundleManifest::from_json(&json).ok())
 }
 

@@ -75,7 +75,7 @@ impl Output {
 }
 
 #[cfg(test)]
-#[cfg(feature = "bundle")]
+#[cfg(all(feature = "bundle", feature = "image"))]
 mod tests {
     use super::*;
     use crate::update::engine::simulator::{Machine, layout};

@@ -58,7 +58,8 @@ struct Stream {
 }
 
 impl Session {
-    /// Checks that the update fits, and makes `slot` unbootable. Nothing is written before all checks have passed.
+    /// Checks that the update fits, and makes `slot` unbootable. Nothing but the repair of `/boot` is written before all
+    /// checks have passed.
     ///
     /// The caller ensures that `slot` does not run. That it is neither confirmed nor armed is checked again here, because
     /// a mistake would leave the device without a bootable slot.
@@ -80,6 +81,8 @@ impl Session {
         let (launcher, command_line) = lines.or_else(|error| {
             refused(Refusal::Bundle, format!("the command line of the update cannot be used: {error}"))
         })?;
+        // Before the free space is asked for: lost clusters count as used.
+        target.repair_boot(slot).map_err(boot_error("check the file system"))?;
         check_fit(target, &mbr, slot, &head)?;
         let bases = bases(target, &mbr, slot, &head)?;
         let stream = Stream::new(&head, &bases, 0);
@@ -100,6 +103,7 @@ impl Session {
             scratch: vec![0; MAX_STEP as usize],
         };
         session.invalidate(target)?;
+        session.write_boot_file(target, boot_file::GUARDS[0], &boot_file::GUARD)?;
         Ok(session)
     }
 
@@ -254,19 +258,26 @@ impl Session {
         Ok(())
     }
 
+    /// Writes a small file of the slot, and makes it durable.
+    fn write_boot_file(
+        &self,
+        target: &mut impl Target,
+        own: &str,
+        content: &[u8],
+    ) -> Result<(), EngineError> {
+        let name = self.slot.boot_file(own);
+        target.write_boot(&name, true, content).map_err(boot_error(format!("write {name}")))?;
+        target.sync_boot().map_err(boot_error("sync"))
+    }
+
     /// Makes the verified slot bootable: command line, record, load table.
     fn complete(&self, target: &mut impl Target) -> Result<(), EngineError> {
-        let write = |target: &mut _, own, content: &[u8]| -> Result<(), EngineError> {
-            let name = self.slot.boot_file(own);
-            Target::write_boot(target, &name, true, content).map_err(boot_error(format!("write {name}")))?;
-            Target::sync_boot(target).map_err(boot_error("sync"))
-        };
         // Before the command line, without which a firmware's slot does not boot.
         if let Some(launcher) = &self.launcher {
-            write(target, boot_file::LAUNCH, format!("{launcher}\n").as_bytes())?;
+            self.write_boot_file(target, boot_file::LAUNCH, format!("{launcher}\n").as_bytes())?;
         }
         let line = format!("{}\n", self.command_line);
-        write(target, boot_file::CMDLINE, line.as_bytes())?;
+        self.write_boot_file(target, boot_file::CMDLINE, line.as_bytes())?;
         // Computed before the record is written, so that a slot with a kernel that cannot be booted has none.
         let writes = match self.tables {
             true => {
@@ -276,7 +287,8 @@ impl Session {
             // A firmware finds the files by their names.
             false => Vec::new(),
         };
-        write(target, boot_file::RECORD, &self.head.signed.json)?;
+        self.write_boot_file(target, boot_file::RECORD, &self.head.signed.json)?;
+        self.write_boot_file(target, boot_file::GUARDS[1], &boot_file::GUARD)?;
         for SectorWrite { at, bytes } in writes {
             target.write_at(at.bytes(), &bytes).map_err(write_error(at.bytes()))?;
             target.sync().map_err(EngineError::Sync)?;

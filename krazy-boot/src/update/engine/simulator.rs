@@ -4,7 +4,7 @@
 //! kept.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::rc::Rc;
 
@@ -15,12 +15,13 @@ use crate::boot::bzimage::tests::kernel;
 use crate::boot::config_txt;
 use crate::boot::{boot_sector, slot_area};
 use crate::disk::boot_fat::BootFat;
-use crate::disk::layout::{DiskLayout, DiskSignature, Extent, PartitionSizes};
+use crate::disk::layout::{DiskLayout, DiskSignature, Extent, PartitionSizes, StateSectors};
 use crate::disk::mbr::Mbr;
 use crate::disk::ordered_write::{SectorWrite, write_in_order};
 use crate::disk::selector::Selector;
 use crate::disk::size::{Bytes, SECTOR_SIZE, Sectors};
-use crate::disk::slot::Slot;
+use crate::disk::slot::{Slot, boot_file};
+use crate::image::fat32;
 
 const SECTOR: usize = SECTOR_SIZE as usize;
 pub(super) const SIGNATURE: DiskSignature = DiskSignature(0x1a2b_3c4d);
@@ -82,7 +83,10 @@ pub(super) struct Machine {
     boot: Extent,
     /// A sector that the disk does not return as it was written.
     pub(super) corrupt_sector: Option<u32>,
-    pub(super) boot_free: Bytes,
+    /// The free space on `/boot`; `None` for that of its file system.
+    pub(super) boot_free: Option<Bytes>,
+    /// Sectors that cannot be read.
+    pub(super) unreadable: BTreeSet<u32>,
 }
 
 #[derive(Default)]
@@ -97,6 +101,16 @@ impl Machine {
         let machine = Machine::with(boot_sector::CODE, root, &[]);
         let writes = slot_area::refresh(&mut machine.whole(), Slot::A).unwrap();
         write_in_order(&mut machine.whole(), &writes, |_| Ok(())).unwrap();
+        machine.restarted()
+    }
+
+    /// Returns the same with the boot state where the first disk format has it.
+    pub(super) fn of_first_format(root: &[u8]) -> Self {
+        let mut machine = Machine::new(root);
+        let mut sector = machine.image().sector(0);
+        sector[439] = 0;
+        machine.write_at(Bytes(0), &sector).unwrap();
+        machine.write_sectors(&Selector::confirmed(Slot::A).writes(StateSectors::FIRST));
         machine.restarted()
     }
 
@@ -115,14 +129,17 @@ impl Machine {
         machine.write_at(Bytes(0), &mbr).unwrap();
         let mut boot = machine.partition();
         fatfs::format_volume(&mut boot, FormatVolumeOptions::new().bytes_per_cluster(512)).unwrap();
+        fat32::reserve_directory(&mut boot).unwrap();
         let line = b"root=PARTUUID=1a2b3c4d-02 krazy.slot=a quiet\n";
         let (kernel, initramfs) = (kernel(3, 1600), [7; 900]);
         let own = [("a-vmlinuz", &kernel[..]), ("a-initramfs", &initramfs), ("a-cmdline.txt", line)];
-        for (name, content) in own.iter().chain(files) {
+        let guards = [("a-first.pad", &boot_file::GUARD[..]), ("a-last.pad", &boot_file::GUARD)];
+        let [first, last] = guards.each_ref().map(std::slice::from_ref);
+        for (name, content) in first.iter().chain(&own).chain(files).chain(last) {
             machine.write_boot(name, true, content).unwrap();
         }
         machine.write_at(layout.root_a.start.bytes(), root).unwrap();
-        let writes = Selector::confirmed(Slot::A).writes();
+        let writes = Selector::confirmed(Slot::A).writes(StateSectors::CURRENT);
         write_in_order(&mut machine.whole(), &writes, |_| Ok(())).unwrap();
         machine
     }
@@ -130,7 +147,13 @@ impl Machine {
     /// Starts a machine with `image`.
     pub(super) fn on(image: Image) -> Self {
         let state = Rc::new(RefCell::new(State { image, log: Vec::new() }));
-        Machine { state, boot: layout().boot, corrupt_sector: None, boot_free: Bytes::mib(60) }
+        Machine {
+            state,
+            boot: layout().boot,
+            corrupt_sector: None,
+            boot_free: None,
+            unreadable: BTreeSet::new(),
+        }
     }
 
     pub(super) fn image(&self) -> Image {
@@ -149,7 +172,7 @@ impl Machine {
 
     /// Arms a trial of `slot`, as init does.
     pub(super) fn arm(&mut self, slot: Slot) {
-        self.write_sectors(&Selector::confirmed(!slot).arm(slot).writes());
+        self.write_sectors(&Selector::confirmed(!slot).arm(slot).writes(StateSectors::CURRENT));
     }
 
     /// Performs writes, each durable before the next one begins.
@@ -180,7 +203,7 @@ impl Machine {
     }
 
     pub(super) fn whole(&self) -> Window {
-        Window { state: Rc::clone(&self.state), start: 0, position: 0 }
+        Window { state: Rc::clone(&self.state), start: 0, position: 0, unreadable: self.unreadable.clone() }
     }
 
     fn partition(&self) -> Window {
@@ -222,8 +245,21 @@ impl Target for Machine {
         Ok(())
     }
 
+    fn repair_boot(&mut self, slot: Slot) -> io::Result<()> {
+        let repair = self.fat().check(Some(slot)).map_err(io::Error::other)?;
+        repair.write(&mut self.partition(), |disk| {
+            disk.sync();
+            Ok(())
+        })
+    }
+
     fn boot_free(&self) -> io::Result<Bytes> {
-        Ok(self.boot_free)
+        if let Some(free) = self.boot_free {
+            return Ok(free);
+        }
+        let fs = FileSystem::new(self.partition(), FsOptions::new())?;
+        let stats = fs.stats()?;
+        Ok(Bytes(u64::from(stats.free_clusters()) * u64::from(stats.cluster_size())))
     }
 
     fn write_boot(&mut self, name: &str, new: bool, bytes: &[u8]) -> io::Result<()> {
@@ -252,6 +288,7 @@ pub(super) struct Window {
     state: Rc<RefCell<State>>,
     start: u64,
     position: u64,
+    unreadable: BTreeSet<u32>,
 }
 
 impl Window {
@@ -268,6 +305,9 @@ impl Window {
 impl Read for Window {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let (number, at) = self.location();
+        if self.unreadable.contains(&number) {
+            return Err(io::Error::other("unreadable sector"));
+        }
         let sector = self.state.borrow().image.sector(number);
         let len = buffer.len().min(SECTOR - at);
         buffer[..len].copy_from_slice(&sector[at..at + len]);

@@ -6,7 +6,7 @@ use crate::boot::bzimage::tests::kernel;
 use crate::boot::load_table::LoadTable;
 use crate::boot::slot_area::{self, BootFiles};
 use crate::digest::{Hex, sha256 as hash};
-use crate::disk::layout::area_of_slot;
+use crate::disk::layout::{StateSectors, area_of_slot};
 use crate::disk::slot::Slot;
 use crate::update::bundle::{BundleManifest, FORMAT, Head, Part, PartKind, PartTransport, Signed, Transport};
 use crate::update::delta::encode;
@@ -55,6 +55,7 @@ fn update(delta: bool) -> (Head, Vec<u8>) {
         version: "1.0.0".into(),
         protocol: 1,
         cmdline: vec!["console=ttyS0".into()],
+        instructions: Vec::new(),
         parts,
     };
     let signed = Signed { json: manifest.to_json().unwrap(), signature: [0; 64] };
@@ -110,10 +111,14 @@ fn second_update_replaces_all_files_of_the_first() {
     names.sort();
     let expected = [
         "a-cmdline.txt",
+        "a-first.pad",
         "a-initramfs",
+        "a-last.pad",
         "a-vmlinuz",
         "b-cmdline.txt",
+        "b-first.pad",
         "b-initramfs",
+        "b-last.pad",
         "b-slot.json",
         "b-vmlinuz",
     ];
@@ -154,7 +159,7 @@ fn update_that_contradicts_its_manifest_never_becomes_bootable() {
     let (reason, text) = refused(&|_, head, _| head.manifest.parts[0].size = Bytes::mib(2));
     let expected = "the root has 2 MiB, a root partition of this device has 1 MiB";
     assert_eq!((reason, text.as_str()), (Some(Refusal::TooLarge), expected));
-    let (reason, text) = refused(&|machine, _, _| machine.boot_free = Bytes::kib(512));
+    let (reason, text) = refused(&|machine, _, _| machine.boot_free = Some(Bytes::kib(512)));
     assert!(text.starts_with("the boot files take 6") && reason == Some(Refusal::TooLarge), "{text}");
     let (reason, text) = refused(&|machine, _, _| machine.corrupt_sector = Some(layout().root_b.start.0 + 5));
     let expected = "the disk does not return the root that was written to it";
@@ -234,15 +239,22 @@ impl Unsynced {
     }
 }
 
-/// Calls `check` with the disk after a power cut at every event of `log`.
-fn cut_everywhere(start: &Image, log: &[Event], unsynced: Unsynced, mut check: impl FnMut(usize, &Image)) {
+/// Calls `check` at every event of `log` with its number, the disk after the last sync, and the writes since.
+fn replay(start: &Image, log: &[Event], mut check: impl FnMut(usize, &Image, &[(u32, simulator::Sector)])) {
     let mut durable = start.clone();
-    let mut pending: Vec<(u32, simulator::Sector)> = Vec::new();
+    let mut pending = Vec::new();
     for (n, event) in log.iter().enumerate() {
         match event {
             Event::Write(number, sector) => pending.push((*number, **sector)),
             Event::Sync => pending.drain(..).for_each(|(number, sector)| durable.set(number, sector)),
         }
+        check(n, &durable, &pending);
+    }
+}
+
+/// Calls `check` with the disk after a power cut at every event of `log`.
+fn cut_everywhere(start: &Image, log: &[Event], unsynced: Unsynced, mut check: impl FnMut(usize, &Image)) {
+    replay(start, log, |n, durable, pending| {
         let mut after = durable.clone();
         for (m, (number, sector)) in pending.iter().enumerate() {
             if unsynced.survives(n ^ m << 20) {
@@ -250,7 +262,7 @@ fn cut_everywhere(start: &Image, log: &[Event], unsynced: Unsynced, mut check: i
             }
         }
         check(n, &after);
-    }
+    });
 }
 
 /// An update and its arming, interrupted after every sector and every sync.
@@ -333,6 +345,7 @@ fn new_image_has_an_empty_second_slot() {
 }
 
 mod flips;
+mod life;
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
@@ -348,4 +361,5 @@ proptest! {
     }
 }
 
+mod damaged_boot;
 mod firmware;

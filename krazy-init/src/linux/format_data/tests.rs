@@ -96,6 +96,20 @@ fn one_foreign_byte_prevents_formatting() {
 }
 
 #[test]
+fn requested_formatting_replaces_any_content() {
+    let file = blank();
+    assert!(format(&file, ROOM, SIGNATURE).unwrap());
+    let made = bytes_of(&file);
+    for at in (0..SIZE.0).step_by(CHUNK_LEN / 2) {
+        file.write_all_at(b"old", at).unwrap();
+    }
+    assert!(!format(&file, ROOM, SIGNATURE).unwrap());
+    overwrite(&file, ROOM, SIGNATURE).unwrap();
+    assert!(bytes_of(&file) == made);
+    assert!(overwrite(&file, Bytes::mib(8), SIGNATURE).is_err());
+}
+
+#[test]
 fn partition_that_is_too_small_is_an_error() {
     let error = format(&blank(), Bytes::mib(8), SIGNATURE).unwrap_err().to_string();
     assert_eq!(error, "the partition has 8 MiB, 32 MiB are needed");

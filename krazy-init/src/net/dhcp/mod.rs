@@ -6,7 +6,8 @@
 mod client;
 mod packet;
 
-pub(super) use client::{Client, Lease, Output, Target};
+pub(crate) use client::Client;
+pub(super) use client::{Lease, Output, Target};
 pub(super) use packet::MAX_PACKET;
 
 /// The port of servers.

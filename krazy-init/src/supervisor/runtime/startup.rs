@@ -7,10 +7,10 @@ use super::*;
 use crate::control::SOCKET;
 use crate::linux::data::DataMount;
 use crate::linux::modules::Modules;
-use crate::supervisor::accounts::CONTROL_GID;
 use crate::supervisor::inbox;
-use crate::supervisor::late::{self, LateWork};
+use crate::supervisor::late;
 use crate::supervisor::plan;
+use krazy_boot::manifest::accounts::CONTROL_GID;
 
 impl Runtime {
     /// Prepares everything that the first service needs.
@@ -23,6 +23,7 @@ impl Runtime {
         let (reporter, inbox) = inbox::channel()?;
         poller.add(signals.descriptor(), Source::Signals)?;
         poller.add(inbox.descriptor(), Source::Inbox)?;
+        let disk = DiskQueue::start(reporter.clone())?;
         let plan = plan::plan(&machine.manifest);
         let now = kernel_clock::since_boot();
         for text in plan.problems {
@@ -47,6 +48,7 @@ impl Runtime {
             links: Links::default(),
             watchdog,
             control: ControlServer::closed(),
+            disk,
             shutdown,
         };
         runtime.carry_out(effects);
@@ -57,7 +59,7 @@ impl Runtime {
         if let Err(error) = control.listen(Path::new(SOCKET), CONTROL_GID, poller) {
             effects.degrade(format!("{SOCKET}: {error}"));
         }
-        services.open_notify_socket(poller, &mut effects);
+        services.open_sockets(poller, &mut effects);
         runtime.carry_out(effects);
         Ok(runtime)
     }
@@ -84,10 +86,7 @@ impl Runtime {
             DataMount::Temporary(_) => None,
         };
         let boot_writable = self.machine.manifest.boot_writable;
-        let work = LateWork { disk: self.machine.disk.clone(), boot_writable, data };
-        if let Err(error) = late::start(work, self.reporter.clone()) {
-            effects.degrade(format!("/boot is not mounted: {error}"));
-        }
+        late::queue(self.machine.disk.clone(), boot_writable, data, effects);
         let modules = Modules::running(self.machine.parameters.clone());
         let named = self.machine.manifest.modules.clone();
         let started = self.devices.start_loader(modules, named, self.reporter.clone());

@@ -6,42 +6,43 @@
 //! | module | is |
 //! |---|---|
 //! | `unit` | one service's process, cgroup, pipes and log files |
+//! | `homes` | the directories of services, prepared by threads |
+//! | `kept` | output that is kept on `/data`, written by the thread that waits for the disk |
 //! | `output` | the destinations of a line that a service wrote |
 //! | `requests` | answers to requests about services |
+//! | `sockets` | the sockets of readiness and of the system's log |
 
+mod homes;
+mod kept;
 mod output;
 mod requests;
+mod sockets;
 mod unit;
 
 use std::collections::{HashMap, VecDeque};
-use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
-use std::thread;
+use std::sync::Arc;
 use std::time::Duration;
 
+use krazy_boot::error_chain::system_text;
 use krazy_boot::manifest::Ready;
 use rustix::process::Pid;
 
-use super::boot;
 use super::effect::{Effect, Effects};
-use super::inbox::{Report, Reporter};
+use super::inbox::Reporter;
 use super::plan::Spec;
 use super::poller::{Poller, Source};
 use super::state::{Action, Event, Rules, Supervisor};
 use crate::control::{ExitReason, LogStream};
-use crate::linux::data::{self, DataMount, Home};
+use crate::linux::data::{DataMount, Home};
 use crate::linux::kernel_clock;
-use crate::linux::readiness::{self, NotifySocket};
+use crate::linux::readiness;
 pub(super) use output::Audience;
+use sockets::Sockets;
 use unit::Unit;
 
 /// The pause between two checks for a port that a service is to open.
 const PORT_POLL_INTERVAL: Duration = Duration::from_millis(50);
-
-/// The directory of kept output among the machine's own files.
-const LOGS: &str = "log";
 
 /// The bytes that one read of a pipe takes.
 const READ_SIZE: usize = 16 << 10;
@@ -60,7 +61,7 @@ pub(super) struct Services {
     units: Vec<Unit>,
     /// Main processes that were not reaped yet.
     pids: HashMap<Pid, usize>,
-    notify: Option<NotifySocket>,
+    sockets: Sockets,
     reporter: Reporter,
     next_port_check: Option<Duration>,
     has_reported_cgroups: bool,
@@ -68,6 +69,8 @@ pub(super) struct Services {
     spawn_queue: VecDeque<usize>,
     /// The number of services that this turn of the loop may still spawn.
     spawn_budget: usize,
+    /// Shared with the task that writes kept output, while there is one.
+    kept_writer: Arc<()>,
 }
 
 impl Services {
@@ -78,12 +81,13 @@ impl Services {
             state: Supervisor::new(rules),
             units: Vec::new(),
             pids: HashMap::new(),
-            notify: None,
+            sockets: Sockets::default(),
             reporter,
             next_port_check: None,
             has_reported_cgroups: false,
             spawn_queue: VecDeque::new(),
             spawn_budget: SPAWNS_PER_TURN,
+            kept_writer: Arc::default(),
         }
     }
 
@@ -102,7 +106,7 @@ impl Services {
             match Unit::prepare(spec, limit, now) {
                 Ok(mut unit) => {
                     if unit.spec().persistent_log
-                        && let Err(error) = keep_output(&mut unit, data)
+                        && let Err(error) = kept::keep_output(&mut unit, data)
                     {
                         effects.degrade(format!("service {name}: its output is not kept: {error}"));
                     }
@@ -120,18 +124,6 @@ impl Services {
                     break;
                 }
             }
-        }
-    }
-
-    /// Opens the socket on which services announce that they are ready.
-    pub(super) fn open_notify_socket(&mut self, poller: &Poller, effects: &mut Effects) {
-        let opened = NotifySocket::open(Path::new(readiness::SOCKET)).and_then(|notify| {
-            poller.add(notify.descriptor(), Source::Notify)?;
-            Ok(notify)
-        });
-        match opened {
-            Ok(notify) => self.notify = Some(notify),
-            Err(error) => effects.degrade(format!("services cannot announce that they are ready: {error}")),
         }
     }
 
@@ -158,6 +150,7 @@ impl Services {
         if self.next_port_check.is_none_or(|next| now >= next) {
             self.next_port_check = self.check_ports(now, audience, effects);
         }
+        self.write_kept(effects);
     }
 
     /// Passes an event to the state machine and carries out its actions, until no event follows.
@@ -236,43 +229,8 @@ impl Services {
                 self.pids.extend(unit.pid().map(|pid| (pid, id)));
                 Some(Event::Started(id))
             }
-            Ok(Home::Foreign) => self.hand_over(id, effects),
-            Err(error) => Some(Event::StartFailed(id, error.to_string())),
-        }
-    }
-
-    /// Hands the home over to the service's account in a thread, because it may have many files; then the service is
-    /// started.
-    fn hand_over(&mut self, id: usize, effects: &mut Effects) -> Option<Event> {
-        let Spec { name, home, rights, .. } = self.units.get(id)?.spec();
-        let (directory, uid, reporter) = (home.clone(), rights.uid, self.reporter.clone());
-        effects.log(format!("service {name} is given {}, which belonged to another account", home.display()));
-        let work = move || {
-            let outcome = data::hand_over(&directory, uid).map_err(|error| {
-                let text = format!("{} stays another account's: {error}", directory.display());
-                io::Error::new(error.kind(), text)
-            });
-            reporter.send(Report::HandedOver(id, outcome));
-        };
-        let thread = thread::Builder::new().name("hand-over".to_owned()).stack_size(256 << 10).spawn(work);
-        thread.err().map(|error| Event::StartFailed(id, error.to_string()))
-    }
-
-    /// Takes the outcome of handing a service its home: starts it, or gives it up.
-    pub(super) fn handed_over(
-        &mut self,
-        id: usize,
-        outcome: io::Result<()>,
-        audience: &mut Audience<'_>,
-        effects: &mut Effects,
-    ) {
-        let event = match outcome {
-            Ok(()) if !self.state.is_ending() => self.spawn(id, effects),
-            Ok(()) => Some(Event::StartFailed(id, "the machine ends".to_owned())),
-            Err(error) => Some(Event::StartFailed(id, error.to_string())),
-        };
-        if let Some(event) = event {
-            self.handle(event, audience, effects);
+            Ok(home) => self.prepare_home(id, home, effects),
+            Err(error) => Some(Event::StartFailed(id, system_text(&error))),
         }
     }
 
@@ -281,23 +239,13 @@ impl Services {
         let is_up = |id: &usize| {
             self.state.view(*id, now).is_some_and(|view| view.running_since.is_some() || view.stable)
         };
-        let total = self.units.len();
-        let failing = total - (0..total).filter(is_up).count();
+        // What is started by hand is not missed.
+        let automatic = |id: &usize| self.state.starts_by_itself(*id);
+        let total = (0..self.units.len()).filter(automatic).count();
+        let failing = total - (0..self.units.len()).filter(automatic).filter(is_up).count();
         let services = if total == 1 { "service" } else { "services" };
         let failing = if failing > 0 { format!(", {failing} not running") } else { String::new() };
         format!("{} is up ({total} {services}{failing})", self.title)
-    }
-
-    /// Reads which processes announce that they are ready.
-    pub(super) fn read_notifications(&mut self, audience: &mut Audience<'_>, effects: &mut Effects) {
-        for pid in self.notify.as_ref().map(NotifySocket::take).unwrap_or_default() {
-            // A helper that announced it and exited is not in any cgroup any more; a main process is known.
-            let id = self.pids.get(&pid).copied().or_else(|| self.position(&readiness::service_of(pid)?));
-            // Others may send too, but only messages from processes of a service count.
-            if let Some(id) = id.filter(|id| self.units[*id].spec().ready == Ready::Notify) {
-                self.handle(Event::Ready(id), audience, effects);
-            }
-        }
     }
 
     /// Checks for the ports that services are to open. Returns the time of the next check if one is missing.
@@ -328,7 +276,10 @@ impl Services {
         audience: &mut Audience<'_>,
         effects: &mut Effects,
     ) {
-        if let Some(id) = self.pids.remove(&pid) {
+        if let Some(&id) = self.pids.get(&pid) {
+            // Its last messages come before what its successor writes. Once it is forgotten, nobody knows whose they are.
+            self.read_system_log(audience, effects);
+            self.pids.remove(&pid);
             self.handle(Event::Exited(id, reason), audience, effects);
         }
     }
@@ -372,20 +323,12 @@ impl Services {
     }
 
     fn position(&self, name: &str) -> Option<usize> {
-        self.units.iter().position(|unit| unit.spec().name == name)
+        position(&self.units, name)
     }
 }
 
-/// Keeps a service's output on `/data`, if that is the disk's.
-fn keep_output(unit: &mut Unit, data: &DataMount) -> io::Result<()> {
-    if matches!(data, DataMount::Temporary(_)) {
-        return Err(io::Error::other("/data is temporary"));
-    }
-    let directory = boot::machine_file(LOGS);
-    match DirBuilder::new().mode(0o700).create(&directory) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => unit.keep_output(&directory),
-    }
+fn position(units: &[Unit], name: &str) -> Option<usize> {
+    units.iter().position(|unit| unit.spec().name == name)
 }
 
 fn log_failure(unit: &Unit, problem: &str, outcome: io::Result<()>, effects: &mut Effects) {

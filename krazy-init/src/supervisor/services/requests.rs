@@ -1,7 +1,9 @@
 //! Answers to requests about services.
 
+use std::io;
 use std::time::Duration;
 
+use super::super::disk_queue::{Answer, DiskTask};
 use super::super::effect::{Effect, Effects};
 use super::super::refusal::{refuse_while_ending, refused};
 use super::super::state::Event;
@@ -75,18 +77,31 @@ impl Services {
         Ok(Reply::Done)
     }
 
-    /// The newest lines that the service with this index wrote.
+    /// Returns true if the output of the service with this index is kept on `/data`.
+    pub(in super::super) fn keeps_output(&self, id: usize) -> bool {
+        self.units[id].is_kept()
+    }
+
+    /// The newest lines that the service with this index wrote, those of earlier boots too if they are kept.
     pub(in super::super) fn logs(
-        &self,
+        &mut self,
         id: usize,
         stream: LogStream,
         lines: u32,
-    ) -> Result<Reply, RequestError> {
+    ) -> Result<Answer, RequestError> {
         let count = lines.min(MAX_LOG_LINES) as usize;
-        let lines = self.units[id]
-            .tail(stream, count)
-            .map_err(|error| refused(ErrorKind::Failed, error.to_string()))?;
-        Ok(Reply::Log(lines.into_iter().map(|text| LogLine { stream, text }).collect()))
+        let reply = move |lines: io::Result<Vec<String>>| {
+            let lines = lines.map_err(|error| refused(ErrorKind::Failed, error.to_string()))?;
+            Ok(Reply::Log(lines.into_iter().map(|text| LogLine { stream, text }).collect()))
+        };
+        let unit = &mut self.units[id];
+        match unit.take_kept(stream) {
+            // With the lines that wait, so that none is missed before those that a follower gets.
+            Some(chunk) => Ok(Answer::Later(DiskTask::answering("reading kept output", move |_| {
+                reply(chunk.write_and_read(count))
+            }))),
+            None => reply(unit.tail(stream, count)).map(Answer::Now),
+        }
     }
 }
 

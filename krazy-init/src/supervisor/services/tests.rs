@@ -1,6 +1,6 @@
 //! Tests of what the part does around the state machine, without processes.
 
-use krazy_boot::manifest::Restart;
+use krazy_boot::manifest::{Restart, Start};
 
 use super::super::control_server::ControlServer;
 use super::super::inbox;
@@ -14,6 +14,7 @@ fn rules(name: &str) -> Rules {
     Rules {
         name: name.into(),
         after: Vec::new(),
+        start: Start::Automatic,
         restart: Restart::Always,
         stop_timeout: Duration::from_secs(10),
         required: true,
@@ -67,14 +68,14 @@ fn many_services_are_spawned_in_several_turns() {
 }
 
 #[test]
-fn home_that_is_handed_over_too_late_starts_nothing() {
+fn home_that_is_prepared_too_late_starts_nothing() {
     let mut services = unprepared();
     handle(&mut services, Event::Begin);
     handle(&mut services, Event::Shutdown(End::Reboot));
     let (mut journal, mut control) = (Journal::on(Console::on(None)), ControlServer::closed());
     let mut effects = Effects::default();
     let mut audience = Audience::new(&mut journal, &mut control);
-    services.handed_over(0, Ok(()), &mut audience, &mut effects);
+    services.home_prepared(0, Ok(()), &mut audience, &mut effects);
     assert_eq!(effects.into_iter().count(), 0);
     assert!(services.pids.is_empty());
 }

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
+use krazy_boot::error_chain::system_text;
 use rustix::fs::OFlags;
 use rustix::process::Pid;
 
@@ -16,8 +17,9 @@ use crate::linux::data::{self, Home};
 use crate::linux::kernel_clock;
 use crate::linux::launch::{self, Launch, Rights};
 use crate::linux::process;
+use crate::linux::run_files;
 use crate::linux::sandbox::Sandbox;
-use crate::output::{Lines, LogFile, Throttle};
+use crate::output::{Chunk, KeptOutput, Lines, LogFile, Throttle};
 
 /// The largest size of a log file on `/data`; each is kept twice.
 const KEPT_LIMIT: u64 = 1 << 20;
@@ -49,7 +51,7 @@ pub(super) struct Stream {
     lines: Lines,
     file: LogFile,
     /// The same on `/data`.
-    kept: Option<LogFile>,
+    kept: Option<KeptOutput>,
 }
 
 impl Unit {
@@ -93,7 +95,8 @@ impl Unit {
     pub(super) fn keep_output(&mut self, directory: &Path) -> io::Result<()> {
         for (stream, kind) in self.streams.iter_mut().zip(["log", "err"]) {
             let path = directory.join(format!("{}.{kind}", self.spec.name));
-            let kept = LogFile::resume(path.clone(), KEPT_LIMIT).map_err(|error| in_context(error, &path))?;
+            let kept =
+                KeptOutput::resume(path.clone(), KEPT_LIMIT).map_err(|error| in_context(error, &path))?;
             stream.kept = Some(kept);
         }
         Ok(())
@@ -104,19 +107,26 @@ impl Unit {
         &self.streams[stream as usize].reader
     }
 
-    /// Starts the main process, unless its home has to be handed over first.
+    /// Starts the main process, unless its home has to be prepared first.
     pub(super) fn start(&mut self) -> io::Result<Home> {
         if !self.home_is_ready {
-            let home = data::prepare_home(&self.spec.home, self.spec.rights.uid)
+            let home = data::state_of_home(&self.spec.home, self.spec.rights.uid)
                 .map_err(|error| in_context(error, &self.spec.home))?;
-            if home == Home::Foreign {
+            if home != Home::Ready {
                 return Ok(home);
             }
             self.home_is_ready = true;
-            // Only now: the rules of the sandbox refer to open directories, so the home must exist.
+            run_files::make_directory(&self.spec.runtime_directory, self.spec.rights.uid)
+                .map_err(|error| in_context(error, &self.spec.runtime_directory))?;
+            // Only now: the rules of the sandbox refer to open directories, so home and /run/NAME must exist.
             if self.spec.sandbox {
-                let directories = [&self.spec.home, Path::new("/tmp"), Path::new("/dev/shm")];
-                self.sandbox = Sandbox::new(&directories, &[Path::new("/dev"), Path::new("/proc")])?;
+                let spec = &self.spec;
+                let directories =
+                    [&spec.home, &spec.runtime_directory, Path::new("/tmp"), Path::new("/dev/shm")];
+                // Permissions decide which of these files it may write. Links of classes and buses lead to devices.
+                let files = ["/dev", "/proc", "/sys/devices", "/sys/class", "/sys/bus"].map(Path::new);
+                let files = if spec.writes_sysfs { &files[..] } else { &files[..2] };
+                self.sandbox = Sandbox::new(&directories, files)?;
             }
         }
         let [out, err] = [self.streams[0].writer()?, self.streams[1].writer()?];
@@ -191,6 +201,20 @@ impl Unit {
         self.take(stream, now, &[], true, each);
     }
 
+    /// Takes a message to the system's log as if it had been written to `stream` in lines of its own.
+    pub(super) fn log(
+        &mut self,
+        stream: LogStream,
+        now: Duration,
+        message: &[u8],
+        each: &mut impl FnMut(OutputLine<'_>),
+    ) {
+        // A line that the pipe holds only a part of is completed by the pipe.
+        let partial = std::mem::take(&mut self.streams[stream as usize].lines);
+        self.take(stream, now, message, true, each);
+        self.streams[stream as usize].lines = partial;
+    }
+
     /// The last lines of its standard error in one, without their times: enough for where and why a Rust program
     /// panicked. `None` if there are none, or they cannot be read.
     pub(super) fn last_error_lines(&self) -> Option<String> {
@@ -204,10 +228,25 @@ impl Unit {
         (!text.is_empty()).then_some(text)
     }
 
-    /// The newest `count` lines of `stream`, those of earlier boots too if they are kept.
+    /// The newest `count` lines of `stream` since the start of the machine.
     pub(super) fn tail(&self, stream: LogStream, count: usize) -> io::Result<Vec<String>> {
-        let Stream { file, kept, .. } = &self.streams[stream as usize];
-        kept.as_ref().unwrap_or(file).tail(count)
+        self.streams[stream as usize].file.tail(count)
+    }
+
+    /// Returns true if its output is kept on `/data`.
+    pub(super) fn is_kept(&self) -> bool {
+        self.streams.iter().any(|stream| stream.kept.is_some())
+    }
+
+    /// Takes the lines of `stream` that wait for the disk; `None` if it is not kept.
+    pub(super) fn take_kept(&mut self, stream: LogStream) -> Option<Chunk> {
+        self.streams[stream as usize].kept.as_mut().map(KeptOutput::take)
+    }
+
+    /// Takes all lines that wait for the disk.
+    pub(super) fn take_waiting(&mut self) -> impl Iterator<Item = Chunk> {
+        let kept = self.streams.iter_mut().filter_map(|stream| stream.kept.as_mut());
+        kept.filter(|kept| kept.is_behind()).map(KeptOutput::take)
     }
 
     fn take(
@@ -268,7 +307,7 @@ impl Stream {
 }
 
 fn in_context(error: io::Error, path: &Path) -> io::Error {
-    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+    io::Error::new(error.kind(), format!("{}: {}", path.display(), system_text(&error)))
 }
 
 /// Wall time and seconds since the kernel's start, the prefix of every line.
@@ -284,3 +323,6 @@ pub(super) fn log_limit(services: usize) -> u64 {
     let total = memory.totalram as u64 * u64::from(memory.mem_unit);
     (total / 8 / (4 * services.max(1) as u64)).clamp(64 << 10, 1 << 20)
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use krazy_boot::manifest::Restart;
+use krazy_boot::manifest::{Restart, Start};
 use proptest::prelude::*;
 
 use super::*;
@@ -11,6 +11,7 @@ fn rules(name: &str) -> Rules {
     Rules {
         name: name.into(),
         after: Vec::new(),
+        start: Start::Automatic,
         restart: Restart::Always,
         stop_timeout: Duration::from_secs(10),
         required: true,
@@ -337,4 +338,17 @@ proptest! {
         }
         prop_assert!(world.ended);
     }
+}
+
+#[test]
+fn service_for_hands_starts_when_it_is_asked_for_only() {
+    let manual = Rules { start: Start::Manual, restart: Restart::Never, required: false, ..rules("tool") };
+    let mut supervisor = Supervisor::new(vec![rules("a"), manual]);
+    assert_eq!(act(&mut supervisor, 1, Event::Begin), [Action::Spawn(0)]);
+    assert_eq!(act(&mut supervisor, 2, Event::Started(0)), [Action::Up]);
+    assert!(supervisor.is_stable(Duration::from_secs(60)));
+    assert_eq!(act(&mut supervisor, 3, Event::Start(1)), [Action::Spawn(1)]);
+    act(&mut supervisor, 4, Event::Started(1));
+    assert_eq!(act(&mut supervisor, 5, Event::Exited(1, FAILED)), [Action::Sweep(1)]);
+    assert_eq!(act(&mut supervisor, 90_000, Event::Tick), []);
 }

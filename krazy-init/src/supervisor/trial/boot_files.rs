@@ -2,13 +2,19 @@
 
 use std::fs::File;
 use std::io;
+use std::sync::atomic::Ordering;
+
+use krazy_boot::boot::slot_area::SlotAreaError;
+use krazy_boot::disk::boot_fat::FatError;
+use krazy_boot::disk::selector::SlotState;
+use krazy_boot::disk::slot::Slot;
 
 use super::super::effect::Effects;
-use super::super::refusal::{refuse_while_ending, refused};
-use super::super::state::Supervisor;
-use super::Trial;
-use crate::control::{ErrorKind, Reply, RequestError};
+use super::super::refusal::refused;
+use super::boot_state::BootState;
+use crate::control::{ErrorKind, RequestError};
 use crate::linux::boot_mount::{self, BOOT};
+use crate::linux::boot_repair::{self, BootRepairError, Outcome};
 use crate::slots::SlotError;
 
 /// The failure to bring changes on `/boot` to the boot loader.
@@ -28,45 +34,89 @@ impl From<BootFilesError> for RequestError {
     }
 }
 
-impl Trial {
-    /// Mounts `/boot` writable or read-only.
-    pub(in super::super) fn remount_boot(
-        &mut self,
+impl BootState {
+    /// Mounts `/boot` writable or read-only, on a machine with this boot state, if any.
+    pub(super) fn remount_boot(
+        state: Option<&Self>,
         writable: bool,
-        services: &Supervisor,
         effects: &mut Effects,
-    ) -> Result<Reply, RequestError> {
-        refuse_while_ending(services)?;
-        if !writable {
-            self.sync_boot_tables(effects)?;
+    ) -> Result<(), RequestError> {
+        if !writable && let Some(state) = state {
+            state.sync_boot_tables(effects)?;
         }
         boot_mount::remount(writable)
             .map_err(|error| refused(ErrorKind::Failed, format!("{BOOT}: {error}")))?;
-        self.boot_was_writable |= writable;
-        Ok(Reply::Done)
+        if writable && let Some(state) = state {
+            state.boot_was_writable.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Checks the file system of `/boot`, and repairs it before the files of `slot` are replaced.
+    pub(super) fn repair_boot(&self, slot: Slot, effects: &mut Effects) -> Result<(), RequestError> {
+        let failed = |error: &dyn std::fmt::Display| refused(ErrorKind::Failed, format!("{BOOT}: {error}"));
+        let slots = &self.slots;
+        let status = slots.boot_status().map_err(|error| failed(&error))?;
+        let cannot_boot = matches!(status.slot_state, SlotState::Confirmed | SlotState::Reverted);
+        let expendable = (cannot_boot && slot != slots.running && slot != status.confirmed).then_some(slot);
+        // Otherwise the file system itself may be what is to be repaired, and is not there.
+        if boot_mount::is_writable().is_some() {
+            self.sync_boot()?;
+        }
+        let outcome = boot_repair::repair(slots.disk(), expendable);
+        if let Ok(Outcome::Clean(found) | Outcome::Repaired(found)) = &outcome
+            && !found.damaged.is_empty()
+        {
+            effects.degrade(format!("{BOOT} has damaged files: {}", found.damaged.join(", ")));
+        }
+        match outcome {
+            Ok(Outcome::Clean(_)) => {}
+            Ok(Outcome::Repaired(found)) => {
+                effects.log(format!("the file system of {BOOT} was repaired: {found}"));
+            }
+            Ok(Outcome::Deferred(found)) => {
+                effects.log(format!("{BOOT} is in use and was not repaired, which can wait: {found}"));
+            }
+            Ok(Outcome::NotChecked(why)) => effects.log(why.to_string()),
+            Err(error) => {
+                if matches!(error, BootRepairError::Mount(_)) {
+                    effects.degrade(format!("{BOOT}: {error}"));
+                }
+                return Err(failed(&error));
+            }
+        }
+        Ok(())
     }
 
     /// Makes the boot loader's tables of the running slot agree with its files on `/boot`, if those may have been
     /// changed. The tables name sectors, and a rewritten file may be in others.
-    pub(in super::super) fn sync_boot_tables(&mut self, effects: &mut Effects) -> Result<(), BootFilesError> {
-        let Some(slots) = self.slots.as_ref().filter(|_| self.boot_was_writable) else {
+    pub(super) fn sync_boot_tables(&self, effects: &mut Effects) -> Result<(), BootFilesError> {
+        if !self.boot_was_writable.load(Ordering::Relaxed) {
             return Ok(());
-        };
+        }
         // The tables are computed from what is on the disk, not from the page cache.
         self.sync_boot()?;
-        let writes = slots.table_changes(slots.running)?;
+        let writes = match self.slots.table_changes(self.slots.running) {
+            // The present tables may still load the file. An update of the other slot, which repairs the device, goes on.
+            Err(SlotError::LoadTables { source: SlotAreaError::Fat(error @ FatError::Chain(_)), .. }) => {
+                effects.log(format!("the boot loader's tables stay as they are: {error}"));
+                Vec::new()
+            }
+            changes => changes?,
+        };
         if !writes.is_empty() {
-            slots.write_tables(&writes)?;
+            self.slots.write_tables(&writes)?;
             effects.log(format!("the boot loader's tables were updated to the changes on {BOOT}"));
         }
-        self.boot_was_writable = false;
+        self.boot_was_writable.store(false, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Writes the file system of `/boot` to the disk.
+    /// Writes the file system of `/boot` to the disk, and out of the disk's write cache, which vfat does not flush.
     pub(super) fn sync_boot(&self) -> Result<(), BootFilesError> {
         let directory = File::open(BOOT)?;
         rustix::fs::syncfs(&directory).map_err(io::Error::from)?;
+        File::open(self.slots.disk().node())?.sync_all()?;
         Ok(())
     }
 }

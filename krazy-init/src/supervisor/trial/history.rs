@@ -57,7 +57,6 @@ impl UpdateHistory {
             Err(HistoryError::Damaged(_) | HistoryError::TooLong) => History::default(),
             Err(error) => return Err(failed(error)),
         };
-        // Waits for the disk in the loop: a reply to the host says that the record is durable.
         change(&mut history);
         history.write(path).map_err(failed)
     }

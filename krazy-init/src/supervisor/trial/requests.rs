@@ -1,19 +1,20 @@
-//! Confirmation, arming, disarming and rollback, as clients of the control socket request them.
+//! Confirmation, arming, disarming and rollback, as clients of the control socket request them: decided in the loop as far
+//! as services are concerned, and carried out by [`BootState`] in the thread that waits for the disk.
 
 use std::time::Duration;
 
-use krazy_boot::disk::selector::SlotState;
 use krazy_boot::disk::slot::Slot;
-use krazy_boot::update::history::Outcome;
 
+use super::super::disk_queue::DiskTask;
 use super::super::effect::{Effect, Effects};
-use super::super::refusal::{ambiguous_disk, refuse_while_ending, refused};
+use super::super::refusal::{refuse_while_ending, refused};
 use super::super::state::Supervisor;
-use super::{Trial, attempt, rules};
+use super::boot_state::BootState;
+use super::{Change, Trial, rules};
 use crate::control::{ErrorKind, Reply, RequestError};
-use crate::linux::crash;
-use crate::linux::power::End;
-use crate::slots::{SlotError, Slots, TrialKernel};
+
+/// The time for which a trial goes on beyond its deadline while its confirmation is written.
+const CONFIRMATION_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Trial {
     /// Makes the running slot the confirmed one. A slot that is confirmed already stays so.
@@ -21,117 +22,83 @@ impl Trial {
         &mut self,
         now: Duration,
         services: &Supervisor,
-        effects: &mut Effects,
-    ) -> Result<Reply, RequestError> {
-        let slots = self.slots()?.clone();
-        let status = slots.boot_status().map_err(refusal)?;
-        if !rules::may_confirm(status.slot_state, now, services)? {
-            return Ok(Reply::Done);
+    ) -> Result<DiskTask, RequestError> {
+        let readiness = rules::readiness(now, services);
+        let is_ready = readiness.is_ok();
+        let task = self.task("confirming the slot", move |state, effects| {
+            let confirmed = state.confirm(readiness, effects);
+            effects.push(Effect::Trial(Change::Confirmation(matches!(confirmed, Ok(true)))));
+            confirmed.map(|_| Reply::Done)
+        })?;
+        if is_ready {
+            // Not extended by a repeated confirmation: a disk that hangs ends the trial.
+            self.confirming_until.get_or_insert(now + CONFIRMATION_TIMEOUT);
         }
-        // First the selector, then the deadline: if it cannot be written, the trial goes on and ends in time.
-        slots.confirm().map_err(refusal)?;
-        self.deadline = None;
-        self.fallback = None;
-        crash::set_recorder(None);
-        effects.log(format!("slot {} is confirmed", slots.running));
-        match (slots.has_firmware(), self.is_launched) {
-            (false, _) => {}
-            (true, true) => {
-                effects.log("its device tree and the firmware's settings are used from the next start on");
-            }
-            (true, false) => {
-                effects.log("its kernel, device tree and command line are used from the next start on");
-            }
-        }
-        let attempt = attempt(&self.build_id, slots.running, status.generation, Outcome::Confirmed, None);
-        self.history.record(effects, |history| history.conclude(attempt));
-        Ok(Reply::Done)
+        Ok(task)
     }
 
     /// Makes the other slot boot once, at the next start. `build_id`, if given, must be the build that it holds.
     pub(in super::super) fn arm(
         &self,
         slot: Slot,
-        build_id: Option<&str>,
+        build_id: Option<String>,
         services: &Supervisor,
-        effects: &mut Effects,
-    ) -> Result<Reply, RequestError> {
+    ) -> Result<DiskTask, RequestError> {
         refuse_while_ending(services)?;
-        let slots = self.slots()?;
-        let status = slots.boot_status().map_err(refusal)?;
-        rules::may_arm(status.slot_state, slots.running, slot)?;
-        // Examined now and not once: a disk may have been plugged in since.
-        let twins = slots.disk().twins();
-        if !twins.is_empty() {
-            return Err(refused(ErrorKind::NotNow, ambiguous_disk(slots.disk(), &twins)));
-        }
-        // The slot's files must be on the disk before they are examined and the selector names them.
-        self.sync_boot()?;
-        let found = slots.check_inactive().map_err(refusal)?.build_id;
-        if build_id.is_some_and(|expected| expected != found) {
-            let text = format!("slot {slot} holds the build {found}");
-            return Err(refused(ErrorKind::SlotIncomplete, text));
-        }
-        let kernel = slots.trial_kernel().map_err(refusal)?;
-        let generation = slots.arm(&found, kernel).map_err(refusal)?;
-        let with = match kernel {
-            TrialKernel::Own => "",
-            TrialKernel::Running => ", with the running kernel",
-        };
-        effects.log(format!("slot {slot} is armed: the next start tries it{with}"));
-        // Last: an attempt in the history without a trial would be reported as one that was withdrawn.
-        let attempt = attempt(&found, slot, generation, Outcome::Pending, None);
-        self.history.record(effects, |history| history.begin(attempt));
-        Ok(Reply::Done)
+        self.task("arming a slot", move |state, effects| {
+            state.arm(slot, build_id.as_deref(), effects).map(|()| Reply::Done)
+        })
     }
 
     /// Forgets a trial that was armed and has not run.
-    pub(in super::super) fn disarm(
-        &self,
-        services: &Supervisor,
-        effects: &mut Effects,
-    ) -> Result<Reply, RequestError> {
+    pub(in super::super) fn disarm(&self, services: &Supervisor) -> Result<DiskTask, RequestError> {
         refuse_while_ending(services)?;
-        let slots = self.slots()?;
-        let status = slots.boot_status().map_err(refusal)?;
-        if !rules::may_disarm(status.slot_state, slots.running)? {
-            return Ok(Reply::Done);
-        }
-        slots.disarm().map_err(refusal)?;
-        let slot = !slots.running;
-        effects.log(format!("slot {slot} is no longer armed"));
-        let build_id = slots.note(slot, status.generation).map(|note| note.build_id).unwrap_or_default();
-        let attempt = attempt(&build_id, slot, status.generation, Outcome::Withdrawn, None);
-        self.history.record(effects, |history| history.conclude(attempt));
-        Ok(Reply::Done)
+        self.task("disarming a slot", |state, effects| state.disarm(effects).map(|()| Reply::Done))
     }
 
     /// On trial: restarts the machine into the confirmed slot. Otherwise: arms the other slot.
-    pub(in super::super) fn roll_back(
+    pub(in super::super) fn roll_back(&self, services: &Supervisor) -> Result<DiskTask, RequestError> {
+        refuse_while_ending(services)?;
+        self.task("rolling back", |state, effects| state.roll_back(effects).map(|()| Reply::Done))
+    }
+
+    /// Mounts `/boot` writable or read-only.
+    pub(in super::super) fn remount_boot(
         &self,
+        writable: bool,
         services: &Supervisor,
-        effects: &mut Effects,
-    ) -> Result<Reply, RequestError> {
-        let slots = self.slots()?;
-        if slots.boot_status().map_err(refusal)?.slot_state == SlotState::OnTrial {
-            refuse_while_ending(services)?;
-            let reason = "a rollback to the confirmed slot was requested".to_owned();
-            effects.push(Effect::ShutDown(End::Reboot, reason));
-            return Ok(Reply::Done);
-        }
-        self.arm(!slots.running, None, services, effects)
+    ) -> Result<DiskTask, RequestError> {
+        refuse_while_ending(services)?;
+        let state = self.boot_state.clone();
+        Ok(DiskTask::answering("remounting /boot", move |effects| {
+            BootState::remount_boot(state.as_ref(), writable, effects).map(|()| Reply::Done)
+        }))
     }
 
-    fn slots(&self) -> Result<&Slots, RequestError> {
+    /// Checks the file system of `/boot`, and repairs it before the files of `slot` are replaced.
+    pub(in super::super) fn repair_boot(
+        &self,
+        slot: Slot,
+        services: &Supervisor,
+    ) -> Result<DiskTask, RequestError> {
+        refuse_while_ending(services)?;
+        self.task("repairing /boot", move |state, effects| {
+            state.repair_boot(slot, effects).map(|()| Reply::Done)
+        })
+    }
+
+    /// A task about the slots, after which the loop knows which one is armed.
+    fn task(
+        &self,
+        name: &'static str,
+        work: impl FnOnce(&BootState, &mut Effects) -> Result<Reply, RequestError> + Send + 'static,
+    ) -> Result<DiskTask, RequestError> {
         let none = || refused(ErrorKind::Failed, "this machine has no slots");
-        self.slots.as_ref().ok_or_else(none)
+        let state = self.boot_state.clone().ok_or_else(none)?;
+        Ok(DiskTask::answering(name, move |effects| {
+            let answer = work(&state, effects);
+            effects.push(Effect::Trial(Change::Armed(state.armed_slot())));
+            answer
+        }))
     }
-}
-
-fn refusal(why: SlotError) -> RequestError {
-    let kind = match why {
-        SlotError::Incomplete(..) => ErrorKind::SlotIncomplete,
-        _ => ErrorKind::Failed,
-    };
-    refused(kind, why.to_string())
 }

@@ -32,23 +32,27 @@ pub(super) fn verdict(deadline: Duration, now: Duration, services: &Supervisor) 
     }))
 }
 
-/// Decides about a confirmation of the running slot. Returns false if it is confirmed already.
-pub(super) fn may_confirm(
-    state: SlotState,
-    now: Duration,
-    services: &Supervisor,
-) -> Result<bool, RequestError> {
-    // The host repeats a confirmation whose answer was lost, so a confirmed slot is no error.
-    match state {
-        SlotState::Confirmed | SlotState::Armed | SlotState::Reverted => return Ok(false),
-        SlotState::OnTrial | SlotState::Fallback => {}
-    }
+/// Decides about a confirmation that is requested now, of a slot that is not confirmed yet.
+pub(super) fn readiness(now: Duration, services: &Supervisor) -> Result<(), RequestError> {
     refuse_while_ending(services)?;
     if !services.is_stable(now) {
         let text = format!("not confirmed: {}", services.blockers(now).join(", "));
         return Err(refused(ErrorKind::NotStable, text));
     }
-    Ok(true)
+    Ok(())
+}
+
+/// Decides about a confirmation of the running slot, by its state and the machine's [`readiness`]. Returns false if it is
+/// confirmed already.
+pub(super) fn may_confirm(
+    state: SlotState,
+    readiness: Result<(), RequestError>,
+) -> Result<bool, RequestError> {
+    // The host repeats a confirmation whose answer was lost, so a confirmed slot is no error.
+    match state {
+        SlotState::Confirmed | SlotState::Armed | SlotState::Reverted => Ok(false),
+        SlotState::OnTrial | SlotState::Fallback => readiness.map(|()| true),
+    }
 }
 
 /// Decides about arming `slot` while `running` runs, by the state of the slots.

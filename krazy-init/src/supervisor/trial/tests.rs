@@ -4,16 +4,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::MutexGuard;
 
+use krazy_boot::disk::layout::StateSectors;
+use krazy_boot::disk::mbr;
 use krazy_boot::disk::selector::Selector;
 use krazy_boot::disk::size::SECTOR_SIZE;
-use krazy_boot::manifest::Restart;
+use krazy_boot::manifest::{Restart, Start};
 use krazy_boot::update::history::History;
 
-use super::rules::{may_arm, may_confirm, may_disarm, verdict};
+use super::rules::{may_arm, may_confirm, may_disarm, readiness, verdict};
 use super::*;
-use crate::control::{ErrorKind, ExitReason, Reply};
+use crate::control::{ErrorKind, ExitReason, Reply, RequestError};
 use crate::linux::block::Disk;
 use crate::slots::TrialKernel;
+use crate::supervisor::disk_queue::DiskTask;
 use crate::supervisor::inbox;
 use crate::supervisor::state::{Event, Rules, Supervisor};
 
@@ -27,6 +30,7 @@ fn started() -> Supervisor {
     let rules = Rules {
         name: "web".into(),
         after: Vec::new(),
+        start: Start::Automatic,
         restart: Restart::Always,
         stop_timeout: Duration::from_secs(10),
         required: true,
@@ -69,10 +73,10 @@ impl TestDisk {
     fn new(selector: Selector) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("disk");
-        let mut bytes = vec![0; 64 * SECTOR_SIZE as usize];
-        // Code of a boot sector.
-        bytes[0] = 0xfa;
-        for write in selector.writes() {
+        let mut bytes = vec![0; 2048 * SECTOR_SIZE as usize];
+        // Code of a boot sector, and the format.
+        (bytes[0], bytes[439]) = (0xfa, mbr::FORMAT);
+        for write in selector.writes(StateSectors::CURRENT) {
             let start = write.at.0 as usize * SECTOR_SIZE as usize;
             bytes[start..][..write.bytes.len()].copy_from_slice(&write.bytes);
         }
@@ -85,7 +89,7 @@ impl TestDisk {
         let disk = Self::new(Selector::confirmed(Slot::A));
         disk.slots(Slot::A).arm("cafe", TrialKernel::Own).unwrap();
         let mut bytes = fs::read(&disk.path).unwrap();
-        bytes[SECTOR_SIZE as usize + 9] = 0xff;
+        bytes[StateSectors::CURRENT.selector.bytes().0 as usize + 9] = 0xff;
         fs::write(&disk.path, bytes).unwrap();
         disk
     }
@@ -101,21 +105,41 @@ impl TestDisk {
 
     /// The part at the start of a boot of this slot, and what it reports.
     fn boot(&self, running: Slot) -> (Trial, Vec<Effect>) {
-        let mut trial = Trial {
-            slots: Some(self.slots(running)),
-            deadline: None,
-            failed: None,
-            fallback: None,
+        let state = BootState {
+            slots: self.slots(running),
             history: UpdateHistory::File(self.history()),
             build_id: "cafe".to_owned(),
             is_launched: false,
-            boot_was_writable: false,
+            boot_was_writable: Arc::default(),
         };
+        let mut trial = Trial { armed: state.armed_slot(), ..Trial::default() };
         let mut effects = Effects::default();
         let mut watchdog = WatchdogTimer::new(false, Duration::ZERO);
-        trial.examine(&self.slots(running), DEADLINE, &mut watchdog, &mut effects);
+        trial.examine(&state, DEADLINE, &mut watchdog, &mut effects);
+        trial.boot_state = Some(state);
         (trial, effects.into_iter().collect())
     }
+}
+
+/// Carries out the tasks of the thread that waits for the disk.
+fn run(effects: Effects) {
+    for effect in effects {
+        if let Effect::Disk(task) = effect {
+            task.run(&mut Effects::default()).unwrap();
+        }
+    }
+}
+
+/// Carries out a task, and lets the part take what the disk has taken.
+fn finish(task: DiskTask, trial: &mut Trial) -> Result<Reply, RequestError> {
+    let mut effects = Effects::default();
+    let answer = task.run(&mut effects);
+    for effect in effects {
+        if let Effect::Trial(change) = effect {
+            trial.changed(change);
+        }
+    }
+    answer
 }
 
 fn outcomes(history: &Path) -> Vec<Outcome> {
@@ -142,7 +166,8 @@ fn trial_ends_early_when_a_required_service_cannot_become_stable() {
 
 #[test]
 fn confirmation_needs_a_stable_machine_that_stays() {
-    let kind = |state, now, services: &Supervisor| may_confirm(state, now, services).map_err(|why| why.kind);
+    let confirm = |state, now, services: &Supervisor| may_confirm(state, readiness(now, services));
+    let kind = |state, now, services: &Supervisor| confirm(state, now, services).map_err(|why| why.kind);
     for state in [SlotState::OnTrial, SlotState::Fallback] {
         assert_eq!(kind(state, LATER, &started()), Ok(true));
         assert_eq!(kind(state, Duration::ZERO, &started()), Err(ErrorKind::NotStable));
@@ -151,7 +176,7 @@ fn confirmation_needs_a_stable_machine_that_stays() {
     for state in [SlotState::Confirmed, SlotState::Armed, SlotState::Reverted] {
         assert_eq!(kind(state, Duration::ZERO, &ending()), Ok(false), "{state:?} is confirmed already");
     }
-    let error = may_confirm(SlotState::OnTrial, LATER, &failing()).unwrap_err();
+    let error = confirm(SlotState::OnTrial, LATER, &failing()).unwrap_err();
     assert_eq!(error.message, "not confirmed: service web keeps exiting: exit status 3");
 }
 
@@ -186,11 +211,12 @@ fn confirmed_trial_has_no_deadline_and_is_recorded() {
     let disk = TestDisk::on_trial();
     let (mut trial, _) = disk.boot(Slot::B);
     assert_eq!(trial.deadline(), Some(DEADLINE));
-    let mut effects = Effects::default();
-    let early = trial.confirm(Duration::ZERO, &started(), &mut effects).unwrap_err();
-    assert_eq!(early.kind, ErrorKind::NotStable);
+    let early = trial.confirm(Duration::ZERO, &started()).unwrap();
+    assert_eq!(finish(early, &mut trial).unwrap_err().kind, ErrorKind::NotStable);
     assert_eq!(trial.deadline(), Some(DEADLINE), "a refusal changes nothing");
-    assert_eq!(trial.confirm(LATER, &started(), &mut effects), Ok(Reply::Done));
+    let confirmation = trial.confirm(LATER, &started()).unwrap();
+    assert_eq!(trial.deadline(), Some(DEADLINE), "not on the disk yet");
+    assert_eq!(finish(confirmation, &mut trial), Ok(Reply::Done));
     assert_eq!(trial.deadline(), None);
     assert_eq!(disk.slots(Slot::B).boot_status().unwrap().confirmed, Slot::B);
     assert_eq!(outcomes(&disk.history()), [Outcome::Confirmed]);
@@ -200,7 +226,9 @@ fn confirmed_trial_has_no_deadline_and_is_recorded() {
 fn trial_that_ended_is_explained_by_the_next_boot_and_disarmed() {
     let disk = TestDisk::on_trial();
     let (mut trial, _) = disk.boot(Slot::B);
-    trial.end("nobody came", &mut Effects::default());
+    let mut effects = Effects::default();
+    trial.end("nobody came", &mut effects);
+    run(effects);
     assert_eq!(trial.deadline(), None);
     let (trial, effects) = disk.boot(Slot::A);
     assert_eq!(effects[0], Effect::Log("slot B was tried and not confirmed: nobody came".to_owned()));
@@ -222,12 +250,34 @@ fn failed_trial_stays_on_the_disk_until_it_is_recorded() {
 fn rollback_of_a_trial_restarts_the_machine() {
     let disk = TestDisk::on_trial();
     let (trial, _) = disk.boot(Slot::B);
+    assert_eq!(trial.roll_back(&ending()).unwrap_err().kind, ErrorKind::NotNow);
     let mut effects = Effects::default();
-    let refused = trial.roll_back(&ending(), &mut effects).unwrap_err();
-    assert_eq!(refused.kind, ErrorKind::NotNow);
-    assert_eq!(trial.roll_back(&started(), &mut effects), Ok(Reply::Done));
+    assert_eq!(trial.roll_back(&started()).unwrap().run(&mut effects), Ok(Reply::Done));
     let effects: Vec<Effect> = effects.into_iter().collect();
-    assert!(matches!(effects[..], [Effect::ShutDown(End::Reboot, _)]), "{effects:?}");
+    assert!(matches!(effects[0], Effect::ShutDown(End::Reboot, _)), "{effects:?}");
+}
+
+#[test]
+fn confirmation_that_waits_for_the_disk_delays_the_end_of_a_trial_but_not_for_ever() {
+    let disk = TestDisk::on_trial();
+    let (mut trial, _) = disk.boot(Slot::B);
+    let (reporter, _inbox) = inbox::channel().unwrap();
+    let services = Services::new("appliance".to_owned(), Vec::new(), reporter);
+    let early = DEADLINE - Duration::from_secs(50);
+    let ends = |trial: &Trial, now| {
+        let mut effects = Effects::default();
+        trial.tick(now, &services, &mut effects);
+        effects.into_iter().count() > 0
+    };
+    let waiting = trial.confirm(early, &started()).unwrap();
+    let repeated = trial.confirm(DEADLINE, &started()).unwrap();
+    let limit = early + Duration::from_secs(60);
+    assert_eq!(trial.deadline(), Some(limit));
+    assert!(!ends(&trial, DEADLINE) && ends(&trial, limit), "the second request adds no time");
+    assert_eq!(finish(waiting, &mut trial), Ok(Reply::Done));
+    assert_eq!(finish(repeated, &mut trial), Ok(Reply::Done));
+    assert!(!ends(&trial, 2 * DEADLINE));
+    assert_eq!(outcomes(&disk.history()), [Outcome::Confirmed]);
 }
 
 #[test]
@@ -248,29 +298,19 @@ fn deadline_of_a_trial_shuts_the_machine_down() {
 fn withdrawn_trial_is_recorded() {
     let disk = TestDisk::new(Selector::confirmed(Slot::A));
     disk.slots(Slot::A).arm("cafe", TrialKernel::Own).unwrap();
-    let (trial, _) = disk.boot(Slot::A);
+    let (mut trial, _) = disk.boot(Slot::A);
     assert_eq!(trial.armed_slot(), Some(Slot::B));
-    let mut effects = Effects::default();
-    assert_eq!(trial.disarm(&ending(), &mut effects).unwrap_err().kind, ErrorKind::NotNow);
-    assert_eq!(trial.disarm(&started(), &mut effects), Ok(Reply::Done));
+    assert_eq!(trial.disarm(&ending()).unwrap_err().kind, ErrorKind::NotNow);
+    let order = trial.disarm(&started()).unwrap();
+    assert_eq!(finish(order, &mut trial), Ok(Reply::Done));
     assert_eq!(trial.armed_slot(), None);
     assert_eq!(outcomes(&disk.history()), [Outcome::Withdrawn]);
 }
 
 #[test]
 fn machine_without_slots_refuses_everything_about_them() {
-    let trial = Trial {
-        slots: None,
-        deadline: None,
-        failed: None,
-        fallback: None,
-        history: UpdateHistory::Nowhere("no disk".to_owned()),
-        build_id: String::new(),
-        is_launched: false,
-        boot_was_writable: false,
-    };
-    let mut effects = Effects::default();
-    let refused = trial.arm(Slot::B, None, &started(), &mut effects).unwrap_err();
+    let trial = Trial::default();
+    let refused = trial.arm(Slot::B, None, &started()).unwrap_err();
     assert_eq!((refused.kind, refused.message.as_str()), (ErrorKind::Failed, "this machine has no slots"));
     assert_eq!(trial.armed_slot(), None);
 }

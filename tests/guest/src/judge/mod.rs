@@ -8,7 +8,7 @@
 //! | 1 | slot A, confirmed | the system, services and their faults; at its end slot B is armed |
 //! | 2 | slot B on trial, with a required service that breaks | the state during a trial |
 //! | 3 | slot A again | the reason of the failed trial; slot B is armed again |
-//! | 4 | slot B on trial, nothing breaks | confirmation; at its end init is hit by a fatal signal |
+//! | 4 | slot B on trial, nothing breaks | confirmation, on a disk that the host makes slow; at its end init is hit by a fatal signal |
 //! | 5 | slot B, confirmed | the end before, and `/data` that turns read-only; the host presses the power button |
 //!
 //! With `--malformed` it judges a machine without `/data` and network whose root is malformed; with `--link`, one whose
@@ -18,6 +18,7 @@ mod faults;
 mod limits;
 mod malformed;
 mod slots;
+mod slow_disk;
 mod socket;
 mod system;
 

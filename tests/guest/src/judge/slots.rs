@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
 
@@ -11,7 +12,7 @@ use krazy_boot::disk::slot::Slot;
 use krazy_boot::update::history::{self, History, Outcome};
 use krazy_init::control::{Client, ClientError, Command, ErrorKind, ServiceState};
 
-use super::{Verdict, WAITING, ask, case, ensure, log, order, read, status};
+use super::{Verdict, WAITING, ask, case, ensure, log, order, read, slow_disk, status};
 use crate::kernel_log;
 use crate::rights::{told, within};
 
@@ -39,6 +40,7 @@ pub fn arm() {
     case("a slot without its root or its loader's table cannot be armed", || {
         refused(Command::Switch { slot: Slot::B }, ErrorKind::SlotIncomplete)?;
         let mut disk = told(OpenOptions::new().read(true).write(true).open(DISK))?;
+        told(forget_cached(&disk))?;
         let writes = slot_area::refresh(&mut disk, Slot::B).map_err(|error| error.to_string())?;
         told(write_in_order(&mut disk, &writes, |disk: &mut File| disk.sync_data()))?;
         refused(Command::Switch { slot: Slot::B }, ErrorKind::SlotIncomplete)?;
@@ -132,9 +134,12 @@ pub fn returned() {
 
 /// Boot 4: the required service is stable.
 pub fn confirm() {
-    case("a stable trial is confirmed", || {
+    case("the second trial runs", || {
         ensure(ask(|client| client.boot())?.trial.is_some(), "no trial")?;
-        give_all_words()?;
+        give_all_words()
+    });
+    slow_disk::confirm();
+    case("a stable trial is confirmed", || {
         within(240, || order(Command::Confirm))?;
         let info = ask(|client| client.boot())?;
         ensure(info.slot == Some(Slot::B) && info.trial.is_none() && info.stable, &format!("{info:?}"))?;
@@ -242,6 +247,15 @@ fn fill_boot() -> Verdict {
         told(File::create(path).and_then(|mut copy| copy.write_all(&bytes).and_then(|()| copy.sync_all())))?;
     }
     Ok(())
+}
+
+/// Drops what the kernel keeps of the whole disk: `/boot` was written through its partition, whose page cache is another.
+fn forget_cached(disk: &File) -> io::Result<()> {
+    // SAFETY: posix_fadvise has no effect on memory.
+    match unsafe { libc::posix_fadvise(disk.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) } {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
 }
 
 /// As much of root A as its SquashFS uses. Source: the superblock's `bytes_used` at offset 40.

@@ -62,7 +62,8 @@ pub fn judge() {
         told(TcpStream::connect(told(listener.local_addr())?).map(drop))?;
         let printk = read("/proc/sys/kernel/printk")?;
         ensure(printk.split_ascii_whitespace().next() == Some("4"), &printk)?;
-        ensure(read("/proc/sys/kernel/panic")?.trim() == "10", "panic")
+        ensure(read("/proc/sys/kernel/panic")?.trim() == "10", "panic")?;
+        ensure(read("/proc/sys/net/core/rmem_max")?.trim() == "2500000", "rmem_max")
     });
     case("the network has an address, a route and name servers", || {
         within(120, || {

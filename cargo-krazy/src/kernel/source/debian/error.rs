@@ -8,6 +8,7 @@ use super::OFFICIAL;
 use super::release::ReleaseError;
 use super::signature::SignatureError;
 use crate::failure::{Exit, Explain};
+use crate::vendored;
 
 /// A configuration that no archive can satisfy.
 #[derive(Debug, thiserror::Error)]
@@ -161,9 +162,12 @@ pub(crate) enum ArchiveError {
         /// The reason.
         why: Distrust,
     },
-    /// No mirror is left to try.
-    #[error("no Debian mirror is known")]
-    NoMirror,
+    /// No mirror of the suite is known.
+    #[error("no mirror of Debian's suite `{suite}` is known")]
+    NoMirror {
+        /// The suite.
+        suite: String,
+    },
 }
 
 /// The reason that a suite's `InRelease` is not to be trusted.
@@ -196,7 +200,7 @@ impl Explain for ArchiveError {
                     lock_file.display()
                 ));
             }
-            ArchiveError::Offline { .. } | ArchiveError::NotCached { .. } => "run once without --offline",
+            ArchiveError::Offline { .. } | ArchiveError::NotCached { .. } => vendored::HELP,
             ArchiveError::NoIndex { .. } => "choose another `suite` for the kernel",
             ArchiveError::Incomplete { .. } => {
                 "the mirror may be in the middle of an update: try again later"
@@ -204,9 +208,11 @@ impl Explain for ArchiveError {
             ArchiveError::Refused { .. } => {
                 "the mirror is out of date or was tampered with: set `mirror` of the kernel to another one"
             }
-            ArchiveError::TooLarge { .. } | ArchiveError::Index { .. } | ArchiveError::NoMirror => {
-                return None;
+            ArchiveError::NoMirror { .. } => {
+                "set `mirror` of the kernel to one that ends in `/debian`, with `/debian-security` beside it, or run \
+                 `cargo krazy kernel update`"
             }
+            ArchiveError::TooLarge { .. } | ArchiveError::Index { .. } => return None,
         };
         Some(help.to_owned())
     }

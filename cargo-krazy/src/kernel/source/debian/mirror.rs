@@ -10,10 +10,43 @@ use super::error::RequestError;
 
 /// apt's directory of configuration.
 const APT: &str = "/etc/apt";
+/// Suites without a hyphen that get no security updates of their own.
+const UNSTABLE: [&str; 4] = ["sid", "unstable", "experimental", "rc-buggy"];
 
-/// Returns the base URLs to try, in this order, for packages of `suite`. None ends in `/`.
-pub(crate) fn candidates(configured: Option<&str>, suite: &str) -> Result<Vec<String>, RequestError> {
-    candidates_below(configured, suite, Path::new(APT))
+/// A suite, and the archive that offers it.
+#[derive(Clone, Debug)]
+pub(super) struct Source {
+    /// The suite's name.
+    pub(super) suite: String,
+    /// Base URLs to try, in this order. None ends in `/`.
+    pub(super) mirrors: Vec<String>,
+    /// True if the archive need not have the suite.
+    pub(super) optional: bool,
+}
+
+/// Returns the sources of packages of `suite`: the suite itself, then that of its security updates, if it has one.
+///
+/// Security updates are in an archive of their own. Beside a configured mirror that ends in `/debian`, that is
+/// `/debian-security`; beside others none is known, so that nothing but the configured mirror is asked.
+pub(super) fn sources(configured: Option<&str>, suite: &str) -> Result<Vec<Source>, RequestError> {
+    sources_below(configured, suite, Path::new(APT))
+}
+
+fn sources_below(configured: Option<&str>, suite: &str, apt: &Path) -> Result<Vec<Source>, RequestError> {
+    let mirrors = candidates_below(configured, suite, apt)?;
+    let mut sources = vec![Source { suite: suite.to_owned(), mirrors, optional: false }];
+    if !suite.contains('-') && !UNSTABLE.contains(&suite) {
+        let suite = format!("{suite}-security");
+        let mirrors = match configured {
+            None => candidates_below(None, &suite, apt)?,
+            Some(url) if url.trim_end_matches('/').ends_with("/debian") => {
+                vec![format!("{}-security", url.trim_end_matches('/'))]
+            }
+            Some(_) => Vec::new(),
+        };
+        sources.push(Source { suite, mirrors, optional: configured.is_some() });
+    }
+    Ok(sources)
 }
 
 fn candidates_below(configured: Option<&str>, suite: &str, apt: &Path) -> Result<Vec<String>, RequestError> {
@@ -159,6 +192,45 @@ mod tests {
         assert_eq!(urls(Some("http://mine.test/d/"), "trixie").unwrap(), ["http://mine.test/d"]);
         let error = urls(Some("ftp://mine.test/d"), "trixie").unwrap_err();
         assert_eq!(error.to_string(), "the kernel's mirror `ftp://mine.test/d` is not an http or https URL");
+    }
+
+    #[test]
+    fn releases_have_a_source_of_security_updates() {
+        let apt = tempfile::tempdir().unwrap();
+        let sources = |configured: Option<&str>, suite: &str| {
+            let sources = sources_below(configured, suite, apt.path()).unwrap();
+            sources
+                .into_iter()
+                .map(|source| (source.suite, source.mirrors, source.optional))
+                .collect::<Vec<_>>()
+        };
+        let source =
+            |suite: &str, mirror: &str, optional| (suite.to_owned(), vec![mirror.to_owned()], optional);
+        assert_eq!(
+            sources(None, "trixie"),
+            [
+                source("trixie", "https://deb.debian.org/debian", false),
+                source("trixie-security", "https://deb.debian.org/debian-security", false)
+            ]
+        );
+        for suite in ["trixie-backports", "trixie-updates", "sid"] {
+            assert_eq!(sources(None, suite), [source(suite, "https://deb.debian.org/debian", false)]);
+        }
+        assert_eq!(
+            sources(None, "trixie-security"),
+            [source("trixie-security", "https://deb.debian.org/debian-security", false)]
+        );
+        assert_eq!(
+            sources(Some("http://mine.test/debian/"), "stable"),
+            [
+                source("stable", "http://mine.test/debian", false),
+                source("stable-security", "http://mine.test/debian-security", true)
+            ]
+        );
+        assert_eq!(
+            sources(Some("http://mine.test/d"), "trixie")[1],
+            ("trixie-security".to_owned(), Vec::new(), true)
+        );
     }
 
     proptest! {

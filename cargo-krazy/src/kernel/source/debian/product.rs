@@ -37,7 +37,7 @@ impl Product for KernelBundle {
     const COMPONENT: &'static str = "main";
 
     fn prefix(_: Request<'_>) -> &str {
-        "linux-image-"
+        "linux-"
     }
 
     fn find(cache: &KernelCache, sha256: &str, arch: &str) -> Result<Option<Self>> {

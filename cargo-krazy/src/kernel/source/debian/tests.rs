@@ -1,5 +1,8 @@
 //! The way from a mirror to a bundle, against a miniature archive on a server of this machine.
 
+mod security;
+mod split;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,11 +12,11 @@ use sha2::{Digest, Sha256};
 use super::signature::testing::{keyring, secret_key, signed};
 use super::*;
 use crate::config::KernelSource;
+use crate::download::test_server::{Answer, Server};
 use crate::kernel::bundle::KernelBundle;
 use crate::kernel::bundle::archive::testing::{deb, xz};
 use crate::kernel::bundle::image::testing::bzimage;
 use crate::kernel::index::modinfo::testing::module;
-use crate::kernel::source::test_server::{Answer, Server};
 use crate::kernel::source::{Change, Inventory, Update};
 use krazy_boot::digest::hex;
 
@@ -56,6 +59,12 @@ impl Setup {
             package.len(),
             hex(&Sha256::digest(&package)),
         );
+        self.publish_index(&packages);
+        self.server.serve(&pool(version), package);
+    }
+
+    /// Signs `packages` as the index of the suite.
+    fn publish_index(&self, packages: &str) {
         let packages = xz(packages.as_bytes());
         let release = format!(
             "Suite: stable\nCodename: trixie\nSHA256:\n {} {} main/binary-amd64/Packages.xz\n",
@@ -64,7 +73,6 @@ impl Setup {
         );
         self.server.serve("/debian/dists/trixie/InRelease", signed(&self.key, &release).into_bytes());
         self.server.serve("/debian/dists/trixie/main/binary-amd64/Packages.xz", packages);
-        self.server.serve(&pool(version), package);
     }
 
     /// Returns the result of `cargo krazy kernel update`.
@@ -89,7 +97,11 @@ impl Setup {
 
     fn archive(&self) -> DebianArchive {
         DebianArchive {
-            mirrors: vec![self.server.url("/debian")],
+            sources: vec![Source {
+                suite: "trixie".to_owned(),
+                mirrors: vec![self.server.url("/debian")],
+                optional: false,
+            }],
             keyring: keyring(&self.key),
             fetcher: Fetcher::for_tests(),
             shell: Shell::default(),
@@ -219,7 +231,7 @@ fn tampered_packages_are_refused_and_not_kept() {
 fn second_mirror_is_tried() {
     let setup = Setup::new();
     let mut archive = setup.archive();
-    archive.mirrors.insert(0, setup.server.url("/nothing/debian"));
+    archive.sources[0].mirrors.insert(0, setup.server.url("/nothing/debian"));
     let board = Board::named("x86_64").unwrap();
     let bundle: KernelBundle =
         archive.obtain(REQUEST, None, board, &mut setup.lock(), &setup.cache()).unwrap();

@@ -35,6 +35,7 @@ fn upload_to(device: Answer) -> Result<Sent> {
         version: "1.2.3".into(),
         protocol: PROTOCOL,
         cmdline: Vec::new(),
+        instructions: Vec::new(),
         parts: Vec::new(),
     };
     let signed = Signed { json: Vec::new(), signature: [0; 64] };

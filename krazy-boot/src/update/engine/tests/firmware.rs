@@ -26,14 +26,20 @@ fn selector(machine: &Machine) -> Selector {
 /// Arms a trial of slot B, as init does.
 fn arm(machine: &mut Machine, launcher: bool) {
     let selector = selector(machine);
-    let writes = config_txt::arm(&mut machine.fat(), &selector.arm(!selector.confirmed), launcher).unwrap();
+    let writes = config_txt::arm(
+        &mut machine.fat(),
+        &selector.arm(!selector.confirmed),
+        StateSectors::CURRENT,
+        launcher,
+    )
+    .unwrap();
     machine.write_sectors(&writes);
 }
 
 /// Confirms `slot`, as init does.
 fn confirm(machine: &mut Machine, slot: Slot) {
     let selector = selector(machine);
-    let writes = config_txt::confirm(&mut machine.fat(), &selector, slot).unwrap();
+    let writes = config_txt::confirm(&mut machine.fat(), &selector, StateSectors::CURRENT, slot).unwrap();
     machine.write_sectors(&writes);
 }
 
@@ -51,7 +57,8 @@ fn boot(machine: &mut Machine) -> Running {
     let choice = config_txt::read(&mut machine.fat()).unwrap();
     let mut loaded = choice.slot;
     let selector_then = selector(machine).adopt_confirmed(loaded);
-    let (slot, writes) = config_txt::start_trial(&mut machine.fat(), &selector_then).unwrap();
+    let (slot, writes) =
+        config_txt::start_trial(&mut machine.fat(), &selector_then, StateSectors::CURRENT).unwrap();
     machine.write_sectors(&writes);
     match (choice.launcher, slot) {
         // A launcher without a trial restarts the machine.
@@ -170,14 +177,15 @@ fn selector_adopts_the_slot_of_config_txt() {
     install(&mut machine, head, &streams, 1 << 20).unwrap();
     arm(&mut machine, true);
     boot(&mut machine);
-    let writes = config_txt::confirm(&mut machine.fat(), &selector(&machine), Slot::B).unwrap();
+    let writes =
+        config_txt::confirm(&mut machine.fat(), &selector(&machine), StateSectors::CURRENT, Slot::B).unwrap();
     machine.write_sectors(&writes[..1]);
     assert_eq!(boot(&mut machine).slot_state, SlotState::Confirmed);
     assert_eq!(selector(&machine).slot_state(Slot::B), SlotState::OnTrial, "without config.txt");
     let followed = selector(&machine).adopt_confirmed(Slot::B);
-    machine.write_sectors(&followed.writes());
+    machine.write_sectors(&followed.writes(StateSectors::CURRENT));
     assert_eq!(selector(&machine).slot_state(Slot::B), SlotState::Confirmed);
     let writes: Vec<SectorWrite> =
-        config_txt::confirm(&mut machine.fat(), &selector(&machine), Slot::B).unwrap();
+        config_txt::confirm(&mut machine.fat(), &selector(&machine), StateSectors::CURRENT, Slot::B).unwrap();
     assert_eq!(writes.len(), 2, "config.txt is as it should be");
 }
