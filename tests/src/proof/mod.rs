@@ -1,4 +1,4 @@
-//! `cargo proof SUBJECT [--short | --long]`: proofs on disks, whose outcome is written to `tests/PROOF.md`.
+//! `cargo proof SUBJECT [--short | --long | --minutes N]`: proofs on disks, whose outcome is written to `tests/PROOF.md`.
 //!
 //! | subject | proves |
 //! |---|---|
@@ -23,6 +23,8 @@ pub mod recording;
 pub mod runs;
 pub mod states;
 pub mod write_log;
+
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 
@@ -57,18 +59,30 @@ impl Scale {
 pub fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let (subject, scale) = match arguments[..] {
-        [subject] => (subject, Scale::Normal),
-        [subject, "--short"] => (subject, Scale::Short),
-        [subject, "--long"] => (subject, Scale::Long),
-        _ => bail!("use `cargo proof record|endurance [--short | --long]`"),
+    let (subject, scale, minutes) = match arguments[..] {
+        [subject] => (subject, Scale::Normal, None),
+        [subject, "--short"] => (subject, Scale::Short, None),
+        [subject, "--long"] => (subject, Scale::Long, None),
+        [subject @ "endurance", "--minutes", minutes] => {
+            (subject, Scale::Long, Some(minutes.parse::<u64>()?))
+        }
+        _ => bail!(
+            "use `cargo proof record|endurance [--short | --long]` or `cargo proof endurance --minutes N`"
+        ),
     };
-    let (title, outcome) = match subject {
-        "record" => ("Recorded disks", record::run(scale)?.to_string()),
-        "endurance" => ("Endurance", endurance::run(scale)?.to_string()),
+    let repeat = format!("repeat: `cargo proof {}`", arguments.join(" "));
+    match subject {
+        "record" => {
+            let outcome = record::run(scale)?;
+            println!("{outcome}");
+            document::write("Recorded disks", &format!("{outcome}\n- {repeat}"))
+        }
+        "endurance" => {
+            let limit = minutes.map(|minutes| Duration::from_secs(60 * minutes));
+            let row = endurance::run(scale, limit)?.row();
+            println!("{}\n{row}", endurance::Report::COLUMNS);
+            document::add_row("Endurance", endurance::Report::COLUMNS, &row)
+        }
         _ => bail!("no subject `{subject}`; there are record and endurance"),
-    };
-    println!("{outcome}");
-    let repeat = format!("cargo proof {}", arguments.join(" "));
-    document::write(title, &format!("{outcome}\n- repeat: `{repeat}`"))
+    }
 }
