@@ -69,6 +69,7 @@ fn device_without_its_data_is_still_managed_and_updated() -> Result<()> {
     ensure!(get.code == Some(0) && fs::read_to_string(to)? == "mark", "{get:#?}");
 
     boot_with_broken_chains_takes_an_update(&mut device)?;
+    failing_flushes_change_no_slot(&mut device)?;
 
     // Two copies of the disk: neither may be written.
     let copy = device.krazy.directory.path().join("copy.img");
@@ -128,6 +129,34 @@ fn boot_with_broken_chains_takes_an_update(device: &mut Device) -> Result<()> {
     let volume = extract(&device.image, boot, device.krazy.directory.path(), "boot.img")?;
     succeed(judges::command("fsck.fat")?.arg("-n").arg(&volume))?;
     Ok(())
+}
+
+/// The disk writes, and fails every flush: nothing on it is known to be durable. Starts and ends with a device that is off.
+fn failing_flushes_change_no_slot(device: &mut Device) -> Result<()> {
+    let rules = device.krazy.directory.path().join("rules");
+    fs::write(
+        &rules,
+        "[inject-error]\nevent = \"flush_to_disk\"\niotype = \"flush\"\nerrno = \"5\"\nonce = \"off\"\n",
+    )?;
+    let mut drive = OsString::from("drive.disk.file=blkdebug:");
+    drive.push(&rules);
+    drive.push(":");
+    drive.push(&device.image);
+    device.boot_with(&["-set".into(), drive])?;
+    is_degraded(device, "/data is temporary")?;
+    device.change("good 6", &[])?;
+    let push = device.push(&["qemu"])?;
+    ensure!(push.code == Some(9) && push.stderr.contains("I/O error (os error 5)"), "{push:#?}");
+    device.cut_power()?;
+
+    device.boot()?;
+    let status = device.status()?;
+    ensure!(status["status"]["slot"] == "b" && status["slots"]["standing"] == "confirmed", "{status:#}");
+    ensure!(status["status"]["degraded"].as_array().is_some_and(Vec::is_empty), "{status:#}");
+    let mark = device.krazy.directory.path().join("kept");
+    let get = device.krazy(&["get", "qemu", "/data/mark", mark.to_string_lossy().as_ref()])?;
+    ensure!(get.code == Some(0) && fs::read_to_string(mark)? == "mark", "{get:#?}");
+    device.cut_power().map(drop)
 }
 
 fn is_degraded(device: &Device, words: &str) -> Result<()> {
