@@ -205,6 +205,9 @@ impl Explain for ArchiveError {
             ArchiveError::Incomplete { .. } => {
                 "the mirror may be in the middle of an update: try again later"
             }
+            ArchiveError::Refused { why: Distrust::Release(ReleaseError::Future(_)), .. } => {
+                "check date and time of this machine"
+            }
             ArchiveError::Refused { .. } => {
                 "the mirror is out of date or was tampered with: set `mirror` of the kernel to another one"
             }

@@ -4,6 +4,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use krazy_boot::digest::is_sha256;
 
+/// The greatest age of a suite's index. Debian makes point releases of its stable suites every few months, and sets no
+/// `Valid-Until` there, so an old index that a mirror repeats would be accepted for ever.
+const MAX_AGE: Duration = Duration::from_secs(2 * 365 * 86_400);
+
+/// The greatest error of this machine's clock.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(86_400);
+
 /// The fields of a suite's `InRelease` that are used, after its signature was verified.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Release {
@@ -38,6 +45,15 @@ pub(crate) enum ReleaseError {
     /// It is out of date.
     #[error("it was valid until {0} only")]
     Expired(String),
+    /// Its `Date` is unreadable.
+    #[error("its Date `{0}` is not a date")]
+    Date(String),
+    /// It is too old to be the present one.
+    #[error("it is of {0}, more than two years ago")]
+    Old(String),
+    /// This machine's clock is behind it, so that nothing can be said about its age.
+    #[error("it is of {0}, which is in the future")]
+    Future(String),
     /// It is of another suite, served in place of the right one.
     #[error("it is of the suite `{suite}` ({codename}), not `{wanted}`")]
     OtherSuite {
@@ -69,6 +85,15 @@ impl Release {
                 "Suite" => release.suite = value.to_owned(),
                 "Codename" => release.codename = value.to_owned(),
                 "Acquire-By-Hash" => release.by_hash = value == "yes",
+                "Date" => {
+                    let made = date(value).ok_or_else(|| ReleaseError::Date(value.to_owned()))?;
+                    if made > now + CLOCK_TOLERANCE {
+                        return Err(ReleaseError::Future(value.to_owned()));
+                    }
+                    if made + MAX_AGE < now {
+                        return Err(ReleaseError::Old(value.to_owned()));
+                    }
+                }
                 "Valid-Until" => {
                     let until = date(value).ok_or_else(|| ReleaseError::ValidUntil(value.to_owned()))?;
                     if until < now {
@@ -187,9 +212,25 @@ mod tests {
         );
     }
 
+    #[test]
+    fn release_of_the_future_or_of_long_ago_is_rejected() {
+        let day = "Sat, 12 Sep 2026 07:55:41 UTC";
+        let text = |date| format!("Codename: t\nDate: {date}\n");
+        let parsed = |now| Release::parse(&text(day), "t", at(now)).map(|_| ());
+        let made = 1_789_199_741;
+        assert_eq!(parsed(made - 86_400), Ok(()));
+        assert_eq!(parsed(made - 86_401), Err(ReleaseError::Future(day.into())));
+        assert_eq!(parsed(made + 730 * 86_400), Ok(()));
+        assert_eq!(parsed(made + 730 * 86_400 + 1), Err(ReleaseError::Old(day.into())));
+        assert_eq!(
+            Release::parse(&text("soon"), "t", at(0)).unwrap_err(),
+            ReleaseError::Date("soon".into())
+        );
+    }
+
     proptest! {
         #[test]
-        fn never_panics(text in "(SHA256:|Valid-Until:|Suite:|[0-9a-f]{64}| |\n|\\PC|9999|Feb){0,40}") {
+        fn never_panics(text in "(SHA256:|Valid-Until:|Date:|Suite:|[0-9a-f]{64}| |\n|\\PC|9999|Feb){0,40}") {
             let _ = Release::parse(&text, "x", at(0));
             let _ = date(&text);
         }
