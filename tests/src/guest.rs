@@ -120,6 +120,11 @@ impl Guest {
         &self.seen
     }
 
+    /// Takes the lines that the console has printed since, for the text of a failure: no later wait sees them.
+    pub fn take_unread(&self) -> String {
+        self.lines.try_iter().collect()
+    }
+
     /// Waits for the machine to exit and returns the program's exit code and its whole output.
     pub fn wait(mut self, limit: Duration) -> Result<(Option<i32>, String)> {
         let end = Instant::now() + limit;
