@@ -10,12 +10,13 @@ use crate::config::Config;
 const HELP: &str = "\
 HTTPS management API of a cargo krazy appliance
 
-Usage: krazy-admind [--listen ADDRESS:PORT] [--tls-1.2] [--no-mdns] [--root DIRECTORY]
+Usage: krazy-admind [--listen ADDRESS:PORT] [--tls-1.2] [--no-mdns] [--signed-only] [--root DIRECTORY]
 
 Options:
       --listen ADDRESS:PORT  address to listen on; default: port 8443 of every address
       --tls-1.2              accept TLS 1.2 beside TLS 1.3
       --no-mdns              do not announce this device on the local network
+      --signed-only          nothing but signed updates changes what this device starts
       --root DIRECTORY       use DIRECTORY as /, to try this program elsewhere than on a device
   -h, --help                 print this help
   -V, --version              print the version
@@ -41,6 +42,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
             Arg::Long("listen") => config.listen = vec![parser.value()?.parse::<SocketAddr>()?],
             Arg::Long("tls-1.2") => config.tls12 = true,
             Arg::Long("no-mdns") => config.announce = false,
+            Arg::Long("signed-only") => config.signed_only = true,
             Arg::Long("root") => config = Config { root: parser.value()?.into(), ..config },
             Arg::Short('h') | Arg::Long("help") => return Ok(Invocation::Print(HELP.to_owned())),
             Arg::Short('V') | Arg::Long("version") => {

@@ -21,6 +21,9 @@ pub struct Config {
     pub tls12: bool,
     /// Set to announce the device on its local network.
     pub announce: bool,
+    /// Set to refuse everything but signed updates that would change what the device starts: raw writes, files outside of
+    /// `/data`, a lower version floor, and slots without a valid signature.
+    pub signed_only: bool,
     /// The limits on connections.
     pub limits: Limits,
 }
@@ -79,6 +82,7 @@ impl Config {
             root: PathBuf::from("/"),
             tls12: false,
             announce: true,
+            signed_only: false,
             limits: Limits::default(),
         }
     }

@@ -130,7 +130,8 @@ fn resolve(metadata: &Metadata, package: &Package, request: &Request) -> Result<
         // else in it, and takes them back when it fails.
         let tls12 = admind.tls12.then_some("--tls-1.2");
         let mdns = (admind.mdns == Some(false)).then_some("--no-mdns");
-        service.args.splice(..0, tls12.into_iter().chain(mdns).map(str::to_owned));
+        let signed_only = admind.signed_only.then_some("--signed-only");
+        service.args.splice(..0, tls12.into_iter().chain(mdns).chain(signed_only).map(str::to_owned));
     }
     if let Some(duplicate) = duplicate(&installs) {
         return Err(origins.invalid(&["install", duplicate], "is installed already: names must differ"));

@@ -189,6 +189,8 @@ pub(crate) struct Admind {
     pub(crate) tls12: bool,
     /// announce the device in the local network (default: true)
     pub(crate) mdns: Option<bool>,
+    /// nothing but signed updates changes what the device starts (default: false)
+    pub(crate) signed_only: bool,
 }
 
 /// The network settings of every device.

@@ -204,6 +204,8 @@ Metadata, in the Cargo.toml of the package; [workspace.metadata.krazy] gives def
         accept clients without TLS 1.3 (default: false)
     mdns = BOOL
         announce the device in the local network (default: true)
+    signed-only = BOOL
+        nothing but signed updates changes what the device starts (default: false)
   [package.metadata.krazy.network]
     interfaces = TABLE
         NAME = { address = "10.0.0.5/24", gateway = "10.0.0.1" }; others have DHCP

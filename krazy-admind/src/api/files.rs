@@ -18,6 +18,15 @@ pub(super) fn locate(admin: &Admin, identity: &Identity, path: &EncodedPath) -> 
     admin.device.files().locate(path.as_str(), identity.whole_tree)
 }
 
+/// The same for a file that is to be changed.
+pub(super) fn locate_to_change(
+    admin: &Admin,
+    identity: &Identity,
+    path: &EncodedPath,
+) -> Result<Location, Problem> {
+    admin.device.files().locate_to_change(path.as_str(), identity.whole_tree)
+}
+
 /// The file, or the part of it that `Range` asks for.
 pub(super) async fn read(
     admin: &Admin,

@@ -136,6 +136,7 @@ async fn operate(
     let order = async |command, status| admin.control.order(command).await.map(|()| empty(status));
     let updates = admin.device.updates();
     let locate = |path| files::locate(admin, identity, &path);
+    let to_change = |path| files::locate_to_change(admin, identity, &path);
     match endpoint {
         Endpoint::Health => Ok(empty(StatusCode::NO_CONTENT)),
         Endpoint::Page => page::page(admin).await,
@@ -143,9 +144,13 @@ async fn operate(
         Endpoint::Status => json(&status::status(admin).await?),
         Endpoint::Slots => json(&slots::slots(admin).await?),
         Endpoint::ConfirmSlot => order(Command::Confirm, StatusCode::NO_CONTENT).await,
-        Endpoint::RollBackSlot => order(Command::Rollback, StatusCode::ACCEPTED).await,
+        Endpoint::RollBackSlot => {
+            updates.check_rollback().await?;
+            order(Command::Rollback, StatusCode::ACCEPTED).await
+        }
         Endpoint::SwitchSlot { query } => {
             let slot = update::slot_to_switch_to(admin, query).await?;
+            updates.check_slot(slot).await?;
             order(Command::Switch { slot }, StatusCode::ACCEPTED).await
         }
         Endpoint::UpdateStatus { query } => json(&updates.status(query.hash).await?),
@@ -172,12 +177,12 @@ async fn operate(
         Endpoint::LogFile { name, stream } => logs::file(admin, &name, stream, &call.headers).await,
         Endpoint::FollowLogs { name, query } => logs::follow(admin, identity, name, query).await,
         Endpoint::ReadFile { path } => files::read(admin, locate(path)?, &call.headers).await,
-        Endpoint::WriteFile { path } => files::write(admin, locate(path)?, call.body).await,
-        Endpoint::RemoveFile { path } => files::remove(admin, locate(path)?).await,
+        Endpoint::WriteFile { path } => files::write(admin, to_change(path)?, call.body).await,
+        Endpoint::RemoveFile { path } => files::remove(admin, to_change(path)?).await,
         Endpoint::ListDirectory { path } => files::list(admin, locate(path)?).await,
-        Endpoint::MakeDirectory { path } => files::make_directory(admin, locate(path)?).await,
+        Endpoint::MakeDirectory { path } => files::make_directory(admin, to_change(path)?).await,
         Endpoint::RemoveDirectory { path, query } => {
-            files::remove_directory(admin, locate(path)?, query.recursive).await
+            files::remove_directory(admin, to_change(path)?, query.recursive).await
         }
         Endpoint::CheckData => json(&data::check(admin).await?),
         Endpoint::FormatData { query } => {

@@ -10,9 +10,9 @@ use krazy_boot::update::engine::{self, Target};
 use krazy_init::control::BootInfo;
 use sha2::{Digest, Sha256};
 
-use super::Device;
 use super::disk::{Disk, Mode};
 use super::update::refuse_ambiguous_disk;
+use super::{Device, SIGNED_ONLY};
 use crate::body::Body;
 use crate::problem::{Kind, Problem};
 use crate::task::blocking;
@@ -92,6 +92,12 @@ impl Device {
         mut body: Body,
         force: bool,
     ) -> Result<(), Problem> {
+        if self.signed_only {
+            return Err(Problem::new(
+                Kind::Forbidden,
+                format!("raw writes are refused, because {SIGNED_ONLY}"),
+            ));
+        }
         // Held to the end: no update may begin in a slot, or on a disk, that is being overwritten.
         let _no_update = self.updates.lock_out().await?;
         let boot = self.control.boot().await?;

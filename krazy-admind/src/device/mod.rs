@@ -33,12 +33,17 @@ use crate::control::Control;
 use crate::problem::Problem;
 use crate::task::blocking;
 
+/// The reason of a refusal, in words and with its key.
+const SIGNED_ONLY: &str =
+    "this device takes signed updates only (`admind = { signed-only = true }` of its build)";
+
 /// The device whose root directory is `root`.
 pub(crate) struct Device {
     root: PathBuf,
     control: Control,
     files: Files,
     updates: Arc<Updates>,
+    signed_only: bool,
 }
 
 /// Facts that change while the device runs.
@@ -51,13 +56,15 @@ pub(crate) struct Facts {
 }
 
 impl Device {
-    /// The device in `root`, a path without symbolic links. An update without data for `update_idle` is dropped.
-    pub(crate) fn new(root: PathBuf, control: Control, update_idle: Duration) -> Self {
+    /// The device in `root`, a path without symbolic links. An update without data for `update_idle` is dropped. With
+    /// `signed_only` nothing else than an update changes what it starts.
+    pub(crate) fn new(root: PathBuf, control: Control, update_idle: Duration, signed_only: bool) -> Self {
         Device {
-            files: Files::new(root.clone()),
-            updates: Arc::new(Updates::new(root.clone(), control.clone(), update_idle)),
+            files: Files::new(root.clone(), signed_only),
+            updates: Arc::new(Updates::new(root.clone(), control.clone(), update_idle, signed_only)),
             control,
             root,
+            signed_only,
         }
     }
 

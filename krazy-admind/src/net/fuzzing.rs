@@ -36,7 +36,14 @@ impl Http {
             .build()
             .map_err(StartError::Runtime)?;
         let listen = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))];
-        let config = Config { listen, root, tls12: false, announce: false, limits: Limits::default() };
+        let config = Config {
+            listen,
+            root,
+            tls12: false,
+            announce: false,
+            signed_only: false,
+            limits: Limits::default(),
+        };
         let server = runtime.block_on(Server::bind(config))?;
         Ok(Http { runtime, server, connections: 0 })
     }

@@ -93,7 +93,7 @@ impl Server {
                 config.limits.certificate_trial,
                 credentials.pair,
             )),
-            device: Device::new(root, control.clone(), config.limits.update_idle),
+            device: Device::new(root, control.clone(), config.limits.update_idle, config.signed_only),
             control,
             live_logs: LiveLogs::new(&config.limits),
         };

@@ -181,8 +181,18 @@ impl Device {
 
 /// Starts a server on the device in `root`, as after a restart.
 pub async fn serve(root: &Path, limits: Limits) -> SocketAddr {
+    serve_config(Config { limits, ..config(root) }).await
+}
+
+/// The configuration of a server on the device in `root`.
+pub fn config(root: &Path) -> Config {
     let listen = vec!["127.0.0.1:0".parse().unwrap()];
-    let config = Config { listen, root: root.to_owned(), tls12: false, announce: false, limits };
+    let (tls12, announce, signed_only) = (false, false, false);
+    Config { listen, root: root.to_owned(), tls12, announce, signed_only, limits: Limits::default() }
+}
+
+/// Starts a server.
+pub async fn serve_config(config: Config) -> SocketAddr {
     let server = Server::bind(config).await.unwrap();
     let address = server.local_addr();
     tokio::spawn(server.run());

@@ -15,5 +15,6 @@ mod judges;
 mod limits;
 mod process;
 mod services;
+mod signed_only;
 mod tokens;
 mod update;

@@ -34,7 +34,7 @@ async fn post(device: &Device, head: &[u8], query: &str) -> Response {
     device.request("admin", Method::POST, &path).body(head.to_vec()).send().await.unwrap()
 }
 
-async fn send(device: &Device, id: &str, offset: usize, data: &[u8]) -> Response {
+pub async fn send(device: &Device, id: &str, offset: usize, data: &[u8]) -> Response {
     let path = format!("/api/v1/update/{id}?offset={offset}");
     device.request("admin", Method::PATCH, &path).body(data.to_vec()).send().await.unwrap()
 }
@@ -43,7 +43,7 @@ async fn status(device: &Device, query: &str) -> UpdateStatus {
     json(device.get("viewer", &format!("/api/v1/update{query}")).await).await
 }
 
-async fn refused(response: Response) -> Refusal {
+pub async fn refused(response: Response) -> Refusal {
     let details = problem(response).await;
     match details.kind() {
         Some(ProblemKind::Update(refusal)) => refusal,

@@ -270,7 +270,7 @@ impl BundleManifest {
 /// Checks that a name stays in its directory, and is not one that the device writes itself.
 fn check_boot_name(name: &str) -> Result<(), BundleError> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
-    let own = [boot_file::CMDLINE, boot_file::LAUNCH, boot_file::RECORD];
+    let own = [boot_file::CMDLINE, boot_file::LAUNCH, boot_file::RECORD, boot_file::SIGNATURE];
     let reserved = own.iter().any(|own| own.eq_ignore_ascii_case(name));
     if name.is_empty() || name.len() > MAX_NAME || name.ends_with('.') || !name.chars().all(plain) || reserved
     {
@@ -280,6 +280,17 @@ fn check_boot_name(name: &str) -> Result<(), BundleError> {
 }
 
 impl Signed {
+    /// Returns the manifest if `verify` finds the signature valid.
+    pub fn verified(
+        &self,
+        verify: impl FnOnce(&[u8], &[u8; SIGNATURE_LEN]) -> bool,
+    ) -> Result<BundleManifest, BundleError> {
+        if !verify(&Signed::message(&self.json), &self.signature) {
+            return Err(BundleError::Signature);
+        }
+        BundleManifest::from_json(&self.json)
+    }
+
     /// Returns the message that the signature of a manifest covers.
     pub fn message(json: &[u8]) -> Vec<u8> {
         [SIGNED_DOMAIN, json].concat()
@@ -305,16 +316,14 @@ impl Head {
         let json = read_counted(reader, "manifest", [fixed[8], fixed[9], fixed[10], fixed[11]])?;
         let mut signature = [0; SIGNATURE_LEN];
         signature.copy_from_slice(&fixed[12..]);
-        if !verify(&Signed::message(&json), &signature) {
-            return Err(BundleError::Signature);
-        }
-        let manifest = BundleManifest::from_json(&json)?;
+        let signed = Signed { json, signature };
+        let manifest = signed.verified(verify)?;
         let mut len = [0; 4];
         reader.read_exact(&mut len).map_err(BundleError::Read)?;
         let transport = read_counted(reader, "transport", len)?;
         let transport = serde_json::from_slice(&transport)
             .map_err(|source| BundleError::Json { what: "transport", source })?;
-        let head = Head { manifest, signed: Signed { json, signature }, transport };
+        let head = Head { manifest, signed, transport };
         head.check()?;
         Ok(head)
     }

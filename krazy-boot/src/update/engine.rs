@@ -46,7 +46,7 @@ mod read_back;
 mod session;
 
 pub use aligned::{ALIGNMENT, Aligned};
-pub use content::{is_complete, measure, read_record, remove_record};
+pub use content::{is_complete, measure, read_record, read_signed, remove_record};
 pub use session::Session;
 
 /// Bytes read and written at a time: long enough for any disk's full speed, short enough for a small memory.

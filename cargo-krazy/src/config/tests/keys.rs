@@ -117,6 +117,7 @@ fn the_settings_of_admind_are_its_arguments() {
     let arguments = |text: &str| load_text(text).services[OWN_ADMIND].args.clone();
     assert!(arguments("").is_empty() && arguments("admind = { tls12 = false, mdns = true }").is_empty());
     assert_eq!(arguments("admind = { tls12 = true, mdns = false }"), ["--tls-1.2", "--no-mdns"]);
+    assert_eq!(arguments("admind = { signed-only = true }"), ["--signed-only"]);
     let own = "admind.mdns = false\nservice.krazy-admind.args = [\"--listen\", \"10.0.0.5:443\"]";
     assert_eq!(arguments(own), ["--no-mdns", "--listen", "10.0.0.5:443"]);
 }

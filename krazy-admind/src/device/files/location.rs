@@ -136,7 +136,7 @@ impl Location {
             return Err(Problem::new(
                 Kind::OutsideTree,
                 format!(
-                    "{} belongs to the device's credentials; use a token with the scope whole-tree",
+                    "{} belongs to the device's credentials, which have commands of their own",
                     self.path
                 ),
             ));

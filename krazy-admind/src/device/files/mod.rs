@@ -26,6 +26,7 @@ use warp::http::header;
 
 use krazy_boot::api::files::Listing;
 
+use super::SIGNED_ONLY;
 use crate::body::{Body, BodyError};
 use crate::problem::{Kind, Problem};
 use crate::task::blocking;
@@ -38,18 +39,31 @@ const WRITE_LEN: usize = 256 * 1024;
 /// The file operations of the API.
 pub(crate) struct Files {
     root: PathBuf,
+    signed_only: bool,
 }
 
 impl Files {
-    /// The files below `root`, a path without symbolic links.
-    pub(super) fn new(root: PathBuf) -> Self {
-        Files { root }
+    /// The files below `root`, a path without symbolic links. With `signed_only` nothing outside of `/data` changes.
+    pub(super) fn new(root: PathBuf, signed_only: bool) -> Self {
+        Files { root, signed_only }
     }
 
     /// Returns the location of `tail`, percent-encoded names separated by `/`. It may be anywhere only with
     /// `whole_tree`.
     pub(crate) fn locate(&self, tail: &str, whole_tree: bool) -> Result<Location, Problem> {
         Location::new(&self.root, TreePath::from_url(tail)?, whole_tree)
+    }
+
+    /// The same for a file that is to be changed.
+    pub(crate) fn locate_to_change(&self, tail: &str, whole_tree: bool) -> Result<Location, Problem> {
+        let located = self.locate(tail, whole_tree && !self.signed_only);
+        match located {
+            Err(problem) if self.signed_only && problem.kind() == Kind::OutsideTree => Err(Problem::new(
+                Kind::OutsideTree,
+                format!("only files below /data can be changed here, because {SIGNED_ONLY}"),
+            )),
+            located => located,
+        }
     }
 
     /// Returns the location of a log of `service`.

@@ -41,17 +41,8 @@ pub(super) fn admit(head: &Head, facts: &Facts<'_>, force: bool) -> Result<(), P
         let text = format!("the update is for the appliance {appliance}, this device is {}", boot.name);
         return refuse(Refusal::Appliance, text);
     }
-    if let Some(floor) = &facts.floor
-        && version.parse::<Version>().is_ok_and(|version| version < *floor)
-    {
-        let text = format!("version {version} is below {floor}, the lowest version that this device accepts");
-        return refuse(Refusal::BelowFloor, text);
-    }
-    if facts.floor.is_some() && version.parse::<Version>().is_err() {
-        let text = format!(
-            "version {version:?} is not semantic, so it cannot be compared with the lowest accepted version"
-        );
-        return refuse(Refusal::BelowFloor, text);
+    if let Some(floor) = &facts.floor {
+        check_floor(version, floor)?;
     }
     if *build_id == boot.build_id && !force {
         return refuse(Refusal::Unchanged, format!("version {version} of this build runs already"));
@@ -63,6 +54,23 @@ pub(super) fn admit(head: &Head, facts: &Facts<'_>, force: bool) -> Result<(), P
         return refuse(Refusal::RejectedBefore, format!("this build failed its trial: {why}"));
     }
     check_bases(head, facts.running)
+}
+
+/// Checks that `version` is not below `floor`.
+pub(super) fn check_floor(version: &str, floor: &Version) -> Result<(), Problem> {
+    match version.parse::<Version>() {
+        Ok(parsed) if parsed >= *floor => Ok(()),
+        Ok(_) => refuse(
+            Refusal::BelowFloor,
+            format!("version {version} is below {floor}, the lowest version that this device accepts"),
+        ),
+        Err(_) => refuse(
+            Refusal::BelowFloor,
+            format!(
+                "version {version:?} is not semantic, so it cannot be compared with the lowest accepted version"
+            ),
+        ),
+    }
 }
 
 /// Checks that the deltas of the update apply to the running slot.

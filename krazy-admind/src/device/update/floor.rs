@@ -7,7 +7,7 @@ use krazy_boot::api::credentials::VERSION_FLOOR;
 use krazy_boot::api::update::Floor;
 use semver::Version;
 
-use super::super::{credentials, durable_file};
+use super::super::{SIGNED_ONLY, credentials, durable_file};
 use crate::problem::{Kind, Problem};
 
 /// Length of the file.
@@ -22,9 +22,14 @@ pub(crate) fn read(root: &Path) -> Result<Option<Version>, Problem> {
     parse(&bytes).map_err(|problem| Problem::new(Kind::Internal, problem.detail()))
 }
 
-/// Sets the floor to the one in `json`.
-pub(crate) fn write(root: &Path, json: &[u8]) -> Result<(), Problem> {
-    let floor = Floor { version: parse(json)?.map(|version| version.to_string()) };
+/// Sets the floor to the one in `json`, which may be lower than the present one only with `may_lower`.
+pub(crate) fn write(root: &Path, json: &[u8], may_lower: bool) -> Result<(), Problem> {
+    let wanted = parse(json)?;
+    if !may_lower && wanted < read(root)? {
+        let text = format!("the version floor can only be raised, because {SIGNED_ONLY}");
+        return Err(Problem::new(Kind::Forbidden, text));
+    }
+    let floor = Floor { version: wanted.map(|version| version.to_string()) };
     let bytes = serde_json::to_vec(&floor).map_err(|error| {
         Problem::new(Kind::Internal, format!("failed to encode the version floor: {error}"))
     })?;
@@ -52,7 +57,7 @@ mod tests {
     fn floor_stays_until_a_valid_one_replaces_it() {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(root.path().join("data/krazy")).unwrap();
-        let set = |json: &str| write(root.path(), json.as_bytes()).map_err(|problem| problem.kind());
+        let set = |json: &str| write(root.path(), json.as_bytes(), true).map_err(|problem| problem.kind());
         let found = || read(root.path()).map(|floor| floor.map(|floor| floor.to_string()));
         assert_eq!(found().unwrap(), None);
         set(r#"{"version":"1.2.0-rc.1"}"#).unwrap();
@@ -63,5 +68,19 @@ mod tests {
         assert_eq!(found().unwrap_err().kind(), Kind::Internal);
         set("{}").unwrap();
         assert_eq!(found().unwrap(), None);
+    }
+
+    #[test]
+    fn floor_of_a_signed_only_device_is_only_raised() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join("data/krazy")).unwrap();
+        let set = |json: &str| write(root.path(), json.as_bytes(), false).map_err(|problem| problem.kind());
+        set("{}").unwrap();
+        set(r#"{"version":"1.2.0"}"#).unwrap();
+        set(r#"{"version":"1.2.0"}"#).unwrap();
+        for lower in [r#"{"version":"1.2.0-rc.1"}"#, "{}"] {
+            assert_eq!(set(lower), Err(Kind::Forbidden), "{lower}");
+        }
+        set(r#"{"version":"1.3.0"}"#).unwrap();
     }
 }

@@ -8,35 +8,29 @@
 mod admission;
 mod floor;
 mod session;
+mod signature;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use krazy_boot::api::control::Command;
-use krazy_boot::api::credentials::{UPDATE_KEYS, UpdateKey};
 use krazy_boot::api::status::BootInfo;
 use krazy_boot::api::update::{self as api, BeginQuery, SessionState, SlotContent, UpdateStatus};
 use krazy_boot::disk::slot::Slot;
-use krazy_boot::update::bundle::{Head, PROTOCOL, Part};
+use krazy_boot::update::bundle::{PROTOCOL, Part};
 use krazy_boot::update::engine;
 use krazy_boot::update::history::{self, Attempt, History};
 use krazy_boot::update::refusal::Refusal;
-use ring::signature::{ED25519, UnparsedPublicKey};
 use tokio::time::sleep;
 
-use super::credentials;
 use super::disk::{Disk, Mode};
-use super::durable_file;
 use crate::body::Body;
 use crate::control::Control;
 use crate::problem::{Kind, Problem};
 use crate::task::blocking;
 use admission::{Facts, admit, refuse};
 use session::Session;
-
-/// Length of the file of update keys.
-const MAX_KEYS_LEN: u64 = krazy_boot::api::credentials::MAX_FILE as u64;
 
 /// The longest wait for services that have just started to become stable. A client waits longer for a reply.
 const STABLE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -48,6 +42,8 @@ const STABLE_POLL_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) struct Updates {
     root: PathBuf,
     control: Control,
+    /// Set to refuse slots without a valid signature, and a lower floor.
+    signed_only: bool,
     /// A session without data for this long is dropped.
     idle_timeout: Duration,
     session: Mutex<Option<Arc<Session>>>,
@@ -90,10 +86,11 @@ pub(super) fn refuse_ambiguous_disk(boot: &BootInfo) -> Result<(), Problem> {
 }
 
 impl Updates {
-    pub(crate) fn new(root: PathBuf, control: Control, idle_timeout: Duration) -> Self {
+    pub(crate) fn new(root: PathBuf, control: Control, idle_timeout: Duration, signed_only: bool) -> Self {
         Updates {
             root,
             control,
+            signed_only,
             idle_timeout,
             session: Mutex::default(),
             transition: tokio::sync::Mutex::default(),
@@ -134,7 +131,7 @@ impl Updates {
         let _transition = self.transition.lock().await;
         let root = self.root.clone();
         // The signature first: an unsigned head must not lead to any other check, nor to a message about the device.
-        let head = blocking(move || read_head(&root, &head)).await?;
+        let head = blocking(move || signature::read_head(&root, &head)).await?;
         let boot = self.control.boot().await?;
         let system = SystemDisk::of(&boot)?;
         refuse_ambiguous_disk(&boot)?;
@@ -207,8 +204,42 @@ impl Updates {
 
     /// Sets the lowest version that is accepted.
     pub(crate) async fn set_floor(&self, json: Vec<u8>) -> Result<(), Problem> {
-        let root = self.root.clone();
-        blocking(move || floor::write(&root, &json)).await
+        let (root, may_lower) = (self.root.clone(), !self.signed_only);
+        blocking(move || floor::write(&root, &json, may_lower)).await
+    }
+
+    /// Checks that the device may start `slot` next: its version is not below the floor and, where that is required, it
+    /// came from a signed bundle.
+    pub(crate) async fn check_slot(&self, slot: Slot) -> Result<(), Problem> {
+        let boot = self.control.boot().await?;
+        // Init refuses these with reasons of its own.
+        let Ok(system) = SystemDisk::of(&boot) else { return Ok(()) };
+        if system.running == slot {
+            return Ok(());
+        }
+        let (root, signed_only) = (self.root.clone(), self.signed_only);
+        blocking(move || {
+            let disk = system.open(&root)?;
+            let record = match signed_only {
+                true => Some(signature::verified_record(&root, &disk, slot)?),
+                false => engine::read_record(&disk, slot).map_err(Problem::from_engine)?,
+            };
+            match (record, floor::read(&root)?) {
+                (Some(record), Some(floor)) => admission::check_floor(&record.version, &floor),
+                _ => Ok(()),
+            }
+        })
+        .await
+    }
+
+    /// The same for the slot that a rollback starts. The end of a trial is always allowed: the confirmed slot is running
+    /// software already.
+    pub(crate) async fn check_rollback(&self) -> Result<(), Problem> {
+        let boot = self.control.boot().await?;
+        match boot.slot {
+            Some(running) if boot.trial.is_none() => self.check_slot(!running).await,
+            _ => Ok(()),
+        }
     }
 
     /// Prevents updates from starting while the returned guard is held. Fails while one is being written.
@@ -362,25 +393,6 @@ impl SystemDisk {
     fn open(&self, root: &std::path::Path) -> Result<Disk, Problem> {
         Disk::open(root, &self.node, Mode::ReadOnly).map_err(|error| Problem::from_io(&error, &self.node))
     }
-}
-
-/// Parses the head of a bundle, and checks that one of the device's keys signed it.
-fn read_head(root: &std::path::Path, bytes: &[u8]) -> Result<Head, Problem> {
-    let path = credentials::directory(root).join(UPDATE_KEYS);
-    let text = durable_file::read(&path, MAX_KEYS_LEN)
-        .map_err(|error| Problem::from_io(&error, "the update keys, /data/krazy/update.pub"))?;
-    let keys = UpdateKey::parse_file(&String::from_utf8_lossy(&text)).map_err(|error| {
-        Problem::new(Kind::Internal, format!("the update keys in {UPDATE_KEYS} are not usable: {error}"))
-    })?;
-    let mut rest = bytes;
-    let verify = |message: &[u8], signature: &[u8; 64]| {
-        keys.iter().any(|key| UnparsedPublicKey::new(&ED25519, key.0).verify(message, signature).is_ok())
-    };
-    let head = Head::read(&mut rest, verify).map_err(|error| Problem::from_bundle(&error))?;
-    if !rest.is_empty() {
-        return refuse(Refusal::Bundle, "the request holds more than the head of a bundle");
-    }
-    Ok(head)
 }
 
 /// Returns the latest attempt of the device in `root`, which may still be on trial.

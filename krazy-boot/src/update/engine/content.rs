@@ -8,7 +8,7 @@ use crate::disk::boot_fat::FatError;
 use crate::disk::layout::Extent;
 use crate::disk::size::Bytes;
 use crate::disk::slot::{Slot, boot_file};
-use crate::update::bundle::{BundleManifest, MAX_JSON, Part, PartKind};
+use crate::update::bundle::{BundleManifest, MAX_JSON, Part, PartKind, SIGNATURE_LEN, Signed};
 
 /// The first bytes of a SquashFS image, and the offset of its length. Source: Linux `squashfs_fs.h`,
 /// `struct squashfs_super_block`.
@@ -37,18 +37,37 @@ pub fn is_complete(target: &impl Target, slot: Slot) -> Result<bool, EngineError
 
 /// Reads the record of `slot`; `None` if it is missing or invalid.
 pub fn read_record(target: &impl Target, slot: Slot) -> Result<Option<BundleManifest>, EngineError> {
+    let json = read_file(target, slot, boot_file::RECORD, MAX_JSON)?;
+    Ok(json.and_then(|json| BundleManifest::from_json(&json).ok()))
+}
+
+/// Reads the record of `slot` with its signature, which is not verified; `None` if one of them is missing, as in a slot
+/// that the image writer, an earlier version or raw writes have filled.
+pub fn read_signed(target: &impl Target, slot: Slot) -> Result<Option<Signed>, EngineError> {
+    let json = read_file(target, slot, boot_file::RECORD, MAX_JSON)?;
+    let signature = read_file(target, slot, boot_file::SIGNATURE, SIGNATURE_LEN)?;
+    let signature = signature.and_then(|bytes| bytes.try_into().ok());
+    Ok(json.zip(signature).map(|(json, signature)| Signed { json, signature }))
+}
+
+/// Reads a small file of `slot` on `/boot`; `None` if it is missing, damaged or longer than `limit`.
+fn read_file(
+    target: &impl Target,
+    slot: Slot,
+    name: &str,
+    limit: usize,
+) -> Result<Option<Vec<u8>>, EngineError> {
     let Sectors { mbr, .. } = Sectors::read(target)?;
     let mut fat = Reader::fat(target, mbr.layout.boot)?;
-    let file = match fat.find(&slot.boot_file(boot_file::RECORD)) {
+    let file = match fat.find(&slot.boot_file(name)) {
         Ok(file) => file,
         Err(FatError::NotFound(_)) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    let json = match fat.read(&file, Bytes(MAX_JSON as u64)) {
-        Err(FatError::Chain(_)) => return Ok(None),
-        read => read?,
-    };
-    Ok(BundleManifest::from_json(&json).ok())
+    match fat.read(&file, Bytes(limit as u64)) {
+        Err(FatError::Chain(_) | FatError::TooLong { .. }) => Ok(None),
+        read => Ok(Some(read?)),
+    }
 }
 
 /// Removes the record of `slot`, before its content is changed by other means than an update.

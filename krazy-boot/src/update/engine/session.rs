@@ -158,8 +158,8 @@ impl Session {
             target.write_at(at, &[0; SECTOR_SIZE as usize]).map_err(write_error(at))?;
             target.sync().map_err(EngineError::Sync)?;
         }
-        // These two make a slot count as complete, so they are durably gone before any file that they describe.
-        for own in [boot_file::RECORD, boot_file::CMDLINE] {
+        // These make a slot count as complete, so they are durably gone before any file that they describe.
+        for own in [boot_file::RECORD, boot_file::SIGNATURE, boot_file::CMDLINE] {
             let name = self.slot.boot_file(own);
             target.remove_boot(&name).map_err(boot_error(format!("remove {name}")))?;
         }
@@ -287,6 +287,8 @@ impl Session {
             // A firmware finds the files by their names.
             false => Vec::new(),
         };
+        // Before the record: one without its signature would not count as signed.
+        self.write_boot_file(target, boot_file::SIGNATURE, &self.head.signed.signature)?;
         self.write_boot_file(target, boot_file::RECORD, &self.head.signed.json)?;
         self.write_boot_file(target, boot_file::GUARDS[1], &boot_file::GUARD)?;
         for SectorWrite { at, bytes } in writes {

@@ -120,12 +120,18 @@ fn second_update_replaces_all_files_of_the_first() {
         "b-initramfs",
         "b-last.pad",
         "b-slot.json",
+        "b-slot.sig",
         "b-vmlinuz",
     ];
     assert_eq!(names, expected);
     assert!(is_complete(&machine, Slot::B).unwrap());
+    let signed = read_signed(&machine, Slot::B).unwrap().unwrap();
+    assert_eq!(Some(signed.verified(|_, _| true).unwrap()), read_record(&machine, Slot::B).unwrap());
+    assert!(signed.verified(|_, _| false).is_err());
+    assert_eq!(read_signed(&machine, Slot::A).unwrap(), None);
     remove_record(&mut machine, Slot::B).unwrap();
     assert_eq!(read_record(&machine, Slot::B).unwrap(), None);
+    assert_eq!(read_signed(&machine, Slot::B).unwrap(), None);
 }
 
 #[test]
