@@ -222,10 +222,7 @@ mod tests {
         assert_eq!(parsed(made - 86_401), Err(ReleaseError::Future(day.into())));
         assert_eq!(parsed(made + 730 * 86_400), Ok(()));
         assert_eq!(parsed(made + 730 * 86_400 + 1), Err(ReleaseError::Old(day.into())));
-        assert_eq!(
-            Release::parse(&text("soon"), "t", at(0)).unwrap_err(),
-            ReleaseError::Date("soon".into())
-        );
+        assert_eq!(Release::parse(&text("soon"), "t", at(0)).unwrap_err(), ReleaseError::Date("soon".into()));
     }
 
     proptest! {
