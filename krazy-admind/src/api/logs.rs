@@ -27,7 +27,7 @@ pub(super) async fn newest(admin: &Admin, service: String, query: LogQuery) -> R
     json(&LogLines { lines })
 }
 
-/// The log file in `/tmp`. Every token that may read its lines may read the file.
+/// The log file. Every token that may read its lines may read the file.
 pub(super) async fn file(
     admin: &Arc<Admin>,
     service: &str,

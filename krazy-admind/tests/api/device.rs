@@ -65,7 +65,7 @@ pub fn stored_token(name: &str, role: Role, scopes: Vec<Scope>) -> Vec<u8> {
 
 /// Creates the files of a device in `root`. Returns its certificate.
 pub fn create(root: &Path) -> CertificateDer<'static> {
-    for directory in ["data/krazy/tls", "tmp", "proc", "etc/krazy", "run/krazy", "dev"] {
+    for directory in ["data/krazy/tls", "tmp", "proc", "etc/krazy", "run/krazy", "run/log", "dev"] {
         fs::create_dir_all(root.join(directory)).unwrap();
     }
     let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
@@ -83,7 +83,7 @@ pub fn create(root: &Path) -> CertificateDer<'static> {
     fs::write(root.join("proc/meminfo"), "MemTotal: 2048 kB\nMemAvailable: 1024 kB\n").unwrap();
     fs::write(root.join("proc/cmdline"), "krazy.slot=b console=ttyS0\n").unwrap();
     fs::write(root.join("etc/krazy/manifest.json"), manifest().to_json()).unwrap();
-    fs::write(root.join("tmp/web.log"), "first\nsecond\nthird\n").unwrap();
+    fs::write(root.join("run/log/web.log"), "first\nsecond\nthird\n").unwrap();
     fs::write(root.join("tmp/private"), "not a log").unwrap();
     fs::write(root.join("data/krazy/update.pub"), format!("{}\n", update_key())).unwrap();
     disk::create(root);

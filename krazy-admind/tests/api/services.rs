@@ -204,9 +204,33 @@ async fn logs_are_served_as_lines_and_as_a_file() {
 #[tokio::test]
 async fn log_that_is_a_symbolic_link_is_rejected() {
     let device = Device::start().await;
-    std::os::unix::fs::symlink("private", device.path("tmp/evil.log")).unwrap();
+    std::os::unix::fs::symlink("../../tmp/private", device.path("run/log/evil.log")).unwrap();
     let details = problem(device.get("viewer", "/api/v1/services/evil/logs/out").await).await;
     assert_eq!((details.status, details.kind.as_str()), (403, "urn:krazy:outside-tree"));
+}
+
+#[tokio::test]
+async fn names_that_services_make_in_tmp_are_not_logs() {
+    let device = Device::start().await;
+    for name in ["web.log", "mine.log"] {
+        let pipe = device.path(&format!("tmp/{name}"));
+        assert!(std::process::Command::new("mkfifo").arg(pipe).status().unwrap().success());
+    }
+    let log = device.get("admin", "/api/v1/files/tmp/web.log").await;
+    assert_eq!(log.text().await.unwrap(), "first\nsecond\nthird\n");
+    let details = problem(device.get("admin", "/api/v1/files/tmp/mine.log").await).await;
+    assert_eq!((details.status, details.detail.as_str()), (404, "/tmp/mine.log does not exist"));
+    let logs = device.get("admin", "/api/v1/directories/tmp").await.text().await.unwrap();
+    assert!(logs.contains("web.log") && !logs.contains("mine.log"), "{logs}");
+}
+
+#[tokio::test]
+async fn logs_of_an_init_without_their_directory_are_in_tmp() {
+    let device = Device::start().await;
+    std::fs::rename(device.path("run/log/web.log"), device.path("tmp/web.log")).unwrap();
+    std::fs::remove_dir(device.path("run/log")).unwrap();
+    let log = device.get("admin", "/api/v1/files/tmp/web.log").await;
+    assert_eq!(log.text().await.unwrap(), "first\nsecond\nthird\n");
 }
 
 #[tokio::test]

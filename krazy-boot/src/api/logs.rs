@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// The directory of the log files, which only init writes. Each has a symbolic link of its name in `/tmp`.
+pub const DIRECTORY: &str = "/run/log";
+
 /// The most lines that one request returns; more are cut to the newest.
 pub const MAX_LOG_LINES: u32 = 1000;
 
@@ -29,7 +32,7 @@ impl LogStream {
         }
     }
 
-    /// The extension of the file in `/tmp`.
+    /// The extension of the file in [`DIRECTORY`], and of its link in `/tmp`.
     pub const fn extension(self) -> &'static str {
         match self {
             LogStream::Out => "log",

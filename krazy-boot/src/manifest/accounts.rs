@@ -39,7 +39,7 @@ pub fn home(service: &Service) -> String {
 /// Returns the directory of `service` in `/run`, for sockets and process ids. Names that init uses there get a prefix.
 pub fn runtime_directory(service: &Service) -> String {
     match service.name.as_str() {
-        name @ (MACHINE_DIRECTORY | "hosts" | "machine-id" | "notify.sock" | "resolv.conf"
+        name @ (MACHINE_DIRECTORY | "hosts" | "log" | "machine-id" | "notify.sock" | "resolv.conf"
         | "resolv.conf.new") => {
             format!("service-{name}")
         }
@@ -122,7 +122,9 @@ mod tests {
         assert_eq!(home(&service("web", Some("root"))), "web");
         assert_eq!(home(&service("krazy", None)), "service-krazy");
         assert_eq!(runtime_directory(&service("web", Some("root"))), "web");
-        assert_eq!(runtime_directory(&service("hosts", None)), "service-hosts");
+        for name in ["hosts", "log"] {
+            assert_eq!(runtime_directory(&service(name, None)), format!("service-{name}"));
+        }
     }
 
     proptest! {

@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use krazy_boot::api::logs;
 use rustix::mount::{MountFlags, UnmountFlags};
 
 /// One row of the table.
@@ -45,6 +46,8 @@ pub(crate) const SYSTEM: &[Mount] = &[
     mount("sysfs", "/sys", QUIET, ""),
     // A tmpfs may take half of the memory by default; the state of init needs less. Source: tmpfs(5).
     mount("tmpfs", "/run", SCRATCH, "mode=0755,size=25%"),
+    // Of its own, so that no service can take its room by what it has in /run/NAME.
+    Mount { create_target: true, ..mount("tmpfs", logs::DIRECTORY, QUIET, "mode=0755,size=20%") },
     mount("tmpfs", "/tmp", SCRATCH, "mode=1777,size=50%"),
     Mount {
         create_target: true,

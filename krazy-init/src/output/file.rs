@@ -8,10 +8,14 @@ use std::path::{Path, PathBuf};
 /// The most bytes that one read of a tail takes.
 const MAX_TAIL: u64 = 1 << 20;
 
+/// Flags of open(2) for a name that another account may have made: a link is not followed, and a FIFO without another end
+/// is no reason to wait. They have no effect on regular files.
+const NO_LINK_NO_WAIT: i32 = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+
 /// A file that never grows beyond its limit: when it would, it becomes `NAME.1` and a new one begins.
 ///
-/// Its directory is `/tmp`, where services can create files too: init's are opened without following links, and never
-/// over a file that another account created.
+/// Its directory is init's own. Should others be able to write there all the same, no name of theirs misleads or blocks
+/// init: what is opened is a regular file and no link, and opening never waits for the other end of a pipe.
 #[derive(Debug)]
 pub(crate) struct LogFile {
     path: PathBuf,
@@ -33,9 +37,13 @@ impl LogFile {
     /// Continues the file that an earlier boot left, or creates it. Only for directories that services cannot write.
     pub(crate) fn resume(path: PathBuf, limit: u64) -> io::Result<Self> {
         let mut options = OpenOptions::new();
-        options.append(true).create(true).mode(0o640).custom_flags(libc::O_NOFOLLOW);
+        options.append(true).create(true).mode(0o640).custom_flags(NO_LINK_NO_WAIT);
         let file = options.open(&path)?;
-        let length = file.metadata()?.len();
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+        }
+        let length = metadata.len();
         Ok(LogFile { path, file: Some(file), length, limit, group: 0, lost: 0 })
     }
 
@@ -93,7 +101,7 @@ impl LogFile {
     }
 
     fn rotate(&mut self) {
-        // If the old name is a directory that a service created, the old lines are dropped instead of kept.
+        // If the old name is a directory, the old lines are dropped instead of kept.
         let _dropped = fs::rename(&self.path, rotated(&self.path));
         match create_new(&self.path, self.group) {
             Ok(file) => {
@@ -109,8 +117,7 @@ impl LogFile {
 /// it is a leftover or a trap.
 fn create_new(path: &Path, group: u32) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    // Everyone may create names in `/tmp`: neither an existing file nor a link is followed.
-    options.write(true).create_new(true).mode(0o640).custom_flags(libc::O_NOFOLLOW);
+    options.write(true).create_new(true).mode(0o640).custom_flags(NO_LINK_NO_WAIT);
     let file = match options.open(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             fs::remove_file(path)?;
@@ -132,9 +139,9 @@ fn rotated(path: &Path) -> PathBuf {
 }
 
 fn tail_of(path: &Path, count: usize) -> io::Result<Vec<String>> {
-    let mut file = match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path) {
+    let mut file = match OpenOptions::new().read(true).custom_flags(NO_LINK_NO_WAIT).open(path) {
         Ok(file) => file,
-        // Nothing there, or a link that is not init's.
+        // Nothing there, or a link, which is not init's.
         Err(error) if [Some(libc::ENOENT), Some(libc::ELOOP)].contains(&error.raw_os_error()) => {
             return Ok(Vec::new());
         }
@@ -191,6 +198,30 @@ mod tests {
         }
         let log = LogFile::resume(path, 40).unwrap();
         assert_eq!(log.tail(9).unwrap(), ["boot 2, a line", "boot 3, a line", "boot 4, a line"]);
+    }
+
+    #[test]
+    fn pipes_in_place_of_files_block_nobody() {
+        use std::os::unix::ffi::OsStrExt;
+        let dir = tempfile::tempdir().unwrap();
+        let make = |path: &Path| {
+            let name = std::ffi::CString::new(path.as_os_str().as_bytes()).unwrap();
+            // SAFETY: the text ends with NUL and outlives the call.
+            assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o666) }, 0);
+        };
+        let path = dir.path().join("web.log");
+        let mut log = LogFile::create(path.clone(), 1000, 0).unwrap();
+        log.append(b"a line\n");
+        make(&rotated(&path));
+        assert_eq!(log.tail(5).unwrap(), ["a line"]);
+        fs::remove_file(&path).unwrap();
+        make(&path);
+        assert_eq!(log.tail(5).unwrap(), Vec::<String>::new());
+        assert!(LogFile::resume(path.clone(), 1000).is_err(), "nobody reads it");
+        let _reader = OpenOptions::new().read(true).custom_flags(NO_LINK_NO_WAIT).open(&path).unwrap();
+        assert!(LogFile::resume(path.clone(), 1000).is_err(), "somebody reads it");
+        // A file takes the place of the pipe.
+        LogFile::create(path, 1000, 0).unwrap().append(b"another\n");
     }
 
     #[test]

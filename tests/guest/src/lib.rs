@@ -6,6 +6,7 @@
 //! | [`rights`] | services that try permitted and forbidden operations |
 //! | [`judge`] | the service that observes init and prints a line for each case |
 //! | [`kernel_log`] | the kernel's log |
+//! | [`traps`] | a service that sets traps for those who read logs |
 //! | [`probe`] | measures an init from within |
 //!
 //! A service that would disturb the boot waits for the judge's signal, a file in `/tmp`.
@@ -17,6 +18,7 @@ pub mod judge;
 pub mod kernel_log;
 pub mod probe;
 pub mod rights;
+pub mod traps;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use krazy_boot::api::credentials;
+use krazy_boot::api::{credentials, logs};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2, readlink};
 use rustix::io::Errno;
 
@@ -55,7 +55,7 @@ impl Location {
         Ok(Location { path, area, root: root.to_owned() })
     }
 
-    /// Returns the location of a log of `service` in `/tmp`.
+    /// Returns the location of a log of `service`, by its name in `/tmp`.
     pub(super) fn of_log(root: &Path, service: &str, extension: &str) -> Result<Self, Problem> {
         let path = TreePath::from_names(["tmp", &format!("{service}.{extension}")])?;
         Ok(Location { path, area: Area::Logs, root: root.to_owned() })
@@ -100,10 +100,10 @@ impl Location {
 
     fn open_names(&self, path: &TreePath, flags: OFlags) -> Result<File, Problem> {
         let problem = |errno| Problem::from_errno(errno, &path.to_string());
-        // Resolution starts in `/data` or `/tmp` itself, so that no link leads out of it.
+        // Resolution starts in `/data` or the directory of the logs itself, so that no link leads out of it.
         let (base, skip, resolve) = match self.area {
             Area::Data => (self.root.join("data"), 1, ResolveFlags::BENEATH),
-            Area::Logs => (self.root.join("tmp"), 1, ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS),
+            Area::Logs => (self.logs(), 1, ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS),
             Area::Whole => (self.root.clone(), 0, ResolveFlags::IN_ROOT),
         };
         let base: OwnedFd =
@@ -122,6 +122,12 @@ impl Location {
             }
         }
         Err(Problem::new(Kind::Busy, format!("failed to open {path}: its directories keep being renamed")))
+    }
+
+    /// Returns the directory of the logs. Only krazy-init has one that services cannot write; another init has `/tmp`.
+    fn logs(&self) -> PathBuf {
+        let directory = self.root.join(logs::DIRECTORY.trim_start_matches('/'));
+        if directory.is_dir() { directory } else { self.root.join("tmp") }
     }
 
     fn real_path(&self, file: &File) -> Result<PathBuf, Problem> {

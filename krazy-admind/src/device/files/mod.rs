@@ -7,7 +7,7 @@
 //! | area | without the scope `whole-tree` |
 //! |---|---|
 //! | `/data` | everything but `/data/krazy`, where the credentials are; links may lead elsewhere in `/data` |
-//! | `/tmp` | logs, read-only; no links at all, because every service can write there |
+//! | `/tmp` | logs, read-only: the files of the same names in `/run/log`, where only init writes |
 //! | elsewhere | nothing |
 
 mod directory;

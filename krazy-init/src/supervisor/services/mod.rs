@@ -21,9 +21,11 @@ mod unit;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use krazy_boot::api::logs;
 use krazy_boot::error_chain::system_text;
 use krazy_boot::manifest::Ready;
 use rustix::process::Pid;
@@ -37,6 +39,7 @@ use crate::control::{ExitReason, LogStream};
 use crate::linux::data::{DataMount, Home};
 use crate::linux::kernel_clock;
 use crate::linux::readiness;
+use crate::output::link_views;
 pub(super) use output::Audience;
 use sockets::Sockets;
 use unit::Unit;
@@ -103,8 +106,12 @@ impl Services {
         let limit = unit::log_limit(specs.len());
         for (id, spec) in specs.into_iter().enumerate() {
             let name = spec.name.clone();
-            match Unit::prepare(spec, limit, now) {
+            match Unit::prepare(spec, Path::new(logs::DIRECTORY), limit, now) {
                 Ok(mut unit) => {
+                    // Now, when no service runs that could have taken the names.
+                    if let Err(error) = link_views(&name, Path::new(logs::DIRECTORY), Path::new("/tmp")) {
+                        effects.degrade(format!("the logs of service {name} have no names in /tmp: {error}"));
+                    }
                     if unit.spec().persistent_log
                         && let Err(error) = kept::keep_output(&mut unit, data)
                     {

@@ -2,7 +2,7 @@
 
 use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use krazy_boot::error_chain::system_text;
@@ -55,9 +55,11 @@ pub(super) struct Stream {
 }
 
 impl Unit {
-    /// Prepares the log files, before any service runs that could take their names.
-    pub(super) fn prepare(spec: Spec, log_limit: u64, now: Duration) -> io::Result<Self> {
-        let open = |kind| Stream::open(&format!("/tmp/{}.{kind}", spec.name), log_limit, spec.rights.uid);
+    /// Prepares the pipes, and the log files in the directory `logs`.
+    pub(super) fn prepare(spec: Spec, logs: &Path, log_limit: u64, now: Duration) -> io::Result<Self> {
+        let open = |kind| {
+            Stream::open(logs.join(format!("{}.{kind}", spec.name)), log_limit, spec.rights.uid)
+        };
         let streams = [open("log")?, open("err")?];
         let throttle = Throttle::new(now);
         Ok(Unit {
@@ -288,14 +290,14 @@ impl Unit {
 }
 
 impl Stream {
-    fn open(path: &str, limit: u64, uid: u32) -> io::Result<Self> {
+    fn open(path: PathBuf, limit: u64, uid: u32) -> io::Result<Self> {
         let (reader, writer) = io::pipe()?;
         rustix::fs::fcntl_setfl(&reader, OFlags::NONBLOCK)?;
         if rustix::process::geteuid().is_root() {
             // So that the service can open /dev/stdout, which is this pipe by name.
             std::os::unix::fs::fchown(&writer, Some(uid), Some(uid))?;
         }
-        let file = LogFile::create(path.into(), limit, uid).map_err(|e| in_context(e, Path::new(path)))?;
+        let file = LogFile::create(path.clone(), limit, uid).map_err(|error| in_context(error, &path))?;
         Ok(Stream { reader, writer, lines: Lines::default(), file, kept: None })
     }
 

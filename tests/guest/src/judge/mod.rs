@@ -21,6 +21,7 @@ mod slots;
 mod slow_disk;
 mod socket;
 mod system;
+mod traps;
 
 use std::fs;
 
@@ -71,6 +72,7 @@ pub fn run() {
             faults::order_of_start();
             system::judge();
             limits::judge();
+            traps::judge();
             faults::judge();
             socket::judge();
             slots::arm();

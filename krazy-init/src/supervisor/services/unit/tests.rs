@@ -14,7 +14,8 @@ fn message_to_the_system_log_does_not_divide_a_line_of_the_pipe() {
     let service = Service { name, program: manifest.init.clone(), settings: ServiceSettings::default() };
     let manifest = krazy_boot::manifest::Manifest { services: vec![service], ..manifest };
     let spec = plan::plan(&manifest).specs.remove(0);
-    let mut unit = Unit::prepare(spec, 1 << 20, Duration::ZERO).unwrap();
+    let logs = tempfile::tempdir().unwrap();
+    let mut unit = Unit::prepare(spec, logs.path(), 1 << 20, Duration::ZERO).unwrap();
     let mut shown = Vec::new();
     let mut each = |line: OutputLine<'_>| shown.push(line.text[line.stamp_length..].to_owned());
     for (piped, logged) in [("half a", "web[7]: one\ntwo"), (" line\n", "")] {
@@ -24,7 +25,4 @@ fn message_to_the_system_log_does_not_divide_a_line_of_the_pipe() {
     }
     assert_eq!(shown, ["web[7]: one", "two", "half a line"]);
     assert_eq!(unit.tail(LogStream::Out, 9).unwrap().len(), 3);
-    for kind in ["log", "err"] {
-        std::fs::remove_file(format!("/tmp/{}.{kind}", unit.spec().name)).unwrap();
-    }
 }

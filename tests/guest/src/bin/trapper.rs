@@ -1,0 +1,5 @@
+//! See [`krazy_guest::traps::trapper`].
+
+fn main() {
+    krazy_guest::traps::trapper();
+}
