@@ -1,12 +1,16 @@
 //! `/data`: the partition that outlives updates, or a tmpfs in its place, and the directories in it.
 
-use std::fs::{self, DirBuilder, File, Metadata, Permissions};
+use std::fs::{self, DirBuilder, File, Metadata};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, lchown};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use krazy_boot::disk::ext4_superblock::Superblock;
+use rustix::fs::{AtFlags, CWD, Dir, Gid, Mode, OFlags, Uid, chownat, fchmod, fchown, fstat, openat};
+use rustix::io::Errno;
 use rustix::mount::MountFlags;
+use rustix::path::Arg;
 
 use super::block::{Disk, NoPartition};
 use super::{format_data, mounts};
@@ -139,9 +143,10 @@ pub(crate) enum Home {
 /// Meanwhile the directory itself belongs to root: after a power cut, both slots see that it is not handed over yet, and
 /// start again. A service of root can use it half done, because root may read everything.
 fn hand_over(directory: &Path, uid: u32) -> io::Result<()> {
-    take_ownership(directory, 0)?;
-    hand_over_content(directory, uid, 0)?;
-    take_ownership(directory, uid)
+    let directory = open_directory(CWD, directory)?;
+    own(&directory, 0)?;
+    hand_over_content(&directory, uid, 0)?;
+    own(&directory, uid)
 }
 
 fn create_private(directory: &Path) -> io::Result<()> {
@@ -159,42 +164,73 @@ fn is_private(metadata: &Metadata) -> bool {
     metadata.permissions().mode() & 0o7777 == 0o700
 }
 
+/// Makes `directory` private to `uid`.
 fn take_ownership(directory: &Path, uid: u32) -> io::Result<()> {
-    let metadata = fs::symlink_metadata(directory)?;
-    if !metadata.is_dir() {
-        return Err(io::Error::new(io::ErrorKind::NotADirectory, "it is not a directory"));
+    own(&open_directory(CWD, directory)?, uid)
+}
+
+/// The same for an open directory.
+fn own(directory: &OwnedFd, uid: u32) -> io::Result<()> {
+    let found = fstat(directory)?;
+    if (found.st_uid, found.st_gid) != (uid, uid) {
+        fchown(directory, Some(Uid::from_raw(uid)), Some(Gid::from_raw(uid)))?;
     }
-    if !is_owned(&metadata, uid) {
-        lchown(directory, Some(uid), Some(uid))?;
-    }
-    if !is_private(&metadata) {
-        fs::set_permissions(directory, Permissions::from_mode(0o700))?;
+    if found.st_mode & 0o7777 != 0o700 {
+        fchmod(directory, Mode::RWXU)?;
     }
     Ok(())
 }
 
-/// More levels than a real tree has, and fewer than a hostile one needs to exhaust the stack.
+/// Opens the directory `name` in `parent`, which is no link.
+fn open_directory(parent: impl AsFd, name: impl Arg) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    match openat(parent, name, flags, Mode::empty()) {
+        // A link that is not followed gives ENOTDIR or ELOOP.
+        Err(Errno::NOTDIR | Errno::LOOP) => {
+            Err(io::Error::new(io::ErrorKind::NotADirectory, "it is not a directory"))
+        }
+        other => Ok(other?),
+    }
+}
+
+/// More levels than a real tree has, and fewer than a hostile one needs to exhaust stack and descriptors.
 const MAX_DEPTH: u32 = 128;
 
-fn hand_over_content(directory: &Path, uid: u32, depth: u32) -> io::Result<()> {
+/// Changes the owner of everything in `directory`. Every step begins at an open directory and follows no link: a process
+/// of the former account that has a descriptor in the tree may rename and replace entries meanwhile, and gives away
+/// nothing but what it could give away itself.
+fn hand_over_content(directory: &OwnedFd, uid: u32, depth: u32) -> io::Result<()> {
     if depth > MAX_DEPTH {
-        return Err(io::Error::other(format!(
-            "directories in {} are nested too deeply",
-            directory.display()
-        )));
+        return Err(io::Error::other("its directories are nested too deeply"));
     }
-    for entry in fs::read_dir(directory)? {
+    let owner = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(uid)));
+    for entry in Dir::read_from(directory)? {
         let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            hand_over_content(&entry.path(), uid, depth + 1)?;
+        let name = entry.file_name();
+        if name == c"." || name == c".." {
+            continue;
         }
-        lchown(entry.path(), Some(uid), Some(uid))?;
+        match open_directory(directory, name) {
+            // Its content first: see `hand_over`.
+            Ok(below) => {
+                hand_over_content(&below, uid, depth + 1)?;
+                fchown(&below, owner.0, owner.1)?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+                chownat(directory, name, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW)?;
+            }
+            // Removed since the directory was read.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+
     use super::*;
 
     #[test]
@@ -225,6 +261,44 @@ mod tests {
                 assert_eq!(state_of_home(&directory, uid).unwrap(), Home::Foreign);
             }
         }
+    }
+
+    #[test]
+    fn tree_that_changes_while_it_is_handed_over_gives_away_nothing_outside() {
+        // Only root can give files away.
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let (home, outside) = (dir.path().join("web"), dir.path().join("outside"));
+        for directory in [&home, &outside] {
+            fs::create_dir(directory).unwrap();
+        }
+        fs::write(outside.join("secret"), "x").unwrap();
+        for number in 0..200 {
+            fs::create_dir(home.join(format!("d{number}"))).unwrap();
+            fs::write(home.join(format!("d{number}/secret")), "x").unwrap();
+        }
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // A directory becomes a link to one of root, and a directory again.
+                let (link, real) = (home.join("link"), home.join("d7"));
+                std::os::unix::fs::symlink(&outside, &link).unwrap();
+                let exchange = rustix::fs::RenameFlags::EXCHANGE;
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    rustix::fs::renameat_with(CWD, &link, CWD, &real, exchange).unwrap();
+                }
+            });
+            for round in 0..100 {
+                hand_over(&home, 12_345 + round).unwrap();
+            }
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        for path in [&outside, &outside.join("secret")] {
+            assert_eq!(fs::metadata(path).unwrap().uid(), 0, "{}", path.display());
+        }
+        assert_eq!(fs::metadata(home.join("d9/secret")).unwrap().uid(), 12_345 + 99);
     }
 
     #[test]

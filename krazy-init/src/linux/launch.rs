@@ -7,24 +7,19 @@
 use std::convert::Infallible;
 use std::ffi::{CString, c_char};
 use std::fs::File;
-use std::io::{self, PipeReader, Read};
+use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, Signal, WaitOptions};
+use rustix::process::Pid;
 
 use super::capabilities::Capabilities;
+use super::launched::Launched;
 use super::sandbox;
 
 /// The soft and the hard limit of open descriptors of a service.
 pub(super) const NOFILE: (u64, u64) = (1024, 524_288);
-
-/// The longest time until a process executes its program. Before that it has the account of its service already, so that
-/// another process of that account can stop it, and PID 1 must not wait for ever.
-const EXEC_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A process to start.
 #[derive(Debug)]
@@ -63,8 +58,8 @@ pub(crate) struct Rights {
 }
 
 /// Starts a process with a new session and process group, without input, with its own account and no way to gain rights.
-/// Waits until the program is executed, so that a failure to do so is the error.
-pub(crate) fn spawn(launch: Launch<'_>) -> io::Result<Pid> {
+/// Does not wait until the program is executed: a failure to do so is the outcome of what is returned.
+pub(crate) fn spawn(launch: Launch<'_>) -> io::Result<Launched> {
     let program = CString::new(launch.program.as_os_str().as_bytes())?;
     let directory = CString::new(launch.directory.as_os_str().as_bytes())?;
     let arguments = launch.arguments.iter().map(|text| CString::new(text.as_bytes()));
@@ -94,38 +89,9 @@ pub(crate) fn spawn(launch: Launch<'_>) -> io::Result<Pid> {
             libc::_exit(127)
         }
     };
-    // This copy would keep the pipe open, and its end would never be seen.
+    // Now, not at the end of the function: this copy, or one in a later child, would keep the pipe open.
     drop(writer);
-    wait_for_exec(child, outcome, EXEC_TIMEOUT).map(|()| child)
-}
-
-/// Waits until `child` has executed its program, which closes the other end of `outcome`, or has written an error there.
-/// A child that does neither within `limit` is killed, and reaped by init's loop.
-fn wait_for_exec(child: Pid, mut outcome: PipeReader, limit: Duration) -> io::Result<()> {
-    let end = Instant::now() + limit;
-    loop {
-        let left = end.saturating_duration_since(Instant::now());
-        let left = Timespec::try_from(left).map_err(io::Error::other)?;
-        match poll(&mut [PollFd::new(&outcome, PollFlags::IN)], Some(&left)) {
-            Ok(0) => {
-                rustix::process::kill_process(child, Signal::KILL)?;
-                let text = format!("its program was not executed within {} s", limit.as_secs());
-                return Err(io::Error::new(io::ErrorKind::TimedOut, text));
-            }
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-            Ok(_) => break,
-        }
-    }
-    let mut error = [0; 4];
-    match outcome.read_exact(&mut error) {
-        Err(_) => Ok(()),
-        Ok(()) => {
-            // Reaped here, so that the loop does not take it for a service.
-            let _reaped = rustix::process::waitpid(Some(child), WaitOptions::empty());
-            Err(io::Error::from_raw_os_error(i32::from_ne_bytes(error)))
-        }
-    }
+    Launched::new(child, outcome)
 }
 
 /// Returns a list for execve, terminated by a null pointer.
@@ -234,7 +200,8 @@ pub(super) fn check(result: i32) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::io::Read;
-    use std::os::unix::process::ExitStatusExt;
+
+    use rustix::process::WaitOptions;
 
     use super::super::sandbox::Sandbox;
     use super::*;
@@ -258,7 +225,7 @@ mod tests {
             stdout: stdout.into(),
             stderr: stderr.into(),
         };
-        let pid = spawn(launch).unwrap();
+        let pid = spawn(launch).unwrap().wait().unwrap();
         let (mut text, mut errors) = (String::new(), String::new());
         out.read_to_string(&mut text).unwrap();
         err.read_to_string(&mut errors).unwrap();
@@ -277,17 +244,6 @@ mod tests {
     }
 
     #[test]
-    fn process_that_is_stopped_before_exec_is_killed() {
-        // In place of a child that a process of the same account has stopped.
-        let mut stuck = std::process::Command::new("sleep").arg("600").spawn().unwrap();
-        let (outcome, _open) = io::pipe().unwrap();
-        let child = Pid::from_raw(stuck.id().cast_signed()).unwrap();
-        let error = wait_for_exec(child, outcome, Duration::from_millis(20)).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert_eq!(stuck.wait().unwrap().signal(), Some(libc::SIGKILL));
-    }
-
-    #[test]
     fn missing_program_is_an_error() {
         let launch = Launch {
             program: Path::new("/nowhere/program"),
@@ -300,7 +256,7 @@ mod tests {
             stdout: io::pipe().unwrap().1.into(),
             stderr: io::pipe().unwrap().1.into(),
         };
-        assert_eq!(spawn(launch).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(spawn(launch).unwrap().wait().unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
     #[test]

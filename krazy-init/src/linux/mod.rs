@@ -3,7 +3,7 @@
 //! | modules | are |
 //! |---|---|
 //! | `block`, `mounts`, `boot_mount`, `boot_repair`, `data`, `format_data`, `format_request`, `grow_data`, `identity` | disks and file systems |
-//! | `launch`, `process`, `cgroup`, `capabilities`, `sandbox` | processes, and what they may do |
+//! | `launch`, `launched`, `process`, `cgroup`, `capabilities`, `sandbox` | processes, and what they may do |
 //! | `modules`, `uevent`, `serial_links`, `sysfs_files`, `button`, `watchdog` | devices and their drivers |
 //! | `datagrams`, `readiness`, `system_log`, `signals` | messages of processes to PID 1 |
 //! | `kernel_clock`, `entropy`, `settings` | clocks, random numbers, sysctls |
@@ -26,6 +26,7 @@ pub(crate) mod identity;
 pub(crate) mod kernel_clock;
 pub(crate) mod kexec;
 pub(crate) mod launch;
+pub(crate) mod launched;
 pub(crate) mod modules;
 pub(crate) mod mounts;
 pub(crate) mod power;

@@ -45,7 +45,11 @@ mod tests {
             assert_eq!(fs::read_to_string(views.path().join(name)).unwrap(), name);
         }
         link_views("web", files.path(), views.path()).unwrap();
-        assert_eq!(fs::read_to_string(files.path().join("web.log")).unwrap(), "web.log", "a link is replaced");
+        assert_eq!(
+            fs::read_to_string(files.path().join("web.log")).unwrap(),
+            "web.log",
+            "a link is replaced"
+        );
         fs::remove_file(views.path().join("web.log")).unwrap();
         fs::create_dir(views.path().join("web.log")).unwrap();
         assert!(link_views("web", files.path(), views.path()).is_err());

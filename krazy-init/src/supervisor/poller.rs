@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
@@ -37,6 +38,8 @@ pub(super) enum Source {
     Notify,
     /// Messages to the system's log.
     SystemLog,
+    /// The outcome of a service's start.
+    Launch(u32),
 }
 
 impl Source {
@@ -55,6 +58,7 @@ impl Source {
             Source::Dhcp(n) => (10, n),
             Source::Notify => (11, 0),
             Source::SystemLog => (12, 0),
+            Source::Launch(n) => (13, n),
         };
         kind << 32 | u64::from(index)
     }
@@ -75,6 +79,7 @@ impl Source {
             10 => Source::Dhcp(index),
             11 => Source::Notify,
             12 => Source::SystemLog,
+            13 => Source::Launch(index),
             _ => return None,
         })
     }
@@ -82,35 +87,40 @@ impl Source {
 
 /// An epoll instance.
 pub(super) struct Poller {
-    epoll: OwnedFd,
+    epoll: Arc<OwnedFd>,
     events: Vec<Event>,
 }
 
 impl Poller {
     /// Creates one without descriptors.
     pub(super) fn new() -> io::Result<Self> {
-        Ok(Poller { epoll: epoll::create(CreateFlags::CLOEXEC)?, events: Vec::with_capacity(64) })
+        Ok(Poller { epoll: Arc::new(epoll::create(CreateFlags::CLOEXEC)?), events: Vec::with_capacity(64) })
     }
 
     /// Waits for `descriptor` to become readable from now on. It leaves by being closed.
     pub(super) fn add(&self, descriptor: impl AsFd, source: Source) -> io::Result<()> {
-        Ok(epoll::add(&self.epoll, descriptor, EventData::new_u64(source.encode()), EventFlags::IN)?)
+        Ok(epoll::add(&*self.epoll, descriptor, EventData::new_u64(source.encode()), EventFlags::IN)?)
+    }
+
+    /// Returns the end for a part whose descriptors come and go.
+    pub(super) fn registrar(&self) -> Registrar {
+        Registrar(Arc::clone(&self.epoll))
     }
 
     /// Starts or stops waiting for room to write, besides input.
     pub(super) fn set_writing(&self, descriptor: impl AsFd, source: Source, writing: bool) -> io::Result<()> {
         let flags = if writing { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
-        Ok(epoll::modify(&self.epoll, descriptor, EventData::new_u64(source.encode()), flags)?)
+        Ok(epoll::modify(&*self.epoll, descriptor, EventData::new_u64(source.encode()), flags)?)
     }
 
     /// Waits for room to write only.
     pub(super) fn add_writing(&self, descriptor: impl AsFd, source: Source) -> io::Result<()> {
-        Ok(epoll::add(&self.epoll, descriptor, EventData::new_u64(source.encode()), EventFlags::OUT)?)
+        Ok(epoll::add(&*self.epoll, descriptor, EventData::new_u64(source.encode()), EventFlags::OUT)?)
     }
 
     /// Stops waiting for it.
     pub(super) fn remove(&self, descriptor: impl AsFd) -> io::Result<()> {
-        Ok(epoll::delete(&self.epoll, descriptor)?)
+        Ok(epoll::delete(&*self.epoll, descriptor)?)
     }
 
     /// Waits at most `limit` for descriptors to become ready, and returns their names in `ready`.
@@ -122,12 +132,28 @@ impl Poller {
             tv_sec: limit.as_secs().try_into().unwrap_or(i64::MAX),
             tv_nsec: limit.subsec_nanos().into(),
         });
-        match epoll::wait(&self.epoll, spare_capacity(&mut self.events), limit.as_ref()) {
+        match epoll::wait(&*self.epoll, spare_capacity(&mut self.events), limit.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
         ready.extend(self.events.iter().filter_map(|event| Source::decode(event.data.u64())));
         Ok(())
+    }
+}
+
+/// Adds descriptors to a [`Poller`] and removes them.
+#[derive(Debug)]
+pub(super) struct Registrar(Arc<OwnedFd>);
+
+impl Registrar {
+    /// Waits for `descriptor` to become readable from now on.
+    pub(super) fn add(&self, descriptor: impl AsFd, source: Source) -> io::Result<()> {
+        Ok(epoll::add(&*self.0, descriptor, EventData::new_u64(source.encode()), EventFlags::IN)?)
+    }
+
+    /// Stops waiting for it.
+    pub(super) fn remove(&self, descriptor: impl AsFd) -> io::Result<()> {
+        Ok(epoll::delete(&*self.0, descriptor)?)
     }
 }
 
@@ -157,6 +183,7 @@ mod tests {
             Source::Dhcp(2),
             Source::Notify,
             Source::SystemLog,
+            Source::Launch(3),
         ];
         for source in sources {
             assert_eq!(Source::decode(source.encode()), Some(source));

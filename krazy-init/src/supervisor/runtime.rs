@@ -148,6 +148,9 @@ impl Runtime {
             Source::Output(id, stream) => self.with_services(|services, audience, _| {
                 services.read_output(id as usize, stream, audience);
             }),
+            Source::Launch(id) => self.with_services(|services, audience, effects| {
+                services.settle_launch(id as usize, audience, effects);
+            }),
             Source::Notify => self.with_services(Services::read_notifications),
             Source::SystemLog => self.with_services(Services::read_system_log),
             Source::Button(index) => {

@@ -51,7 +51,7 @@ fn mkfifo(path: &str) -> io::Result<()> {
 
 /// Expects a refusal by permissions, or by a name that is taken and can only be left alone.
 fn refused(path: &str, what: &str, outcome: io::Result<()>) -> Verdict {
-    let refusals = [libc::EACCES, libc::EPERM, libc::EEXIST, libc::ENOENT].map(Some);
+    let refusals = [libc::EACCES, libc::EPERM, libc::EEXIST, libc::ENOENT, libc::EXDEV].map(Some);
     match outcome {
         Err(error) if refusals.contains(&error.raw_os_error()) => Ok(()),
         other => Err(format!("{what} of {path}: {other:?}")),

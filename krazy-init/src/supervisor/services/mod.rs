@@ -6,6 +6,7 @@
 //! | module | is |
 //! |---|---|
 //! | `unit` | one service's process, cgroup, pipes and log files |
+//! | `launches` | processes that have not executed their program yet |
 //! | `homes` | the directories of services, prepared by threads |
 //! | `kept` | output that is kept on `/data`, written by the thread that waits for the disk |
 //! | `output` | the destinations of a line that a service wrote |
@@ -14,6 +15,7 @@
 
 mod homes;
 mod kept;
+mod launches;
 mod output;
 mod requests;
 mod sockets;
@@ -33,7 +35,7 @@ use rustix::process::Pid;
 use super::effect::{Effect, Effects};
 use super::inbox::Reporter;
 use super::plan::Spec;
-use super::poller::{Poller, Source};
+use super::poller::{Poller, Registrar, Source};
 use super::state::{Action, Event, Rules, Supervisor};
 use crate::control::{ExitReason, LogStream};
 use crate::linux::data::{DataMount, Home};
@@ -54,6 +56,11 @@ const READ_SIZE: usize = 16 << 10;
 /// the hardware watchdog would otherwise wait for the last one.
 const SPAWNS_PER_TURN: usize = 16;
 
+/// The report of a kernel on which sandboxes have no effect.
+const NO_SANDBOX: &str = "services are not sandboxed, they can write whatever permissions allow: this kernel has no \
+                          Landlock (CONFIG_SECURITY_LANDLOCK, and `landlock` in a parameter `lsm`); `sandbox = false` \
+                          for every service accepts that";
+
 /// All services of the machine.
 #[derive(Debug)]
 pub(super) struct Services {
@@ -68,6 +75,9 @@ pub(super) struct Services {
     reporter: Reporter,
     next_port_check: Option<Duration>,
     has_reported_cgroups: bool,
+    has_reported_sandbox: bool,
+    /// Set by [`Services::prepare`].
+    registrar: Option<Registrar>,
     /// Services to be spawned in later turns of the loop, in order.
     spawn_queue: VecDeque<usize>,
     /// The number of services that this turn of the loop may still spawn.
@@ -88,6 +98,8 @@ impl Services {
             reporter,
             next_port_check: None,
             has_reported_cgroups: false,
+            has_reported_sandbox: false,
+            registrar: None,
             spawn_queue: VecDeque::new(),
             spawn_budget: SPAWNS_PER_TURN,
             kept_writer: Arc::default(),
@@ -103,6 +115,7 @@ impl Services {
         poller: &Poller,
         effects: &mut Effects,
     ) {
+        self.registrar = Some(poller.registrar());
         let limit = unit::log_limit(specs.len());
         for (id, spec) in specs.into_iter().enumerate() {
             let name = spec.name.clone();
@@ -144,12 +157,14 @@ impl Services {
         if !self.spawn_queue.is_empty() {
             return Some(Duration::ZERO);
         }
-        self.state.deadline().into_iter().chain(self.next_port_check).min()
+        let launches = self.units.iter().filter_map(Unit::launch_deadline);
+        self.state.deadline().into_iter().chain(self.next_port_check).chain(launches).min()
     }
 
     /// Sends [`Event::Tick`] to the state machine if that is due, and checks for ports.
     pub(super) fn tick(&mut self, now: Duration, audience: &mut Audience<'_>, effects: &mut Effects) {
         self.spawn_queued(audience, effects);
+        self.give_up_launches(now, audience, effects);
         if self.state.deadline().is_some_and(|deadline| now >= deadline) {
             self.handle(Event::Tick, audience, effects);
         }
@@ -233,8 +248,10 @@ impl Services {
         }
         match unit.start() {
             Ok(Home::Ready) => {
-                self.pids.extend(unit.pid().map(|pid| (pid, id)));
-                Some(Event::Started(id))
+                if unit.lacks_sandbox() && !std::mem::replace(&mut self.has_reported_sandbox, true) {
+                    effects.degrade(NO_SANDBOX);
+                }
+                self.await_launch(id)
             }
             Ok(home) => self.prepare_home(id, home, effects),
             Err(error) => Some(Event::StartFailed(id, system_text(&error))),
@@ -283,6 +300,10 @@ impl Services {
         audience: &mut Audience<'_>,
         effects: &mut Effects,
     ) {
+        if let Some(&id) = self.pids.get(&pid) {
+            // The news of its start may wait behind that of its end.
+            self.settle_launch(id, audience, effects);
+        }
         if let Some(&id) = self.pids.get(&pid) {
             // Its last messages come before what its successor writes. Once it is forgotten, nobody knows whose they are.
             self.read_system_log(audience, effects);

@@ -59,6 +59,8 @@ impl Services {
             if let Some(id) = service_of(pid, &self.pids, &self.units)
                 .filter(|id| self.units[*id].spec().ready == Ready::Notify)
             {
+                // The news of its start may wait behind this.
+                self.settle_launch(id, audience, effects);
                 self.handle(Event::Ready(id), audience, effects);
             }
         }

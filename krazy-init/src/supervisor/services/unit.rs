@@ -1,5 +1,7 @@
 //! The kernel's objects of a service: its cgroup, its process, its pipes and log files.
 
+mod launching;
+
 use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -16,6 +18,7 @@ use crate::linux::cgroup::Cgroup;
 use crate::linux::data::{self, Home};
 use crate::linux::kernel_clock;
 use crate::linux::launch::{self, Launch, Rights};
+use crate::linux::launched::{EXEC_TIMEOUT, Launched};
 use crate::linux::process;
 use crate::linux::run_files;
 use crate::linux::sandbox::Sandbox;
@@ -33,6 +36,8 @@ pub(super) struct Unit {
     spec: Spec,
     /// The main process, until its exit was dealt with.
     pid: Option<Pid>,
+    /// The same until its program is executed, and the time at which that is given up.
+    launched: Option<(Launched, Duration)>,
     /// Decides how much of its output the console shows.
     throttle: Throttle,
     cgroup: Option<Cgroup>,
@@ -57,14 +62,14 @@ pub(super) struct Stream {
 impl Unit {
     /// Prepares the pipes, and the log files in the directory `logs`.
     pub(super) fn prepare(spec: Spec, logs: &Path, log_limit: u64, now: Duration) -> io::Result<Self> {
-        let open = |kind| {
-            Stream::open(logs.join(format!("{}.{kind}", spec.name)), log_limit, spec.rights.uid)
-        };
+        let open =
+            |kind| Stream::open(logs.join(format!("{}.{kind}", spec.name)), log_limit, spec.rights.uid);
         let streams = [open("log")?, open("err")?];
         let throttle = Throttle::new(now);
         Ok(Unit {
             spec,
             pid: None,
+            launched: None,
             throttle,
             cgroup: None,
             has_tried_cgroup: false,
@@ -109,7 +114,8 @@ impl Unit {
         &self.streams[stream as usize].reader
     }
 
-    /// Starts the main process, unless its home has to be prepared first.
+    /// Creates the main process, unless its home has to be prepared first. The start succeeds with
+    /// [`Unit::launch_outcome`].
     pub(super) fn start(&mut self) -> io::Result<Home> {
         if !self.home_is_ready {
             let home = data::state_of_home(&self.spec.home, self.spec.rights.uid)
@@ -147,9 +153,15 @@ impl Unit {
         if !self.spec.directory.is_dir() {
             return Err(in_context(io::ErrorKind::NotFound.into(), &self.spec.directory));
         }
-        let pid = launch::spawn(launch).map_err(|error| in_context(error, &self.spec.program))?;
-        self.pid = Some(pid);
+        let launched = launch::spawn(launch).map_err(|error| in_context(error, &self.spec.program))?;
+        self.pid = Some(launched.pid());
+        self.launched = Some((launched, kernel_clock::since_boot() + EXEC_TIMEOUT));
         Ok(Home::Ready)
+    }
+
+    /// Returns true if it is to be sandboxed and the kernel cannot do that. Known after the first start.
+    pub(super) fn lacks_sandbox(&self) -> bool {
+        self.spec.sandbox && self.sandbox.is_none()
     }
 
     /// Sends the stop signal to the main process and those it started in its group.

@@ -73,6 +73,7 @@ pub fn run() {
             system::judge();
             limits::judge();
             traps::judge();
+            traps::stopped_start();
             faults::judge();
             socket::judge();
             slots::arm();

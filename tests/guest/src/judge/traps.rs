@@ -5,9 +5,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
-use krazy_init::control::LogStream;
+use krazy_init::control::{Command, ExitReason, LogStream, ServiceState};
 
-use super::{Verdict, ask, case, ensure, give_word, log, read, status};
+use super::{Verdict, ask, case, ensure, give_word, log, order, read, status};
 use crate::rights::{told, within};
 use crate::traps::END;
 
@@ -39,6 +39,29 @@ pub fn judge() {
         let verdict = answers_soon();
         told(fs::remove_file(path))?;
         verdict
+    });
+}
+
+/// In place of a process of the same account that stops it before it executes its program, which needs luck.
+pub fn stopped_start() {
+    case("a process that is stopped before it runs its program delays nobody", || {
+        let freeze = |value| told(fs::write("/sys/fs/cgroup/services/steady/cgroup.freeze", value));
+        order(Command::Stop { service: "steady".to_owned() })?;
+        within(30, || ensure(status("steady")?.state == ServiceState::Stopped, "it was not stopped"))?;
+        freeze("1")?;
+        order(Command::Start { service: "steady".to_owned() })?;
+        let start = Instant::now();
+        let verdict = within(60, || {
+            answers_soon()?;
+            let steady = status("steady")?;
+            let gave_up = matches!(&steady.last_exit, Some(ExitReason::NotStarted(why)) if why.contains("not executed"));
+            ensure(gave_up, &format!("{steady:?}"))
+        });
+        let took = start.elapsed();
+        freeze("0")?;
+        verdict?;
+        ensure(took > Duration::from_secs(9), &format!("given up after {took:?}"))?;
+        within(60, || ensure(status("steady")?.state == ServiceState::Running, "it does not run"))
     });
 }
 
