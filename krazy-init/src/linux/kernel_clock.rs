@@ -39,9 +39,12 @@ pub(crate) fn slew_wall(microseconds: i64) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Returns true if the machine has a clock that runs while it is off.
-pub(crate) fn has_hardware_clock() -> bool {
-    std::path::Path::new("/sys/class/rtc/rtc0").exists()
+/// Returns the time since 1970-01-01 UTC by the clock that runs while the machine is off; `None` without one. Init never
+/// sets that clock, so it is a witness of its own. Source: Linux `Documentation/ABI/testing/sysfs-class-rtc`.
+pub(crate) fn hardware() -> Option<Duration> {
+    let text = std::fs::read_to_string("/sys/class/rtc/rtc0/since_epoch").ok()?;
+    // A clock without a battery may be before 1970, which is as wrong as 1970.
+    Some(Duration::from_secs(text.trim().parse().unwrap_or(0)))
 }
 
 /// Formats a wall clock time as `2026-11-23T07:48:30.123Z`. Source: RFC 3339.

@@ -1,15 +1,17 @@
 //! The time from the network. Source: RFC 4330 (SNTP), RFC 5905 for the packet.
 //!
 //! One server alone cannot move the clock against others: the replies are grouped, and only the largest group that
-//! agrees counts.
+//! agrees counts. Servers differ by their addresses: one that is listed twice is asked once. This machine's own addresses
+//! are no servers, because any service could answer there.
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
+use super::own_addresses::{is_no_other_machine, own_addresses};
 use crate::linux::kernel_clock;
 
 /// Servers used when neither `/data` nor DHCP names any.
@@ -35,7 +37,7 @@ const MAX_DOUBLINGS: u32 = 7;
 /// From 1900-01-01 to 1970-01-01. Source: RFC 5905, figure 4.
 const NTP_TO_UNIX: u64 = 2_208_988_800;
 
-/// No clock is before 2026-01-01, or at [`LATEST_TIME`] and later.
+/// The start of the year in which this version was released, 2026: no clock is before it, or at [`LATEST_TIME`] and later.
 pub(crate) const EARLIEST_TIME: Duration = Duration::from_secs(1_767_225_600);
 
 /// 2100-01-01.
@@ -48,6 +50,15 @@ pub(crate) struct Consensus {
     pub(crate) offset: i128,
     /// The number of servers that agree on it.
     pub(crate) agreeing: usize,
+    /// The number of servers that replied.
+    pub(crate) answered: usize,
+}
+
+impl Consensus {
+    /// Returns true if several servers agree, and more than half of those that replied.
+    pub(crate) fn is_majority(&self) -> bool {
+        self.agreeing >= 2 && 2 * self.agreeing > self.answered
+    }
 }
 
 /// The reason why a round gave no time.
@@ -111,10 +122,21 @@ pub(crate) fn default_servers() -> Vec<String> {
 }
 
 fn query_all(names: &[String]) -> Result<Consensus, SntpError> {
+    let mut asked = Vec::new();
     let mut offsets = Vec::new();
     let mut failures = Vec::new();
     for name in names.iter().take(MAX_SERVERS) {
-        match resolve(name).and_then(query) {
+        let server = match resolve(name).and_then(|addresses| choose(&addresses, &own_addresses()?, &asked)) {
+            Ok(Some(server)) => server,
+            // Another name of a server that was asked already.
+            Ok(None) => continue,
+            Err(error) => {
+                failures.push((name.clone(), error));
+                continue;
+            }
+        };
+        asked.push(server.ip().to_canonical());
+        match query(server) {
             Ok(offset) => offsets.push(offset),
             Err(error) => failures.push((name.clone(), error)),
         }
@@ -126,8 +148,23 @@ fn query_all(names: &[String]) -> Result<Consensus, SntpError> {
     }
 }
 
-fn resolve(name: &str) -> io::Result<SocketAddr> {
-    (name, PORT).to_socket_addrs()?.next().ok_or_else(|| io::Error::other("it has no address"))
+fn resolve(name: &str) -> io::Result<Vec<SocketAddr>> {
+    Ok((name, PORT).to_socket_addrs()?.collect())
+}
+
+/// Returns the first of a name's addresses that is not among those `asked`; `None` if all are. It is an error if every
+/// address is this machine's.
+fn choose(addresses: &[SocketAddr], own: &[IpAddr], asked: &[IpAddr]) -> io::Result<Option<SocketAddr>> {
+    if addresses.is_empty() {
+        return Err(io::Error::other("it has no address"));
+    }
+    let ip = |server: &SocketAddr| server.ip().to_canonical();
+    let is_other = |server: &&SocketAddr| !is_no_other_machine(ip(server)) && !own.contains(&ip(server));
+    let mut others = addresses.iter().filter(is_other).peekable();
+    if others.peek().is_none() {
+        return Err(io::Error::other("it is this machine itself"));
+    }
+    Ok(others.find(|server| !asked.contains(&ip(server))).copied())
 }
 
 /// Returns the offset that one server reports.
@@ -230,7 +267,7 @@ fn agree(offsets: &[i128]) -> Option<Consensus> {
         return None;
     }
     best.sort_unstable();
-    Some(Consensus { offset: best[best.len() / 2], agreeing: best.len() })
+    Some(Consensus { offset: best[best.len() / 2], agreeing: best.len(), answered: offsets.len() })
 }
 
 #[cfg(test)]
@@ -272,11 +309,39 @@ mod tests {
     #[test]
     fn largest_group_of_offsets_wins() {
         let second = 1_000_000_000;
-        let consensus = |offset, agreeing| Some(Consensus { offset, agreeing });
+        let consensus = |offset, agreeing, answered| Some(Consensus { offset, agreeing, answered });
         assert_eq!(agree(&[]), None);
-        assert_eq!(agree(&[5]), consensus(5, 1));
-        assert_eq!(agree(&[5, 7, 300_000_000 * second]), consensus(7, 2));
+        assert_eq!(agree(&[5]), consensus(5, 1, 1));
+        assert_eq!(agree(&[5, 7, 300_000_000 * second]), consensus(7, 2, 3));
         assert_eq!(agree(&[0, 500 * second]), None);
+    }
+
+    #[test]
+    fn majority_is_several_servers_and_more_than_half() {
+        let is_majority = |agreeing, answered| Consensus { offset: 0, agreeing, answered }.is_majority();
+        assert!(is_majority(2, 2) && is_majority(2, 3) && is_majority(3, 4));
+        assert!(!is_majority(1, 1) && !is_majority(2, 4) && !is_majority(1, 2));
+    }
+
+    #[test]
+    fn server_listed_twice_is_asked_once_and_own_addresses_never() {
+        let server = |text: &str| SocketAddr::new(text.parse().unwrap(), PORT);
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let own = [ip("10.0.0.5"), ip("fe80::5")];
+        let chosen = |addresses: &[&str], asked: &[&str]| {
+            let addresses: Vec<_> = addresses.iter().map(|text| server(text)).collect();
+            let asked: Vec<_> = asked.iter().map(|text| ip(text)).collect();
+            choose(&addresses, &own, &asked).map_err(|error| error.to_string())
+        };
+        assert_eq!(chosen(&["10.0.0.1"], &[]), Ok(Some(server("10.0.0.1"))));
+        assert_eq!(chosen(&["10.0.0.1"], &["10.0.0.1"]), Ok(None));
+        assert_eq!(chosen(&["::ffff:10.0.0.1"], &["10.0.0.1"]), Ok(None));
+        assert_eq!(chosen(&["10.0.0.1", "10.0.0.2"], &["10.0.0.1"]), Ok(Some(server("10.0.0.2"))));
+        assert_eq!(chosen(&["127.0.0.1", "10.0.0.2"], &[]), Ok(Some(server("10.0.0.2"))));
+        for itself in ["10.0.0.5", "::ffff:10.0.0.5", "fe80::5", "127.0.0.1", "::1", "0.0.0.0"] {
+            assert_eq!(chosen(&[itself], &[]), Err("it is this machine itself".to_owned()), "{itself}");
+        }
+        assert_eq!(chosen(&[], &[]), Err("it has no address".to_owned()));
     }
 
     proptest! {

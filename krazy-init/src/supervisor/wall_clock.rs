@@ -8,7 +8,7 @@ use std::sync::mpsc::{self, Sender};
 use std::time::Duration;
 
 use super::boot::{Machine, machine_file};
-use super::clock::{self, Correction};
+use super::clock::{self, Correction, Known};
 use super::effect::{Effect, Effects};
 use super::inbox::{Report, Reporter};
 use super::state::{Event, Milestone};
@@ -16,35 +16,33 @@ use crate::linux::data::DataMount;
 use crate::linux::kernel_clock;
 use crate::net::sntp::{self, Consensus, SntpError};
 
-/// The newest wall time known to have been reached, in seconds since 1970; a file of the machine on `/data`.
-const FILE: &str = "clock";
+/// The wall time that was reached last, whoever said it, in seconds since 1970; a file of the machine on `/data`. The next
+/// start begins there, and any answer may be before it.
+const REACHED_FILE: &str = "clock";
+
+/// The newest wall time that several servers confirmed, in the same form. One server alone is not believed before it.
+const CONFIRMED_FILE: &str = "clock-confirmed";
 
 /// The pause between two saves of the time. A machine without a hardware clock starts at most this far in the past.
 const SAVE_INTERVAL: Duration = Duration::from_secs(3600);
 
-/// The kernel's clocks at one moment.
-#[derive(Clone, Copy, Debug)]
-struct Reading {
-    /// Since 1970.
-    wall: Duration,
-    /// True if the machine has a clock that runs while it is off.
-    has_hardware_clock: bool,
-}
-
-impl Reading {
-    fn now() -> Self {
-        Reading { wall: kernel_clock::wall(), has_hardware_clock: kernel_clock::has_hardware_clock() }
-    }
+/// The files of the time.
+#[derive(Clone, Debug)]
+pub(super) struct Files {
+    reached: PathBuf,
+    confirmed: PathBuf,
 }
 
 /// Knowledge about the wall clock.
 #[derive(Debug)]
 pub(super) struct WallClock {
-    /// The newest time known to have been reached.
-    saved: Duration,
+    /// The newest time that several servers confirmed; zero if none did.
+    confirmed: Duration,
+    /// True if the present time follows from such an answer.
+    is_confirmed: bool,
     next_save: Duration,
-    /// The file of the saved time; `None` if `/data` is temporary.
-    file: Option<PathBuf>,
+    /// `None` if `/data` is temporary.
+    files: Option<Files>,
     /// The time since the kernel's start at which the hardware clock is trusted if no server has answered.
     give_up_at: Option<Duration>,
     /// Set once the milestone `clock` was reached.
@@ -58,13 +56,13 @@ impl WallClock {
     /// Sets the clock to the newest time the machine is known to have reached, so that certificates are not judged by
     /// 1970.
     pub(super) fn begin(machine: &Machine, now: Duration, effects: &mut Effects) -> Self {
-        let path = machine_file(FILE);
-        let saved = fs::read_to_string(&path).ok();
-        let saved = saved.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
-        let file = matches!(machine.data, DataMount::Disk(_)).then_some(path);
-        let clock = Self::new(saved.unwrap_or_default(), file, now);
+        let files = Files { reached: machine_file(REACHED_FILE), confirmed: machine_file(CONFIRMED_FILE) };
+        let (reached, confirmed) = (read_time(&files.reached), read_time(&files.confirmed));
+        let files = matches!(machine.data, DataMount::Disk(_)).then_some(files);
+        let clock = Self::new(confirmed, files, now);
         // Without a battery a machine starts in 1970, and then every certificate is one of the future.
-        if let Some(time) = clock::beginning(kernel_clock::wall(), clock.saved)
+        let known = clock.known(kernel_clock::hardware());
+        if let Some(time) = clock::beginning(kernel_clock::wall(), reached, &known)
             && let Err(error) = kernel_clock::set_wall(time)
         {
             effects.degrade(format!("cannot set the clock: {error}"));
@@ -72,17 +70,22 @@ impl WallClock {
         clock
     }
 
-    /// A clock that was saved at this time, in this file.
-    pub(super) fn new(saved: Duration, file: Option<PathBuf>, now: Duration) -> Self {
+    /// A clock that several servers confirmed to be past this time.
+    pub(super) fn new(confirmed: Duration, files: Option<Files>, now: Duration) -> Self {
         WallClock {
-            saved,
+            confirmed,
+            is_confirmed: false,
             next_save: now + SAVE_INTERVAL,
-            file,
+            files,
             give_up_at: None,
             is_right: false,
             has_reported_failure: false,
             servers: None,
         }
+    }
+
+    fn known(&self, hardware: Option<Duration>) -> Known {
+        Known { confirmed: self.confirmed, hardware }
     }
 
     /// Starts the thread that asks time servers.
@@ -122,13 +125,13 @@ impl WallClock {
             self.save(effects);
         }
         if self.give_up_at.is_some_and(|time| now >= time) {
-            self.give_up(Reading::now(), effects);
+            self.give_up(kernel_clock::hardware(), effects);
         }
     }
 
-    fn give_up(&mut self, reading: Reading, effects: &mut Effects) {
+    fn give_up(&mut self, hardware: Option<Duration>, effects: &mut Effects) {
         self.give_up_at = None;
-        if reading.has_hardware_clock && reading.wall >= sntp::EARLIEST_TIME {
+        if self.known(hardware).plausible_hardware().is_some() {
             effects.log("no time server answers, the hardware clock is trusted");
             self.reach_milestone(effects);
         }
@@ -148,7 +151,8 @@ impl WallClock {
     }
 
     fn correct(&mut self, answer: Consensus, effects: &mut Effects) {
-        let outcome = match self.decide(answer, Reading::now(), effects) {
+        let correction = self.decide(answer, kernel_clock::wall(), kernel_clock::hardware(), effects);
+        let outcome = match correction {
             Correction::Refuse(_) => return,
             Correction::Slew(microseconds) => kernel_clock::slew_wall(microseconds),
             Correction::Step(time) => kernel_clock::set_wall(time),
@@ -156,6 +160,7 @@ impl WallClock {
         match outcome {
             Ok(()) => {
                 self.give_up_at = None;
+                self.accepted(answer, correction);
                 self.save(effects);
                 self.reach_milestone(effects);
             }
@@ -164,9 +169,14 @@ impl WallClock {
     }
 
     /// Decides about an answer and reports refusals and steps.
-    fn decide(&self, answer: Consensus, reading: Reading, effects: &mut Effects) -> Correction {
-        let Reading { wall, has_hardware_clock } = reading;
-        let correction = clock::correct(answer, wall, self.saved, has_hardware_clock);
+    fn decide(
+        &self,
+        answer: Consensus,
+        wall: Duration,
+        hardware: Option<Duration>,
+        effects: &mut Effects,
+    ) -> Correction {
+        let correction = clock::correct(answer, wall, &self.known(hardware));
         match correction {
             Correction::Refuse(why) => {
                 effects.degrade(format!("the time from the network is not believed: {why}"));
@@ -183,6 +193,16 @@ impl WallClock {
         correction
     }
 
+    /// Notes who stands behind the time. What one server says in less than half a second around a confirmed time does
+    /// not change that.
+    fn accepted(&mut self, answer: Consensus, correction: Correction) {
+        if answer.is_majority() {
+            self.is_confirmed = true;
+        } else if matches!(correction, Correction::Step(_)) {
+            self.is_confirmed = false;
+        }
+    }
+
     fn reach_milestone(&mut self, effects: &mut Effects) {
         self.is_right = true;
         effects.push(Effect::Service(Event::Reached(Milestone::Clock)));
@@ -191,18 +211,37 @@ impl WallClock {
     /// Saves the time for a boot without any other source. A full or read-only `/data` is reported by those who need
     /// it.
     fn save(&mut self, effects: &mut Effects) {
-        if let Some(file) = self.file.clone() {
-            self.saved = kernel_clock::wall();
-            effects.on_disk("saving the time", move |_| write_time(&file));
+        if self.is_confirmed {
+            // Earlier than before, too: several servers have corrected it.
+            self.confirmed = kernel_clock::wall();
+        }
+        if let Some(files) = self.files.clone() {
+            let is_confirmed = self.is_confirmed;
+            effects.on_disk("saving the time", move |_| files.write(is_confirmed));
         }
     }
 
     /// Saves the time now, for the end of the machine.
     pub(super) fn save_now(&self) {
-        if let Some(file) = &self.file {
-            write_time(file);
+        if let Some(files) = &self.files {
+            files.write(self.is_confirmed);
         }
     }
+}
+
+impl Files {
+    fn write(&self, is_confirmed: bool) {
+        write_time(&self.reached);
+        if is_confirmed {
+            write_time(&self.confirmed);
+        }
+    }
+}
+
+/// Reads the time in `file`; zero if there is none.
+fn read_time(file: &Path) -> Duration {
+    let text = fs::read_to_string(file).ok();
+    text.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs).unwrap_or_default()
 }
 
 /// Writes the time to `file`. It is not synced: an older time is good enough.
@@ -221,8 +260,8 @@ mod tests {
         WallClock::new(Duration::ZERO, None, NOW)
     }
 
-    fn reading(wall: Duration, has_hardware_clock: bool) -> Reading {
-        Reading { wall, has_hardware_clock }
+    fn answer(offset: i128, agreeing: usize) -> Consensus {
+        Consensus { offset, agreeing, answered: agreeing }
     }
 
     fn list(effects: Effects) -> Vec<Effect> {
@@ -236,24 +275,59 @@ mod tests {
         clock.network_up(NOW);
         assert_eq!(clock.deadline(), NOW + clock::TIME_SERVER_TIMEOUT);
         let mut effects = Effects::default();
-        clock.give_up(reading(TODAY, true), &mut effects);
+        clock.give_up(Some(TODAY), &mut effects);
         assert_eq!(list(effects).last(), Some(&Effect::Service(Event::Reached(Milestone::Clock))));
         assert_eq!(clock.deadline(), NOW + SAVE_INTERVAL);
         // A network that comes back later starts no second wait.
         clock.network_up(NOW);
         assert_eq!(clock.deadline(), NOW + SAVE_INTERVAL);
+        // Nobody has confirmed it.
+        assert!(!clock.is_confirmed);
     }
 
     #[test]
     fn milestone_is_not_reached_without_a_clock_to_trust() {
-        for reading in [reading(TODAY, false), reading(Duration::from_secs(86_400), true)] {
+        for hardware in [None, Some(Duration::from_secs(86_400)), Some(Duration::MAX)] {
             let mut effects = Effects::default();
             let mut clock = clock();
             clock.network_up(NOW);
-            clock.give_up(reading, &mut effects);
-            assert_eq!(list(effects), [], "{reading:?}");
+            clock.give_up(hardware, &mut effects);
+            assert_eq!(list(effects), [], "{hardware:?}");
             assert!(!clock.is_right);
         }
+    }
+
+    #[test]
+    fn only_several_servers_confirm_the_time() {
+        let mut clock = clock();
+        clock.accepted(answer(5_000_000_000, 1), Correction::Step(TODAY));
+        clock.save(&mut Effects::default());
+        assert_eq!(clock.confirmed, Duration::ZERO);
+        clock.accepted(answer(0, 2), Correction::Slew(0));
+        clock.save(&mut Effects::default());
+        assert!(clock.confirmed > Duration::ZERO);
+        // One server alone may slew a confirmed time, and not step it.
+        clock.accepted(answer(1, 1), Correction::Slew(0));
+        assert!(clock.is_confirmed);
+        clock.accepted(answer(5_000_000_000, 1), Correction::Step(TODAY));
+        assert!(!clock.is_confirmed);
+    }
+
+    #[test]
+    fn times_are_saved_in_files_of_their_own() {
+        let directory = tempfile::tempdir().unwrap();
+        let files = Files {
+            reached: directory.path().join("reached"),
+            confirmed: directory.path().join("confirmed"),
+        };
+        assert_eq!(read_time(&files.reached), Duration::ZERO);
+        files.write(false);
+        assert!(read_time(&files.reached) > sntp::EARLIEST_TIME);
+        assert!(!files.confirmed.exists());
+        files.write(true);
+        assert!(read_time(&files.confirmed) > sntp::EARLIEST_TIME);
+        fs::write(&files.confirmed, "yesterday").unwrap();
+        assert_eq!(read_time(&files.confirmed), Duration::ZERO);
     }
 
     #[test]
@@ -269,23 +343,24 @@ mod tests {
     #[test]
     fn first_step_is_routine_and_later_ones_are_not() {
         let mut clock = clock();
-        let answer = Consensus { offset: -3_000_000_000, agreeing: 2 };
+        let answer = answer(-3_000_000_000, 2);
         let mut effects = Effects::default();
-        clock.decide(answer, reading(TODAY, true), &mut effects);
+        clock.decide(answer, TODAY, Some(TODAY), &mut effects);
         clock.is_right = true;
-        clock.decide(answer, reading(TODAY, true), &mut effects);
+        clock.decide(answer, TODAY, Some(TODAY), &mut effects);
         let text = "the clock was stepped back by 3000 ms".to_owned();
         assert_eq!(list(effects), [Effect::Note(text.clone()), Effect::Log(text)]);
     }
 
     #[test]
     fn refused_answers_degrade_the_machine() {
-        let answer = Consensus { offset: 300 * 365 * 86_400 * 1_000_000_000, agreeing: 4 };
+        let answer = answer(72 * 365 * 86_400 * 1_000_000_000, 4);
         let mut effects = Effects::default();
-        let correction = clock().decide(answer, reading(TODAY, false), &mut effects);
+        let correction = clock().decide(answer, TODAY, None, &mut effects);
         assert!(matches!(correction, Correction::Refuse(_)));
         let effects = list(effects);
         let [Effect::Degrade(text)] = &effects[..] else { panic!("{effects:?}") };
         assert!(text.starts_with("the time from the network is not believed: "), "{text}");
+        assert!(text.contains("; help: name other time servers in `network.ntp`"), "{text}");
     }
 }
