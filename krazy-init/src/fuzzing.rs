@@ -6,11 +6,12 @@
 #[path = "../../fuzz/smoke.rs"]
 mod smoke;
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::linux::{readiness, system_log, uevent};
 use crate::net::dhcp::Client;
-use crate::net::{netlink, sntp};
+use crate::net::{ipv4, netlink, sntp};
 
 /// A conversation with DHCP servers. Each message begins with 4 bytes: kind, length / 4, and the seconds since the last
 /// one. Odd kinds are options only, behind a header that the client accepts; even ones are sent as they are.
@@ -30,7 +31,7 @@ pub fn dhcp(input: &[u8]) {
         let (body, after) = after.split_at(after.len().min(4 * usize::from(len)));
         rest = after;
         let message = if kind & 1 == 0 { body.to_vec() } else { reply(XID, MAC, body) };
-        let _ = client.receive(now, &message);
+        let _ = client.receive(now, Ipv4Addr::new(10, 0, 0, 1), &message, &[]);
         if let Some(lease) = client.lease() {
             assert!(lease.prefix <= 32 && lease.routes.iter().all(|route| route.prefix <= 32));
         }
@@ -48,6 +49,23 @@ fn reply(xid: u32, mac: [u8; 6], options: &[u8]) -> Vec<u8> {
     bytes.extend([99, 130, 83, 99]);
     bytes.extend(options);
     bytes
+}
+
+/// An IPv4 packet. The first byte selects: as it is (bit 0 unset), or the rest as what a valid packet carries.
+pub fn ipv4(input: &[u8]) {
+    let Some((choice, rest)) = input.split_first() else { return };
+    let has_checksum = choice & 2 == 0;
+    if choice & 1 == 0 {
+        if let Some(datagram) = ipv4::datagram(rest, has_checksum) {
+            assert!(datagram.payload.len() + 28 <= rest.len());
+        }
+        return;
+    }
+    let payload = &rest[..rest.len().min(1500)];
+    let (source, target) = (Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 9));
+    let packet = ipv4::packet(source, target, (67, 68), payload);
+    let wanted = ipv4::Datagram { source, source_port: 67, target_port: 68, payload };
+    assert_eq!(ipv4::datagram(&packet, has_checksum), Some(wanted));
 }
 
 /// An SNTP packet. Its origin timestamp is taken for that of the request.
@@ -79,6 +97,7 @@ pub fn uevent(input: &[u8]) {
 #[cfg(test)]
 smoke_tests! {
     dhcp: 200_000,
+    ipv4: 500_000,
     netlink: 500_000,
     sntp: 500_000,
     uevent: 500_000,

@@ -2,22 +2,21 @@
 //!
 //! A new kind of link (VLAN, bridge, WireGuard) is another [`Kind`] here and another request in [`super::netlink`].
 
+mod received;
+
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
 use krazy_boot::manifest::network::{NetworkSettings, StaticAddress};
 
-use super::dhcp::{self, Client, Lease, Output};
+use super::dhcp::{Client, Lease, Output};
 use super::netlink::{Link, Netlink, Notification};
-use super::resolv_conf::{self, MAX_NAME_SERVERS};
-use super::sockets;
-
-/// DHCP messages read from one interface before init's loop serves its other descriptors.
-const MAX_BATCH: usize = 32;
+use super::resolv_conf;
+use super::sockets::DhcpSockets;
 
 /// The network interfaces of the machine.
 #[derive(Debug)]
@@ -42,7 +41,7 @@ struct Interface {
 /// The source of an interface's address.
 #[derive(Debug)]
 enum Kind {
-    Dhcp { client: Box<Client>, socket: UdpSocket },
+    Dhcp { client: Box<Client>, sockets: DhcpSockets },
     Static,
 }
 
@@ -78,9 +77,9 @@ impl Network {
     }
 
     /// The DHCP socket of an interface, to poll.
-    pub(crate) fn dhcp_descriptor(&self, index: u32) -> Option<&UdpSocket> {
+    pub(crate) fn dhcp_descriptor(&self, index: u32) -> Option<&OwnedFd> {
         match &self.interfaces.get(&index)?.kind {
-            Kind::Dhcp { socket, .. } => Some(socket),
+            Kind::Dhcp { sockets, .. } => Some(sockets.descriptor()),
             Kind::Static => None,
         }
     }
@@ -140,41 +139,10 @@ impl Network {
                         self.up(&mut changes);
                     }
                 }
-                Notification::NameServers(index, servers, lifetime) => {
-                    if let Some(interface) = self.interfaces.get_mut(&index) {
-                        let servers: Vec<IpAddr> =
-                            servers.into_iter().take(MAX_NAME_SERVERS).map(IpAddr::V6).collect();
-                        // The latest advertisement replaces earlier lifetimes; a lifetime of 0 withdraws a server (RFC
-                        // 8106, section 5.1).
-                        interface.advertised.retain(|(server, _)| !servers.contains(server));
-                        if !lifetime.is_zero() {
-                            let lasting = servers.into_iter().map(|server| (server, now + lifetime));
-                            interface.advertised.splice(0..0, lasting);
-                            interface.advertised.truncate(MAX_NAME_SERVERS);
-                        }
-                        self.refresh_resolv_conf(now, &mut changes);
-                    }
-                }
+                Notification::NameServers(offer) => self.take_name_servers(offer, now, &mut changes),
             }
         }
         changes.extend(self.tick(now));
-        changes
-    }
-
-    /// Handles the DHCP messages of an interface.
-    pub(crate) fn receive_dhcp(&mut self, index: u32, now: Duration) -> Vec<Change> {
-        let mut changes = Vec::new();
-        let mut buffer = [0u8; dhcp::MAX_PACKET];
-        // A host that never stops sending must not keep the loop from its other work.
-        for _ in 0..MAX_BATCH {
-            let Some(Interface { kind: Kind::Dhcp { client, socket }, .. }) = self.interfaces.get_mut(&index)
-            else {
-                break;
-            };
-            let Some(bytes) = sockets::receive(socket, &mut buffer) else { break };
-            let outputs = client.receive(now, bytes);
-            self.apply(index, now, outputs, &mut changes);
-        }
         changes
     }
 
@@ -201,7 +169,8 @@ impl Network {
                 rustix::rand::getrandom(&mut xid[..], rustix::rand::GetRandomFlags::INSECURE)?;
                 let client = Client::new(mac, &self.hostname, u32::from_ne_bytes(xid), now);
                 changes.push(Change::SocketOpened(link.index));
-                Kind::Dhcp { client: Box::new(client), socket: sockets::open(&link.name)? }
+                let sockets = DhcpSockets::open(&link.name, link.index, mac)?;
+                Kind::Dhcp { client: Box::new(client), sockets }
             }
         };
         let is_static = matches!(kind, Kind::Static);
@@ -236,8 +205,8 @@ impl Network {
             let name = interface.name.clone();
             let outcome = match (output, &interface.kind) {
                 // A link that has just gone down rejects the message; the client's timer sends it again.
-                (Output::Send(bytes, target), Kind::Dhcp { socket, .. }) => {
-                    let _unsent = sockets::send(socket, &bytes, target);
+                (Output::Send(bytes, target), Kind::Dhcp { sockets, .. }) => {
+                    let _unsent = sockets.send(&bytes, target);
                     Ok(())
                 }
                 (Output::Configure(lease), _) => self.configure(index, &name, now, &lease, changes),

@@ -32,9 +32,12 @@ const LINK_HEADER_LEN: usize = 16;
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 
-/// `struct nduseroptmsg` of rtnetlink.h: its length, and the offset of the interface's index.
+/// `struct nduseroptmsg` of rtnetlink.h: its length, and the offsets of the options' length and the interface's index. An
+/// attribute with the router's address follows the options.
 const USER_OPTION_HEADER_LEN: usize = 16;
+const USER_OPTIONS_LEN: usize = 2;
 const USER_OPTION_INDEX: usize = 4;
+const NDUSEROPT_SRCADDR: u16 = 1;
 
 /// The recursive DNS server option, whose length counts units of eight bytes. Source: RFC 8106, section 5.1.
 const RDNSS: u8 = 25;
@@ -56,8 +59,21 @@ pub(crate) enum Notification {
     LinkGone(u32),
     /// The interface with this index got an IPv6 address of global scope.
     GlobalAddress(u32),
-    /// A router on the link of this interface offers these name servers for this long.
-    NameServers(u32, Vec<Ipv6Addr>, Duration),
+    /// A router on the link of an interface offers name servers.
+    NameServers(NameServers),
+}
+
+/// An offer of name servers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NameServers {
+    /// The index of the interface.
+    pub(crate) index: u32,
+    /// The address of the router.
+    pub(crate) router: Ipv6Addr,
+    /// Their addresses.
+    pub(crate) servers: Vec<Ipv6Addr>,
+    /// The time for which they may be used.
+    pub(crate) lifetime: Duration,
 }
 
 /// A network interface.
@@ -310,7 +326,8 @@ fn parse_address(body: &[u8]) -> Option<Notification> {
 /// Decodes a message that `netlink-packet-route` does not support: `RTM_NEWNDUSEROPT` with a [`RDNSS`] option.
 fn parse_name_servers(body: &[u8]) -> Option<Notification> {
     let index = u32::from_ne_bytes(*body.get(USER_OPTION_INDEX..)?.first_chunk()?);
-    let option = body.get(USER_OPTION_HEADER_LEN..)?;
+    let options_len = u16::from_ne_bytes(*body.get(USER_OPTIONS_LEN..)?.first_chunk()?);
+    let (option, attributes) = body.get(USER_OPTION_HEADER_LEN..)?.split_at_checked(options_len.into())?;
     let [kind, units, _, _, lifetime @ ..] = *option.first_chunk::<8>()?;
     let length = usize::from(units) * RDNSS_UNIT;
     if kind != RDNSS || length < RDNSS_MIN_LEN {
@@ -319,7 +336,10 @@ fn parse_name_servers(body: &[u8]) -> Option<Notification> {
     let (servers, _) = option.get(RDNSS_UNIT..length)?.as_chunks::<16>();
     let servers = servers.iter().map(|server| Ipv6Addr::from(*server)).collect();
     let lifetime = Duration::from_secs(u32::from_be_bytes(lifetime).into());
-    Some(Notification::NameServers(index, servers, lifetime))
+    let mut attributes = NlasIterator::new(attributes).map_while(Result::ok);
+    let router = attributes.find(|attribute| attribute.kind() == NDUSEROPT_SRCADDR)?;
+    let router = Ipv6Addr::from(*router.value().first_chunk::<16>()?);
+    Some(Notification::NameServers(NameServers { index, router, servers, lifetime }))
 }
 
 #[cfg(test)]

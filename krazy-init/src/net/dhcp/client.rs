@@ -2,10 +2,11 @@
 //!
 //! Not supported: DECLINE after an ARP probe; RELEASE, because an appliance requests the same address after a restart.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::packet::{Reply, ReplyKind, Request, RequestKind, Route, parse};
+use crate::net::own_addresses::is_no_other_machine;
 
 /// The first retry interval, which doubles up to [`MAX_RETRY_INTERVAL`].
 const MIN_RETRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -183,11 +184,29 @@ impl Client {
         }
     }
 
-    /// Handles a message. Everything but a reply to this client's last request is ignored.
-    pub(crate) fn receive(&mut self, now: Duration, bytes: &[u8]) -> Vec<Output> {
-        let Some(reply) = parse(bytes).filter(|reply| reply.xid == self.xid && reply.mac == self.mac) else {
+    /// Returns true if a message is a reply to this client.
+    pub(crate) fn awaits(&self, bytes: &[u8]) -> bool {
+        self.reply(bytes).is_some()
+    }
+
+    fn reply(&self, bytes: &[u8]) -> Option<Reply> {
+        parse(bytes).filter(|reply| reply.xid == self.xid && reply.mac == self.mac)
+    }
+
+    /// Handles a message that the host `source` sent. Everything but a reply to this client's last request is ignored, and
+    /// so is a server that is this machine by one of its `own` addresses: a service may pretend to be one.
+    pub(crate) fn receive(
+        &mut self,
+        now: Duration,
+        source: Ipv4Addr,
+        bytes: &[u8],
+        own: &[IpAddr],
+    ) -> Vec<Output> {
+        let Some(reply) = self.reply(bytes) else { return Vec::new() };
+        let is_own = |server: Ipv4Addr| is_no_other_machine(server.into()) || own.contains(&server.into());
+        if is_own(source) || reply.server.is_some_and(is_own) {
             return Vec::new();
-        };
+        }
         match (&self.state, reply.kind) {
             (State::Selecting { .. }, ReplyKind::Offer) => match lease_of(&reply, None) {
                 Some(offer) => {

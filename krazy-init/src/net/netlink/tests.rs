@@ -80,8 +80,19 @@ fn router_advertisement_lists_name_servers() {
     body.extend([134, 0, 0, 0, 0, 0, 0, 0]);
     body.extend([25, 3, 0, 0, 0, 0, 7, 8]);
     body.extend(Ipv6Addr::LOCALHOST.octets());
-    let servers = Notification::NameServers(3, vec![Ipv6Addr::LOCALHOST], Duration::from_secs(1800));
-    assert_eq!(parse_name_servers(&body), Some(servers));
+    // Without the router's address nobody knows who sent it.
+    assert_eq!(parse_name_servers(&body), None);
+    let router = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+    body.extend(20u16.to_ne_bytes());
+    body.extend(NDUSEROPT_SRCADDR.to_ne_bytes());
+    body.extend(router.octets());
+    let offer = NameServers {
+        index: 3,
+        router,
+        servers: vec![Ipv6Addr::LOCALHOST],
+        lifetime: Duration::from_secs(1800),
+    };
+    assert_eq!(parse_name_servers(&body), Some(Notification::NameServers(offer)));
 }
 
 proptest! {
