@@ -11,6 +11,7 @@ pub mod capability;
 pub mod hosts;
 pub mod instructions;
 pub mod network;
+pub mod ports;
 pub mod sysctl;
 pub mod sysfs;
 
@@ -157,6 +158,9 @@ pub struct ServiceSettings {
     /// Files below `/sys` that it can write, such as `class/leds/*/brightness`; see [`sysfs::pattern`].
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sysfs: Vec<String>,
+    /// Ports that it may bind, and no others below 1024; see [`ports::PortRules`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ports: Option<Vec<u16>>,
     /// Set when its output is also kept on `/data`, where it survives a restart of the machine.
     pub persistent_log: bool,
     /// Memory limit. A service that exceeds it is killed and restarted.
@@ -188,6 +192,7 @@ impl Default for ServiceSettings {
             groups: Vec::new(),
             devices: Vec::new(),
             sysfs: Vec::new(),
+            ports: None,
             persistent_log: false,
             memory_limit: None,
             task_limit: None,

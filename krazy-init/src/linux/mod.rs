@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `block`, `mounts`, `boot_mount`, `boot_repair`, `data`, `format_data`, `format_request`, `grow_data`, `identity` | disks and file systems |
 //! | `launch`, `launched`, `process`, `cgroup`, `capabilities`, `sandbox` | processes, and what they may do |
+//! | `port_filter`, `bpf` | the ports that they may bind |
 //! | `modules`, `uevent`, `serial_links`, `sysfs_files`, `button`, `watchdog` | devices and their drivers |
 //! | `datagrams`, `readiness`, `system_log`, `signals` | messages of processes to PID 1 |
 //! | `kernel_clock`, `entropy`, `settings` | clocks, random numbers, sysctls |
@@ -12,6 +13,7 @@
 pub(crate) mod block;
 pub(crate) mod boot_mount;
 pub(crate) mod boot_repair;
+mod bpf;
 pub(crate) mod button;
 pub(crate) mod capabilities;
 pub(crate) mod cgroup;
@@ -29,6 +31,7 @@ pub(crate) mod launch;
 pub(crate) mod launched;
 pub(crate) mod modules;
 pub(crate) mod mounts;
+pub(crate) mod port_filter;
 pub(crate) mod power;
 pub(crate) mod process;
 pub(crate) mod readiness;

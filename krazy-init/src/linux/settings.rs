@@ -23,6 +23,8 @@ const SYSCTLS: &[(&str, &str)] = &[
     ("fs/protected_hardlinks", "1"),
     ("fs/protected_fifos", "2"),
     ("fs/protected_regular", "2"),
+    // Programs of the kernel are for root: an account needs none, and their verifier has had holes.
+    ("kernel/unprivileged_bpf_disabled", "2"),
     ("kernel/kptr_restrict", "1"),
     ("kernel/dmesg_restrict", "1"),
 ];

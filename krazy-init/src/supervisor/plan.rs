@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use krazy_boot::manifest::network::NetworkSettings;
+use krazy_boot::manifest::ports::{ADMIND, PortRules};
 use krazy_boot::manifest::{
     CONTROL_GROUP, DISK_FORMAT, FORMAT, Kernel, Manifest, Program, Ready, Service, ServiceSettings, accounts,
     sysfs,
@@ -27,9 +28,6 @@ const PATH: &str = "/bin:/sbin";
 
 /// The program in that directory that is not a service.
 const INIT: &str = "init";
-
-/// The management service, which needs root. The manifest has this setting; the constant is for a root without one.
-const ADMIND: &str = "krazy-admind";
 
 /// Everything needed to start one service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +56,8 @@ pub(super) struct Spec {
     pub sandbox: bool,
     /// True if its sandbox lets it write the files of sysfs that it was given.
     pub writes_sysfs: bool,
+    /// The ports that it may bind.
+    pub ports: PortRules,
     /// Its resource limits.
     pub limits: Limits,
     /// The condition under which it counts as started.
@@ -84,6 +84,7 @@ pub(super) fn plan(manifest: &Manifest) -> Plan {
     let uids = accounts::of(manifest);
     let all_patterns = manifest.services.iter().flat_map(|service| patterns(&service.settings));
     let mut plan = Plan { devices: DeviceGroups::new(all_patterns), ..Plan::default() };
+    let services = || manifest.services.iter().map(|service| (service.name.as_str(), &service.settings));
     for service in &manifest.services {
         let user = accounts::user(service).to_owned();
         let name = &service.name;
@@ -141,6 +142,7 @@ pub(super) fn plan(manifest: &Manifest) -> Plan {
             persistent_log: settings.persistent_log,
             sandbox: settings.sandbox && uid != 0,
             writes_sysfs: !settings.sysfs.is_empty(),
+            ports: PortRules::new(name, services()),
             limits: Limits {
                 memory: settings.memory_limit.map(|limit| limit.0),
                 tasks: settings.task_limit,
@@ -205,6 +207,7 @@ pub(super) fn manifest_of(bin: &Path) -> std::io::Result<Manifest> {
             && executable
             && name != INIT
         {
+            // The management service needs root. A manifest has this setting.
             let user = (name == ADMIND).then(|| accounts::ROOT.to_owned());
             services.push(Service {
                 name,
@@ -295,6 +298,17 @@ mod tests {
             plan.problems,
             ["service web: files of sysfs like `class/block/sda/ro` are not for services"]
         );
+    }
+
+    #[test]
+    fn ports_follow_from_all_services() {
+        let settings = ServiceSettings { ports: Some(vec![80]), ..ServiceSettings::default() };
+        let others = ["api", ADMIND].map(|name| (name, ServiceSettings::default()));
+        let plan = plan(&manifest(&[("web", settings), others[0].clone(), others[1].clone()]));
+        let [api, admind, web] = &plan.specs[..] else { panic!("{:?}", plan.specs) };
+        assert_eq!([api, admind, web].map(|spec| spec.ports.allow(80)), [false, false, true]);
+        assert_eq!([api, admind, web].map(|spec| spec.ports.allow(8443)), [false, true, false]);
+        assert_eq!([api, admind, web].map(|spec| spec.ports.allow(67)), [false; 3]);
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! | `homes` | the directories of services, prepared by threads |
 //! | `kept` | output that is kept on `/data`, written by the thread that waits for the disk |
 //! | `output` | the destinations of a line that a service wrote |
+//! | `ports` | the ports that services may bind |
 //! | `requests` | answers to requests about services |
 //! | `sockets` | the sockets of readiness and of the system's log |
 
@@ -17,6 +18,7 @@ mod homes;
 mod kept;
 mod launches;
 mod output;
+mod ports;
 mod requests;
 mod sockets;
 mod unit;
@@ -43,6 +45,7 @@ use crate::linux::kernel_clock;
 use crate::linux::readiness;
 use crate::output::link_views;
 pub(super) use output::Audience;
+use ports::Ports;
 use sockets::Sockets;
 use unit::Unit;
 
@@ -78,6 +81,7 @@ pub(super) struct Services {
     has_reported_sandbox: bool,
     /// Set by [`Services::prepare`].
     registrar: Option<Registrar>,
+    ports: Ports,
     /// Services to be spawned in later turns of the loop, in order.
     spawn_queue: VecDeque<usize>,
     /// The number of services that this turn of the loop may still spawn.
@@ -100,6 +104,7 @@ impl Services {
             has_reported_cgroups: false,
             has_reported_sandbox: false,
             registrar: None,
+            ports: Ports::default(),
             spawn_queue: VecDeque::new(),
             spawn_budget: SPAWNS_PER_TURN,
             kept_writer: Arc::default(),
@@ -117,6 +122,7 @@ impl Services {
     ) {
         self.registrar = Some(poller.registrar());
         let limit = unit::log_limit(specs.len());
+        self.ports = Ports::new(specs.len(), effects);
         for (id, spec) in specs.into_iter().enumerate() {
             let name = spec.name.clone();
             match Unit::prepare(spec, Path::new(logs::DIRECTORY), limit, now) {
@@ -172,6 +178,7 @@ impl Services {
         if self.next_port_check.is_none_or(|next| now >= next) {
             self.next_port_check = self.check_ports(now, audience, effects);
         }
+        self.report_ports(audience);
         self.write_kept(effects);
     }
 
@@ -236,16 +243,11 @@ impl Services {
     }
 
     fn spawn(&mut self, id: usize, effects: &mut Effects) -> Option<Event> {
+        self.make_cgroup(id, effects);
         // Its preparation failed and was reported; the end of the machine must not wait for it.
         let Some(unit) = self.units.get_mut(id) else {
             return Some(Event::StartFailed(id, "it could not be prepared".to_owned()));
         };
-        if let Err(error) = unit.make_cgroup()
-            // The same for every service of a kernel without cgroups.
-            && !std::mem::replace(&mut self.has_reported_cgroups, true)
-        {
-            effects.degrade(format!("processes that services leave behind cannot be killed: {error}"));
-        }
         match unit.start() {
             Ok(Home::Ready) => {
                 if unit.lacks_sandbox() && !std::mem::replace(&mut self.has_reported_sandbox, true) {

@@ -2,6 +2,7 @@
 
 mod launching;
 
+use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -90,12 +91,14 @@ impl Unit {
     }
 
     /// Makes its cgroup, unless that was tried before: at the first start, because the kernel takes milliseconds for
-    /// each. Without one the service still runs, but processes that it leaves behind cannot be killed.
-    pub(super) fn make_cgroup(&mut self) -> io::Result<()> {
-        if !std::mem::replace(&mut self.has_tried_cgroup, true) {
-            self.cgroup = Some(Cgroup::create(&self.spec.name, self.spec.limits)?);
+    /// each. Without one the service still runs, but processes that it leaves behind cannot be killed. Returns the
+    /// directory of a new one.
+    pub(super) fn make_cgroup(&mut self) -> io::Result<Option<&File>> {
+        if std::mem::replace(&mut self.has_tried_cgroup, true) {
+            return Ok(None);
         }
-        Ok(())
+        let cgroup = Cgroup::create(&self.spec.name, self.spec.limits)?;
+        Ok(Some(self.cgroup.insert(cgroup).directory()))
     }
 
     /// Keeps its output in `directory` too, which services cannot write.
