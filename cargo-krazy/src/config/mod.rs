@@ -21,6 +21,7 @@ mod own_crate;
 mod own_programs;
 mod package;
 mod pi;
+mod ports;
 mod resolve;
 pub(crate) mod schema;
 mod service;

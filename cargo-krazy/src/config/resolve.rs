@@ -22,7 +22,7 @@ use super::tables::{self, Krazy};
 use super::values::{self, Either};
 use super::{
     Appliance, Install, KernelSource, PiSettings, crate_spec, files, kernel, kernel_parameters, names,
-    network, package, service, sysctl, user,
+    network, package, ports, service, sysctl, user,
 };
 use crate::board::{BOARDS, Board};
 use crate::failure::Failure;
@@ -141,6 +141,7 @@ fn resolve(metadata: &Metadata, package: &Package, request: &Request) -> Result<
         let problem = format!("makes services wait for each other: {}", cycle.join(" → "));
         return Err(origins.invalid(&path, problem));
     }
+    ports::check(&services, &origins)?;
     let serial_console = krazy.serial_console.unwrap_or(true);
     let cmdline = krazy.cmdline.0;
     let parameters = kernel_parameters(request.board, serial_console, &cmdline);

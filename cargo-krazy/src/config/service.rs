@@ -67,6 +67,9 @@ impl From<tables::Service> for ServiceSettings {
             groups: service.groups.into_iter().map(|group| group.0).collect(),
             devices: service.devices.into_iter().map(|device| device.0).collect(),
             sysfs: service.sysfs.into_iter().map(|pattern| pattern.0).collect(),
+            ports: service
+                .ports
+                .map(|ports| ports.into_iter().filter_map(|port| port.0.try_into().ok()).collect()),
             persistent_log: service.persistent_log,
             memory_limit: service.memory_limit.map(|limit| limit.0),
             task_limit: service.task_limit.map(|limit| limit.0),

@@ -165,6 +165,9 @@ pub(crate) struct Service {
     pub(crate) devices: Vec<DeviceNode>,
     /// files below /sys it may write, such as "class/leds/*/brightness"
     pub(crate) sysfs: Vec<SysfsPattern>,
+    /// ports that it alone may bind, and no others below 1024 (default: all but 67, 68, 123, and 8443 of krazy-admind)
+    #[schemars(extend("x-label" = "PORT"))]
+    pub(crate) ports: Option<Vec<Ranged<1, 65_535>>>,
     /// keep its output on /data too (default: false)
     pub(crate) persistent_log: bool,
     /// the most memory (default: all)

@@ -15,7 +15,7 @@ fn every_key_is_read() {
          env = { RUST_LOG = \"info\" }\nworkdir = \"/data/weather\"\nafter = [\"network\", \"clock\"]\n\
          start = \"manual\"\nrestart = \"on-failure\"\nuser = \"web\"\nstop-signal = \"SIGINT\"\nstop-timeout = 30\nrequired = false\n\
          ready = \"tcp:80\"\nsandbox = false\ncapabilities = [\"net-admin\"]\nmemory-limit = \"64 MiB\"\n\
-         groups = [\"db\", \"krazy\"]\ndevices = [\"/dev/ttyUSB*\"]\nsysfs = [\"/sys/class/leds/*/brightness\"]\npersistent-log = true\n\
+         groups = [\"db\", \"krazy\"]\ndevices = [\"/dev/ttyUSB*\"]\nsysfs = [\"/sys/class/leds/*/brightness\"]\nports = [80, 8080]\npersistent-log = true\n\
          task-limit = 50\nfile-limit = 4096\ncpu-weight = 10",
     );
     let expected = ServiceSettings {
@@ -35,6 +35,7 @@ fn every_key_is_read() {
         groups: vec!["db".into(), "krazy".into()],
         devices: vec!["/dev/ttyUSB*".into()],
         sysfs: vec!["class/leds/*/brightness".into()],
+        ports: Some(vec![80, 8080]),
         persistent_log: true,
         memory_limit: Some(Bytes::mib(64)),
         task_limit: Some(50),
@@ -146,6 +147,49 @@ fn fixed_addresses_are_read() {
         let error = error(&format!("{table}\n{text}"));
         assert!(error.contains(&problem.replace("TABLE", table)), "{error}\nexpected: {problem}");
     }
+}
+
+#[test]
+fn ports_belong_to_one_service_and_cover_its_readiness() {
+    let of = |text: &str| format!("admind = true\n{text}");
+    for (text, problem) in [
+        (
+            "service.a.ports = [0]",
+            ":7: `ports` in [package.metadata.krazy.service.a] has 0 where it needs a number from 1 to 65535",
+        ),
+        (
+            "service.a.ports = [80]\nservice.b.ports = [443, 80]",
+            ":8: `ports` in [package.metadata.krazy.service.b] has 80, which the service `a` has, too",
+        ),
+        ("service.a.ports = [80, 80]", ":7: `ports` in [package.metadata.krazy.service.a] has 80 twice"),
+        (
+            "service.a.ports = [8443]",
+            ":7: `ports` in [package.metadata.krazy.service.a] has 8443, the port of `krazy-admind`",
+        ),
+        (
+            "service.a = { ports = [443], ready = \"tcp:80\" }",
+            ":7: `ready` in [package.metadata.krazy.service.a] is port 80, which the service may not bind",
+        ),
+        (
+            "service.a.ready = \"tcp:123\"",
+            ":7: `ready` in [package.metadata.krazy.service.a] is port 123, which the service may not bind",
+        ),
+        (
+            "service.a.ports = [8080]\nservice.b.ready = \"tcp:8080\"",
+            ":8: `ready` in [package.metadata.krazy.service.b] is port 8080, which the service may not bind",
+        ),
+    ] {
+        let error = error(&of(text));
+        assert!(error.contains(problem), "{error}\nexpected: {problem}");
+    }
+    for text in [
+        "service.a = { ports = [80, 123], ready = \"tcp:123\" }\nservice.b.ports = []",
+        "service.a = { ports = [80], ready = \"tcp:8080\" }",
+        "service.a.ready = \"tcp:80\"",
+    ] {
+        load_text(&of(text));
+    }
+    assert_eq!(load_text("admind = false\nservice.a.ports = [8443]").services["a"].ports, Some(vec![8443]));
 }
 
 #[test]
