@@ -10,7 +10,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Result;
 
 /// The address of everything at this end.
-pub const SERVER: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
+pub const SERVER: Ipv4Addr = TIME_SERVERS[0];
+
+/// The addresses of the time servers.
+pub const TIME_SERVERS: [Ipv4Addr; 3] =
+    [Ipv4Addr::new(10, 9, 0, 1), Ipv4Addr::new(10, 9, 0, 2), Ipv4Addr::new(10, 9, 0, 3)];
 
 /// The address given to the machine.
 pub const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 50);
@@ -34,8 +38,10 @@ pub struct Lan {
     machine: u16,
     /// The behaviour of the address server.
     pub dhcp: Dhcp,
-    /// Offset of the served time from the right one, in seconds.
-    pub lie: i64,
+    /// Offset of the time that each of [`TIME_SERVERS`] serves from the right one, in seconds.
+    pub lies: [i64; 3],
+    /// The time servers that a lease names.
+    pub ntp: Vec<Ipv4Addr>,
 }
 
 /// The behaviour of the address server.
@@ -72,7 +78,7 @@ impl Lan {
              remote.type=inet,remote.host=127.0.0.1,remote.port={}",
             socket.local_addr()?.port()
         );
-        Ok((Lan { socket, machine, dhcp: Dhcp::Silent, lie: 0 }, netdev))
+        Ok((Lan { socket, machine, dhcp: Dhcp::Silent, lies: [0; 3], ntp: vec![SERVER] }, netdev))
     }
 
     /// Receives one frame if one arrives soon, and replies to it. Returns the request.
@@ -88,13 +94,14 @@ impl Lan {
     }
 
     fn arp(&self, frame: &[u8]) -> Result<()> {
-        if frame.len() >= 42 && frame[20..22] == [0, 1] && frame[38..42] == SERVER.octets() {
+        let is_ours = |address: &[u8]| TIME_SERVERS.iter().any(|ours| address == ours.octets());
+        if frame.len() >= 42 && frame[20..22] == [0, 1] && is_ours(&frame[38..42]) {
             let mut reply = frame[..42].to_vec();
             reply[..6].copy_from_slice(&frame[6..12]);
             reply[6..12].copy_from_slice(&MAC);
             reply[21] = 2;
             reply[22..28].copy_from_slice(&MAC);
-            reply[28..32].copy_from_slice(&SERVER.octets());
+            reply[28..32].copy_from_slice(&frame[38..42]);
             reply[32..42].copy_from_slice(&frame[22..32]);
             self.send(&reply)?;
         }
@@ -112,11 +119,12 @@ impl Lan {
             67 => self.dhcp(payload),
             123 if payload.len() >= 48 => {
                 let client = u16::from_be_bytes([datagram[0], datagram[1]]);
+                let server = Ipv4Addr::new(frame[30], frame[31], frame[32], frame[33]);
                 self.send(&packet(
                     [frame[6], frame[7], frame[8], frame[9], frame[10], frame[11]],
-                    CLIENT,
+                    (server, CLIENT),
                     (123, client),
-                    &self.time(payload)?,
+                    &self.time(server, payload)?,
                 ))?;
                 Ok(Some(Asked::Time))
             }
@@ -135,9 +143,9 @@ impl Lan {
         let kind = if asked == Asked::Discover { 2 } else { 5 };
         match self.dhcp {
             Dhcp::Silent => {}
-            Dhcp::Honest => self.broadcast(&reply(message, kind, CLIENT, &options(LEASE)))?,
+            Dhcp::Honest => self.broadcast(&reply(message, kind, CLIENT, &self.options()))?,
             Dhcp::Rogue => {
-                let honest = reply(message, kind, CLIENT, &options(LEASE));
+                let honest = reply(message, kind, CLIENT, &self.options());
                 let mut another = honest.clone();
                 another[4] ^= 0xff;
                 self.broadcast(&another)?;
@@ -145,7 +153,7 @@ impl Lan {
                 foreign[28] ^= 0xff;
                 self.broadcast(&foreign)?;
                 for address in [[0, 0, 0, 0], [127, 0, 0, 1], [224, 0, 0, 1], [255; 4]] {
-                    self.broadcast(&reply(message, kind, address.into(), &options(LEASE)))?;
+                    self.broadcast(&reply(message, kind, address.into(), &self.options()))?;
                 }
                 self.broadcast(&reply(message, kind, CLIENT, &[51, 200, 0]))?;
                 self.broadcast(&reply(message, kind, CLIENT, &[]))?;
@@ -157,9 +165,30 @@ impl Lan {
         Ok(Some(asked))
     }
 
-    fn time(&self, question: &[u8]) -> Result<[u8; 48]> {
+    /// The options beside the address. T1 is after T2, which is invalid and must be ignored.
+    fn options(&self) -> Vec<u8> {
+        let mut options = vec![51, 4];
+        options.extend(LEASE.to_be_bytes());
+        for (code, address) in [(1, Ipv4Addr::new(255, 255, 255, 0)), (3, SERVER), (6, SERVER), (54, SERVER)]
+        {
+            options.extend([code, 4]);
+            options.extend(address.octets());
+        }
+        options.extend([42, 4 * self.ntp.len() as u8]);
+        options.extend(self.ntp.iter().flat_map(Ipv4Addr::octets));
+        for (code, seconds) in [(58u8, 50u32), (59, 20)] {
+            options.extend([code, 4]);
+            options.extend(seconds.to_be_bytes());
+        }
+        options.push(255);
+        options
+    }
+
+    fn time(&self, server: Ipv4Addr, question: &[u8]) -> Result<[u8; 48]> {
+        let number = TIME_SERVERS.iter().position(|address| *address == server);
+        let lie = number.map_or(0, |number| self.lies[number]);
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
-        let seconds = (now.as_secs() + NTP_TO_UNIX).checked_add_signed(self.lie).unwrap_or_default();
+        let seconds = (now.as_secs() + NTP_TO_UNIX).checked_add_signed(lie).unwrap_or_default();
         // Seconds since 1900 modulo 2^32, and a binary fraction.
         let mut stamp = (seconds as u32).to_be_bytes().to_vec();
         stamp.extend((((u64::from(now.subsec_nanos())) << 32) / 1_000_000_000).to_be_bytes()[4..].iter());
@@ -173,31 +202,13 @@ impl Lan {
     }
 
     fn broadcast(&self, message: &[u8]) -> Result<()> {
-        self.send(&packet(BROADCAST, Ipv4Addr::BROADCAST, (67, 68), message))
+        self.send(&packet(BROADCAST, (SERVER, Ipv4Addr::BROADCAST), (67, 68), message))
     }
 
     fn send(&self, frame: &[u8]) -> Result<()> {
         self.socket.send_to(frame, ("127.0.0.1", self.machine))?;
         Ok(())
     }
-}
-
-/// The options beside the address. T1 is after T2, which is invalid and must be ignored.
-fn options(lease: u32) -> Vec<u8> {
-    let mut options = vec![51, 4];
-    options.extend(lease.to_be_bytes());
-    for (code, address) in
-        [(1, Ipv4Addr::new(255, 255, 255, 0)), (3, SERVER), (6, SERVER), (42, SERVER), (54, SERVER)]
-    {
-        options.extend([code, 4]);
-        options.extend(address.octets());
-    }
-    for (code, seconds) in [(58u8, 50u32), (59, 20)] {
-        options.extend([code, 4]);
-        options.extend(seconds.to_be_bytes());
-    }
-    options.push(255);
-    options
 }
 
 fn reply(question: &[u8], kind: u8, address: Ipv4Addr, options: &[u8]) -> Vec<u8> {
@@ -239,12 +250,12 @@ fn checksum(bytes: &[u8]) -> u16 {
 }
 
 /// A whole frame. A UDP checksum of zero is none.
-fn packet(to: [u8; 6], address: Ipv4Addr, ports: (u16, u16), payload: &[u8]) -> Vec<u8> {
+fn packet(to: [u8; 6], addresses: (Ipv4Addr, Ipv4Addr), ports: (u16, u16), payload: &[u8]) -> Vec<u8> {
     let mut ip = vec![0x45, 0];
     ip.extend(((28 + payload.len()) as u16).to_be_bytes());
     ip.extend([0, 0, 0, 0, 64, 17, 0, 0]);
-    ip.extend(SERVER.octets());
-    ip.extend(address.octets());
+    ip.extend(addresses.0.octets());
+    ip.extend(addresses.1.octets());
     let sum = checksum(&ip);
     ip[10..12].copy_from_slice(&sum.to_be_bytes());
     let mut frame = [&to[..], &MAC, &[8, 0], &ip].concat();

@@ -2,6 +2,9 @@
 //! is judged inside the machine, by a service of `tests/guest`; here its verdicts are collected, and everything that
 //! was to be judged has to be among them.
 
+#[path = "supervisor/clock.rs"]
+mod clock;
+
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -151,7 +154,12 @@ fn rogue_servers_and_wrong_times_are_ignored_and_an_expired_lease_is_given_up() 
     let krazy = Krazy::new()?;
     let directory = krazy.directory.path();
     let image = image(&krazy)?;
-    leave_only_the_judge(&image, directory, "--link", |_| {})?;
+    // The service that pretends to be the machine's DHCP server has the port of one.
+    leave_only_the_judge(&image, directory, "--link", |manifest| {
+        let program = manifest["services"][0]["program"].clone();
+        let impostor = json!({ "name": "impostor", "program": program, "settings": { "ports": [67] } });
+        manifest["services"].as_array_mut().expect("a list").push(impostor);
+    })?;
     // It is made and grows while the network is tried.
     blank_data(&image)?;
 
@@ -160,10 +168,11 @@ fn rogue_servers_and_wrong_times_are_ignored_and_an_expired_lease_is_given_up() 
     command.args(["-netdev", &netdev, "-device", "virtio-net-pci,netdev=net,romfile="]);
     let mut guest = Guest::start(command)?;
     lan.dhcp = Dhcp::Rogue;
-    serve(&lan, Asked::Discover, 3)?;
+    serve(&lan, Asked::Discover, 4)?;
+    guest.wait_for("impostor has answered", LIMIT)?;
     lan.dhcp = Dhcp::Honest;
     // Five years.
-    lan.lie = 5 * 365 * 86_400;
+    lan.lies = [5 * 365 * 86_400; 3];
     serve(&lan, Asked::Time, 1)?;
     guest.wait_for("the time from the network is not believed", LIMIT)?;
     // Renewal is asked for and not answered.
@@ -172,9 +181,11 @@ fn rogue_servers_and_wrong_times_are_ignored_and_an_expired_lease_is_given_up() 
     serve(&lan, Asked::Discover, 1)?;
     guest.wait_for("eth0: the lease of 10.9.0.50 has ended", LIMIT)?;
     lan.dhcp = Dhcp::Honest;
-    lan.lie = 90;
+    lan.lies = [90; 3];
     serve(&lan, Asked::Time, 1)?;
     let line = guest.wait_for("the clock was stepped forward by ", LIMIT)?;
+    let seen = guest.seen();
+    assert!(seen.contains("eth0 has 10.9.0.50/24 from 10.9.0.1") && !seen.contains("has 6.6.6.6"), "{seen}");
     let servers = "case name servers come from DHCP and from the router: ok";
     assert!(guest.seen().contains(servers), "{}", guest.seen());
     // The guest's clock drifts by seconds when the host is busy: only the host's lie is 90 s.
@@ -336,6 +347,12 @@ fn replace_root(image: &Path, directory: &Path) -> Result<()> {
     let mut elf = [0u8; 64];
     elf[..8].copy_from_slice(b"\x7fELF\x02\x01\x01\0");
     elf[16..20].copy_from_slice(&[2, 0, 183, 0]);
+    for (name, argument) in [("intruder", "--beside-admind"), ("krazy-admind", "--as-admind")] {
+        let mut service = another(name);
+        service["settings"]["args"] = json!([argument]);
+        services.push(service);
+    }
+    fs::hard_link(bin.join("intruder"), bin.join("krazy-admind"))?;
     for (name, content, mode) in [
         ("missing", None, 0),
         ("not-executable", Some(&b"#!/bin/steady\n"[..]), 0o644),

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`faults`] | services that misbehave, and some that do not |
 //! | [`rights`] | services that try permitted and forbidden operations |
+//! | [`ports`] | services that bind ports |
 //! | [`judge`] | the service that observes init and prints a line for each case |
 //! | [`kernel_log`] | the kernel's log |
 //! | [`traps`] | a service that sets traps for those who read logs |
@@ -16,6 +17,7 @@
 pub mod faults;
 pub mod judge;
 pub mod kernel_log;
+pub mod ports;
 pub mod probe;
 pub mod rights;
 pub mod traps;

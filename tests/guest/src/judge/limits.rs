@@ -21,7 +21,7 @@ pub fn judge() {
     });
     case("services try what they may and may not do", || {
         give_word("rights")?;
-        for service in ["confined", "granted"] {
+        for service in ["confined", "granted", "intruder", "owner"] {
             within(180, || {
                 ensure(log(service)?.contains(END), &format!("{service} has not ended its tries"))
             })?;

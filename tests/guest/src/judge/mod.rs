@@ -17,6 +17,7 @@
 mod faults;
 mod limits;
 mod malformed;
+mod ports;
 mod slots;
 mod slow_disk;
 mod socket;
@@ -72,6 +73,7 @@ pub fn run() {
             faults::order_of_start();
             system::judge();
             limits::judge();
+            ports::judge();
             traps::judge();
             traps::stopped_start();
             faults::judge();

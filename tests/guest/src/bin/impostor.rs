@@ -1,0 +1,5 @@
+//! See [`krazy_guest::ports::impostor`].
+
+fn main() {
+    krazy_guest::ports::impostor();
+}

@@ -1,0 +1,5 @@
+//! See [`krazy_guest::ports::intruder`].
+
+fn main() {
+    krazy_guest::ports::intruder();
+}
