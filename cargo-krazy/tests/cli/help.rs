@@ -189,6 +189,9 @@ Metadata, in the Cargo.toml of the package; [workspace.metadata.krazy] gives def
         device nodes it may read and write, such as "/dev/ttyUSB*"
     sysfs = [STRING]
         files below /sys it may write, such as "class/leds/*/brightness"
+    ports = [PORT]
+        ports that it alone may bind, and no others below 1024 (default: all but 67, 68, 123, and
+        8443 of krazy-admind)
     persistent-log = BOOL
         keep its output on /data too (default: false)
     memory-limit = SIZE
