@@ -78,7 +78,9 @@ impl Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.kind, self.in_list) {
             (Kind::Type { found, .. }, true) => {
-                write!(f, "must be a list of strings, not of {}", found.plural())
+                // Every list is of strings, but that of ports.
+                let wanted = if found.plural() == "strings" { "numbers" } else { "strings" };
+                write!(f, "must be a list of {wanted}, not of {}", found.plural())
             }
             (Kind::Type { expected, found }, false) => {
                 write!(f, "must be {expected}, not {}", found.singular())

@@ -166,7 +166,7 @@ pub(crate) struct Service {
     /// files below /sys it may write, such as "class/leds/*/brightness"
     pub(crate) sysfs: Vec<SysfsPattern>,
     /// ports that it alone may bind, and no others below 1024 (default: all but 67, 68, 123, and 8443 of krazy-admind)
-    #[schemars(extend("x-label" = "PORT"))]
+    #[schemars(extend("x-label" = "[PORT]"))]
     pub(crate) ports: Option<Vec<Ranged<1, 65_535>>>,
     /// keep its output on /data too (default: false)
     pub(crate) persistent_log: bool,

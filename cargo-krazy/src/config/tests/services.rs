@@ -154,8 +154,12 @@ fn ports_belong_to_one_service_and_cover_its_readiness() {
     let of = |text: &str| format!("admind = true\n{text}");
     for (text, problem) in [
         (
+            "service.a.ports = [\"80\"]",
+            ":7: `ports` in [package.metadata.krazy.service.a] must be a list of numbers, not of strings",
+        ),
+        (
             "service.a.ports = [0]",
-            ":7: `ports` in [package.metadata.krazy.service.a] has 0 where it needs a number from 1 to 65535",
+            ":7: `ports` in [package.metadata.krazy.service.a] has 0 where it needs from 1 to 65535",
         ),
         (
             "service.a.ports = [80]\nservice.b.ports = [443, 80]",
