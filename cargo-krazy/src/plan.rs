@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use krazy_boot::disk::layout::{DiskLayout, LayoutError};
 use krazy_boot::disk::size::Bytes;
+use krazy_boot::manifest::checks::Checks;
 use krazy_boot::manifest::network::NetworkSettings;
 use krazy_boot::manifest::{Restart, ServiceSettings, Start};
 use serde::Serialize;
@@ -92,6 +93,7 @@ impl Plan {
             cmdline: self.cmdline(),
             modules: &appliance.modules,
             services: &appliance.services,
+            checks: &appliance.checks,
             files: &appliance.files,
             hosts: &appliance.hosts,
             timezone: appliance.timezone.as_deref(),
@@ -167,6 +169,8 @@ struct Message<'a> {
     cmdline: Vec<&'a str>,
     modules: &'a [String],
     services: &'a BTreeMap<String, ServiceSettings>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    checks: &'a BTreeMap<String, Checks>,
     files: &'a BTreeMap<String, PathBuf>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     hosts: &'a BTreeMap<String, IpAddr>,
@@ -241,7 +245,7 @@ impl fmt::Display for Plan {
             writeln!(f, "\nServices with settings (all others run with the defaults)")?;
         }
         for (name, settings) in &appliance.services {
-            writeln!(f, "  {}", ServiceLine(name, settings))?;
+            writeln!(f, "  {}", ServiceLine(name, settings, appliance.checks.get(name)))?;
         }
         if !appliance.files.is_empty() {
             writeln!(f, "\nFiles")?;
@@ -254,11 +258,11 @@ impl fmt::Display for Plan {
 }
 
 /// A service and what differs from the defaults.
-struct ServiceLine<'a>(&'a str, &'a ServiceSettings);
+struct ServiceLine<'a>(&'a str, &'a ServiceSettings, Option<&'a Checks>);
 
 impl fmt::Display for ServiceLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ServiceLine(name, settings) = self;
+        let ServiceLine(name, settings, checks) = self;
         write!(f, "{name}")?;
         for arg in &settings.args {
             if arg.contains(char::is_whitespace) || arg.is_empty() {
@@ -293,6 +297,23 @@ impl fmt::Display for ServiceLine<'_> {
         }
         if settings.ready != defaults.ready {
             write!(f, "; ready when {}", settings.ready)?;
+        }
+        if let Some(Checks { http, watchdog, health, stable_after, unlimited_memory }) = checks {
+            if let Some(page) = http {
+                write!(f, "; ready when {page}")?;
+            }
+            if let Some(limit) = watchdog {
+                write!(f, "; watchdog of {limit} s")?;
+            }
+            if let Some(health) = health {
+                write!(f, "; healthy by `{}` every {} s", health.command.join(" "), health.every)?;
+            }
+            if let Some(time) = stable_after {
+                write!(f, "; stable after {time} s")?;
+            }
+            if *unlimited_memory {
+                write!(f, "; no limit of memory")?;
+            }
         }
         if !settings.capabilities.is_empty() {
             write!(f, "; may {}", settings.capabilities.join(" "))?;

@@ -88,7 +88,7 @@ pub fn uevent(input: &[u8]) {
     let Some((choice, rest)) = input.split_first() else { return };
     match choice {
         0 => drop(uevent::parse(rest)),
-        1 => drop(readiness::says_ready(rest)),
+        1 => drop(readiness::Notification::parse(rest)),
         3 => assert!(system_log::parse(rest).1.len() <= rest.len()),
         _ => drop(std::str::from_utf8(rest).map(|table| readiness::has_listener(table, 80))),
     }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use krazy_boot::disk::layout::PartitionSizes;
 use krazy_boot::manifest::ServiceSettings;
+use krazy_boot::manifest::checks::Checks;
 use krazy_boot::manifest::network::NetworkSettings;
 use serde::Serialize;
 
@@ -41,6 +42,8 @@ pub(crate) struct Appliance {
     pub(crate) installs: Vec<Install>,
     /// Settings per service name. A service without an entry runs with the defaults.
     pub(crate) services: BTreeMap<String, ServiceSettings>,
+    /// Checks per service name, of services that have any.
+    pub(crate) checks: BTreeMap<String, Checks>,
     /// Additional files: absolute path in the root, and the host's file.
     pub(crate) files: BTreeMap<String, PathBuf>,
     /// Addresses of names, besides the device's own.

@@ -3,7 +3,8 @@
 use cargo_metadata::semver::{self, VersionReq};
 use krazy_boot::digest::is_sha256;
 use krazy_boot::disk::size::Bytes;
-use krazy_boot::manifest::{MILESTONES, sysfs};
+use krazy_boot::manifest::checks::HttpReady;
+use krazy_boot::manifest::{MILESTONES, Ready, sysfs};
 
 /// The longest host name Linux takes. Source: Linux `__NEW_UTS_LEN`.
 const MAX_HOSTNAME: usize = 64;
@@ -188,9 +189,42 @@ pub(crate) fn memory(text: &str) -> Result<Bytes, Expected> {
     }
 }
 
+/// A condition under which a service is ready, and its page if it is one.
+pub(crate) fn readiness(text: &str) -> Result<(Ready, Option<HttpReady>), &'static str> {
+    let parsed = match text.starts_with("http:") {
+        // Until a page is answered an init that knows none takes the service for ready.
+        true => text.parse().map(|page| (Ready::Started, Some(page))),
+        false => text.parse().map(|ready| (ready, None)),
+    };
+    parsed.map_err(|_| "\"started\", \"notify\", \"tcp:PORT\" or \"http:PORT/PATH\"")
+}
+
+/// Returns the seconds of a time such as "30s", "5min" or "1h".
+pub(crate) fn seconds(text: &str) -> Option<u32> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
+    let factor = match unit.trim_start() {
+        "s" => 1,
+        "min" => 60,
+        "h" => 3600,
+        _ => return None,
+    };
+    number.parse::<u32>().ok()?.checked_mul(factor)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_have_a_number_and_a_unit() {
+        for (text, expected) in [("30s", Some(30)), ("5min", Some(300)), ("2 h", Some(7200)), ("0s", Some(0))]
+        {
+            assert_eq!(seconds(text), expected, "{text}");
+        }
+        for wrong in ["", "30", "s", "-1s", "1d", "1.5s", "99999999999s", "4294967295h", "1min30s"] {
+            assert_eq!(seconds(wrong), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn host_names_follow_rfc_1123() {

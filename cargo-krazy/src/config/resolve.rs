@@ -10,6 +10,7 @@ use krazy_boot::disk::layout::{DiskSignature, PartitionSizes};
 use krazy_boot::disk::size::Bytes;
 use krazy_boot::disk::slot::Slot;
 use krazy_boot::manifest::ServiceSettings;
+use krazy_boot::manifest::checks::Checks;
 use krazy_boot::manifest::network::NetworkSettings;
 
 use super::de::{Kind, Problem, read};
@@ -75,6 +76,7 @@ fn resolve(metadata: &Metadata, package: &Package, request: &Request) -> Result<
         init,
         installs: entries,
         mut services,
+        checks,
         files,
         kernel,
         network,
@@ -164,6 +166,7 @@ fn resolve(metadata: &Metadata, package: &Package, request: &Request) -> Result<
         first_stage: own_programs::install(OWN_INIT),
         installs,
         services,
+        checks,
         files,
         hosts: hosts(krazy.hosts, &origins)?,
         timezone: krazy.timezone.map(|zone| zone.0),
@@ -198,6 +201,7 @@ pub(super) struct Settings {
     init: Init,
     installs: Vec<Install>,
     services: BTreeMap<String, ServiceSettings>,
+    checks: BTreeMap<String, Checks>,
     files: BTreeMap<String, PathBuf>,
     kernel: KernelSource,
     network: NetworkSettings,
@@ -295,6 +299,7 @@ fn board_settings(origins: Origins, board: &Board) -> Result<Settings> {
     Ok(Settings {
         init,
         installs,
+        checks: service::checks(&krazy.service, &origins)?,
         services: service::settings(std::mem::take(&mut krazy.service), &origins)?,
         files: files::list(&krazy.files, &origins)?,
         kernel: kernel::source(&krazy, &origins, board)?,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use krazy_boot::manifest::checks::{Checks, HealthCommand};
 use krazy_boot::manifest::{MILESTONES, Restart, ServiceSettings, Start};
 
 use super::error::{ConfigError, Result};
@@ -41,6 +42,42 @@ pub(crate) fn settings(
     services.into_iter().map(service).collect()
 }
 
+/// Returns the checks of every service that has any, for the manifest of the root.
+pub(crate) fn checks(
+    services: &BTreeMap<String, tables::Service>,
+    origins: &Origins,
+) -> Result<BTreeMap<String, Checks>> {
+    let mut all = BTreeMap::new();
+    for (name, service) in services {
+        let health = service.health.as_ref().map(|health| {
+            let command: Vec<String> = health.command.iter().map(|text| text.0.clone()).collect();
+            if !command.first().is_some_and(|program| program.starts_with('/')) {
+                let path = ["service", name, "health", "command"];
+                return Err(
+                    origins.invalid(&path, "must begin with the path of a program, such as \"/bin/NAME\"")
+                );
+            }
+            Ok(HealthCommand {
+                command,
+                every: health.every.map_or(HealthCommand::EVERY, |time| time.0),
+                timeout: health.timeout.map_or(HealthCommand::TIMEOUT, |time| time.0),
+                failures: health.failures.map_or(HealthCommand::FAILURES, |count| count.0),
+            })
+        });
+        let checks = Checks {
+            http: service.ready.as_ref().and_then(|ready| ready.0.1.clone()),
+            watchdog: service.watchdog.map(|time| time.0),
+            health: health.transpose()?,
+            stable_after: service.stable_after.map(|time| time.0),
+            unlimited_memory: service.memory_limit.as_ref().is_some_and(|limit| limit.0.is_none()),
+        };
+        if !checks.is_empty() {
+            all.insert(name.clone(), checks);
+        }
+    }
+    Ok(all)
+}
+
 impl From<tables::Service> for ServiceSettings {
     fn from(service: tables::Service) -> Self {
         let start = service.start.unwrap_or_default();
@@ -61,7 +98,7 @@ impl From<tables::Service> for ServiceSettings {
             stop_signal: service.stop_signal.map_or(defaults.stop_signal, |signal| signal.0),
             stop_timeout: service.stop_timeout.map_or(defaults.stop_timeout, |seconds| seconds.0),
             required: service.required.unwrap_or(defaults.required),
-            ready: service.ready.map_or(defaults.ready, |ready| ready.0),
+            ready: service.ready.map_or(defaults.ready, |ready| ready.0.0),
             sandbox: service.sandbox.unwrap_or(defaults.sandbox),
             capabilities: service.capabilities.into_iter().map(|capability| capability.0).collect(),
             groups: service.groups.into_iter().map(|group| group.0).collect(),
@@ -71,7 +108,7 @@ impl From<tables::Service> for ServiceSettings {
                 .ports
                 .map(|ports| ports.into_iter().filter_map(|port| port.0.try_into().ok()).collect()),
             persistent_log: service.persistent_log,
-            memory_limit: service.memory_limit.map(|limit| limit.0),
+            memory_limit: service.memory_limit.and_then(|limit| limit.0),
             task_limit: service.task_limit.map(|limit| limit.0),
             file_limit: service.file_limit.map(|limit| limit.0),
             cpu_weight: service.cpu_weight.map(|weight| weight.0),
@@ -156,6 +193,19 @@ fn check(appliance: &Appliance, installed: &BTreeSet<String>) -> Result<()> {
             let message =
                 format!("the service `{name}` starts after `{manual}`, which has `start = \"manual\"`");
             return Err(origins.error(&[&["service", name, "after"]], message));
+        }
+    }
+    for (name, checks) in &appliance.checks {
+        let program = checks.health.as_ref().and_then(|health| health.command.first());
+        // What `files` brings is not compared, and `krazy` is in every root.
+        if let Some(program) = program.and_then(|path| path.strip_prefix("/bin/"))
+            && !installed.contains(program)
+            && program != "krazy"
+            && !appliance.files.contains_key(&format!("/bin/{program}"))
+        {
+            let path = ["service", name, "health", "command"];
+            let help = did_you_mean(program, "binaries", names());
+            return Err(origins.invalid(&path, "is not an installed binary").help(help));
         }
     }
     Ok(())

@@ -15,8 +15,8 @@ use super::sysctl::SysctlValue;
 use super::values::{
     Account, Address, ApplianceName, ArchiveName, Binaries, Binary, Capability, Debian, Dependency,
     DeviceNode, Either, Gateway, Host, Hostname, HttpUrl, MemoryLimit, Module, NameServer, OwnBinaries,
-    Parameters, ProcessText, Ranged, Readiness, Requirement, Sha256, Signal, Size, SysfsPattern, TimeZone,
-    WorkingDirectory,
+    Parameters, ProcessText, Ranged, Readiness, Requirement, Sha256, Signal, Size, SysfsPattern, Time,
+    TimeZone, WorkingDirectory,
 };
 
 /// The table `[package.metadata.krazy]`: an appliance. `[workspace.metadata.krazy]` gives defaults.
@@ -153,8 +153,15 @@ pub(crate) struct Service {
     pub(crate) stop_timeout: Option<Ranged<0, 86_400>>,
     /// an update is confirmed only if it is stable (default: true; with `start = "manual"`: false)
     pub(crate) required: Option<bool>,
-    /// condition to count as started: `started`, `notify` (sd_notify) or `tcp:PORT` (default: started)
+    /// condition to count as started: `started`, `notify` (sd_notify), `tcp:PORT` or `http:PORT/PATH`: a 2xx or 3xx
+    /// answer (default: started)
     pub(crate) ready: Option<Readiness>,
+    /// restarted if it sends no `WATCHDOG=1` (sd_notify) for this time, such as "30s" (default: no watchdog)
+    pub(crate) watchdog: Option<Time<1, 86_400>>,
+    /// { command = ["/bin/NAME", "--health"] }: restarted if this fails repeatedly
+    pub(crate) health: Option<Health>,
+    /// time it must be ready and healthy to be stable; at least `watchdog` (default: 10s)
+    pub(crate) stable_after: Option<Time<1, 3600>>,
     /// may write to its HOME, /tmp and devices only (default: true)
     pub(crate) sandbox: Option<bool>,
     /// rights of root it keeps, such as `net-admin`
@@ -170,7 +177,7 @@ pub(crate) struct Service {
     pub(crate) ports: Option<Vec<Ranged<1, 65_535>>>,
     /// keep its output on /data too (default: false)
     pub(crate) persistent_log: bool,
-    /// the most memory (default: all)
+    /// the most memory, or `none` for no limit (default: three quarters of the machine's)
     pub(crate) memory_limit: Option<MemoryLimit>,
     // At most PID_MAX_LIMIT of the kernel.
     /// the most processes and threads (default: half of what the machine has, 4096)
@@ -182,6 +189,20 @@ pub(crate) struct Service {
     pub(crate) file_limit: Option<Ranged<8, 524_288>>,
     /// its share of a busy CPU (default: 100)
     pub(crate) cpu_weight: Option<Ranged<1, 10_000>>,
+}
+
+/// The health command of a service.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Health {
+    /// program and arguments; runs with the rights of the service
+    pub(crate) command: Vec<ProcessText>,
+    /// pause between two runs (default: 30s)
+    pub(crate) every: Option<Time<1, 86_400>>,
+    /// time that one run may take (default: 10s)
+    pub(crate) timeout: Option<Time<1, 3600>>,
+    /// failures in a row after which the service is restarted (default: 3)
+    pub(crate) failures: Option<Ranged<1, 100>>,
 }
 
 /// The settings of krazy-admind.

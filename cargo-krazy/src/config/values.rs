@@ -7,6 +7,7 @@ use std::marker::PhantomData;
 use std::net::{IpAddr, Ipv4Addr};
 
 use krazy_boot::disk::size::Bytes;
+use krazy_boot::manifest::checks::HttpReady;
 use krazy_boot::manifest::network::Cidr;
 use krazy_boot::manifest::{Ready, capability};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -85,9 +86,12 @@ texts! {
     WorkingDirectory(String) = |text: &str| if text == "/" { Ok(text.to_owned()) } else { names::device_path(text) },
         "PATH";
     /// A condition for a service to count as started.
-    Readiness(Ready) = |text: &str| text.parse::<Ready>(), "STRING";
-    /// The most memory of a service.
-    MemoryLimit(Bytes) = names::memory, "SIZE";
+    Readiness((Ready, Option<HttpReady>)) = names::readiness, "STRING";
+    /// The most memory of a service; none for no limit.
+    MemoryLimit(Option<Bytes>) = |text: &str| match text {
+        "none" => Ok(None),
+        _ => names::memory(text).map(Some),
+    }, "SIZE";
     /// An address with prefix length.
     Address(Cidr) = |text: &str| text.parse::<Cidr>(), "ADDRESS/PREFIX";
     /// A gateway.
@@ -168,6 +172,54 @@ impl<'de, const MIN: u32, const MAX: u32> Deserialize<'de> for Ranged<MIN, MAX> 
                 Err(D::Error::invalid_value(Unexpected::Signed(number), &range))
             }
         }
+    }
+}
+
+/// A time of `MIN` to `MAX` seconds: a text such as "30s", "5min" or "1h", or a number of seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Time<const MIN: u32, const MAX: u32>(pub(super) u32);
+
+impl<'de, const MIN: u32, const MAX: u32> Deserialize<'de> for Time<MIN, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TimeVisitor<const MIN: u32, const MAX: u32>;
+
+        impl<const MIN: u32, const MAX: u32> Visitor<'_> for TimeVisitor<MIN, MAX> {
+            type Value = Time<MIN, MAX>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a time such as \"30s\", from {MIN} to {MAX} s")
+            }
+
+            fn visit_i64<E: Error>(self, seconds: i64) -> Result<Self::Value, E> {
+                match u32::try_from(seconds) {
+                    Ok(value) if (MIN..=MAX).contains(&value) => Ok(Time(value)),
+                    _ => Err(E::invalid_value(Unexpected::Signed(seconds), &self)),
+                }
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+                match names::seconds(text) {
+                    Some(value) if (MIN..=MAX).contains(&value) => Ok(Time(value)),
+                    _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
+                }
+            }
+        }
+
+        deserializer.deserialize_any(TimeVisitor)
+    }
+}
+
+impl<const MIN: u32, const MAX: u32> JsonSchema for Time<MIN, MAX> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("Time{MIN}To{MAX}").into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["string", "integer"], "minimum": MIN, "maximum": MAX, "x-label": "TIME" })
     }
 }
 

@@ -131,7 +131,8 @@ fn manifest(
     let mut services: Vec<_> = services(installation)
         .map(|binary| {
             let settings = appliance.services.get(&binary.bin).cloned().unwrap_or_default();
-            Service { name: binary.bin.clone(), program: program(binary), settings }
+            let checks = appliance.checks.get(&binary.bin).cloned().unwrap_or_default();
+            Service { name: binary.bin.clone(), program: program(binary), settings, checks }
         })
         .collect();
     services.sort_by(|a, b| a.name.cmp(&b.name));

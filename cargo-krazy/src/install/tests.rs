@@ -48,6 +48,7 @@ impl Workspace {
             first_stage: install("krazy-init", Source::Path { path: root.join("krazy-init") }),
             installs: Vec::new(),
             services: BTreeMap::new(),
+            checks: BTreeMap::new(),
             files: BTreeMap::new(),
             hosts: BTreeMap::new(),
             sysctl: BTreeMap::new(),

@@ -177,8 +177,15 @@ Metadata, in the Cargo.toml of the package; [workspace.metadata.krazy] gives def
     required = BOOL
         an update is confirmed only if it is stable (default: true; with `start = "manual"`: false)
     ready = STRING
-        condition to count as started: `started`, `notify` (sd_notify) or `tcp:PORT` (default:
-        started)
+        condition to count as started: `started`, `notify` (sd_notify), `tcp:PORT` or
+        `http:PORT/PATH`: a 2xx or 3xx answer (default: started)
+    watchdog = TIME
+        restarted if it sends no `WATCHDOG=1` (sd_notify) for this time, such as "30s" (default: no
+        watchdog)
+    health = TABLE
+        { command = ["/bin/NAME", "--health"] }: restarted if this fails repeatedly
+    stable-after = TIME
+        time it must be ready and healthy to be stable; at least `watchdog` (default: 10s)
     sandbox = BOOL
         may write to its HOME, /tmp and devices only (default: true)
     capabilities = [STRING]
@@ -195,13 +202,22 @@ Metadata, in the Cargo.toml of the package; [workspace.metadata.krazy] gives def
     persistent-log = BOOL
         keep its output on /data too (default: false)
     memory-limit = SIZE
-        the most memory (default: all)
+        the most memory, or `none` for no limit (default: three quarters of the machine's)
     task-limit = NUMBER
         the most processes and threads (default: half of what the machine has, 4096)
     file-limit = NUMBER
         the most open files (default: 1024, which it may raise)
     cpu-weight = 1..10000
         its share of a busy CPU (default: 100)
+  [package.metadata.krazy.service.NAME.health]
+    command = [STRING]
+        program and arguments; runs with the rights of the service
+    every = TIME
+        pause between two runs (default: 30s)
+    timeout = TIME
+        time that one run may take (default: 10s)
+    failures = 1..100
+        failures in a row after which the service is restarted (default: 3)
   [package.metadata.krazy.admind]
     tls12 = BOOL
         accept clients without TLS 1.3 (default: false)

@@ -85,6 +85,12 @@ pub enum ExitReason {
     Signal(i32),
     /// It could not be started.
     NotStarted(String),
+    /// It was ended because it sent no keep-alive message for this many seconds.
+    Watchdog(u32),
+    /// It was ended because its health command failed; this is how.
+    Unhealthy(String),
+    /// It was killed because memory ran out: its own limit's or the machine's.
+    OutOfMemory,
 }
 
 /// The query of a signal.
@@ -118,13 +124,16 @@ impl ExitReason {
     }
 }
 
-/// Writes `exit status 3`, `signal 9` or `not started: …`.
+/// Writes `exit status 3`, `signal 9`, `not started: …`, or the check that failed with its key.
 impl std::fmt::Display for ExitReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             ExitReason::Code(code) => write!(f, "exit status {code}"),
             ExitReason::Signal(signal) => write!(f, "signal {signal}"),
             ExitReason::NotStarted(reason) => write!(f, "not started: {reason}"),
+            ExitReason::Watchdog(seconds) => write!(f, "no WATCHDOG=1 within {seconds} s (`watchdog`)"),
+            ExitReason::Unhealthy(reason) => write!(f, "unhealthy (`health`): {reason}"),
+            ExitReason::OutOfMemory => write!(f, "killed for lack of memory (`memory-limit`)"),
         }
     }
 }

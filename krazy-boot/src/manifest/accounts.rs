@@ -115,7 +115,7 @@ mod tests {
                 user: user.map(str::to_owned),
                 ..crate::manifest::ServiceSettings::default()
             };
-            Service { name: name.to_owned(), program, settings }
+            Service { name: name.to_owned(), program, settings, checks: Default::default() }
         };
         assert_eq!(home(&service("web", None)), "web");
         assert_eq!(home(&service("web", Some("shared"))), "shared");

@@ -8,6 +8,7 @@
 
 pub mod accounts;
 pub mod capability;
+pub mod checks;
 pub mod hosts;
 pub mod instructions;
 pub mod network;
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::disk::mbr;
 use crate::disk::size::Bytes;
+use crate::manifest::checks::Checks;
 use crate::manifest::network::NetworkSettings;
 
 /// Path of the manifest in the root, without the leading slash.
@@ -119,6 +121,9 @@ pub struct Service {
     /// Its settings.
     #[serde(default)]
     pub settings: ServiceSettings,
+    /// Its checks.
+    #[serde(default, skip_serializing_if = "Checks::is_empty")]
+    pub checks: Checks,
 }
 
 /// Settings of a service: the keys of `[package.metadata.krazy.service.NAME]`.
@@ -342,7 +347,12 @@ mod tests {
             hostname: "hello".into(),
             kernel: Kernel { release: "6.12".into(), origin: "debian".into(), sha256: "22".repeat(32) },
             init: program.clone(),
-            services: vec![Service { name: "hello".into(), program, settings: ServiceSettings::default() }],
+            services: vec![Service {
+                name: "hello".into(),
+                program,
+                settings: ServiceSettings::default(),
+                checks: Checks::default(),
+            }],
             boot_writable: false,
             modules: Vec::new(),
             network: NetworkSettings::default(),
@@ -356,6 +366,20 @@ mod tests {
     fn manifest_survives_a_round_trip() {
         let manifest = manifest();
         assert_eq!(Manifest::from_json(&manifest.to_json()).unwrap(), manifest);
+    }
+
+    #[test]
+    fn init_of_an_earlier_version_reads_a_service_with_checks() {
+        // Such an init knows the settings only, and rejects unknown ones.
+        #[derive(Deserialize)]
+        struct EarlierService {
+            settings: ServiceSettings,
+        }
+        let mut service = manifest().services.remove(0);
+        service.checks.watchdog = Some(30);
+        service.checks.http = "http:80/".parse().ok();
+        let json = serde_json::to_string(&service).unwrap();
+        assert_eq!(serde_json::from_str::<EarlierService>(&json).unwrap().settings, service.settings);
     }
 
     #[test]

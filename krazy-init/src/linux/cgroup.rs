@@ -47,7 +47,7 @@ fn enable(group: &Path) -> io::Result<()> {
 /// Resource limits of a service; `None` is the default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Limits {
-    /// Bytes of memory. Default: no limit.
+    /// Bytes of memory. Default: no limit; the plan of services gives [`default_memory`].
     pub(crate) memory: Option<u64>,
     /// Processes and threads. Default: [`MAX_TASKS`], or half of those of the machine.
     pub(crate) tasks: Option<u32>,
@@ -96,6 +96,12 @@ impl Cgroup {
         fs::read_to_string(self.path.join("memory.current")).ok()?.trim().parse().ok()
     }
 
+    /// Returns how often one of its processes, or all together, were killed because memory ran out, if the kernel counts it.
+    pub(crate) fn out_of_memory_kills(&self) -> Option<u64> {
+        let text = fs::read_to_string(self.path.join("memory.events")).ok()?;
+        text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok())
+    }
+
     fn set_if_supported(&self, file: &str, value: &str) -> io::Result<()> {
         match OpenOptions::new().write(true).open(self.path.join(file)) {
             Ok(mut file) => io::Write::write_all(&mut file, value.as_bytes()),
@@ -103,6 +109,18 @@ impl Cgroup {
             Err(error) => Err(error),
         }
     }
+}
+
+/// The memory of the machine in bytes, without what the kernel itself has taken at its start.
+pub(crate) fn total_memory() -> u64 {
+    let memory = rustix::system::sysinfo();
+    memory.totalram as u64 * u64::from(memory.mem_unit)
+}
+
+/// The memory limit of a service that has none of its own: three quarters of the machine's, so that a service that takes
+/// all is the one that ends, before the kernel has to choose among all of them.
+pub(crate) fn default_memory() -> u64 {
+    total_memory() / 4 * 3
 }
 
 /// Returns [`MAX_TASKS`], or half of the threads that a small machine can have.

@@ -47,7 +47,7 @@ pub(crate) fn mount(disk: Option<&Disk>) -> io::Result<(DataMount, bool)> {
     match from_disk(disk) {
         Ok((node, is_new)) => Ok((DataMount::Disk(node), is_new)),
         Err(why) => {
-            mounts::mount_at("tmpfs", DATA, "tmpfs", FLAGS, "mode=0755,size=50%")?;
+            mounts::mount_at("tmpfs", DATA, "tmpfs", FLAGS, "mode=0755,size=25%")?;
             Ok((DataMount::Temporary(why.to_string()), false))
         }
     }

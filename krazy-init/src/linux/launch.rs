@@ -30,6 +30,8 @@ pub(crate) struct Launch<'a> {
     pub(crate) arguments: &'a [String],
     /// The whole environment.
     pub(crate) environment: &'a [(String, String)],
+    /// True if a variable is to tell it its own number, as sd_watchdog_enabled(3) expects.
+    pub(crate) has_watchdog: bool,
     /// Its working directory.
     pub(crate) directory: &'a Path,
     /// Its rights.
@@ -67,7 +69,13 @@ pub(crate) fn spawn(launch: Launch<'_>) -> io::Result<Launched> {
         std::iter::once(Ok(program.clone())).chain(arguments).collect::<Result<_, _>>()?;
     let variables = launch.environment.iter().map(|(key, value)| CString::new(format!("{key}={value}")));
     let variables: Vec<CString> = variables.collect::<Result<_, _>>()?;
-    let (arguments, variables) = (pointers(&arguments), pointers(&variables));
+    let mut watchdog_pid = *WATCHDOG_PID;
+    let watchdog_pid = launch.has_watchdog.then_some(watchdog_pid.as_mut_ptr());
+    let (arguments, mut variables) = (pointers(&arguments), pointers(&variables));
+    if let Some(text) = watchdog_pid {
+        // Before the null pointer at the end.
+        variables.insert(0, text.cast_const().cast());
+    }
     // Both ends close on exec: an empty pipe that ends is the sign of success.
     let (outcome, writer) = io::pipe()?;
     let cgroup = launch.cgroup.map(AsRawFd::as_raw_fd);
@@ -78,6 +86,13 @@ pub(crate) fn spawn(launch: Launch<'_>) -> io::Result<Launched> {
         Err(_) => (clone(None)?, cgroup),
     };
     let Some(child) = child else {
+        if let Some(text) = watchdog_pid {
+            // SAFETY: the array lives until the end of this function, which the child does not reach, and is written here
+            // only. `getpid` is a plain system call.
+            unsafe {
+                write_number(&mut *text.cast::<[u8; WATCHDOG_PID.len()]>(), libc::getpid().unsigned_abs())
+            };
+        }
         let error = match become_service(&launch, to_join, &program, &directory, &arguments, &variables) {
             Ok(never) => match never {},
             Err(error) => error.raw_os_error().unwrap_or(libc::EIO),
@@ -92,6 +107,28 @@ pub(crate) fn spawn(launch: Launch<'_>) -> io::Result<Launched> {
     // Now, not at the end of the function: this copy, or one in a later child, would keep the pipe open.
     drop(writer);
     Launched::new(child, outcome)
+}
+
+/// The variable that tells a service its number, with room for the digits and the NUL at the end.
+const WATCHDOG_PID: &[u8; 24] = b"WATCHDOG_PID=\0\0\0\0\0\0\0\0\0\0\0";
+
+/// Writes the digits of `number` behind the name of the variable, without an allocation.
+fn write_number(text: &mut [u8; WATCHDOG_PID.len()], number: u32) {
+    let start = b"WATCHDOG_PID=".len();
+    let mut rest = number;
+    let mut length = 0;
+    // At most ten digits.
+    for digit in (start..start + 10).rev() {
+        text[digit] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        length += 1;
+        if rest == 0 {
+            break;
+        }
+    }
+    let first = start + 10 - length;
+    text.copy_within(first..start + 10, start);
+    text[start + length..].fill(0);
 }
 
 /// Returns a list for execve, terminated by a null pointer.
@@ -218,6 +255,7 @@ mod tests {
             program: Path::new(program),
             arguments: &arguments,
             environment: &environment,
+            has_watchdog: false,
             directory: Path::new("/"),
             rights,
             groups: &[7, 8],
@@ -244,11 +282,43 @@ mod tests {
     }
 
     #[test]
+    fn variable_tells_a_process_its_number() {
+        for (number, expected) in
+            [(1, "WATCHDOG_PID=1"), (40, "WATCHDOG_PID=40"), (u32::MAX, "WATCHDOG_PID=4294967295")]
+        {
+            let mut text = *WATCHDOG_PID;
+            write_number(&mut text, number);
+            let text = std::ffi::CStr::from_bytes_until_nul(&text).unwrap();
+            assert_eq!(text.to_str().unwrap(), expected);
+        }
+        let (mut out, stdout) = io::pipe().unwrap();
+        let launch = Launch {
+            program: Path::new("/bin/sh"),
+            arguments: &["-c".to_owned(), "echo $$ $WATCHDOG_PID".to_owned()],
+            environment: &[],
+            has_watchdog: true,
+            directory: Path::new("/"),
+            rights: Rights::default(),
+            groups: &[],
+            cgroup: None,
+            stdout: stdout.into(),
+            stderr: io::pipe().unwrap().1.into(),
+        };
+        let pid = spawn(launch).unwrap().wait().unwrap();
+        let mut text = String::new();
+        out.read_to_string(&mut text).unwrap();
+        rustix::process::waitpid(Some(pid), WaitOptions::empty()).unwrap();
+        let number = pid.as_raw_nonzero();
+        assert_eq!(text, format!("{number} {number}\n"));
+    }
+
+    #[test]
     fn missing_program_is_an_error() {
         let launch = Launch {
             program: Path::new("/nowhere/program"),
             arguments: &[],
             environment: &[],
+            has_watchdog: false,
             directory: Path::new("/"),
             rights: Rights::default(),
             groups: &[],

@@ -6,7 +6,7 @@
 //! | `launch`, `launched`, `process`, `cgroup`, `capabilities`, `sandbox` | processes, and what they may do |
 //! | `port_filter`, `bpf` | the ports that they may bind |
 //! | `modules`, `uevent`, `serial_links`, `sysfs_files`, `button`, `watchdog` | devices and their drivers |
-//! | `datagrams`, `readiness`, `system_log`, `signals` | messages of processes to PID 1 |
+//! | `datagrams`, `readiness`, `http_probe`, `system_log`, `signals` | messages of processes to PID 1 |
 //! | `kernel_clock`, `entropy`, `settings` | clocks, random numbers, sysctls |
 //! | `crash`, `power`, `kexec` | the end of this kernel |
 
@@ -24,6 +24,7 @@ pub(crate) mod entropy;
 mod format_data;
 pub(crate) mod format_request;
 pub(crate) mod grow_data;
+pub(crate) mod http_probe;
 pub(crate) mod identity;
 pub(crate) mod kernel_clock;
 pub(crate) mod kexec;

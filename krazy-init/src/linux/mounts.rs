@@ -44,16 +44,16 @@ pub(crate) const SYSTEM: &[Mount] = &[
     mount("devtmpfs", "/dev", MountFlags::NOSUID, "mode=0755"),
     mount("proc", "/proc", QUIET, ""),
     mount("sysfs", "/sys", QUIET, ""),
-    // A tmpfs may take half of the memory by default; the state of init needs less. Source: tmpfs(5).
-    mount("tmpfs", "/run", SCRATCH, "mode=0755,size=25%"),
+    // All of these together leave a third of the memory to programs. What a service writes there counts as its memory.
+    mount("tmpfs", "/run", SCRATCH, "mode=0755,size=10%"),
     // Of its own, so that no service can take its room by what it has in /run/NAME.
-    Mount { create_target: true, ..mount("tmpfs", logs::DIRECTORY, QUIET, "mode=0755,size=20%") },
-    mount("tmpfs", "/tmp", SCRATCH, "mode=1777,size=50%"),
+    Mount { create_target: true, ..mount("tmpfs", logs::DIRECTORY, QUIET, "mode=0755,size=15%") },
+    mount("tmpfs", "/tmp", SCRATCH, "mode=1777,size=25%"),
     Mount {
         create_target: true,
         ..mount("devpts", "/dev/pts", MountFlags::NOSUID.union(MountFlags::NOEXEC), "mode=0620,ptmxmode=0666")
     },
-    Mount { create_target: true, ..mount("tmpfs", "/dev/shm", SCRATCH, "mode=1777,size=50%") },
+    Mount { create_target: true, ..mount("tmpfs", "/dev/shm", SCRATCH, "mode=1777,size=15%") },
     // `nsdelegate`: root in a cgroup namespace of its own cannot lift the limits of its service.
     mount("cgroup2", "/sys/fs/cgroup", QUIET, "nsdelegate"),
 ];
@@ -142,6 +142,17 @@ mod tests {
                 assert!(table[i..].iter().find(below).is_none(), "{}", row.target);
             }
         }
+    }
+
+    #[test]
+    fn memory_is_left_when_every_tmpfs_is_full() {
+        let share = |row: &Mount| {
+            let size = row.options.split(',').find_map(|option| option.strip_prefix("size="))?;
+            size.strip_suffix('%')?.parse::<u32>().ok()
+        };
+        let all: Vec<_> = SYSTEM.iter().filter(|row| row.kind == "tmpfs").map(share).collect();
+        assert_eq!(all.len(), 4);
+        assert!(all.iter().map(|share| share.unwrap()).sum::<u32>() <= 66, "{all:?}");
     }
 
     #[test]

@@ -34,20 +34,52 @@ impl NotifySocket {
         self.0.descriptor()
     }
 
-    /// Reads what has come, and returns the processes that are ready.
-    pub(crate) fn take(&self) -> Vec<Pid> {
-        let mut ready = Vec::new();
+    /// Reads what has come, with the senders. Repeated messages of one sender are one.
+    pub(crate) fn take(&self) -> Vec<(Pid, Notification)> {
+        let mut all: Vec<(Pid, Notification)> = Vec::new();
         self.0.read(&mut [0; MAX_MESSAGE], |sender, message| {
-            if says_ready(message) && !ready.contains(&sender.pid) {
-                ready.push(sender.pid);
+            let new = Notification::parse(message);
+            match all.iter_mut().find(|(pid, _)| *pid == sender.pid) {
+                Some((_, known)) => known.merge(new),
+                None if new == Notification::default() => {}
+                None => all.push((sender.pid, new)),
             }
         });
-        ready
+        all
     }
 }
 
-pub(crate) fn says_ready(message: &[u8]) -> bool {
-    message.split(|byte| *byte == b'\n').any(|line| line == b"READY=1")
+/// The assignments of a message that init acts on. Source: sd_notify(3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Notification {
+    /// `READY=1`.
+    pub(crate) ready: bool,
+    /// `WATCHDOG=1`.
+    pub(crate) alive: bool,
+    /// `WATCHDOG=trigger`: the sender wants to be treated as if it had sent nothing for too long.
+    pub(crate) trigger: bool,
+}
+
+impl Notification {
+    /// Parses a message: one assignment a line. Others are ignored.
+    pub(crate) fn parse(message: &[u8]) -> Self {
+        let mut all = Notification::default();
+        for line in message.split(|byte| *byte == b'\n') {
+            match line {
+                b"READY=1" => all.ready = true,
+                b"WATCHDOG=1" => all.alive = true,
+                b"WATCHDOG=trigger" => all.trigger = true,
+                _ => {}
+            }
+        }
+        all
+    }
+
+    fn merge(&mut self, other: Notification) {
+        self.ready |= other.ready;
+        self.alive |= other.alive;
+        self.trigger |= other.trigger;
+    }
 }
 
 /// Returns true if a process listens on TCP port `port`, on any address.
@@ -92,7 +124,11 @@ mod tests {
         let sender = UnixDatagram::unbound().unwrap();
         sender.send_to(b"STATUS=READY=1", &path).unwrap();
         sender.send_to(b"STATUS=fine\nREADY=1\n", &path).unwrap();
-        assert_eq!(socket.take(), [rustix::process::getpid()]);
+        sender.send_to(b"WATCHDOG=1", &path).unwrap();
+        let expected = Notification { ready: true, alive: true, trigger: false };
+        assert_eq!(socket.take(), [(rustix::process::getpid(), expected)]);
         assert!(socket.take().is_empty());
+        assert!(Notification::parse(b"X=1\nWATCHDOG=trigger").trigger);
+        assert_eq!(Notification::parse(b"WATCHDOG=10\nREADY=0\n"), Notification::default());
     }
 }

@@ -44,6 +44,12 @@ pub(super) struct Rules {
     pub required: bool,
     /// True if it announces that it is ready, instead of being ready once it runs.
     pub announces_ready: bool,
+    /// The longest time between two keep-alive messages, from the time at which it is ready.
+    pub watchdog: Option<Duration>,
+    /// True if checks tell that it is healthy, instead of being healthy once it runs.
+    pub is_checked: bool,
+    /// The time for which it must be ready and healthy to be stable.
+    pub stable_after: Duration,
 }
 
 /// An event that the state machine takes.
@@ -61,6 +67,14 @@ pub(super) enum Event {
     StartFailed(usize, String),
     /// A service is ready.
     Ready(usize),
+    /// A service has sent a keep-alive message.
+    Alive(usize),
+    /// A check of a service succeeded.
+    Healthy(usize),
+    /// A check of a service failed, for this reason.
+    Unhealthy(usize, String),
+    /// A service does not work any more, although it runs: it is to be ended, with this as the reason of its exit.
+    Broken(usize, ExitReason),
     /// A service's main process exited.
     Exited(usize, ExitReason),
     /// Its start was requested.
@@ -80,6 +94,8 @@ pub(super) enum Action {
     Spawn(usize),
     /// Send the service its stop signal.
     Terminate(usize),
+    /// Send the service SIGABRT.
+    Abort(usize),
     /// Kill everything the service has started.
     Kill(usize),
     /// The main process is gone: kill what it left behind.

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use krazy_boot::manifest::checks::Checks;
 use krazy_boot::manifest::network::NetworkSettings;
 use krazy_boot::manifest::ports::{ADMIND, PortRules};
 use krazy_boot::manifest::{
@@ -13,12 +14,13 @@ use krazy_boot::manifest::{
     sysfs,
 };
 
+use super::backoff;
 use super::device_groups::DeviceGroups;
 use super::state::{After, Milestone, Rules};
 use crate::linux::capabilities::Capabilities;
 use crate::linux::cgroup::Limits;
 use crate::linux::launch::Rights;
-use crate::linux::{data, readiness, signals};
+use crate::linux::{cgroup, data, readiness, signals};
 
 /// The directory of programs.
 pub(super) const BIN: &str = "/bin";
@@ -62,6 +64,8 @@ pub(super) struct Spec {
     pub limits: Limits,
     /// The condition under which it counts as started.
     pub ready: Ready,
+    /// Its checks.
+    pub checks: Checks,
     /// The signal that asks it to exit.
     pub stop_signal: i32,
 }
@@ -88,7 +92,7 @@ pub(super) fn plan(manifest: &Manifest) -> Plan {
     for service in &manifest.services {
         let user = accounts::user(service).to_owned();
         let name = &service.name;
-        let settings = &service.settings;
+        let (settings, checks) = (&service.settings, &service.checks);
         let uid = uids.get(&user).copied().unwrap_or_default();
         let home = Path::new(data::DATA).join(accounts::home(service));
         let runtime_directory = Path::new("/run").join(accounts::runtime_directory(service));
@@ -127,13 +131,16 @@ pub(super) fn plan(manifest: &Manifest) -> Plan {
             restart: settings.restart,
             stop_timeout: Duration::from_secs(settings.stop_timeout.into()),
             required: settings.required,
-            announces_ready: settings.ready != Ready::Started,
+            announces_ready: settings.ready != Ready::Started || checks.http.is_some(),
+            watchdog: checks.watchdog.map(seconds),
+            is_checked: checks.health.is_some(),
+            stable_after: stable_after(checks),
         });
         plan.specs.push(Spec {
             name: name.clone(),
             program: Path::new(BIN).join(name),
             arguments: settings.args.clone(),
-            environment: environment(settings, &user, &home, &runtime_directory),
+            environment: environment(service, &user, &home, &runtime_directory),
             directory: settings.workdir.as_ref().map_or_else(|| home.clone(), PathBuf::from),
             home,
             runtime_directory,
@@ -144,15 +151,30 @@ pub(super) fn plan(manifest: &Manifest) -> Plan {
             writes_sysfs: !settings.sysfs.is_empty(),
             ports: PortRules::new(name, services()),
             limits: Limits {
-                memory: settings.memory_limit.map(|limit| limit.0),
+                memory: match settings.memory_limit {
+                    Some(limit) => Some(limit.0),
+                    None if checks.unlimited_memory => None,
+                    None => Some(cgroup::default_memory()),
+                },
                 tasks: settings.task_limit,
                 cpu_weight: settings.cpu_weight,
             },
             ready: settings.ready,
+            checks: checks.clone(),
             stop_signal,
         });
     }
     plan
+}
+
+fn seconds(count: u32) -> Duration {
+    Duration::from_secs(count.into())
+}
+
+/// The time for which a service must be good. Before one interval of its watchdog has passed, nothing is known about it.
+fn stable_after(checks: &Checks) -> Duration {
+    let wanted = checks.stable_after.map_or(backoff::STABLE_AFTER, seconds);
+    wanted.max(checks.watchdog.map(seconds).unwrap_or_default())
 }
 
 /// The patterns of device nodes and files that a service may use.
@@ -173,11 +195,12 @@ fn after_named(name: &str, manifest: &Manifest) -> Option<After> {
 /// The base environment, and the service's own, which wins.
 /// Source of STATE_DIRECTORY and RUNTIME_DIRECTORY: systemd.exec(5).
 fn environment(
-    settings: &ServiceSettings,
+    service: &Service,
     user: &str,
     home: &Path,
     runtime_directory: &Path,
 ) -> Vec<(String, String)> {
+    let Service { settings, checks, .. } = service;
     let (home, runtime_directory) = (home.to_string_lossy(), runtime_directory.to_string_lossy());
     let base = [
         ("PATH", PATH),
@@ -187,9 +210,14 @@ fn environment(
         ("STATE_DIRECTORY", &home),
         ("RUNTIME_DIRECTORY", &runtime_directory),
     ];
-    let notify = (settings.ready == Ready::Notify).then_some(("NOTIFY_SOCKET", readiness::SOCKET));
+    let notifies = settings.ready == Ready::Notify || checks.watchdog.is_some();
+    let notify = notifies.then_some(("NOTIFY_SOCKET", readiness::SOCKET));
+    // Source: sd_watchdog_enabled(3). The process adds WATCHDOG_PID.
+    let watchdog = checks.watchdog.map(|limit| (u64::from(limit) * 1_000_000).to_string());
+    let watchdog = watchdog.as_deref().map(|text| ("WATCHDOG_USEC", text));
     base.into_iter()
         .chain(notify)
+        .chain(watchdog)
         .filter(|(key, _)| !settings.env.contains_key(*key))
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .chain(settings.env.iter().map(|(key, value)| (key.clone(), value.clone())))
@@ -210,6 +238,7 @@ pub(super) fn manifest_of(bin: &Path) -> std::io::Result<Manifest> {
             // The management service needs root. A manifest has this setting.
             let user = (name == ADMIND).then(|| accounts::ROOT.to_owned());
             services.push(Service {
+                checks: Checks::default(),
                 name,
                 program: unknown_program(),
                 settings: ServiceSettings { user, ..ServiceSettings::default() },
@@ -309,6 +338,31 @@ mod tests {
         assert_eq!([api, admind, web].map(|spec| spec.ports.allow(80)), [false, false, true]);
         assert_eq!([api, admind, web].map(|spec| spec.ports.allow(8443)), [false, true, false]);
         assert_eq!([api, admind, web].map(|spec| spec.ports.allow(67)), [false; 3]);
+    }
+
+    #[test]
+    fn checks_are_resolved() {
+        let mut manifest = manifest(&[("web", ServiceSettings::default())]);
+        manifest.services[0].checks = Checks {
+            watchdog: Some(30),
+            http: "http:80/".parse().ok(),
+            unlimited_memory: true,
+            ..Checks::default()
+        };
+        let plan = plan(&manifest);
+        let variables = &plan.specs[0].environment;
+        for (key, value) in [("WATCHDOG_USEC", "30000000"), ("NOTIFY_SOCKET", readiness::SOCKET)] {
+            assert!(variables.contains(&(key.into(), value.into())), "{variables:?}");
+        }
+        assert!(plan.rules[0].announces_ready && !plan.rules[0].is_checked);
+        assert_eq!(plan.rules[0].watchdog, Some(seconds(30)));
+        assert_eq!(plan.rules[0].stable_after, seconds(30), "not before one interval");
+        assert_eq!(plan.specs[0].limits.memory, None);
+        manifest.services[0].checks = Checks { stable_after: Some(60), ..Checks::default() };
+        let plan = super::plan(&manifest);
+        assert_eq!(plan.rules[0].stable_after, seconds(60));
+        let memory = plan.specs[0].limits.memory.unwrap();
+        assert!(memory > 1 << 20 && memory < cgroup::total_memory(), "{memory}");
     }
 
     #[test]

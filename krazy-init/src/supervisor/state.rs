@@ -3,6 +3,7 @@
 //!
 //! Time is monotonic, counted from the kernel's start. [`Supervisor::deadline`] is the time of the next [`Event::Tick`].
 
+mod checks;
 mod dependencies;
 mod stability;
 
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use krazy_boot::manifest::{Restart, Start};
 
-use super::backoff::{self, STABLE_AFTER};
+use super::backoff;
 pub(super) use super::event::{Action, After, Event, Milestone, Rules, View};
 use crate::control::{ExitReason, ServiceState};
 use crate::linux::power::End;
@@ -38,6 +39,7 @@ enum State {
     Running {
         since: Duration,
         ready: bool,
+        health: Health,
     },
     Backoff {
         until: Duration,
@@ -52,10 +54,23 @@ enum State {
 }
 
 /// Continuation after a stop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Then {
     StayStopped,
     StartAgain,
+    /// It did not work any more, for this reason: what follows is that of an exit with it.
+    Fail(ExitReason),
+}
+
+/// The condition of a running service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Health {
+    /// The reason of the last failed check, until one succeeds; empty before the first one.
+    problem: Option<String>,
+    /// The time since which it is both ready and healthy.
+    good_since: Option<Duration>,
+    /// The time of its last keep-alive message, or at which it became ready.
+    alive_at: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -113,7 +128,12 @@ impl Supervisor {
                     };
                 }
             }
-            Event::Tick => {}
+            // Only now: before a tick, all keep-alive messages that had come were read, however late the loop is.
+            Event::Tick => {
+                for id in 0..self.services.len() {
+                    self.check_watchdog(id, now, actions);
+                }
+            }
             Event::Reached(milestone) => {
                 if !self.reached.contains(&milestone) {
                     self.reached.push(milestone);
@@ -125,11 +145,11 @@ impl Supervisor {
                     self.exited(id, now, ExitReason::NotStarted(why), actions);
                 }
             }
-            Event::Ready(id) => {
-                if let Some(Service { state: State::Running { ready, .. }, .. }) = self.services.get_mut(id) {
-                    *ready = true;
-                }
-            }
+            Event::Ready(id) => self.ready(id, now),
+            Event::Alive(id) => self.alive(id, now),
+            Event::Healthy(id) => self.healthy(id, now),
+            Event::Unhealthy(id, why) => self.unhealthy(id, why),
+            Event::Broken(id, reason) => self.broken(id, now, reason, actions),
             Event::Exited(id, reason) => {
                 // A process that could not be killed may exit much later. Its service was given up and stays stopped.
                 let alive = [ServiceState::Running, ServiceState::Stopping];
@@ -159,7 +179,7 @@ impl Supervisor {
         let of = |service: &Service| match &service.state {
             State::Waiting { since } if self.begun => Some(*since + DEPENDENCY_TIMEOUT),
             // The failures are forgotten then, and the report of a crash loop with them.
-            State::Running { since, .. } if service.failures > 0 => Some(*since + STABLE_AFTER),
+            State::Running { health, .. } => service.check_deadline(health),
             State::Backoff { until } => Some(*until),
             State::Stopping { kill_at, killed: false, .. } => Some(*kill_at),
             State::Stopping { kill_at, killed: true, .. } if self.ending.is_some() => {
@@ -224,8 +244,9 @@ impl Supervisor {
 
     fn started(&mut self, id: usize, now: Duration, actions: &mut Vec<Action>) {
         let Some(service) = self.services.get_mut(id) else { return };
-        let State::Starting { then } = service.state else { return };
-        service.state = State::Running { since: now, ready: !service.rules.announces_ready };
+        let State::Starting { then } = &service.state else { return };
+        let then = then.clone();
+        service.state = service.running(now);
         if let Some(then) = then {
             self.stop(id, now, then, actions);
         }
@@ -236,12 +257,17 @@ impl Supervisor {
         let ending = self.ending.is_some();
         let Some(service) = self.services.get_mut(id) else { return };
         let asked_for = match &service.state {
-            State::Stopping { then, .. } => Some(*then),
-            State::Starting { then } => *then,
+            State::Stopping { then, .. } => Some(then.clone()),
+            State::Starting { then } => then.clone(),
             _ => None,
         };
+        let (asked_for, reason) = match asked_for {
+            // The signal that ended it says less.
+            Some(Then::Fail(cause)) => (None, cause),
+            asked_for => (asked_for, reason),
+        };
         let success = reason.is_success();
-        let was_stable = matches!(service.state, State::Running { since, .. } if now >= since + STABLE_AFTER);
+        let was_stable = matches!(service.state, State::Running { .. }) && service.is_stable(now);
         service.last_exit = Some(reason.clone());
         service.state = match (asked_for, service.rules.restart) {
             // Without a pause: the service did not fail, its restart was requested.
@@ -301,11 +327,13 @@ impl Supervisor {
                 service.state = State::Stopping { kill_at, killed: false, then };
                 service.failures = 0;
             }
+            // Who stops it wants no other start; who restarts it gets one anyway, after the pause of a failure.
+            State::Stopping { then: Then::Fail(_), .. } if then == Then::StartAgain => {}
             State::Stopping { then: planned, .. } => *planned = then,
             State::Starting { then: planned } => *planned = Some(then),
             State::Waiting { .. } | State::Backoff { .. } | State::Stopped | State::Exited => match then {
                 Then::StartAgain => self.start(id, actions),
-                Then::StayStopped => service.state = State::Stopped,
+                Then::StayStopped | Then::Fail(_) => service.state = State::Stopped,
             },
         }
     }
@@ -338,10 +366,10 @@ impl Supervisor {
 
     fn advance_one(&mut self, id: usize, now: Duration, actions: &mut Vec<Action>) {
         let service = &self.services[id];
-        match service.state {
+        match &service.state {
             State::Waiting { since } => {
                 let missing = self.missing(service);
-                if missing.is_empty() || now >= since + DEPENDENCY_TIMEOUT {
+                if missing.is_empty() || now >= *since + DEPENDENCY_TIMEOUT {
                     if !missing.is_empty() {
                         let names: Vec<String> = missing.iter().map(|after| self.name(*after)).collect();
                         let text = format!(
@@ -354,16 +382,17 @@ impl Supervisor {
                     self.services[id].spawn(id, actions);
                 }
             }
-            State::Running { since, .. } if now >= since + STABLE_AFTER => self.services[id].failures = 0,
-            State::Backoff { until } if now >= until => self.services[id].spawn(id, actions),
-            State::Stopping { kill_at, killed: false, then } if now >= kill_at => {
+            State::Running { .. } if service.is_stable(now) => self.services[id].failures = 0,
+            State::Backoff { until } if now >= *until => self.services[id].spawn(id, actions),
+            State::Stopping { kill_at, killed: false, then } if now >= *kill_at => {
+                let then = then.clone();
                 actions.push(Action::Log(id, "did not exit in time and is killed".to_owned()));
                 actions.push(Action::Kill(id));
                 self.services[id].state = State::Stopping { kill_at: now, killed: true, then };
             }
             // Only at the end: a service that is merely to be restarted must not run twice.
             State::Stopping { kill_at, killed: true, .. }
-                if self.ending.is_some() && now >= kill_at + KILL_TIMEOUT =>
+                if self.ending.is_some() && now >= *kill_at + KILL_TIMEOUT =>
             {
                 actions.push(Action::Log(id, "cannot be killed, going on without".to_owned()));
                 self.services[id].state = State::Stopped;

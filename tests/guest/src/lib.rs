@@ -7,6 +7,7 @@
 //! | [`ports`] | services that bind ports |
 //! | [`judge`] | the service that observes init and prints a line for each case |
 //! | [`kernel_log`] | the kernel's log |
+//! | [`checked`] | services whose health init checks |
 //! | [`traps`] | a service that sets traps for those who read logs |
 //! | [`probe`] | measures an init from within |
 //!
@@ -14,6 +15,7 @@
 
 #![allow(clippy::print_stderr, clippy::print_stdout, reason = "services speak to their logs")]
 
+pub mod checked;
 pub mod faults;
 pub mod judge;
 pub mod kernel_log;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use krazy_boot::disk::size::Bytes;
+use krazy_boot::manifest::checks::{Checks, HealthCommand};
 use krazy_boot::manifest::{Ready, Restart, ServiceSettings, Start};
 
 use super::*;
@@ -46,6 +47,32 @@ fn every_key_is_read() {
 }
 
 #[test]
+fn every_check_is_read() {
+    let appliance = load_text(
+        "[package.metadata.krazy.service.weather]\nready = \"http:80/health\"\nwatchdog = \"2min\"\nstable-after = 20\n\
+         health = { command = [\"/bin/weather\", \"--health\"], every = \"5s\" }\nmemory-limit = \"none\"\n\
+         [package.metadata.krazy.service.other]\nready = \"notify\"",
+    );
+    let health = HealthCommand {
+        command: vec!["/bin/weather".into(), "--health".into()],
+        every: 5,
+        timeout: 10,
+        failures: 3,
+    };
+    let expected = Checks {
+        http: "http:80/health".parse().ok(),
+        watchdog: Some(120),
+        health: Some(health),
+        stable_after: Some(20),
+        unlimited_memory: true,
+    };
+    assert_eq!(appliance.checks, [("weather".to_owned(), expected)].into());
+    let settings = &appliance.services["weather"];
+    assert_eq!((settings.ready, settings.memory_limit), (Ready::Started, None));
+    assert_eq!(appliance.services["other"].ready, Ready::Notify);
+}
+
+#[test]
 fn wrong_settings_are_told() {
     let table = "[package.metadata.krazy.service.web]";
     for (text, problem) in [
@@ -72,7 +99,24 @@ fn wrong_settings_are_told() {
         ),
         (
             "ready = \"soon\"",
-            "`ready` in TABLE must be \"started\", \"notify\" or \"tcp:PORT\", not \"soon\"",
+            "`ready` in TABLE must be \"started\", \"notify\", \"tcp:PORT\" or \"http:PORT/PATH\", not \"soon\"",
+        ),
+        (
+            "ready = \"http:80\"",
+            "`ready` in TABLE must be \"started\", \"notify\", \"tcp:PORT\" or \"http:PORT/PATH\", not \"http:80\"",
+        ),
+        (
+            "watchdog = \"30\"",
+            "`watchdog` in TABLE must be a time such as \"30s\", from 1 to 86400 s, not \"30\"",
+        ),
+        ("watchdog = 0", "`watchdog` in TABLE must be a time such as \"30s\", from 1 to 86400 s, not 0"),
+        (
+            "stable-after = \"2h\"",
+            "`stable-after` in TABLE must be a time such as \"30s\", from 1 to 3600 s, not \"2h\"",
+        ),
+        (
+            "health = { command = [\"web\"] }",
+            "`command` in [package.metadata.krazy.service.web.health] must begin with the path of a program, such as",
         ),
         (
             "capabilities = [\"net-admn\"]",

@@ -52,6 +52,7 @@ fn manifest() -> Manifest {
         name: name.into(),
         program: program("weather-station"),
         settings: ServiceSettings::default(),
+        checks: Default::default(),
     };
     Manifest {
         format: FORMAT,

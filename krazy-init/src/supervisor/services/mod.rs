@@ -7,6 +7,8 @@
 //! |---|---|
 //! | `unit` | one service's process, cgroup, pipes and log files |
 //! | `launches` | processes that have not executed their program yet |
+//! | `readiness_checks` | services that are ready when a port is open or a page is answered |
+//! | `health` | commands that tell that services are healthy |
 //! | `homes` | the directories of services, prepared by threads |
 //! | `kept` | output that is kept on `/data`, written by the thread that waits for the disk |
 //! | `output` | the destinations of a line that a service wrote |
@@ -14,11 +16,13 @@
 //! | `requests` | answers to requests about services |
 //! | `sockets` | the sockets of readiness and of the system's log |
 
+mod health;
 mod homes;
 mod kept;
 mod launches;
 mod output;
 mod ports;
+mod readiness_checks;
 mod requests;
 mod sockets;
 mod unit;
@@ -31,7 +35,6 @@ use std::time::Duration;
 
 use krazy_boot::api::logs;
 use krazy_boot::error_chain::system_text;
-use krazy_boot::manifest::Ready;
 use rustix::process::Pid;
 
 use super::effect::{Effect, Effects};
@@ -42,15 +45,13 @@ use super::state::{Action, Event, Rules, Supervisor};
 use crate::control::{ExitReason, LogStream};
 use crate::linux::data::{DataMount, Home};
 use crate::linux::kernel_clock;
-use crate::linux::readiness;
 use crate::output::link_views;
+use health::HealthChecks;
 pub(super) use output::Audience;
 use ports::Ports;
+use readiness_checks::Pages;
 use sockets::Sockets;
 use unit::Unit;
-
-/// The pause between two checks for a port that a service is to open.
-const PORT_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The bytes that one read of a pipe takes.
 const READ_SIZE: usize = 16 << 10;
@@ -77,6 +78,8 @@ pub(super) struct Services {
     sockets: Sockets,
     reporter: Reporter,
     next_port_check: Option<Duration>,
+    pages: Pages,
+    health: HealthChecks,
     has_reported_cgroups: bool,
     has_reported_sandbox: bool,
     /// Set by [`Services::prepare`].
@@ -101,6 +104,8 @@ impl Services {
             sockets: Sockets::default(),
             reporter,
             next_port_check: None,
+            pages: Pages::default(),
+            health: HealthChecks::default(),
             has_reported_cgroups: false,
             has_reported_sandbox: false,
             registrar: None,
@@ -124,6 +129,7 @@ impl Services {
         let limit = unit::log_limit(specs.len());
         self.ports = Ports::new(specs.len(), effects);
         for (id, spec) in specs.into_iter().enumerate() {
+            self.health.add(id, spec.checks.health.as_ref());
             let name = spec.name.clone();
             match Unit::prepare(spec, Path::new(logs::DIRECTORY), limit, now) {
                 Ok(mut unit) => {
@@ -164,7 +170,13 @@ impl Services {
             return Some(Duration::ZERO);
         }
         let launches = self.units.iter().filter_map(Unit::launch_deadline);
-        self.state.deadline().into_iter().chain(self.next_port_check).chain(launches).min()
+        self.state
+            .deadline()
+            .into_iter()
+            .chain(self.next_port_check)
+            .chain(launches)
+            .chain(self.health.deadline())
+            .min()
     }
 
     /// Sends [`Event::Tick`] to the state machine if that is due, and checks for ports.
@@ -172,6 +184,8 @@ impl Services {
         self.spawn_queued(audience, effects);
         self.give_up_launches(now, audience, effects);
         if self.state.deadline().is_some_and(|deadline| now >= deadline) {
+            // A keep-alive message that came in time must not be too late because the loop was.
+            self.read_notifications(audience, effects);
             self.handle(Event::Tick, audience, effects);
         }
         // Without a time set, a service may have started since the last check.
@@ -179,6 +193,7 @@ impl Services {
             self.next_port_check = self.check_ports(now, audience, effects);
         }
         self.report_ports(audience);
+        self.check_health(now, audience, effects);
         self.write_kept(effects);
     }
 
@@ -210,6 +225,10 @@ impl Services {
             Action::Terminate(id) => {
                 let unit = self.units.get(id)?;
                 log_failure(unit, "cannot be signalled", unit.terminate(), effects);
+            }
+            Action::Abort(id) => {
+                let unit = self.units.get(id)?;
+                log_failure(unit, "cannot be signalled", unit.abort(), effects);
             }
             Action::Kill(id) => {
                 let unit = self.units.get(id)?;
@@ -274,26 +293,6 @@ impl Services {
         format!("{} is up ({total} {services}{failing})", self.title)
     }
 
-    /// Checks for the ports that services are to open. Returns the time of the next check if one is missing.
-    fn check_ports(
-        &mut self,
-        now: Duration,
-        audience: &mut Audience<'_>,
-        effects: &mut Effects,
-    ) -> Option<Duration> {
-        let port = |id: usize| match self.units.get(id)?.spec().ready {
-            Ready::Tcp(port) => Some((id, port)),
-            Ready::Started | Ready::Notify => None,
-        };
-        let awaited: Vec<(usize, u16)> = self.state.unready().filter_map(port).collect();
-        let open = awaited.iter().filter(|(_, port)| readiness::is_listening(*port));
-        let open: Vec<usize> = open.map(|(id, _)| *id).collect();
-        for id in &open {
-            self.handle(Event::Ready(*id), audience, effects);
-        }
-        (open.len() < awaited.len()).then_some(now + PORT_POLL_INTERVAL)
-    }
-
     /// Handles the exit of a process. A process that is not a service's main process is an orphan of a service.
     pub(super) fn exited(
         &mut self,
@@ -302,6 +301,9 @@ impl Services {
         audience: &mut Audience<'_>,
         effects: &mut Effects,
     ) {
+        if self.health_checked(pid, &reason, audience, effects) {
+            return;
+        }
         if let Some(&id) = self.pids.get(&pid) {
             // The news of its start may wait behind that of its end.
             self.settle_launch(id, audience, effects);
@@ -310,6 +312,9 @@ impl Services {
             // Its last messages come before what its successor writes. Once it is forgotten, nobody knows whose they are.
             self.read_system_log(audience, effects);
             self.pids.remove(&pid);
+            let ran_out = self.units.get_mut(id).is_some_and(Unit::ran_out_of_memory);
+            let reason =
+                if ran_out && reason == ExitReason::Signal(9) { ExitReason::OutOfMemory } else { reason };
             self.handle(Event::Exited(id, reason), audience, effects);
         }
     }

@@ -15,6 +15,7 @@ use super::super::state::Event;
 use super::output::Audience;
 use super::unit::Unit;
 use super::{Services, position};
+use crate::control::ExitReason;
 use crate::linux::datagrams;
 use crate::linux::readiness::{self, NotifySocket};
 use crate::linux::system_log::{self, SystemLog};
@@ -54,14 +55,23 @@ impl Services {
         audience: &mut Audience<'_>,
         effects: &mut Effects,
     ) {
-        for pid in self.sockets.notify.as_ref().map(NotifySocket::take).unwrap_or_default() {
+        for (pid, sent) in self.sockets.notify.as_ref().map(NotifySocket::take).unwrap_or_default() {
             // Others may send too, but only messages from processes of a service count.
-            if let Some(id) = service_of(pid, &self.pids, &self.units)
-                .filter(|id| self.units[*id].spec().ready == Ready::Notify)
-            {
-                // The news of its start may wait behind this.
-                self.settle_launch(id, audience, effects);
+            let Some(id) = service_of(pid, &self.pids, &self.units) else { continue };
+            let spec = self.units[id].spec();
+            let (announces, watchdog) = (spec.ready == Ready::Notify, spec.checks.watchdog);
+            // The news of its start may wait behind this.
+            self.settle_launch(id, audience, effects);
+            if sent.ready && announces {
                 self.handle(Event::Ready(id), audience, effects);
+            }
+            if let Some(limit) = watchdog {
+                if sent.trigger {
+                    let reason = ExitReason::Watchdog(limit);
+                    self.handle(Event::Broken(id, reason), audience, effects);
+                } else if sent.alive {
+                    self.handle(Event::Alive(id), audience, effects);
+                }
             }
         }
     }

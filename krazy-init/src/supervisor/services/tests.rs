@@ -19,6 +19,9 @@ fn rules(name: &str) -> Rules {
         stop_timeout: Duration::from_secs(10),
         required: true,
         announces_ready: false,
+        watchdog: None,
+        is_checked: false,
+        stable_after: Duration::from_secs(10),
     }
 }
 

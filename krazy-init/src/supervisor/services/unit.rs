@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use krazy_boot::error_chain::system_text;
+use krazy_boot::manifest::checks::HealthCommand;
 use rustix::fs::OFlags;
 use rustix::process::Pid;
 
 use super::super::plan::Spec;
 use super::output::OutputLine;
 use crate::control::LogStream;
-use crate::linux::cgroup::Cgroup;
+use crate::linux::cgroup::{self, Cgroup};
 use crate::linux::data::{self, Home};
 use crate::linux::kernel_clock;
 use crate::linux::launch::{self, Launch, Rights};
@@ -42,6 +43,8 @@ pub(super) struct Unit {
     /// Decides how much of its output the console shows.
     throttle: Throttle,
     cgroup: Option<Cgroup>,
+    /// Kills for lack of memory that were dealt with.
+    known_kills: u64,
     has_tried_cgroup: bool,
     sandbox: Option<Sandbox>,
     streams: [Stream; 2],
@@ -73,6 +76,7 @@ impl Unit {
             launched: None,
             throttle,
             cgroup: None,
+            known_kills: 0,
             has_tried_cgroup: false,
             sandbox: None,
             streams,
@@ -142,15 +146,8 @@ impl Unit {
         }
         let [out, err] = [self.streams[0].writer()?, self.streams[1].writer()?];
         let launch = Launch {
-            program: &self.spec.program,
-            arguments: &self.spec.arguments,
-            environment: &self.spec.environment,
-            directory: &self.spec.directory,
-            groups: &self.spec.groups,
-            rights: Rights { sandbox: self.sandbox.as_ref().map(Sandbox::descriptor), ..self.spec.rights },
-            cgroup: self.cgroup.as_ref().map(Cgroup::directory),
-            stdout: out,
-            stderr: err,
+            has_watchdog: self.spec.checks.watchdog.is_some(),
+            ..self.launch(&self.spec.program, &self.spec.arguments, [out, err])
         };
         // A missing working directory and a missing program give the same error.
         if !self.spec.directory.is_dir() {
@@ -160,6 +157,32 @@ impl Unit {
         self.pid = Some(launched.pid());
         self.launched = Some((launched, kernel_clock::since_boot() + EXEC_TIMEOUT));
         Ok(Home::Ready)
+    }
+
+    /// A process with the rights and the environment of the service.
+    fn launch<'a>(&'a self, program: &'a Path, arguments: &'a [String], output: [OwnedFd; 2]) -> Launch<'a> {
+        let [stdout, stderr] = output;
+        Launch {
+            program,
+            arguments,
+            environment: &self.spec.environment,
+            has_watchdog: false,
+            directory: &self.spec.directory,
+            groups: &self.spec.groups,
+            rights: Rights { sandbox: self.sandbox.as_ref().map(Sandbox::descriptor), ..self.spec.rights },
+            cgroup: self.cgroup.as_ref().map(Cgroup::directory),
+            stdout,
+            stderr,
+        }
+    }
+
+    /// Runs its health command, whose output is the service's.
+    pub(super) fn check_health(&self, command: &HealthCommand) -> io::Result<Launched> {
+        let Some((program, arguments)) = command.command.split_first() else {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the command is empty"));
+        };
+        let output = [self.streams[0].writer()?, self.streams[1].writer()?];
+        launch::spawn(self.launch(Path::new(program), arguments, output))
     }
 
     /// Returns true if it is to be sandboxed and the kernel cannot do that. Known after the first start.
@@ -191,6 +214,17 @@ impl Unit {
             Some(_) => Ok(false),
             None => process::signal_group(pid, libc::SIGKILL).map(|()| false),
         }
+    }
+
+    /// Sends SIGABRT to the same processes.
+    pub(super) fn abort(&self) -> io::Result<()> {
+        self.pid.map_or(Ok(()), |pid| process::signal_group(pid, libc::SIGABRT))
+    }
+
+    /// Returns true if memory has run out for its processes since the last call.
+    pub(super) fn ran_out_of_memory(&mut self) -> bool {
+        let kills = self.cgroup.as_ref().and_then(Cgroup::out_of_memory_kills).unwrap_or_default();
+        kills > std::mem::replace(&mut self.known_kills, kills)
     }
 
     /// Memory of all its processes, if the kernel counts it.
@@ -336,9 +370,7 @@ fn stamp() -> String {
 /// The largest size of one log file, so that all services' files (two, each kept twice) take an eighth of the
 /// memory at most.
 pub(super) fn log_limit(services: usize) -> u64 {
-    let memory = rustix::system::sysinfo();
-    let total = memory.totalram as u64 * u64::from(memory.mem_unit);
-    (total / 8 / (4 * services.max(1) as u64)).clamp(64 << 10, 1 << 20)
+    (cgroup::total_memory() / 8 / (4 * services.max(1) as u64)).clamp(64 << 10, 1 << 20)
 }
 
 #[cfg(test)]

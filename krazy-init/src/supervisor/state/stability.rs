@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Service, State, Supervisor};
+use super::{Health, Service, State, Supervisor};
 use crate::control::ExitReason;
-use crate::supervisor::backoff::{self, STABLE_AFTER};
+use crate::supervisor::backoff;
 
 impl Supervisor {
     /// Returns true if every required service is stable.
@@ -42,8 +42,17 @@ impl Supervisor {
                     self.missing(service).into_iter().map(|after| self.name(after)).collect();
                 format!("service {name} waits for {}", missing.join(", "))
             }
-            State::Running { ready: false, .. } => format!("service {name} is not ready"),
-            State::Running { .. } => format!("service {name} has not run for {} s", STABLE_AFTER.as_secs()),
+            State::Running { ready: false, .. } => format!("service {name} is not ready (`ready`){last}"),
+            State::Running { health: Health { problem: Some(why), .. }, .. } if why.is_empty() => {
+                format!("service {name} has not been checked yet (`health`){last}")
+            }
+            State::Running { health: Health { problem: Some(why), .. }, .. } => {
+                format!("service {name} is not healthy (`health`): {why}")
+            }
+            State::Running { .. } => {
+                let seconds = service.rules.stable_after.as_secs();
+                format!("service {name} has not run for {seconds} s{last}")
+            }
             State::Stopping { .. } | State::Stopped => format!("service {name} was stopped"),
             State::Starting { .. } | State::Backoff { .. } | State::Exited => {
                 format!("service {name} exited{last}")
@@ -55,7 +64,9 @@ impl Supervisor {
 impl Service {
     pub(super) fn is_stable(&self, now: Duration) -> bool {
         match &self.state {
-            State::Running { since, ready } => *ready && now >= *since + STABLE_AFTER,
+            State::Running { health, .. } => {
+                health.good_since.is_some_and(|since| now >= since + self.rules.stable_after)
+            }
             State::Exited => self.last_exit.as_ref().is_some_and(ExitReason::is_success),
             _ => false,
         }

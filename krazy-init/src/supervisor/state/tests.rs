@@ -16,6 +16,9 @@ fn rules(name: &str) -> Rules {
         stop_timeout: Duration::from_secs(10),
         required: true,
         announces_ready: false,
+        watchdog: None,
+        is_checked: false,
+        stable_after: Duration::from_secs(10),
     }
 }
 
@@ -83,7 +86,7 @@ fn blockers_name_every_unstable_required_service() {
     let blockers = |supervisor: &Supervisor, at: Duration| supervisor.blockers(at).join("; ");
     assert_eq!(
         blockers(&supervisor, second),
-        "service a has not run for 10 s; service b waits for clock; service c is not ready"
+        "service a has not run for 10 s; service b waits for clock; service c is not ready (`ready`)"
     );
     act(&mut supervisor, 2000, Event::Exited(0, ExitReason::Signal(9)));
     act(&mut supervisor, 2000, Event::Stop(2));
@@ -91,6 +94,86 @@ fn blockers_name_every_unstable_required_service() {
         blockers(&supervisor, 2 * second),
         "service a exited: signal 9; service b waits for a, clock; service c was stopped"
     );
+}
+
+#[test]
+fn service_without_keep_alive_messages_is_aborted_and_has_its_own_reason() {
+    let watchdog = Some(Duration::from_secs(3));
+    let with_watchdog =
+        Rules { watchdog, announces_ready: true, stop_timeout: Duration::from_secs(1), ..rules("a") };
+    let mut supervisor = running(vec![with_watchdog]);
+    // It need not send before it is ready.
+    assert_eq!(supervisor.deadline(), None);
+    assert_eq!(act(&mut supervisor, 9000, Event::Tick), []);
+    act(&mut supervisor, 9000, Event::Ready(0));
+    assert_eq!(supervisor.deadline(), Some(Duration::from_secs(12)));
+    act(&mut supervisor, 11_000, Event::Alive(0));
+    assert_eq!(act(&mut supervisor, 13_999, Event::Tick), []);
+    // A message may wait behind whatever else the loop learns of after a long time.
+    assert_eq!(act(&mut supervisor, 14_000, Event::Reached(Milestone::Network)), []);
+    assert_eq!(act(&mut supervisor, 14_000, Event::Tick), [Action::Abort(0)]);
+    assert_eq!(supervisor.deadline(), Some(Duration::from_secs(15)));
+    assert_eq!(act(&mut supervisor, 15_000, Event::Tick), [Action::Kill(0)]);
+    assert_eq!(act(&mut supervisor, 15_000, Event::Exited(0, ExitReason::Signal(9))), [Action::Sweep(0)]);
+    let view = supervisor.view(0, Duration::from_secs(15)).unwrap();
+    assert_eq!((view.last_exit, view.restarts), (Some(ExitReason::Watchdog(3)), 1));
+    assert_eq!(
+        supervisor.blockers(Duration::from_secs(15)),
+        ["service a exited: no WATCHDOG=1 within 3 s (`watchdog`)"]
+    );
+    assert_eq!(act(&mut supervisor, 15_100, Event::Tick), [Action::Spawn(0)]);
+}
+
+#[test]
+fn service_is_stable_when_it_was_ready_and_healthy_for_its_time() {
+    let second = Duration::from_secs(1);
+    let checked = Rules { is_checked: true, announces_ready: true, stable_after: 20 * second, ..rules("a") };
+    let mut supervisor = running(vec![checked]);
+    let blocker = |supervisor: &Supervisor, at: u32| supervisor.blockers(at * second).join("; ");
+    assert_eq!(blocker(&supervisor, 9), "service a is not ready (`ready`)");
+    act(&mut supervisor, 10_000, Event::Ready(0));
+    assert_eq!(blocker(&supervisor, 99), "service a has not been checked yet (`health`)");
+    act(&mut supervisor, 12_000, Event::Healthy(0));
+    assert_eq!(blocker(&supervisor, 31), "service a has not run for 20 s");
+    assert!(supervisor.is_stable(32 * second));
+    act(&mut supervisor, 33_000, Event::Unhealthy(0, "`/bin/a -h` exit status 1".to_owned()));
+    assert_eq!(blocker(&supervisor, 34), "service a is not healthy (`health`): `/bin/a -h` exit status 1");
+    act(&mut supervisor, 35_000, Event::Healthy(0));
+    act(&mut supervisor, 40_000, Event::Healthy(0));
+    assert!(!supervisor.is_stable(54 * second) && supervisor.is_stable(55 * second));
+    let reason = ExitReason::Unhealthy("`/bin/a -h` exit status 1, 3 times".to_owned());
+    assert_eq!(act(&mut supervisor, 60_000, Event::Broken(0, reason.clone())), [Action::Terminate(0)]);
+    // In order, as if nothing were wrong: it is a failure all the same.
+    act(&mut supervisor, 60_500, Event::Exited(0, ExitReason::Code(0)));
+    assert_eq!(supervisor.view(0, 61 * second).unwrap().last_exit, Some(reason));
+    assert_eq!(act(&mut supervisor, 60_600, Event::Tick), [Action::Spawn(0)]);
+}
+
+#[test]
+fn service_that_fails_its_checks_again_and_again_has_failed() {
+    let mut supervisor = running(vec![Rules { is_checked: true, ..rules("a") }]);
+    let mut at = 0;
+    for _ in 0..backoff::FINAL_FAILURES {
+        assert_eq!(supervisor.failed_service(), None);
+        // Later than ten seconds, but never healthy.
+        at += 15_000;
+        act(&mut supervisor, at, Event::Broken(0, ExitReason::Unhealthy("ill".to_owned())));
+        act(&mut supervisor, at, Event::Exited(0, ExitReason::Signal(15)));
+        at += 30_000;
+        act(&mut supervisor, at, Event::Tick);
+        act(&mut supervisor, at, Event::Started(0));
+    }
+    let (id, why) = supervisor.failed_service().unwrap();
+    assert_eq!((id, why.as_str()), (0, "service a keeps exiting: unhealthy (`health`): ill"));
+}
+
+#[test]
+fn stop_of_a_service_that_is_ended_for_its_health_lasts() {
+    let mut supervisor = running(vec![Rules { is_checked: true, ..rules("a") }]);
+    act(&mut supervisor, 1000, Event::Broken(0, ExitReason::Unhealthy("ill".to_owned())));
+    act(&mut supervisor, 1000, Event::Stop(0));
+    act(&mut supervisor, 2000, Event::Exited(0, ExitReason::Signal(15)));
+    assert_eq!(supervisor.view(0, Duration::ZERO).unwrap().state, ServiceState::Stopped);
 }
 
 #[test]
@@ -217,7 +300,11 @@ fn any_event(count: usize) -> impl Strategy<Value = Event> {
         1 => id.clone().prop_map(Event::Start),
         1 => id.clone().prop_map(Event::Stop),
         1 => id.clone().prop_map(Event::Restart),
-        1 => id.prop_map(Event::Ready),
+        1 => id.clone().prop_map(Event::Ready),
+        1 => id.clone().prop_map(Event::Alive),
+        1 => id.clone().prop_map(Event::Healthy),
+        1 => id.clone().prop_map(|id| Event::Unhealthy(id, "ill".to_owned())),
+        1 => id.prop_map(|id| Event::Broken(id, ExitReason::Watchdog(1))),
     ]
 }
 
@@ -270,7 +357,7 @@ impl World {
                         if starts { Event::Started(id) } else { Event::StartFailed(id, "no".into()) };
                     self.feed(now, outcome, starts)?;
                 }
-                Action::Terminate(id) => {
+                Action::Terminate(id) | Action::Abort(id) => {
                     prop_assert!(self.alive[id], "a stop signal without a process");
                     self.asked_to_stop[id] = true;
                 }

@@ -35,6 +35,9 @@ fn started() -> Supervisor {
         stop_timeout: Duration::from_secs(10),
         required: true,
         announces_ready: false,
+        watchdog: None,
+        is_checked: false,
+        stable_after: Duration::from_secs(10),
     };
     let mut services = Supervisor::new(vec![rules]);
     for event in [Event::Begin, Event::Started(0)] {

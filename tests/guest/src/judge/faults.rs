@@ -12,10 +12,15 @@ use crate::rights::{told, within};
 pub fn order_of_start() {
     case("a service waits for those before it until they are ready", || {
         let waiting = || Ok::<_, String>(status("follower")?.waiting_for);
-        ensure(waiting()? == ["notifier", "listener"], &format!("{:?}", waiting()?))?;
+        ensure(waiting()? == ["notifier", "listener", "page"], &format!("{:?}", waiting()?))?;
         give_word("notifier")?;
-        within(30, || ensure(waiting()? == ["listener"], &format!("{:?}", waiting()?)))?;
+        within(30, || ensure(waiting()? == ["listener", "page"], &format!("{:?}", waiting()?)))?;
         give_word("listener")?;
+        within(30, || ensure(waiting()? == ["page"], &format!("{:?}", waiting()?)))?;
+        // It has answered, and that it is busy.
+        within(30, || ensure(log("page")?.contains("answered 503"), "it was not asked"))?;
+        ensure(waiting()? == ["page"], "a refusal was taken for readiness")?;
+        give_word("page")?;
         within(30, || ensure(status("follower")?.state == ServiceState::Running, "it does not run"))
     });
     case("output can be followed as it comes", || {

@@ -57,7 +57,7 @@ pub fn judge() {
         within(120, || {
             let hungry = status("hungry")?;
             ensure(
-                hungry.restarts > 0 && hungry.last_exit == Some(ExitReason::Signal(9)),
+                hungry.restarts > 0 && hungry.last_exit == Some(ExitReason::OutOfMemory),
                 &format!("{hungry:?}"),
             )
         })?;

@@ -14,6 +14,7 @@
 //! With `--malformed` it judges a machine without `/data` and network whose root is malformed; with `--link`, one whose
 //! network the host simulates.
 
+mod checks;
 mod faults;
 mod limits;
 mod malformed;
@@ -74,6 +75,7 @@ pub fn run() {
             system::judge();
             limits::judge();
             ports::judge();
+            checks::judge();
             traps::judge();
             traps::stopped_start();
             faults::judge();

@@ -11,7 +11,12 @@ use crate::supervisor::plan;
 fn message_to_the_system_log_does_not_divide_a_line_of_the_pipe() {
     let name = format!("krazy-test-{}", std::process::id());
     let manifest = plan::empty_manifest();
-    let service = Service { name, program: manifest.init.clone(), settings: ServiceSettings::default() };
+    let service = Service {
+        name,
+        program: manifest.init.clone(),
+        settings: ServiceSettings::default(),
+        checks: Default::default(),
+    };
     let manifest = krazy_boot::manifest::Manifest { services: vec![service], ..manifest };
     let spec = plan::plan(&manifest).specs.remove(0);
     let logs = tempfile::tempdir().unwrap();

@@ -1,0 +1,5 @@
+//! See [`krazy_guest::checked::sickly`].
+
+fn main() {
+    krazy_guest::checked::sickly();
+}
