@@ -211,6 +211,16 @@ impl Command {
     /// The time that a client waits for the reply.
     pub fn timeout(&self) -> Duration {
         match self {
+            // Of these, the output of services and the end of the machine are written first.
+            Command::Logs { .. } | Command::Reboot | Command::Poweroff | Command::Halt => DISK_TIMEOUT,
+            command if command.waits_for_disk() => DISK_TIMEOUT,
+            _ => REPLY_TIMEOUT,
+        }
+    }
+
+    /// Returns true if the reply comes when a disk has been read or written, for which a task is queued.
+    pub fn waits_for_disk(&self) -> bool {
+        match self {
             Command::RemountBoot { .. }
             | Command::RepairBoot { .. }
             | Command::Confirm
@@ -218,19 +228,19 @@ impl Command {
             | Command::Switch { .. }
             | Command::Disarm
             | Command::Rollback
-            | Command::CopyCredentials
             | Command::FormatData { .. }
-            | Command::Logs { .. }
-            | Command::Reboot
-            | Command::Poweroff
-            | Command::Halt => DISK_TIMEOUT,
+            | Command::CopyCredentials => true,
             Command::Boot
             | Command::List
             | Command::Status { .. }
             | Command::Start { .. }
             | Command::Stop { .. }
             | Command::Restart { .. }
-            | Command::Signal { .. } => REPLY_TIMEOUT,
+            | Command::Signal { .. }
+            | Command::Logs { .. }
+            | Command::Reboot
+            | Command::Poweroff
+            | Command::Halt => false,
         }
     }
 }

@@ -116,7 +116,7 @@ impl DhcpSockets {
     }
 }
 
-/// What the kernel tells about a packet.
+/// The kernel's description of a packet.
 #[derive(Clone, Copy, Debug)]
 struct Origin {
     /// `sll_pkttype`.

@@ -38,7 +38,7 @@ const MAX_LEAD: Duration = Duration::from_secs(15 * 365 * 86_400 + 4 * 86_400);
 /// The time that a machine with a hardware clock waits for time servers before it trusts that clock.
 pub(super) const TIME_SERVER_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// What is known about the time before anybody is asked.
+/// The knowledge about the time before a server is asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Known {
     /// The newest time that several servers confirmed; zero if none did.

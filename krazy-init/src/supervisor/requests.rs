@@ -45,7 +45,7 @@ pub(super) fn execute(
 ) -> Result<Answer, RequestError> {
     let now = facts.now;
     // First: a part that has agreed to a request counts on its outcome.
-    if waits_for_disk(&command) && !facts.has_room {
+    if command.waits_for_disk() && !facts.has_room {
         return Err(too_slow());
     }
     let reply = match command {
@@ -94,32 +94,6 @@ pub(super) fn execute(
         Command::Halt => Ok(shut_down(End::Halt, effects)),
     };
     reply.map(Answer::Now)
-}
-
-/// Returns true if the answer to this request comes when a disk has been read or written.
-fn waits_for_disk(command: &Command) -> bool {
-    match command {
-        Command::RemountBoot { .. }
-        | Command::RepairBoot { .. }
-        | Command::Confirm
-        | Command::Arm { .. }
-        | Command::Switch { .. }
-        | Command::Disarm
-        | Command::Rollback
-        | Command::FormatData { .. }
-        | Command::CopyCredentials => true,
-        Command::Boot
-        | Command::List
-        | Command::Status { .. }
-        | Command::Start { .. }
-        | Command::Stop { .. }
-        | Command::Restart { .. }
-        | Command::Signal { .. }
-        | Command::Logs { .. }
-        | Command::Reboot
-        | Command::Poweroff
-        | Command::Halt => false,
-    }
 }
 
 /// A copy that is not the newest one would bring back revoked tokens, so a failure is a lasting problem.

@@ -1,4 +1,4 @@
-//! What others on the link send: DHCP messages, and name servers in router advertisements. A service of this machine may
+//! Messages from others on the link: DHCP messages, and name servers in router advertisements. A service of this machine may
 //! pretend to be such a host.
 
 use std::net::IpAddr;
