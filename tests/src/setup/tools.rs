@@ -6,11 +6,14 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use super::{directory, python};
-use crate::process::succeed;
+use crate::process::{find, succeed};
 
-/// The test runner.
+/// The test runner. The machine's own is used if it is at least [`OLDEST_NEXTEST`]: to build one takes minutes.
 pub(crate) const NEXTEST: CargoTool =
     CargoTool { package: "cargo-nextest", version: "0.9.151", features: &["default-no-update"] };
+
+/// The oldest test runner that knows everything in `.config/nextest.toml` and is known to run the suite.
+const OLDEST_NEXTEST: [u32; 3] = [0, 9, 140];
 
 /// The builder of the book in `docs/`.
 pub(crate) const MDBOOK: CargoTool = CargoTool { package: "mdbook", version: "0.5.4", features: &["search"] };
@@ -84,7 +87,9 @@ fn build_directory() -> PathBuf {
 
 /// Installs the tools that are missing.
 pub(crate) fn install_missing() -> Result<()> {
-    NEXTEST.install()?;
+    if !has_nextest() {
+        NEXTEST.install()?;
+    }
     MDBOOK.install()?;
     let build = build_directory();
     if build.exists() {
@@ -94,7 +99,40 @@ pub(crate) fn install_missing() -> Result<()> {
     python::install_environment("openapi", &OPENAPI_JUDGES)
 }
 
+/// Returns true if the machine has a test runner that is new enough.
+fn has_nextest() -> bool {
+    let Some(program) = find("cargo-nextest") else { return false };
+    let output = Command::new(program).args(["nextest", "--version"]).output();
+    output.is_ok_and(|output| is_new_enough(&String::from_utf8_lossy(&output.stdout)))
+}
+
+fn is_new_enough(text: &str) -> bool {
+    let version = text.split_whitespace().nth(1).unwrap_or_default();
+    let numbers: Vec<u32> = version.split('.').map_while(|number| number.parse().ok()).collect();
+    numbers.len() == 3 && numbers >= OLDEST_NEXTEST.to_vec()
+}
+
 /// Returns a command for typos.
 pub(crate) fn typos() -> Result<Command> {
     Ok(Command::new(python::installed_file(TYPOS, "bin/typos")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn version_of_the_machines_test_runner_is_compared() {
+        for (text, expected) in [
+            ("cargo-nextest 0.9.143 (60fa45f63 2026-08-04)\nrelease: 0.9.143\n", true),
+            ("cargo-nextest 0.9.140\n", true),
+            ("cargo-nextest 0.10.0\n", true),
+            ("cargo-nextest 0.9.99 (abc 2025-01-01)\n", false),
+            ("cargo-nextest 0.9.143-rc.1\n", false),
+            ("error: no such command\n", false),
+            ("", false),
+        ] {
+            assert_eq!(is_new_enough(text), expected, "{text}");
+        }
+    }
 }
