@@ -157,7 +157,7 @@ fn rogue_servers_and_wrong_times_are_ignored_and_an_expired_lease_is_given_up() 
     // The service that pretends to be the machine's DHCP server has the port of one.
     leave_only_the_judge(&image, directory, "--link", |manifest| {
         let program = manifest["services"][0]["program"].clone();
-        let impostor = json!({ "name": "impostor", "program": program, "settings": { "ports": [67] } });
+        let impostor = json!({ "name": "impostor", "program": program, "later": { "ports": [67] } });
         manifest["services"].as_array_mut().expect("a list").push(impostor);
     })?;
     // It is made and grows while the network is tried.
