@@ -11,6 +11,7 @@ use krazy_boot::disk::layout::{DiskLayout, LayoutError};
 use krazy_boot::disk::size::Bytes;
 use krazy_boot::manifest::checks::Checks;
 use krazy_boot::manifest::network::NetworkSettings;
+use krazy_boot::manifest::sandbox::Sandbox;
 use krazy_boot::manifest::{Restart, ServiceSettings, Start};
 use serde::Serialize;
 
@@ -318,8 +319,13 @@ impl fmt::Display for ServiceLine<'_> {
         if !settings.capabilities.is_empty() {
             write!(f, "; may {}", settings.capabilities.join(" "))?;
         }
-        if !settings.sandbox {
-            write!(f, "; no sandbox")?;
+        match settings.sandbox {
+            Sandbox::FULL => {}
+            Sandbox::NONE => write!(f, "; no sandbox")?,
+            parts => {
+                let lifted = parts.values().into_iter().filter(|(_, applies)| !applies);
+                write!(f, "; sandbox without {}", lifted.map(|(key, _)| key).collect::<Vec<_>>().join(" "))?;
+            }
         }
         if let Some(limit) = settings.memory_limit {
             write!(f, "; at most {limit} of memory")?;

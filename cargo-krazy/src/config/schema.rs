@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::de::{Kind, read};
-use super::tables::{Admind, Health, Install, Interface, Kernel, Krazy, Network, Service};
+use super::tables::{Admind, Health, Install, Interface, Kernel, Krazy, Network, Sandbox, Service};
 
 /// The keyword for the label of a value in `--help`.
 const LABEL: &str = "x-label";
@@ -91,6 +91,7 @@ pub(crate) fn reference() -> String {
     table::<Install>("[package.metadata.krazy.install.NAME]", &mut text);
     table::<Service>("[package.metadata.krazy.service.NAME]", &mut text);
     table::<Health>("[package.metadata.krazy.service.NAME.health]", &mut text);
+    table::<Sandbox>("[package.metadata.krazy.service.NAME.sandbox]", &mut text);
     table::<Admind>("[package.metadata.krazy.admind]", &mut text);
     table::<Network>("[package.metadata.krazy.network]", &mut text);
     table::<Interface>("[package.metadata.krazy.network.interfaces.NAME]", &mut text);

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use krazy_boot::manifest::checks::{Checks, HealthCommand};
+use krazy_boot::manifest::sandbox::Sandbox;
 use krazy_boot::manifest::{MILESTONES, Restart, ServiceSettings, Start};
 
 use super::error::{ConfigError, Result};
 use super::origins::Origins;
 use super::suggestion::did_you_mean;
+use super::values::Either;
 use super::{Appliance, OWN_ADMIND, OWN_INIT, names, tables};
 use crate::failure::Failure;
 
@@ -99,7 +101,7 @@ impl From<tables::Service> for ServiceSettings {
             stop_timeout: service.stop_timeout.map_or(defaults.stop_timeout, |seconds| seconds.0),
             required: service.required.unwrap_or(defaults.required),
             ready: service.ready.map_or(defaults.ready, |ready| ready.0.0),
-            sandbox: service.sandbox.unwrap_or(defaults.sandbox),
+            sandbox: service.sandbox.map_or(defaults.sandbox, Into::into),
             capabilities: service.capabilities.into_iter().map(|capability| capability.0).collect(),
             groups: service.groups.into_iter().map(|group| group.0).collect(),
             devices: service.devices.into_iter().map(|device| device.0).collect(),
@@ -112,6 +114,25 @@ impl From<tables::Service> for ServiceSettings {
             task_limit: service.task_limit.map(|limit| limit.0),
             file_limit: service.file_limit.map(|limit| limit.0),
             cpu_weight: service.cpu_weight.map(|weight| weight.0),
+        }
+    }
+}
+
+impl From<Either<bool, tables::Sandbox>> for Sandbox {
+    fn from(sandbox: Either<bool, tables::Sandbox>) -> Self {
+        match sandbox {
+            Either::Value(true) => Sandbox::FULL,
+            Either::Value(false) => Sandbox::NONE,
+            Either::Table(parts) => Sandbox {
+                writes: parts.writes.unwrap_or(true),
+                system_calls: parts.system_calls.unwrap_or(true),
+                namespaces: parts.namespaces.unwrap_or(true),
+                socket_families: parts.socket_families.unwrap_or(true),
+                private_tmp: parts.private_tmp.unwrap_or(true),
+                private_devices: parts.private_devices.unwrap_or(true),
+                hidden_processes: parts.hidden_processes.unwrap_or(true),
+                private_ipc: parts.private_ipc.unwrap_or(true),
+            },
         }
     }
 }

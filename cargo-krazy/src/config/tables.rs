@@ -162,8 +162,8 @@ pub(crate) struct Service {
     pub(crate) health: Option<Health>,
     /// time it must be ready and healthy to be stable; at least `watchdog` (default: 10s)
     pub(crate) stable_after: Option<Time<1, 3600>>,
-    /// may write to its HOME, /tmp and devices only (default: true)
-    pub(crate) sandbox: Option<bool>,
+    /// false: without restrictions of what it can see and do; a table lifts single ones (default: true)
+    pub(crate) sandbox: Option<Either<bool, Sandbox>>,
     /// rights of root it keeps, such as `net-admin`
     pub(crate) capabilities: Vec<Capability>,
     /// accounts whose logs it may read; `krazy`: may talk to init, as root does
@@ -203,6 +203,28 @@ pub(crate) struct Health {
     pub(crate) timeout: Option<Time<1, 3600>>,
     /// failures in a row after which the service is restarted (default: 3)
     pub(crate) failures: Option<Ranged<1, 100>>,
+}
+
+/// The restrictions of a service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Sandbox {
+    /// false: may write where permissions allow it, not only to its HOME, /run/NAME, /tmp and devices
+    pub(crate) writes: Option<bool>,
+    /// false: may try system calls that administer the machine (mount, bpf, io_uring, ptrace, …)
+    pub(crate) system_calls: Option<bool>,
+    /// false: may create namespaces, as browsers and containers do
+    pub(crate) namespaces: Option<bool>,
+    /// false: may create sockets of every family (Bluetooth, CAN, vsock, …)
+    pub(crate) socket_families: Option<bool>,
+    /// false: shares /tmp and /dev/shm with other services
+    pub(crate) private_tmp: Option<bool>,
+    /// false: sees all devices in /dev; permissions still decide
+    pub(crate) private_devices: Option<bool>,
+    /// false: sees the processes of other accounts in /proc, and the kernel's command line
+    pub(crate) hidden_processes: Option<bool>,
+    /// false: shares abstract sockets, System V shared memory and signals with others of its account
+    pub(crate) private_ipc: Option<bool>,
 }
 
 /// The settings of krazy-admind.

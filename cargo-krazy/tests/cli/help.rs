@@ -186,8 +186,9 @@ Metadata, in the Cargo.toml of the package; [workspace.metadata.krazy] gives def
         { command = ["/bin/NAME", "--health"] }: restarted if this fails repeatedly
     stable-after = TIME
         time it must be ready and healthy to be stable; at least `watchdog` (default: 10s)
-    sandbox = BOOL
-        may write to its HOME, /tmp and devices only (default: true)
+    sandbox = BOOL or TABLE
+        false: without restrictions of what it can see and do; a table lifts single ones (default:
+        true)
     capabilities = [STRING]
         rights of root it keeps, such as `net-admin`
     groups = [STRING]
@@ -218,6 +219,25 @@ Metadata, in the Cargo.toml of the package; [workspace.metadata.krazy] gives def
         time that one run may take (default: 10s)
     failures = 1..100
         failures in a row after which the service is restarted (default: 3)
+  [package.metadata.krazy.service.NAME.sandbox]
+    writes = BOOL
+        false: may write where permissions allow it, not only to its HOME, /run/NAME, /tmp and
+        devices
+    system-calls = BOOL
+        false: may try system calls that administer the machine (mount, bpf, io_uring, ptrace, …)
+    namespaces = BOOL
+        false: may create namespaces, as browsers and containers do
+    socket-families = BOOL
+        false: may create sockets of every family (Bluetooth, CAN, vsock, …)
+    private-tmp = BOOL
+        false: shares /tmp and /dev/shm with other services
+    private-devices = BOOL
+        false: sees all devices in /dev; permissions still decide
+    hidden-processes = BOOL
+        false: sees the processes of other accounts in /proc, and the kernel's command line
+    private-ipc = BOOL
+        false: shares abstract sockets, System V shared memory and signals with others of its
+        account
   [package.metadata.krazy.admind]
     tls12 = BOOL
         accept clients without TLS 1.3 (default: false)

@@ -13,6 +13,7 @@ pub mod hosts;
 pub mod instructions;
 pub mod network;
 pub mod ports;
+pub mod sandbox;
 mod stored_service;
 pub mod sysctl;
 pub mod sysfs;
@@ -28,6 +29,7 @@ use crate::disk::mbr;
 use crate::disk::size::Bytes;
 use crate::manifest::checks::Checks;
 use crate::manifest::network::NetworkSettings;
+use crate::manifest::sandbox::Sandbox;
 use crate::manifest::stored_service::StoredService;
 
 /// Path of the manifest in the root, without the leading slash.
@@ -154,8 +156,8 @@ pub struct ServiceSettings {
     pub required: bool,
     /// The condition under which it is ready, so that services with it in `after` start.
     pub ready: Ready,
-    /// Set when it can write only to its HOME, `/tmp` and devices. Has no effect for root.
-    pub sandbox: bool,
+    /// Its restrictions. They have no effect for root.
+    pub sandbox: Sandbox,
     /// Capabilities that it has without being root: `net-admin`, `sys-time`; see [`crate::manifest::capability`].
     pub capabilities: Vec<String>,
     /// Supplementary groups: names of accounts, whose logs it can then read, or [`CONTROL_GROUP`].
@@ -194,7 +196,7 @@ impl Default for ServiceSettings {
             stop_timeout: 10,
             required: true,
             ready: Ready::Started,
-            sandbox: true,
+            sandbox: Sandbox::FULL,
             capabilities: Vec::new(),
             groups: Vec::new(),
             devices: Vec::new(),

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::checks::Checks;
+use super::sandbox::Sandbox;
 use super::{Program, Service, ServiceSettings, Start};
 
 /// The stored form of [`Service`].
@@ -31,6 +32,9 @@ struct LaterSettings {
     sysfs: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ports: Option<Vec<u16>>,
+    /// A sandbox of which a part is lifted. The first version knows `true` and `false` only, in `settings`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sandbox: Option<Sandbox>,
 }
 
 impl LaterSettings {
@@ -41,10 +45,12 @@ impl LaterSettings {
 
 impl From<Service> for StoredService {
     fn from(Service { name, program, mut settings, checks }: Service) -> Self {
+        let is_partial = ![Sandbox::FULL, Sandbox::NONE].contains(&settings.sandbox);
         let later = LaterSettings {
             start: settings.start,
             sysfs: std::mem::take(&mut settings.sysfs),
             ports: settings.ports.take(),
+            sandbox: is_partial.then(|| std::mem::take(&mut settings.sandbox)),
         };
         StoredService { name, program, settings, later, checks }
     }
@@ -52,8 +58,10 @@ impl From<Service> for StoredService {
 
 impl From<StoredService> for Service {
     fn from(StoredService { name, program, settings, later, checks }: StoredService) -> Self {
-        let LaterSettings { start, sysfs, ports } = later;
-        Service { name, program, settings: ServiceSettings { start, sysfs, ports, ..settings }, checks }
+        let LaterSettings { start, sysfs, ports, sandbox } = later;
+        let sandbox = sandbox.unwrap_or(settings.sandbox);
+        let settings = ServiceSettings { start, sysfs, ports, sandbox, ..settings };
+        Service { name, program, settings, checks }
     }
 }
 
@@ -96,6 +104,7 @@ mod tests {
             start: Start::Manual,
             sysfs: vec!["class/leds/*/brightness".into()],
             ports: Some(vec![80]),
+            sandbox: Sandbox { private_tmp: false, ..Sandbox::FULL },
             memory_limit: Some(crate::disk::size::Bytes::mib(9)),
             ..ServiceSettings::default()
         };

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use rustix::mount::MountFlags;
 
+use super::autoload::Autoload;
 use super::block::{Disk, NoPartition};
 use super::mounts;
 
@@ -43,6 +44,8 @@ pub(crate) fn mount(disk: Option<&Disk>, writable: bool) -> Result<(), BootMount
     let node = disk.ok_or(BootMountError::NoDisk)?.require_partition(PARTITION)?;
     let flags = if writable { FLAGS } else { FLAGS | MountFlags::RDONLY };
     let source = node.to_string_lossy();
+    // The file system may be a module, and another one its character set.
+    let _open = Autoload::open();
     mounts::mount_at(&source, BOOT, "vfat", flags, OPTIONS)
         .or_else(|_| mounts::mount_at(&source, BOOT, "vfat", flags, FALLBACK_OPTIONS))
         .map_err(|source| BootMountError::Mount { node: node.clone(), source })

@@ -15,8 +15,8 @@ use std::path::Path;
 use rustix::process::Pid;
 
 use super::capabilities::Capabilities;
-use super::launched::Launched;
-use super::sandbox;
+use super::confinement::Confinement;
+use super::launched::{Launched, in_sandbox};
 
 /// The soft and the hard limit of open descriptors of a service.
 pub(super) const NOFILE: (u64, u64) = (1024, 524_288);
@@ -38,6 +38,8 @@ pub(crate) struct Launch<'a> {
     pub(crate) rights: Rights,
     /// Supplementary groups, for another user than root.
     pub(crate) groups: &'a [u32],
+    /// Its sandbox, for another user than root.
+    pub(crate) confinement: Option<&'a Confinement>,
     /// The directory of its cgroup.
     pub(crate) cgroup: Option<&'a File>,
     /// Its standard output.
@@ -53,8 +55,6 @@ pub(crate) struct Rights {
     pub(crate) uid: u32,
     /// Capabilities that another user than root keeps.
     pub(crate) capabilities: Capabilities,
-    /// A [`Sandbox`](super::sandbox::Sandbox)'s descriptor, for another user than root.
-    pub(crate) sandbox: Option<i32>,
     /// A hard limit of open files, instead of a soft one that the process can raise.
     pub(crate) open_files: Option<u32>,
 }
@@ -175,6 +175,14 @@ fn become_service(
             // "0" is the process that writes.
             check(libc::write(procs, b"0".as_ptr().cast(), 1).try_into().unwrap_or(-1))?;
         }
+    }
+    // Descriptors and paths from here on are those of the service's own mounts.
+    let ruleset = match launch.confinement.filter(|_| launch.rights.uid != 0) {
+        Some(confinement) => confinement.separate().map_err(in_sandbox)?,
+        None => None,
+    };
+    // SAFETY: as above.
+    unsafe {
         let input = libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
         check(input)?;
         for (descriptor, stream) in
@@ -185,6 +193,10 @@ fn become_service(
         check(libc::chdir(directory.as_ptr()))?;
     }
     confine(launch.rights, launch.groups)?;
+    if let Some(confinement) = launch.confinement.filter(|_| launch.rights.uid != 0) {
+        // Last: from here on only calls are made that every service may make.
+        confinement.seal(ruleset).map_err(in_sandbox)?;
+    }
     // SAFETY: both lists end with a null pointer.
     unsafe { libc::execve(program.as_ptr(), arguments.as_ptr(), variables.as_ptr()) };
     Err(io::Error::last_os_error())
@@ -192,7 +204,7 @@ fn become_service(
 
 /// Gives up all rights but `rights`. Runs in the child. Source: credentials(7), capabilities(7).
 fn confine(rights: Rights, groups: &[u32]) -> io::Result<()> {
-    let Rights { uid, capabilities, sandbox, open_files } = rights;
+    let Rights { uid, capabilities, open_files } = rights;
     // SAFETY: plain system calls on integers and on a buffer that outlives them.
     unsafe {
         // A session of its own: no controlling terminal, and a process group to which the stop signal goes.
@@ -221,12 +233,8 @@ fn confine(rights: Rights, groups: &[u32]) -> io::Result<()> {
         // `PR_SET_KEEPCAPS` is set.
         check(libc::syscall(libc::SYS_setresuid, uid, uid, uid).try_into().unwrap_or(-1))?;
         capabilities.take()?;
-        // Also the condition on which an unprivileged process may restrict itself by Landlock.
-        check(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))?;
-    }
-    match sandbox {
-        Some(descriptor) => sandbox::enter(descriptor),
-        None => Ok(()),
+        // Also the condition on which an unprivileged process may restrict itself.
+        check(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
     }
 }
 
@@ -240,13 +248,23 @@ mod tests {
 
     use rustix::process::WaitOptions;
 
-    use super::super::sandbox::Sandbox;
+    use krazy_boot::manifest::sandbox::Sandbox;
+
+    use super::super::confinement::{Confined, Support};
     use super::*;
 
-    const OTHER_USER: Rights =
-        Rights { uid: 12_345, capabilities: Capabilities(0), sandbox: None, open_files: None };
+    const OTHER_USER: Rights = Rights { uid: 12_345, capabilities: Capabilities(0), open_files: None };
 
     fn run(program: &str, arguments: &[&str], rights: Rights) -> (String, String) {
+        run_confined(program, arguments, rights, None)
+    }
+
+    fn run_confined(
+        program: &str,
+        arguments: &[&str],
+        rights: Rights,
+        confinement: Option<&Confinement>,
+    ) -> (String, String) {
         let (mut out, stdout) = io::pipe().unwrap();
         let (mut err, stderr) = io::pipe().unwrap();
         let arguments: Vec<String> = arguments.iter().map(|text| (*text).to_owned()).collect();
@@ -259,6 +277,7 @@ mod tests {
             directory: Path::new("/"),
             rights,
             groups: &[7, 8],
+            confinement,
             cgroup: None,
             stdout: stdout.into(),
             stderr: stderr.into(),
@@ -322,6 +341,7 @@ mod tests {
             directory: Path::new("/"),
             rights: Rights::default(),
             groups: &[],
+            confinement: None,
             cgroup: None,
             stdout: io::pipe().unwrap().1.into(),
             stderr: io::pipe().unwrap().1.into(),
@@ -367,7 +387,8 @@ mod tests {
 
     #[test]
     fn sandbox_confines_writing_to_its_directories() {
-        let dir = tempfile::tempdir().unwrap();
+        // Not in /tmp, which every service may change.
+        let dir = tempfile::tempdir_in("/var/tmp").unwrap();
         let (inside, outside) = (dir.path().join("in"), dir.path().join("out"));
         for directory in [&inside, &outside] {
             std::fs::create_dir(directory).unwrap();
@@ -375,14 +396,60 @@ mod tests {
                 .unwrap();
         }
         std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        let sandbox = Sandbox::new(&[&inside], &[Path::new("/dev")]).unwrap();
+        let sandbox = Sandbox { writes: true, ..Sandbox::NONE };
+        let directories = [inside.as_path()];
+        let service = confined(sandbox, &directories);
+        // Not the mounts, for which the test needs more rights than it may have.
+        let support = Support { mounts: false, ..Support::of_this_kernel() };
+        let confinement = Confinement::new(&service, support).unwrap();
         let expected =
-            if sandbox.is_some() { "in: 0 0\nout: 2\nnull: 0\n" } else { "in: 0 0\nout: 0\nnull: 0\n" };
-        let rights = Rights { sandbox: sandbox.as_ref().map(Sandbox::descriptor), ..reachable_user() };
+            if support.landlock >= 1 { "in: 0 0\nout: 2\nnull: 0\n" } else { "in: 0 0\nout: 0\nnull: 0\n" };
         let script = "cd \"$1\"; (mkdir -p a b; echo x > a/f) 2>/dev/null; r=$?; mv a/f b/f; echo in: $r $?;\n\
             (echo x > ../out/f) 2>/dev/null; echo out: $?; (echo x > /dev/null); echo null: $?";
-        let (out, errors) = run("/bin/sh", &["-c", script, "sh", &inside.to_string_lossy()], rights);
+        let arguments = ["-c", script, "sh", &inside.to_string_lossy()];
+        let (out, errors) = run_confined("/bin/sh", &arguments, reachable_user(), Some(&confinement));
         assert_eq!(out, expected, "{errors}");
+    }
+
+    #[test]
+    fn filter_denies_administration_and_leaves_the_rest() {
+        let support = Support { mounts: false, landlock: 0, ..Support::of_this_kernel() };
+        if !support.filters {
+            return;
+        }
+        let service = confined(Sandbox::FULL, &[]);
+        let confinement = Confinement::new(&service, support).unwrap();
+        let script =
+            "unshare -r true; echo unshare: $?; true | cat; echo pipe: $?; cat /proc/self/status >&2";
+        let (out, status) = run_confined("/bin/sh", &["-c", script], reachable_user(), Some(&confinement));
+        assert_eq!(out, "unshare: 1\npipe: 0\n", "{status}");
+        assert!(status.contains("Seccomp:\t2") && status.contains("Operation not permitted"), "{status}");
+    }
+
+    #[test]
+    fn mounts_of_a_service_are_its_own() {
+        // Only root can make a namespace of mounts, and not in every container.
+        // SAFETY: it affects this thread only, and fails without the right.
+        let can = std::thread::spawn(|| unsafe { libc::unshare(libc::CLONE_NEWNS) == 0 }).join().unwrap();
+        if !can {
+            return;
+        }
+        let support = Support { landlock: 0, filters: false, mounts: true };
+        let sandbox = Sandbox { private_tmp: true, hidden_processes: true, ..Sandbox::NONE };
+        let confinement = Confinement::new(&confined(sandbox, &[]), support).unwrap();
+        let script = "ls -A /tmp /dev/shm; cat /proc/1/comm 2>/dev/null; echo seen: $?; echo x > /tmp/x; cat /tmp/x; pwd";
+        let (out, errors) = run_confined("/bin/sh", &["-c", script], OTHER_USER, Some(&confinement));
+        assert_eq!(out, "/dev/shm:\n\n/tmp:\nseen: 1\nx\n/\n", "{errors}");
+    }
+
+    fn confined<'a>(sandbox: Sandbox, directories: &'a [&'a Path]) -> Confined<'a> {
+        Confined {
+            sandbox,
+            capabilities: Capabilities(0),
+            directories,
+            devices: Path::new("/dev"),
+            writes_sysfs: false,
+        }
     }
 
     /// Returns an account that the test can change to: another one for root, else its own.

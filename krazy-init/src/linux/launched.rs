@@ -10,6 +10,25 @@ use std::time::Duration;
 use rustix::fs::OFlags;
 use rustix::process::{Pid, Signal};
 
+/// The bit of a child's error that tells that its sandbox failed.
+const IN_SANDBOX: i32 = 1 << 16;
+
+/// Marks an error of the child, without memory from the allocator.
+pub(super) fn in_sandbox(error: io::Error) -> io::Error {
+    io::Error::from_raw_os_error(error.raw_os_error().unwrap_or(libc::EIO) | IN_SANDBOX)
+}
+
+/// Returns the error that a child has reported.
+fn reported(number: i32) -> io::Error {
+    let error = io::Error::from_raw_os_error(number & !IN_SANDBOX);
+    if number & IN_SANDBOX == 0 {
+        return error;
+    }
+    let text =
+        format!("its sandbox cannot be set up: {error}; help: lift a restriction in `service.NAME.sandbox`");
+    io::Error::new(error.kind(), text)
+}
+
 /// The longest time until a process executes its program.
 pub(crate) const EXEC_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -43,7 +62,7 @@ impl Launched {
     pub(crate) fn outcome(&mut self) -> Option<io::Result<()>> {
         let mut error = [0; 4];
         match self.outcome.read(&mut error) {
-            Ok(4) => Some(Err(io::Error::from_raw_os_error(i32::from_ne_bytes(error)))),
+            Ok(4) => Some(Err(reported(i32::from_ne_bytes(error)))),
             Ok(_) => Some(Ok(())),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => None,
@@ -92,6 +111,14 @@ mod tests {
         writer.write_all(&libc::ENOEXEC.to_ne_bytes()).unwrap();
         let error = launched.outcome().unwrap().unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::ENOEXEC));
+    }
+
+    #[test]
+    fn error_of_a_child_tells_where_it_came_from() {
+        assert_eq!(reported(libc::ENOENT).raw_os_error(), Some(libc::ENOENT));
+        let error = reported(in_sandbox(io::Error::from_raw_os_error(libc::EINVAL)).raw_os_error().unwrap());
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        assert!(error.to_string().contains("service.NAME.sandbox"), "{error}");
     }
 
     #[test]

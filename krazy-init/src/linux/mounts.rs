@@ -9,6 +9,8 @@ use std::path::Path;
 use krazy_boot::api::logs;
 use rustix::mount::{MountFlags, UnmountFlags};
 
+use super::system_log;
+
 /// One row of the table.
 #[derive(Debug)]
 pub(crate) struct Mount {
@@ -59,11 +61,12 @@ pub(crate) const SYSTEM: &[Mount] = &[
 ];
 
 /// Links in `/dev` that programs expect and devtmpfs leaves to user space: link and target.
-const LINKS: &[(&str, &str)] = &[
+pub(crate) const LINKS: &[(&str, &str)] = &[
     ("/dev/fd", "/proc/self/fd"),
     ("/dev/stdin", "/proc/self/fd/0"),
     ("/dev/stdout", "/proc/self/fd/1"),
     ("/dev/stderr", "/proc/self/fd/2"),
+    (system_log::PATH, system_log::SOCKET),
 ];
 
 /// Creates the links that devtmpfs leaves to user space.
@@ -121,12 +124,14 @@ pub(crate) fn is_mounted(target: &str) -> bool {
     }
 }
 
-/// Unmounts `target`, or remounts it read-only if it is busy, so that the file system is clean.
+/// Makes `target` read-only, so that its file system is clean, and unmounts it unless it is busy.
 pub(crate) fn unmount_or_freeze(target: &str) -> io::Result<()> {
+    // First, because the mounts of a service that has just ended may be there a moment longer than it. Fails while files are
+    // open for writing: a process that even SIGKILL did not end may hold them.
+    let frozen = rustix::mount::mount_remount(target, MountFlags::RDONLY, c"");
     match rustix::mount::unmount(target, UnmountFlags::NOFOLLOW) {
         Ok(()) => Ok(()),
-        // A process that even SIGKILL did not end may hold files open.
-        Err(_) => Ok(rustix::mount::mount_remount(target, MountFlags::RDONLY, c"")?),
+        Err(_) => Ok(frozen?),
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::{PermissionsExt, lchown};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, lchown};
 use std::path::Path;
 
 use krazy_boot::digest::hex;
@@ -16,6 +16,9 @@ const HOSTS: &str = "/run/hosts";
 
 /// `/etc/machine-id` is a link to this file. Source: machine-id(5).
 const MACHINE_ID: &str = "/run/machine-id";
+
+/// Init's own directory.
+const OWN: &str = "/run/krazy";
 
 /// Writes the addresses of the device's own name and of `further` ones.
 pub(crate) fn write_hosts(hostname: &str, further: &BTreeMap<String, IpAddr>) -> io::Result<()> {
@@ -35,6 +38,14 @@ pub(crate) fn write_machine_id(kept: &Path) -> io::Result<()> {
         }
     };
     fs::write(MACHINE_ID, text)
+}
+
+/// Makes init's own directory, which services cannot enter.
+pub(crate) fn make_own_directory() -> io::Result<()> {
+    match fs::DirBuilder::new().mode(0o710).create(OWN) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Makes the `directory` of a service whose account is `uid`. Others may look into it, as they may with systemd, and

@@ -10,14 +10,17 @@ use krazy_boot::manifest::sysctl;
 /// The directory of the kernel's settings.
 pub(crate) const PROC_SYS: &str = "/proc/sys";
 
+/// The program that the kernel runs to load a module: see `module_helper`.
+pub(crate) const MODULE_HELPER: &str = "/bin/init";
+
 /// Files below `/proc/sys` and their values. A file that the kernel lacks is skipped.
 const SYSCTLS: &[(&str, &str)] = &[
     // Services have no capabilities, and a web server should not need one for port 80.
     ("net/ipv4/ip_unprivileged_port_start", "0"),
     // Otherwise `ping` in a service needs a capability.
     ("net/ipv4/ping_group_range", "0 2147483647"),
-    // The kernel runs this program to load a module: see `module_helper`.
-    ("kernel/modprobe", "/bin/init"),
+    // Until the first drivers are loaded: see `autoload`.
+    ("kernel/modprobe", MODULE_HELPER),
     // Services cannot redirect init's files in /tmp by links.
     ("fs/protected_symlinks", "1"),
     ("fs/protected_hardlinks", "1"),
@@ -27,17 +30,32 @@ const SYSCTLS: &[(&str, &str)] = &[
     ("kernel/unprivileged_bpf_disabled", "2"),
     ("kernel/kptr_restrict", "1"),
     ("kernel/dmesg_restrict", "1"),
+    // A process can trace its children only, if its system calls are not filtered.
+    ("kernel/yama/ptrace_scope", "1"),
+    ("kernel/perf_event_paranoid", "3"),
+    // 2 and not 1: root can open it again.
+    ("kernel/unprivileged_bpf_disabled", "2"),
+    ("vm/unprivileged_userfaultfd", "0"),
+    ("dev/tty/ldisc_autoload", "0"),
+    ("dev/tty/legacy_tiocsti", "0"),
 ];
+
+/// The number of user namespaces, in which an account has the rights of root over much code of the kernel.
+const USER_NAMESPACES: (&str, &str) = ("user/max_user_namespaces", "0");
 
 /// Seconds until the kernel restarts after a panic, unless the command line sets it.
 const PANIC_TIMEOUT: &str = "10";
 
-/// Applies the table and returns a message for each failure.
-pub(crate) fn apply() -> Vec<String> {
+/// Applies the table, without the settings in `requested`, of which some cannot be changed twice. Returns a message for
+/// each failure. User namespaces stay possible if a service `needs_namespaces`.
+pub(crate) fn apply(requested: &BTreeMap<String, String>, needs_namespaces: bool) -> Vec<String> {
     let mut problems = Vec::new();
+    let is_requested = |name: &str| requested.keys().any(|key| sysctl::path(key).as_deref() == Some(name));
+    let namespaces = (!needs_namespaces).then_some(USER_NAMESPACES);
     let panic_unset = fs::read_to_string("/proc/sys/kernel/panic").is_ok_and(|text| text.trim() == "0");
     let panic = panic_unset.then_some(("kernel/panic", PANIC_TIMEOUT));
-    for (name, value) in SYSCTLS.iter().copied().chain(panic) {
+    let table = SYSCTLS.iter().copied().chain(panic).chain(namespaces);
+    for (name, value) in table.filter(|(name, _)| !is_requested(name)) {
         match fs::OpenOptions::new().write(true).open(format!("{PROC_SYS}/{name}")) {
             Ok(mut file) => {
                 if let Err(error) = file.write_all(value.as_bytes()) {

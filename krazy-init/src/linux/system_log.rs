@@ -10,8 +10,11 @@ use rustix::net::UCred;
 use super::datagrams::Datagrams;
 use crate::control::LogStream;
 
-/// The path that C libraries know.
-pub(crate) const SOCKET: &str = "/dev/log";
+/// The path that C libraries know, a link to the socket: each service has a `/dev` of its own.
+pub(crate) const PATH: &str = "/dev/log";
+
+/// The path of the socket.
+pub(crate) const SOCKET: &str = "/run/log.sock";
 
 /// The longest message read in bytes; a longer one is truncated.
 const MAX_MESSAGE: usize = 8 << 10;

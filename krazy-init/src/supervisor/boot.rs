@@ -9,7 +9,7 @@ use std::time::Duration;
 use krazy_boot::boot::cmdline::{CommandLine, LAUNCHED_PARAMETER};
 use krazy_boot::disk::slot::Slot;
 use krazy_boot::error_chain::system_text;
-use krazy_boot::manifest::{self, Manifest, instructions};
+use krazy_boot::manifest::{self, Manifest, instructions, sysctl};
 
 use super::journal::Journal;
 use super::{plan, refusal};
@@ -18,7 +18,7 @@ use crate::linux::data::{self, DataMount};
 use crate::linux::identity::{self, Kept};
 use crate::linux::modules::Parameters;
 use crate::linux::{
-    cgroup, format_request, grow_data, mounts, power, process, run_files, settings, watchdog,
+    autoload, cgroup, format_request, grow_data, mounts, power, process, run_files, settings, watchdog,
 };
 
 /// Facts about the machine, found at its start and never changed.
@@ -75,7 +75,6 @@ pub(super) fn start(journal: &mut Journal) -> Machine {
     let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
     let parsed = CommandLine::parse(&line).ok();
     journal.set_quiet(parsed.as_ref().is_some_and(|line| line.has("quiet")));
-    prepare_kernel(journal);
     // A root whose manifest is damaged still starts krazy-admind, by which it can be replaced.
     let manifest = read_manifest().unwrap_or_else(|error| {
         journal.degrade(format!("{error}; every program in {} runs with the defaults", plan::BIN));
@@ -84,6 +83,7 @@ pub(super) fn start(journal: &mut Journal) -> Machine {
             plan::empty_manifest()
         })
     });
+    prepare_kernel(&manifest, journal);
     for text in settings::apply_requested(&manifest.sysctl, Path::new(settings::PROC_SYS)) {
         journal.degrade(text);
     }
@@ -152,7 +152,7 @@ fn mount_system(journal: &mut Journal) {
 }
 
 /// Sets the kernel's parameters that must be in force before the first service.
-fn prepare_kernel(journal: &mut Journal) {
+fn prepare_kernel(manifest: &Manifest, journal: &mut Journal) {
     if let Err(error) = power::take_ctrl_alt_del() {
         journal.degrade(format!("Ctrl-Alt-Del restarts without stopping services: {error}"));
     }
@@ -160,8 +160,12 @@ fn prepare_kernel(journal: &mut Journal) {
     if let Err(error) = process::raise_own_limits() {
         journal.degrade(format!("cannot raise the limit of descriptors: {error}"));
     }
-    for text in settings::apply() {
+    let needs_namespaces = manifest.services.iter().any(|service| !service.settings.sandbox.namespaces);
+    for text in settings::apply(&manifest.sysctl, needs_namespaces) {
         journal.degrade(text);
+    }
+    if !manifest.sysctl.keys().any(|name| sysctl::path(name).as_deref() == Some(autoload::SETTING)) {
+        autoload::take_over();
     }
     if let Err(error) = cgroup::prepare() {
         journal.degrade(format!("services have no cgroups: {error}"));

@@ -47,20 +47,18 @@ impl DeviceGroups {
     pub(super) fn apply(&self) -> Vec<String> {
         let mut problems = self.apply_to_files(Path::new(SYS), None);
         if !self.0.is_empty() {
-            self.walk(Path::new(DEV), 0, &mut problems);
+            walk(Path::new(DEV), 0, &mut |path| {
+                if let Err(error) = self.apply_to(path) {
+                    problems.push(format!("{} cannot be handed over: {error}", path.display()));
+                }
+            });
         }
         problems
     }
 
     /// Hands over `node` if it matches a pattern. A file that is no device is left alone.
     pub(super) fn apply_to(&self, node: &Path) -> io::Result<()> {
-        let mut names = vec![node.to_string_lossy().into_owned()];
-        if let Ok(name) = node.strip_prefix(DEV)
-            && self.0.iter().any(|pattern| pattern.starts_with("/dev/serial/"))
-        {
-            let links = serial_links::names(Path::new(serial_links::SYSFS), &name.to_string_lossy());
-            names.extend(links.into_iter().map(|link| format!("{DEV}/{link}")));
-        }
+        let names = names(node, &self.0);
         let Some(position) =
             self.0.iter().position(|pattern| names.iter().any(|name| matches(pattern, name)))
         else {
@@ -98,21 +96,32 @@ impl DeviceGroups {
         };
         files.into_iter().filter_map(failure).collect()
     }
+}
 
-    fn walk(&self, directory: &Path, depth: u32, problems: &mut Vec<String>) {
-        // A directory that cannot be listed is gone, as devices are unplugged.
-        let Ok(entries) = fs::read_dir(directory) else { return };
-        for entry in entries.flatten() {
-            let path = entry.path();
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                if depth < MAX_DEPTH {
-                    self.walk(&path, depth + 1, problems);
-                }
-            } else if let Err(error) = self.apply_to(&path) {
-                problems.push(format!("{} cannot be handed over: {error}", path.display()));
-            }
+/// Calls `each` with everything below `directory` that is no directory.
+pub(super) fn walk(directory: &Path, depth: u32, each: &mut dyn FnMut(&Path)) {
+    // A directory that cannot be listed is gone, as devices are unplugged.
+    let Ok(entries) = fs::read_dir(directory) else { return };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            each(&path);
+        } else if depth < MAX_DEPTH {
+            walk(&path, depth + 1, each);
         }
     }
+}
+
+/// Returns the names of `node` by which `patterns` may mean it: its own, and those of its links if any pattern means these.
+pub(super) fn names(node: &Path, patterns: &[String]) -> Vec<String> {
+    let mut names = vec![node.to_string_lossy().into_owned()];
+    if let Ok(name) = node.strip_prefix(DEV)
+        && patterns.iter().any(|pattern| pattern.starts_with("/dev/serial/"))
+    {
+        let links = serial_links::names(Path::new(serial_links::SYSFS), &name.to_string_lossy());
+        names.extend(links.into_iter().map(|link| format!("{DEV}/{link}")));
+    }
+    names
 }
 
 /// Gives `group` the rights that root has to `file`. A file that root cannot write is left alone.

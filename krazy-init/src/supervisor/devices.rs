@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use super::device_directories::DeviceDirectories;
 use super::device_groups::DeviceGroups;
 use super::driver_loader::DriverLoader;
 use super::effect::{Effect, Effects};
@@ -26,6 +27,7 @@ const INPUT: &str = "/dev/input";
 #[derive(Debug)]
 pub(super) struct Devices {
     groups: DeviceGroups,
+    directories: DeviceDirectories,
     uevents: Option<Uevents>,
     loader: Option<DriverLoader>,
     /// Power buttons by their names below `/dev`. The position is the index of [`Source::Button`], so a button that
@@ -34,9 +36,9 @@ pub(super) struct Devices {
 }
 
 impl Devices {
-    /// Devices whose nodes are to belong to `groups`; nothing is opened yet.
-    pub(super) fn new(groups: DeviceGroups) -> Self {
-        Devices { groups, uevents: None, loader: None, buttons: Vec::new() }
+    /// Devices whose nodes are to belong to `groups`, and to be in `directories` too; nothing is opened yet.
+    pub(super) fn new(groups: DeviceGroups, directories: DeviceDirectories) -> Self {
+        Devices { groups, directories, uevents: None, loader: None, buttons: Vec::new() }
     }
 
     /// Creates links to serial lines, and gives services the device nodes and files of sysfs that are
@@ -46,6 +48,10 @@ impl Devices {
             effects.degrade(links_failed(&error));
         }
         for problem in self.groups.apply() {
+            effects.degrade(problem);
+        }
+        // After the groups, whose rights the copies have.
+        for problem in self.directories.fill() {
             effects.degrade(problem);
         }
     }
@@ -110,6 +116,9 @@ impl Devices {
             }
         }
         if event.action != "add" {
+            if let Some(name) = event.devname.as_deref().filter(|_| event.action == "remove") {
+                self.directories.removed(name);
+            }
             return false;
         }
         if let (Some(loader), Some(modalias)) = (&self.loader, event.modalias) {
@@ -123,6 +132,11 @@ impl Devices {
             && error.kind() != io::ErrorKind::NotFound
         {
             effects.degrade(format!("{} cannot be handed over: {error}", node.display()));
+        }
+        if let Err(error) = self.directories.added(&name)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            effects.degrade(format!("{} is not in the /dev of services: {error}", node.display()));
         }
         if event.subsystem == "input" && name.starts_with("input/event") {
             self.open_button(&name, poller, effects);
@@ -179,7 +193,7 @@ mod tests {
 
     #[test]
     fn new_watchdog_can_be_armed() {
-        let mut devices = Devices::new(DeviceGroups::default());
+        let mut devices = Devices::new(DeviceGroups::default(), DeviceDirectories::default());
         let poller = Poller::new().unwrap();
         let mut announced = |event| devices.announced(event, &poller, &mut Effects::default());
         assert!(announced(event("add", "watchdog", Some("watchdog0"))));
@@ -193,7 +207,11 @@ mod tests {
         let groups = DeviceGroups::new(["/dev/gone-before-*".to_owned()]);
         let mut effects = Effects::default();
         let event = event("add", "tty", Some("gone-before-1"));
-        assert!(!Devices::new(groups).announced(event, &Poller::new().unwrap(), &mut effects));
+        assert!(!Devices::new(groups, DeviceDirectories::default()).announced(
+            event,
+            &Poller::new().unwrap(),
+            &mut effects
+        ));
         assert_eq!(effects.into_iter().count(), 0);
     }
 }

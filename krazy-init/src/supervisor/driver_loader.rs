@@ -9,6 +9,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
 use super::inbox::{Report, Reporter};
+use crate::linux::autoload::Autoload;
 use crate::linux::modules::{self, ModuleError, Modules};
 use crate::linux::process;
 
@@ -20,10 +21,12 @@ impl DriverLoader {
     /// Starts the thread. It loads `named`, then the drivers of the devices present, then those that are requested.
     pub(super) fn start(modules: Modules, named: Vec<String>, reporter: Reporter) -> io::Result<Self> {
         let (sender, receiver) = mpsc::channel();
+        // From here on it is open only while something is loaded.
+        let autoload = Autoload::open();
         thread::Builder::new()
             .name("devices".to_owned())
             .stack_size(256 << 10)
-            .spawn(move || run(&modules, &named, &receiver, &reporter))?;
+            .spawn(move || run(&modules, &named, &receiver, &reporter, autoload))?;
         Ok(DriverLoader(sender))
     }
 
@@ -34,7 +37,14 @@ impl DriverLoader {
     }
 }
 
-fn run(modules: &Modules, named: &[String], receiver: &Receiver<String>, reporter: &Reporter) {
+fn run(
+    modules: &Modules,
+    named: &[String],
+    receiver: &Receiver<String>,
+    reporter: &Reporter,
+    autoload: Autoload,
+) {
+    let mut autoload = Some(autoload);
     process::yield_to_services();
     for name in named {
         match modules.request(name) {
@@ -49,8 +59,10 @@ fn run(modules: &Modules, named: &[String], receiver: &Receiver<String>, reporte
         modules::present_aliases().into_iter().filter(|alias| seen.insert(alias.clone())).collect();
     loop {
         if !requested.is_empty() {
+            let _open = autoload.take().unwrap_or_else(Autoload::open);
             load(modules, &requested, reporter);
         }
+        drop(autoload.take());
         let Ok(first) = receiver.recv() else { return };
         // A hub that is plugged in announces many devices; the alias file is read once for all of them.
         requested = std::iter::once(first)

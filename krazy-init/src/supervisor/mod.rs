@@ -28,6 +28,7 @@ mod backoff;
 mod boot;
 mod clock;
 mod control_server;
+mod device_directories;
 mod device_groups;
 mod devices;
 mod disk_queue;

@@ -9,12 +9,14 @@ use std::time::Duration;
 use krazy_boot::manifest::checks::Checks;
 use krazy_boot::manifest::network::NetworkSettings;
 use krazy_boot::manifest::ports::{ADMIND, PortRules};
+use krazy_boot::manifest::sandbox::Sandbox;
 use krazy_boot::manifest::{
     CONTROL_GROUP, DISK_FORMAT, FORMAT, Kernel, Manifest, Program, Ready, Service, ServiceSettings, accounts,
     sysfs,
 };
 
 use super::backoff;
+use super::device_directories::{self, DeviceDirectories};
 use super::device_groups::DeviceGroups;
 use super::state::{After, Milestone, Rules};
 use crate::linux::capabilities::Capabilities;
@@ -48,14 +50,16 @@ pub(super) struct Spec {
     pub home: PathBuf,
     /// Its directory in `/run`.
     pub runtime_directory: PathBuf,
-    /// User, group and capabilities. The sandbox is made when the service is.
+    /// The directory that becomes its `/dev`.
+    pub device_directory: PathBuf,
+    /// User, group and capabilities.
     pub rights: Rights,
     /// Further groups.
     pub groups: Vec<u32>,
     /// True if its output is kept on `/data`.
     pub persistent_log: bool,
-    /// True if it is sandboxed.
-    pub sandbox: bool,
+    /// Its restrictions.
+    pub sandbox: Sandbox,
     /// True if its sandbox lets it write the files of sysfs that it was given.
     pub writes_sysfs: bool,
     /// The ports that it may bind.
@@ -81,6 +85,8 @@ pub(super) struct Plan {
     pub problems: Vec<String>,
     /// The groups that own device nodes.
     pub devices: DeviceGroups,
+    /// The services' own `/dev`.
+    pub device_directories: DeviceDirectories,
 }
 
 /// Resolves a manifest.
@@ -136,6 +142,10 @@ pub(super) fn plan(manifest: &Manifest) -> Plan {
             is_checked: checks.health.is_some(),
             stable_after: stable_after(checks),
         });
+        let sandbox = if uid == 0 { Sandbox::NONE } else { settings.sandbox };
+        if sandbox.private_devices {
+            plan.device_directories.add_service(name, &settings.devices);
+        }
         plan.specs.push(Spec {
             name: name.clone(),
             program: Path::new(BIN).join(name),
@@ -144,10 +154,11 @@ pub(super) fn plan(manifest: &Manifest) -> Plan {
             directory: settings.workdir.as_ref().map_or_else(|| home.clone(), PathBuf::from),
             home,
             runtime_directory,
-            rights: Rights { uid, capabilities, sandbox: None, open_files: settings.file_limit },
+            device_directory: device_directories::of(name, &settings.devices),
+            rights: Rights { uid, capabilities, open_files: settings.file_limit },
             groups,
             persistent_log: settings.persistent_log,
-            sandbox: settings.sandbox && uid != 0,
+            sandbox,
             writes_sysfs: !settings.sysfs.is_empty(),
             ports: PortRules::new(name, services()),
             limits: Limits {

@@ -40,6 +40,8 @@ pub(super) enum Source {
     SystemLog,
     /// The outcome of a service's start.
     Launch(u32),
+    /// The kernel's log.
+    KernelLog,
 }
 
 impl Source {
@@ -59,6 +61,7 @@ impl Source {
             Source::Notify => (11, 0),
             Source::SystemLog => (12, 0),
             Source::Launch(n) => (13, n),
+            Source::KernelLog => (14, 0),
         };
         kind << 32 | u64::from(index)
     }
@@ -80,6 +83,7 @@ impl Source {
             11 => Source::Notify,
             12 => Source::SystemLog,
             13 => Source::Launch(index),
+            14 => Source::KernelLog,
             _ => return None,
         })
     }

@@ -153,6 +153,7 @@ impl Runtime {
             }),
             Source::Notify => self.with_services(Services::read_notifications),
             Source::SystemLog => self.with_services(Services::read_system_log),
+            Source::KernelLog => self.with_services(Services::read_denials),
             Source::Button(index) => {
                 self.with_effects(|parts, effects| parts.devices.read_button(index, effects));
             }

@@ -85,7 +85,7 @@ pub fn flood() {
 /// Takes memory until there is none.
 pub fn hungry() {
     await_word("hungry");
-    if Path::new("/tmp/fed").exists() {
+    if crate::word("fed").exists() {
         rest();
     }
     println!("eating");

@@ -5,18 +5,20 @@
 //! | [`faults`] | services that misbehave, and some that do not |
 //! | [`rights`] | services that try permitted and forbidden operations |
 //! | [`ports`] | services that bind ports |
+//! | [`hostile`] | a service that tries to break out |
 //! | [`judge`] | the service that observes init and prints a line for each case |
 //! | [`kernel_log`] | the kernel's log |
 //! | [`checked`] | services whose health init checks |
 //! | [`traps`] | a service that sets traps for those who read logs |
 //! | [`probe`] | measures an init from within |
 //!
-//! A service that would disturb the boot waits for the judge's signal, a file in `/tmp`.
+//! A service that would disturb the boot waits for the judge's signal, a file in the judge's directory in `/run`.
 
 #![allow(clippy::print_stderr, clippy::print_stdout, reason = "services speak to their logs")]
 
 pub mod checked;
 pub mod faults;
+pub mod hostile;
 pub mod judge;
 pub mod kernel_log;
 pub mod ports;
@@ -29,7 +31,7 @@ use std::time::Duration;
 
 /// Returns the path of the judge's signal to `service`.
 pub fn word(service: &str) -> PathBuf {
-    Path::new("/tmp").join(format!("go-{service}"))
+    Path::new("/run/judge").join(format!("go-{service}"))
 }
 
 /// Sleeps for ever.

@@ -72,20 +72,12 @@ pub fn confined() {
         refused("/run/open/file", open("/run/open/file"))
     });
     case("confined: ports below 1024 are for everyone", || told(TcpListener::bind("0.0.0.0:80").map(drop)));
-    case("confined: what it sends to the system's log is in its output", || {
+    case("confined: it can write to the system's log", || {
         // SAFETY: the texts end with NUL and live for ever, and the format takes no arguments.
         unsafe {
             libc::openlog(c"confined".as_ptr(), libc::LOG_PID, libc::LOG_USER);
             libc::syslog(libc::LOG_ERR, c"a syslog error".as_ptr());
             libc::syslog(libc::LOG_INFO, c"a syslog note".as_ptr());
-        }
-        let tag = format!(" confined[{}]: ", std::process::id());
-        for (path, text) in [("/tmp/confined.err", "a syslog error"), ("/tmp/confined.log", "a syslog note")]
-        {
-            let line = format!("{tag}{text}\n");
-            within(30, || {
-                ensure(told(fs::read_to_string(path))?.contains(&line), &format!("not in {path}"))
-            })?;
         }
         Ok(())
     });
@@ -160,7 +152,8 @@ pub fn granted() {
     finish();
 }
 
-fn finish() -> ! {
+/// Prints the last line and rests.
+pub fn finish() -> ! {
     println!("{END}");
     rest();
 }
@@ -185,7 +178,7 @@ pub fn told<T>(outcome: io::Result<T>) -> Result<T, String> {
 }
 
 /// Expects `error`: success fails the case, and so does any other error.
-fn refused(what: &str, outcome: io::Result<()>) -> Verdict {
+pub fn refused(what: &str, outcome: io::Result<()>) -> Verdict {
     match outcome {
         Ok(()) => Err(format!("{what} was not refused")),
         Err(error) => {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use krazy_boot::disk::size::Bytes;
 use krazy_boot::manifest::checks::{Checks, HealthCommand};
+use krazy_boot::manifest::sandbox::Sandbox;
 use krazy_boot::manifest::{Ready, Restart, ServiceSettings, Start};
 
 use super::*;
@@ -31,7 +32,7 @@ fn every_key_is_read() {
         stop_timeout: 30,
         required: false,
         ready: Ready::Tcp(80),
-        sandbox: false,
+        sandbox: Sandbox::NONE,
         capabilities: vec!["net-admin".into()],
         groups: vec!["db".into(), "krazy".into()],
         devices: vec!["/dev/ttyUSB*".into()],
@@ -70,6 +71,20 @@ fn every_check_is_read() {
     let settings = &appliance.services["weather"];
     assert_eq!((settings.ready, settings.memory_limit), (Ready::Started, None));
     assert_eq!(appliance.services["other"].ready, Ready::Notify);
+}
+
+#[test]
+fn sandbox_is_lifted_as_a_whole_or_in_parts() {
+    let sandbox = |value: &str| {
+        let table = "[package.metadata.krazy.service.web]";
+        load_text(&format!("{table}\nsandbox = {value}")).services["web"].sandbox
+    };
+    assert_eq!(sandbox("true"), Sandbox::FULL);
+    assert_eq!(sandbox("{}"), Sandbox::FULL);
+    for key in krazy_boot::manifest::sandbox::KEYS {
+        let lifted = sandbox(&format!("{{ {key} = false }}")).values();
+        assert!(lifted.into_iter().all(|(name, applies)| applies == (name != key)), "{key}: {lifted:?}");
+    }
 }
 
 #[test]

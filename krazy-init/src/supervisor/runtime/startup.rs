@@ -36,7 +36,7 @@ impl Runtime {
         let trial = Trial::begin(&machine, &mut watchdog, &mut effects);
         let mut runtime = Runtime {
             services: Services::new(machine.title(), plan.rules, reporter.clone()),
-            devices: Devices::new(plan.devices),
+            devices: Devices::new(plan.devices, plan.device_directories),
             machine,
             journal,
             poller,
@@ -60,6 +60,7 @@ impl Runtime {
             effects.degrade(format!("{SOCKET}: {error}"));
         }
         services.open_sockets(poller, &mut effects);
+        services.open_denials(poller, &mut effects);
         runtime.carry_out(effects);
         Ok(runtime)
     }

@@ -84,7 +84,7 @@ impl Services {
             }
             match &check.step {
                 Step::Waiting(time) if service.is_some() && now >= *time => {
-                    match unit.check_health(&check.command) {
+                    match unit.check_health(&check.command, self.support) {
                         Ok(launched) => {
                             check.step = Step::Running(launched, now + seconds(check.command.timeout));
                         }

@@ -11,11 +11,13 @@
 //! | `health` | commands that tell that services are healthy |
 //! | `homes` | the directories of services, prepared by threads |
 //! | `kept` | output that is kept on `/data`, written by the thread that waits for the disk |
+//! | `denials` | system calls that services were denied |
 //! | `output` | the destinations of a line that a service wrote |
 //! | `ports` | the ports that services may bind |
 //! | `requests` | answers to requests about services |
 //! | `sockets` | the sockets of readiness and of the system's log |
 
+mod denials;
 mod health;
 mod homes;
 mod kept;
@@ -35,6 +37,7 @@ use std::time::Duration;
 
 use krazy_boot::api::logs;
 use krazy_boot::error_chain::system_text;
+use krazy_boot::manifest::sandbox::Sandbox;
 use rustix::process::Pid;
 
 use super::effect::{Effect, Effects};
@@ -43,9 +46,11 @@ use super::plan::Spec;
 use super::poller::{Poller, Registrar, Source};
 use super::state::{Action, Event, Rules, Supervisor};
 use crate::control::{ExitReason, LogStream};
+use crate::linux::confinement::{self, Support};
 use crate::linux::data::{DataMount, Home};
 use crate::linux::kernel_clock;
 use crate::output::link_views;
+use denials::Denials;
 use health::HealthChecks;
 pub(super) use output::Audience;
 use ports::Ports;
@@ -60,11 +65,6 @@ const READ_SIZE: usize = 16 << 10;
 /// the hardware watchdog would otherwise wait for the last one.
 const SPAWNS_PER_TURN: usize = 16;
 
-/// The report of a kernel on which sandboxes have no effect.
-const NO_SANDBOX: &str = "services are not sandboxed, they can write whatever permissions allow: this kernel has no \
-                          Landlock (CONFIG_SECURITY_LANDLOCK, and `landlock` in a parameter `lsm`); `sandbox = false` \
-                          for every service accepts that";
-
 /// All services of the machine.
 #[derive(Debug)]
 pub(super) struct Services {
@@ -76,12 +76,14 @@ pub(super) struct Services {
     /// Main processes that were not reaped yet.
     pids: HashMap<Pid, usize>,
     sockets: Sockets,
+    denials: Denials,
+    /// What the kernel has for their sandboxes.
+    support: Support,
     reporter: Reporter,
     next_port_check: Option<Duration>,
     pages: Pages,
     health: HealthChecks,
     has_reported_cgroups: bool,
-    has_reported_sandbox: bool,
     /// Set by [`Services::prepare`].
     registrar: Option<Registrar>,
     ports: Ports,
@@ -102,12 +104,13 @@ impl Services {
             units: Vec::new(),
             pids: HashMap::new(),
             sockets: Sockets::default(),
+            denials: Denials::default(),
+            support: Support::NONE,
             reporter,
             next_port_check: None,
             pages: Pages::default(),
             health: HealthChecks::default(),
             has_reported_cgroups: false,
-            has_reported_sandbox: false,
             registrar: None,
             ports: Ports::default(),
             spawn_queue: VecDeque::new(),
@@ -128,6 +131,13 @@ impl Services {
         self.registrar = Some(poller.registrar());
         let limit = unit::log_limit(specs.len());
         self.ports = Ports::new(specs.len(), effects);
+        self.support = Support::of_this_kernel();
+        if specs.iter().any(|spec| spec.sandbox != Sandbox::NONE) {
+            self.support.problems().into_iter().for_each(|text| effects.degrade(text));
+            if let Err(error) = confinement::prepare() {
+                effects.degrade(format!("files of /proc cannot be hidden from services: {error}"));
+            }
+        }
         for (id, spec) in specs.into_iter().enumerate() {
             self.health.add(id, spec.checks.health.as_ref());
             let name = spec.name.clone();
@@ -267,13 +277,8 @@ impl Services {
         let Some(unit) = self.units.get_mut(id) else {
             return Some(Event::StartFailed(id, "it could not be prepared".to_owned()));
         };
-        match unit.start() {
-            Ok(Home::Ready) => {
-                if unit.lacks_sandbox() && !std::mem::replace(&mut self.has_reported_sandbox, true) {
-                    effects.degrade(NO_SANDBOX);
-                }
-                self.await_launch(id)
-            }
+        match unit.start(self.support) {
+            Ok(Home::Ready) => self.await_launch(id),
             Ok(home) => self.prepare_home(id, home, effects),
             Err(error) => Some(Event::StartFailed(id, system_text(&error))),
         }

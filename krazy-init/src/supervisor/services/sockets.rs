@@ -44,7 +44,7 @@ impl Services {
         match log {
             Ok(log) => self.sockets.log = Some(log),
             Err(error) => {
-                effects.degrade(format!("services cannot write to {}: {error}", system_log::SOCKET));
+                effects.degrade(format!("services cannot write to {}: {error}", system_log::PATH));
             }
         }
     }
@@ -87,7 +87,7 @@ impl Services {
             None => {
                 let name = process::name(sender.pid).unwrap_or_default();
                 let pid = sender.pid.as_raw_nonzero();
-                let socket = system_log::SOCKET;
+                let socket = system_log::PATH;
                 effects
                     .log(format!("{socket}: process {pid} {name} is in no service; nothing of it is kept"));
             }
@@ -102,7 +102,7 @@ fn service_of(pid: Pid, pids: &HashMap<Pid, usize>, units: &[Unit]) -> Option<us
 }
 
 /// The same, also for a process that has exited already if its account belongs to one service only.
-fn sending_service(sender: UCred, pids: &HashMap<Pid, usize>, units: &[Unit]) -> Option<usize> {
+pub(super) fn sending_service(sender: UCred, pids: &HashMap<Pid, usize>, units: &[Unit]) -> Option<usize> {
     service_of(sender.pid, pids, units).or_else(|| {
         let uid = sender.uid.as_raw();
         let mut with_account = units.iter().enumerate().filter(|(_, unit)| unit.spec().rights.uid == uid);

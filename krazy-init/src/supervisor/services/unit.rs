@@ -17,13 +17,13 @@ use super::super::plan::Spec;
 use super::output::OutputLine;
 use crate::control::LogStream;
 use crate::linux::cgroup::{self, Cgroup};
+use crate::linux::confinement::{Confined, Confinement, Support};
 use crate::linux::data::{self, Home};
 use crate::linux::kernel_clock;
-use crate::linux::launch::{self, Launch, Rights};
+use crate::linux::launch::{self, Launch};
 use crate::linux::launched::{EXEC_TIMEOUT, Launched};
 use crate::linux::process;
 use crate::linux::run_files;
-use crate::linux::sandbox::Sandbox;
 use crate::output::{Chunk, KeptOutput, Lines, LogFile, Throttle};
 
 /// The largest size of a log file on `/data`; each is kept twice.
@@ -46,7 +46,6 @@ pub(super) struct Unit {
     /// Kills for lack of memory that were dealt with.
     known_kills: u64,
     has_tried_cgroup: bool,
-    sandbox: Option<Sandbox>,
     streams: [Stream; 2],
     home_is_ready: bool,
 }
@@ -78,7 +77,6 @@ impl Unit {
             cgroup: None,
             known_kills: 0,
             has_tried_cgroup: false,
-            sandbox: None,
             streams,
             home_is_ready: false,
         })
@@ -123,7 +121,7 @@ impl Unit {
 
     /// Creates the main process, unless its home has to be prepared first. The start succeeds with
     /// [`Unit::launch_outcome`].
-    pub(super) fn start(&mut self) -> io::Result<Home> {
+    pub(super) fn start(&mut self, support: Support) -> io::Result<Home> {
         if !self.home_is_ready {
             let home = data::state_of_home(&self.spec.home, self.spec.rights.uid)
                 .map_err(|error| in_context(error, &self.spec.home))?;
@@ -133,21 +131,12 @@ impl Unit {
             self.home_is_ready = true;
             run_files::make_directory(&self.spec.runtime_directory, self.spec.rights.uid)
                 .map_err(|error| in_context(error, &self.spec.runtime_directory))?;
-            // Only now: the rules of the sandbox refer to open directories, so home and /run/NAME must exist.
-            if self.spec.sandbox {
-                let spec = &self.spec;
-                let directories =
-                    [&spec.home, &spec.runtime_directory, Path::new("/tmp"), Path::new("/dev/shm")];
-                // Permissions decide which of these files it may write. Links of classes and buses lead to devices.
-                let files = ["/dev", "/proc", "/sys/devices", "/sys/class", "/sys/bus"].map(Path::new);
-                let files = if spec.writes_sysfs { &files[..] } else { &files[..2] };
-                self.sandbox = Sandbox::new(&directories, files)?;
-            }
         }
         let [out, err] = [self.streams[0].writer()?, self.streams[1].writer()?];
+        let confinement = self.confinement(support)?;
         let launch = Launch {
             has_watchdog: self.spec.checks.watchdog.is_some(),
-            ..self.launch(&self.spec.program, &self.spec.arguments, [out, err])
+            ..self.launch(&self.spec.program, &self.spec.arguments, &confinement, [out, err])
         };
         // A missing working directory and a missing program give the same error.
         if !self.spec.directory.is_dir() {
@@ -159,8 +148,14 @@ impl Unit {
         Ok(Home::Ready)
     }
 
-    /// A process with the rights and the environment of the service.
-    fn launch<'a>(&'a self, program: &'a Path, arguments: &'a [String], output: [OwnedFd; 2]) -> Launch<'a> {
+    /// A process with the rights, the sandbox and the environment of the service.
+    fn launch<'a>(
+        &'a self,
+        program: &'a Path,
+        arguments: &'a [String],
+        confinement: &'a Confinement,
+        output: [OwnedFd; 2],
+    ) -> Launch<'a> {
         let [stdout, stderr] = output;
         Launch {
             program,
@@ -169,7 +164,8 @@ impl Unit {
             has_watchdog: false,
             directory: &self.spec.directory,
             groups: &self.spec.groups,
-            rights: Rights { sandbox: self.sandbox.as_ref().map(Sandbox::descriptor), ..self.spec.rights },
+            rights: self.spec.rights,
+            confinement: Some(confinement),
             cgroup: self.cgroup.as_ref().map(Cgroup::directory),
             stdout,
             stderr,
@@ -177,17 +173,26 @@ impl Unit {
     }
 
     /// Runs its health command, whose output is the service's.
-    pub(super) fn check_health(&self, command: &HealthCommand) -> io::Result<Launched> {
+    pub(super) fn check_health(&self, command: &HealthCommand, support: Support) -> io::Result<Launched> {
         let Some((program, arguments)) = command.command.split_first() else {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the command is empty"));
         };
         let output = [self.streams[0].writer()?, self.streams[1].writer()?];
-        launch::spawn(self.launch(Path::new(program), arguments, output))
+        let confinement = self.confinement(support)?;
+        launch::spawn(self.launch(Path::new(program), arguments, &confinement, output))
     }
 
-    /// Returns true if it is to be sandboxed and the kernel cannot do that. Known after the first start.
-    pub(super) fn lacks_sandbox(&self) -> bool {
-        self.spec.sandbox && self.sandbox.is_none()
+    /// Prepares its sandbox. Anew for each start, because it is smaller than what would be kept for hundreds of services.
+    fn confinement(&self, support: Support) -> io::Result<Confinement> {
+        let spec = &self.spec;
+        let service = Confined {
+            sandbox: spec.sandbox,
+            capabilities: spec.rights.capabilities,
+            directories: &[&spec.home, &spec.runtime_directory],
+            devices: &spec.device_directory,
+            writes_sysfs: spec.writes_sysfs,
+        };
+        Confinement::new(&service, support)
     }
 
     /// Sends the stop signal to the main process and those it started in its group.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use krazy_init::control::{ExitReason, LogStream};
 
 use super::{ask, case, ensure, give_word, log, order, read, status};
+use crate::hostile;
 use crate::rights::{END, told, within};
 
 /// The longest a request may take while something else goes wrong; generous, for slow emulators.
@@ -19,11 +20,55 @@ pub fn judge() {
         told(fs::write("/run/open/file", ""))?;
         told(fs::set_permissions("/run/open/file", Permissions::from_mode(0o666)))
     });
+    // Reached by a service only if nothing restricts it.
+    let _listener = hostile::abstract_listener();
     case("services try what they may and may not do", || {
         give_word("rights")?;
-        for service in ["confined", "granted", "intruder", "owner"] {
+        for service in ["confined", "granted", "hostile", "intruder", "owner"] {
             within(180, || {
                 ensure(log(service)?.contains(END), &format!("{service} has not ended its tries"))
+            })?;
+        }
+        Ok(())
+    });
+    case("what a service sends to the system's log is in its output", || {
+        let pid = status("confined")?.pid.ok_or("no pid")?;
+        for (stream, text) in [(LogStream::Err, "a syslog error"), (LogStream::Out, "a syslog note")] {
+            let line = format!(" confined[{pid}]: {text}");
+            let lines = || ask(|client| client.logs("confined", stream, 100));
+            within(30, || {
+                ensure(lines()?.iter().any(|written| written.text.ends_with(&line)), &format!("no {text}"))
+            })?;
+        }
+        Ok(())
+    });
+    case("what a hostile service left in its /tmp is nowhere else", || {
+        for path in hostile::LEFT {
+            ensure(fs::symlink_metadata(path).is_err(), path)?;
+        }
+        // They would be read, and one of them for ever, if they were there.
+        log("confined").map(drop)
+    });
+    case("a denied system call is told in the log of the service, with the key", || {
+        let lines = ask(|client| client.logs("hostile", LogStream::Err, 1000))?;
+        let line = "the system call mount was denied; help: `service.hostile.sandbox.system-calls = false`";
+        let all: Vec<&str> = lines.iter().map(|line| line.text.as_str()).collect();
+        ensure(all.iter().filter(|text| text.contains(line)).count() == 1, &all.join(" / "))
+    });
+    case("kernel settings close what services do not need", || {
+        for (setting, value) in [
+            ("kernel/modprobe", ""),
+            ("kernel/yama/ptrace_scope", "1"),
+            ("kernel/perf_event_paranoid", "3"),
+            ("kernel/unprivileged_bpf_disabled", "2"),
+            ("kernel/dmesg_restrict", "1"),
+            ("kernel/kptr_restrict", "1"),
+            ("vm/unprivileged_userfaultfd", "0"),
+            ("dev/tty/ldisc_autoload", "0"),
+        ] {
+            within(120, || {
+                let now = read(&format!("/proc/sys/{setting}"))?;
+                ensure(now.trim() == value, &format!("{setting} is {now}"))
             })?;
         }
         Ok(())
@@ -61,7 +106,7 @@ pub fn judge() {
                 &format!("{hungry:?}"),
             )
         })?;
-        told(fs::write("/tmp/fed", ""))?;
+        give_word("fed")?;
         let now: Vec<_> =
             ["steady", "kept", "stubborn"].into_iter().map(|name| status(name).map(|it| it.pid)).collect();
         ensure(others == now, "others were restarted")

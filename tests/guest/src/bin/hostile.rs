@@ -1,0 +1,5 @@
+//! See [`krazy_guest::hostile`].
+
+fn main() {
+    krazy_guest::hostile::run();
+}
