@@ -1,8 +1,8 @@
 //! The table of subcommands.
 
 use super::{
-    bundle, certificate, data, discover, doctor, floor, get, image, inspect, kernel, logs, order, ps, push,
-    put, run_qemu, schema, service, status, switch, token, update, vendor,
+    audit, bundle, certificate, data, discover, doctor, floor, get, image, inspect, kernel, logs, order, ps,
+    push, put, run_qemu, schema, service, status, switch, token, update, vendor,
 };
 use crate::failure::Result;
 use crate::shell::Shell;
@@ -31,6 +31,7 @@ commands! {
     Image(image::Args),
     Inspect(inspect::Args),
     Doctor(doctor::Args),
+    Audit(audit::Args),
     Kernel(kernel::Args),
     Update(update::Args),
     Vendor(vendor::Args),

@@ -4,6 +4,7 @@
 //! Arguments exist twice: as parsed here, then resolved ([`Shell`], [`Request`](crate::config::Request)), so that
 //! nothing below asks whether an option was given.
 
+mod audit;
 mod build_args;
 mod bundle;
 mod certificate;

@@ -1,6 +1,7 @@
 //! Operations: the work of the commands, one a file. Each takes a value and returns a value; progress goes to the
 //! [`Shell`](crate::shell::Shell) it is given.
 
+pub(crate) mod audit;
 pub(crate) mod build_kernel;
 pub(crate) mod bundle;
 pub(crate) mod certificate;
