@@ -16,8 +16,8 @@ use crate::await_word;
 use crate::judge::{Verdict, case, ensure};
 use crate::rights::{finish, told, within};
 
-/// Files that it makes in its `/tmp`, by names that init uses.
-pub const LEFT: [&str; 2] = ["/tmp/confined.log.1", "/tmp/hostile.err.1"];
+/// Files that it makes in its `/tmp`, like logs of init.
+pub const LEFT: [&str; 2] = ["/tmp/nobody-else.log", "/tmp/nobody-else.err"];
 
 /// The name of the judge's abstract socket.
 const ABSTRACT: &[u8] = b"the judge";
@@ -188,7 +188,7 @@ fn files() {
             told(fs::remove_file(format!("{directory}/x")))?;
         }
         // SAFETY: the path ends with NUL.
-        ensure(unsafe { libc::mkfifo(c"/tmp/confined.log.1".as_ptr(), 0o666) } == 0, "no FIFO")?;
+        ensure(unsafe { libc::mkfifo(c"/tmp/nobody-else.log".as_ptr(), 0o666) } == 0, "no FIFO")?;
         told(symlink("/data/krazy/random-seed", LEFT[1]))
     });
 }
