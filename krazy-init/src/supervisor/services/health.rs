@@ -68,7 +68,7 @@ impl Services {
     /// Starts the checks that are due, and kills those that take too long.
     pub(super) fn check_health(&mut self, now: Duration, audience: &mut Audience<'_>, effects: &mut Effects) {
         let mut failed = Vec::new();
-        let Services { health, units, state, .. } = self;
+        let Services { health, units, state, support, .. } = self;
         for check in &mut health.0 {
             let Some(unit) = units.get(check.id) else { continue };
             let is_running =
@@ -84,7 +84,7 @@ impl Services {
             }
             match &check.step {
                 Step::Waiting(time) if service.is_some() && now >= *time => {
-                    match unit.check_health(&check.command, self.support) {
+                    match unit.check_health(&check.command, *support) {
                         Ok(launched) => {
                             check.step = Step::Running(launched, now + seconds(check.command.timeout));
                         }
