@@ -318,6 +318,7 @@ mod tests {
             has_watchdog: true,
             directory: Path::new("/"),
             rights: Rights::default(),
+            confinement: None,
             groups: &[],
             cgroup: None,
             stdout: stdout.into(),
