@@ -17,10 +17,13 @@ use std::io::{self, Read, Seek, SeekFrom};
 use crate::disk::layout::Extent;
 use crate::disk::size::{Bytes, SECTOR_SIZE, Sectors};
 
+use self::record::Areas;
+
 mod check;
 mod claims;
 mod directory;
 mod entries;
+mod record;
 mod repair;
 
 pub use repair::{Findings, Repair};
@@ -33,19 +36,6 @@ const MAX_ROOT_LEN: usize = 65536 * 32;
 
 const SECTOR: usize = SECTOR_SIZE as usize;
 
-// Offsets of the boot record's fields, by their names in the specification.
-const BPB_BYTS_PER_SEC: usize = 11;
-const BPB_SEC_PER_CLUS: usize = 13;
-const BPB_RSVD_SEC_CNT: usize = 14;
-const BPB_NUM_FATS: usize = 16;
-const BPB_ROOT_ENT_CNT: usize = 17;
-const BPB_TOT_SEC16: usize = 19;
-const BPB_FAT_SZ16: usize = 22;
-const BPB_TOT_SEC32: usize = 32;
-const BPB_FAT_SZ32: usize = 36;
-const BPB_ROOT_CLUS: usize = 44;
-const SIGNATURE_OFFSET: usize = 510;
-
 /// Cluster numbers from here on end a chain; one below marks a bad cluster. The upper four bits are reserved.
 const BAD_CLUSTER: u32 = 0x0fff_fff7;
 const CLUSTER_MASK: u32 = 0x0fff_ffff;
@@ -54,19 +44,13 @@ const CLUSTER_MASK: u32 = 0x0fff_ffff;
 #[derive(Debug)]
 pub struct BootFat<R> {
     reader: R,
-    /// Start of the partition in `reader`, in bytes.
-    offset: u64,
+    /// Start of the partition in `reader`.
+    offset: Bytes,
     /// Location of the partition on the disk.
     partition: Extent,
-    sectors_per_cluster: u32,
-    fat_start: u32,
-    /// Length of one FAT, in sectors, and the number of its copies.
-    fat_len: u32,
-    fats: u32,
-    data_start: u32,
-    /// Cluster numbers are 2 … `clusters` + 1.
-    clusters: u32,
-    root_cluster: u32,
+    areas: Areas,
+    /// The boot record, or its copy if that alone is valid.
+    record: [u8; SECTOR],
     /// The FAT sector read last, by its number within the partition. Chains are mostly sequential, so one is enough.
     fat_sector: Option<(u32, [u8; SECTOR])>,
 }
@@ -125,70 +109,21 @@ pub enum FatError {
 }
 
 impl<R: Read + Seek> BootFat<R> {
-    /// Reads the boot record. The file system begins `offset` bytes into `reader` and is at `partition` on the disk: for
-    /// a whole disk, `offset` is the partition's start; for the partition's own device, 0.
-    pub fn open(reader: R, offset: Bytes, partition: Extent) -> Result<Self, FatError> {
+    /// Reads the boot record, or its copy where that cannot be read or is not valid. The file system begins `offset` bytes
+    /// into `reader` and is at `partition` on the disk: for a whole disk, `offset` is the partition's start; for the
+    /// partition's own device, 0.
+    pub fn open(mut reader: R, offset: Bytes, partition: Extent) -> Result<Self, FatError> {
         if partition.start.0.checked_add(partition.len.0).is_none() {
             return Err(FatError::NotFat32("the partition leaves the disk"));
         }
-        let mut fat = BootFat {
-            reader,
-            offset: offset.0,
-            partition,
-            sectors_per_cluster: 1,
-            fat_start: 0,
-            fat_len: 0,
-            fats: 0,
-            data_start: 0,
-            clusters: 0,
-            root_cluster: 0,
-            fat_sector: None,
+        let mut record_at = |sector| {
+            let mut record = [0; SECTOR];
+            read_sectors(&mut reader, offset, sector, &mut record)?;
+            Areas::of(&record, partition.len.0).map(|areas| (areas, record))
         };
-        let mut record = [0; SECTOR];
-        fat.read_sectors(0, &mut record)?;
-        let short = |at: usize| u16::from_le_bytes([record[at], record[at + 1]]);
-        let long = |at: usize| u32::from(short(at)) | u32::from(short(at + 2)) << 16;
-        if short(SIGNATURE_OFFSET) != 0xaa55 {
-            return Err(FatError::NotFat32("no boot signature"));
-        }
-        if u64::from(short(BPB_BYTS_PER_SEC)) != SECTOR_SIZE {
-            return Err(FatError::NotFat32("its sectors do not have 512 bytes"));
-        }
-        // FAT12 and FAT16 have a root directory of fixed size and a 16-bit FAT length.
-        if short(BPB_ROOT_ENT_CNT) != 0 || short(BPB_FAT_SZ16) != 0 || long(BPB_FAT_SZ32) == 0 {
-            return Err(FatError::NotFat32("it is FAT12, FAT16 or something else"));
-        }
-        let sectors_per_cluster = u32::from(record[BPB_SEC_PER_CLUS]);
-        if !sectors_per_cluster.is_power_of_two() {
-            return Err(FatError::NotFat32("impossible cluster size"));
-        }
-        let total = match short(BPB_TOT_SEC16) {
-            0 => long(BPB_TOT_SEC32),
-            total => u32::from(total),
-        };
-        let fat_start = u32::from(short(BPB_RSVD_SEC_CNT));
-        let data_start = long(BPB_FAT_SZ32)
-            .checked_mul(u32::from(record[BPB_NUM_FATS]))
-            .and_then(|fats| fats.checked_add(fat_start))
-            .filter(|start| {
-                *start < total && total <= partition.len.0 && fat_start > 0 && record[BPB_NUM_FATS] > 0
-            })
-            .ok_or(FatError::NotFat32("its areas do not fit in the partition"))?;
-        // The data area and the FAT (4 bytes a cluster) both limit the number of clusters.
-        let entries = u64::from(long(BPB_FAT_SZ32)) * (SECTOR_SIZE / 4);
-        let clusters = ((total - data_start) / sectors_per_cluster)
-            .min(u32::try_from(entries.saturating_sub(2)).unwrap_or(u32::MAX))
-            .min(BAD_CLUSTER - 2);
-        Ok(BootFat {
-            sectors_per_cluster,
-            fat_start,
-            fat_len: long(BPB_FAT_SZ32),
-            fats: u32::from(record[BPB_NUM_FATS]),
-            data_start,
-            clusters,
-            root_cluster: long(BPB_ROOT_CLUS) & CLUSTER_MASK,
-            ..fat
-        })
+        let (areas, record) =
+            record_at(0).or_else(|error| record_at(record::COPY_AT).map_err(|_worse| error))?;
+        Ok(BootFat { reader, offset, partition, areas, record, fat_sector: None })
     }
 
     /// Returns the files of the root directory, without subdirectories and the volume label.
@@ -197,7 +132,7 @@ impl<R: Read + Seek> BootFat<R> {
     /// such a chain, and the files in front of it are whole.
     pub fn files(&mut self) -> Result<Vec<FatFile>, FatError> {
         let cluster_len = self.cluster_len();
-        let mut cluster = self.root_cluster;
+        let mut cluster = self.areas.root_cluster;
         let mut root = Vec::new();
         let broken = || FatError::Chain("/".to_owned());
         loop {
@@ -237,7 +172,7 @@ impl<R: Read + Seek> BootFat<R> {
         let mut extents: Vec<Extent> = Vec::new();
         while left > 0 {
             let start = Sectors(self.sector_of(cluster).ok_or_else(broken)?) + self.partition.start;
-            let len = left.min(self.sectors_per_cluster);
+            let len = left.min(self.areas.sectors_per_cluster);
             match extents.last_mut() {
                 Some(last) if last.end() == start => last.len = last.len + Sectors(len),
                 _ => extents.push(Extent { start, len: Sectors(len) }),
@@ -278,22 +213,23 @@ impl<R: Read + Seek> BootFat<R> {
     /// Returns the first sector of the root directory on the disk.
     #[cfg(all(test, feature = "image"))]
     pub(crate) fn root_start(&self) -> Sectors {
-        Sectors(self.data_start + (self.root_cluster - 2) * self.sectors_per_cluster) + self.partition.start
+        Sectors(self.areas.data_start + (self.areas.root_cluster - 2) * self.areas.sectors_per_cluster)
+            + self.partition.start
     }
 
     fn cluster_len(&self) -> usize {
-        self.sectors_per_cluster as usize * SECTOR
+        self.areas.sectors_per_cluster as usize * SECTOR
     }
 
     /// Returns the first sector of a cluster, counted from the partition's start; `None` outside of the data area.
     fn sector_of(&self, cluster: u32) -> Option<u32> {
-        let index = cluster.checked_sub(2).filter(|index| *index < self.clusters)?;
-        Some(self.data_start + index * self.sectors_per_cluster)
+        let index = cluster.checked_sub(2).filter(|index| *index < self.areas.clusters)?;
+        Some(self.areas.data_start + index * self.areas.sectors_per_cluster)
     }
 
     /// Returns the successor of a cluster that [`Self::sector_of`] has accepted.
     fn next(&mut self, cluster: u32) -> Result<u32, FatError> {
-        let sector = self.fat_start + cluster / (SECTOR as u32 / 4);
+        let sector = self.areas.fat_start + cluster / (SECTOR as u32 / 4);
         let content = match self.fat_sector {
             Some((number, content)) if number == sector => content,
             _ => {
@@ -309,12 +245,21 @@ impl<R: Read + Seek> BootFat<R> {
     }
 
     fn read_sectors(&mut self, sector: u32, buffer: &mut [u8]) -> Result<(), FatError> {
-        let position = self.offset.saturating_add(Sectors(sector).bytes().0);
-        self.reader
-            .seek(SeekFrom::Start(position))
-            .and_then(|_| self.reader.read_exact(buffer))
-            .map_err(|source| FatError::Read { sector, source })
+        read_sectors(&mut self.reader, self.offset, sector, buffer)
     }
+}
+
+fn read_sectors<R: Read + Seek>(
+    reader: &mut R,
+    offset: Bytes,
+    sector: u32,
+    buffer: &mut [u8],
+) -> Result<(), FatError> {
+    let position = offset.0.saturating_add(Sectors(sector).bytes().0);
+    reader
+        .seek(SeekFrom::Start(position))
+        .and_then(|_| reader.read_exact(buffer))
+        .map_err(|source| FatError::Read { sector, source })
 }
 
 #[cfg(test)]

@@ -69,7 +69,7 @@ impl<R: Read + Seek> BootFat<R> {
     /// Checks the file system, without writing. Damaged files of `expendable` are removed, those of another slot stay as
     /// they are and are reported, others are cut where their chain ends.
     pub fn check(&mut self, expendable: Option<Slot>) -> Result<Repair, FatError> {
-        if Sectors(self.fat_len.saturating_mul(self.fats)) > MAX_FATS_LEN {
+        if Sectors(self.areas.fat_len.saturating_mul(self.areas.fats)) > MAX_FATS_LEN {
             return Err(FatError::Unsupported("it is too large"));
         }
         let claims = Claims::new(self)?;
@@ -89,7 +89,7 @@ impl<R: Read + Seek> BootFat<R> {
 
 impl<R: Read + Seek> Check<'_, R> {
     fn root(&mut self, expendable: Option<Slot>) -> Result<(), FatError> {
-        let first = self.fat.root_cluster;
+        let first = self.fat.areas.root_cluster;
         let clusters = self.directory_chain(first)?;
         if clusters.is_empty() {
             return Err(FatError::Chain("/".to_owned()));

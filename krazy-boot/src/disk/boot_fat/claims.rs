@@ -62,20 +62,20 @@ impl ChainEnd {
 impl Claims {
     pub(super) fn new<R: Read + Seek>(fat: &mut BootFat<R>) -> Result<Self, FatError> {
         let mut copies = Vec::new();
-        for copy in 0..fat.fats {
-            let mut content = vec![0; fat.fat_len as usize * SECTOR];
-            match fat.read_sectors(fat.fat_start + copy * fat.fat_len, &mut content) {
+        for copy in 0..fat.areas.fats {
+            let mut content = vec![0; fat.areas.fat_len as usize * SECTOR];
+            match fat.read_sectors(fat.areas.fat_start + copy * fat.areas.fat_len, &mut content) {
                 // A write may bring the sector back, and only the first copy is used.
                 Err(_) if copy > 0 => copies.push(None),
                 read => read.map(|()| copies.push(Some(content)))?,
             }
         }
         Ok(Claims {
-            clusters: fat.clusters,
+            clusters: fat.areas.clusters,
             copies,
-            bits: vec![0; (fat.clusters as usize + 2).div_ceil(64)],
+            bits: vec![0; (fat.areas.clusters as usize + 2).div_ceil(64)],
             changed: BTreeMap::new(),
-            steps: u64::from(fat.clusters) * STEPS_PER_CLUSTER + MIN_STEPS,
+            steps: u64::from(fat.areas.clusters) * STEPS_PER_CLUSTER + MIN_STEPS,
         })
     }
 

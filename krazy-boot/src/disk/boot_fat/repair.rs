@@ -5,7 +5,8 @@
 //! 2. The first copy of the FAT: chains get their end, and clusters of no file become free.
 //! 3. Its other copies, from which files may have been restored.
 //! 4. The number of free clusters.
-//! 5. The mark of a file system that was not unmounted.
+//! 5. The boot record, with the mark of a file system that was not unmounted, and then its copy: one of them is always
+//!    valid.
 //!
 //! Each is durable before the next begins; within each, any sectors may reach the disk first. So a repair takes a few
 //! flushes, however much is damaged.
@@ -14,7 +15,7 @@ use std::fmt;
 use std::io::{self, Read, Seek, Write};
 
 use super::claims::{Claims, END_OF_CHAIN};
-use super::{BAD_CLUSTER, BootFat, CLUSTER_MASK, FatError, SECTOR};
+use super::{BAD_CLUSTER, BootFat, CLUSTER_MASK, FatError, SECTOR, record};
 use crate::disk::ordered_write::{SectorWrite, write_in_order};
 use crate::disk::size::Sectors;
 
@@ -53,6 +54,8 @@ pub struct Findings {
     pub entries: u32,
     /// Set when the copies of the FAT differ, or its first entries are wrong.
     pub fats_differ: bool,
+    /// Set when the boot record or its copy is damaged.
+    pub boot_record: bool,
     /// Set when the number of free clusters is wrong.
     pub free_count: bool,
     /// Set when the file system was not unmounted.
@@ -97,8 +100,7 @@ impl Repair {
         mut findings: Findings,
         directories: Vec<SectorWrite>,
     ) -> Result<Self, FatError> {
-        let mut record = [0; SECTOR];
-        fat.read_sectors(0, &mut record)?;
+        let record = fat.record;
         if record[BPB_EXT_FLAGS] & NOT_MIRRORED != 0 {
             return Err(FatError::Unsupported("the copies of its FAT are not mirrored"));
         }
@@ -109,7 +111,7 @@ impl Repair {
         let mut free = 0;
         for (number, entry) in (0..).zip(new.as_chunks_mut::<4>().0) {
             let before = u32::from_le_bytes(*entry);
-            let is_cluster = number >= 2 && number - 2 < fat.clusters;
+            let is_cluster = number >= 2 && number - 2 < fat.areas.clusters;
             let after = match is_cluster {
                 true => cluster_after(number, before, claims, frees_lost),
                 false => reserved_after(number, before, record[BPB_MEDIA]),
@@ -122,10 +124,10 @@ impl Repair {
             }
             *entry = after.to_le_bytes();
         }
-        let [mut first, mut others, mut count, mut mark] = [const { Vec::new() }; 4];
-        changes(fat.fat_start, old, &new, &mut first);
+        let [mut first, mut others, mut count, mut mark, mut copy] = [const { Vec::new() }; 5];
+        changes(fat.areas.fat_start, old, &new, &mut first);
         for (copy, present) in (0..).zip(&claims.copies).skip(1) {
-            let at = fat.fat_start + copy * fat.fat_len;
+            let at = fat.areas.fat_start + copy * fat.areas.fat_len;
             findings.fats_differ |= present.as_deref() != Some(old);
             match present {
                 Some(present) => changes(at, present, &new, &mut others),
@@ -133,20 +135,50 @@ impl Repair {
             }
         }
         let info = u32::from(u16::from_le_bytes([record[BPB_FS_INFO], record[BPB_FS_INFO + 1]]));
-        if info > 0 && info < fat.fat_start {
+        if info > 0 && info < fat.areas.fat_start {
             let mut sector = [0; SECTOR];
             fat.read_sectors(info, &mut sector)?;
-            let new = info_sector(&sector, free, fat.clusters);
+            let new = info_sector(&sector, free, fat.areas.clusters);
             findings.free_count = new != sector;
             changes(info, &sector, &new, &mut count);
         }
-        let mut clean = record;
-        clean[BS_RESERVED1] &= !STATE_DIRTY;
+        let clean = without_mark(record);
         findings.dirty = clean != record;
-        changes(0, &record, &clean, &mut mark);
-        let mut stages = vec![directories, first, others, count, mark];
+        let present = fat.read_record(0);
+        findings.boot_record = present != Some(record);
+        replace(0, present, &clean, &mut mark);
+        if record::has_copy(&record) {
+            let present = fat.read_record(record::COPY_AT);
+            // The kernel marks only the first.
+            findings.boot_record |= present.is_none_or(|present| without_mark(present) != clean);
+            if findings.boot_record || findings.dirty {
+                replace(record::COPY_AT, present, &clean, &mut copy);
+            }
+        }
+        let mut stages = vec![directories, first, others, count, mark, copy];
         stages.retain(|stage| !stage.is_empty());
         Ok(Repair { findings, stages })
+    }
+}
+
+impl<R: Read + Seek> BootFat<R> {
+    /// Returns a boot record as it is on the disk, or `None` if it cannot be read.
+    fn read_record(&mut self, at: u32) -> Option<[u8; SECTOR]> {
+        let mut record = [0; SECTOR];
+        self.read_sectors(at, &mut record).ok().map(|()| record)
+    }
+}
+
+/// Returns a boot record without the mark of a file system that is mounted writable.
+fn without_mark(mut record: [u8; SECTOR]) -> [u8; SECTOR] {
+    record[BS_RESERVED1] &= !STATE_DIRTY;
+    record
+}
+
+/// Adds the write of a boot record over what is `present`, if that could be read.
+fn replace(at: u32, present: Option<[u8; SECTOR]>, new: &[u8; SECTOR], writes: &mut Vec<SectorWrite>) {
+    if present.as_ref() != Some(new) {
+        writes.push(SectorWrite { at: Sectors(at), bytes: new.to_vec() });
     }
 }
 
@@ -250,6 +282,7 @@ impl fmt::Display for Findings {
         let flags = [
             (self.entries > 0, "directory entries corrected"),
             (self.fats_differ, "the copies of the FAT made equal"),
+            (self.boot_record, "the boot record and its copy made equal"),
             (self.free_count, "the number of free clusters corrected"),
             (self.dirty, "the mark of a missing unmount cleared"),
         ];

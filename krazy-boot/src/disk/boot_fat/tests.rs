@@ -117,6 +117,44 @@ fn errors_name_the_file_and_the_defect() {
     assert_eq!(error.to_string(), "failed to read sector 0 of the boot partition");
 }
 
+/// Of a partition whose first sector is zeroed, garbage or that of another file system, or whose copy is: the other record is
+/// used, and fsck.fat finds nothing after the repair.
+#[test]
+fn boot_record_and_its_copy_restore_each_other() {
+    let mut sound = image()[OFFSET.0 as usize..].to_vec();
+    let open = |image: &[u8]| BootFat::open(Cursor::new(image.to_vec()), Bytes(0), PARTITION);
+    // fatfs writes directories that do not pass the check.
+    let repair = open(&sound).unwrap().check(None).unwrap();
+    assert!(!repair.findings.boot_record, "{}", repair.findings);
+    repair.write(&mut Cursor::new(&mut sound), |_| Ok(())).unwrap();
+    assert!(open(&sound).unwrap().check(None).unwrap().is_empty());
+    for (sector, fill) in [(0, 0), (0, 0x5a), (6, 0), (6, 0x5a)] {
+        let mut image = sound.clone();
+        image[sector * SECTOR..][..SECTOR].fill(fill);
+        let mut fat = open(&image).unwrap();
+        let kernel = fat.find("a-vmlinuz").unwrap();
+        assert_eq!(fat.read(&kernel, Bytes(5000)).unwrap().len(), 5000);
+        let repair = fat.check(None).unwrap();
+        assert_eq!(repair.findings.to_string(), "the boot record and its copy made equal");
+        assert!(repair.findings.has_damage());
+        repair.write(&mut Cursor::new(&mut image), |_| Ok(())).unwrap();
+        assert!(image == sound, "sector {sector} filled with {fill:#x}");
+    }
+    let mut image = sound.clone();
+    for sector in [0, 6] {
+        image[sector * SECTOR..][..SECTOR].fill(0);
+    }
+    let error = open(&image).unwrap_err();
+    assert_eq!(error.to_string(), "the boot partition is not a FAT32 file system: no boot signature");
+    // The kernel marks the first record of a mounted file system; both are clean afterwards.
+    let mut image = sound.clone();
+    image[65] |= 1;
+    let repair = open(&image).unwrap().check(None).unwrap();
+    assert!(!repair.findings.has_damage() && repair.findings.dirty, "{}", repair.findings);
+    repair.write(&mut Cursor::new(&mut image), |_| Ok(())).unwrap();
+    assert!(image == sound);
+}
+
 fn read_everything(image: &[u8]) -> Result<(), FatError> {
     let mut fat = BootFat::open(Cursor::new(image), OFFSET, PARTITION)?;
     for file in fat.files()? {
@@ -134,8 +172,8 @@ fn damaged_file_systems_never_panic() {
     let image = image();
     let fat = open(&image);
     let offset = OFFSET.0 as usize;
-    let at_fat = offset + fat.fat_start as usize * SECTOR;
-    let at_root = offset + fat.data_start as usize * SECTOR;
+    let at_fat = offset + fat.areas.fat_start as usize * SECTOR;
+    let at_root = offset + fat.areas.data_start as usize * SECTOR;
     let bytes = prop::collection::vec(any::<u8>(), 1..64);
     let change = (0..3usize, 0..900usize, bytes);
     let image = std::cell::RefCell::new(image);
