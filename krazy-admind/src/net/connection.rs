@@ -29,6 +29,7 @@ use warp::http::{Request, Response, Uri};
 
 use super::activity::Activity;
 use super::limiter::Permit;
+use super::pace::Paced;
 use crate::api::{self, Admin, Call};
 use crate::body::Body;
 use crate::config::Limits;
@@ -78,6 +79,7 @@ async fn serve_to_end(
     if sockopt::set_tcp_user_timeout(&stream, unacknowledged).is_err() || stream.set_nodelay(true).is_err() {
         return;
     }
+    let stream = Paced::new(stream, Arc::clone(&authenticated));
     let handshake = timeout(
         limits.handshake,
         handshake(BufReader::with_capacity(READ_BUFFER_LEN, stream), &admin.certificates),
@@ -101,9 +103,9 @@ async fn serve_to_end(
 
 /// Accepts TLS with the certificate for the server name that the client asks for. Returns that certificate's hash too.
 async fn handshake(
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Paced<TcpStream>>,
     certificates: &Certificates,
-) -> io::Result<(TlsStream<BufReader<TcpStream>>, Sha256Hash)> {
+) -> io::Result<(TlsStream<BufReader<Paced<TcpStream>>>, Sha256Hash)> {
     // Lazily: the certificate depends on the server name, which the first message carries.
     let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
     let pair = certificates.choose(start.client_hello().server_name());

@@ -6,6 +6,7 @@ mod connection;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod limiter;
+mod pace;
 mod server;
 
 pub use server::{Server, StartError};

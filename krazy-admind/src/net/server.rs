@@ -4,6 +4,7 @@
 //! |---|---|
 //! | connections | [`Limits::connections`] and [`Limits::connections_per_client`]; a further one takes the place of one without a credential, or is closed at once |
 //! | TLS handshake | [`Limits::handshake`] |
+//! | bytes without a valid credential | [`pace`](super::pace) |
 //! | header of a request | 16 KiB, 64 fields, [`Limits::header`] |
 //! | upload | the windows of HTTP/2 until it is read; [`Limits::idle`] between two chunks; for an update, [`Limits::update_idle`] between two requests |
 //! | download | `TCP_USER_TIMEOUT`: the kernel gives up when the client acknowledges nothing for [`Limits::idle`] |

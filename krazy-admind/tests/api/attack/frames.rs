@@ -8,9 +8,11 @@ use super::Target;
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
+const PRIORITY: u8 = 2;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
+const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 
 const END_STREAM: u8 = 1;
@@ -68,7 +70,12 @@ async fn flood(name: &str, read: bool, round: impl Fn(u32) -> Vec<u8>) {
 async fn floods_of_frames_are_bounded() {
     flood("HTTP/2 SETTINGS flood", false, |_| frame(SETTINGS, 0, 0, &[0, 4, 0, 1, 0, 0]).repeat(500)).await;
     flood("HTTP/2 PING flood", false, |_| frame(PING, 0, 0, &[0; 8]).repeat(500)).await;
-    // WINDOW_UPDATE and PRIORITY are not among them: tests/PROOF.md has the figures.
+    flood("HTTP/2 WINDOW_UPDATE and PRIORITY flood", false, |_| {
+        [frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]), frame(PRIORITY, 0, 1, &[0, 0, 0, 3, 1])]
+            .concat()
+            .repeat(250)
+    })
+    .await;
     flood("HTTP/2 empty DATA flood", true, |n| {
         let open = if n == 0 { frame(HEADERS, END_HEADERS, 1, REQUEST) } else { Vec::new() };
         [open, frame(DATA, 0, 1, &[]).repeat(500)].concat()
