@@ -16,6 +16,9 @@ use crate::disk::slot::Slot;
 /// The file, relative to `/data`.
 pub const PATH: &str = "krazy/updates.json";
 
+/// The reason of an attempt whose build was stable and was not confirmed: the device could not be reached, or nobody tried.
+pub const NOBODY_CONFIRMED: &str = "nobody confirmed the trial in time";
+
 /// The version of this format. Readers reject a higher one.
 const FORMAT: u32 = 1;
 
@@ -67,7 +70,7 @@ pub enum Outcome {
     Withdrawn,
 }
 
-/// Prints a sentence: `build 0123456789abcdef in slot B failed: nobody confirmed in time`.
+/// Prints a sentence: `build 0123456789abcdef in slot B failed: nobody confirmed the trial in time`.
 impl fmt::Display for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let build: String = self.build_id.chars().take(16).collect();
@@ -181,10 +184,12 @@ impl History {
         }
     }
 
-    /// Returns the last attempt of `build_id` if it failed.
+    /// Returns the last attempt of `build_id` if it failed. One with [`NOBODY_CONFIRMED`] is no failure of the build: a
+    /// stranger can bring it about who keeps the owner from the device.
     pub fn failure_of(&self, build_id: &str) -> Option<&Attempt> {
-        let last = self.attempts.iter().rev().find(|attempt| attempt.build_id == build_id);
-        last.filter(|attempt| attempt.outcome == Outcome::Failed)
+        let last = self.attempts.iter().rev().find(|attempt| attempt.build_id == build_id)?;
+        let failed = last.outcome == Outcome::Failed && last.reason.as_deref() != Some(NOBODY_CONFIRMED);
+        failed.then_some(last)
     }
 
     fn bound(&mut self) {
@@ -200,7 +205,7 @@ mod tests {
     use super::*;
 
     fn attempt(generation: u32, outcome: Outcome) -> Attempt {
-        let reason = (outcome == Outcome::Failed).then(|| "nobody confirmed in time".to_owned());
+        let reason = (outcome == Outcome::Failed).then(|| "init panicked".to_owned());
         Attempt { build_id: "ab".into(), slot: Slot::B, generation, armed_at: 1_800_000_000, outcome, reason }
     }
 
@@ -238,6 +243,17 @@ mod tests {
     }
 
     #[test]
+    fn build_that_nobody_confirmed_has_not_failed() {
+        let mut history = History::default();
+        history.begin(attempt(3, Outcome::Pending));
+        history
+            .conclude(Attempt { reason: Some(NOBODY_CONFIRMED.to_owned()), ..attempt(3, Outcome::Failed) });
+        assert_eq!(history.failure_of("ab"), None);
+        history.conclude(attempt(5, Outcome::Failed));
+        assert!(history.failure_of("ab").is_some());
+    }
+
+    #[test]
     fn history_is_bounded_and_pending_attempts_are_withdrawn() {
         let mut history = History::default();
         for generation in 0..100 {
@@ -250,10 +266,7 @@ mod tests {
 
     #[test]
     fn attempts_print_as_sentences() {
-        assert_eq!(
-            attempt(3, Outcome::Failed).to_string(),
-            "build ab in slot B failed: nobody confirmed in time"
-        );
+        assert_eq!(attempt(3, Outcome::Failed).to_string(), "build ab in slot B failed: init panicked");
         assert_eq!(attempt(3, Outcome::Confirmed).to_string(), "build ab in slot B was confirmed");
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use krazy_boot::disk::selector::SlotState;
 use krazy_boot::disk::slot::Slot;
+use krazy_boot::update::history::NOBODY_CONFIRMED;
 
 use super::super::refusal::{refuse_while_ending, refused};
 use super::super::state::Supervisor;
@@ -26,7 +27,7 @@ pub(super) fn verdict(deadline: Duration, now: Duration, services: &Supervisor) 
     }
     let blockers = services.blockers(now);
     Some(Verdict::TimedOut(if blockers.is_empty() {
-        "nobody confirmed the trial in time".to_owned()
+        NOBODY_CONFIRMED.to_owned()
     } else {
         format!("not stable when the trial's time was up: {}", blockers.join(", "))
     }))
