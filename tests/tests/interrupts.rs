@@ -1,4 +1,4 @@
-//! Ctrl-C while a crate builds, while a kernel downloads and while an image is written: the program ends with exit
+//! Ctrl-C while a crate or a kernel builds, while a kernel downloads and while an image is written: the program ends with exit
 //! code 130 and says so, nothing is left running, and what was there before stays.
 
 use std::fs;
@@ -6,9 +6,10 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use krazy_tests::fixture::Package;
 use krazy_tests::krazy::Krazy;
+use krazy_tests::own_kernel;
 use krazy_tests::signal::Foreground;
 
 const LIMIT: Duration = Duration::from_secs(600);
@@ -51,6 +52,35 @@ fn interrupted_build_leaves_no_process_and_no_file() -> Result<()> {
         std::thread::sleep(Duration::from_millis(50));
     }
     assert!(!package.directory.join("target/krazy/slow-x86_64.img").exists());
+    Ok(())
+}
+
+/// Linux from Debian's source package is unpacked, configured with every option of the fragments, and compiled for a moment.
+/// `cargo suite kernel` compiles all of it.
+#[test]
+fn interrupted_kernel_build_is_configured_and_leaves_no_process() -> Result<()> {
+    let krazy = Krazy::new()?;
+    let directory = krazy.directory.path();
+    let mut command = own_kernel::build_command(&krazy, &directory.join("kernel.tar.zst"))?;
+    let program = Foreground::start(command.env("KRAZY_CACHE_DIR", directory.join("cache")))?;
+    let builds = directory.join("cache/kernel/builds");
+    let build = || fs::read_dir(&builds).ok()?.flatten().next().map(|entry| entry.path());
+    interrupt(program, || {
+        let log = build().and_then(|build| fs::read_to_string(build.join("build.log")).ok());
+        Ok(log.is_some_and(|log| log.contains(" CC ") && log.contains("init/main.o")))
+    })?;
+    let build = build().context("there is no build")?;
+    let config = fs::read_to_string(build.join("objects/.config"))?;
+    for option in ["CONFIG_SECCOMP_FILTER=y", "CONFIG_CGROUP_BPF=y", "CONFIG_AUDIT=y", "CONFIG_VIRTIO_BLK=y"]
+    {
+        ensure!(config.lines().any(|line| line == option), "{option} is not in the configuration");
+    }
+    let path = build.to_str().context("not UTF-8")?;
+    for process in fs::read_dir("/proc")?.flatten() {
+        let arguments = fs::read(process.path().join("cmdline")).unwrap_or_default();
+        ensure!(!String::from_utf8_lossy(&arguments).contains(path), "{:?} goes on", process.path());
+    }
+    assert!(!directory.join("kernel.tar.zst").exists());
     Ok(())
 }
 

@@ -1,5 +1,5 @@
-//! `cargo suite [unit | system] [FILTER…]`: every check of the workspace, in order. `cargo suite fuzz` is
-//! not one of them: it runs as long as it is told to ([`fuzz`]).
+//! `cargo suite [unit | system] [FILTER…]`: every check of the workspace, in order. Two are not among them: `cargo suite
+//! fuzz`, which runs as long as it is told to ([`fuzz`]), and `cargo suite kernel`, which compiles a kernel and boots it.
 //!
 //! | step | part | checks |
 //! |---|---|---|
@@ -32,6 +32,8 @@ const LISTED_TESTS: usize = 10;
 struct Options {
     unit: bool,
     system: bool,
+    /// The tests of a kernel of our own instead of the other system tests.
+    kernel: bool,
     /// Seconds and names of fuzz targets, if these are to be run and nothing else.
     fuzz: Option<(u64, Vec<String>)>,
     /// Filters of nextest; with any of them only tests are run.
@@ -44,7 +46,7 @@ impl Options {
         let part = filters.first().and_then(|first| first.to_str()).unwrap_or_default().to_owned();
         let (unit, system) = match part.as_str() {
             "unit" => (true, false),
-            "system" => (false, true),
+            "system" | "kernel" => (false, true),
             "" => (true, true),
             "fuzz" => {
                 let texts: Vec<_> =
@@ -57,17 +59,17 @@ impl Options {
                     None => (fuzz::SECONDS, &[][..]),
                 };
                 let fuzz = Some((seconds, targets.to_vec()));
-                return Ok(Options { unit: false, system: false, fuzz, filters: Vec::new() });
+                return Ok(Options { unit: false, system: false, kernel: false, fuzz, filters: Vec::new() });
             }
             _ => bail!(
-                "unknown part `{part}`; use `cargo suite`, `cargo suite unit [FILTER…]`, `cargo suite system [FILTER…]` \
-                 or `cargo suite fuzz [SECONDS [TARGET…]]`"
+                "unknown part `{part}`; use `cargo suite`, `cargo suite unit [FILTER…]`, `cargo suite system [FILTER…]`, \
+                 `cargo suite kernel` or `cargo suite fuzz [SECONDS [TARGET…]]`"
             ),
         };
         if unit != system {
             filters.remove(0);
         }
-        Ok(Options { unit, system, fuzz: None, filters })
+        Ok(Options { unit, system, kernel: part == "kernel", fuzz: None, filters })
     }
 }
 
@@ -119,7 +121,9 @@ fn run(options: &Options, tally: &mut Tally) -> Result<()> {
             build.args(["build", "--workspace", "--exclude", "krazy-tests", "--all-features"]);
             status(build.args(["--bin", "cargo-krazy", "--test", "cli"]))
         })?;
-        tests("system tests", "system", &["--package", "krazy-tests"], options, tally)?;
+        let of_kernel = ["--package", "krazy-tests", "--ignore-default-filter", "-E", "binary(own_kernel)"];
+        let packages = if options.kernel { &of_kernel[..] } else { &of_kernel[..2] };
+        tests("system tests", "system", packages, options, tally)?;
     }
     ensure!(tally.count() > 0, "no test matches {:?}", options.filters);
     Ok(())
@@ -220,6 +224,7 @@ mod tests {
     fn parts_and_filters_are_told_apart() {
         let parse = |arguments: &[&str]| Options::parse(arguments.iter().map(OsString::from));
         let options = |unit, system, filters: &[&str]| Options {
+            kernel: false,
             unit,
             system,
             fuzz: None,
@@ -228,6 +233,7 @@ mod tests {
         assert_eq!(parse(&[]).unwrap(), options(true, true, &[]));
         assert_eq!(parse(&["unit", "selector"]).unwrap(), options(true, false, &["selector"]));
         assert_eq!(parse(&["system", "rpi"]).unwrap(), options(false, true, &["rpi"]));
+        assert_eq!(parse(&["kernel"]).unwrap(), Options { kernel: true, ..options(false, true, &[]) });
         let fuzz = |seconds, targets: &[&str]| {
             Some((seconds, targets.iter().map(|&name| name.to_owned()).collect()))
         };
