@@ -1,4 +1,4 @@
-//! Facts about the machine, from the kernel.
+//! Facts about the machine, from the kernel and from krazy-init.
 
 use std::fs;
 use std::time::Duration;
@@ -23,7 +23,8 @@ impl Machine {
         Machine {
             hostname: line(&proc("sys/kernel/hostname")),
             uptime: uptime(&proc("uptime")),
-            slot: slot(&proc("cmdline")),
+            // krazy-init tells its services.
+            slot: std::env::var("KRAZY_SLOT").ok(),
             kernel: line(&proc("sys/kernel/osrelease")),
         }
     }
@@ -41,14 +42,6 @@ fn uptime(text: &str) -> Duration {
     seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).unwrap_or_default()
 }
 
-/// Returns the value of `krazy.slot=` on the kernel command line, as a capital letter.
-fn slot(cmdline: &str) -> Option<String> {
-    cmdline
-        .split_whitespace()
-        .find_map(|parameter| parameter.strip_prefix("krazy.slot="))
-        .map(str::to_uppercase)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,8 +51,6 @@ mod tests {
         assert_eq!(uptime("3661.25 7000.00\n"), Duration::from_millis(3_661_250));
         assert_eq!(uptime(""), Duration::ZERO);
         assert_eq!(uptime("-1 x"), Duration::ZERO);
-        assert_eq!(slot("root=PARTUUID=1-02 krazy.slot=b quiet\n"), Some("B".into()));
-        assert_eq!(slot("root=/dev/sda1 quiet"), None);
         assert_eq!(line(" \n"), "unknown");
     }
 

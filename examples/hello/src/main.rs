@@ -1,7 +1,7 @@
 //! The example appliance of cargo krazy: a small web server that shows the machine it runs on.
 //!
 //! It is an ordinary Rust program. It prints to standard output, keeps its state in its home directory, and depends
-//! on cargo krazy only for the running slot, which it reads from the kernel command line.
+//! on cargo krazy only for the running slot, which is in its environment.
 
 // A service's standard output is its log: /tmp/hello.log.
 #![allow(clippy::print_stdout)]

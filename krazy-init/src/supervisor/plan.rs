@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use krazy_boot::disk::slot::Slot;
 use krazy_boot::manifest::checks::Checks;
 use krazy_boot::manifest::network::NetworkSettings;
 use krazy_boot::manifest::ports::{ADMIND, PortRules};
@@ -87,6 +88,18 @@ pub(super) struct Plan {
     pub devices: DeviceGroups,
     /// The services' own `/dev`.
     pub device_directories: DeviceDirectories,
+}
+
+impl Plan {
+    /// Tells every service the running slot, in the variable `KRAZY_SLOT`: services cannot read the kernel command line.
+    pub(super) fn announce_slot(&mut self, slot: Slot) {
+        const VARIABLE: &str = "KRAZY_SLOT";
+        for Spec { environment, .. } in &mut self.specs {
+            if environment.iter().all(|(key, _)| key != VARIABLE) {
+                environment.push((VARIABLE.to_owned(), slot.to_string()));
+            }
+        }
+    }
 }
 
 /// Resolves a manifest.
@@ -308,9 +321,11 @@ mod tests {
     #[test]
     fn without_configuration_every_program_is_a_service_with_its_own_account() {
         let manifest = manifest(&[("web", ServiceSettings::default()), ("db", ServiceSettings::default())]);
-        let plan = plan(&manifest);
+        let mut plan = plan(&manifest);
+        plan.announce_slot(Slot::B);
         assert!(plan.problems.is_empty());
         let [db, web] = &plan.specs[..] else { panic!("{:?}", plan.specs) };
+        assert!(web.environment.contains(&("KRAZY_SLOT".into(), "B".into())));
         assert_eq!((web.name.as_str(), web.program.as_path()), ("web", Path::new("/bin/web")));
         assert_eq!(web.directory, Path::new("/data/web"));
         assert!(web.rights.uid != db.rights.uid && web.rights.uid >= 10_000);

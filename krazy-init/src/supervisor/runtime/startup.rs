@@ -24,7 +24,10 @@ impl Runtime {
         poller.add(signals.descriptor(), Source::Signals)?;
         poller.add(inbox.descriptor(), Source::Inbox)?;
         let disk = DiskQueue::start(reporter.clone())?;
-        let plan = plan::plan(&machine.manifest);
+        let mut plan = plan::plan(&machine.manifest);
+        if let Some(slot) = machine.slot {
+            plan.announce_slot(slot);
+        }
         let now = kernel_clock::since_boot();
         for text in plan.problems {
             journal.degrade(text);
