@@ -33,12 +33,16 @@ fn file_server_tunnel_and_git_crate_run_together() -> Result<()> {
     let krazy = Krazy::new()?;
     let directory = krazy.directory.path();
     let url = repository(directory)?;
-    // dufs serves files over HTTP and links ring, which is C and assembly; bore is a TCP tunnel.
+    // dufs serves files over HTTP and links ring, which is C and assembly; bore is a TCP tunnel. To optimize them all would
+    // take minutes, and shows nothing that `cargo programs` does not.
     let metadata = format!(
         r#"
+[package.metadata.krazy]
+profile = "dev"
+
 [package.metadata.krazy.install]
-dufs = "=0.47.0"
-bore-cli = "=0.6.0"
+dufs = {{ version = "=0.47.0", profile = "dev" }}
+bore-cli = {{ version = "=0.6.0", profile = "dev" }}
 clock = {{ git = "{url}%tick-tock" }}
 
 [package.metadata.krazy.service.dufs]
@@ -70,6 +74,7 @@ rusqlite = { version = "=0.37.0", features = ["bundled"] }
 
     let image = directory.join("site.img");
     let mut command = krazy.command(["image", "--manifest-path"])?;
+    command.env("CARGO_PROFILE_DEV_DEBUG", "none");
     succeed(command.arg(package.manifest()).arg("-o").arg(&image))?;
     let (http, control) = (free_port()?, free_port()?);
     let mut command = krazy.command(["run-qemu", "--timeout", "300", "--image"])?;
