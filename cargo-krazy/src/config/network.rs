@@ -24,7 +24,9 @@ pub(crate) fn settings(network: &tables::Network, origins: &Origins) -> Result<N
         }
         let address = interface.address.0;
         let gateway = interface.gateway.as_ref().map(|gateway| gateway.0);
-        if let Some(gateway) = gateway.filter(|gateway| !address.contains(*gateway)) {
+        // A single address has no network that its gateway could be in: clouds route so.
+        let is_outside = |gateway: &_| address.1 < 32 && !address.contains(*gateway);
+        if let Some(gateway) = gateway.filter(is_outside) {
             let path = ["network", "interfaces", name, "gateway"];
             return Err(origins.invalid(&path, format!("is {gateway}, outside of {address}")));
         }

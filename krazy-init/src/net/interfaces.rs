@@ -5,17 +5,19 @@
 mod received;
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
-use krazy_boot::manifest::network::{NetworkSettings, StaticAddress};
+use krazy_boot::manifest::network::{Cidr, NetworkSettings, StaticAddress};
 
-use super::dhcp::{Client, Lease, Output};
+use super::dhcp::{Client, Lease, Output, Route};
 use super::netlink::{Link, Netlink, Notification};
 use super::resolv_conf;
+use super::sntp;
 use super::sockets::DhcpSockets;
 
 /// The network interfaces of the machine.
@@ -41,7 +43,12 @@ struct Interface {
 /// The source of an interface's address.
 #[derive(Debug)]
 enum Kind {
-    Dhcp { client: Box<Client>, sockets: DhcpSockets },
+    Dhcp {
+        client: Box<Client>,
+        sockets: DhcpSockets,
+        /// The lease that the kernel was told.
+        configured: Option<Box<Lease>>,
+    },
     Static,
 }
 
@@ -57,7 +64,7 @@ pub(crate) enum Change {
     /// The interface with this index has a DHCP socket to poll; see [`Network::dhcp_descriptor`].
     SocketOpened(u32),
     /// The time servers changed.
-    TimeServers(Vec<String>),
+    TimeServers(sntp::Servers),
 }
 
 impl Network {
@@ -152,15 +159,26 @@ impl Network {
         }
         let Some(mac) = link.mac.filter(|_| is_wired(&link.name)) else { return Ok(()) };
         if let Some(interface) = self.interfaces.get_mut(&link.index) {
-            let gained = link.has_carrier && !interface.has_carrier;
-            interface.has_carrier = link.has_carrier;
-            if gained && let Kind::Dhcp { client, .. } = &mut interface.kind {
+            let before = std::mem::replace(&mut interface.has_carrier, link.has_carrier);
+            if link.has_carrier
+                && !before
+                && let Kind::Dhcp { client, .. } = &mut interface.kind
+            {
                 client.carrier_gained(now);
+            }
+            // The servers behind a cable that is out cannot be reached.
+            if link.has_carrier != before {
+                changes.push(Change::TimeServers(self.time_servers()));
+                self.refresh_resolv_conf(now, changes);
             }
             return Ok(());
         }
         if !link.is_up {
             self.netlink.set_up(link.index)?;
+        }
+        if let Err(error) = ignore_routes_without_carrier(&link.name) {
+            let text = format!("{}: its routes stay in use while its cable is out: {error}", link.name);
+            changes.push(Change::Problem(text));
         }
         let kind = match self.settings.interfaces.get(&link.name) {
             Some(_) => Kind::Static,
@@ -170,7 +188,7 @@ impl Network {
                 let client = Client::new(mac, &self.hostname, u32::from_ne_bytes(xid), now);
                 changes.push(Change::SocketOpened(link.index));
                 let sockets = DhcpSockets::open(&link.name, link.index, mac)?;
-                Kind::Dhcp { client: Box::new(client), sockets }
+                Kind::Dhcp { client: Box::new(client), sockets, configured: None }
             }
         };
         let is_static = matches!(kind, Kind::Static);
@@ -191,10 +209,11 @@ impl Network {
     }
 
     fn set_static(&mut self, link: &Link, settings: &StaticAddress) -> io::Result<()> {
-        let (address, prefix) = (settings.address.0, settings.address.1);
+        let Cidr(address, prefix) = settings.address;
         self.netlink.add_address(link.index, address, prefix, None)?;
         if let Some(gateway) = settings.gateway {
-            self.netlink.add_route(link.index, Ipv4Addr::UNSPECIFIED, 0, gateway, address)?;
+            let route = Route { network: Ipv4Addr::UNSPECIFIED, prefix: 0, gateway };
+            self.netlink.add_route(link.index, route, settings.address)?;
         }
         Ok(())
     }
@@ -213,8 +232,9 @@ impl Network {
                 (Output::Release(lease), _) => {
                     changes
                         .push(Change::Problem(format!("{name}: the lease of {} has ended", lease.address)));
-                    // The kernel may have removed it already, at the end of its lifetime.
+                    // The kernel may have removed it already, at the end of its lifetime. The routes go with it.
                     let _gone = self.netlink.remove_address(index, lease.address, lease.prefix);
+                    self.set_configured(index, None);
                     self.refresh_resolv_conf(now, changes);
                     Ok(())
                 }
@@ -234,14 +254,26 @@ impl Network {
         lease: &Lease,
         changes: &mut Vec<Change>,
     ) -> io::Result<()> {
+        let address = Cidr(lease.address, lease.prefix);
+        let old = self.set_configured(index, Some(lease));
+        if let Some(old) = old.as_deref().filter(|old| old.prefix != lease.prefix) {
+            let _gone = self.netlink.remove_address(index, old.address, old.prefix);
+        }
         self.netlink.add_address(index, lease.address, lease.prefix, Some(lease.duration))?;
+        for route in old.iter().flat_map(|old| &old.routes).filter(|route| !lease.routes.contains(route)) {
+            // It may have gone with the address.
+            let _gone = self.netlink.remove_route(index, *route, address);
+        }
         for route in &lease.routes {
-            if let Err(error) =
-                self.netlink.add_route(index, route.network, route.prefix, route.gateway, lease.address)
-            {
+            if let Err(error) = self.netlink.add_route(index, *route, address) {
                 let text = format!("{name}: cannot add the route through {}: {error}", route.gateway);
                 changes.push(Change::Problem(text));
             }
+        }
+        if let Some(mtu) = lease.mtu.filter(|_| lease.mtu != old.as_ref().and_then(|old| old.mtu))
+            && let Err(error) = self.netlink.set_mtu(index, mtu)
+        {
+            changes.push(Change::Problem(format!("{name}: cannot set the MTU {mtu}: {error}")));
         }
         let text = format!("{name} has {}/{} from {}", lease.address, lease.prefix, lease.server);
         changes.push(Change::Note(text));
@@ -251,6 +283,16 @@ impl Network {
         Ok(())
     }
 
+    /// Records the lease that the kernel is told, and returns the one before.
+    fn set_configured(&mut self, index: u32, lease: Option<&Lease>) -> Option<Box<Lease>> {
+        match &mut self.interfaces.get_mut(&index)?.kind {
+            Kind::Dhcp { configured, .. } => {
+                std::mem::replace(configured, lease.map(|lease| Box::new(lease.clone())))
+            }
+            Kind::Static => None,
+        }
+    }
+
     fn up(&mut self, changes: &mut Vec<Change>) {
         if !self.is_up {
             self.is_up = true;
@@ -258,19 +300,17 @@ impl Network {
         }
     }
 
-    /// Returns the time servers: those provisioned, else those of DHCP, else none.
-    fn time_servers(&self) -> Vec<String> {
+    /// Returns the time servers: those of the settings, else those of DHCP.
+    fn time_servers(&self) -> sntp::Servers {
         if !self.settings.ntp.is_empty() {
-            return self.settings.ntp.clone();
+            return sntp::Servers { names: self.settings.ntp.clone(), are_settings: true };
         }
-        self.leases().flat_map(|lease| lease.ntp.iter().map(ToString::to_string)).collect()
+        let names = self.leases().flat_map(|lease| lease.ntp.iter().map(ToString::to_string)).collect();
+        sntp::Servers { names, are_settings: false }
     }
 
     fn leases(&self) -> impl Iterator<Item = &Lease> {
-        self.interfaces.values().filter_map(|interface| match &interface.kind {
-            Kind::Dhcp { client, .. } => client.lease(),
-            Kind::Static => None,
-        })
+        self.interfaces.values().filter_map(Interface::lease)
     }
 
     fn refresh_resolv_conf(&mut self, now: Duration, changes: &mut Vec<Change>) {
@@ -282,21 +322,40 @@ impl Network {
     fn write_resolv_conf(&self, now: Duration) -> io::Result<()> {
         let provisioned = self.settings.dns.iter().map(ToString::to_string);
         let learned = self.interfaces.values().flat_map(|interface| interface.name_servers(now));
-        resolv_conf::write(provisioned.chain(learned))
+        let mut domains: Vec<String> = self.leases().flat_map(|lease| lease.domains.clone()).collect();
+        domains.dedup();
+        resolv_conf::write(provisioned.chain(learned), &domains)
     }
 }
 
 impl Interface {
+    /// Returns the lease in use, unless the cable is out.
+    fn lease(&self) -> Option<&Lease> {
+        match &self.kind {
+            Kind::Dhcp { client, .. } if self.has_carrier => client.lease(),
+            _ => None,
+        }
+    }
+
     /// Name servers of the lease, then those of router advertisements that still hold.
     fn name_servers(&self, now: Duration) -> impl Iterator<Item = String> {
-        let lease = match &self.kind {
-            Kind::Dhcp { client, .. } => client.lease(),
-            Kind::Static => None,
-        };
-        let leased = lease.into_iter().flat_map(|lease| lease.dns.iter().map(ToString::to_string));
-        let advertised = self.advertised.iter().filter(move |(_, end)| now < *end);
+        let leased = self.lease().into_iter().flat_map(|lease| lease.dns.iter().map(ToString::to_string));
+        let advertised = self.advertised.iter().filter(move |(_, end)| self.has_carrier && now < *end);
         leased.chain(advertised.map(|(server, _)| resolv_conf::name_server(*server, &self.name)))
     }
+}
+
+/// Lets the kernel pass over the routes of an interface while its cable is out, so that those of another one are used. Source:
+/// Linux `Documentation/networking/ip-sysctl.rst`.
+fn ignore_routes_without_carrier(name: &str) -> io::Result<()> {
+    for family in ["ipv4", "ipv6"] {
+        let path = format!("/proc/sys/net/{family}/conf/{name}/ignore_routes_with_linkdown");
+        // A kernel without IPv6 has no such file.
+        if Path::new(&path).exists() {
+            fs::write(path, "1")?;
+        }
+    }
+    Ok(())
 }
 
 /// Returns true if an interface is hardware with a cable: no bridge, tunnel or container's end, no Wi-Fi.

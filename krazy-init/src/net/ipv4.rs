@@ -1,4 +1,4 @@
-//! UDP in IPv4, as a packet socket receives it. Source: RFC 791 (IPv4), RFC 768 (UDP), RFC 1071 (checksum).
+//! UDP in IPv4, as a packet socket receives and sends it. Source: RFC 791 (IPv4), RFC 768 (UDP), RFC 1071 (checksum).
 //!
 //! Not supported: fragments. Options of the IPv4 header are skipped.
 
@@ -76,8 +76,7 @@ fn sum<const N: usize>(parts: [&[u8]; N]) -> u16 {
     sum as u16
 }
 
-/// Returns a packet, for tests and for the fuzz target.
-#[cfg(any(test, fuzzing))]
+/// Returns a packet. Its payload has at most 1,500 bytes.
 pub(crate) fn packet(source: Ipv4Addr, target: Ipv4Addr, ports: (u16, u16), payload: &[u8]) -> Vec<u8> {
     let udp_len = (UDP_HEADER_LEN + payload.len()) as u16;
     let mut header = vec![0x45, 0];

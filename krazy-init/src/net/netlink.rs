@@ -9,6 +9,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use krazy_boot::manifest::network::Cidr;
 use netlink_packet_core::{
     Emitable, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REPLACE, NLM_F_REQUEST, NLMSG_ERROR, NetlinkBuffer,
     NetlinkHeader, NlasIterator,
@@ -19,9 +20,11 @@ use netlink_packet_route::address::{
 };
 use netlink_packet_route::link::{LinkFlags, LinkHeader, LinkLayerType};
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
+
+use super::dhcp::Route;
 
 /// Links, IPv6 addresses, and options of router advertisements.
 const GROUPS: u32 =
@@ -31,6 +34,7 @@ const GROUPS: u32 =
 const LINK_HEADER_LEN: usize = 16;
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
 
 /// `struct nduseroptmsg` of rtnetlink.h: its length, and the offsets of the options' length and the interface's index. An
 /// attribute with the router's address follows the options.
@@ -144,6 +148,11 @@ impl Netlink {
         self.request(libc::RTM_NEWLINK, 0, &link_up(index))
     }
 
+    /// Sets the longest packet of an interface, in bytes.
+    pub(crate) fn set_mtu(&mut self, index: u32, mtu: u16) -> io::Result<()> {
+        self.request(libc::RTM_NEWLINK, 0, &LinkMtu { index, mtu: mtu.into() })
+    }
+
     /// Adds an address to an interface, or renews the lifetime of an existing one. The kernel removes the address when
     /// its lifetime ends.
     pub(crate) fn add_address(
@@ -162,17 +171,17 @@ impl Netlink {
         self.request(libc::RTM_DELADDR, 0, &address_message(index, address, prefix))
     }
 
-    /// Adds a route. Among routes to the same network, that of the interface with the lowest index is preferred.
-    pub(crate) fn add_route(
-        &mut self,
-        index: u32,
-        network: Ipv4Addr,
-        prefix: u8,
-        gateway: Ipv4Addr,
-        source: Ipv4Addr,
-    ) -> io::Result<()> {
-        let message = route_message(index, network, prefix, gateway, source);
+    /// Adds a route of the interface with this index, whose source is `address`. Among routes to the same network, that of the
+    /// interface with the lowest index is preferred. A gateway outside of the address's network is taken to be on the link,
+    /// as clouds have it.
+    pub(crate) fn add_route(&mut self, index: u32, route: Route, address: Cidr) -> io::Result<()> {
+        let message = route_message(index, route, address);
         self.request(libc::RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, &message)
+    }
+
+    /// Removes a route that was added with the same arguments.
+    pub(crate) fn remove_route(&mut self, index: u32, route: Route, address: Cidr) -> io::Result<()> {
+        self.request(libc::RTM_DELROUTE, 0, &route_message(index, route, address))
     }
 
     /// Sends a request and waits for the kernel's acknowledgement, which it sends before `send` returns.
@@ -195,6 +204,27 @@ impl Netlink {
 
 fn link_up(index: u32) -> LinkHeader {
     LinkHeader { index, flags: LinkFlags::Up, change_mask: LinkFlags::Up, ..LinkHeader::default() }
+}
+
+/// A request to set [`IFLA_MTU`]. The attributes of `netlink-packet-route` make init larger than this one.
+struct LinkMtu {
+    index: u32,
+    mtu: u32,
+}
+
+impl Emitable for LinkMtu {
+    fn buffer_len(&self) -> usize {
+        LINK_HEADER_LEN + 8
+    }
+
+    fn emit(&self, buffer: &mut [u8]) {
+        let header = LinkHeader { index: self.index, ..LinkHeader::default() };
+        header.emit(&mut buffer[..LINK_HEADER_LEN]);
+        let attribute = &mut buffer[LINK_HEADER_LEN..LINK_HEADER_LEN + 8];
+        attribute[..2].copy_from_slice(&8u16.to_ne_bytes());
+        attribute[2..4].copy_from_slice(&IFLA_MTU.to_ne_bytes());
+        attribute[4..].copy_from_slice(&self.mtu.to_ne_bytes());
+    }
 }
 
 fn address_message(index: u32, address: Ipv4Addr, prefix: u8) -> AddressMessage {
@@ -226,13 +256,8 @@ fn address_with_lifetime(
     message
 }
 
-fn route_message(
-    index: u32,
-    network: Ipv4Addr,
-    prefix: u8,
-    gateway: Ipv4Addr,
-    source: Ipv4Addr,
-) -> RouteMessage {
+fn route_message(index: u32, route: Route, address: Cidr) -> RouteMessage {
+    let Route { network, prefix, gateway } = route;
     let is_on_link = gateway.is_unspecified();
     let mut message = RouteMessage::default();
     message.header = RouteHeader {
@@ -242,6 +267,7 @@ fn route_message(
         protocol: RouteProtocol::Dhcp,
         scope: if is_on_link { RouteScope::Link } else { RouteScope::Universe },
         kind: RouteType::Unicast,
+        flags: if is_on_link || address.contains(gateway) { RouteFlags::empty() } else { RouteFlags::Onlink },
         ..RouteHeader::default()
     };
     let destination = (prefix > 0).then_some(RouteAttribute::Destination(RouteAddress::Inet(network)));
@@ -250,7 +276,7 @@ fn route_message(
     message.attributes.push(RouteAttribute::Oif(index));
     message.attributes.extend(next_hop);
     message.attributes.push(RouteAttribute::Priority(BASE_METRIC + index));
-    message.attributes.push(RouteAttribute::PrefSource(RouteAddress::Inet(source)));
+    message.attributes.push(RouteAttribute::PrefSource(RouteAddress::Inet(address.0)));
     message
 }
 

@@ -10,21 +10,24 @@ pub(super) const PATH: &str = "/run/resolv.conf";
 /// Name servers that a resolver uses at most: `MAXNS` of resolv.conf(5).
 pub(super) const MAX_NAME_SERVERS: usize = 3;
 
-/// Writes the first [`MAX_NAME_SERVERS`] distinct servers. The file is replaced by a rename, because a program that
+/// Writes the first [`MAX_NAME_SERVERS`] distinct servers, and the domains in which names are looked up. The file is replaced by a rename, because a program that
 /// reads it at the same moment must not see half of it.
-pub(super) fn write(servers: impl Iterator<Item = String>) -> io::Result<()> {
+pub(super) fn write(servers: impl Iterator<Item = String>, domains: &[String]) -> io::Result<()> {
     let new = format!("{PATH}.new");
-    fs::write(&new, encode(servers))?;
+    fs::write(&new, encode(servers, domains))?;
     fs::rename(new, PATH)
 }
 
-fn encode(servers: impl Iterator<Item = String>) -> String {
+fn encode(servers: impl Iterator<Item = String>, domains: &[String]) -> String {
     let mut lines: Vec<String> = Vec::new();
     for server in servers {
         let line = format!("nameserver {server}\n");
         if lines.len() < MAX_NAME_SERVERS && !lines.contains(&line) {
             lines.push(line);
         }
+    }
+    if !domains.is_empty() {
+        lines.push(format!("search {}\n", domains.join(" ")));
     }
     lines.concat()
 }
@@ -45,7 +48,9 @@ mod tests {
     fn first_three_distinct_servers_are_listed() {
         let servers = ["10.0.2.3", "fe80::1%eth0", "10.0.2.3", "10.0.2.4", "10.0.2.5"].map(str::to_owned);
         let text = "nameserver 10.0.2.3\nnameserver fe80::1%eth0\nnameserver 10.0.2.4\n";
-        assert_eq!(encode(servers.into_iter()), text);
+        assert_eq!(encode(servers.clone().into_iter(), &[]), text);
+        let domains = ["lan", "example.com"].map(str::to_owned);
+        assert_eq!(encode(servers.into_iter(), &domains), format!("{text}search lan example.com\n"));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::own_addresses::{is_no_other_machine, own_addresses};
 use crate::linux::kernel_clock;
 
-/// Servers used when neither `/data` nor DHCP names any.
+/// Servers used when neither the settings nor DHCP name any, and when none that DHCP names replies.
 const DEFAULT_SERVERS: [&str; 4] = ["0.pool.ntp.org", "1.pool.ntp.org", "2.pool.ntp.org", "3.pool.ntp.org"];
 
 const PORT: u16 = 123;
@@ -42,6 +42,15 @@ pub(crate) const EARLIEST_TIME: Duration = Duration::from_secs(1_767_225_600);
 
 /// 2100-01-01.
 pub(crate) const LATEST_TIME: Duration = Duration::from_secs(4_102_444_800);
+
+/// The servers to ask.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Servers {
+    /// Names or addresses; empty for the default ones.
+    pub(crate) names: Vec<String>,
+    /// Set if no others may be asked: they are those of the settings.
+    pub(crate) are_settings: bool,
+}
 
 /// The result of one round of queries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,14 +99,14 @@ impl std::error::Error for SntpError {}
 /// Starts the thread that queries the servers; it is a thread because name resolution blocks. Each list sent through
 /// `servers` starts a round, and `report` receives the result of every round.
 pub(crate) fn start(
-    servers: Receiver<Vec<String>>,
+    servers: Receiver<Servers>,
     report: impl Fn(Result<Consensus, SntpError>) + Send + 'static,
 ) -> io::Result<()> {
     let run = move || {
-        let Ok(mut names) = servers.recv() else { return };
+        let Ok(mut asked) = servers.recv() else { return };
         let mut failures = 0u32;
         loop {
-            let outcome = query_all(&names);
+            let outcome = round(&asked, query_all);
             let interval = match &outcome {
                 Ok(_) => POLL_INTERVAL,
                 Err(_) => RETRY_INTERVAL * (1 << failures.min(MAX_DOUBLINGS)),
@@ -106,7 +115,7 @@ pub(crate) fn start(
             report(outcome);
             // A new list, as from a DHCP lease, ends the wait: it may be the first one that can be reached.
             match servers.recv_timeout(interval) {
-                Ok(new) => names = new,
+                Ok(new) => asked = new,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -116,9 +125,25 @@ pub(crate) fn start(
     Ok(())
 }
 
-/// Returns the default servers.
-pub(crate) fn default_servers() -> Vec<String> {
-    DEFAULT_SERVERS.iter().map(|name| (*name).to_owned()).collect()
+/// Asks the servers, or the default ones if there are none or none replies.
+fn round(
+    servers: &Servers,
+    query_all: impl Fn(&[String]) -> Result<Consensus, SntpError>,
+) -> Result<Consensus, SntpError> {
+    let defaults = DEFAULT_SERVERS.map(str::to_owned);
+    match query_all(&servers.names) {
+        // A network may name servers that are gone, or that reply to others only.
+        Err(SntpError::Servers(mut failures)) if !servers.are_settings => {
+            query_all(&defaults).map_err(|error| match error {
+                SntpError::Servers(more) => {
+                    failures.extend(more);
+                    SntpError::Servers(failures)
+                }
+                disagreement => disagreement,
+            })
+        }
+        outcome => outcome,
+    }
 }
 
 fn query_all(names: &[String]) -> Result<Consensus, SntpError> {
@@ -143,7 +168,7 @@ fn query_all(names: &[String]) -> Result<Consensus, SntpError> {
     }
     match agree(&offsets) {
         Some(consensus) => Ok(consensus),
-        None if failures.is_empty() => Err(SntpError::Disagreement),
+        None if !offsets.is_empty() => Err(SntpError::Disagreement),
         None => Err(SntpError::Servers(failures)),
     }
 }

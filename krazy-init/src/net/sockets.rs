@@ -4,7 +4,9 @@
 //! machine's own broadcasts reaches every UDP socket, so a service could answer as a server. It also hears a reply to an
 //! address that the interface does not have yet. Sources: packet(7), Linux `net/packet/af_packet.c`.
 //!
-//! Messages are sent by a UDP socket on port 68, which keeps the port from others; what it would receive is dropped.
+//! Broadcasts are sent by it, too: for a UDP socket of an interface without an address, the kernel takes that of another
+//! interface as the source. Messages to a server are sent by a UDP socket on port 68, which keeps the port from others; what
+//! it would receive is dropped.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
@@ -12,7 +14,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
-use super::dhcp::{CLIENT_PORT, MAX_PACKET, SERVER_PORT, Target};
+use super::dhcp::{CLIENT_PORT, MAX_PACKET, SERVER_PORT, Target, client_address};
 use super::ipv4::{self, MAX_HEADERS_LEN};
 
 /// The longest packet of interest, with its headers.
@@ -53,7 +55,8 @@ const fn jump(test: u32, k: u32, jt: u8, jf: u8) -> libc::sock_filter {
 /// The sockets of one interface.
 #[derive(Debug)]
 pub(crate) struct DhcpSockets {
-    receiver: OwnedFd,
+    index: i32,
+    packets: OwnedFd,
     sender: UdpSocket,
     mac: [u8; 6],
 }
@@ -73,31 +76,34 @@ impl DhcpSockets {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let sender = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, flags, None)?;
         attach(&sender, &NOTHING)?;
-        rustix::net::sockopt::set_socket_broadcast(&sender, true)?;
         set_option(&sender, libc::SOL_SOCKET, libc::SO_BINDTODEVICE, name.as_bytes())?;
         rustix::net::bind(&sender, &SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, CLIENT_PORT)))
             .map_err(|error| io::Error::other(format!("port {CLIENT_PORT}: {error}")))?;
-        Ok(DhcpSockets { receiver: open_receiver(index)?, sender: sender.into(), mac })
+        let index = index.try_into().map_err(io::Error::other)?;
+        Ok(DhcpSockets { index, packets: open_packet_socket(index)?, sender: sender.into(), mac })
     }
 
     /// The descriptor to poll.
     pub(crate) fn descriptor(&self) -> &OwnedFd {
-        &self.receiver
+        &self.packets
     }
 
-    /// Sends a message.
+    /// Sends a message, whose sender is the client's address in it.
     pub(crate) fn send(&self, bytes: &[u8], target: Target) -> io::Result<()> {
-        let address = match target {
-            Target::Broadcast => Ipv4Addr::BROADCAST,
-            Target::Server(server) => server,
-        };
-        self.sender.send_to(bytes, (address, SERVER_PORT)).map(drop)
+        match target {
+            Target::Server(server) => self.sender.send_to(bytes, (server, SERVER_PORT)).map(drop),
+            Target::Broadcast => {
+                let source = client_address(bytes);
+                let packet = ipv4::packet(source, Ipv4Addr::BROADCAST, (CLIENT_PORT, SERVER_PORT), bytes);
+                broadcast(&self.packets, self.index, &packet)
+            }
+        }
     }
 
     /// Receives a packet; `None` if the queue is empty.
     pub(crate) fn receive<'a>(&self, buffer: &'a mut [u8; BUFFER_LEN]) -> Option<Received<'a>> {
         let (length, origin) = loop {
-            match receive(&self.receiver, buffer) {
+            match receive(&self.packets, buffer) {
                 Ok(received) => break received,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return None,
@@ -133,8 +139,8 @@ impl Origin {
     }
 }
 
-/// Opens a packet socket that receives what [`TO_CLIENT_PORT`] takes.
-fn open_receiver(index: u32) -> io::Result<OwnedFd> {
+/// Opens a packet socket of the interface with this index, which receives what [`TO_CLIENT_PORT`] takes.
+fn open_packet_socket(index: i32) -> io::Result<OwnedFd> {
     let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: a system call on integers. Without a protocol nothing is received before the filter is there.
     let descriptor = unsafe { libc::socket(libc::AF_PACKET, kind, 0) };
@@ -145,16 +151,36 @@ fn open_receiver(index: u32) -> io::Result<OwnedFd> {
     let socket = unsafe { OwnedFd::from_raw_fd(descriptor) };
     attach(&socket, &TO_CLIENT_PORT)?;
     set_option(&socket, libc::SOL_PACKET, libc::PACKET_AUXDATA, &1i32.to_ne_bytes())?;
-    // SAFETY: zero is a valid value of every field.
-    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
-    address.sll_family = libc::AF_PACKET as u16;
-    address.sll_protocol = ETHERTYPE_IPV4.to_be();
-    address.sll_ifindex = index.try_into().map_err(io::Error::other)?;
+    let address = link_address(index);
     // SAFETY: pointer and length are those of the address, which outlives the call.
     let result = unsafe {
         libc::bind(socket.as_raw_fd(), (&raw const address).cast(), size_of_val(&address) as libc::socklen_t)
     };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(socket) }
+}
+
+/// Returns the address of IPv4 on an interface.
+fn link_address(index: i32) -> libc::sockaddr_ll {
+    // SAFETY: zero is a valid value of every field.
+    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    address.sll_family = libc::AF_PACKET as u16;
+    address.sll_protocol = ETHERTYPE_IPV4.to_be();
+    address.sll_ifindex = index;
+    address
+}
+
+/// Sends a packet to all hosts of an Ethernet link.
+fn broadcast(socket: &OwnedFd, index: i32, packet: &[u8]) -> io::Result<()> {
+    let mut address = link_address(index);
+    address.sll_halen = 6;
+    address.sll_addr[..6].fill(0xff);
+    // SAFETY: pointers and lengths are those of the packet and the address, which outlive the call.
+    let sent = unsafe {
+        let target = (&raw const address).cast();
+        let length = size_of_val(&address) as libc::socklen_t;
+        libc::sendto(socket.as_raw_fd(), packet.as_ptr().cast(), packet.len(), 0, target, length)
+    };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Attaches a filter to a socket.
@@ -235,7 +261,7 @@ mod tests {
         if !rustix::process::geteuid().is_root() {
             return;
         }
-        let receiver = open_receiver(1).unwrap();
+        let receiver = open_packet_socket(1).unwrap();
         let port = |port| (Ipv4Addr::LOCALHOST, port);
         let sender = UdpSocket::bind(port(0)).unwrap();
         let source = sender.local_addr().unwrap().port();

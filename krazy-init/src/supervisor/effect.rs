@@ -10,6 +10,7 @@ use super::disk_queue::DiskTask;
 use super::state::Event;
 use super::trial::Change;
 use crate::linux::power::End;
+use crate::net::sntp;
 
 /// One thing to be done by the loop or by another part.
 #[derive(Debug, PartialEq)]
@@ -25,7 +26,7 @@ pub(super) enum Effect {
     /// The machine has an address and a route; at this time since the kernel's start.
     NetworkUp(Duration),
     /// Ask these time servers; none means the default ones.
-    TimeServers(Vec<String>),
+    TimeServers(sntp::Servers),
     /// Do this in the thread that waits for the disk.
     Disk(DiskTask),
     /// The disk has taken a change of the boot state.

@@ -14,7 +14,7 @@ use super::inbox::{Report, Reporter};
 use super::state::{Event, Milestone};
 use crate::linux::data::DataMount;
 use crate::linux::kernel_clock;
-use crate::net::sntp::{self, Consensus, SntpError};
+use crate::net::sntp::{self, Consensus, Servers, SntpError};
 
 /// The wall time that was reached last, whoever said it, in seconds since 1970; a file of the machine on `/data`. The next
 /// start begins there, and any answer may be before it.
@@ -49,7 +49,7 @@ pub(super) struct WallClock {
     is_right: bool,
     has_reported_failure: bool,
     /// Takes the servers to ask; `None` before the thread was started.
-    servers: Option<Sender<Vec<String>>>,
+    servers: Option<Sender<Servers>>,
 }
 
 impl WallClock {
@@ -96,9 +96,8 @@ impl WallClock {
         Ok(())
     }
 
-    /// Asks these servers from now on, or the default ones if there are none.
-    pub(super) fn ask(&mut self, servers: Vec<String>) {
-        let servers = if servers.is_empty() { sntp::default_servers() } else { servers };
+    /// Asks these servers from now on.
+    pub(super) fn ask(&mut self, servers: Servers) {
         if let Some(sender) = &self.servers
             && sender.send(servers).is_err()
         {

@@ -184,6 +184,11 @@ fn fixed_addresses_are_read() {
     assert_eq!(network.interfaces["eth0"].address.to_string(), "10.0.0.5/24");
     assert_eq!(network.interfaces["eth0"].gateway, Some([10, 0, 0, 1].into()));
     assert_eq!((network.dns.len(), network.ntp), (2, vec!["time.example".to_owned()]));
+    let single = load_text(
+        "[package.metadata.krazy.network]\n\
+         interfaces.eth0 = { address = \"10.0.0.5/32\", gateway = \"172.31.1.1\" }",
+    );
+    assert_eq!(single.network.interfaces["eth0"].gateway, Some([172, 31, 1, 1].into()));
     for (text, problem) in [
         ("dns = [\"ns.example\"]", "`dns` in TABLE has \"ns.example\" where it needs an IP address"),
         ("ntp = [\"\"]", "`ntp` in TABLE has \"\" where it needs a host"),

@@ -15,6 +15,9 @@ const MAX_RETRY_INTERVAL: Duration = Duration::from_secs(64);
 /// Requests for an offered address before the client searches for another offer.
 const MAX_REQUESTS: u32 = 4;
 
+/// The lease time in seconds of a server that sends none, as udhcpc has it.
+const DEFAULT_LEASE_TIME: u32 = 3600;
+
 /// The shortest lease time in seconds. A shorter one is extended: a server that grants one second must not keep the
 /// network busy.
 const MIN_LEASE_TIME: u32 = 60;
@@ -38,8 +41,12 @@ pub(crate) struct Lease {
     pub(crate) routes: Vec<Route>,
     /// Name servers.
     pub(crate) dns: Vec<Ipv4Addr>,
+    /// Domains in which programs look names up.
+    pub(crate) domains: Vec<String>,
     /// Time servers.
     pub(crate) ntp: Vec<Ipv4Addr>,
+    /// The longest packet of the link in bytes.
+    pub(crate) mtu: Option<u16>,
     /// The lease time.
     pub(crate) duration: Duration,
     renew: Duration,
@@ -74,10 +81,36 @@ pub(crate) struct Client {
     xid: u32,
     began: Duration,
     state: State,
+    /// The lease in use. It stays in use while another one is searched for, until its end.
+    granted: Option<Box<Granted>>,
     /// The address of the last lease, requested again after a restart.
     last: Option<Ipv4Addr>,
+    /// Rejected requests since the last lease.
+    rejections: u32,
 }
 
+/// A lease with the time of its acknowledgement.
+#[derive(Clone, Debug)]
+struct Granted {
+    lease: Lease,
+    since: Duration,
+}
+
+impl Granted {
+    fn renew(&self) -> Duration {
+        self.since + self.lease.renew
+    }
+
+    fn rebind(&self) -> Duration {
+        self.since + self.lease.rebind
+    }
+
+    fn end(&self) -> Duration {
+        self.since + self.lease.duration
+    }
+}
+
+/// `next` is the time of the next message.
 #[derive(Clone, Debug)]
 enum State {
     Selecting {
@@ -89,10 +122,12 @@ enum State {
         tries: u32,
         next: Duration,
     },
-    /// `since` is the time of the acknowledgement, `next` that of the next renewal.
+    /// The cable was plugged in again: a server of this network has to say whether the lease still holds.
+    Rebooting {
+        tries: u32,
+        next: Duration,
+    },
     Bound {
-        lease: Box<Lease>,
-        since: Duration,
         next: Duration,
     },
 }
@@ -106,41 +141,35 @@ impl Client {
             xid,
             began: now,
             state: State::Selecting { tries: 0, next: now },
+            granted: None,
             last: None,
+            rejections: 0,
         }
     }
 
     /// Checks the lease after the cable was plugged in again, perhaps into another network. The lease stays in use until
-    /// a server replies.
+    /// a server says otherwise, or grants another one.
     pub(crate) fn carrier_gained(&mut self, now: Duration) {
-        match &mut self.state {
-            State::Bound { lease, next, since } => {
-                // As after T2, any server of this link may reply.
-                *next = now;
-                lease.rebind = now.saturating_sub(*since);
-                lease.renew = lease.rebind;
-            }
-            State::Selecting { .. } | State::Requesting { .. } => {
-                self.began = now;
-                self.state = State::Selecting { tries: 0, next: now };
-            }
+        self.restart(now);
+        if self.granted.is_some() {
+            self.state = State::Rebooting { tries: 0, next: now };
         }
     }
 
     /// Returns the lease in use.
     pub(crate) fn lease(&self) -> Option<&Lease> {
-        match &self.state {
-            State::Bound { lease, .. } => Some(lease),
-            _ => None,
-        }
+        self.granted.as_ref().map(|granted| &granted.lease)
     }
 
     /// Returns the time at which [`Client::tick`] is due.
     pub(crate) fn deadline(&self) -> Duration {
-        match &self.state {
-            State::Selecting { next, .. } | State::Requesting { next, .. } => *next,
-            State::Bound { lease, since, next } => (*next).min(*since + lease.duration),
-        }
+        let next = match &self.state {
+            State::Selecting { next, .. }
+            | State::Requesting { next, .. }
+            | State::Rebooting { next, .. }
+            | State::Bound { next } => *next,
+        };
+        self.granted.as_ref().map_or(next, |granted| next.min(granted.end()))
     }
 
     /// Runs the timers that are due.
@@ -148,38 +177,40 @@ impl Client {
         if now < self.deadline() {
             return Vec::new();
         }
+        if let Some(ended) = self.granted.take_if(|granted| now >= granted.end()) {
+            // Searches at once: the machine has no address now.
+            if !matches!(self.state, State::Requesting { .. }) {
+                self.restart(now);
+            }
+            let mut outputs = vec![Output::Release(ended.lease)];
+            outputs.extend(self.tick(now));
+            return outputs;
+        }
         // Spreads the requests of devices that were switched on together. Source: RFC 2131, section 4.1.
         let jitter = Duration::from_millis(u64::from(self.xid % 500));
-        match &mut self.state {
-            State::Selecting { tries, next } => {
+        match (&mut self.state, &self.granted) {
+            (State::Selecting { tries, next }, _) => {
                 *next = now + retry_interval(*tries) + jitter;
                 *tries = tries.saturating_add(1);
                 vec![self.discover(now)]
             }
-            State::Requesting { tries, .. } if *tries >= MAX_REQUESTS => {
-                self.restart(now);
-                self.tick(now)
-            }
-            State::Requesting { tries, next, .. } => {
+            (State::Requesting { tries, next, .. } | State::Rebooting { tries, next }, _)
+                if *tries < MAX_REQUESTS =>
+            {
                 *next = now + retry_interval(*tries) + jitter;
                 *tries += 1;
                 vec![self.request(now)]
             }
-            State::Bound { lease, since, next } => {
-                let end = *since + lease.duration;
-                if now >= end {
-                    let lease = (**lease).clone();
-                    self.restart(now);
-                    let mut outputs = vec![Output::Release(lease)];
-                    // Searches at once: the machine has no address now.
-                    outputs.extend(self.tick(now));
-                    return outputs;
-                }
+            (State::Bound { next }, Some(granted)) => {
                 // Half of the time left to the next limit.
-                let rebind = *since + lease.rebind;
-                let limit = if now < rebind { rebind } else { end };
+                let limit = if now < granted.rebind() { granted.rebind() } else { granted.end() };
                 *next = now + ((limit - now) / 2).max(MIN_RENEWAL_INTERVAL.min(limit - now));
-                vec![self.renewal(now)]
+                vec![self.request(now)]
+            }
+            // Nobody replies: another server may.
+            (State::Requesting { .. } | State::Rebooting { .. } | State::Bound { .. }, _) => {
+                self.restart(now);
+                self.tick(now)
             }
         }
     }
@@ -224,30 +255,54 @@ impl Client {
                 if reply.server.is_none_or(|server| server == offer.server) =>
             {
                 self.restart(now);
+                // A server that offers and rejects for ever must not keep the machine and the network busy.
+                let next = now + retry_interval(self.rejections);
+                self.state = State::Selecting { tries: 0, next };
+                self.rejections = self.rejections.saturating_add(1);
+                self.last = None;
                 Vec::new()
             }
-            (State::Bound { lease, since, next }, ReplyKind::Ack) => {
-                // An acknowledgement without a request is a duplicate or forged.
-                let requested = *next > *since + lease.renew || now >= *since + lease.renew;
-                match lease_of(&reply, Some(lease.server)) {
-                    Some(renewed) if requested && renewed.address == lease.address => self.bind(now, renewed),
+            // Without a request, an acknowledgement is a duplicate or forged, and so is a rejection.
+            (_, ReplyKind::Ack) if self.has_asked(now) => {
+                let Some(granted) = &self.granted else { return Vec::new() };
+                match lease_of(&reply, Some(granted.lease.server)) {
+                    Some(renewed) if renewed.address == granted.lease.address => self.bind(now, renewed),
                     _ => Vec::new(),
                 }
             }
-            // Before the first renewal no request is open, so a rejection is late or forged.
-            (State::Bound { lease, since, .. }, ReplyKind::Nak) if now >= *since + lease.renew => {
-                let lease = (**lease).clone();
+            (_, ReplyKind::Nak) if self.has_asked(now) => {
+                let Some(rejected) = self.granted.take() else { return Vec::new() };
                 self.restart(now);
-                vec![Output::Release(lease)]
+                self.last = None;
+                vec![Output::Release(rejected.lease)]
             }
             _ => Vec::new(),
         }
     }
 
+    /// Returns true while a request about the lease in use is open.
+    fn has_asked(&self, now: Duration) -> bool {
+        match (&self.state, &self.granted) {
+            (State::Rebooting { tries, .. }, Some(_)) => *tries > 0,
+            (State::Bound { next }, Some(granted)) => *next > granted.renew() || now >= granted.renew(),
+            _ => false,
+        }
+    }
+
     fn bind(&mut self, now: Duration, lease: Lease) -> Vec<Output> {
+        let mut outputs = Vec::new();
+        // First: the kernel removes further addresses of a network together with its first one.
+        if let Some(old) = self.granted.take()
+            && old.lease.address != lease.address
+        {
+            outputs.push(Output::Release(old.lease));
+        }
         self.last = Some(lease.address);
-        self.state = State::Bound { lease: Box::new(lease.clone()), since: now, next: now + lease.renew };
-        vec![Output::Configure(lease)]
+        self.rejections = 0;
+        self.state = State::Bound { next: now + lease.renew };
+        self.granted = Some(Box::new(Granted { lease: lease.clone(), since: now }));
+        outputs.push(Output::Configure(lease));
+        outputs
     }
 
     fn restart(&mut self, now: Duration) {
@@ -262,17 +317,26 @@ impl Client {
         Output::Send(self.message(now, RequestKind::Discover, None, self.last, None), Target::Broadcast)
     }
 
+    /// Returns the request of the present state. Source: RFC 2131, section 4.3.2.
     fn request(&self, now: Duration) -> Output {
-        let State::Requesting { offer, .. } = &self.state else { return self.discover(now) };
-        let bytes = self.message(now, RequestKind::Request, None, Some(offer.address), Some(offer.server));
-        Output::Send(bytes, Target::Broadcast)
-    }
-
-    fn renewal(&self, now: Duration) -> Output {
-        let State::Bound { lease, since, .. } = &self.state else { return self.discover(now) };
-        let bytes = self.message(now, RequestKind::Request, Some(lease.address), None, None);
-        let rebinding = now >= *since + lease.rebind;
-        Output::Send(bytes, if rebinding { Target::Broadcast } else { Target::Server(lease.server) })
+        let request =
+            |current, requested, server| self.message(now, RequestKind::Request, current, requested, server);
+        match (&self.state, &self.granted) {
+            (State::Requesting { offer, .. }, _) => {
+                Output::Send(request(None, Some(offer.address), Some(offer.server)), Target::Broadcast)
+            }
+            (State::Rebooting { .. }, Some(granted)) => {
+                Output::Send(request(None, Some(granted.lease.address), None), Target::Broadcast)
+            }
+            (State::Bound { .. }, Some(granted)) => {
+                let target = match now >= granted.rebind() {
+                    true => Target::Broadcast,
+                    false => Target::Server(granted.lease.server),
+                };
+                Output::Send(request(Some(granted.lease.address), None, None), target)
+            }
+            _ => self.discover(now),
+        }
     }
 
     fn message(
@@ -315,7 +379,7 @@ fn lease_of(reply: &Reply, server: Option<Ipv4Addr>) -> Option<Lease> {
     if !usable || !(1..=32).contains(&prefix) {
         return None;
     }
-    let seconds = reply.lease?.max(MIN_LEASE_TIME);
+    let seconds = reply.lease.unwrap_or(DEFAULT_LEASE_TIME).max(MIN_LEASE_TIME);
     let duration = Duration::from_secs(seconds.into());
     let timers = reply.renew.zip(reply.rebind).filter(|(t1, t2)| 0 < *t1 && t1 < t2 && *t2 < seconds);
     let (renew, rebind) = match timers {
@@ -329,7 +393,9 @@ fn lease_of(reply: &Reply, server: Option<Ipv4Addr>) -> Option<Lease> {
         server,
         routes: reply.routes.clone(),
         dns: reply.dns.clone(),
+        domains: reply.domains.clone(),
         ntp: reply.ntp.clone(),
+        mtu: reply.mtu,
         duration,
         renew,
         rebind,

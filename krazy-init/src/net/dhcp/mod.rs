@@ -4,11 +4,12 @@
 //! library; it stops at the first malformed option, and asserts on some that a server may send.
 
 mod client;
+mod domains;
 mod packet;
 
 pub(crate) use client::Client;
 pub(super) use client::{Lease, Output, Target};
-pub(super) use packet::MAX_PACKET;
+pub(super) use packet::{MAX_PACKET, Route, client_address};
 
 /// The port of servers.
 pub(super) const SERVER_PORT: u16 = 67;

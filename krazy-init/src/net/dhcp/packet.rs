@@ -4,6 +4,8 @@
 
 use std::net::Ipv4Addr;
 
+use super::domains;
+
 /// The longest message accepted, which is what an Ethernet frame carries. Sent as option 57.
 pub(crate) const MAX_PACKET: usize = 1500;
 
@@ -25,13 +27,15 @@ mod offset {
     pub(super) const OPTIONS: usize = 240;
 }
 
-/// Option numbers. Source: RFC 2132, section 9.6 and elsewhere; RFC 3442 for classless routes.
+/// Option numbers. Source: RFC 2132, section 9.6 and elsewhere; RFC 3442 for classless routes, RFC 3397 for domains.
 mod option {
     pub(super) const PAD: u8 = 0;
     pub(super) const SUBNET_MASK: u8 = 1;
     pub(super) const ROUTER: u8 = 3;
     pub(super) const DOMAIN_NAME_SERVER: u8 = 6;
     pub(super) const HOST_NAME: u8 = 12;
+    pub(super) const DOMAIN_NAME: u8 = 15;
+    pub(super) const INTERFACE_MTU: u8 = 26;
     pub(super) const NTP_SERVERS: u8 = 42;
     pub(super) const REQUESTED_ADDRESS: u8 = 50;
     pub(super) const LEASE_TIME: u8 = 51;
@@ -42,6 +46,7 @@ mod option {
     pub(super) const RENEWAL_TIME: u8 = 58;
     pub(super) const REBINDING_TIME: u8 = 59;
     pub(super) const CLIENT_IDENTIFIER: u8 = 61;
+    pub(super) const DOMAIN_SEARCH: u8 = 119;
     pub(super) const CLASSLESS_ROUTES: u8 = 121;
     pub(super) const END: u8 = 255;
 }
@@ -62,12 +67,18 @@ const COOKIE: [u8; 4] = [99, 130, 83, 99];
 /// The longest label of a host name. Source: RFC 1035, section 2.3.4.
 const MAX_HOST_NAME: usize = 63;
 
+/// The shortest packet that every host must accept, and so the least sensible MTU. Source: RFC 791, section 3.1.
+const MIN_MTU: u16 = 576;
+
 /// The parameters requested from a server. Classless routes must precede routers. Source: RFC 3442.
-const REQUESTED: [u8; 9] = [
+const REQUESTED: [u8; 12] = [
     option::SUBNET_MASK,
     option::CLASSLESS_ROUTES,
     option::ROUTER,
     option::DOMAIN_NAME_SERVER,
+    option::DOMAIN_NAME,
+    option::DOMAIN_SEARCH,
+    option::INTERFACE_MTU,
     option::NTP_SERVERS,
     option::LEASE_TIME,
     option::SERVER_IDENTIFIER,
@@ -154,8 +165,12 @@ pub(super) struct Reply {
     pub(super) routes: Vec<Route>,
     /// Name servers.
     pub(super) dns: Vec<Ipv4Addr>,
+    /// Domains for names without a dot, from option 119 or else from option 15.
+    pub(super) domains: Vec<String>,
     /// Time servers.
     pub(super) ntp: Vec<Ipv4Addr>,
+    /// The longest packet of the link in bytes, at least [`MIN_MTU`].
+    pub(super) mtu: Option<u16>,
     /// The lease time in seconds.
     pub(super) lease: Option<u32>,
     /// T1: seconds until the client renews the lease with its server.
@@ -208,6 +223,12 @@ impl Request<'_> {
     }
 }
 
+/// Returns the address that a client's message says it has; 0.0.0.0 if none.
+pub(in crate::net) fn client_address(bytes: &[u8]) -> Ipv4Addr {
+    let field = bytes.get(offset::CIADDR..).and_then(|rest| rest.first_chunk::<4>());
+    field.map_or(Ipv4Addr::UNSPECIFIED, |octets| Ipv4Addr::from(*octets))
+}
+
 /// Decodes a server's message; `None` if it is not one. A malformed option is skipped, because servers in use send
 /// such; a truncated one invalidates the message.
 pub(super) fn parse(bytes: &[u8]) -> Option<Reply> {
@@ -220,6 +241,7 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Reply> {
     let mut kind = None;
     let mut classless = None;
     let mut routers = Vec::new();
+    let mut searched = Vec::new();
     let mut reply = Reply {
         kind: ReplyKind::Nak,
         xid: u32::from_be_bytes(*bytes[offset::XID..].first_chunk()?),
@@ -229,7 +251,9 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Reply> {
         prefix: None,
         routes: Vec::new(),
         dns: Vec::new(),
+        domains: Vec::new(),
         ntp: Vec::new(),
+        mtu: None,
         lease: None,
         renew: None,
         rebind: None,
@@ -250,6 +274,11 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Reply> {
             option::SUBNET_MASK => reply.prefix = prefix_of(value),
             option::ROUTER => routers = addresses(value),
             option::DOMAIN_NAME_SERVER => reply.dns = addresses(value),
+            option::DOMAIN_NAME => reply.domains = domains::of_text(value),
+            option::DOMAIN_SEARCH => searched = domains::of_list(value),
+            option::INTERFACE_MTU => {
+                reply.mtu = value.try_into().ok().map(u16::from_be_bytes).filter(|mtu| *mtu >= MIN_MTU);
+            }
             option::NTP_SERVERS => reply.ntp = addresses(value),
             option::LEASE_TIME => reply.lease = number(),
             option::MESSAGE_TYPE => kind = ReplyKind::from_option(value),
@@ -261,6 +290,9 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Reply> {
         }
     }
     reply.kind = kind?;
+    if !searched.is_empty() {
+        reply.domains = searched;
+    }
     let default = |gateway: Ipv4Addr| Route { network: Ipv4Addr::UNSPECIFIED, prefix: 0, gateway };
     reply.routes = classless.unwrap_or_else(|| routers.into_iter().take(1).map(default).collect());
     Some(reply)

@@ -45,7 +45,7 @@ impl Network {
         let mut buffer = [0u8; BUFFER_LEN];
         // A host that never stops sending must not keep the loop from its other work.
         for _ in 0..MAX_BATCH {
-            let Some(Interface { kind: Kind::Dhcp { client, sockets }, .. }) =
+            let Some(Interface { kind: Kind::Dhcp { client, sockets, .. }, .. }) =
                 self.interfaces.get_mut(&index)
             else {
                 break;

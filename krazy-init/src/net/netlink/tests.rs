@@ -55,7 +55,9 @@ fn requests_have_the_kernels_layout() {
         8, 0, 2, 0, 10, 0, 2, 15, 8, 0, 1, 0, 10, 0, 2, 15,
         20, 0, 6, 0, 255, 255, 255, 255, 255, 255, 255, 255, 0, 0, 0, 0, 0, 0, 0, 0,
     ]);
-    let gateway = route_message(3, Ipv4Addr::UNSPECIFIED, 0, Ipv4Addr::new(10, 0, 2, 2), ADDRESS);
+    let default = |gateway| Route { network: Ipv4Addr::UNSPECIFIED, prefix: 0, gateway };
+    let address = Cidr(ADDRESS, 24);
+    let gateway = route_message(3, default(Ipv4Addr::new(10, 0, 2, 2)), address);
     #[rustfmt::skip]
     assert_eq!(encode(libc::RTM_NEWROUTE, replacing, 5, &gateway), [
         60, 0, 0, 0, 24, 0, 5, 5, 5, 0, 0, 0, 0, 0, 0, 0,
@@ -63,13 +65,26 @@ fn requests_have_the_kernels_layout() {
         8, 0, 4, 0, 3, 0, 0, 0, 8, 0, 5, 0, 10, 0, 2, 2, 8, 0, 6, 0, 235, 3, 0, 0,
         8, 0, 7, 0, 10, 0, 2, 15,
     ]);
-    let on_link = route_message(3, Ipv4Addr::new(172, 16, 16, 0), 20, Ipv4Addr::UNSPECIFIED, ADDRESS);
+    let network = Ipv4Addr::new(172, 16, 16, 0);
+    let on_link = route_message(3, Route { network, prefix: 20, gateway: Ipv4Addr::UNSPECIFIED }, address);
     #[rustfmt::skip]
     assert_eq!(encode(libc::RTM_NEWROUTE, replacing, 6, &on_link), [
         60, 0, 0, 0, 24, 0, 5, 5, 6, 0, 0, 0, 0, 0, 0, 0,
         2, 20, 0, 0, 254, 16, 253, 1, 0, 0, 0, 0,
         8, 0, 1, 0, 172, 16, 16, 0, 8, 0, 4, 0, 3, 0, 0, 0, 8, 0, 6, 0, 235, 3, 0, 0,
         8, 0, 7, 0, 10, 0, 2, 15,
+    ]);
+    // RTNH_F_ONLINK, 4, for a gateway that no route leads to: that of a single address, or of another network.
+    for (address, gateway) in [(32, [10, 0, 2, 2]), (24, [10, 0, 3, 1])] {
+        let message = route_message(3, default(gateway.into()), Cidr(ADDRESS, address));
+        let bytes = encode(libc::RTM_NEWROUTE, replacing, 7, &message);
+        assert_eq!(bytes[24..28], 4u32.to_ne_bytes(), "{gateway:?}");
+    }
+    #[rustfmt::skip]
+    assert_eq!(encode(libc::RTM_NEWLINK, 0, 8, &LinkMtu { index: 3, mtu: 1400 }), [
+        40, 0, 0, 0, 16, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0,
+        0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        8, 0, 4, 0, 120, 5, 0, 0,
     ]);
 }
 

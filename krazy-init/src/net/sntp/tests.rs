@@ -35,6 +35,30 @@ fn reply_gives_the_offset() {
 }
 
 #[test]
+fn default_servers_are_asked_if_those_of_dhcp_are_gone() {
+    let right = Consensus { offset: 5, agreeing: 2, answered: 2 };
+    let gone = |names: &[String]| {
+        Err(SntpError::Servers(
+            names.iter().map(|name| (name.clone(), io::ErrorKind::TimedOut.into())).collect(),
+        ))
+    };
+    let pool = |names: &[String]| if names.len() == DEFAULT_SERVERS.len() { Ok(right) } else { gone(names) };
+    let of = |names: &[&str], are_settings| Servers {
+        names: names.iter().map(|&name| name.to_owned()).collect(),
+        are_settings,
+    };
+    assert_eq!(round(&of(&["10.0.0.1"], false), pool).unwrap(), right);
+    assert_eq!(round(&of(&[], false), pool).unwrap(), right);
+    let error = round(&of(&["10.0.0.1"], true), pool).unwrap_err().to_string();
+    assert_eq!(error, "10.0.0.1: timed out");
+    let error = round(&of(&["10.0.0.1"], false), gone).unwrap_err().to_string();
+    assert!(error.starts_with("10.0.0.1: timed out; 0.pool.ntp.org: timed out; "), "{error}");
+    // Servers that contradict each other are there.
+    let contradict = |_: &[String]| Err(SntpError::Disagreement);
+    assert!(matches!(round(&of(&["10.0.0.1"], false), contradict), Err(SntpError::Disagreement)));
+}
+
+#[test]
 fn largest_group_of_offsets_wins() {
     let second = 1_000_000_000;
     let consensus = |offset, agreeing, answered| Some(Consensus { offset, agreeing, answered });

@@ -117,24 +117,109 @@ fn server_that_is_this_machine_is_ignored() {
 }
 
 #[test]
-fn rejected_request_starts_a_new_transaction() {
+fn rejected_request_starts_a_new_transaction_after_a_growing_pause() {
     let mut client = Client::new(MAC, "", 1, at(0));
-    client.tick(at(0));
+    let mut now = at(0);
+    let mut pauses = Vec::new();
+    // A server that offers and rejects for ever.
+    for _ in 0..10 {
+        let xid = client.xid;
+        assert!(matches!(client.tick(now)[..], [Output::Send(_, Target::Broadcast)]));
+        let offer = reply(&client, ReplyKind::Offer);
+        receive(&mut client, now, &offer);
+        let nak = reply(&client, ReplyKind::Nak);
+        assert_eq!(receive(&mut client, now, &nak), []);
+        assert_ne!(client.xid, xid);
+        pauses.push((client.deadline() - now).as_secs());
+        now = client.deadline();
+    }
+    assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 64, 64, 64]);
+    // A lease begins the count anew.
+    client.tick(now);
     let offer = reply(&client, ReplyKind::Offer);
-    receive(&mut client, at(0), &offer);
-    let nak = reply(&client, ReplyKind::Nak);
-    receive(&mut client, at(1), &nak);
-    assert_ne!(client.xid, 1);
-    assert!(matches!(client.tick(at(1))[..], [Output::Send(_, Target::Broadcast)]));
+    receive(&mut client, now, &offer);
+    let ack = reply(&client, ReplyKind::Ack);
+    assert!(matches!(receive(&mut client, now, &ack)[..], [Output::Configure(_)]));
+    assert_eq!(client.rejections, 0);
 }
 
 #[test]
-fn carrier_after_a_replug_broadcasts_the_renewal() {
+fn lease_without_a_time_lasts_an_hour() {
+    let mut client = Client::new(MAC, "", 1, at(0));
+    client.tick(at(0));
+    for kind in [ReplyKind::Offer, ReplyKind::Ack] {
+        let message = reply_bytes(kind as u8, client.xid, MAC, ADDRESS, &[(54, &SERVER)]);
+        assert_eq!(receive(&mut client, at(0), &message).len(), 1);
+    }
+    assert_eq!(client.lease().map(|lease| lease.duration), Some(at(3600)));
+}
+
+/// Returns the addresses that the lines of `outputs` are about.
+fn addresses(outputs: &[Output]) -> Vec<(&str, Ipv4Addr)> {
+    let of = |output: &Output| match output {
+        Output::Send(..) => None,
+        Output::Configure(lease) => Some(("configure", lease.address)),
+        Output::Release(lease) => Some(("release", lease.address)),
+    };
+    outputs.iter().filter_map(of).collect()
+}
+
+#[test]
+fn lease_is_asked_for_again_after_a_replug() {
     let mut client = bound();
     client.carrier_gained(at(100));
-    assert!(matches!(client.tick(at(100))[..], [Output::Send(_, Target::Broadcast)]));
+    let outputs = client.tick(at(100));
+    let [Output::Send(message, Target::Broadcast)] = &outputs[..] else { panic!("{outputs:?}") };
+    // As after a restart of the machine (RFC 2131, section 4.3.2): no address in the header, no server.
+    assert_eq!(message[12..16], [0; 4]);
+    let has = |option: &[u8]| message.windows(option.len()).any(|window| window == option);
+    assert!(has(&[50, 4, 10, 0, 2, 15]) && !has(&[54, 4, 10, 0, 2, 2]));
+    // The same network.
+    let ack = reply(&client, ReplyKind::Ack);
+    assert_eq!(addresses(&receive(&mut client.clone(), at(100), &ack)), [("configure", ADDRESS)]);
+    // Another network, whose server rejects.
     let nak = reply(&client, ReplyKind::Nak);
-    assert!(matches!(receive(&mut client, at(100), &nak)[..], [Output::Release(_)]));
+    assert_eq!(addresses(&receive(&mut client, at(100), &nak)), [("release", ADDRESS)]);
+    assert!(matches!(client.tick(at(100))[..], [Output::Send(_, Target::Broadcast)]));
+}
+
+/// Also where one message is lost, and where the server does not know the address and says nothing.
+#[test]
+fn silent_network_after_a_replug_is_searched_within_seconds() {
+    let mut client = bound();
+    client.carrier_gained(at(100));
+    let mut now = at(100);
+    let mut sent = 0;
+    let is_searching = |client: &Client| matches!(client.state, State::Selecting { .. });
+    while !is_searching(&client) {
+        now = client.deadline();
+        sent += client.tick(now).len();
+    }
+    assert!(now <= at(116) && sent == 5, "{now:?} {sent}");
+    // Meanwhile the address stays.
+    assert_eq!(client.lease().map(|lease| lease.address), Some(ADDRESS));
+    let other = Ipv4Addr::new(192, 168, 1, 9);
+    let options: [(u8, &[u8]); 2] = [(54, &[192, 168, 1, 1]), (51, &1000u32.to_be_bytes())];
+    let message = |client: &mut Client, kind: ReplyKind| {
+        let bytes = reply_bytes(kind as u8, client.xid, MAC, other, &options);
+        client.receive(now, [192, 168, 1, 1].into(), &bytes, &[])
+    };
+    message(&mut client, ReplyKind::Offer);
+    assert_eq!(
+        addresses(&message(&mut client, ReplyKind::Ack)),
+        [("release", ADDRESS), ("configure", other)]
+    );
+
+    // Nobody is there: the address stays until the lease ends.
+    let mut client = bound();
+    client.carrier_gained(at(100));
+    let mut released = Vec::new();
+    let mut now = at(100);
+    while client.lease().is_some() {
+        now = client.deadline();
+        released.extend(addresses(&client.tick(now)).into_iter().map(|(_, address)| address));
+    }
+    assert_eq!((now, released), (at(1002), vec![ADDRESS]));
 }
 
 proptest! {

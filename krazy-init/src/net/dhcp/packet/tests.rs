@@ -45,6 +45,20 @@ fn offer_is_decoded_without_its_malformed_option() {
 }
 
 #[test]
+fn domains_and_mtu_are_decoded() {
+    let text: (u8, &[u8]) = (15, b"example.com");
+    let decode = |options: &[(u8, &[u8])]| {
+        let reply = parse(&reply_bytes(5, 7, MAC, Ipv4Addr::LOCALHOST, options)).unwrap();
+        (reply.domains, reply.mtu)
+    };
+    assert_eq!(decode(&[text, (26, &[5, 120])]), (vec!["example.com".to_owned()], Some(1400)));
+    assert_eq!(decode(&[(119, b"\x03lan\x00"), text]).0, ["lan"]);
+    // Shorter than what every host must accept, and of another length.
+    assert_eq!(decode(&[(26, &[2, 0])]).1, None);
+    assert_eq!(decode(&[(26, &[5])]).1, None);
+}
+
+#[test]
 fn classless_routes_replace_the_router() {
     let options: [(u8, &[u8]); 2] =
         [(3, &[10, 0, 0, 1]), (121, &[0, 10, 0, 0, 2, 20, 172, 16, 16, 10, 0, 0, 3])];
