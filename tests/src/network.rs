@@ -36,6 +36,22 @@ impl Network {
         Ok(network)
     }
 
+    /// Makes a network interface at one end whose cable is a machine's: the network `tap` of QEMU.
+    pub fn add_tap(&self, end: usize, name: &str) -> Result<()> {
+        self.ip(end, &["tuntap", "add", "dev", name, "mode", "tap"])?;
+        self.ip(end, &["link", "set", name, "up"])
+    }
+
+    /// Gives an interface at one end this address with prefix length, and no other.
+    pub fn set_address(&self, end: usize, interface: &str, address: &str) -> Result<()> {
+        self.ip(end, &["-4", "address", "flush", "dev", interface])?;
+        self.ip(end, &["address", "add", address, "dev", interface])
+    }
+
+    fn ip(&self, end: usize, arguments: &[&str]) -> Result<()> {
+        ip(&[&["netns", "exec", &self.names[end], "ip"], arguments].concat())
+    }
+
     /// Returns a command that runs `command` at one end. Set `Command::env` and the like on the result.
     pub fn at(&self, end: usize, command: &Command) -> Result<Command> {
         let mut wrapped = judges::command("ip")?;

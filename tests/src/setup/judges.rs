@@ -37,6 +37,7 @@ pub const JUDGES: &[Judge] = &[
     judge("cpio", "cpio"),
     judge("curl", "curl"),
     judge("debugfs", "e2fsprogs"),
+    judge("dnsmasq", "dnsmasq-base"),
     judge("dumpe2fs", "e2fsprogs"),
     judge("e2fsck", "e2fsprogs"),
     judge("fsck.fat", "dosfstools"),
