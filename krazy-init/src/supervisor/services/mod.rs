@@ -61,9 +61,10 @@ use unit::Unit;
 /// The bytes that one read of a pipe takes.
 const READ_SIZE: usize = 16 << 10;
 
-/// Services that one turn of the loop spawns. With hundreds of them on a slow machine, requests over the control socket and
-/// the hardware watchdog would otherwise wait for the last one.
-const SPAWNS_PER_TURN: usize = 16;
+/// Services that are started at the same time. With hundreds of them on a slow machine, requests over the control socket
+/// and the hardware watchdog would otherwise wait for the last one, and each would take so long to set its sandbox up that it
+/// is given up.
+const MAX_LAUNCHES: usize = 8;
 
 /// All services of the machine.
 #[derive(Debug)]
@@ -87,9 +88,9 @@ pub(super) struct Services {
     /// Set by [`Services::prepare`].
     registrar: Option<Registrar>,
     ports: Ports,
-    /// Services to be spawned in later turns of the loop, in order.
+    /// Services to be spawned when earlier ones have executed their programs, in order.
     spawn_queue: VecDeque<usize>,
-    /// The number of services that this turn of the loop may still spawn.
+    /// The number of services that may be spawned before the next turn of the loop.
     spawn_budget: usize,
     /// Shared with the task that writes kept output, while there is one.
     kept_writer: Arc<()>,
@@ -114,7 +115,7 @@ impl Services {
             registrar: None,
             ports: Ports::default(),
             spawn_queue: VecDeque::new(),
-            spawn_budget: SPAWNS_PER_TURN,
+            spawn_budget: MAX_LAUNCHES,
             kept_writer: Arc::default(),
         }
     }
@@ -176,7 +177,9 @@ impl Services {
 
     /// The time of the next [`Services::tick`].
     pub(super) fn deadline(&self) -> Option<Duration> {
-        if !self.spawn_queue.is_empty() {
+        // Otherwise the end of a launch wakes the loop.
+        let may_spawn = self.launching() < MAX_LAUNCHES || self.state.is_ending();
+        if !self.spawn_queue.is_empty() && may_spawn {
             return Some(Duration::ZERO);
         }
         let launches = self.units.iter().filter_map(Unit::launch_deadline);
@@ -254,10 +257,15 @@ impl Services {
         None
     }
 
+    /// The number of processes that have not executed their program yet.
+    fn launching(&self) -> usize {
+        self.units.iter().filter(|unit| unit.launch_deadline().is_some()).count()
+    }
+
     /// Spawns services that earlier turns of the loop left over. None is spawned once the machine ends.
     fn spawn_queued(&mut self, audience: &mut Audience<'_>, effects: &mut Effects) {
-        self.spawn_budget = SPAWNS_PER_TURN;
-        while self.spawn_budget > 0
+        self.spawn_budget = MAX_LAUNCHES.saturating_sub(self.launching());
+        while (self.spawn_budget > 0 || self.state.is_ending())
             && let Some(id) = self.spawn_queue.pop_front()
         {
             let event = if self.state.is_ending() {

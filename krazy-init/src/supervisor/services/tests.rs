@@ -49,11 +49,11 @@ fn machine_ends_although_services_could_not_be_prepared() {
 #[test]
 fn many_services_are_spawned_in_several_turns() {
     let (reporter, _inbox) = inbox::channel().unwrap();
-    let names: Vec<_> = (0..2 * SPAWNS_PER_TURN + 1).map(|n| rules(&format!("s{n}"))).collect();
+    let names: Vec<_> = (0..2 * MAX_LAUNCHES + 1).map(|n| rules(&format!("s{n}"))).collect();
     let mut services = Services::new("weather".to_owned(), names, reporter);
     let (mut journal, mut control) = (Journal::on(Console::on(None)), ControlServer::closed());
     handle(&mut services, Event::Begin);
-    for left in [SPAWNS_PER_TURN + 1, 1] {
+    for left in [MAX_LAUNCHES + 1, 1] {
         assert_eq!(services.spawn_queue.len(), left);
         assert_eq!(services.deadline(), Some(Duration::ZERO), "the loop does not wait");
         let mut audience = Audience::new(&mut journal, &mut control);
