@@ -16,9 +16,6 @@ pub const REFUSED_LAST: u16 = 7000;
 /// The port of krazy-admind.
 const ADMIND_PORT: u16 = 8443;
 
-/// Requests that [`impostor`] answers before it says so.
-const ANSWERS: u32 = 3;
-
 /// A service without `ports`, or a stand-in for krazy-admind beside it.
 pub fn intruder() {
     match std::env::args().nth(1).as_deref() {
@@ -81,14 +78,13 @@ fn is_bound(outcome: io::Result<()>) -> Verdict {
     told(outcome)
 }
 
-/// A service with port 67 that answers the DHCP requests of its own machine: the copies of broadcasts that the kernel
-/// gives to every socket of the interface.
+/// A service with port 67 that would answer the DHCP requests of its own machine. It hears none: the kernel gives copies of
+/// broadcasts to every UDP socket of the interface, but not of those that a packet socket has sent.
 pub fn impostor() {
     loop {
-        match answer_dhcp() {
-            Ok(()) => println!("impostor has answered {ANSWERS} requests"),
-            // The interface is not there yet.
-            Err(error) => println!("impostor: {error}"),
+        // The interface is not there yet.
+        if let Err(error) = answer_dhcp() {
+            println!("impostor: {error}");
         }
         std::thread::sleep(Duration::from_secs(1));
     }
@@ -111,9 +107,9 @@ fn answer_dhcp() -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     socket.set_broadcast(true)?;
-    let mut answers = 0;
+    println!("impostor listens");
     let mut message = [0; 1500];
-    while answers < ANSWERS {
+    loop {
         let (length, _) = socket.recv_from(&mut message)?;
         // The first option of init's messages is the type.
         let kind = match message.get(..length).and_then(|message| message.get(240..243)) {
@@ -122,9 +118,8 @@ fn answer_dhcp() -> io::Result<()> {
             _ => continue,
         };
         socket.send_to(&reply(&message, kind), (Ipv4Addr::BROADCAST, 68))?;
-        answers += 1;
+        println!("impostor has answered a request");
     }
-    Ok(())
 }
 
 /// An offer or acknowledgement of 6.6.6.6 by 6.6.6.1, which is router and name server. Source: RFC 2131, RFC 2132.
