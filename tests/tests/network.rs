@@ -73,7 +73,8 @@ impl Dnsmasq {
             "--no-ping",
         ]);
         command.args(["--bind-interfaces", "--except-interface=lo", "--log-facility=-", "--log-dhcp"]);
-        command.arg(format!("--interface={TAP}"));
+        // Without a DNS server of its own it names none by itself.
+        command.arg(format!("--dhcp-option=option:dns-server,{address}")).arg(format!("--interface={TAP}"));
         command.arg(format!("--pid-file={}", directory.join("dnsmasq.pid").display()));
         command.arg(format!("--dhcp-leasefile={}", directory.join(format!("leases-{net}")).display()));
         command.arg(format!("--dhcp-range={net}.50,{net}.60,255.255.255.0,2m")).args(options);
@@ -132,7 +133,6 @@ fn machine_follows_the_networks_of_foreign_servers() -> Result<()> {
     let first = serve(
         "10.78.0.1",
         &[
-            "--dhcp-option=option:dns-server,10.78.0.1",
             "--dhcp-option=option:domain-name,wrong.example",
             "--dhcp-option=option:domain-search,lan.example,example.com",
             "--dhcp-option=option:mtu,1400",
