@@ -78,10 +78,14 @@ pub(crate) fn audit(appliance: &Appliance) -> Audit {
             services.entry(name).or_insert(ServiceSettings { user, ..ServiceSettings::default() });
         }
     }
-    Audit(services.into_iter().map(|(name, settings)| service(name, &settings)).collect())
+    let has_memory_limit =
+        |name: &str| appliance.checks.get(name).is_none_or(|checks| !checks.unlimited_memory);
+    let judged = |(name, settings): (&str, _)| service(name, &settings, has_memory_limit(name));
+    Audit(services.into_iter().map(judged).collect())
 }
 
-fn service(name: &str, settings: &ServiceSettings) -> Service {
+/// Judges one service. `has_memory_limit` is true for the default limit, too.
+fn service(name: &str, settings: &ServiceSettings, has_memory_limit: bool) -> Service {
     let is_root = settings.user.as_deref() == Some(accounts::ROOT);
     let sandbox = if is_root { Sandbox::NONE } else { settings.sandbox };
     let mut restrictions = vec![
@@ -117,13 +121,13 @@ fn service(name: &str, settings: &ServiceSettings) -> Service {
         ),
         ("devices", "was granted no devices", settings.devices.is_empty(), 150),
         ("sysfs", "was granted no files of /sys", settings.sysfs.is_empty(), 100),
-        ("memory-limit", "has a memory limit", settings.memory_limit.is_some(), 150),
+        ("memory-limit", "has a memory limit", has_memory_limit, 150),
     ];
     restrictions.extend(others.map(|(key, text, applies, weight)| Restriction {
         key: key.to_owned(),
         text,
-        // A limit holds for root too; what is granted to others root has anyway.
-        applies: applies && (!is_root || key == "memory-limit"),
+        // Root has what is granted to others, and can raise its own limits.
+        applies: applies && !is_root,
         weight,
     }));
     let sum = |lost: bool| -> u32 {
@@ -146,7 +150,7 @@ impl Service {
 
 impl fmt::Display for Audit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut table = Table::new(["SERVICE", "EXPOSURE", "IS", "KEYS WITHOUT EFFECT OR LIFTED"]);
+        let mut table = Table::new(["SERVICE", "EXPOSURE", "IS", "LIFTED BY"]);
         for service in &self.0 {
             let lifted = service.restrictions.iter().filter(|restriction| !restriction.applies);
             let mut keys: Vec<&str> = lifted.map(|restriction| restriction.key.as_str()).collect();
@@ -180,9 +184,10 @@ mod tests {
 
     #[test]
     fn exposure_grows_with_what_a_service_is_given() {
-        let exposure = |settings: &ServiceSettings| service("web", settings).exposure;
+        let exposure = |settings: &ServiceSettings| service("web", settings, true).exposure;
         let default = ServiceSettings::default();
-        assert_eq!(exposure(&default), 0.1);
+        assert_eq!(exposure(&default), 0.0);
+        assert_eq!(service("web", &default, false).exposure, 0.1);
         let root = ServiceSettings { user: Some("root".into()), ..default.clone() };
         assert_eq!(exposure(&root), 10.0);
         let lifted = ServiceSettings { sandbox: Sandbox::NONE, ..default.clone() };
@@ -196,11 +201,10 @@ mod tests {
     fn report_names_the_keys_that_were_lifted() {
         let settings = ServiceSettings {
             sandbox: Sandbox { private_tmp: false, ..Sandbox::FULL },
-            memory_limit: Some(krazy_boot::disk::size::Bytes::mib(64)),
             ..ServiceSettings::default()
         };
         let root = ServiceSettings { user: Some("root".into()), ..ServiceSettings::default() };
-        let audit = Audit(vec![service("db", &settings), service("web", &root)]);
+        let audit = Audit(vec![service("db", &settings, true), service("web", &root, true)]);
         let text = audit.to_string();
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[1].starts_with("db ") && lines[1].ends_with(" sandbox.private-tmp"), "{text}");
