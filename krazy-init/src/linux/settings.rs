@@ -26,15 +26,14 @@ const SYSCTLS: &[(&str, &str)] = &[
     ("fs/protected_hardlinks", "1"),
     ("fs/protected_fifos", "2"),
     ("fs/protected_regular", "2"),
-    // Programs of the kernel are for root: an account needs none, and their verifier has had holes.
+    // Programs of the kernel are for root: an account needs none, and their verifier has had holes. 2 and not 1: root can
+    // allow them again.
     ("kernel/unprivileged_bpf_disabled", "2"),
     ("kernel/kptr_restrict", "1"),
     ("kernel/dmesg_restrict", "1"),
     // A process can trace its children only, if its system calls are not filtered.
     ("kernel/yama/ptrace_scope", "1"),
     ("kernel/perf_event_paranoid", "3"),
-    // 2 and not 1: root can open it again.
-    ("kernel/unprivileged_bpf_disabled", "2"),
     ("vm/unprivileged_userfaultfd", "0"),
     ("dev/tty/ldisc_autoload", "0"),
     ("dev/tty/legacy_tiocsti", "0"),

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use krazy_boot::manifest::network::{Cidr, NetworkSettings, StaticAddress};
 
-use super::dhcp::{Client, Lease, Output, Route};
+use super::dhcp::{self, Client, Lease, Output, Route};
 use super::netlink::{Link, Netlink, Notification};
 use super::resolv_conf;
 use super::sntp;
@@ -322,8 +322,7 @@ impl Network {
     fn write_resolv_conf(&self, now: Duration) -> io::Result<()> {
         let provisioned = self.settings.dns.iter().map(ToString::to_string);
         let learned = self.interfaces.values().flat_map(|interface| interface.name_servers(now));
-        let mut domains: Vec<String> = self.leases().flat_map(|lease| lease.domains.clone()).collect();
-        domains.dedup();
+        let domains = dhcp::bounded(self.leases().flat_map(|lease| lease.domains.iter().cloned()));
         resolv_conf::write(provisioned.chain(learned), &domains)
     }
 }

@@ -5,7 +5,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use super::packet::{Reply, ReplyKind, Request, RequestKind, Route, parse};
+use super::lease::{Lease, lease_of};
+use super::packet::{Reply, ReplyKind, Request, RequestKind, parse};
 use crate::net::own_addresses::is_no_other_machine;
 
 /// The first retry interval, which doubles up to [`MAX_RETRY_INTERVAL`].
@@ -15,43 +16,8 @@ const MAX_RETRY_INTERVAL: Duration = Duration::from_secs(64);
 /// Requests for an offered address before the client searches for another offer.
 const MAX_REQUESTS: u32 = 4;
 
-/// The lease time in seconds of a server that sends none, as udhcpc has it.
-const DEFAULT_LEASE_TIME: u32 = 3600;
-
-/// The shortest lease time in seconds. A shorter one is extended: a server that grants one second must not keep the
-/// network busy.
-const MIN_LEASE_TIME: u32 = 60;
-
 /// The shortest interval between renewals. Source: RFC 2131, section 4.4.5.
 const MIN_RENEWAL_INTERVAL: Duration = Duration::from_secs(60);
-
-/// The prefix length if the server sends no subnet mask.
-const DEFAULT_PREFIX: u8 = 24;
-
-/// An address with its parameters.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Lease {
-    /// The address.
-    pub(crate) address: Ipv4Addr,
-    /// Its subnet's prefix length.
-    pub(crate) prefix: u8,
-    /// The server that granted it.
-    pub(crate) server: Ipv4Addr,
-    /// Routes.
-    pub(crate) routes: Vec<Route>,
-    /// Name servers.
-    pub(crate) dns: Vec<Ipv4Addr>,
-    /// Domains in which programs look names up.
-    pub(crate) domains: Vec<String>,
-    /// Time servers.
-    pub(crate) ntp: Vec<Ipv4Addr>,
-    /// The longest packet of the link in bytes.
-    pub(crate) mtu: Option<u16>,
-    /// The lease time.
-    pub(crate) duration: Duration,
-    renew: Duration,
-    rebind: Duration,
-}
 
 /// An action for the owner of the socket and the interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -364,42 +330,6 @@ impl Client {
 
 fn retry_interval(tries: u32) -> Duration {
     MIN_RETRY_INTERVAL.saturating_mul(1 << tries.min(10)).min(MAX_RETRY_INTERVAL)
-}
-
-/// Returns the lease that a reply grants, if its address is usable. `server` replaces a missing server identifier.
-fn lease_of(reply: &Reply, server: Option<Ipv4Addr>) -> Option<Lease> {
-    let address = reply.address;
-    let server = reply.server.or(server)?;
-    let usable = !(address.is_unspecified()
-        || address.is_loopback()
-        || address.is_multicast()
-        || address.is_broadcast()
-        || address.octets()[0] == 0);
-    let prefix = reply.prefix.unwrap_or(DEFAULT_PREFIX);
-    if !usable || !(1..=32).contains(&prefix) {
-        return None;
-    }
-    let seconds = reply.lease.unwrap_or(DEFAULT_LEASE_TIME).max(MIN_LEASE_TIME);
-    let duration = Duration::from_secs(seconds.into());
-    let timers = reply.renew.zip(reply.rebind).filter(|(t1, t2)| 0 < *t1 && t1 < t2 && *t2 < seconds);
-    let (renew, rebind) = match timers {
-        // Contradictory timers count as none. The defaults are those of RFC 2131, section 4.4.5.
-        Some((t1, t2)) => (Duration::from_secs(t1.into()), Duration::from_secs(t2.into())),
-        None => (duration / 2, duration * 7 / 8),
-    };
-    Some(Lease {
-        address,
-        prefix,
-        server,
-        routes: reply.routes.clone(),
-        dns: reply.dns.clone(),
-        domains: reply.domains.clone(),
-        ntp: reply.ntp.clone(),
-        mtu: reply.mtu,
-        duration,
-        renew,
-        rebind,
-    })
 }
 
 #[cfg(test)]

@@ -62,17 +62,19 @@ fn name(value: &[u8], start: usize) -> Option<(String, usize)> {
     }
 }
 
-fn bounded(names: impl Iterator<Item = String>) -> Vec<String> {
+/// Returns the distinct names that are valid, as many of them as resolvers take.
+pub(in crate::net) fn bounded(names: impl Iterator<Item = String>) -> Vec<String> {
     let mut domains: Vec<String> = Vec::new();
     let mut len = 0;
     for name in names.filter(|name| is_name(name)) {
+        if domains.contains(&name) {
+            continue;
+        }
         len += name.len() + 1;
         if domains.len() == MAX_DOMAINS || len > MAX_LEN {
             break;
         }
-        if !domains.contains(&name) {
-            domains.push(name);
-        }
+        domains.push(name);
     }
     domains
 }
@@ -98,6 +100,7 @@ mod tests {
             assert!(found.iter().all(|name| !name.contains(['\n', '/', '\0'])), "{found:?}");
         }
         assert_eq!(of_text(&b"a ".repeat(90)), ["a"]);
+        assert_eq!(of_text(b"a b a c d e f g"), ["a", "b", "c", "d", "e", "f"]);
         assert_eq!(of_text([b"x".repeat(64), b".lan".to_vec()].concat().as_slice()), [""; 0]);
     }
 

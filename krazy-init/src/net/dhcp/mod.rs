@@ -5,10 +5,13 @@
 
 mod client;
 mod domains;
+mod lease;
 mod packet;
 
 pub(crate) use client::Client;
-pub(super) use client::{Lease, Output, Target};
+pub(super) use client::{Output, Target};
+pub(super) use domains::bounded;
+pub(super) use lease::Lease;
 pub(super) use packet::{MAX_PACKET, Route, client_address};
 
 /// The port of servers.

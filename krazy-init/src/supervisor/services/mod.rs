@@ -78,7 +78,7 @@ pub(super) struct Services {
     pids: HashMap<Pid, usize>,
     sockets: Sockets,
     denials: Denials,
-    /// What the kernel has for their sandboxes.
+    /// The mechanisms that the kernel has for their sandboxes.
     support: Support,
     reporter: Reporter,
     next_port_check: Option<Duration>,
