@@ -62,6 +62,9 @@ fn keep_records(path: &str) -> ! {
 }
 "#;
 
+/// The longest wait for the network of an emulated Raspberry Pi, before it is started again.
+const NETWORK_LIMIT: Duration = Duration::from_secs(240);
+
 /// Parameters of every kernel for a PC. On a busy host the emulated timer is so late that a kernel takes it for broken
 /// and panics ("IO-APIC + timer doesn't work"), which a trial does not survive. Linux leaves the check out by itself where
 /// it knows its hypervisor.
@@ -197,7 +200,7 @@ impl Device {
         }
         // About one in two hundred starts of QEMU's Raspberry Pi on a busy host has no network, and the console says
         // nothing about it: its USB controller is emulated with timers of the host. The next start has one.
-        let first = self.status_within(BOOT_LIMIT, |_| true);
+        let first = self.status_within(NETWORK_LIMIT, |_| true);
         let Err(error) = first else { return Ok(()) };
         eprintln!("{error:#}\nstarted again");
         self.cut_power()?;
@@ -220,7 +223,7 @@ impl Device {
 
     /// Returns the time limit of a boot. A foreign processor is emulated more slowly, and a trial takes two boots there.
     fn boot_limit(&self) -> Duration {
-        if self.board == "x86_64" { BOOT_LIMIT } else { 4 * BOOT_LIMIT }
+        if self.board == "x86_64" { BOOT_LIMIT } else { 2 * BOOT_LIMIT }
     }
 
     /// Cuts the power: the emulator is killed, and the disk keeps what it had written. Returns the console's text.

@@ -7,7 +7,7 @@ use anyhow::{Result, bail, ensure};
 use serde_json::Value;
 
 /// The time limit of a push: an update and a boot or two under emulation on a busy machine.
-pub const PUSH_LIMIT: Duration = Duration::from_secs(600);
+pub const PUSH_LIMIT: Duration = Duration::from_secs(1500);
 
 /// The outcome of a `cargo krazy`.
 #[derive(Clone, Debug)]

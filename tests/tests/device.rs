@@ -32,7 +32,7 @@ fn device_reports_status_copies_files_and_follows_commands() -> Result<()> {
     assert_eq!(output.status.code(), Some(9));
     assert!(stderr(&output).contains("no machine of `run-qemu` is running as `qemu`"), "{}", stderr(&output));
 
-    let mut command = krazy.command(["run-qemu", "--timeout", "600", "--image"])?;
+    let mut command = krazy.command(["run-qemu", "--timeout", "1500", "--image"])?;
     command.arg(&image);
     let mut guest = Guest::start(command)?;
     guest.wait_for("Registered", BOOT_LIMIT)?;

@@ -3,7 +3,6 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use krazy_tests::disk::{Partition, extract, partitions};
@@ -89,15 +88,15 @@ fn example_boots_serves_its_page_and_keeps_its_counter() -> Result<()> {
     let mut counts = Vec::new();
     for _ in 0..2 {
         let port = free_port()?;
-        let mut command = krazy.command(["run-qemu", "--timeout", "300", "--image"])?;
+        let mut command = krazy.command(["run-qemu", "--timeout", "1500", "--image"])?;
         command.arg(&image).args(["--publish", &format!("{port}:80")]);
         let mut guest = Guest::start(command)?;
         let up = guest.wait_for("krazy: hello", BOOT_LIMIT)?;
         assert!(up.contains("slot A is up"), "{up}");
         // A visit, and a look that does not count as one.
-        let (head, page) = http_get(port, "/", Duration::from_secs(60))?;
+        let (head, page) = http_get(port, "/", BOOT_LIMIT)?;
         assert!(head.contains(" 200 ") && !page.is_empty(), "{head}");
-        let (_, body) = http_get(port, "/json", Duration::from_secs(60))?;
+        let (_, body) = http_get(port, "/json", BOOT_LIMIT)?;
         let page: Value = serde_json::from_slice(&body)?;
         assert_eq!(page["hostname"], "hello");
         assert_eq!(page["slot"], "A");

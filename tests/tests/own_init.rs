@@ -25,7 +25,7 @@ fn user_program_runs_as_init() -> Result<()> {
     let mut command = krazy.command(["image", "--manifest-path"])?;
     succeed(command.arg(package.manifest()).arg("-o").arg(&image))?;
     let expect = "alone: pid 1 root is squashfs: true";
-    let mut command = krazy.command(["run-qemu", "--timeout", "180", "--expect", expect, "--image"])?;
+    let mut command = krazy.command(["run-qemu", "--timeout", "1500", "--expect", expect, "--image"])?;
     succeed(command.arg(&image))?;
     Ok(())
 }

@@ -1,7 +1,6 @@
 //! A kernel of our own: built from source, small, and started from every kind of disk through every kind of card.
 
 use std::fs;
-use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use krazy_tests::device::Device;
@@ -74,7 +73,7 @@ fn kernel_is_built_from_source_and_starts_from_every_disk() -> Result<()> {
         for feature in FEATURES {
             ensure!(words.contains(feature), "{hardware:?}: no {feature} in {features}");
         }
-        let (head, page) = http_get(port, "/", Duration::from_secs(60))?;
+        let (head, page) = http_get(port, "/", BOOT_LIMIT)?;
         ensure!(head.contains(" 200 ") && !page.is_empty(), "{hardware:?}: {head}");
     }
     Ok(())

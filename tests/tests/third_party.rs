@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::Result;
 use krazy_tests::fixture::Package;
@@ -77,16 +76,16 @@ rusqlite = { version = "=0.37.0", features = ["bundled"] }
     command.env("CARGO_PROFILE_DEV_DEBUG", "none");
     succeed(command.arg(package.manifest()).arg("-o").arg(&image))?;
     let (http, control) = (free_port()?, free_port()?);
-    let mut command = krazy.command(["run-qemu", "--timeout", "300", "--image"])?;
+    let mut command = krazy.command(["run-qemu", "--timeout", "1500", "--image"])?;
     command.arg(&image).args(["--publish", &format!("{http}:80"), "--publish", &format!("{control}:7835")]);
     let mut guest = Guest::start(command)?;
     guest.wait_for("tick-tock: tick", BOOT_LIMIT)?;
     guest.wait_for("site: visits: 1", BOOT_LIMIT)?;
-    let (head, body) = http_get(http, "/greeting.txt", Duration::from_secs(60))?;
+    let (head, body) = http_get(http, "/greeting.txt", BOOT_LIMIT)?;
     assert!(head.contains(" 200 "), "{head}");
     assert_eq!(String::from_utf8(body)?, "hello from a third party\n");
     // bore's messages are JSON that ends in NUL; "Hello" with port 0 asks for a tunnel on any port.
-    let answer = exchange(control, b"{\"Hello\":0}\0", Duration::from_secs(60))?;
+    let answer = exchange(control, b"{\"Hello\":0}\0", BOOT_LIMIT)?;
     assert!(answer.starts_with(b"{\"Hello\":"), "{}", String::from_utf8_lossy(&answer));
     Ok(())
 }

@@ -88,7 +88,7 @@ fn try_out(program: &Program) -> Result<Row> {
 /// Starts the machine until its services are up. The inner result is that of asking the program.
 fn start(program: &Program, krazy: &Krazy, image: &Path) -> Result<Result<()>> {
     let host = free_port()?;
-    let mut command = krazy.command(["run-qemu", "--timeout", "600", "--image"])?;
+    let mut command = krazy.command(["run-qemu", "--timeout", "1500", "--image"])?;
     command.arg(image);
     if let Some(Serves::Http { port, .. } | Serves::Tcp { port, .. }) = program.serves {
         command.args(["--publish", &format!("{host}:{port}")]);

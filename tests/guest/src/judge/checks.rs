@@ -5,28 +5,28 @@ use std::fs;
 use krazy_init::control::{ExitReason, LogStream, ServiceState};
 
 use super::{ask, case, ensure, give_word, log, read, status};
-use crate::rights::{told, within};
+use crate::rights::{eventually, told};
 
 pub fn judge() {
     case("a service that stops sending keep-alive messages is ended and started again", || {
-        within(30, || ensure(status("silent")?.state == ServiceState::Running, "it does not run"))?;
+        eventually(|| ensure(status("silent")?.state == ServiceState::Running, "it does not run"))?;
         ensure(log("silent")?.contains("watchdog of 20000000 us, for me: true"), &log("silent")?)?;
         // Longer than its limit: as long as it sends, nothing happens to it.
-        within(120, || ensure(status("silent")?.uptime.is_some_and(|uptime| uptime > 30), "it was ended"))?;
+        eventually(|| ensure(status("silent")?.uptime.is_some_and(|uptime| uptime > 30), "it was ended"))?;
         ensure(status("silent")?.restarts == 0, "it was ended while it sent")?;
         give_word("silent")?;
-        within(120, || {
+        eventually(|| {
             let silent = status("silent")?;
             ensure(silent.restarts > 0, &format!("{silent:?}"))?;
             ensure(silent.last_exit == Some(ExitReason::Watchdog(20)), &format!("{silent:?}"))
         })?;
         told(fs::remove_file(crate::word("silent")))?;
-        within(60, || ensure(status("silent")?.state == ServiceState::Running, "it was not started again"))
+        eventually(|| ensure(status("silent")?.state == ServiceState::Running, "it was not started again"))
     });
     case("a service whose health command fails is ended and started again", || {
-        within(120, || ensure(status("sickly")?.stable, "it is not stable"))?;
+        eventually(|| ensure(status("sickly")?.stable, "it is not stable"))?;
         told(fs::write("/data/sickly/ill", ""))?;
-        within(120, || {
+        eventually(|| {
             let sickly = status("sickly")?;
             let expected = ExitReason::Unhealthy("`/bin/sickly --health` exit status 4, 2 times".to_owned());
             ensure(sickly.last_exit == Some(expected) && !sickly.stable, &format!("{sickly:?}"))
@@ -34,17 +34,17 @@ pub fn judge() {
         told(fs::remove_file("/data/sickly/ill"))?;
         let errors = ask(|client| client.logs("sickly", LogStream::Err, 100))?;
         ensure(errors.iter().any(|line| line.text.ends_with("it is ill")), "what it wrote is lost")?;
-        within(120, || ensure(status("sickly")?.stable, "it does not become stable"))
+        eventually(|| ensure(status("sickly")?.stable, "it does not become stable"))
     });
     case("a health command that hangs is killed, and its service ended", || {
         told(fs::write("/data/sickly/hangs", ""))?;
-        within(120, || {
+        eventually(|| {
             let sickly = status("sickly")?;
             let hung = matches!(&sickly.last_exit, Some(ExitReason::Unhealthy(why)) if why.contains("took longer than 20 s"));
             ensure(hung, &format!("{sickly:?}"))
         })?;
         told(fs::remove_file("/data/sickly/hangs"))?;
-        within(120, || ensure(status("sickly")?.stable, "it does not become stable"))
+        eventually(|| ensure(status("sickly")?.stable, "it does not become stable"))
     });
     case("memory is limited for services that ask for nothing", || {
         let limit = |service: &str| read(&format!("/sys/fs/cgroup/services/{service}/memory.max"));

@@ -6,7 +6,7 @@ use std::io::Write;
 use krazy_init::control::{Command, ExitReason, LogStream, ServiceState};
 
 use super::{ask, case, ended_by, ensure, give_word, log, order, processes, read, status};
-use crate::rights::{told, within};
+use crate::rights::{eventually, told};
 
 /// Soon after the start: a service does not wait for ever.
 pub fn order_of_start() {
@@ -14,14 +14,14 @@ pub fn order_of_start() {
         let waiting = || Ok::<_, String>(status("follower")?.waiting_for);
         ensure(waiting()? == ["notifier", "listener", "page"], &format!("{:?}", waiting()?))?;
         give_word("notifier")?;
-        within(30, || ensure(waiting()? == ["listener", "page"], &format!("{:?}", waiting()?)))?;
+        eventually(|| ensure(waiting()? == ["listener", "page"], &format!("{:?}", waiting()?)))?;
         give_word("listener")?;
-        within(30, || ensure(waiting()? == ["page"], &format!("{:?}", waiting()?)))?;
+        eventually(|| ensure(waiting()? == ["page"], &format!("{:?}", waiting()?)))?;
         // It has answered, and that it is busy.
-        within(30, || ensure(log("page")?.contains("answered 503"), "it was not asked"))?;
+        eventually(|| ensure(log("page")?.contains("answered 503"), "it was not asked"))?;
         ensure(waiting()? == ["page"], "a refusal was taken for readiness")?;
         give_word("page")?;
-        within(30, || ensure(status("follower")?.state == ServiceState::Running, "it does not run"))
+        eventually(|| ensure(status("follower")?.state == ServiceState::Running, "it does not run"))
     });
     case("output can be followed as it comes", || {
         let followed = ask(|client| {
@@ -40,12 +40,12 @@ pub fn judge() {
     case(
         "a service that ends at once is started again, later and later, and said to be in a crash loop",
         || {
-            within(60, || {
+            eventually(|| {
                 let quits = status("quits")?;
                 let holds = quits.crash_loop && !quits.stable && quits.restarts >= 5;
                 ensure(holds && quits.last_exit == Some(ExitReason::Code(3)), &format!("{quits:?}"))
             })?;
-            within(60, || {
+            eventually(|| {
                 ensure(status("quits")?.next_start_ms.is_some_and(|pause| pause > 1000), "no long pause")
             })
         },
@@ -59,9 +59,9 @@ pub fn judge() {
         ensure(log("once")?.contains("done"), "its log")
     });
     case("what a service forks away ends with it", || {
-        within(30, || ensure(status("daemon")?.state == ServiceState::Exited, "it runs"))?;
+        eventually(|| ensure(status("daemon")?.state == ServiceState::Exited, "it runs"))?;
         ensure(log("daemon")?.contains("the daemon lives"), "its child never lived")?;
-        within(30, || {
+        eventually(|| {
             ensure(
                 read("/sys/fs/cgroup/services/daemon/cgroup.events")?.contains("populated 0"),
                 "its child lives",
@@ -70,20 +70,20 @@ pub fn judge() {
     });
     case("a service that ignores the stop signal is killed after its time", || {
         order(Command::Stop { service: "stubborn".to_owned() })?;
-        within(60, || ensure(status("stubborn")?.state == ServiceState::Stopped, "it was not stopped"))?;
+        eventually(|| ensure(status("stubborn")?.state == ServiceState::Stopped, "it was not stopped"))?;
         ended_by("stubborn", &ExitReason::Signal(9))?;
         order(Command::Start { service: "stubborn".to_owned() })?;
-        within(30, || ensure(status("stubborn")?.pid.is_some(), "it was not started"))
+        eventually(|| ensure(status("stubborn")?.pid.is_some(), "it was not started"))
     });
     case("the stop signal is the one that was asked for", || {
         order(Command::Restart { service: "steady".to_owned() })?;
-        within(30, || ended_by("steady", &ExitReason::Signal(10)))?;
-        within(30, || ensure(status("steady")?.pid.is_some(), "it was not started again"))
+        eventually(|| ended_by("steady", &ExitReason::Signal(10)))?;
+        eventually(|| ensure(status("steady")?.pid.is_some(), "it was not started again"))
     });
     case("a service that is killed comes back by itself", || {
         let before = status("steady")?;
         order(Command::Signal { service: "steady".to_owned(), signal: "KILL".to_owned() })?;
-        within(30, || {
+        eventually(|| {
             let after = status("steady")?;
             let holds =
                 after.pid.is_some() && after.pid != before.pid && after.restarts == before.restarts + 1;
@@ -112,7 +112,7 @@ fn full_data() -> super::Verdict {
         for service in ["steady", "kept"] {
             let before = status(service)?.pid;
             order(Command::Restart { service: service.to_owned() })?;
-            within(30, || {
+            eventually(|| {
                 let now = status(service)?.pid;
                 ensure(now.is_some() && now != before, &format!("{service} was not started"))
             })?;

@@ -5,7 +5,7 @@ use krazy_init::control::{Command, ExitReason, ServiceState};
 
 use super::{WAITING, ask, case, ensure, order, read, status};
 use crate::rest;
-use crate::rights::within;
+use crate::rights::eventually;
 
 /// Programs that cannot run, and a part of the reason.
 const BROKEN: [(&str, &str); 4] = [
@@ -21,7 +21,7 @@ pub const COPIES: usize = 300;
 /// A machine whose network the host simulates.
 pub fn judge_link() {
     case("name servers come from DHCP and from the router", || {
-        within(600, || {
+        eventually(|| {
             let servers = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
             let wanted = ["nameserver 10.9.0.1\n", "nameserver fd00::53\n"];
             ensure(wanted.iter().all(|server| servers.contains(server)), &servers)
@@ -33,7 +33,7 @@ pub fn judge_link() {
 /// A machine with a fixed address and a read-only disk.
 pub fn judge_fixed() {
     case("a fixed address needs no address server", || {
-        within(120, || {
+        eventually(|| {
             let addresses = read("/proc/net/fib_trie")?;
             ensure(addresses.contains("10.0.2.77") && !addresses.contains("10.0.2.15"), &addresses)?;
             let routes = read("/proc/net/route")?;
@@ -71,7 +71,7 @@ pub fn judge() {
     });
     for (service, why) in BROKEN {
         case(&format!("a service that cannot run is told and tried again: {service}"), || {
-            within(60, || {
+            eventually(|| {
                 let found = status(service)?;
                 let said =
                     matches!(&found.last_exit, Some(ExitReason::NotStarted(text)) if text.contains(why));
@@ -83,7 +83,7 @@ pub fn judge() {
         });
     }
     case("three hundred services run and are looked after", || {
-        within(240, || {
+        eventually(|| {
             let services = ask(|client| client.list())?;
             let copies: Vec<_> =
                 services.iter().filter(|service| service.name.starts_with("copy-")).collect();
@@ -95,7 +95,7 @@ pub fn judge() {
             let pid = before.pid.and_then(|pid| i32::try_from(pid).ok()).ok_or("no pid")?;
             // SAFETY: kill has no effect on memory.
             unsafe { libc::kill(pid, libc::SIGKILL) };
-            within(60, || {
+            eventually(|| {
                 let after = status(name)?;
                 ensure(after.pid.is_some() && after.pid != before.pid, &format!("{after:?}"))
             })?;

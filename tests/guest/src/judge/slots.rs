@@ -14,7 +14,7 @@ use krazy_init::control::{Client, ClientError, Command, ErrorKind, ServiceState}
 
 use super::{Verdict, WAITING, ask, case, ensure, log, order, read, slow_disk, status};
 use crate::kernel_log;
-use crate::rights::{told, within};
+use crate::rights::{eventually, told};
 
 /// The disk.
 const DISK: &str = "/dev/vda";
@@ -71,10 +71,10 @@ pub fn on_trial() {
     case("a trial knows that it is one, and its watchdog counts", || {
         let info = ask(|client| client.boot())?;
         ensure(info.slot == Some(Slot::B) && info.trial.is_some(), &format!("{info:?}"))?;
-        within(60, || ensure(read("/sys/class/watchdog/watchdog0/state")?.trim() == "active", "no watchdog"))
+        eventually(|| ensure(read("/sys/class/watchdog/watchdog0/state")?.trim() == "active", "no watchdog"))
     });
     case("a trial is not confirmed while a required service fails", || {
-        within(60, || ensure(status("fragile")?.restarts > 0, "it runs"))?;
+        eventually(|| ensure(status("fragile")?.restarts > 0, "it runs"))?;
         refused(Command::Confirm, ErrorKind::NotStable)?;
         refused(Command::Switch { slot: Slot::A }, ErrorKind::NotNow)
     });
@@ -140,14 +140,14 @@ pub fn confirm() {
     });
     slow_disk::confirm();
     case("a stable trial is confirmed", || {
-        within(240, || order(Command::Confirm))?;
+        eventually(|| order(Command::Confirm))?;
         let info = ask(|client| client.boot())?;
         ensure(info.slot == Some(Slot::B) && info.trial.is_none() && info.stable, &format!("{info:?}"))?;
         last_attempt(Outcome::Confirmed, None)
     });
     println!("hitting init");
     // Not before it has passed these lines on.
-    let heard = within(60, || ensure(log("judge")?.contains("hitting init"), "init does not read"));
+    let heard = eventually(|| ensure(log("judge")?.contains("hitting init"), "init does not read"));
     heard.unwrap_or_else(|why| println!("case init reads what is written: FAILED {why}"));
     std::thread::sleep(std::time::Duration::from_secs(2));
     // SAFETY: kill has no effect on memory.
@@ -168,7 +168,7 @@ pub fn end() {
     });
     println!("{WAITING}: a network adapter");
     case("a USB network adapter that is plugged in gets an address", || {
-        within(180, || {
+        eventually(|| {
             let count = told(fs::read_dir("/sys/class/net"))?.count();
             ensure(count == 3, &format!("{count} interfaces"))?;
             // 192.168.3.0, the network of that adapter alone.
@@ -182,7 +182,7 @@ pub fn end() {
         for service in ["steady", "kept"] {
             let before = status(service)?.pid;
             order(Command::Restart { service: service.to_owned() })?;
-            within(30, || {
+            eventually(|| {
                 let now = status(service)?.pid;
                 ensure(now.is_some() && now != before, &format!("{service} was not started"))
             })?;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use krazy_init::control::Command;
 
 use super::{WAITING, ask, case, ensure, order, read};
-use crate::rights::{told, within};
+use crate::rights::{eventually, told};
 
 /// The file that is written. The host lets the disk take half a megabyte a second.
 const FILE: &str = "/data/judge/much";
@@ -16,16 +16,16 @@ const FILE: &str = "/data/judge/much";
 /// A confirmation of this slot, while 8 MiB wait for the disk.
 pub fn confirm() {
     case("a slow disk delays a confirmation and nothing else", || {
-        within(240, || ensure(ask(|client| client.boot())?.stable, "not stable"))?;
+        eventually(|| ensure(ask(|client| client.boot())?.stable, "not stable"))?;
         println!("{WAITING}: a slow disk");
-        within(60, || {
+        eventually(|| {
             let start = Instant::now();
             told(write(1 << 20))?;
             ensure(start.elapsed() > Duration::from_millis(1500), "the disk is fast")
         })?;
         let writer = thread::spawn(|| write(8 << 20));
         // Its pages have to be on their way before the confirmation is: a busy host's machine takes a while to get there.
-        within(60, || ensure(under_writeback()? >= 4 << 10, "nothing is on its way to the disk"))?;
+        eventually(|| ensure(under_writeback()? >= 4 << 10, "nothing is on its way to the disk"))?;
         let start = Instant::now();
         let confirmation = thread::spawn(move || order(Command::Confirm).map(|()| start.elapsed()));
         let (mut answers, mut slowest) = (0, Duration::ZERO);
@@ -39,7 +39,10 @@ pub fn confirm() {
         let taken = confirmation.join().map_err(|_| "a panic")??;
         told(writer.join().unwrap_or_else(|_| Err(io::Error::other("a panic"))))?;
         println!("confirmed in {taken:?}; meanwhile {answers} answers, the slowest after {slowest:?}");
-        ensure(slowest < Duration::from_secs(2), &format!("init answered after {slowest:?}"))?;
+        ensure(
+            slowest < taken / 3,
+            &format!("init answered after {slowest:?}, the confirmation took {taken:?}"),
+        )?;
         ensure(taken > Duration::from_secs(2) && answers > 5, &format!("{answers} answers in {taken:?}"))
     });
     println!("{WAITING}: a fast disk");
