@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, anyhow};
 use krazy_boot::digest::Hex;
@@ -85,14 +86,40 @@ impl BundleEditor {
             fs::create_dir_all(tree.join(name))?;
         }
         install_script(&tree, "init", script)?;
-        let archive = directory.join("initramfs.cpio");
+        self.pack_initramfs(directory, &tree)
+    }
+
+    /// Unpacks the initramfs, applies `change`, and packs it again, with foreign tools.
+    pub fn change_initramfs(
+        &mut self,
+        directory: &Path,
+        change: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<()> {
+        let tree = directory.join("initramfs");
+        fs::create_dir_all(&tree)?;
+        let (packed, archive) = (directory.join("initramfs.zst"), directory.join("unpacked.cpio"));
+        fs::write(&packed, self.part(&PartKind::Initramfs)?)?;
+        succeed(
+            judges::command("zstd")?.args(["--quiet", "--force", "-d"]).arg(&packed).arg("-o").arg(&archive),
+        )?;
+        let mut cpio = judges::command("cpio")?;
+        cpio.args(["--extract", "--quiet", "--make-directories"]).current_dir(&tree);
+        succeed(cpio.stdin(fs::File::open(&archive)?))?;
+        change(&tree)?;
+        self.pack_initramfs(directory, &tree)
+    }
+
+    /// Makes `tree` the initramfs, not compressed.
+    fn pack_initramfs(&mut self, directory: &Path, tree: &Path) -> Result<()> {
+        let names = succeed(Command::new("find").arg(".").current_dir(tree))?.stdout;
         let list = directory.join("initramfs.list");
-        fs::write(&list, ".\n./bin\n./bin/busybox\n./dev\n./init\n")?;
+        fs::write(&list, names)?;
+        let archive = directory.join("initramfs.cpio");
         let mut cpio = judges::command("cpio")?;
         cpio.args(["--create", "--quiet", "--format=newc", "--owner=0:0", "--file"]).arg(&archive);
-        succeed(cpio.current_dir(&tree).stdin(fs::File::open(&list)?))?;
+        succeed(cpio.current_dir(tree).stdin(fs::File::open(&list)?))?;
         *self.part(&PartKind::Initramfs)? = fs::read(&archive)?;
-        Ok(())
+        Ok(fs::remove_dir_all(tree)?)
     }
 
     /// Unpacks the root, applies `change`, and packs it again with foreign tools.

@@ -10,11 +10,13 @@
 //! | `trials` | builds that do not start, and the ways back |
 //! | `disks` | a `/data` that is damaged or lost, and two copies of one disk |
 //! | `fallback` | a confirmed slot that cannot start |
+//! | `first_version` | a device whose whole system is the first version's |
 //! | `power` | power that is cut, and builds that do not hold |
 
 mod connections;
 mod disks;
 mod fallback;
+mod first_version;
 mod power;
 mod refusals;
 mod trials;

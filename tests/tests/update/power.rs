@@ -18,13 +18,14 @@ use crate::{NEW, NOT_STARTED, is_reverted, reverts};
 /// The boot sector of the first disk format, as the last version that made such disks had it.
 const FIRST_BOOT_SECTOR: &[u8] = include_bytes!("first_boot_sector.bin");
 
-/// Turns a new image into one of the first disk format: that format's boot sector, which reads the selector behind itself.
-fn make_first_format(image: &Path) -> Result<()> {
+/// Turns a new image into one of the first disk format: with a boot sector of that format, which reads the selector behind
+/// itself.
+pub(crate) fn make_first_format(image: &Path, boot_sector: &[u8]) -> Result<()> {
     let mut disk = File::options().read(true).write(true).open(image)?;
     let mut sector = [0; 512];
     disk.read_exact(&mut sector)?;
     sector[..440].fill(0);
-    sector[..FIRST_BOOT_SECTOR.len()].copy_from_slice(FIRST_BOOT_SECTOR);
+    sector[..boot_sector.len()].copy_from_slice(boot_sector);
     disk.write_all_at(&sector, 0)?;
     let StateSectors { selector, spare, note } = StateSectors::CURRENT;
     for place in [selector, spare, note] {
@@ -36,14 +37,14 @@ fn make_first_format(image: &Path) -> Result<()> {
     Ok(())
 }
 
-fn state_sectors(image: &Path) -> Result<StateSectors> {
+pub(crate) fn state_sectors(image: &Path) -> Result<StateSectors> {
     Ok(mbr::state_sectors(&mut File::open(image)?)?)
 }
 
 #[test]
 fn power_cuts_and_unstable_builds_leave_the_old_build() -> Result<()> {
     let mut device = Device::new("")?;
-    make_first_format(&device.image)?;
+    make_first_format(&device.image, FIRST_BOOT_SECTOR)?;
     device.switch_on()?;
 
     // When a slot is armed, and again while it is tried. `proof.rs` cuts it at every other moment. Before it is armed, the
