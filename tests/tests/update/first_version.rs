@@ -48,6 +48,7 @@ fn device_of_the_first_version_is_moved_forward_by_updates() -> Result<()> {
     ensure!(device.krazy(&["rollback", "qemu"])?.code == Some(0), "rollback was refused");
     device.wait_for_slot("b")?;
     device.check("b", "good 2")?;
+    device.confirm()?;
 
     // Two more, and both slots know it.
     for (slot, mode) in [("a", "good 4"), ("b", "good 5")] {
