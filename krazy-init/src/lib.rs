@@ -10,6 +10,7 @@
 //! | `slots` | the state of the two slots on the disk, and the changes of it |
 //! | `linux` | the thin layer above the kernel |
 //! | `command`, `module_helper` | the roles of the binary besides PID 1 |
+//! | [`seal`] | restrictions for a process that parses what comes from a network, such as a part of krazy-admind |
 //!
 //! Decisions are made by code without side effects (`supervisor::state`, `supervisor::trial`, `supervisor::clock`,
 //! `net::dhcp::Client`), which is tested without a machine. One thread waits for events and routes them between parts
@@ -26,5 +27,6 @@ mod module_helper;
 mod net;
 mod output;
 pub mod role;
+pub mod seal;
 mod slots;
 mod supervisor;

@@ -21,6 +21,10 @@ pub const CONTROL_GID: u32 = 9_999;
 /// Groups that own device nodes: these numbers and on, one a pattern. They last as long as `/dev`.
 pub const FIRST_DEVICE_GID: u32 = 8_000;
 
+/// The account, and its only group, of the process of krazy-admind that faces the network. No service has it, nor any
+/// group of devices.
+pub const NETWORK_UID: u32 = FIRST_DEVICE_GID - 1;
+
 /// Returns the account that `service` runs under.
 pub fn user(service: &Service) -> &str {
     service.settings.user.as_deref().unwrap_or(&service.name)
@@ -134,6 +138,7 @@ mod tests {
             let numbers: BTreeSet<u32> = accounts.values().copied().collect();
             prop_assert_eq!(numbers.len(), names.len());
             prop_assert!(numbers.iter().all(|n| *n == 0 || (FIRST..FIRST + COUNT).contains(n)));
+            prop_assert!(!numbers.contains(&NETWORK_UID) && !numbers.contains(&CONTROL_GID));
         }
     }
 }

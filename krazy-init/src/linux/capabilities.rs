@@ -61,21 +61,26 @@ impl Capabilities {
             // The change of account has cleared all of them.
             return Ok(());
         }
-        let header = Header { version: VERSION, pid: 0 };
-        let half = |bits: u32| Data { effective: bits, permitted: bits, inheritable: bits };
-        let data = [half(self.0 as u32), half((self.0 >> 32) as u32)];
-        // SAFETY: both structures have the kernel's layout for this version; prctl on integers.
-        unsafe {
-            if libc::syscall(libc::SYS_capset, &header, data.as_ptr()) != 0 {
+        self.set()?;
+        for number in self.numbers() {
+            // SAFETY: prctl on integers.
+            if unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, number, 0, 0) } != 0 {
                 return Err(io::Error::last_os_error());
-            }
-            for number in self.numbers() {
-                if libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, number, 0, 0) != 0 {
-                    return Err(io::Error::last_os_error());
-                }
             }
         }
         Ok(())
+    }
+
+    /// Reduces the process to these, until exec.
+    pub(crate) fn set(self) -> io::Result<()> {
+        let header = Header { version: VERSION, pid: 0 };
+        let half = |bits: u32| Data { effective: bits, permitted: bits, inheritable: bits };
+        let data = [half(self.0 as u32), half((self.0 >> 32) as u32)];
+        // SAFETY: both structures have the kernel's layout for this version.
+        match unsafe { libc::syscall(libc::SYS_capset, &header, data.as_ptr()) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
     }
 }
 

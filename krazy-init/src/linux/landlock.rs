@@ -6,6 +6,8 @@
 //!
 //! Reading is not restricted: everything outside the root that a service could read is either another account's, hidden by
 //! its mounts, or was placed on `/data` for services to read.
+//!
+//! [`deny_everything`] is for processes that need no files at all.
 
 use std::ffi::CString;
 use std::io;
@@ -22,6 +24,12 @@ const CHANGE_DIRECTORY: u64 = 0x1ff0;
 const REFER: u64 = 1 << 13;
 /// Since version 3.
 const TRUNCATE: u64 = 1 << 14;
+/// Since version 5: requests to devices.
+const IOCTL_DEVICE: u64 = 1 << 15;
+/// All rights of the first version: those above, execute, read files, and read directories.
+const FIRST_RIGHTS: u64 = 0x1fff;
+/// Since version 4: bind and connect TCP sockets.
+const TCP: u64 = 0b11;
 /// Since version 6: abstract Unix sockets, and signals, to processes outside.
 const SCOPES: u64 = 0b11;
 
@@ -130,6 +138,27 @@ impl Rules {
         }
         Ok(Some(ruleset))
     }
+}
+
+/// Takes all rights that this version knows from the calling process: to files, to TCP ports, and to reach processes
+/// outside. It must have set `PR_SET_NO_NEW_PRIVS` before.
+pub(crate) fn deny_everything(version: i64) -> io::Result<()> {
+    let since = |first, rights| if version >= first { rights } else { 0 };
+    let files = FIRST_RIGHTS | since(2, REFER) | since(3, TRUNCATE) | since(5, IOCTL_DEVICE);
+    let ruleset = Ruleset { files, network: since(4, TCP), scopes: since(SCOPES_VERSION, SCOPES) };
+    // Earlier versions know the first fields only.
+    let size = match version {
+        ..4 => 8,
+        4 | 5 => 16,
+        _ => size_of::<Ruleset>(),
+    };
+    // SAFETY: the structure has the kernel's layout and `size` bytes of it are valid.
+    let ruleset = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, &ruleset, size, 0) };
+    let ruleset = i32::try_from(ruleset).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)?;
+    let entered = enter(ruleset);
+    // SAFETY: the descriptor is this function's.
+    unsafe { libc::close(ruleset) };
+    entered
 }
 
 /// Restricts the calling process irrevocably. It must have set `PR_SET_NO_NEW_PRIVS` before.

@@ -31,7 +31,7 @@ pub(crate) mod http_probe;
 pub(crate) mod identity;
 pub(crate) mod kernel_clock;
 pub(crate) mod kexec;
-mod landlock;
+pub(crate) mod landlock;
 pub(crate) mod launch;
 pub(crate) mod launched;
 pub(crate) mod modules;

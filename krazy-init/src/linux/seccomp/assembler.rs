@@ -13,6 +13,8 @@ const JUMP_GREATER: u16 = 0x25;
 const JUMP_GREATER_OR_EQUAL: u16 = 0x35;
 /// `BPF_JMP | BPF_JSET | BPF_K`
 const JUMP_SET: u16 = 0x45;
+/// `BPF_ALU | BPF_AND | BPF_K`
+const AND: u16 = 0x54;
 /// `BPF_RET | BPF_K`
 const RETURN: u16 = 0x06;
 
@@ -45,6 +47,22 @@ impl Verdict {
             Verdict::Allow => 0x7fff_0000,
             Verdict::Errno(number) => 0x0005_0000 | number.cast_unsigned() & 0xffff,
         }
+    }
+}
+
+/// A condition on a call: the lower half of an argument has a value, in the bits of a mask.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Condition {
+    /// The number of the argument; the first is 0.
+    pub(super) argument: u8,
+    pub(super) mask: u32,
+    pub(super) value: u32,
+}
+
+impl Condition {
+    /// The argument has this value.
+    pub(super) const fn is(argument: u8, value: u32) -> Self {
+        Condition { argument, mask: u32::MAX, value }
     }
 }
 
@@ -93,6 +111,25 @@ impl Program {
         self.push(RETURN, Verdict::Allow.value(), 0, 0);
     }
 
+    /// Allows call `number` if every condition of one of `alternatives` holds, and gives it `verdict` otherwise.
+    pub(super) fn call_if(&mut self, number: u32, alternatives: &[&[Condition]], verdict: Verdict) {
+        // Three instructions for each condition, and one for the outcome.
+        let len = |conditions: &[Condition]| 3 * conditions.len() as u8 + 1;
+        let all: u8 = alternatives.iter().map(|conditions| len(conditions)).sum();
+        self.push(JUMP_EQUAL, number, 0, all + 1);
+        for conditions in alternatives {
+            let mut left = len(conditions);
+            for Condition { argument, mask, value } in *conditions {
+                left -= 3;
+                self.push(LOAD, FIRST_ARGUMENT + 8 * u32::from(*argument), 0, 0);
+                self.push(AND, *mask, 0, 0);
+                self.push(JUMP_EQUAL, *value, 0, left);
+            }
+            self.push(RETURN, Verdict::Allow.value(), 0, 0);
+        }
+        self.push(RETURN, verdict.value(), 0, 0);
+    }
+
     /// Ends the filter: every other call gets `verdict`.
     pub(super) fn finish(mut self, verdict: Verdict) -> Vec<sock_filter> {
         self.push(RETURN, verdict.value(), 0, 0);
@@ -129,6 +166,16 @@ pub(super) mod tests {
         number: u32,
         argument: u32,
     ) -> u32 {
+        run_with(filter, architecture, number, &[argument])
+    }
+
+    /// The same, with these first arguments; the others are 0.
+    pub(in super::super) fn run_with(
+        filter: &[sock_filter],
+        architecture: u32,
+        number: u32,
+        arguments: &[u32],
+    ) -> u32 {
         let (mut at, mut accumulator) = (0, 0);
         loop {
             let sock_filter { code, jt, jf, k } = filter[at];
@@ -137,9 +184,16 @@ pub(super) mod tests {
                     accumulator = match k {
                         NUMBER => number,
                         ARCHITECTURE => architecture,
-                        FIRST_ARGUMENT => argument,
+                        FIRST_ARGUMENT.. if k % 8 == 0 => {
+                            arguments.get(((k - FIRST_ARGUMENT) / 8) as usize).copied().unwrap_or(0)
+                        }
                         _ => panic!("load of {k}"),
                     };
+                    at += 1;
+                    continue;
+                }
+                AND => {
+                    accumulator &= k;
                     at += 1;
                     continue;
                 }
@@ -188,5 +242,26 @@ pub(super) mod tests {
             assert_eq!(run(&filter, HERE, number, argument), expected, "{number} {argument}");
         }
         assert_eq!(run(&filter, HERE ^ 1, 0, 0), 0x5_0026);
+    }
+
+    #[test]
+    fn alternatives_are_sets_of_conditions() {
+        let mut program = Program::new(Verdict::Errno(38));
+        let low = Condition { argument: 1, mask: 0xf, value: 2 };
+        let alternatives: [&[Condition]; 2] =
+            [&[Condition::is(0, 2), low], &[Condition::is(0, 16), Condition::is(2, 0)]];
+        program.call_if(10, &alternatives, Verdict::Errno(1));
+        let filter = program.finish(Verdict::Errno(2));
+        for (arguments, expected) in [
+            ([2, 2, 9], 0x7fff_0000),
+            ([2, 0x80802, 9], 0x7fff_0000),
+            ([2, 1, 0], 0x5_0001),
+            ([16, 1, 0], 0x7fff_0000),
+            ([16, 2, 1], 0x5_0001),
+            ([3, 2, 0], 0x5_0001),
+        ] {
+            assert_eq!(run_with(&filter, HERE, 10, &arguments), expected, "{arguments:?}");
+        }
+        assert_eq!(run(&filter, HERE, 11, 2), 0x5_0002);
     }
 }

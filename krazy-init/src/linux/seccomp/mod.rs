@@ -1,6 +1,6 @@
 //! Filters of system calls for services. Source: seccomp(2).
 //!
-//! Two filters, because the kernel logs by filter and not by call: one that gives calls unknown to it ENOSYS, silently, so
+//! Services have two filters, because the kernel logs by filter and not by call: one that gives calls unknown to it ENOSYS, silently, so
 //! that C libraries fall back to older calls; and one that denies calls of administration by name and has the kernel
 //! log each denial, from where [`denials`] reads it.
 //!
@@ -10,6 +10,7 @@
 mod assembler;
 mod calls;
 pub(crate) mod denials;
+pub(crate) mod sealed;
 
 use std::io;
 
