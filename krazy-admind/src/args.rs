@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use lexopt::{Arg, Parser, ValueExt};
 
 use crate::config::Config;
+use crate::process::front::Inheritance;
 
 const HELP: &str = "\
 HTTPS management API of a cargo krazy appliance
@@ -29,6 +30,8 @@ Reads its certificate and tokens from /data/krazy, where `cargo krazy image` put
 pub(crate) enum Invocation {
     /// Serve requests.
     Serve(Config),
+    /// Serve the network for the process that started this one.
+    Front(Inheritance),
     /// Print a text and exit.
     Print(String),
 }
@@ -44,6 +47,11 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
             Arg::Long("no-mdns") => config.announce = false,
             Arg::Long("signed-only") => config.signed_only = true,
             Arg::Long("root") => config = Config { root: parser.value()?.into(), ..config },
+            Arg::Long("front") => {
+                let [listener, channel] = [parser.value()?.parse()?, parser.value()?.parse()?];
+                let empty = parser.value().ok().map(Into::into);
+                return Ok(Invocation::Front(Inheritance { listener, channel, empty }));
+            }
             Arg::Short('h') | Arg::Long("help") => return Ok(Invocation::Print(HELP.to_owned())),
             Arg::Short('V') | Arg::Long("version") => {
                 return Ok(Invocation::Print(format!("krazy-admind {}\n", env!("CARGO_PKG_VERSION"))));
@@ -74,6 +82,17 @@ mod tests {
         let Ok(Invocation::Serve(config)) = parsed(&[]) else { panic!("the options are rejected") };
         assert!(!config.tls12 && config.announce);
         assert!(config.listen.iter().all(|address| address.port() == 8443));
+    }
+
+    #[test]
+    fn front_is_given_descriptors_and_a_directory() {
+        for (args, empty) in [(&["--front", "3", "4"][..], None), (&["--front", "3", "4", "/e"], Some("/e"))]
+        {
+            let Ok(Invocation::Front(inheritance)) = parsed(args) else { panic!("{args:?}") };
+            let expected = Inheritance { listener: 3, channel: 4, empty: empty.map(Into::into) };
+            assert_eq!(inheritance, expected);
+        }
+        assert!(parsed(&["--front", "3"]).is_err() && parsed(&["--front", "x", "4"]).is_err());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The body of a request, and the failures of reading it.
 
+use std::io;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use warp::http::header;
 use crate::problem::{Kind, Problem};
 
 /// The chunks of a body, in the sizes in which they arrive.
-type Chunks = Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send>>;
+type Chunks = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 
 /// The body of a request.
 pub(crate) struct Body {
@@ -29,7 +30,7 @@ pub(crate) enum BodyError {
     Stalled(Duration),
     /// The connection or the stream broke.
     #[error("the upload broke off: {0}")]
-    Broken(warp::Error),
+    Broken(io::Error),
     /// The body is longer than the operation reads.
     #[error("the body is longer than {0} bytes")]
     TooLong(usize),
@@ -39,7 +40,7 @@ impl Body {
     /// The body that `chunks` bring. Reading fails when none comes for `pause`.
     pub(crate) fn new(
         headers: &HeaderMap,
-        chunks: impl Stream<Item = Result<Bytes, warp::Error>> + Send + 'static,
+        chunks: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
         pause: Duration,
     ) -> Self {
         let len = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());

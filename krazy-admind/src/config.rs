@@ -5,9 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use krazy_boot::api::certificate::TRIAL;
+use serde::{Deserialize, Serialize};
 
 /// The default port.
 pub(crate) const PORT: u16 = 8443;
+
+/// Requests in flight on one HTTP/2 connection.
+pub(crate) const MAX_STREAMS: u32 = 16;
 
 /// The configuration of the server.
 #[derive(Clone, Debug)]
@@ -31,7 +35,7 @@ pub struct Config {
 /// Limits on connections and requests.
 ///
 /// A TLS connection takes some 90 KiB. That times [`Limits::connections`] bounds the memory that clients can use.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub struct Limits {
     /// Concurrent connections. Where they are limited, a new one takes the place of an older one without a credential.
     pub connections: usize,

@@ -9,6 +9,7 @@ pub(crate) mod device;
 #[path = "../../fuzz/smoke.rs"]
 mod smoke;
 
+pub use crate::back::fuzzing::Frames;
 pub use crate::net::fuzzing::Http;
 
 use crate::identity::certificate::{not_after, rfc3339};
@@ -33,8 +34,24 @@ fn http(input: &[u8]) {
     SERVER.with_borrow_mut(|(server, _)| server.serve(input));
 }
 
+/// The bytes that the front sends on the connection of a request, to a back in a thread of its own.
+#[cfg(test)]
+fn frames(input: &[u8]) {
+    use std::cell::RefCell;
+
+    thread_local! {
+        static BACK: RefCell<(Frames, tempfile::TempDir)> = {
+            let root = tempfile::tempdir().unwrap();
+            device::create(root.path());
+            RefCell::new((Frames::new(root.path().to_owned()).unwrap(), root))
+        };
+    }
+    BACK.with_borrow_mut(|(back, _)| back.serve(input));
+}
+
 #[cfg(test)]
 smoke_tests! {
     certificate: 500_000,
+    frames: 1_000,
     http: 3_000,
 }

@@ -1,16 +1,20 @@
 //! The management API of a cargo krazy appliance, over HTTPS.
 //!
-//! | module | is |
-//! |---|---|
-//! | [`config`] | addresses, the root directory and the limits; a test uses a root of its own |
-//! | `net` | sockets, TLS, HTTP, connection limits, the announcement over mDNS |
-//! | `identity` | the certificate, the credentials of clients, known and unknown clients |
-//! | `api` | the handlers of the operations that [`krazy_boot::api`] defines |
-//! | `body` | the body of a request |
-//! | `device` | files, slots and disk: everything that needs the rights of root |
-//! | `control` | the client of krazy-init's control socket |
-//! | `problem` | errors as clients see them, RFC 9457 |
-//! | `task`, `log` | work on other threads; the log of this service |
+//! | module | is | in the process |
+//! |---|---|---|
+//! | `process` | the two processes: the back, which init starts, and its child, the front | |
+//! | `net` | sockets, TLS, HTTP, connection limits, the announcement over mDNS | front |
+//! | `transport` | the protocol between the two | both |
+//! | `back` | requests from the front, and what it is told | back |
+//! | `identity` | the certificate, the credentials of clients, known and unknown clients | back; known clients both |
+//! | `api` | the handlers of the operations that [`krazy_boot::api`] defines | back |
+//! | `body` | the body of a request | back |
+//! | `device` | files, slots and disk: everything that needs the rights of root | back |
+//! | `control` | the client of krazy-init's control socket | back |
+//! | `server` | the start of everything | back |
+//! | `problem` | errors as clients see them, RFC 9457 | both |
+//! | `task`, `log` | work on other threads; the log of this service | back, both |
+//! | [`config`] | addresses, the root directory and the limits; a test uses a root of its own | both |
 //!
 //! # Order of a request
 //!
@@ -26,11 +30,19 @@
 //!
 //! # Privileges
 //!
-//! `net`, `identity` and `api` handle data from the network, and reach the disk only through `device::Device` and
-//! `device::CredentialStore`, and init only through `control`. These three take and return plain data.
+//! The front parses TLS, HTTP and mDNS without rights: `process::front` gives up what [`krazy_init::seal`] can take. The
+//! back has the rights of root, and parses frames and JSON of the front, whose length is bounded, credentials, and what
+//! operations take. It reaches the disk only through `device::Device` and `device::CredentialStore`, and init only through
+//! `control`. These three take and return plain data.
+//!
+//! A front that was taken over sees the tokens and the data that pass through it, and has the key of the certificate. It
+//! cannot make a token, nor do anything without one.
+//!
+//! [`Server::run`] has both in one process, for tests. Requests pass through the same channel there.
 
 mod api;
 mod args;
+mod back;
 mod body;
 pub mod config;
 mod control;
@@ -41,9 +53,12 @@ mod identity;
 mod log;
 mod net;
 mod problem;
+mod process;
+mod server;
 mod task;
+mod transport;
 
-pub use net::{Server, StartError};
+pub use server::{Server, StartError};
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -57,6 +72,7 @@ use args::Invocation;
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let config = match args::parse(args) {
         Ok(Invocation::Serve(config)) => config,
+        Ok(Invocation::Front(inheritance)) => return process::front::run(&inheritance),
         Ok(Invocation::Print(text)) => {
             return match std::io::stdout().write_all(text.as_bytes()) {
                 Ok(()) => ExitCode::SUCCESS,
@@ -69,7 +85,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     match run(config) {
-        Ok(never) => match never {},
+        Ok(()) => ExitCode::FAILURE,
         Err(error) => {
             log::write(format_args!("failed to start: {error}"));
             ExitCode::FAILURE
@@ -77,7 +93,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn run(config: config::Config) -> Result<std::convert::Infallible, StartError> {
+fn run(config: config::Config) -> Result<(), StartError> {
     // One thread serves all connections, to save memory. Up to four more wait for the disk, and exit when idle.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
@@ -87,18 +103,7 @@ fn run(config: config::Config) -> Result<std::convert::Infallible, StartError> {
         .build()
         .map_err(StartError::Runtime)?;
     runtime.block_on(async {
-        let announce = config.announce;
-        let server = Server::bind(config).await?;
-        log::write(format_args!("serving https on {}", server.local_addr()));
-        // A failure is only logged: clients that know the address need no announcement.
-        let _announcement = match announce {
-            true => server
-                .announce()
-                .await
-                .inspect_err(|error| log::write(format_args!("failed to announce the device: {error}")))
-                .ok(),
-            false => None,
-        };
-        Ok(server.run().await)
+        let root = config.root.clone();
+        process::serve(Server::bind(config).await?, &root).await
     })
 }

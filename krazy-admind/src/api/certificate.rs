@@ -16,6 +16,7 @@ use crate::task::blocking;
 pub(super) async fn put(admin: &Admin, body: Body) -> Result<Response, Problem> {
     let pem = body.read(MAX_FILE).await?;
     admin.certificates.start_trial(pem)?;
+    admin.present_certificates().await;
     json(&admin.certificates.status())
 }
 
@@ -23,6 +24,7 @@ pub(super) async fn put(admin: &Admin, body: Body) -> Result<Response, Problem> 
 pub(super) async fn confirm(admin: &Admin, seen: Sha256Hash) -> Result<Response, Problem> {
     let certificates = Arc::clone(&admin.certificates);
     blocking(move || certificates.confirm(seen)).await?;
+    admin.present_certificates().await;
     admin.copy_credentials().await;
     Ok(empty(StatusCode::NO_CONTENT))
 }

@@ -17,7 +17,6 @@ pub(crate) use logs::LiveLogs;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use headers::{HeaderMap, HeaderName, HeaderValue};
@@ -32,6 +31,7 @@ use tokio::time::sleep;
 use warp::http::{Method, StatusCode, header};
 use warp::reply::Response;
 
+use crate::back::{Authenticated, News};
 use crate::body::Body;
 use crate::control::Control;
 use crate::device::{Device, FlashTarget};
@@ -40,16 +40,22 @@ use crate::identity::certificate::Certificates;
 use crate::problem::{Kind, Problem};
 use crate::task::run_to_completion;
 
-/// The parts of the server that handlers use.
+/// The parts of the back that handlers use.
 pub(crate) struct Admin {
     pub(crate) auth: Auth,
     pub(crate) certificates: Arc<Certificates>,
     pub(crate) control: Control,
     pub(crate) device: Device,
     pub(crate) live_logs: LiveLogs,
+    pub(crate) news: News,
 }
 
 impl Admin {
+    /// Has the front present the certificates as they are now. When this returns, new connections get them.
+    async fn present_certificates(&self) {
+        self.news.publish(|| self.certificates.to_present()).await;
+    }
+
     /// Has init copy the credentials, which have changed, to their place outside `/data`. A failure is only logged: the
     /// change itself is done, and init reports what it could not copy as a problem of the device.
     async fn copy_credentials(&self) {
@@ -69,8 +75,8 @@ pub(crate) struct Call {
     pub(crate) peer: SocketAddr,
     /// The certificate that its connection presented.
     pub(crate) certificate: Sha256Hash,
-    /// True once a valid credential has come over its connection.
-    pub(crate) authenticated: Arc<AtomicBool>,
+    /// Takes the news that its credential is valid.
+    pub(crate) authenticated: Authenticated,
     pub(crate) body: Body,
 }
 
@@ -109,7 +115,7 @@ async fn serve(admin: &Arc<Admin>, call: Call) -> Result<Response, Problem> {
             return Err(problem);
         }
     };
-    call.authenticated.store(true, Ordering::Relaxed);
+    call.authenticated.tell().await;
     let route = route?;
     if route.operation().definition().access == Access::Admin && identity.role != Role::Admin {
         return Err(Problem::new(

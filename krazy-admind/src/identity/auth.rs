@@ -12,7 +12,7 @@ use krazy_boot::api::credentials::{Role, Scope, Token};
 use tokio::time::{Instant, sleep};
 use warp::http::{Uri, header};
 
-use super::clients::{Client, KnownClients};
+use super::clients::KnownClients;
 use super::throttle::{MAX_QUEUE, Throttle};
 use super::tokens::Tokens;
 use crate::problem::{Kind, Problem};
@@ -53,11 +53,6 @@ impl Auth {
         &self.tokens
     }
 
-    /// Returns the client that `address` belongs to.
-    pub(crate) fn client(&self, address: IpAddr) -> Client {
-        self.known_clients.client(address)
-    }
-
     /// Identifies the client of a request. An invalid credential delays the responses to further ones from the same
     /// client. A missing one does not, because browsers send their first request without.
     pub(crate) async fn identify(&self, headers: &HeaderMap, address: IpAddr) -> Result<Identity, Denial> {
@@ -65,7 +60,7 @@ impl Auth {
             let text = "send a token as `Authorization: Bearer`, or as the password of Basic";
             return Err(Denial { problem: unauthorized(text), delay: Duration::ZERO });
         };
-        let client = self.client(address);
+        let client = self.known_clients.client(address);
         let queued = self.throttle(|throttle| throttle.overlong_queue(client, now()));
         if queued.is_some() {
             sleep(MAX_QUEUE).await;
@@ -203,7 +198,8 @@ mod tests {
         // The response to a further guess reveals nothing before its time.
         assert!(start.elapsed() >= MAX_QUEUE && rejected.delay == Duration::ZERO);
         assert!(rejected.problem.into_response().headers().contains_key(header::RETRY_AFTER));
-        while auth.throttle(|throttle| throttle.overlong_queue(auth.client(guesser), now())).is_none() {
+        let client = auth.known_clients.client(guesser);
+        while auth.throttle(|throttle| throttle.overlong_queue(client, now())).is_none() {
             auth.identify(&invalid, guesser).await.unwrap_err();
         }
         let before = Instant::now();

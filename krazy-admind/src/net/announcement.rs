@@ -6,17 +6,13 @@
 //! itself, so it stores no records of other hosts.
 
 use krazy_boot::api::discovery::{APPLIANCE, DOMAIN, SERVICE_TYPE, VERSION, is_plain};
-use krazy_boot::manifest::Manifest;
 use mdns_sd::{IfKind, ServiceDaemon, ServiceInfo};
 
-use crate::problem::Problem;
+use crate::transport::Announced;
 
 /// A failure to announce the device.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AnnouncementError {
-    /// The manifest, which holds the content, is unreadable.
-    #[error("{}", .0.detail())]
-    Manifest(Problem),
     /// The host name is not a plain DNS label, so clients could not look it up.
     #[error("the host name `{0}` cannot be announced: it is not a plain DNS label")]
     Name(String),
@@ -29,10 +25,10 @@ pub(crate) enum AnnouncementError {
 pub(crate) struct Announcement(ServiceDaemon);
 
 impl Announcement {
-    /// Announces the appliance of `manifest`, with its API on `port` of every address.
-    pub(super) fn start(manifest: &Manifest, port: u16) -> Result<Self, AnnouncementError> {
-        let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let service = service(&name, port, &manifest.name, &manifest.version)?;
+    /// Announces the device, with its API on the port of every address.
+    pub(super) fn start(announced: &Announced) -> Result<Self, AnnouncementError> {
+        let Announced { host, port, appliance, version } = announced;
+        let service = service(host, *port, appliance, version)?;
         let daemon = ServiceDaemon::new()?;
         // Programs on the device itself use localhost.
         daemon.disable_interface(vec![IfKind::LoopbackV4, IfKind::LoopbackV6])?;

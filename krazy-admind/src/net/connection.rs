@@ -7,7 +7,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::{Buf, Bytes};
 use futures_util::future::{Either, select};
@@ -25,23 +25,22 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 use warp::Filter;
-use warp::http::{Request, Response, Uri};
+use warp::http::{HeaderMap, Method, Request, Response, Uri};
+use warp::path::FullPath;
 
 use super::activity::Activity;
+use super::exchange::exchange;
+use super::front::Front;
 use super::limiter::Permit;
 use super::pace::Paced;
-use crate::api::{self, Admin, Call};
-use crate::body::Body;
-use crate::config::Limits;
-use crate::identity::certificate::Certificates;
+use crate::config::{Limits, MAX_STREAMS};
 use crate::identity::clients::Client;
+use crate::transport::{RequestHead, list};
 
 /// Bytes of a request's header.
 const MAX_HEADER_LEN: usize = 16 * 1024;
 /// Fields of a request's header.
 const MAX_HEADER_FIELDS: usize = 64;
-/// Requests in flight on one HTTP/2 connection.
-const MAX_STREAMS: u32 = 16;
 /// Bytes of response data that one HTTP/2 stream may buffer.
 const MAX_SEND_BUFFER_LEN: usize = 128 * 1024;
 
@@ -55,39 +54,31 @@ const UNKNOWN_CLIENT_WINDOW: u32 = 256 << 10;
 const READ_BUFFER_LEN: usize = 32 << 10;
 
 /// Serves one connection until it ends or loses its seat. Errors end this connection only.
-pub(super) async fn serve(
-    stream: TcpStream,
-    peer: SocketAddr,
-    admin: Arc<Admin>,
-    limits: Limits,
-    mut permit: Permit,
-) {
-    let served = serve_to_end(stream, peer, admin, limits, permit.client(), permit.authenticated());
+pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, front: Arc<Front>, mut permit: Permit) {
+    let served = serve_to_end(stream, peer, front, permit.client(), permit.authenticated());
     select(pin!(served), pin!(permit.lost())).await;
 }
 
 async fn serve_to_end(
     stream: TcpStream,
     peer: SocketAddr,
-    admin: Arc<Admin>,
-    limits: Limits,
+    front: Arc<Front>,
     client: Client,
     authenticated: Arc<AtomicBool>,
 ) {
+    let limits = front.limits;
     // The kernel ends a download whose client acknowledges nothing: hyper has no timeout for writing.
     let unacknowledged = limits.idle.as_millis().try_into().unwrap_or(u32::MAX);
     if sockopt::set_tcp_user_timeout(&stream, unacknowledged).is_err() || stream.set_nodelay(true).is_err() {
         return;
     }
     let stream = Paced::new(stream, Arc::clone(&authenticated));
-    let handshake = timeout(
-        limits.handshake,
-        handshake(BufReader::with_capacity(READ_BUFFER_LEN, stream), &admin.certificates),
-    );
+    let handshake =
+        timeout(limits.handshake, handshake(BufReader::with_capacity(READ_BUFFER_LEN, stream), &front));
     let Ok(Ok((stream, certificate))) = handshake.await else { return };
     let activity = Activity::new(Instant::now());
     let service = TowerToHyperService::new(Counted {
-        inner: service(admin, peer, certificate, authenticated, limits.idle),
+        inner: service(front, peer, certificate, authenticated),
         activity: Arc::clone(&activity),
     });
     let builder = protocol(&limits, client);
@@ -104,11 +95,11 @@ async fn serve_to_end(
 /// Accepts TLS with the certificate for the server name that the client asks for. Returns that certificate's hash too.
 async fn handshake(
     stream: BufReader<Paced<TcpStream>>,
-    certificates: &Certificates,
+    front: &Front,
 ) -> io::Result<(TlsStream<BufReader<Paced<TcpStream>>>, Sha256Hash)> {
     // Lazily: the certificate depends on the server name, which the first message carries.
     let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
-    let pair = certificates.choose(start.client_hello().server_name());
+    let pair = front.certificates.choose(start.client_hello().server_name());
     Ok((start.into_stream(Arc::clone(&pair.tls)).await?, pair.sha256))
 }
 
@@ -140,13 +131,13 @@ pub(super) fn protocol(limits: &Limits, client: Client) -> auto::Builder<TokioEx
     builder
 }
 
-/// Returns the service that answers requests. One warp filter takes each apart; the route table does the rest.
+/// Returns the service that has requests answered by the back. One warp filter takes each apart; the route table of the
+/// back does the rest.
 pub(super) fn service(
-    admin: Arc<Admin>,
+    front: Arc<Front>,
     peer: SocketAddr,
     certificate: Sha256Hash,
     authenticated: Arc<AtomicBool>,
-    upload_pause: Duration,
 ) -> impl tower_service::Service<
     Request<hyper::body::Incoming>,
     Response = warp::reply::Response,
@@ -164,24 +155,22 @@ pub(super) fn service(
         .and(warp::header::headers_cloned())
         .and(warp::body::stream());
     WithPath(warp::service(parts.then(
-        move |method,
-              path: warp::path::FullPath,
+        move |method: Method,
+              path: FullPath,
               query,
               host: Option<warp::host::Authority>,
-              headers,
+              headers: HeaderMap,
               body| {
-            let call = Call {
-                method,
+            let head = RequestHead {
+                method: method.as_str().to_owned(),
                 path: path.as_str().to_owned(),
                 query,
                 host: host.map(|host| host.to_string()),
-                body: Body::new(&headers, chunks(body), upload_pause),
-                headers,
+                headers: list(&headers),
                 peer,
                 certificate,
-                authenticated: Arc::clone(&authenticated),
             };
-            api::answer(Arc::clone(&admin), call)
+            exchange(Arc::clone(&front), head, chunks(body), Arc::clone(&authenticated))
         },
     )))
 }

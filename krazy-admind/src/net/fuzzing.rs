@@ -13,8 +13,9 @@ use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
 use super::connection::{protocol, service};
-use super::server::{Server, StartError};
+use super::front::Front;
 use crate::config::{Config, Limits};
+use crate::server::{Server, StartError};
 
 /// Requests that are still unanswered then, such as live logs and rejected credentials, are dropped.
 const TIMEOUT: Duration = Duration::from_millis(20);
@@ -22,7 +23,7 @@ const TIMEOUT: Duration = Duration::from_millis(20);
 /// A server on a device's root directory.
 pub struct Http {
     runtime: Runtime,
-    server: Server,
+    front: Arc<Front>,
     /// The number of connections. Each comes from another address, so that a rejected one delays no other.
     connections: u32,
 }
@@ -44,8 +45,16 @@ impl Http {
             signed_only: false,
             limits: Limits::default(),
         };
-        let server = runtime.block_on(Server::bind(config))?;
-        Ok(Http { runtime, server, connections: 0 })
+        let front = runtime.block_on(async {
+            let server = Server::bind(config).await?;
+            tokio::spawn(server.back.run(|| ()));
+            let front = Front::new(server.front).await;
+            let front = Arc::new(front.map_err(|error| StartError::Channel(std::io::Error::other(error)))?);
+            let follower = Arc::clone(&front);
+            tokio::spawn(async move { follower.follow_news().await });
+            Ok::<_, StartError>(front)
+        })?;
+        Ok(Http { runtime, front, connections: 0 })
     }
 
     /// Answers the bytes that a client sends after TLS, and then the end of its stream.
@@ -57,10 +66,9 @@ impl Http {
     pub(crate) fn answer(&mut self, input: &[u8], limit: Duration) -> Vec<u8> {
         self.connections = self.connections.wrapping_add(1);
         let peer = SocketAddr::from((Ipv4Addr::from(self.connections), 40000));
-        let admin = self.server.admin.clone();
-        let limits = Limits::default();
-        let service = service(admin.clone(), peer, sha256(&[]), Arc::default(), limits.idle);
-        let mut builder = protocol(&limits, admin.auth.client(peer.ip()));
+        let front = Arc::clone(&self.front);
+        let service = service(Arc::clone(&front), peer, sha256(&[]), Arc::default());
+        let mut builder = protocol(&front.limits, front.known_clients.client(peer.ip()));
         // Otherwise the end of the stream would drop requests before they are answered.
         builder.http1().half_close(true);
         self.runtime.block_on(async {

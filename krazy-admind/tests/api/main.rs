@@ -9,6 +9,7 @@ mod certificate;
 mod device;
 mod disconnect;
 mod disk;
+mod figures;
 mod files;
 mod flash;
 mod judges;

@@ -4,10 +4,12 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::stream;
 use reqwest::{Body, StatusCode};
+use rustix::process::{Pid, Signal};
 
 use krazy_boot::api::update::{Session, SessionState};
 use krazy_init::control::SOCKET;
@@ -16,7 +18,7 @@ use crate::bundle::Bundle;
 use crate::device::{Init, client, create, tls, token};
 use crate::disk::file_system;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_krazy-admind");
+pub const BINARY: &str = env!("CARGO_BIN_EXE_krazy-admind");
 
 #[test]
 fn missing_credentials_are_named_with_their_origin() {
@@ -89,7 +91,12 @@ impl Process {
 
     /// Starts the server with further options.
     pub fn serve_with(options: &[&str], root: &Path) -> (Self, SocketAddr) {
-        let mut child = Command::new(BINARY)
+        Self::start(BINARY, options, root)
+    }
+
+    /// Starts the server `program`.
+    pub fn start(program: &str, options: &[&str], root: &Path) -> (Self, SocketAddr) {
+        let mut child = Command::new(program)
             .args(["--listen", "127.0.0.1:0", "--no-mdns"])
             .args(options)
             .arg("--root")
@@ -99,20 +106,105 @@ impl Process {
             .unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let process = Process(child);
-        let mut line = String::new();
-        log.read_line(&mut line).unwrap();
-        let address = line.trim().strip_prefix("serving https on ").unwrap().parse().unwrap();
+        // What the front cannot give up comes before, where the tests do not run as root.
+        let served = (&mut log).lines().find_map(|line| {
+            line.unwrap().strip_prefix("serving https on ").map(|address| address.parse().unwrap())
+        });
+        let address = served.unwrap();
         // A full pipe would block the server.
         std::thread::spawn(move || log.read_to_end(&mut Vec::new()));
         (process, address)
     }
 
-    /// Reads a field of /proc/PID/status in KiB.
+    /// Reads a field of /proc/PID/status in KiB, the sum of both processes.
     pub fn kib(&self, field: &str) -> u64 {
-        let text = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
-        let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).unwrap();
-        value.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+        self.kib_each(field).iter().sum()
     }
+
+    /// Reads a field of /proc/PID/status in KiB, of the back and of its front.
+    pub fn kib_each(&self, field: &str) -> Vec<u64> {
+        let kib = |status: &str| {
+            let value = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).unwrap();
+            value.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+        };
+        let own = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
+        let front = self.front().map(|pid| std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap());
+        [own].iter().chain(&front).map(|status| kib(status)).collect()
+    }
+
+    /// Returns the number of the child process, which faces the network.
+    pub fn front(&self) -> Option<u32> {
+        let parent = format!("PPid:\t{}\n", self.0.id());
+        std::fs::read_dir("/proc").unwrap().find_map(|entry| {
+            let pid: u32 = entry.unwrap().file_name().to_str()?.parse().ok()?;
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+            status.contains(&parent).then_some(pid)
+        })
+    }
+}
+
+/// Waits until `done` returns true.
+fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !done() {
+        assert!(Instant::now() < end, "{what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn front_has_no_rights() {
+    let root = tempfile::tempdir().unwrap();
+    create(root.path());
+    let (process, _) = Process::serve(root.path());
+    let front = process.front().unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{front}/status")).unwrap();
+    let mut expected =
+        vec!["Name:\tadmind-network", "NoNewPrivs:\t1", "Seccomp:\t2", "CapEff:\t0000000000000000"];
+    if rustix::process::geteuid().is_root() {
+        expected.extend([
+            "Uid:\t7999\t7999\t7999\t7999",
+            "Gid:\t7999\t7999\t7999\t7999",
+            "Groups:\t \n",
+            "CapInh:\t0000000000000000",
+            "CapPrm:\t0000000000000000",
+            "CapBnd:\t0000000000000000",
+            "CapAmb:\t0000000000000000",
+        ]);
+        let empty = std::fs::read_link(format!("/proc/{front}/root")).unwrap();
+        assert_eq!(empty, root.path().canonicalize().unwrap().join("run/krazy/empty"));
+        assert_eq!(std::fs::read_dir(empty).unwrap().count(), 0);
+    }
+    for line in expected {
+        assert!(status.contains(line), "{line} not in {status}");
+    }
+    // Standard input and output, the socket that listens, the channel, and what the event loop needs.
+    wait_until("the front has further descriptors", || {
+        std::fs::read_dir(format!("/proc/{front}/fd")).unwrap().count() <= 10
+    });
+}
+
+#[test]
+fn each_process_ends_with_the_other() {
+    let root = tempfile::tempdir().unwrap();
+    create(root.path());
+    let kill = |pid| rustix::process::kill_process(Pid::from_raw(pid as i32).unwrap(), Signal::KILL).unwrap();
+    let (mut process, _) = Process::serve(root.path());
+    kill(process.front().unwrap());
+    let mut end = None;
+    wait_until("the service goes on without its front", || {
+        end = process.0.try_wait().unwrap();
+        end.is_some()
+    });
+    assert_eq!(end.unwrap().code(), Some(1));
+
+    let (process, _) = Process::serve(root.path());
+    let front = process.front().unwrap();
+    kill(process.0.id());
+    wait_until("the front goes on without the service", || {
+        let status = std::fs::read_to_string(format!("/proc/{front}/status"));
+        status.is_err() || status.unwrap().contains("State:\tZ")
+    });
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! The certificates of the device: the one in use, and one on trial.
 //!
 //! The server name in the client's first message selects the certificate of a connection; see
-//! [`krazy_boot::api::certificate`]. A faulty pair on trial therefore affects only clients that ask for it.
+//! [`krazy_boot::api::certificate`]. A faulty pair on trial therefore affects only clients that ask for it. The front
+//! makes that choice (`net::certificates`); it is sent both pairs.
 //!
 //! # Dates
 //!
@@ -19,15 +20,16 @@ use krazy_boot::api::certificate::{CertificateStatus, CertificateTrial, TRIAL_SE
 use krazy_boot::digest::Sha256Hash;
 use time::OffsetDateTime;
 
-pub(crate) use pair::Pair;
 pub use pair::PairError;
+pub(crate) use pair::{Pair, hash, server};
 #[cfg(any(test, fuzzing))]
 pub(crate) use validity::{not_after, rfc3339};
 
 use crate::device::CredentialStore;
 use crate::problem::{Kind, Problem};
+use crate::transport;
 
-/// The certificates that connections present.
+/// The certificates that the front presents, their files, and the rules of a trial.
 pub(crate) struct Certificates {
     store: CredentialStore,
     tls12: bool,
@@ -54,11 +56,14 @@ impl Certificates {
         Certificates { store, tls12, trial_time, presented: Mutex::new(presented) }
     }
 
-    /// Returns the pair for a client that asks for `server_name`.
-    pub(crate) fn choose(&self, server_name: Option<&str>) -> Arc<Pair> {
-        self.presented(|presented| match &presented.trial {
-            Some(trial) if server_name == Some(TRIAL_SERVER_NAME) => Arc::clone(&trial.pair),
-            _ => Arc::clone(&presented.current),
+    /// Returns the pairs to present.
+    pub(crate) fn to_present(&self) -> transport::Certificates {
+        self.presented(|Presented { current, trial }| transport::Certificates {
+            current: current.pem.clone(),
+            trial: trial.as_ref().map(|trial| {
+                let remaining = trial.deadline.saturating_duration_since(Instant::now());
+                (trial.pair.pem.clone(), remaining.as_millis().try_into().unwrap_or(u64::MAX))
+            }),
         })
     }
 

@@ -1,40 +1,25 @@
-//! The listening socket, and the limits that keep clients from exhausting the device.
-//!
-//! | stage | bounded by |
-//! |---|---|
-//! | connections | [`Limits::connections`] and [`Limits::connections_per_client`]; a further one takes the place of one without a credential, or is closed at once |
-//! | TLS handshake | [`Limits::handshake`] |
-//! | bytes without a valid credential | [`pace`](super::pace) |
-//! | header of a request | 16 KiB, 64 fields, [`Limits::header`] |
-//! | upload | the windows of HTTP/2 until it is read; [`Limits::idle`] between two chunks; for an update, [`Limits::update_idle`] between two requests |
-//! | download | `TCP_USER_TIMEOUT`: the kernel gives up when the client acknowledges nothing for [`Limits::idle`] |
-//! | between requests | [`Limits::idle`] |
+//! The server: its listening socket, its back, and the channel to its front.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
+use futures_util::future::select;
 use krazy_boot::api::control::SOCKET;
 use tokio::net::TcpListener;
-use tokio::task::yield_now;
-use tokio::time::sleep;
 
-use super::announcement::{Announcement, AnnouncementError};
-use super::connection;
-use super::limiter::ConnectionLimiter;
 use crate::api::{Admin, LiveLogs};
-use crate::config::{Config, Limits};
+use crate::back::{Back, News};
+use crate::config::Config;
 use crate::control::Control;
 use crate::device::{CredentialStore, Device};
 use crate::identity::auth::Auth;
 use crate::identity::certificate::Certificates;
 use crate::identity::credentials::{Credentials, CredentialsError};
 use crate::identity::tokens::Tokens;
-
-/// Pause after a failure to accept: running out of descriptors or memory takes a while to pass.
-const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(200);
+use crate::net::Front;
+use crate::transport::{Announced, Channel, Settings};
 
 /// A failure to start.
 #[derive(Debug, thiserror::Error)]
@@ -64,15 +49,21 @@ pub enum StartError {
     /// The event loop did not start.
     #[error("failed to start the event loop: {0}")]
     Runtime(io::Error),
+    /// The connection between the two processes could not be made.
+    #[error("failed to connect the two processes: {0}")]
+    Channel(io::Error),
+    /// The process that faces the network did not start.
+    #[error("failed to start the network process: {0}")]
+    Front(io::Error),
 }
 
 /// A server with its credentials loaded and its socket bound.
 pub struct Server {
-    listener: TcpListener,
+    pub(crate) listener: TcpListener,
+    pub(crate) back: Back,
+    /// The front's end of the channel.
+    pub(crate) front: Channel,
     address: SocketAddr,
-    pub(super) admin: Arc<Admin>,
-    limiter: ConnectionLimiter,
-    limits: Limits,
 }
 
 impl Server {
@@ -86,6 +77,7 @@ impl Server {
         let credentials = Credentials::load(&store, config.tls12)?;
         let (listener, address) = listen(&config.listen).await?;
         let control = Control::new(root.join(SOCKET.trim_start_matches('/')));
+        let (own, front) = Channel::pair().map_err(StartError::Channel)?;
         let admin = Admin {
             auth: Auth::new(Arc::new(Tokens::new(store.clone(), credentials.tokens))),
             certificates: Arc::new(Certificates::new(
@@ -97,14 +89,11 @@ impl Server {
             device: Device::new(root, control.clone(), config.limits.update_idle, config.signed_only),
             control,
             live_logs: LiveLogs::new(&config.limits),
+            news: News::new(own),
         };
-        Ok(Server {
-            listener,
-            address,
-            admin: Arc::new(admin),
-            limiter: ConnectionLimiter::new(config.limits),
-            limits: config.limits,
-        })
+        let announced = if config.announce { announced(&admin, address.port()).await } else { None };
+        let settings = Settings { tls12: config.tls12, limits: config.limits, announced };
+        Ok(Server { listener, back: Back { admin: Arc::new(admin), settings }, front, address })
     }
 
     /// The address it listens on.
@@ -112,33 +101,30 @@ impl Server {
         self.address
     }
 
-    /// Announces the device on its local network for as long as the returned value lives.
-    pub(crate) async fn announce(&self) -> Result<Announcement, AnnouncementError> {
-        let manifest = self.admin.device.manifest().await.map_err(AnnouncementError::Manifest)?;
-        Announcement::start(&manifest, self.address.port())
-    }
-
-    /// Serves forever.
-    pub async fn run(self) -> Infallible {
-        loop {
-            match self.listener.accept().await {
-                Ok((stream, peer)) => {
-                    let client = self.admin.auth.client(peer.ip());
-                    if let Some(permit) = self.limiter.admit(client) {
-                        let admin = Arc::clone(&self.admin);
-                        tokio::spawn(connection::serve(stream, peer, admin, self.limits, permit));
-                        // A connection that has lost its seat frees its memory before the next one needs some.
-                        yield_now().await;
-                    }
-                }
-                Err(error) => {
-                    // The client disconnected before it was accepted.
-                    if error.kind() != io::ErrorKind::ConnectionAborted {
-                        crate::log::write(format_args!("failed to accept a connection: {error}"));
-                        sleep(ACCEPT_RETRY_INTERVAL).await;
-                    }
-                }
+    /// Serves forever, with the front in the same process. It passes every request through the channel like one in a
+    /// process of its own.
+    pub async fn run(self) {
+        let Server { listener, back, front, .. } = self;
+        let front = async {
+            match Front::new(front).await {
+                Ok(front) => front.serve(listener).await,
+                Err(error) => error,
             }
+        };
+        select(pin!(back.run(|| ())), pin!(front)).await;
+    }
+}
+
+/// Returns the content of the announcement. A failure is only logged: clients that know the address need no announcement.
+async fn announced(admin: &Admin, port: u16) -> Option<Announced> {
+    match admin.device.manifest().await {
+        Ok(manifest) => {
+            let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+            Some(Announced { host, port, appliance: manifest.name, version: manifest.version })
+        }
+        Err(problem) => {
+            crate::log::write(format_args!("failed to announce the device: {}", problem.detail()));
+            None
         }
     }
 }
