@@ -39,6 +39,11 @@ const CALLS_HERE: &[c_long] = &[];
 /// The bits of a socket's type besides its flags. Source: Linux `include/linux/net.h`, `SOCK_TYPE_MASK`.
 const SOCKET_TYPE: u32 = 0xf;
 
+/// Requests by `ioctl`: to make a descriptor not block, and the number of an interface. Source: Linux
+/// `include/uapi/asm-generic/ioctls.h`, `include/uapi/linux/sockios.h`.
+const FIONBIO: u32 = 0x5421;
+const SIOCGIFINDEX: u32 = 0x8933;
+
 /// Returns the filter. With `datagrams` the process may open sockets for UDP, and ask for the interfaces of the machine.
 fn filter(datagrams: bool) -> Vec<sock_filter> {
     let denied = Verdict::Errno(libc::EPERM);
@@ -62,12 +67,10 @@ fn filter(datagrams: bool) -> Vec<sock_filter> {
         .map(|command| [is(1, command)]);
     call_if(libc::SYS_fcntl, &control.each_ref().map(|conditions| &conditions[..]));
     call_if(libc::SYS_prctl, &[&[is(0, libc::PR_SET_NAME)]]);
-    // musl's `ioctl` takes an int.
-    let ioctl = |request: u64| Condition::is(1, request as u32);
-    let mut requests = vec![[ioctl(libc::FIONBIO as u64)]];
+    let mut requests = vec![[Condition::is(1, FIONBIO)]];
     if datagrams {
         // Names of interfaces become numbers by requests to any socket.
-        requests.push([ioctl(libc::SIOCGIFINDEX as u64)]);
+        requests.push([Condition::is(1, SIOCGIFINDEX)]);
         call_if(
             libc::SYS_socket,
             &[
