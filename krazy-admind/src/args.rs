@@ -50,7 +50,8 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
             Arg::Long("front") => {
                 let [listener, channel] = [parser.value()?.parse()?, parser.value()?.parse()?];
                 let empty = parser.value().ok().map(Into::into);
-                return Ok(Invocation::Front(Inheritance { listener, channel, empty }));
+                let datagrams = config.announce;
+                return Ok(Invocation::Front(Inheritance { listener, channel, empty, datagrams }));
             }
             Arg::Short('h') | Arg::Long("help") => return Ok(Invocation::Print(HELP.to_owned())),
             Arg::Short('V') | Arg::Long("version") => {
@@ -89,9 +90,12 @@ mod tests {
         for (args, empty) in [(&["--front", "3", "4"][..], None), (&["--front", "3", "4", "/e"], Some("/e"))]
         {
             let Ok(Invocation::Front(inheritance)) = parsed(args) else { panic!("{args:?}") };
-            let expected = Inheritance { listener: 3, channel: 4, empty: empty.map(Into::into) };
+            let expected =
+                Inheritance { listener: 3, channel: 4, empty: empty.map(Into::into), datagrams: true };
             assert_eq!(inheritance, expected);
         }
+        let Ok(Invocation::Front(front)) = parsed(&["--no-mdns", "--front", "3", "4"]) else { panic!() };
+        assert!(!front.datagrams);
         assert!(parsed(&["--front", "3"]).is_err() && parsed(&["--front", "x", "4"]).is_err());
     }
 

@@ -30,18 +30,20 @@ pub(crate) struct Inheritance {
     pub(crate) channel: RawFd,
     /// The directory that becomes the root.
     pub(crate) empty: Option<PathBuf>,
+    /// Set if it is to announce the device, for which it needs sockets for UDP.
+    pub(crate) datagrams: bool,
 }
 
 /// Runs the front until the back ends, which needs no message.
 pub(crate) fn run(inheritance: &Inheritance) -> ExitCode {
-    let Inheritance { listener, channel, empty } = inheritance;
+    let Inheritance { listener, channel, empty, datagrams } = inheritance;
     let [Some(listener), Some(channel)] = [*listener, *channel].map(inherited) else {
         crate::log::write("`--front` is for krazy-admind itself\nhelp: run `krazy-admind --help`");
         return ExitCode::from(2);
     };
     // A name of its own among the processes of the machine. A failure changes nothing else.
     let _unnamed = rustix::thread::set_name(c"admind-network");
-    let shortfalls = restrict(&[listener.as_fd(), channel.as_fd()], empty.as_deref());
+    let shortfalls = restrict(&[listener.as_fd(), channel.as_fd()], empty.as_deref(), *datagrams);
     if !shortfalls.is_empty() {
         let list: Vec<String> = shortfalls.iter().map(Shortfall::to_string).collect();
         crate::log::write(format_args!("the network process is not fully restricted: {}", list.join("; ")));
@@ -69,14 +71,18 @@ fn inherited(number: RawFd) -> Option<OwnedFd> {
 }
 
 /// Restricts this process as far as its rights and the kernel allow. Returns what is missing.
-pub(crate) fn restrict(descriptors: &[BorrowedFd<'_>], empty: Option<&Path>) -> Vec<Shortfall> {
+pub(crate) fn restrict(
+    descriptors: &[BorrowedFd<'_>],
+    empty: Option<&Path>,
+    datagrams: bool,
+) -> Vec<Shortfall> {
     let seal = Seal {
         account: NETWORK_UID,
         root: empty,
         descriptors,
         open_files: OPEN_FILES,
         threads: THREADS,
-        datagrams: true,
+        datagrams,
     };
     seal.apply()
 }

@@ -41,7 +41,8 @@ pub(crate) async fn serve(server: Server, root: &Path) -> Result<(), StartError>
     let listener = listener.into_std().map_err(StartError::Front)?;
     let channel = front.into_descriptor().map_err(StartError::Front)?;
     raise_limit();
-    let mut front = Front::start(listener.into(), channel, root).map_err(StartError::Front)?;
+    let announces = back.settings.announced.is_some();
+    let mut front = Front::start(listener.into(), channel, root, announces).map_err(StartError::Front)?;
     back.run(|| crate::log::write(format_args!("serving https on {address}"))).await;
     let end = front.end().await.map_err(StartError::Front)?;
     crate::log::write(format_args!("the network process has ended ({end}); this one ends, too"));
@@ -60,12 +61,13 @@ fn raise_limit() {
 
 impl Front {
     /// Starts the front with both descriptors, which it inherits.
-    fn start(listener: OwnedFd, channel: OwnedFd, root: &Path) -> io::Result<Self> {
+    fn start(listener: OwnedFd, channel: OwnedFd, root: &Path, announces: bool) -> io::Result<Self> {
         for descriptor in [&listener, &channel] {
             fcntl_setfd(descriptor, FdFlags::empty())?;
         }
         let mut command = Command::new(OWN_EXECUTABLE);
-        command.arg0("krazy-admind").arg(front::ARGUMENT).env_clear().stdin(Stdio::null());
+        command.arg0("krazy-admind").args((!announces).then_some("--no-mdns")).arg(front::ARGUMENT);
+        command.env_clear().stdin(Stdio::null());
         command.args([&listener, &channel].map(|descriptor| descriptor.as_raw_fd().to_string()));
         // Only root can change its root.
         if geteuid().is_root() {

@@ -9,7 +9,6 @@ mod certificate;
 mod device;
 mod disconnect;
 mod disk;
-mod figures;
 mod files;
 mod flash;
 mod judges;

@@ -18,7 +18,7 @@ use crate::bundle::Bundle;
 use crate::device::{Init, client, create, tls, token};
 use crate::disk::file_system;
 
-pub const BINARY: &str = env!("CARGO_BIN_EXE_krazy-admind");
+const BINARY: &str = env!("CARGO_BIN_EXE_krazy-admind");
 
 #[test]
 fn missing_credentials_are_named_with_their_origin() {
@@ -91,12 +91,7 @@ impl Process {
 
     /// Starts the server with further options.
     pub fn serve_with(options: &[&str], root: &Path) -> (Self, SocketAddr) {
-        Self::start(BINARY, options, root)
-    }
-
-    /// Starts the server `program`.
-    pub fn start(program: &str, options: &[&str], root: &Path) -> (Self, SocketAddr) {
-        let mut child = Command::new(program)
+        let mut child = Command::new(BINARY)
             .args(["--listen", "127.0.0.1:0", "--no-mdns"])
             .args(options)
             .arg("--root")
