@@ -11,13 +11,14 @@ use crate::process::front::Inheritance;
 const HELP: &str = "\
 HTTPS management API of a cargo krazy appliance
 
-Usage: krazy-admind [--listen ADDRESS:PORT] [--tls-1.2] [--no-mdns] [--signed-only] [--root DIRECTORY]
+Usage: krazy-admind [--listen ADDRESS:PORT] [--tls-1.2] [--no-mdns] [--signed-only] [--floor VERSION] [--root DIRECTORY]
 
 Options:
       --listen ADDRESS:PORT  address to listen on; default: port 8443 of every address
       --tls-1.2              accept TLS 1.2 beside TLS 1.3
       --no-mdns              do not announce this device on the local network
       --signed-only          nothing but signed updates changes what this device starts
+      --floor VERSION        the lowest version that updates may bring
       --root DIRECTORY       use DIRECTORY as /, to try this program elsewhere than on a device
   -h, --help                 print this help
   -V, --version              print the version
@@ -45,7 +46,8 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
             Arg::Long("listen") => config.listen = vec![parser.value()?.parse::<SocketAddr>()?],
             Arg::Long("tls-1.2") => config.tls12 = true,
             Arg::Long("no-mdns") => config.announce = false,
-            Arg::Long("signed-only") => config.signed_only = true,
+            Arg::Long("signed-only") => config.policy.signed_only = true,
+            Arg::Long("floor") => config.policy.floor = Some(parser.value()?.parse()?),
             Arg::Long("root") => config = Config { root: parser.value()?.into(), ..config },
             Arg::Long("front") => {
                 let [listener, channel] = [parser.value()?.parse()?, parser.value()?.parse()?];
@@ -80,6 +82,12 @@ mod tests {
         };
         assert_eq!(config.listen, ["10.0.0.1:444".parse().unwrap()]);
         assert!(config.tls12 && !config.announce);
+        assert!(!config.policy.signed_only && config.policy.floor.is_none());
+        let Ok(Invocation::Serve(config)) = parsed(&["--signed-only", "--floor", "1.2.0-rc.1"]) else {
+            panic!("the options are rejected")
+        };
+        assert!(config.policy.signed_only);
+        assert_eq!(config.policy.floor, Some("1.2.0-rc.1".parse().unwrap()));
         let Ok(Invocation::Serve(config)) = parsed(&[]) else { panic!("the options are rejected") };
         assert!(!config.tls12 && config.announce);
         assert!(config.listen.iter().all(|address| address.port() == 8443));
@@ -104,5 +112,7 @@ mod tests {
         assert_eq!(parsed(&["--port", "1"]).unwrap_err(), "invalid option '--port'");
         let error = parsed(&["--listen", "8443"]).unwrap_err();
         assert!(error.contains("\"8443\""), "{error}");
+        let error = parsed(&["--floor", "1.2"]).unwrap_err();
+        assert!(error.contains("\"1.2\""), "{error}");
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use krazy_boot::api::certificate::TRIAL;
+use semver::Version;
 use serde::{Deserialize, Serialize};
 
 /// The default port.
@@ -25,11 +26,20 @@ pub struct Config {
     pub tls12: bool,
     /// Set to announce the device on its local network.
     pub announce: bool,
+    /// The restrictions of updates.
+    pub policy: Policy,
+    /// The limits on connections.
+    pub limits: Limits,
+}
+
+/// Restrictions on what the device may start next. They are settings of the build that runs.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
     /// Set to refuse everything but signed updates that would change what the device starts: raw writes, files outside of
     /// `/data`, a lower version floor, and slots without a valid signature.
     pub signed_only: bool,
-    /// The limits on connections.
-    pub limits: Limits,
+    /// The lowest version that the device accepts. Once the build is confirmed it holds for later builds, too.
+    pub floor: Option<Version>,
 }
 
 /// Limits on connections and requests.
@@ -86,7 +96,7 @@ impl Config {
             root: PathBuf::from("/"),
             tls12: false,
             announce: true,
-            signed_only: false,
+            policy: Policy::default(),
             limits: Limits::default(),
         }
     }

@@ -86,7 +86,7 @@ impl Server {
                 config.limits.certificate_trial,
                 credentials.pair,
             )),
-            device: Device::new(root, control.clone(), config.limits.update_idle, config.signed_only),
+            device: Device::new(root, control.clone(), config.limits.update_idle, config.policy),
             control,
             live_logs: LiveLogs::new(&config.limits),
             news: News::new(own),

@@ -1,6 +1,6 @@
 //! Checks of texts that a user writes. Each returns the value, or else describes the expected text.
 
-use cargo_metadata::semver::{self, VersionReq};
+use cargo_metadata::semver::{self, Version, VersionReq};
 use krazy_boot::digest::is_sha256;
 use krazy_boot::disk::size::Bytes;
 use krazy_boot::manifest::checks::HttpReady;
@@ -24,6 +24,9 @@ pub(crate) enum Expected {
     /// A version requirement.
     #[error("a version requirement such as \"1.2\" ({0})")]
     Requirement(semver::Error),
+    /// A version.
+    #[error("a version such as \"1.2.0\" ({0})")]
+    Version(semver::Error),
     /// A size.
     #[error("a size such as \"64 MiB\"")]
     Size,
@@ -145,6 +148,11 @@ pub(crate) fn requirement(text: &str) -> Result<Option<String>, Expected> {
         Ok(requirement) => Ok(Some(requirement.to_string())),
         Err(error) => Err(Expected::Requirement(error)),
     }
+}
+
+/// The version of a package.
+pub(crate) fn version(text: &str) -> Result<Version, Expected> {
+    Version::parse(text).map_err(Expected::Version)
 }
 
 /// A package or suite of the Debian archive.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use cargo_metadata::semver::Version;
 use cargo_metadata::{Metadata, Package};
 use krazy_boot::boot::cmdline::CommandLine;
 use krazy_boot::disk::layout::{DiskSignature, PartitionSizes};
@@ -133,7 +134,9 @@ fn resolve(metadata: &Metadata, package: &Package, request: &Request) -> Result<
         let tls12 = admind.tls12.then_some("--tls-1.2");
         let mdns = (admind.mdns == Some(false)).then_some("--no-mdns");
         let signed_only = admind.signed_only.then_some("--signed-only");
-        service.args.splice(..0, tls12.into_iter().chain(mdns).chain(signed_only).map(str::to_owned));
+        let floor = floor(admind.floor.map(|floor| floor.0), &package.version, &origins)?;
+        let flags = tls12.into_iter().chain(mdns).chain(signed_only).map(str::to_owned);
+        service.args.splice(..0, flags.chain(floor));
     }
     if let Some(duplicate) = duplicate(&installs) {
         return Err(origins.invalid(&["install", duplicate], "is installed already: names must differ"));
@@ -192,6 +195,18 @@ fn resolve(metadata: &Metadata, package: &Package, request: &Request) -> Result<
         offline: request.offline,
         origins,
     })
+}
+
+/// Returns the argument for the lowest version of updates. A build below its own floor could not be pushed again.
+fn floor(floor: Option<Version>, own: &Version, origins: &Origins) -> Result<Option<String>> {
+    match floor {
+        Some(floor) if floor > *own => {
+            let problem = format!("is {floor}, above the version {own} of this package");
+            let error = origins.invalid(&["admind", "floor"], problem);
+            Err(error.help("raise `version` in [package], or lower the floor"))
+        }
+        floor => Ok(floor.map(|floor| format!("--floor={floor}"))),
+    }
 }
 
 /// The metadata for one board, with every value that can be checked without the package.

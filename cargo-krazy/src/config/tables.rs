@@ -15,8 +15,8 @@ use super::sysctl::SysctlValue;
 use super::values::{
     Account, Address, ApplianceName, ArchiveName, Binaries, Binary, Capability, Debian, Dependency,
     DeviceNode, Either, Gateway, Host, Hostname, HttpUrl, MemoryLimit, Module, NameServer, OwnBinaries,
-    Parameters, ProcessText, Ranged, Readiness, Requirement, Sha256, Signal, Size, SysfsPattern, Time,
-    TimeZone, WorkingDirectory,
+    PackageVersion, Parameters, ProcessText, Ranged, Readiness, Requirement, Sha256, Signal, Size,
+    SysfsPattern, Time, TimeZone, WorkingDirectory,
 };
 
 /// The table `[package.metadata.krazy]`: an appliance. `[workspace.metadata.krazy]` gives defaults.
@@ -237,6 +237,8 @@ pub(crate) struct Admind {
     pub(crate) mdns: Option<bool>,
     /// nothing but signed updates changes what the device starts (default: false)
     pub(crate) signed_only: bool,
+    /// the lowest version that devices take as an update from this build on (default: any)
+    pub(crate) floor: Option<PackageVersion>,
 }
 
 /// The network settings of every device.

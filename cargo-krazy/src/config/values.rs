@@ -6,6 +6,7 @@ use std::fmt::{self, Display};
 use std::marker::PhantomData;
 use std::net::{IpAddr, Ipv4Addr};
 
+use cargo_metadata::semver::Version;
 use krazy_boot::disk::size::Bytes;
 use krazy_boot::manifest::checks::HttpReady;
 use krazy_boot::manifest::network::Cidr;
@@ -60,6 +61,8 @@ texts! {
     Binary(String) = names::binary, "BINARY";
     /// A version requirement; none for `*`.
     Requirement(Option<String>) = names::requirement, "VERSION";
+    /// The version of a package.
+    PackageVersion(Version) = names::version, "VERSION";
     /// The name of a kernel module.
     Module(String) = names::module, "STRING";
     /// The name of an account.

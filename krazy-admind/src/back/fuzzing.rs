@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::request;
 use crate::api::Admin;
-use crate::config::{Config, Limits};
+use crate::config::{Config, Limits, Policy};
 use crate::server::{Server, StartError};
 
 /// Requests that are still unanswered then, such as incomplete ones, are cancelled.
@@ -38,7 +38,7 @@ impl Frames {
             root,
             tls12: false,
             announce: false,
-            signed_only: false,
+            policy: Policy::default(),
             limits: Limits::default(),
         };
         let server = runtime.block_on(Server::bind(config))?;

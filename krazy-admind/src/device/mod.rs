@@ -29,6 +29,7 @@ use krazy_boot::disk::slot::Slot;
 use krazy_boot::manifest::Manifest;
 use krazy_boot::update::history::Attempt;
 
+use crate::config::Policy;
 use crate::control::Control;
 use crate::problem::Problem;
 use crate::task::blocking;
@@ -57,11 +58,12 @@ pub(crate) struct Facts {
 
 impl Device {
     /// The device in `root`, a path without symbolic links. An update without data for `update_idle` is dropped. With
-    /// `signed_only` nothing else than an update changes what it starts.
-    pub(crate) fn new(root: PathBuf, control: Control, update_idle: Duration, signed_only: bool) -> Self {
+    /// `policy.signed_only` nothing else than an update changes what it starts.
+    pub(crate) fn new(root: PathBuf, control: Control, update_idle: Duration, policy: Policy) -> Self {
+        let signed_only = policy.signed_only;
         Device {
             files: Files::new(root.clone(), signed_only),
-            updates: Arc::new(Updates::new(root.clone(), control.clone(), update_idle, signed_only)),
+            updates: Arc::new(Updates::new(root.clone(), control.clone(), update_idle, policy)),
             control,
             root,
             signed_only,

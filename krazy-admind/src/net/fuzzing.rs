@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::connection::{protocol, service};
 use super::front::Front;
-use crate::config::{Config, Limits};
+use crate::config::{Config, Limits, Policy};
 use crate::server::{Server, StartError};
 
 /// Requests that are still unanswered then, such as live logs and rejected credentials, are dropped.
@@ -42,7 +42,7 @@ impl Http {
             root,
             tls12: false,
             announce: false,
-            signed_only: false,
+            policy: Policy::default(),
             limits: Limits::default(),
         };
         let front = runtime.block_on(async {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use krazy_admind::Server;
-use krazy_admind::config::{Config, Limits};
+use krazy_admind::config::{Config, Limits, Policy};
 use krazy_boot::api::certificate::TRIAL_SERVER_NAME;
 use krazy_boot::api::credentials::{HashedToken, Role, Scope, Token, TokenFile};
 use krazy_boot::api::problem::{MEDIA_TYPE, ProblemDetails};
@@ -187,8 +187,9 @@ pub async fn serve(root: &Path, limits: Limits) -> SocketAddr {
 /// The configuration of a server on the device in `root`.
 pub fn config(root: &Path) -> Config {
     let listen = vec!["127.0.0.1:0".parse().unwrap()];
-    let (tls12, announce, signed_only) = (false, false, false);
-    Config { listen, root: root.to_owned(), tls12, announce, signed_only, limits: Limits::default() }
+    let (tls12, announce) = (false, false);
+    let (policy, limits) = (Policy::default(), Limits::default());
+    Config { listen, root: root.to_owned(), tls12, announce, policy, limits }
 }
 
 /// Starts a server.

@@ -1,6 +1,6 @@
 //! A device that takes signed updates only: every other way to change what it starts is refused.
 
-use krazy_admind::config::{Config, Limits};
+use krazy_admind::config::{Config, Policy};
 use krazy_boot::disk::slot::Slot;
 use krazy_boot::update::refusal::Refusal;
 use krazy_init::control::Command;
@@ -13,7 +13,7 @@ use crate::update;
 
 async fn device() -> Device {
     let mut device = Device::start().await;
-    let config = Config { signed_only: true, limits: Limits::default(), ..config(device.root.path()) };
+    let config = Config { policy: Policy { signed_only: true, floor: None }, ..config(device.root.path()) };
     device.address = serve_config(config).await;
     device
 }
@@ -88,4 +88,19 @@ async fn floor_binds_a_switch_of_any_device() {
     let floor = device.request("admin", Method::PUT, "/api/v1/update/floor");
     assert!(floor.body(r#"{"version":"99.0.0"}"#).send().await.unwrap().status().is_success());
     assert_eq!(update::refused(switch().await.unwrap()).await, Refusal::BelowFloor);
+}
+
+#[tokio::test]
+async fn floor_of_the_build_that_runs_binds_updates_and_is_kept() {
+    let mut device = Device::start().await;
+    let policy = Policy { signed_only: false, floor: Some("99.0.0".parse().unwrap()) };
+    device.address = serve_config(Config { policy, ..config(device.root.path()) }).await;
+    assert_eq!(update::status(&device, "").await.floor.as_deref(), Some("99.0.0"));
+    let head = Bundle::new(false).head();
+    assert_eq!(update::refused(update::post(&device, &head, "").await).await, Refusal::BelowFloor);
+    let lower = device.request("admin", Method::PUT, "/api/v1/update/floor").body("{}").send().await.unwrap();
+    assert_eq!(problem(lower).await.kind, "urn:krazy:forbidden");
+    // A later build that asks for nothing.
+    device.address = serve_config(config(device.root.path())).await;
+    assert_eq!(update::refused(update::post(&device, &head, "").await).await, Refusal::BelowFloor);
 }

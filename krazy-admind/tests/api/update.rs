@@ -29,7 +29,7 @@ pub async fn start(device: &Device, bundle: &Bundle, query: &str) -> Session {
     json(post(device, &bundle.head(), query).await).await
 }
 
-async fn post(device: &Device, head: &[u8], query: &str) -> Response {
+pub async fn post(device: &Device, head: &[u8], query: &str) -> Response {
     let path = format!("/api/v1/update{query}");
     device.request("admin", Method::POST, &path).body(head.to_vec()).send().await.unwrap()
 }
@@ -39,7 +39,7 @@ pub async fn send(device: &Device, id: &str, offset: usize, data: &[u8]) -> Resp
     device.request("admin", Method::PATCH, &path).body(data.to_vec()).send().await.unwrap()
 }
 
-async fn status(device: &Device, query: &str) -> UpdateStatus {
+pub async fn status(device: &Device, query: &str) -> UpdateStatus {
     json(device.get("viewer", &format!("/api/v1/update{query}")).await).await
 }
 

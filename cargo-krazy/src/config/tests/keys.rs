@@ -118,6 +118,13 @@ fn the_settings_of_admind_are_its_arguments() {
     assert!(arguments("").is_empty() && arguments("admind = { tls12 = false, mdns = true }").is_empty());
     assert_eq!(arguments("admind = { tls12 = true, mdns = false }"), ["--tls-1.2", "--no-mdns"]);
     assert_eq!(arguments("admind = { signed-only = true }"), ["--signed-only"]);
+    assert_eq!(arguments("admind = { floor = \"0.1.0-rc.1\" }"), ["--floor=0.1.0-rc.1"]);
+    assert_eq!(
+        error("admind = { floor = \"99.0.0\" }"),
+        "DIR/Cargo.toml:6: `floor` in [package.metadata.krazy.admind] is 99.0.0, above the version 1.2.3 of this package\n\
+         help: raise `version` in [package], or lower the floor"
+    );
+    assert!(error("admind = { floor = \"1.2\" }").contains("expected a version such as \"1.2.0\""));
     let own = "admind.mdns = false\nservice.krazy-admind.args = [\"--listen\", \"10.0.0.5:443\"]";
     assert_eq!(arguments(own), ["--no-mdns", "--listen", "10.0.0.5:443"]);
 }

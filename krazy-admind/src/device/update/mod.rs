@@ -26,10 +26,12 @@ use tokio::time::sleep;
 
 use super::disk::{Disk, Mode};
 use crate::body::Body;
+use crate::config::Policy;
 use crate::control::Control;
 use crate::problem::{Kind, Problem};
 use crate::task::blocking;
 use admission::{Facts, admit, refuse};
+use floor::Floors;
 use session::Session;
 
 /// The longest wait for services that have just started to become stable. A client waits longer for a reply.
@@ -42,8 +44,7 @@ const STABLE_POLL_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) struct Updates {
     root: PathBuf,
     control: Control,
-    /// Set to refuse slots without a valid signature, and a lower floor.
-    signed_only: bool,
+    policy: Policy,
     /// A session without data for this long is dropped.
     idle_timeout: Duration,
     session: Mutex<Option<Arc<Session>>>,
@@ -86,11 +87,11 @@ pub(super) fn refuse_ambiguous_disk(boot: &BootInfo) -> Result<(), Problem> {
 }
 
 impl Updates {
-    pub(crate) fn new(root: PathBuf, control: Control, idle_timeout: Duration, signed_only: bool) -> Self {
+    pub(crate) fn new(root: PathBuf, control: Control, idle_timeout: Duration, policy: Policy) -> Self {
         Updates {
             root,
             control,
-            signed_only,
+            policy,
             idle_timeout,
             session: Mutex::default(),
             transition: tokio::sync::Mutex::default(),
@@ -109,8 +110,8 @@ impl Updates {
             Ok(system) => self.contents(&boot, system, hash, busy).await?,
             Err(_) => (None, None),
         };
-        let root = self.root.clone();
-        let (floor, history) = blocking(move || Ok((floor::read(&root)?, read_history(&root)))).await?;
+        let (floors, root) = (self.floors(), self.root.clone());
+        let (floor, history) = blocking(move || Ok((floors.read()?, read_history(&root)))).await?;
         Ok(UpdateStatus {
             protocol: PROTOCOL,
             session: session.map(|session| session.status()),
@@ -142,8 +143,13 @@ impl Updates {
         // Neither measured nor compared with the other slot: that slot is about to be overwritten.
         let (running, _) = self.contents(&boot, system.clone(), false, true).await?;
         let parts = running.map(|running| running.parts).unwrap_or_default();
-        let root = self.root.clone();
-        let (floor, history) = blocking(move || Ok((floor::read(&root)?, read_history(&root)))).await?;
+        let (floors, root, is_confirmed) = (self.floors(), self.root.clone(), boot.fallback.is_none());
+        let (floor, history) = blocking(move || {
+            // The build that is about to follow may ask for none.
+            let floor = if is_confirmed { floors.keep()? } else { floors.read()? };
+            Ok((floor, read_history(&root)))
+        })
+        .await?;
         // Without it no instruction is known to be missing; a program that needs one then makes the trial fail.
         let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         admit(
@@ -204,8 +210,12 @@ impl Updates {
 
     /// Sets the lowest version that is accepted.
     pub(crate) async fn set_floor(&self, json: Vec<u8>) -> Result<(), Problem> {
-        let (root, may_lower) = (self.root.clone(), !self.signed_only);
-        blocking(move || floor::write(&root, &json, may_lower)).await
+        let (floors, may_lower) = (self.floors(), !self.policy.signed_only);
+        blocking(move || floors.write(&json, may_lower)).await
+    }
+
+    fn floors(&self) -> Floors {
+        Floors { root: self.root.clone(), of_build: self.policy.floor.clone() }
     }
 
     /// Checks that the device may start `slot` next: its version is not below the floor and, where that is required, it
@@ -217,14 +227,16 @@ impl Updates {
         if system.running == slot {
             return Ok(());
         }
-        let (root, signed_only) = (self.root.clone(), self.signed_only);
+        let (root, signed_only, floors) = (self.root.clone(), self.policy.signed_only, self.floors());
+        let is_confirmed = boot.trial.is_none() && boot.fallback.is_none();
         blocking(move || {
+            let floor = if is_confirmed { floors.keep()? } else { floors.read()? };
             let disk = system.open(&root)?;
             let record = match signed_only {
                 true => Some(signature::verified_record(&root, &disk, slot)?),
                 false => engine::read_record(&disk, slot).map_err(Problem::from_engine)?,
             };
-            match (record, floor::read(&root)?) {
+            match (record, floor) {
                 (Some(record), Some(floor)) => admission::check_floor(&record.version, &floor),
                 _ => Ok(()),
             }
