@@ -11,14 +11,13 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Context;
 use krazy_boot::disk::size::Bytes;
-use krazy_boot::update::bundle::{BundleManifest, Part, SIGNATURE_LEN, Signed};
+use krazy_boot::update::bundle::{BundleManifest, Part, Signed};
 
 pub(crate) use file::{open, save};
 
 use crate::failure::{Failure, Result};
-use crate::provision::Secrets;
+use crate::provision::{Secrets, UpdateSigner};
 
 /// A signed description of a slot's content, and that content.
 #[derive(Debug)]
@@ -43,6 +42,11 @@ pub(crate) struct Content {
 }
 
 impl Bundle {
+    /// Returns the same manifest signed with `key`.
+    pub(crate) fn signed_with(&self, key: &UpdateSigner) -> Result<Signed> {
+        Ok(signed(self.signed.json.clone(), key)?)
+    }
+
     /// Bytes of all parts together.
     pub(crate) fn size(&self) -> Bytes {
         Bytes(self.parts.iter().map(|content| content.part.size.0).sum())
@@ -53,10 +57,14 @@ impl Bundle {
 /// same bytes.
 pub(crate) fn sign(manifest: BundleManifest, parts: Vec<Content>, secrets: &Secrets) -> Result<Bundle> {
     let json = manifest.to_json().map_err(Failure::other)?;
-    let signature = secrets.sign_update(&Signed::message(&json))?;
-    let signature: [u8; SIGNATURE_LEN] =
-        signature.try_into().ok().context("an Ed25519 signature has 64 bytes")?;
-    Ok(Bundle { manifest, signed: Signed { json, signature }, parts })
+    let signed = signed(json, secrets.update_key())?;
+    Ok(Bundle { manifest, signed, parts })
+}
+
+/// The manifest `json`, signed with `key`.
+fn signed(json: Vec<u8>, key: &UpdateSigner) -> anyhow::Result<Signed> {
+    let signature = key.sign(&Signed::message(&json))?;
+    Ok(Signed { json, signature })
 }
 
 #[cfg(test)]

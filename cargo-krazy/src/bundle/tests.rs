@@ -76,7 +76,7 @@ fn a_file_holds_what_was_signed_and_the_same_inputs_give_the_same_bytes() {
     assert_eq!(bytes.len() as u64, len.0);
     assert_eq!(bytes, std::fs::read(&two).unwrap());
 
-    let key = place.secrets.update_key().unwrap().0;
+    let key = place.secrets.update_key().public().unwrap().0;
     let head = Head::read(&mut bytes.as_slice(), |message, signature| {
         let key = ring::signature::UnparsedPublicKey::new(&ring::signature::ED25519, key);
         key.verify(message, signature).is_ok()
@@ -116,9 +116,9 @@ fn what_a_device_runs_is_not_sent_again() {
     root.splice(150_000..150_010, *b"one line more");
     let new = bundle(&place.store, &place.secrets, &root);
     let packer = Packer::new(&new, place.store.clone());
-    let whole = packer.pack(&[]).unwrap();
+    let whole = packer.pack(&[], &new.signed).unwrap();
     assert!(whole.bytes() > Bytes(350_000) && whole.copied == Bytes(0), "{whole:?}");
-    let delta = packer.pack(&old.manifest.parts).unwrap();
+    let delta = packer.pack(&old.manifest.parts, &new.signed).unwrap();
     assert!(delta.total() < Bytes(400), "{delta:?}");
     let head = Head::read(&mut delta.head.as_slice(), |_, _| true).unwrap();
     let bases: Vec<_> = head.transport.parts.iter().map(|part| part.base).collect();
@@ -134,8 +134,9 @@ fn what_a_device_runs_is_not_sent_again() {
             ..part.clone()
         })
         .collect();
-    assert_eq!(packer.pack(&unknown).unwrap().total(), whole.total());
-    let head = Head::read(&mut packer.pack(&unknown).unwrap().head.as_slice(), |_, _| true).unwrap();
+    assert_eq!(packer.pack(&unknown, &new.signed).unwrap().total(), whole.total());
+    let head =
+        Head::read(&mut packer.pack(&unknown, &new.signed).unwrap().head.as_slice(), |_, _| true).unwrap();
     assert!(head.transport.parts.iter().all(|part| part.base.is_none()));
     let message = Signed::message(&head.signed.json);
     assert!(message.starts_with(b"cargo krazy update bundle 1\0"));

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::Context;
 use krazy_boot::digest::Sha256Hash;
 use krazy_boot::disk::size::Bytes;
-use krazy_boot::update::bundle::{Head, Part, PartTransport, Transport};
+use krazy_boot::update::bundle::{Head, Part, PartTransport, Signed, Transport};
 use krazy_boot::update::delta::{self, EncodeError};
 
 use super::store::{Store, WriteError};
@@ -65,8 +65,9 @@ impl<'a> Packer<'a> {
         Packer { bundle, store, made: Mutex::default() }
     }
 
-    /// Returns the transfer for a device whose active slot has the parts `running`.
-    pub(crate) fn pack(&self, running: &[Part]) -> Result<Transfer> {
+    /// Returns the transfer of the bundle, with the signature in `signed`, for a device whose active slot has the parts
+    /// `running`.
+    pub(crate) fn pack(&self, running: &[Part], signed: &Signed) -> Result<Transfer> {
         let (mut streams, mut transports, mut copied) = (Vec::new(), Vec::new(), Bytes(0));
         for content in &self.bundle.parts {
             let base = running.iter().find(|part| part.kind == content.part.kind);
@@ -75,8 +76,7 @@ impl<'a> Packer<'a> {
             transports.push(PartTransport { stored: stream.stored, base });
             streams.push(Piece { file: stream.file, start: 0, len: stream.stored.0 });
         }
-        let head =
-            Head::to_bytes(&self.bundle.signed, &Transport { parts: transports }).map_err(Failure::other)?;
+        let head = Head::to_bytes(signed, &Transport { parts: transports }).map_err(Failure::other)?;
         Ok(Transfer { head, streams, copied })
     }
 

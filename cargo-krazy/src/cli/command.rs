@@ -1,8 +1,8 @@
 //! The table of subcommands.
 
 use super::{
-    audit, bundle, certificate, data, discover, doctor, floor, get, image, inspect, kernel, logs, order, ps,
-    push, put, run_qemu, schema, service, status, switch, token, update, vendor,
+    audit, bundle, certificate, data, discover, doctor, floor, get, image, inspect, kernel, key, logs, order,
+    ps, push, put, run_qemu, schema, service, status, switch, token, update, vendor,
 };
 use crate::failure::Result;
 use crate::shell::Shell;
@@ -52,5 +52,6 @@ commands! {
     Floor(floor::Args),
     Token(token::Args),
     Certificate(certificate::Args),
+    Key(key::Args),
     Schema(schema::Args),
 }

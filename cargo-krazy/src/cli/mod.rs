@@ -18,6 +18,7 @@ mod get;
 mod image;
 mod inspect;
 mod kernel;
+mod key;
 mod logs;
 mod order;
 mod ps;

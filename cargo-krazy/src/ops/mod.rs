@@ -13,6 +13,7 @@ pub(crate) mod get;
 pub(crate) mod image;
 pub(crate) mod inspect;
 pub(crate) mod kernel;
+pub(crate) mod key;
 pub(crate) mod logs;
 pub(crate) mod order;
 pub(crate) mod prepare;

@@ -7,6 +7,8 @@
 //! | `former-certificates.pem` | certificates that other devices of the appliance may still have |
 //! | `next-token/tokens.json`, `token` | a token on its way to a device |
 //! | `former-tokens` | tokens, one a line, that other devices may still know |
+//! | `next-update-key/update.key` | an update key on its way to a device |
+//! | `former-update-keys.pem` | update keys that other devices may still have |
 //!
 //! The next set appears at once. It takes the place of the present one by two renames; what lies between them is seen
 //! by the missing first file, and the next reader does the second. So whenever this is interrupted, the present and
@@ -20,7 +22,7 @@ use std::path::Path;
 use anyhow::Context;
 use rustix::fs::FlockOperation;
 
-use super::store::{self, CERTIFICATE, PRIVATE_KEY, TOKEN, TOKENS, lock};
+use super::store::{self, CERTIFICATE, PRIVATE_KEY, TOKEN, TOKENS, UPDATE_KEY, lock};
 
 /// The most former secrets of a kind that are kept: devices that lag further behind are the owner's to know.
 const MAX_FORMER: usize = 4;
@@ -30,8 +32,8 @@ pub(super) struct Exchange {
     /// The directory of the next set.
     next: &'static str,
     /// Its files. Whoever has the last one in place has the first one, too.
-    files: [&'static str; 2],
-    /// Where the second file's earlier content is kept.
+    files: &'static [&'static str],
+    /// Where the last file's earlier content is kept.
     former: &'static str,
     /// What divides two of them.
     end: &'static str,
@@ -40,20 +42,28 @@ pub(super) struct Exchange {
 /// Key and certificate.
 pub(super) const CERTIFICATES: Exchange = Exchange {
     next: "next-certificate",
-    files: [PRIVATE_KEY, CERTIFICATE],
+    files: &[PRIVATE_KEY, CERTIFICATE],
     former: "former-certificates.pem",
     end: "-----END CERTIFICATE-----\n",
 };
 
 /// The admin token, hashed and in clear.
 pub(super) const ADMIN_TOKENS: Exchange =
-    Exchange { next: "next-token", files: [TOKENS, TOKEN], former: "former-tokens", end: "\n" };
+    Exchange { next: "next-token", files: &[TOKENS, TOKEN], former: "former-tokens", end: "\n" };
+
+/// The key that signs updates.
+pub(super) const UPDATE_KEYS: Exchange = Exchange {
+    next: "next-update-key",
+    files: &[UPDATE_KEY],
+    former: "former-update-keys.pem",
+    end: "-----END PRIVATE KEY-----\n",
+};
 
 /// Finishes what an interrupted run began, in `directory`.
 pub(super) fn recover(directory: &Path) -> anyhow::Result<()> {
     for exchange in [CERTIFICATES, ADMIN_TOKENS] {
-        let [first, second] = exchange.files.map(|name| directory.join(exchange.next).join(name));
-        if second.exists() && !first.exists() {
+        let exists = |name: &&str| directory.join(exchange.next).join(name).exists();
+        if exchange.files.last().is_some_and(exists) && !exchange.files.first().is_some_and(exists) {
             let _exclusive = lock(directory, FlockOperation::LockExclusive)?;
             exchange.put_in_place(directory)?;
         }
@@ -63,27 +73,34 @@ pub(super) fn recover(directory: &Path) -> anyhow::Result<()> {
 
 impl Exchange {
     /// The next set, in the order of its files.
-    pub(super) fn next(&self, directory: &Path) -> anyhow::Result<Option<[String; 2]>> {
+    pub(super) fn next(&self, directory: &Path) -> anyhow::Result<Option<Vec<String>>> {
         let next = directory.join(self.next);
         // One without files is what a finished exchange left behind.
-        if !next.join(self.files[1]).exists() {
+        if !next.join(self.last()).exists() {
             return Ok(None);
         }
-        let [first, second] = self.files.map(|name| store::read_file(&next.join(name)));
-        Ok(Some([first?, second?]))
+        self.files
+            .iter()
+            .map(|name| store::read_file(&next.join(name)))
+            .collect::<anyhow::Result<_>>()
+            .map(Some)
+    }
+
+    fn last(&self) -> &'static str {
+        self.files.last().copied().unwrap_or_default()
     }
 
     /// Stores the next set, unless there is one already: then that one stays.
-    pub(super) fn begin(&self, directory: &Path, texts: [&str; 2]) -> anyhow::Result<()> {
-        let [first, second] = self.files;
-        store::write_directory(&directory.join(self.next), [(first, texts[0]), (second, texts[1])])
+    pub(super) fn begin(&self, directory: &Path, texts: &[&str]) -> anyhow::Result<()> {
+        let files = self.files.iter().copied().zip(texts.iter().copied());
+        store::write_directory(&directory.join(self.next), files)
     }
 
     /// Puts the next set in the place of the present one, which is kept as a former one.
     pub(super) fn finish(&self, directory: &Path) -> anyhow::Result<()> {
         let finishing = || format!("failed to store the new secrets in {}", directory.display());
         let _exclusive = lock(directory, FlockOperation::LockExclusive).with_context(finishing)?;
-        let present = store::read_file(&directory.join(self.files[1])).with_context(finishing)?;
+        let present = store::read_file(&directory.join(self.last())).with_context(finishing)?;
         let mut former = self.former(directory).with_context(finishing)?;
         former.retain(|text| *text != present);
         former.insert(0, present);
@@ -140,7 +157,7 @@ mod tests {
     use krazy_boot::api::credentials::TokenFile;
 
     use super::*;
-    use crate::provision::{Secrets, certificates, load, provision};
+    use crate::provision::{Secrets, UpdateSigner, certificates, former_update_keys, load, provision};
 
     fn made() -> (tempfile::TempDir, Secrets) {
         let state = tempfile::tempdir().unwrap();
@@ -185,6 +202,23 @@ mod tests {
         let third = secrets.make_next_token().unwrap();
         secrets.adopt_next_token().unwrap();
         assert_eq!(*load("weather", state.path()).unwrap().token(), third);
+    }
+
+    #[test]
+    fn earlier_update_keys_are_kept_for_devices_that_have_them() {
+        let (state, secrets) = made();
+        let public = |signer: &UpdateSigner| signer.public().unwrap().to_string();
+        let former = || former_update_keys("weather", state.path()).unwrap();
+        let first = public(secrets.update_key());
+        assert!(former().is_empty() && secrets.next_update_key().unwrap().is_none());
+        let next = public(&secrets.make_next_update_key().unwrap());
+        assert_eq!(public(&secrets.make_next_update_key().unwrap()), next);
+        secrets.adopt_next_update_key().unwrap();
+        let secrets = load("weather", state.path()).unwrap();
+        assert_eq!(public(secrets.update_key()), next);
+        assert_eq!(former().iter().map(public).collect::<Vec<_>>(), [first]);
+        let mode = fs::metadata(secrets.directory.join("former-update-keys.pem")).unwrap().permissions();
+        assert_eq!(mode.mode() & 0o777, 0o600);
     }
 
     #[test]

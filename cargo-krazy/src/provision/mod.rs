@@ -11,7 +11,7 @@
 //! | `tokens.json` | the same hashed, for the device; stored because its salt is random |
 //! | `update.key` | the Ed25519 key that signs updates, PKCS #8 PEM |
 //!
-//! While certificate or token are exchanged on running devices, the next ones stand beside them; see `exchange`.
+//! While certificate, token or update key are exchanged on running devices, the next ones stand beside them; see `exchange`.
 //!
 //! A set appears at once: it is written and flushed in a temporary directory, which is then renamed. Renaming
 //! onto a directory that has files fails (POSIX `rename`), so of two runs at once one wins and the other takes
@@ -23,16 +23,17 @@ mod exchange;
 mod identity;
 mod rotation;
 mod store;
+mod update_key;
 
 pub(crate) use identity::ApplianceId;
-pub(crate) use rotation::{Pair, stored_token};
+pub(crate) use rotation::{Pair, former_update_keys, stored_token};
+pub(crate) use update_key::UpdateSigner;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use krazy_boot::api::credentials::{self, HashedToken, Role, Scope, Token, TokenFile, UpdateKey};
+use krazy_boot::api::credentials::{self, HashedToken, Role, Scope, Token, TokenFile};
 use krazy_boot::disk::layout::DiskSignature;
-use rcgen::{KeyPair, PKCS_ED25519, SigningKey};
 use rustls_pki_types::CertificateDer;
 
 use crate::failure::Result;
@@ -74,7 +75,7 @@ pub(crate) struct Secrets {
     tls: TlsIdentity,
     token: Token,
     tokens: TokenFile,
-    update_key: KeyPair,
+    update_key: UpdateSigner,
     directory: PathBuf,
 }
 
@@ -151,7 +152,7 @@ impl Secrets {
             tls: TlsIdentity::generate(name)?,
             token,
             tokens: TokenFile::new(vec![entry])?,
-            update_key: KeyPair::generate_for(&PKCS_ED25519).context("failed to make an update key")?,
+            update_key: UpdateSigner::generate()?,
             directory,
         })
     }
@@ -168,8 +169,7 @@ impl Secrets {
             if tokens.find(&token).is_none_or(|entry| entry.role != Role::Admin) {
                 anyhow::bail!("`{}` does not know the admin token in `{}`", store::TOKENS, store::TOKEN);
             }
-            let update_key = KeyPair::from_pem_and_sign_algo(files.text(store::UPDATE_KEY)?, &PKCS_ED25519)
-                .context("the update key cannot be read")?;
+            let update_key = UpdateSigner::from_pem(files.text(store::UPDATE_KEY)?)?;
             let id = files.text(store::ID)?.trim_end().parse()?;
             Ok(Secrets { id, tls, token, tokens, update_key, directory: directory.clone() })
         };
@@ -185,7 +185,7 @@ impl Secrets {
             (store::PRIVATE_KEY, self.tls.private_key.clone()),
             (store::TOKEN, format!("{}\n", self.token.reveal())),
             (store::TOKENS, String::from_utf8(self.tokens.to_json()?)?),
-            (store::UPDATE_KEY, self.update_key.serialize_pem()),
+            (store::UPDATE_KEY, self.update_key.to_pem()),
         ]))
     }
 
@@ -215,14 +215,8 @@ impl Secrets {
     }
 
     /// The key whose updates its devices take.
-    pub(crate) fn update_key(&self) -> anyhow::Result<UpdateKey> {
-        let key = self.update_key.public_key_raw().try_into();
-        Ok(UpdateKey(key.context("an Ed25519 public key has 32 bytes")?))
-    }
-
-    /// The Ed25519 signature (64 bytes, RFC 8032) of `message` with the update key.
-    pub(crate) fn sign_update(&self, message: &[u8]) -> anyhow::Result<Vec<u8>> {
-        self.update_key.sign(message).context("failed to sign the update")
+    pub(crate) fn update_key(&self) -> &UpdateSigner {
+        &self.update_key
     }
 
     /// The user's state directory, which they are in.
@@ -238,7 +232,7 @@ impl Secrets {
             file(credentials::CERTIFICATE, self.tls.certificate.clone().into_bytes(), 0o644),
             file(credentials::PRIVATE_KEY, self.tls.private_key.clone().into_bytes(), 0o600),
             file(credentials::TOKENS, self.tokens.to_json()?, 0o600),
-            file(credentials::UPDATE_KEYS, format!("{}\n", self.update_key()?).into_bytes(), 0o644),
+            file(credentials::UPDATE_KEYS, format!("{}\n", self.update_key.public()?).into_bytes(), 0o644),
         ])
     }
 }

@@ -7,8 +7,10 @@ use rustls_pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
 
 use super::certificate::{self, TlsIdentity};
-use super::exchange::{ADMIN_TOKENS, CERTIFICATES};
-use super::{FIRST_TOKEN, Secrets, new_token, random};
+use super::exchange::{ADMIN_TOKENS, CERTIFICATES, UPDATE_KEYS};
+use super::update_key::UpdateSigner;
+use super::{FIRST_TOKEN, Secrets, check_name, new_token, random, store};
+use crate::failure::Result;
 
 /// A key and its certificate for a device. Has no `Debug`, so that the key cannot end up in a message.
 #[derive(Clone)]
@@ -50,7 +52,8 @@ impl Secrets {
     /// The pair that an earlier run began to bring to a device.
     pub(crate) fn next_pair(&self) -> anyhow::Result<Option<Pair>> {
         let next = CERTIFICATES.next(&self.directory)?;
-        next.map(|[private_key, certificate]| {
+        next.map(|next| {
+            let [private_key, certificate] = pair_of(next)?;
             let identity = TlsIdentity { certificate, private_key };
             identity.check().context("the next certificate cannot be used")?;
             Ok(Pair(identity))
@@ -62,7 +65,7 @@ impl Secrets {
     /// already stays.
     pub(crate) fn make_next_pair(&self, name: &str) -> anyhow::Result<Pair> {
         let made = TlsIdentity::generate(name)?;
-        CERTIFICATES.begin(&self.directory, [&made.private_key, &made.certificate])?;
+        CERTIFICATES.begin(&self.directory, &[&made.private_key, &made.certificate])?;
         self.next_pair()?.context("the next certificate has gone again")
     }
 
@@ -79,20 +82,38 @@ impl Secrets {
     /// The token that an earlier run began to bring to a device.
     pub(crate) fn next_token(&self) -> anyhow::Result<Option<Token>> {
         let next = ADMIN_TOKENS.next(&self.directory)?;
-        Ok(next.map(|[_, token]| token.trim_end().parse()).transpose()?)
+        let token = next.and_then(|mut next| next.pop());
+        Ok(token.map(|token| token.trim_end().parse()).transpose()?)
     }
 
     /// Makes the next token, and stores it before any device has it. One that is there already stays.
     pub(crate) fn make_next_token(&self) -> anyhow::Result<Token> {
         let (token, entry) = new_token(FIRST_TOKEN, Role::Admin, Vec::new())?;
         let hashed = String::from_utf8(TokenFile::new(vec![entry])?.to_json()?)?;
-        ADMIN_TOKENS.begin(&self.directory, [&hashed, &format!("{}\n", token.reveal())])?;
+        ADMIN_TOKENS.begin(&self.directory, &[&hashed, &format!("{}\n", token.reveal())])?;
         self.next_token()?.context("the next token has gone again")
     }
 
     /// The next token is the present one from now on, also for new images.
     pub(crate) fn adopt_next_token(&self) -> anyhow::Result<()> {
         ADMIN_TOKENS.finish(&self.directory)
+    }
+
+    /// The update key that an earlier run began to bring to a device.
+    pub(crate) fn next_update_key(&self) -> anyhow::Result<Option<UpdateSigner>> {
+        let next = UPDATE_KEYS.next(&self.directory)?.and_then(|mut next| next.pop());
+        next.map(|pem| UpdateSigner::from_pem(&pem)).transpose()
+    }
+
+    /// Makes the next update key, and stores it before any device has it. One that is there already stays.
+    pub(crate) fn make_next_update_key(&self) -> anyhow::Result<UpdateSigner> {
+        UPDATE_KEYS.begin(&self.directory, &[&UpdateSigner::generate()?.to_pem()])?;
+        self.next_update_key()?.context("the next update key has gone again")
+    }
+
+    /// The next update key is the present one from now on, also for new images.
+    pub(crate) fn adopt_next_update_key(&self) -> anyhow::Result<()> {
+        UPDATE_KEYS.finish(&self.directory)
     }
 
     /// Every token that a device of the appliance may know: the present one, the next one, earlier ones.
@@ -106,11 +127,24 @@ impl Secrets {
     }
 }
 
+/// Update keys of the appliance `name` that its devices may still have instead of the present one, the newest first.
+pub(crate) fn former_update_keys(name: &str, state_dir: &std::path::Path) -> Result<Vec<UpdateSigner>> {
+    check_name(name)?;
+    let directory = store::directory(state_dir, name);
+    let former = UPDATE_KEYS.former(&directory)?;
+    let keys: anyhow::Result<_> = former.iter().map(|pem| UpdateSigner::from_pem(pem)).collect();
+    Ok(keys.with_context(|| store::reading(&directory))?)
+}
+
+fn pair_of(texts: Vec<String>) -> anyhow::Result<[String; 2]> {
+    texts.try_into().ok().context("the next certificate has other files")
+}
+
 /// Every certificate in `directory` that a device may have besides the present one: the next one, earlier ones.
 pub(super) fn other_certificates(
     directory: &std::path::Path,
 ) -> anyhow::Result<Vec<CertificateDer<'static>>> {
-    let next = CERTIFICATES.next(directory)?.map(|[_, certificate]| certificate);
+    let next = CERTIFICATES.next(directory)?.and_then(|mut next| next.pop());
     let former = CERTIFICATES.former(directory)?;
     next.iter().chain(&former).map(|pem| certificate::parse(pem)).collect()
 }

@@ -90,9 +90,9 @@ fn the_device_accepts_what_the_client_has() {
     let clear = secrets.token().reveal();
     assert!(files.iter().all(|file| !String::from_utf8_lossy(&file.bytes).contains(&clear[4..])));
 
-    let keys = UpdateKey::parse_file(std::str::from_utf8(&files[3].bytes).unwrap()).unwrap();
+    let keys = credentials::UpdateKey::parse_file(std::str::from_utf8(&files[3].bytes).unwrap()).unwrap();
     let public = ring::signature::UnparsedPublicKey::new(&ring::signature::ED25519, keys[0].0);
-    let signature = secrets.sign_update(b"bundle").unwrap();
+    let signature = secrets.update_key().sign(b"bundle").unwrap();
     public.verify(b"bundle", &signature).unwrap();
     assert!(public.verify(b"bundlf", &signature).is_err());
 }

@@ -245,6 +245,8 @@ Metadata, in the Cargo.toml of the package; [workspace.metadata.krazy] gives def
         announce the device in the local network (default: true)
     signed-only = BOOL
         nothing but signed updates changes what the device starts (default: false)
+    floor = VERSION
+        the lowest version that devices take as an update from this build on (default: any)
   [package.metadata.krazy.network]
     interfaces = TABLE
         NAME = { address = "10.0.0.5/24", gateway = "10.0.0.1" }; others have DHCP

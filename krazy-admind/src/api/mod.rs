@@ -165,6 +165,7 @@ async fn operate(
         Endpoint::ArmUpdate { id } => json(&updates.arm(&id).await?),
         Endpoint::CancelUpdate => updates.cancel().await.map(|()| empty(StatusCode::NO_CONTENT)),
         Endpoint::SetFloor => update::set_floor(admin, call.body).await,
+        Endpoint::SetUpdateKeys => update::set_keys(admin, call.body).await,
         Endpoint::Services => json(&ServiceList { services: admin.control.list().await? }),
         Endpoint::Service { name } => json(&admin.control.status(name).await?),
         Endpoint::StartService { name } => {

@@ -16,6 +16,9 @@ use crate::problem::{Kind, Problem};
 /// The longest version floor.
 const MAX_FLOOR: usize = 4096;
 
+/// The longest change of the update keys.
+const MAX_KEY_CHANGE: usize = 4096;
+
 /// Starts an update with the head in `body`.
 pub(super) async fn begin(
     admin: &Admin,
@@ -47,6 +50,14 @@ pub(super) async fn receive(
 pub(super) async fn set_floor(admin: &Admin, body: Body) -> Result<Response, Problem> {
     let floor = body.read(MAX_FLOOR).await?;
     admin.device.updates().set_floor(floor).await?;
+    admin.copy_credentials().await;
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
+/// Replaces the update keys by those in `body`.
+pub(super) async fn set_keys(admin: &Admin, body: Body) -> Result<Response, Problem> {
+    let change = body.read(MAX_KEY_CHANGE).await?;
+    admin.device.updates().set_keys(change).await?;
     admin.copy_credentials().await;
     Ok(empty(StatusCode::NO_CONTENT))
 }

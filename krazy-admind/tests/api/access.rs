@@ -4,10 +4,12 @@ use std::time::{Duration, Instant};
 
 use krazy_boot::api::credentials::Role;
 use krazy_boot::api::operation::Definition;
+use krazy_boot::api::update::KeyChange;
 use krazy_boot::api::{Access, OPENAPI, Operation};
+use krazy_boot::digest::Hex;
 use reqwest::{Method, StatusCode};
 
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, SEED, sign, update_key};
 use crate::device::{Device, problem, stored_token, token};
 use crate::update;
 
@@ -133,6 +135,12 @@ async fn admin_may_use_every_operation() {
             // The current pair, which the clients of this test trust.
             Operation::PutCertificate => ["key.pem", "cert.pem"].map(|name| read(&device, name)).concat(),
             Operation::SetFloor => b"{\"version\":null}".to_vec(),
+            // The keys that the device has already.
+            Operation::SetUpdateKeys => {
+                let keys = format!("{}\n", update_key(SEED));
+                let signature = Hex(sign(SEED, &KeyChange::message(&keys)));
+                serde_json::to_vec(&KeyChange { keys, signature }).unwrap()
+            }
             _ => Vec::new(),
         };
         let request = device.client_from([127, 0, 0, 1]).request(method(definition), device.url(&path));

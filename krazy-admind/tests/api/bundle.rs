@@ -19,13 +19,21 @@ pub struct Bundle {
     pub streams: Vec<u8>,
 }
 
-fn key_pair() -> Ed25519KeyPair {
-    Ed25519KeyPair::from_seed_unchecked(&[3; 32]).unwrap()
+/// The seed of the key that the device trusts.
+pub const SEED: u8 = 3;
+
+fn key_pair(seed: u8) -> Ed25519KeyPair {
+    Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap()
 }
 
-/// The update key that the device trusts.
-pub fn update_key() -> UpdateKey {
-    UpdateKey(key_pair().public_key().as_ref().try_into().unwrap())
+/// The public key of `seed`.
+pub fn update_key(seed: u8) -> UpdateKey {
+    UpdateKey(key_pair(seed).public_key().as_ref().try_into().unwrap())
+}
+
+/// Signs `message` with the key of `seed`.
+pub fn sign(seed: u8, message: &[u8]) -> [u8; 64] {
+    key_pair(seed).sign(message).as_ref().try_into().unwrap()
 }
 
 pub fn hash(bytes: &[u8]) -> Hex<32> {
@@ -79,8 +87,13 @@ impl Bundle {
 
     /// The head, which starts an update.
     pub fn head(&self) -> Vec<u8> {
+        self.head_signed(SEED)
+    }
+
+    /// The head with a signature by the key of `seed`.
+    pub fn head_signed(&self, seed: u8) -> Vec<u8> {
         let json = self.manifest.to_json().unwrap();
-        let signature = key_pair().sign(&Signed::message(&json)).as_ref().try_into().unwrap();
+        let signature = sign(seed, &Signed::message(&json));
         Head::to_bytes(&Signed { json, signature }, &self.transport).unwrap()
     }
 }

@@ -23,7 +23,7 @@ use tokio::sync::broadcast;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::bundle::update_key;
+use crate::bundle::{SEED, update_key};
 use crate::disk;
 
 /// A running server with its device.
@@ -85,7 +85,7 @@ pub fn create(root: &Path) -> CertificateDer<'static> {
     fs::write(root.join("etc/krazy/manifest.json"), manifest().to_json()).unwrap();
     fs::write(root.join("run/log/web.log"), "first\nsecond\nthird\n").unwrap();
     fs::write(root.join("tmp/private"), "not a log").unwrap();
-    fs::write(root.join("data/krazy/update.pub"), format!("{}\n", update_key())).unwrap();
+    fs::write(root.join("data/krazy/update.pub"), format!("{}\n", update_key(SEED))).unwrap();
     disk::create(root);
     certificate.der().clone()
 }

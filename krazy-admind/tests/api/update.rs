@@ -6,7 +6,8 @@ use bytes::Bytes;
 use futures_util::stream;
 use krazy_admind::config::Limits;
 use krazy_boot::api::problem::ProblemKind;
-use krazy_boot::api::update::{Session, SessionState, UpdateStatus};
+use krazy_boot::api::update::{KeyChange, Session, SessionState, UpdateStatus};
+use krazy_boot::digest::Hex;
 use krazy_boot::disk::size;
 use krazy_boot::disk::slot::Slot;
 use krazy_boot::update::refusal::Refusal;
@@ -14,7 +15,7 @@ use krazy_init::control::{Command, Trial};
 use reqwest::{Body, Method, Response, StatusCode};
 use tokio::time::{sleep, timeout};
 
-use crate::bundle::{Bundle, hash, new_root};
+use crate::bundle::{Bundle, SEED, hash, new_root, sign, update_key};
 use crate::device::{Device, problem};
 use crate::disk::{self, OLD_ROOT_LEN, file_system, layout};
 
@@ -201,6 +202,37 @@ async fn unsigned_update_and_update_for_another_device_are_refused() {
     // None of these attempts wrote to the slot.
     assert!(!device.init.commands.lock().unwrap().contains(&Command::RemountBoot { writable: true }));
     start(&device, &Bundle::new(false), "?force=true").await;
+}
+
+#[tokio::test]
+async fn update_keys_are_replaced_only_by_what_a_present_key_has_signed() {
+    let device = Device::start().await;
+    let put = |json: String| device.request("admin", Method::PUT, "/api/v1/update/keys").body(json).send();
+    let change = |keys: &str, signature: [u8; 64]| {
+        serde_json::to_string(&KeyChange { keys: keys.to_owned(), signature: Hex(signature) }).unwrap()
+    };
+    let keys = format!("{}\n", update_key(4));
+    let signed = |seed| sign(seed, &KeyChange::message(&keys));
+    // Not by the new key itself, not for other keys, not for an update, and not what is no key.
+    let other = sign(SEED, &KeyChange::message(&format!("{}\n", update_key(5))));
+    for signature in [signed(4), other, sign(SEED, keys.as_bytes())] {
+        assert_eq!(refused(put(change(&keys, signature)).await.unwrap()).await, Refusal::Signature);
+    }
+    for text in ["", "ed25519 12"] {
+        let json = change(text, sign(SEED, &KeyChange::message(text)));
+        assert_eq!(problem(put(json).await.unwrap()).await.kind, "urn:krazy:bad-request");
+    }
+    assert_eq!(problem(put("{}".to_owned()).await.unwrap()).await.kind, "urn:krazy:bad-request");
+    assert_eq!(status(&device, "").await.keys, [update_key(SEED).to_string()]);
+
+    assert_eq!(put(change(&keys, signed(SEED))).await.unwrap().status(), StatusCode::NO_CONTENT);
+    assert_eq!(status(&device, "").await.keys, [update_key(4).to_string()]);
+    assert!(device.init.commands.lock().unwrap().contains(&Command::CopyCredentials));
+    let bundle = Bundle::new(false);
+    assert_eq!(refused(post(&device, &bundle.head(), "").await).await, Refusal::Signature);
+    assert_eq!(post(&device, &bundle.head_signed(4), "").await.status(), StatusCode::CREATED);
+    // What an earlier key has signed does not bring it back.
+    assert_eq!(refused(put(change(&keys, signed(SEED))).await.unwrap()).await, Refusal::Signature);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use super::parameter::{self, EncodedPath, EndpointError, PartitionNumber, PathPa
 use super::services::{ServiceList, ServiceStatus, SignalQuery};
 use super::status::{Slots, Status, SwitchQuery};
 use super::tokens::TokenList;
-use super::update::{BeginQuery, DataQuery, Floor, Session, StatusQuery, UpdateStatus};
+use super::update::{BeginQuery, DataQuery, Floor, KeyChange, Session, StatusQuery, UpdateStatus};
 use super::{certificate::CertificateStatus, credentials::HashedToken};
 
 /// The media type of JSON.
@@ -314,6 +314,8 @@ operations! {
     CancelUpdate = delete("/api/v1/update");
     /// Sets the lowest version that the device accepts.
     SetFloor = put("/api/v1/update/floor").body(json::<Floor>());
+    /// Replaces the keys whose updates the device accepts, if one of the present keys has signed the new ones.
+    SetUpdateKeys = put("/api/v1/update/keys").body(json::<KeyChange>());
     /// Sends streams of the bundle; after the last of them, the slot is verified.
     SendUpdate { id: String, ? query: DataQuery } = patch("/api/v1/update/{id}")
         .body(raw(BINARY))

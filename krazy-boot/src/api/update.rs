@@ -6,9 +6,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::problem::ProblemKind;
+use crate::digest::Hex;
 use crate::disk::size::Bytes;
 use crate::disk::slot::Slot;
-use crate::update::bundle::Part;
+use crate::update::bundle::{Part, SIGNATURE_LEN};
 use crate::update::history::Attempt;
 
 /// The state of updates.
@@ -25,6 +26,10 @@ pub struct UpdateStatus {
     pub other: Option<SlotContent>,
     /// The lowest version that the owner allows.
     pub floor: Option<String>,
+    /// The keys whose updates the device accepts, as [`UpdateKey`](super::credentials::UpdateKey) prints them. Empty if
+    /// they are not usable, and on devices that cannot replace them yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<String>,
     /// Earlier updates and their outcomes, oldest first.
     #[serde(default)]
     pub history: Vec<Attempt>,
@@ -107,6 +112,28 @@ pub struct Floor {
     pub version: Option<String>,
 }
 
+/// New update keys of a device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct KeyChange {
+    /// All keys that count from now on, one a line, as [`UpdateKey`](super::credentials::UpdateKey) prints them.
+    pub keys: String,
+    /// The Ed25519 signature (RFC 8032) over [`KeyChange::message`] by a key that the device has.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    pub signature: Hex<SIGNATURE_LEN>,
+}
+
+impl KeyChange {
+    /// Signed in front of the keys (domain separation), so that the signature is not valid for anything else.
+    const SIGNED_DOMAIN: &[u8] = b"cargo krazy update keys 1\0";
+
+    /// Returns the signed bytes for the new `keys`.
+    pub fn message(keys: &str) -> Vec<u8> {
+        [Self::SIGNED_DOMAIN, keys.as_bytes()].concat()
+    }
+}
+
 /// The query of the update status.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -172,6 +199,7 @@ mod tests {
             running: Some(running),
             other: None,
             floor: None,
+            keys: Vec::new(),
             history: Vec::new(),
         };
         let json = concat!(

@@ -36,9 +36,10 @@ fn every_example_is_an_appliance_on_every_board() {
         assert!(examples.iter().any(|(name, _)| name == page), "{page} has no example");
     }
     for (page, text) in examples {
-        let mut project = Project(tempfile::tempdir().unwrap())
-            .file("app/src/main.rs", "fn main() {}")
-            .file("app/Cargo.toml", &format!("[package]\nname = \"weather\"\nedition = \"2024\"\n{text}"));
+        let mut project = Project(tempfile::tempdir().unwrap()).file("app/src/main.rs", "fn main() {}").file(
+            "app/Cargo.toml",
+            &format!("[package]\nname = \"weather\"\nversion = \"1.2.0\"\nedition = \"2024\"\n{text}"),
+        );
         for (path, content) in FILES {
             project = project.file(&format!("app/{path}"), content);
         }

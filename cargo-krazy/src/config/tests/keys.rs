@@ -124,7 +124,7 @@ fn the_settings_of_admind_are_its_arguments() {
         "DIR/Cargo.toml:6: `floor` in [package.metadata.krazy.admind] is 99.0.0, above the version 1.2.3 of this package\n\
          help: raise `version` in [package], or lower the floor"
     );
-    assert!(error("admind = { floor = \"1.2\" }").contains("expected a version such as \"1.2.0\""));
+    assert!(error("admind = { floor = \"1.2\" }").contains("must be a version such as \"1.2.0\""));
     let own = "admind.mdns = false\nservice.krazy-admind.args = [\"--listen\", \"10.0.0.5:443\"]";
     assert_eq!(arguments(own), ["--no-mdns", "--listen", "10.0.0.5:443"]);
 }

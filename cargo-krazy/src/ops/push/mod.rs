@@ -32,6 +32,7 @@ use serde::Serialize;
 use self::outcome::{Outcome, Report, Reports};
 use self::preflight::Preflight;
 use super::bundle::make;
+use super::key::Signers;
 use super::prepare::{DiskIds, prepare};
 use crate::board::Board;
 use crate::bundle::store::Store;
@@ -127,14 +128,16 @@ pub(crate) fn run(request: PushRequest, shell: Shell) -> Result<Reports> {
         return Ok(Reports(reports));
     }
     if let Some(bundle) = bundle {
-        reports.extend(push(&ready, &bundle, &store, options, shell));
+        reports.extend(push(&ready, &bundle, None, &store, options, shell));
     } else if let BundleSource::Build { build, target } = source {
         let (groups, others) = boards::by_board(ready, target);
         reports.extend(others);
         for (board, ready) in groups {
             let plan = Plan::new(config::load(&Request { board, ..build.clone() })?, None)?;
             let bundle = build_bundle(&plan, &store, shell)?;
-            reports.extend(push(&ready, &bundle, &store, options, shell));
+            // A file is sent as it was signed: who changed it must not get a new signature.
+            let signers = Signers::of(&bundle.manifest.appliance)?;
+            reports.extend(push(&ready, &bundle, Some(&signers), &store, options, shell));
         }
     }
     Ok(Reports(reports))
@@ -170,11 +173,18 @@ fn survey(clients: &[Client]) -> (Vec<Ready<'_>>, Vec<Report>) {
 }
 
 /// Pushes `bundle` to the devices, all at once.
-fn push(ready: &[Ready<'_>], bundle: &Bundle, store: &Store, options: Options, shell: Shell) -> Vec<Report> {
+fn push(
+    ready: &[Ready<'_>],
+    bundle: &Bundle,
+    signers: Option<&Signers>,
+    store: &Store,
+    options: Options,
+    shell: Shell,
+) -> Vec<Report> {
     let packer = Packer::new(bundle, store.clone());
     let bars = MultiProgress::with_draw_target(shell.draw_target());
     each(ready, |ready| {
-        let outcome = one(ready, bundle, &packer, options, shell, &bars);
+        let outcome = one(ready, bundle, signers, &packer, options, shell, &bars);
         outcome.announce(ready.client.device(), shell);
         Report::new(ready.client, outcome)
     })
@@ -184,6 +194,7 @@ fn push(ready: &[Ready<'_>], bundle: &Bundle, store: &Store, options: Options, s
 fn one(
     ready: &Ready<'_>,
     bundle: &Bundle,
+    signers: Option<&Signers>,
     packer: &Packer<'_>,
     options: Options,
     shell: Shell,
@@ -195,7 +206,9 @@ fn one(
         return Outcome::Unchanged { slot: preflight.slot };
     }
     let upload = || -> Result<_, Failure> {
-        let transfer = packer.pack(&preflight.running)?;
+        let sign = |signers: &Signers| signers.sign(client, &preflight.keys, bundle);
+        let signed = signers.map_or_else(|| Ok(bundle.signed.clone()), sign)?;
+        let transfer = packer.pack(&preflight.running, &signed)?;
         upload::upload(client, bundle, &transfer, options.force, shell, bars)
     };
     let sent = match upload() {

@@ -25,6 +25,8 @@ pub(super) struct Preflight {
     pub(super) board: String,
     /// The active slot.
     pub(super) slot: Slot,
+    /// The keys whose updates it accepts; empty if it does not tell.
+    pub(super) keys: Vec<String>,
     /// The parts of the active slot, as far as the device knows them.
     pub(super) running: Vec<Part>,
     /// The device's start, by this machine's clock; `None` if that is before this machine's start.
@@ -81,5 +83,5 @@ pub(super) fn ask(client: &Client) -> Result<Preflight> {
     if update.protocol > PROTOCOL {
         return Err(PreflightError::NewerProtocol { device, protocol: update.protocol }.into());
     }
-    Ok(Preflight { build_id, version, board, slot, running: running.parts, started })
+    Ok(Preflight { build_id, version, board, slot, keys: update.keys, running: running.parts, started })
 }

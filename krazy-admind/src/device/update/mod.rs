@@ -111,13 +111,16 @@ impl Updates {
             Err(_) => (None, None),
         };
         let (floors, root) = (self.floors(), self.root.clone());
-        let (floor, history) = blocking(move || Ok((floors.read()?, read_history(&root)))).await?;
+        let (floor, keys, history) =
+            // Unusable keys are no reason to tell nothing; an update tells them.
+            blocking(move || Ok((floors.read()?, signature::keys(&root), read_history(&root)))).await?;
         Ok(UpdateStatus {
             protocol: PROTOCOL,
             session: session.map(|session| session.status()),
             running,
             other,
             floor: floor.map(|floor| floor.to_string()),
+            keys: keys.unwrap_or_default().iter().map(ToString::to_string).collect(),
             history: history.attempts,
         })
     }
@@ -212,6 +215,13 @@ impl Updates {
     pub(crate) async fn set_floor(&self, json: Vec<u8>) -> Result<(), Problem> {
         let (floors, may_lower) = (self.floors(), !self.policy.signed_only);
         blocking(move || floors.write(&json, may_lower)).await
+    }
+
+    /// Replaces the update keys. Builds that were signed by an earlier key only are no longer signed ones.
+    pub(crate) async fn set_keys(&self, json: Vec<u8>) -> Result<(), Problem> {
+        let _transition = self.transition.lock().await;
+        let root = self.root.clone();
+        blocking(move || signature::replace_keys(&root, &json)).await
     }
 
     fn floors(&self) -> Floors {

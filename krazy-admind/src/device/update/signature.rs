@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use krazy_boot::api::credentials::{MAX_FILE, UPDATE_KEYS, UpdateKey};
+use krazy_boot::api::update::KeyChange;
+use krazy_boot::digest::Hex;
 use krazy_boot::disk::slot::Slot;
 use krazy_boot::update::bundle::{BundleManifest, Head, SIGNATURE_LEN};
 use krazy_boot::update::engine;
@@ -33,6 +35,29 @@ impl Keys {
     fn have_signed(&self, message: &[u8], signature: &[u8; SIGNATURE_LEN]) -> bool {
         self.0.iter().any(|key| UnparsedPublicKey::new(&ED25519, key.0).verify(message, signature).is_ok())
     }
+}
+
+/// Returns the update keys of the device in `root`.
+pub(super) fn keys(root: &Path) -> Result<Vec<UpdateKey>, Problem> {
+    Ok(Keys::read(root)?.0)
+}
+
+/// Replaces the update keys of the device in `root` by those in `json`, a [`KeyChange`] that a present key has signed.
+pub(super) fn replace_keys(root: &Path, json: &[u8]) -> Result<(), Problem> {
+    let wrong = |error: &dyn std::fmt::Display| {
+        Problem::new(Kind::BadRequest, format!("not a change of the update keys: {error}"))
+    };
+    let KeyChange { keys, signature: Hex(signature) } =
+        serde_json::from_slice(json).map_err(|error| wrong(&error))?;
+    if !Keys::read(root)?.have_signed(&KeyChange::message(&keys), &signature) {
+        return refuse(Refusal::Signature, "no update key of this device has signed the new ones");
+    }
+    let mut text = String::new();
+    for key in UpdateKey::parse_file(&keys).map_err(|error| wrong(&error))? {
+        text.push_str(&format!("{key}\n"));
+    }
+    durable_file::replace(&credentials::directory(root).join(UPDATE_KEYS), text.as_bytes(), 0o644)
+        .map_err(|error| Problem::from_io(&error, "the update keys"))
 }
 
 /// Parses the head of a bundle, and checks that one of the device's keys signed it.
