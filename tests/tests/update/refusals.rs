@@ -11,6 +11,7 @@ use krazy_tests::guest::BOOT_LIMIT;
 use krazy_tests::outcome::PUSH_LIMIT;
 use krazy_tests::proxy::Proxy;
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, date_time_ymd};
+use serde_json::{Value, json};
 
 use crate::{NEW, reverts};
 
@@ -29,8 +30,11 @@ fn forbidden_updates_are_rejected_with_their_reason() -> Result<()> {
     device.krazy(&["switch", "qemu", "b"])?.refused("push an update into that slot first")?;
     two_at_once(&device, &bundle)?;
     device.check("a", "good 1")?;
+    let first = update_keys(&device)?;
+    update_key_is_exchanged(&device, &bundle)?;
 
     upload_survives_a_killed_receiver(&mut device)?;
+    ensure!(update_keys(&device)? == first, "the push did not bring the key of its appliance");
     data_is_full(&mut device)
 }
 
@@ -131,6 +135,28 @@ fn two_at_once(device: &Device, bundle: &Path) -> Result<()> {
     device.push_bundle(&other, &["qemu"])?.refused("admin is updating to 0.1.0")?;
     line.release();
     first.wait()?.expect(0, "staged")
+}
+
+fn update_keys(device: &Device) -> Result<Value> {
+    let shown = device.krazy(&["key", "show", "qemu"])?;
+    ensure!(shown.code == Some(0), "{shown:#?}");
+    Ok(shown.last("keys"))
+}
+
+/// The device gets a new update key, and no longer takes what the old one has signed. At the end its appliance has still
+/// another key, which the next push brings.
+fn update_key_is_exchanged(device: &Device, bundle: &Path) -> Result<()> {
+    let first = update_keys(device)?;
+    let rotated = device.krazy(&["key", "rotate", "qemu"])?;
+    ensure!(rotated.code == Some(0), "{rotated:#?}");
+    let second = update_keys(device)?;
+    ensure!(second != first && second == json!([rotated.last("key")]), "{first} {second}");
+    device.push_bundle(bundle, &["qemu"])?.refused("the signature of the update bundle is not valid")?;
+    // As if the device had been away while the key was exchanged on another one.
+    let [present, former] = ["update.key", "former-update-keys.pem"].map(|name| device.secrets().join(name));
+    let key = fs::read(&present)?;
+    fs::copy(&former, &present)?;
+    Ok(fs::write(former, key)?)
 }
 
 /// The program that receives is killed in the middle. Init starts it again, and the push begins anew.
