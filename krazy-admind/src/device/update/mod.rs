@@ -6,6 +6,7 @@
 //! client resumes at the offset received.
 
 mod admission;
+mod contents;
 mod floor;
 mod session;
 mod signature;
@@ -16,9 +17,9 @@ use std::time::{Duration, Instant};
 
 use krazy_boot::api::control::Command;
 use krazy_boot::api::status::BootInfo;
-use krazy_boot::api::update::{self as api, BeginQuery, SessionState, SlotContent, UpdateStatus};
+use krazy_boot::api::update::{self as api, BeginQuery, SessionState, UpdateStatus};
 use krazy_boot::disk::slot::Slot;
-use krazy_boot::update::bundle::{PROTOCOL, Part};
+use krazy_boot::update::bundle::PROTOCOL;
 use krazy_boot::update::engine;
 use krazy_boot::update::history::{self, Attempt, History};
 use krazy_boot::update::refusal::Refusal;
@@ -31,6 +32,7 @@ use crate::control::Control;
 use crate::problem::{Kind, Problem};
 use crate::task::blocking;
 use admission::{Facts, admit, refuse};
+use contents::{Measured, SystemDisk};
 use floor::Floors;
 use session::Session;
 
@@ -51,25 +53,7 @@ pub(crate) struct Updates {
     /// Held while a session starts or ends, and while the disk is flashed directly: of two operations that prepare a
     /// slot, the second must see the result of the first.
     transition: tokio::sync::Mutex<()>,
-    /// The parts of the running slot, once they were measured. Locked meanwhile, so that concurrent requests share one
-    /// reading of the disk.
-    measured: Arc<tokio::sync::Mutex<Option<Vec<Part>>>>,
-}
-
-/// The running slot and the disk it is on.
-#[derive(Clone, Debug)]
-struct SystemDisk {
-    running: Slot,
-    node: String,
-}
-
-impl SystemDisk {
-    fn of(boot: &BootInfo) -> Result<Self, Problem> {
-        match (boot.slot, &boot.disk) {
-            (Some(running), Some(node)) => Ok(SystemDisk { running, node: node.clone() }),
-            _ => refuse(Refusal::NoSlots, "this device does not run from a slot of a cargo krazy disk"),
-        }
-    }
+    measured: Measured,
 }
 
 /// Refuses to write while it is not known which of several equal disks was booted.
@@ -95,7 +79,7 @@ impl Updates {
             idle_timeout,
             session: Mutex::default(),
             transition: tokio::sync::Mutex::default(),
-            measured: Arc::default(),
+            measured: Measured::default(),
         }
     }
 
@@ -336,65 +320,6 @@ impl Updates {
         }
     }
 
-    /// Returns the contents of the running and the other slot. While the other one is being written, it is left out.
-    async fn contents(
-        &self,
-        boot: &BootInfo,
-        system: SystemDisk,
-        hash: bool,
-        busy: bool,
-    ) -> Result<(Option<SlotContent>, Option<SlotContent>), Problem> {
-        let (root, build_id) = (self.root.clone(), boot.build_id.clone());
-        let disk_of = system.clone();
-        let (recorded, other) = blocking(move || {
-            let disk = disk_of.open(&root)?;
-            let running = engine::read_record(&disk, disk_of.running).map_err(Problem::from_engine)?;
-            let other = !disk_of.running;
-            let other = match !busy && engine::is_complete(&disk, other).map_err(Problem::from_engine)? {
-                true => engine::read_record(&disk, other).map_err(Problem::from_engine)?,
-                false => None,
-            };
-            // A record of another build is out of date: the slot was written by other means.
-            Ok((running.filter(|manifest| manifest.build_id == build_id), other))
-        })
-        .await?;
-        let parts = match recorded {
-            Some(manifest) => manifest.parts,
-            None if hash => self.measure(system.clone()).await?,
-            None => self.measured.try_lock().ok().and_then(|measured| measured.clone()).unwrap_or_default(),
-        };
-        let running = SlotContent {
-            slot: system.running,
-            build_id: boot.build_id.clone(),
-            version: boot.version.clone(),
-            parts,
-        };
-        let other = other.map(|manifest| SlotContent {
-            slot: !system.running,
-            build_id: manifest.build_id,
-            version: manifest.version,
-            parts: manifest.parts,
-        });
-        Ok((Some(running), other))
-    }
-
-    /// Measures the running slot, unless that was done before. Continues without its client, so that the next request
-    /// finds the result.
-    async fn measure(&self, system: SystemDisk) -> Result<Vec<Part>, Problem> {
-        let mut measured = Arc::clone(&self.measured).lock_owned().await;
-        if let Some(parts) = measured.as_ref() {
-            return Ok(parts.clone());
-        }
-        let root = self.root.clone();
-        blocking(move || {
-            let parts =
-                engine::measure(&system.open(&root)?, system.running).map_err(Problem::from_engine)?;
-            *measured = Some(parts.clone());
-            Ok(parts)
-        })
-        .await
-    }
-
     fn named(&self, id: &str) -> Result<Arc<Session>, Problem> {
         match self.current() {
             Some(session) if session.id() == id => Ok(session),
@@ -408,12 +333,6 @@ impl Updates {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Arc<Session>>> {
         self.session.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl SystemDisk {
-    fn open(&self, root: &std::path::Path) -> Result<Disk, Problem> {
-        Disk::open(root, &self.node, Mode::ReadOnly).map_err(|error| Problem::from_io(&error, &self.node))
     }
 }
 
