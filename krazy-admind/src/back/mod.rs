@@ -42,8 +42,10 @@ impl Back {
         let limits = settings.limits;
         let in_flight = Arc::new(Semaphore::new(max_requests(&limits)));
         let mut serving = Some(serving);
-        // A front that has closed the channel receives nothing, and is noticed below.
-        let _closed = admin.news.start(&settings, &admin.certificates.to_present()).await;
+        if let Err(error) = admin.news.start(&settings, &admin.certificates.to_present()).await {
+            crate::log::write(format_args!("the network process does not take its settings: {error}"));
+            return;
+        }
         loop {
             let Ok(permit) = Arc::clone(&in_flight).acquire_owned().await else { return };
             match admin.news.channel().receive().await {
