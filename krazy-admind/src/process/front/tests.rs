@@ -74,6 +74,8 @@ fn front_is_refused_everything_but_its_descriptors() {
     for (name, error) in EXPECTED {
         assert_eq!(told(name), *error, "{name}");
     }
+    // A process that is not root keeps its account; everything else is in effect.
+    assert_eq!(told("shortfalls"), c_int::from(!rustix::process::geteuid().is_root()));
     // The limit counts for an account of its own only.
     if rustix::process::geteuid().is_root() {
         assert_eq!(told("start threads without end"), libc::EAGAIN);
@@ -88,7 +90,8 @@ fn attempts() {
     let Some(empty) = std::env::var_os(CHILD) else { return };
     let (one, _two) = UnixStream::pair().unwrap();
     let shortfalls = restrict(&[one.as_fd()], Some(empty.as_ref()), true);
-    tell("shortfalls", shortfalls.len() as c_int);
+    // The harness has begun a line.
+    tell("\nshortfalls", shortfalls.len() as c_int);
     for (name, _) in EXPECTED {
         tell(name, attempt(name).err().map_or(0, |error| error.raw_os_error().unwrap_or(-1)));
     }

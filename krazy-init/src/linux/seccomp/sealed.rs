@@ -16,7 +16,7 @@ const CALLS: &[c_long] = &[
     // Descriptors that it has.
     libc::SYS_read, libc::SYS_write, libc::SYS_readv, libc::SYS_writev, libc::SYS_close, libc::SYS_recvfrom,
     libc::SYS_sendto, libc::SYS_recvmsg, libc::SYS_sendmsg, libc::SYS_accept4, libc::SYS_shutdown,
-    libc::SYS_getsockopt, libc::SYS_setsockopt, libc::SYS_getsockname, libc::SYS_getpeername,
+    libc::SYS_getsockopt, libc::SYS_getsockname, libc::SYS_getpeername,
     // Events and time.
     libc::SYS_epoll_create1, libc::SYS_epoll_ctl, libc::SYS_epoll_pwait, libc::SYS_ppoll, libc::SYS_eventfd2,
     libc::SYS_clock_gettime, libc::SYS_clock_nanosleep, libc::SYS_nanosleep, libc::SYS_gettimeofday,
@@ -66,6 +66,13 @@ fn filter(datagrams: bool) -> Vec<sock_filter> {
     let control = [libc::F_GETFD, libc::F_SETFD, libc::F_GETFL, libc::F_SETFL, libc::F_DUPFD_CLOEXEC]
         .map(|command| [is(1, command)]);
     call_if(libc::SYS_fcntl, &control.each_ref().map(|conditions| &conditions[..]));
+    // Not SO_LINGER: a descriptor with it, passed on, would block whoever closes it.
+    let option = |option: c_int| [is(1, libc::SOL_SOCKET), is(2, option)];
+    let options = [option(libc::SO_REUSEADDR), option(libc::SO_REUSEPORT)];
+    let protocols = [libc::IPPROTO_TCP, libc::IPPROTO_IP, libc::IPPROTO_IPV6].map(|level| [is(1, level)]);
+    let settable: Vec<&[Condition]> =
+        options.iter().map(|option| &option[..]).chain(protocols.iter().map(|level| &level[..])).collect();
+    call_if(libc::SYS_setsockopt, &settable);
     call_if(libc::SYS_prctl, &[&[is(0, libc::PR_SET_NAME)]]);
     let mut requests = vec![[Condition::is(1, FIONBIO)]];
     if datagrams {
@@ -154,6 +161,11 @@ mod tests {
         }
         assert_eq!((error(true, libc::SYS_bind, &[]), error(false, libc::SYS_bind, &[])), (0, libc::EPERM));
         assert_eq!(error(true, libc::SYS_prctl, &[libc::PR_SET_NAME]), 0);
+        let set = |level, option| error(true, libc::SYS_setsockopt, &[9, level, option]);
+        assert_eq!(set(libc::IPPROTO_TCP, libc::TCP_NODELAY), 0);
+        assert_eq!(set(libc::IPPROTO_IP, libc::IP_ADD_MEMBERSHIP), 0);
+        assert_eq!(set(libc::SOL_SOCKET, libc::SO_REUSEADDR), 0);
+        assert_eq!(set(libc::SOL_SOCKET, libc::SO_LINGER), libc::EPERM);
         assert_eq!(error(true, libc::SYS_prctl, &[libc::PR_SET_DUMPABLE]), libc::EPERM);
         assert_eq!(error(true, libc::SYS_fcntl, &[3, libc::F_SETOWN]), libc::EPERM);
     }
