@@ -47,10 +47,12 @@ impl Explain for BundleFileError {
 /// Writes `bundle` to `path`, which appears complete or not at all. Returns its length.
 pub(crate) fn save(bundle: &Bundle, store: &Store, path: &Path) -> Result<Bytes> {
     let writing = |error| BundleFileError::Write { path: path.to_owned(), error };
-    let transfer = Packer::new(bundle, store.clone()).pack(&[], &bundle.signed)?;
+    let transfer = Packer::new(bundle, store.clone()).pack(&[], std::slice::from_ref(&bundle.signed))?;
     let scratch = Scratch::beside(path)?;
     let mut out = scratch.as_file();
-    out.write_all(&transfer.head).map_err(writing)?;
+    for head in &transfer.heads {
+        out.write_all(head).map_err(writing)?;
+    }
     for piece in &transfer.streams {
         interrupt::check()?;
         let mut stream = &*piece.file;

@@ -25,8 +25,8 @@ const LEVEL: i32 = 1;
 /// A bundle encoded for one device.
 #[derive(Clone, Debug)]
 pub(crate) struct Transfer {
-    /// Everything before the streams.
-    pub(crate) head: Vec<u8>,
+    /// Everything before the streams, once for each signature that the device may accept.
+    pub(crate) heads: Vec<Vec<u8>>,
     /// The streams, back to back.
     pub(crate) streams: Vec<Piece>,
     /// Bytes that the device copies from the build it runs.
@@ -41,7 +41,8 @@ impl Transfer {
 
     /// Returns the bytes to send.
     pub(crate) fn bytes(&self) -> Bytes {
-        Bytes(self.head.len() as u64 + self.total().0)
+        let head = self.heads.first().map_or(0, Vec::len);
+        Bytes(head as u64 + self.total().0)
     }
 }
 
@@ -65,9 +66,9 @@ impl<'a> Packer<'a> {
         Packer { bundle, store, made: Mutex::default() }
     }
 
-    /// Returns the transfer of the bundle, with the signature in `signed`, for a device whose active slot has the parts
-    /// `running`.
-    pub(crate) fn pack(&self, running: &[Part], signed: &Signed) -> Result<Transfer> {
+    /// Returns the transfer of the bundle, with one of the signatures in `signed`, for a device whose active slot has the
+    /// parts `running`.
+    pub(crate) fn pack(&self, running: &[Part], signed: &[Signed]) -> Result<Transfer> {
         let (mut streams, mut transports, mut copied) = (Vec::new(), Vec::new(), Bytes(0));
         for content in &self.bundle.parts {
             let base = running.iter().find(|part| part.kind == content.part.kind);
@@ -76,8 +77,9 @@ impl<'a> Packer<'a> {
             transports.push(PartTransport { stored: stream.stored, base });
             streams.push(Piece { file: stream.file, start: 0, len: stream.stored.0 });
         }
-        let head = Head::to_bytes(signed, &Transport { parts: transports }).map_err(Failure::other)?;
-        Ok(Transfer { head, streams, copied })
+        let transport = Transport { parts: transports };
+        let heads = signed.iter().map(|signed| Head::to_bytes(signed, &transport).map_err(Failure::other));
+        Ok(Transfer { heads: heads.collect::<Result<_>>()?, streams, copied })
     }
 
     /// Returns the stream of `content`, and the base it refers to.

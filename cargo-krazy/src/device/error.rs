@@ -148,6 +148,8 @@ fn help_for(problem: &ProblemDetails, appliance: &str) -> Option<String> {
              it was revoked there, or the device was provisioned on another machine; copy the appliance's directory \
              from that machine's state directory, or ask its owner for a token (`cargo krazy token add`)",
         ),
+        // Nobody's token changes that.
+        ProblemKind::Forbidden if problem.detail.contains("signed updates only") => return None,
         ProblemKind::Forbidden => format!(
             "the token in use has another role or scope; {VARIABLE} can hold another token, and `cargo krazy token \
              list` shows an admin the role of each"

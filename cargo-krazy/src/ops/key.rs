@@ -6,7 +6,6 @@
 use std::fmt;
 
 use krazy_boot::api::Endpoint;
-use krazy_boot::api::credentials::UpdateKey;
 use krazy_boot::api::update::{KeyChange, StatusQuery, UpdateStatus};
 use krazy_boot::digest::Hex;
 use krazy_boot::update::bundle::Signed;
@@ -35,10 +34,12 @@ pub(crate) struct Rotated<'a> {
 /// Keys that could not be exchanged.
 #[derive(Debug, thiserror::Error)]
 enum KeyError {
-    #[error("the build that `{device}` runs cannot replace its update keys")]
-    TooOld { device: String },
+    #[error("`{device}` tells no update keys")]
+    None { device: String },
     #[error("`{device}` has none of the update keys of `{appliance}`")]
     Unknown { device: String, appliance: String },
+    #[error("the exchange is not finished: {error}")]
+    Unfinished { device: String, error: Failure },
     #[error("`{device}` has not taken the new update key")]
     NotTaken { device: String },
 }
@@ -50,11 +51,17 @@ impl Explain for KeyError {
 
     fn help(&self) -> Option<String> {
         Some(match self {
-            KeyError::TooOld { device } => format!("`cargo krazy push {device}` first, then run this again"),
+            KeyError::None { device } => format!(
+                "the build that it runs cannot replace them, or they are damaged: `cargo krazy push {device}` first, then \
+                 run this again"
+            ),
             KeyError::Unknown { .. } => {
                 "run this on the machine that made the device's image, or with a copy of the appliance's directory from \
                  that machine's state directory"
                     .to_owned()
+            }
+            KeyError::Unfinished { device, .. } => {
+                format!("run the command again when `{device}` answers; until then it has the earlier key or the new one")
             }
             KeyError::NotTaken { .. } => "run the command again; the earlier key still works".to_owned(),
         })
@@ -64,16 +71,18 @@ impl Explain for KeyError {
 /// Asks the device of `client` for its keys.
 pub(crate) fn show(client: &Client) -> Result<UpdateKeys<'_>> {
     match keys(client)? {
-        keys if keys.is_empty() => Err(KeyError::TooOld { device: client.device().to_owned() }.into()),
+        keys if keys.is_empty() => Err(KeyError::None { device: client.device().to_owned() }.into()),
         keys => Ok(UpdateKeys { host: client.device(), keys }),
     }
 }
 
 /// Gives the device a new key, or the present one if it has an earlier one.
 pub(crate) fn rotate(client: &Client) -> Result<Rotated<'_>> {
+    let device = || client.device().to_owned();
+    let UpdateKeys { keys: found, .. } = show(client)?;
+    // Not earlier: another device may get the next key meanwhile.
     let state = provision::state_dir()?;
     let secrets = provision::load(client.appliance(), &state)?;
-    let UpdateKeys { keys: found, .. } = show(client)?;
     let has_present = found.contains(&text(secrets.update_key())?);
     let next = match secrets.next_update_key()? {
         Some(next) => Some(next),
@@ -82,12 +91,12 @@ pub(crate) fn rotate(client: &Client) -> Result<Rotated<'_>> {
     };
     let wanted = next.as_ref().unwrap_or(secrets.update_key());
     let key = text(wanted)?;
-    let former = provision::former_update_keys(client.appliance(), &state)?;
-    let own = next.iter().chain([secrets.update_key()]).chain(&former);
-    replace(client, &found, own, wanted.public()?)?;
+    let signers = Signers::of(client.appliance())?;
+    signers.replace(client, &found, wanted)?;
     // The response may be lost although the device has the key; the next request shows it.
-    if keys(client)? != [key.as_str()] {
-        return Err(KeyError::NotTaken { device: client.device().to_owned() }.into());
+    let taken = keys(client).map_err(|error| KeyError::Unfinished { device: device(), error })?;
+    if !taken.contains(&key) {
+        return Err(KeyError::NotTaken { device: device() }.into());
     }
     if next.is_some() {
         secrets.adopt_next_update_key()?;
@@ -95,10 +104,12 @@ pub(crate) fn rotate(client: &Client) -> Result<Rotated<'_>> {
     Ok(Rotated { host: client.device(), key })
 }
 
-/// The keys of the appliance whose build is pushed.
+/// The keys of an appliance.
 pub(crate) struct Signers {
-    present: UpdateKey,
-    /// The newest first.
+    present: UpdateSigner,
+    /// The one on its way to devices.
+    next: Option<UpdateSigner>,
+    /// Earlier ones, the newest first.
     former: Vec<UpdateSigner>,
 }
 
@@ -106,47 +117,62 @@ impl Signers {
     /// Those of `appliance`.
     pub(crate) fn of(appliance: &str) -> Result<Self> {
         let state = provision::state_dir()?;
-        let present = provision::load(appliance, &state)?.update_key().public()?;
-        Ok(Signers { present, former: provision::former_update_keys(appliance, &state)? })
+        let secrets = provision::load(appliance, &state)?;
+        let (next, former) = (secrets.next_update_key()?, provision::former_update_keys(appliance, &state)?);
+        Ok(Signers { present: secrets.into_update_key(), next, former })
     }
 
-    /// Brings the present key to a device that has only an earlier one of `found`, and returns the signature of `bundle`
-    /// for it. A device that tells no keys cannot replace them, and was made before any exchange.
-    pub(crate) fn sign(&self, client: &Client, found: &[String], bundle: &Bundle) -> Result<Signed> {
-        match self.former.last() {
-            Some(oldest) if found.is_empty() => bundle.signed_with(oldest),
-            Some(_) if !found.contains(&self.present.to_string()) => {
-                replace(client, found, self.former.iter(), self.present)?;
-                Ok(bundle.signed.clone())
+    /// All of them, the likeliest first.
+    fn all(&self) -> impl Iterator<Item = &UpdateSigner> {
+        [&self.present].into_iter().chain(&self.next).chain(&self.former)
+    }
+
+    /// Returns the signatures of `bundle`, which the present key has signed, that a device with the keys `found` may
+    /// accept, the likeliest first. A device that has only an earlier key gets the present one.
+    pub(crate) fn sign(&self, client: &Client, found: &[String], bundle: &Bundle) -> Result<Vec<Signed>> {
+        if found.is_empty() {
+            // It does not tell. Which key it has depends on its image, and on builds that it ran before.
+            return self.all().map(|key| bundle.signed_with(key)).collect();
+        }
+        let Some(own) = self.of_device(found)? else { return Ok(vec![bundle.signed.clone()]) };
+        let is_former = self.former.iter().any(|former| std::ptr::eq(former, own));
+        // Whatever prevents the exchange, such as a full disk: it takes the update that may be its cure.
+        let takes_present = is_former && self.replace(client, found, &self.present).is_ok();
+        Ok(vec![bundle.signed_with(if takes_present { &self.present } else { own })?])
+    }
+
+    /// Makes `wanted` the key of a device that has the keys `found`, with the signature of one of them. Keys that are not
+    /// the appliance's stay.
+    fn replace(&self, client: &Client, found: &[String], wanted: &UpdateSigner) -> Result<()> {
+        let own = self.all().map(text).collect::<anyhow::Result<Vec<_>>>()?;
+        let mut keys = format!("{}\n", text(wanted)?);
+        for foreign in found.iter().filter(|key| !own.contains(key)) {
+            keys.push_str(&format!("{foreign}\n"));
+        }
+        if found.concat() == keys.replace('\n', "") {
+            return Ok(());
+        }
+        let Some(signer) = self.of_device(found)? else {
+            let (device, appliance) = (client.device().to_owned(), client.appliance().to_owned());
+            return Err(KeyError::Unknown { device, appliance }.into());
+        };
+        let signature = Hex(signer.sign(&KeyChange::message(&keys))?);
+        let body = serde_json::to_vec(&KeyChange { keys, signature }).map_err(Failure::other)?;
+        match client.call_with(&Endpoint::SetUpdateKeys, body) {
+            Err(error) if !error.is_transient() => Err(RefusedUpdate(error).into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns one of the appliance's keys that is among `found`.
+    fn of_device(&self, found: &[String]) -> Result<Option<&UpdateSigner>> {
+        for signer in self.all() {
+            if found.contains(&text(signer)?) {
+                return Ok(Some(signer));
             }
-            _ => Ok(bundle.signed.clone()),
         }
+        Ok(None)
     }
-}
-
-/// Makes `wanted` the only key of a device that has the keys `found`, with the signature of one of `own` that it has.
-fn replace<'a>(
-    client: &Client,
-    found: &[String],
-    own: impl IntoIterator<Item = &'a UpdateSigner>,
-    wanted: UpdateKey,
-) -> Result<()> {
-    if found == [wanted.to_string()] {
-        return Ok(());
-    }
-    for signer in own {
-        if found.contains(&text(signer)?) {
-            let keys = format!("{wanted}\n");
-            let signature = Hex(signer.sign(&KeyChange::message(&keys))?);
-            let body = serde_json::to_vec(&KeyChange { keys, signature }).map_err(Failure::other)?;
-            return match client.call_with(&Endpoint::SetUpdateKeys, body) {
-                Err(error) if !error.is_transient() => Err(RefusedUpdate(error).into()),
-                _ => Ok(()),
-            };
-        }
-    }
-    let (device, appliance) = (client.device().to_owned(), client.appliance().to_owned());
-    Err(KeyError::Unknown { device, appliance }.into())
 }
 
 fn keys(client: &Client) -> Result<Vec<String>> {

@@ -35,7 +35,10 @@ impl Explain for RefusedUpdate {
                 "the device is too old for this program: push with an older cargo-krazy first"
             }
             Refusal::TooLarge => "install less; the device's partitions cannot grow over the network",
-            Refusal::BelowFloor => "push a newer version, or lower the floor: `cargo krazy floor set`",
+            Refusal::BelowFloor => {
+                "push a newer version, or lower the floor: `cargo krazy floor set`, which cannot undercut the `floor` in \
+                 [package.metadata.krazy.admind] of the build that runs"
+            }
             Refusal::SessionActive | Refusal::Armed => "wait until that is over, or end it with `--force`",
             Refusal::Unconfirmed => {
                 return Some(format!(

@@ -24,8 +24,11 @@ use rustix::fs::FlockOperation;
 
 use super::store::{self, CERTIFICATE, PRIVATE_KEY, TOKEN, TOKENS, UPDATE_KEY, lock};
 
-/// The most former secrets of a kind that are kept: devices that lag further behind are the owner's to know.
+/// The most former certificates and tokens that are kept: devices that lag further behind are the owner's to know.
 const MAX_FORMER: usize = 4;
+
+/// The most former update keys. A device that has one of them cannot be reached by updates without it.
+const MAX_FORMER_KEYS: usize = 256;
 
 /// A kind of secret that can be exchanged.
 pub(super) struct Exchange {
@@ -37,6 +40,8 @@ pub(super) struct Exchange {
     former: &'static str,
     /// What divides two of them.
     end: &'static str,
+    /// The most of them.
+    most: usize,
 }
 
 /// Key and certificate.
@@ -45,11 +50,17 @@ pub(super) const CERTIFICATES: Exchange = Exchange {
     files: &[PRIVATE_KEY, CERTIFICATE],
     former: "former-certificates.pem",
     end: "-----END CERTIFICATE-----\n",
+    most: MAX_FORMER,
 };
 
 /// The admin token, hashed and in clear.
-pub(super) const ADMIN_TOKENS: Exchange =
-    Exchange { next: "next-token", files: &[TOKENS, TOKEN], former: "former-tokens", end: "\n" };
+pub(super) const ADMIN_TOKENS: Exchange = Exchange {
+    next: "next-token",
+    files: &[TOKENS, TOKEN],
+    former: "former-tokens",
+    end: "\n",
+    most: MAX_FORMER,
+};
 
 /// The key that signs updates.
 pub(super) const UPDATE_KEYS: Exchange = Exchange {
@@ -57,6 +68,7 @@ pub(super) const UPDATE_KEYS: Exchange = Exchange {
     files: &[UPDATE_KEY],
     former: "former-update-keys.pem",
     end: "-----END PRIVATE KEY-----\n",
+    most: MAX_FORMER_KEYS,
 };
 
 /// Finishes what an interrupted run began, in `directory`.
@@ -104,7 +116,7 @@ impl Exchange {
         let mut former = self.former(directory).with_context(finishing)?;
         former.retain(|text| *text != present);
         former.insert(0, present);
-        former.truncate(MAX_FORMER);
+        former.truncate(self.most);
         self.keep(directory, &former.concat()).with_context(finishing)?;
         self.put_in_place(directory).with_context(finishing)
     }

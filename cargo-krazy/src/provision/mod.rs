@@ -219,6 +219,11 @@ impl Secrets {
         &self.update_key
     }
 
+    /// The same, if nothing else is needed.
+    pub(crate) fn into_update_key(self) -> UpdateSigner {
+        self.update_key
+    }
+
     /// The user's state directory, which they are in.
     pub(crate) fn state_dir(&self) -> &Path {
         self.directory.ancestors().nth(2).unwrap_or(&self.directory)

@@ -31,6 +31,10 @@ pub(super) async fn begin(
         other => other.into(),
     })?;
     let session = admin.device.updates().begin(head, &identity.name, query).await?;
+    if admin.device.updates().has_floor() {
+        // The update has kept it.
+        admin.copy_credentials().await;
+    }
     let mut response = json(&session)?;
     *response.status_mut() = StatusCode::CREATED;
     Ok(response)

@@ -202,12 +202,16 @@ fn one(
 ) -> Outcome {
     let Ready { client, preflight } = ready;
     let build_id = &bundle.manifest.build_id;
+    // Also a device that runs this build already gets the present key.
+    let sign = |signers: &Signers| signers.sign(client, &preflight.keys, bundle);
+    let signed = match signers.map_or_else(|| Ok(vec![bundle.signed.clone()]), sign) {
+        Ok(signed) => signed,
+        Err(error) => return Outcome::failed("upload", error),
+    };
     if preflight.build_id == *build_id && !options.force {
         return Outcome::Unchanged { slot: preflight.slot };
     }
     let upload = || -> Result<_, Failure> {
-        let sign = |signers: &Signers| signers.sign(client, &preflight.keys, bundle);
-        let signed = signers.map_or_else(|| Ok(bundle.signed.clone()), sign)?;
         let transfer = packer.pack(&preflight.running, &signed)?;
         upload::upload(client, bundle, &transfer, options.force, shell, bars)
     };

@@ -148,11 +148,23 @@ fn resumable(client: &Client, bundle: &Bundle, total: Bytes) -> Result<Option<Se
     Ok(status.session.filter(same))
 }
 
+/// Begins the update, with the first signature that the device accepts.
 fn open(client: &Client, transfer: &Transfer, force: bool) -> Result<Session, DeviceError> {
-    let (head, len) = (transfer.head.clone(), transfer.head.len() as u64);
     let endpoint = Endpoint::BeginUpdate { query: BeginQuery { force, replace: force } };
-    let bytes = client.send(Method::POST, &endpoint, head.into(), len, STALL_TIMEOUT, || 0)?;
-    session(client, &bytes)
+    let begin = |head: &Vec<u8>| {
+        let len = head.len() as u64;
+        let bytes = client.send(Method::POST, &endpoint, head.clone().into(), len, STALL_TIMEOUT, || 0)?;
+        session(client, &bytes)
+    };
+    let (last, others) =
+        transfer.heads.split_last().ok_or_else(|| client.foreign("no signature".to_owned()))?;
+    for head in others {
+        match begin(head) {
+            Err(error) if error.refusal() == Some(Refusal::Signature) => {}
+            begun => return begun,
+        }
+    }
+    begin(last)
 }
 
 fn send(

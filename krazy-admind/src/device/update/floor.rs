@@ -2,12 +2,15 @@
 //! cannot be replayed with a known vulnerability.
 
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use krazy_boot::api::credentials::VERSION_FLOOR;
 use krazy_boot::api::update::Floor;
+use krazy_boot::update::refusal::Refusal;
 use semver::Version;
 
 use super::super::{SIGNED_ONLY, credentials, durable_file};
+use super::admission::refuse;
 use crate::problem::{Kind, Problem};
 
 /// Length of the file.
@@ -20,6 +23,8 @@ pub(super) struct Floors {
     pub(super) root: PathBuf,
     /// The floor that the running build asks for.
     pub(super) of_build: Option<Version>,
+    /// Held from reading the stored floor to replacing it.
+    pub(super) lock: Arc<Mutex<()>>,
 }
 
 impl Floors {
@@ -31,11 +36,15 @@ impl Floors {
     /// The same, and keeps what the running build asks for, so that it holds for the builds after it. Only for a build that
     /// is confirmed: the end of a trial takes its floor back.
     pub(super) fn keep(&self) -> Result<Option<Version>, Problem> {
+        let _unchanged = self.lock();
         let stored = self.stored()?;
         if stored >= self.of_build {
             return Ok(stored);
         }
-        self.store(self.of_build.as_ref())?;
+        // A disk that cannot be written must not prevent the update that repairs the device.
+        if let Err(problem) = self.store(self.of_build.as_ref()) {
+            crate::log::write(problem.detail());
+        }
         Ok(self.of_build.clone())
     }
 
@@ -43,6 +52,7 @@ impl Floors {
     /// than the one that the running build asks for.
     pub(super) fn write(&self, json: &[u8], may_lower: bool) -> Result<(), Problem> {
         let wanted = parse(json)?;
+        let _unchanged = self.lock();
         if let Some(of_build) = &self.of_build
             && wanted.as_ref() < Some(of_build)
         {
@@ -50,13 +60,17 @@ impl Floors {
                 "the build that runs asks for the version floor {of_build} (`admind = {{ floor = … }}`); push one that does \
                  not, and lower it then"
             );
-            return Err(Problem::new(Kind::Forbidden, text));
+            return refuse(Refusal::BelowFloor, text);
         }
         if !may_lower && wanted < self.stored()? {
             let text = format!("the version floor can only be raised, because {SIGNED_ONLY}");
             return Err(Problem::new(Kind::Forbidden, text));
         }
         self.store(wanted.as_ref())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ()> {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn stored(&self) -> Result<Option<Version>, Problem> {
@@ -98,7 +112,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(root.path().join("data/krazy")).unwrap();
         let of_build = of_build.map(|version| version.parse().unwrap());
-        let floors = Floors { root: root.path().to_owned(), of_build };
+        let floors = Floors { root: root.path().to_owned(), of_build, lock: Arc::default() };
         (root, floors)
     }
 
@@ -146,11 +160,18 @@ mod tests {
         assert_eq!(text(floors.keep()).as_deref(), Some("2.0.0"));
         assert_eq!(text(later.read()).as_deref(), Some("2.0.0"));
         for lower in [r#"{"version":"1.9.0"}"#, "{}"] {
-            assert_eq!(set(lower), Err(Kind::Forbidden), "{lower}");
+            assert_eq!(set(lower), Err(Kind::Update(Refusal::BelowFloor)), "{lower}");
         }
         set(r#"{"version":"2.1.0"}"#).unwrap();
         assert_eq!(text(floors.keep()).as_deref(), Some("2.1.0"));
         later.write(b"{}", true).unwrap();
         assert_eq!(text(later.read()), None);
+    }
+
+    #[test]
+    fn floor_of_the_build_counts_where_it_cannot_be_kept() {
+        let (root, floors) = device(Some("2.0.0"));
+        std::fs::remove_dir_all(root.path().join("data")).unwrap();
+        assert_eq!(text(floors.keep()).as_deref(), Some("2.0.0"));
     }
 }

@@ -47,6 +47,7 @@ pub(crate) struct Updates {
     root: PathBuf,
     control: Control,
     policy: Policy,
+    floor_lock: Arc<Mutex<()>>,
     /// A session without data for this long is dropped.
     idle_timeout: Duration,
     session: Mutex<Option<Arc<Session>>>,
@@ -76,6 +77,7 @@ impl Updates {
             root,
             control,
             policy,
+            floor_lock: Arc::default(),
             idle_timeout,
             session: Mutex::default(),
             transition: tokio::sync::Mutex::default(),
@@ -201,15 +203,36 @@ impl Updates {
         blocking(move || floors.write(&json, may_lower)).await
     }
 
-    /// Replaces the update keys. Builds that were signed by an earlier key only are no longer signed ones.
+    /// Replaces the update keys, unless something that an earlier key has signed may be about to start. Builds that were
+    /// signed by an earlier key only are no longer signed ones.
     pub(crate) async fn set_keys(&self, json: Vec<u8>) -> Result<(), Problem> {
         let _transition = self.transition.lock().await;
+        let boot = self.control.boot().await?;
+        if let Some(session) = self.current().filter(|session| session.is_in_use()) {
+            let text = format!("an update to {} is in progress; cancel it first", session.version());
+            return refuse(Refusal::SessionActive, text);
+        }
+        if let Some(armed) = boot.armed {
+            return refuse(Refusal::Armed, format!("slot {armed} is armed: the next start tries it"));
+        }
+        if boot.trial.is_some() {
+            return refuse(
+                Refusal::Unconfirmed,
+                "the running slot is on trial; confirm it or roll it back first",
+            );
+        }
         let root = self.root.clone();
         blocking(move || signature::replace_keys(&root, &json)).await
     }
 
+    /// Returns true if the running build asks for a floor.
+    pub(crate) fn has_floor(&self) -> bool {
+        self.policy.floor.is_some()
+    }
+
     fn floors(&self) -> Floors {
-        Floors { root: self.root.clone(), of_build: self.policy.floor.clone() }
+        let (root, of_build) = (self.root.clone(), self.policy.floor.clone());
+        Floors { root, of_build, lock: Arc::clone(&self.floor_lock) }
     }
 
     /// Checks that the device may start `slot` next: its version is not below the floor and, where that is required, it

@@ -26,7 +26,7 @@ fn upload_to(device: Answer) -> Result<Sent> {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(b"bytes").unwrap();
     let streams = vec![Piece { file: Arc::new(file), start: 0, len: 5 }];
-    let transfer = Transfer { head: b"head".to_vec(), streams, copied: Bytes(0) };
+    let transfer = Transfer { heads: vec![b"head".to_vec()], streams, copied: Bytes(0) };
     let manifest = BundleManifest {
         format: FORMAT,
         appliance: "weather".into(),
