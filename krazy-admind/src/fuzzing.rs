@@ -12,7 +12,27 @@ mod smoke;
 pub use crate::back::fuzzing::Frames;
 pub use crate::net::fuzzing::Http;
 
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use tokio::runtime::Runtime;
+
+use crate::config::Config;
 use crate::identity::certificate::{not_after, rfc3339};
+use crate::server::{Server, StartError};
+
+/// Makes a runtime of one thread, and a server with the defaults on the device at `root`.
+pub(crate) fn server(root: PathBuf) -> Result<(Runtime, Server), StartError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(1)
+        .build()
+        .map_err(StartError::Runtime)?;
+    let listen = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))];
+    let server =
+        runtime.block_on(Server::bind(Config { listen, root, announce: false, ..Config::device() }))?;
+    Ok((runtime, server))
+}
 
 /// A certificate in DER, of which the end of its validity is read.
 pub fn certificate(input: &[u8]) {

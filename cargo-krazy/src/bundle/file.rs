@@ -47,12 +47,11 @@ impl Explain for BundleFileError {
 /// Writes `bundle` to `path`, which appears complete or not at all. Returns its length.
 pub(crate) fn save(bundle: &Bundle, store: &Store, path: &Path) -> Result<Bytes> {
     let writing = |error| BundleFileError::Write { path: path.to_owned(), error };
-    let transfer = Packer::new(bundle, store.clone()).pack(&[], std::slice::from_ref(&bundle.signed))?;
+    let transfer = Packer::new(bundle, store.clone()).pack(&[])?;
     let scratch = Scratch::beside(path)?;
     let mut out = scratch.as_file();
-    for head in &transfer.heads {
-        out.write_all(head).map_err(writing)?;
-    }
+    let head = transfer.head(&bundle.signed)?;
+    out.write_all(&head).map_err(writing)?;
     for piece in &transfer.streams {
         interrupt::check()?;
         let mut stream = &*piece.file;
@@ -61,7 +60,7 @@ pub(crate) fn save(bundle: &Bundle, store: &Store, path: &Path) -> Result<Bytes>
     }
     out.sync_all().map_err(writing)?;
     scratch.persist(path).map_err(writing)?;
-    Ok(transfer.bytes())
+    Ok(Bytes(head.len() as u64 + transfer.total().0))
 }
 
 /// Opens the bundle at `path`; its parts go into `store`. The parts are compared with the signed manifest. The signature

@@ -25,8 +25,8 @@ const LEVEL: i32 = 1;
 /// A bundle encoded for one device.
 #[derive(Clone, Debug)]
 pub(crate) struct Transfer {
-    /// Everything before the streams, once for each signature that the device may accept.
-    pub(crate) heads: Vec<Vec<u8>>,
+    /// The encoding of the streams.
+    pub(crate) transport: Transport,
     /// The streams, back to back.
     pub(crate) streams: Vec<Piece>,
     /// Bytes that the device copies from the build it runs.
@@ -39,10 +39,9 @@ impl Transfer {
         Bytes(self.streams.iter().map(|piece| piece.len).sum())
     }
 
-    /// Returns the bytes to send.
-    pub(crate) fn bytes(&self) -> Bytes {
-        let head = self.heads.first().map_or(0, Vec::len);
-        Bytes(head as u64 + self.total().0)
+    /// Returns everything before the streams, with the signature of `signed`.
+    pub(crate) fn head(&self, signed: &Signed) -> Result<Vec<u8>> {
+        Head::to_bytes(signed, &self.transport).map_err(Failure::other)
     }
 }
 
@@ -66,9 +65,8 @@ impl<'a> Packer<'a> {
         Packer { bundle, store, made: Mutex::default() }
     }
 
-    /// Returns the transfer of the bundle, with one of the signatures in `signed`, for a device whose active slot has the
-    /// parts `running`.
-    pub(crate) fn pack(&self, running: &[Part], signed: &[Signed]) -> Result<Transfer> {
+    /// Returns the transfer for a device whose active slot has the parts `running`.
+    pub(crate) fn pack(&self, running: &[Part]) -> Result<Transfer> {
         let (mut streams, mut transports, mut copied) = (Vec::new(), Vec::new(), Bytes(0));
         for content in &self.bundle.parts {
             let base = running.iter().find(|part| part.kind == content.part.kind);
@@ -77,9 +75,7 @@ impl<'a> Packer<'a> {
             transports.push(PartTransport { stored: stream.stored, base });
             streams.push(Piece { file: stream.file, start: 0, len: stream.stored.0 });
         }
-        let transport = Transport { parts: transports };
-        let heads = signed.iter().map(|signed| Head::to_bytes(signed, &transport).map_err(Failure::other));
-        Ok(Transfer { heads: heads.collect::<Result<_>>()?, streams, copied })
+        Ok(Transfer { transport: Transport { parts: transports }, streams, copied })
     }
 
     /// Returns the stream of `content`, and the base it refers to.

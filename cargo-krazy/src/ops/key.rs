@@ -16,6 +16,7 @@ use crate::bundle::Bundle;
 use crate::device::Client;
 use crate::failure::{Exit, Explain, Failure, Result};
 use crate::provision::{self, UpdateSigner};
+use crate::shell::Shell;
 
 /// The keys of a device.
 #[derive(Serialize)]
@@ -129,29 +130,43 @@ impl Signers {
 
     /// Returns the signatures of `bundle`, which the present key has signed, that a device with the keys `found` may
     /// accept, the likeliest first. A device that has only an earlier key gets the present one.
-    pub(crate) fn sign(&self, client: &Client, found: &[String], bundle: &Bundle) -> Result<Vec<Signed>> {
+    pub(crate) fn sign(
+        &self,
+        client: &Client,
+        found: &[String],
+        bundle: &Bundle,
+        shell: Shell,
+    ) -> Result<Vec<Signed>> {
         if found.is_empty() {
             // It does not tell. Which key it has depends on its image, and on builds that it ran before.
             return self.all().map(|key| bundle.signed_with(key)).collect();
         }
         let Some(own) = self.of_device(found)? else { return Ok(vec![bundle.signed.clone()]) };
-        let is_former = self.former.iter().any(|former| std::ptr::eq(former, own));
-        // Whatever prevents the exchange, such as a full disk: it takes the update that may be its cure.
-        let takes_present = is_former && self.replace(client, found, &self.present).is_ok();
-        Ok(vec![bundle.signed_with(if takes_present { &self.present } else { own })?])
+        let mut signed = vec![bundle.signed_with(own)?];
+        if self.former.iter().any(|former| std::ptr::eq(former, own)) {
+            // Whatever prevents the exchange, such as a full disk: it takes the update that may be its cure. And if only
+            // the response was lost, it has the present key.
+            if let Err(error) = self.replace(client, found, &self.present) {
+                let device = client.device();
+                shell.warn(format!(
+                    "`{device}` keeps its earlier update key: {error}; `cargo krazy key rotate {device}` tries again"
+                ));
+            }
+            signed.insert(0, bundle.signed.clone());
+        }
+        Ok(signed)
     }
 
     /// Makes `wanted` the key of a device that has the keys `found`, with the signature of one of them. Keys that are not
     /// the appliance's stay.
     fn replace(&self, client: &Client, found: &[String], wanted: &UpdateSigner) -> Result<()> {
         let own = self.all().map(text).collect::<anyhow::Result<Vec<_>>>()?;
-        let mut keys = format!("{}\n", text(wanted)?);
-        for foreign in found.iter().filter(|key| !own.contains(key)) {
-            keys.push_str(&format!("{foreign}\n"));
-        }
-        if found.concat() == keys.replace('\n', "") {
+        let foreign = found.iter().filter(|key| !own.contains(key)).cloned();
+        let keys: Vec<String> = [text(wanted)?].into_iter().chain(foreign).collect();
+        if keys == found {
             return Ok(());
         }
+        let keys: String = keys.iter().map(|key| format!("{key}\n")).collect();
         let Some(signer) = self.of_device(found)? else {
             let (device, appliance) = (client.device().to_owned(), client.appliance().to_owned());
             return Err(KeyError::Unknown { device, appliance }.into());

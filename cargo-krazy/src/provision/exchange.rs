@@ -36,7 +36,7 @@ pub(super) struct Exchange {
     next: &'static str,
     /// Its files. Whoever has the last one in place has the first one, too.
     files: &'static [&'static str],
-    /// Where the last file's earlier content is kept.
+    /// The file that keeps the last one's earlier content.
     former: &'static str,
     /// What divides two of them.
     end: &'static str,

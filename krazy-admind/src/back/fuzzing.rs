@@ -1,7 +1,6 @@
 //! A back without a front, for the fuzz target `frames`: its input is what a front that was taken over sends on the
 //! connection of a request.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +12,9 @@ use tokio::time::timeout;
 
 use super::request;
 use crate::api::Admin;
-use crate::config::{Config, Limits, Policy};
-use crate::server::{Server, StartError};
+use crate::config::Limits;
+use crate::fuzzing::server;
+use crate::server::StartError;
 
 /// Requests that are still unanswered then, such as incomplete ones, are cancelled.
 const TIMEOUT: Duration = Duration::from_millis(20);
@@ -28,20 +28,7 @@ pub struct Frames {
 impl Frames {
     /// Starts a back on the device at `root`.
     pub fn new(root: PathBuf) -> Result<Self, StartError> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .max_blocking_threads(1)
-            .build()
-            .map_err(StartError::Runtime)?;
-        let config = Config {
-            listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
-            root,
-            tls12: false,
-            announce: false,
-            policy: Policy::default(),
-            limits: Limits::default(),
-        };
-        let server = runtime.block_on(Server::bind(config))?;
+        let (runtime, server) = server(root)?;
         Ok(Frames { runtime, admin: server.back.admin })
     }
 
@@ -72,6 +59,7 @@ impl Frames {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
     use std::time::Instant;
 
     use krazy_boot::digest::sha256;

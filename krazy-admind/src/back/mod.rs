@@ -1,7 +1,7 @@
 //! The process that has the rights of root: it checks credentials, and does what requests ask for. Nothing of the network
 //! reaches it but frames of the front ([`crate::transport`]).
 //!
-//! Whoever takes over the front can send any frames. What that gains is bounded here:
+//! A front that was taken over can send any frames. Their effect is bounded here:
 //!
 //! | the front sends | the back |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! What the back tells the front: its settings, and certificates when they change.
+//! The news for the front: its settings, and certificates when they change.
 
 use std::io;
 use std::sync::Arc;

@@ -14,8 +14,8 @@ use tokio::time::timeout;
 
 use super::connection::{protocol, service};
 use super::front::Front;
-use crate::config::{Config, Limits, Policy};
-use crate::server::{Server, StartError};
+use crate::fuzzing::server;
+use crate::server::StartError;
 
 /// Requests that are still unanswered then, such as live logs and rejected credentials, are dropped.
 const TIMEOUT: Duration = Duration::from_millis(20);
@@ -31,22 +31,8 @@ pub struct Http {
 impl Http {
     /// Starts a server on the device at `root`.
     pub fn new(root: PathBuf) -> Result<Self, StartError> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .max_blocking_threads(1)
-            .build()
-            .map_err(StartError::Runtime)?;
-        let listen = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))];
-        let config = Config {
-            listen,
-            root,
-            tls12: false,
-            announce: false,
-            policy: Policy::default(),
-            limits: Limits::default(),
-        };
+        let (runtime, server) = server(root)?;
         let front = runtime.block_on(async {
-            let server = Server::bind(config).await?;
             tokio::spawn(server.back.run(|| ()));
             let front = Front::new(server.front).await;
             let front = Arc::new(front.map_err(|error| StartError::Channel(std::io::Error::other(error)))?);

@@ -23,7 +23,7 @@ const OPEN_FILES: u32 = 1024;
 /// The most threads: one that serves, one of mdns-sd, and some that are about to exit.
 const THREADS: u32 = 8;
 
-/// What the back hands over.
+/// The descriptors and facts that the back hands over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Inheritance {
     pub(crate) listener: RawFd,

@@ -1,4 +1,4 @@
-//! What the back tells the front over the channel.
+//! The messages of the back over the channel.
 
 use serde::{Deserialize, Serialize};
 

@@ -203,7 +203,7 @@ fn one(
     let Ready { client, preflight } = ready;
     let build_id = &bundle.manifest.build_id;
     // Also a device that runs this build already gets the present key.
-    let sign = |signers: &Signers| signers.sign(client, &preflight.keys, bundle);
+    let sign = |signers: &Signers| signers.sign(client, &preflight.keys, bundle, shell);
     let signed = match signers.map_or_else(|| Ok(vec![bundle.signed.clone()]), sign) {
         Ok(signed) => signed,
         Err(error) => return Outcome::failed("upload", error),
@@ -212,8 +212,9 @@ fn one(
         return Outcome::Unchanged { slot: preflight.slot };
     }
     let upload = || -> Result<_, Failure> {
-        let transfer = packer.pack(&preflight.running, &signed)?;
-        upload::upload(client, bundle, &transfer, options.force, shell, bars)
+        let transfer = packer.pack(&preflight.running)?;
+        let heads = signed.iter().map(|signed| transfer.head(signed)).collect::<Result<Vec<_>>>()?;
+        upload::upload(client, bundle, &heads, &transfer, options.force, shell, bars)
     };
     let sent = match upload() {
         Ok(sent) => sent,

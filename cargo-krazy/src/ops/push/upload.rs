@@ -73,10 +73,12 @@ impl fmt::Display for Sent {
     }
 }
 
-/// Sends `transfer`. When this returns, the slot is complete and verified, and nothing boots it yet.
+/// Sends `transfer` with the first of `heads` that the device accepts; they differ in their signature. When this returns,
+/// the slot is complete and verified, and nothing boots it yet.
 pub(super) fn upload(
     client: &Client,
     bundle: &Bundle,
+    heads: &[Vec<u8>],
     transfer: &Transfer,
     force: bool,
     shell: Shell,
@@ -86,7 +88,7 @@ pub(super) fn upload(
     let total = transfer.total();
     let mut session = match resumable(client, bundle, total).map_err(RefusedUpdate)? {
         Some(session) => session,
-        None => open(client, transfer, force).map_err(RefusedUpdate)?,
+        None => open(client, heads, force).map_err(RefusedUpdate)?,
     };
     let bar = bars.add(shell.bytes_bar("Pushing", total.0));
     bar.set_message(client.device().to_owned());
@@ -112,7 +114,7 @@ pub(super) fn upload(
             Err(lost) if !restarted && lost.refusal() == Some(Refusal::NoSession) => {
                 restarted = true;
                 shell.verbose("Restarting", format!("the upload to `{}`: {lost}", client.device()));
-                open(client, transfer, force)
+                open(client, heads, force)
             }
             found => found,
         }
@@ -126,7 +128,8 @@ pub(super) fn upload(
     bar.set_position(total.0);
     verified(client, session).map_err(RefusedUpdate)?;
     bar.finish_and_clear();
-    Ok(Sent { bytes: transfer.bytes(), copied: transfer.copied, breaks, time: begin.elapsed() })
+    let bytes = Bytes(heads.first().map_or(0, Vec::len) as u64 + total.0);
+    Ok(Sent { bytes, copied: transfer.copied, breaks, time: begin.elapsed() })
 }
 
 /// Ends the session of a slot that is filled for later, so that it does not block another update. The slot stays
@@ -149,15 +152,14 @@ fn resumable(client: &Client, bundle: &Bundle, total: Bytes) -> Result<Option<Se
 }
 
 /// Begins the update, with the first signature that the device accepts.
-fn open(client: &Client, transfer: &Transfer, force: bool) -> Result<Session, DeviceError> {
+fn open(client: &Client, heads: &[Vec<u8>], force: bool) -> Result<Session, DeviceError> {
     let endpoint = Endpoint::BeginUpdate { query: BeginQuery { force, replace: force } };
     let begin = |head: &Vec<u8>| {
         let len = head.len() as u64;
         let bytes = client.send(Method::POST, &endpoint, head.clone().into(), len, STALL_TIMEOUT, || 0)?;
         session(client, &bytes)
     };
-    let (last, others) =
-        transfer.heads.split_last().ok_or_else(|| client.foreign("no signature".to_owned()))?;
+    let (last, others) = heads.split_last().ok_or_else(|| client.foreign("no signature".to_owned()))?;
     for head in others {
         match begin(head) {
             Err(error) if error.refusal() == Some(Refusal::Signature) => {}

@@ -36,7 +36,7 @@ impl Floors {
     /// The same, and keeps what the running build asks for, so that it holds for the builds after it. Only for a build that
     /// is confirmed: the end of a trial takes its floor back.
     pub(super) fn keep(&self) -> Result<Option<Version>, Problem> {
-        let _unchanged = self.lock();
+        let _locked = self.lock();
         let stored = self.stored()?;
         if stored >= self.of_build {
             return Ok(stored);
@@ -52,7 +52,7 @@ impl Floors {
     /// than the one that the running build asks for.
     pub(super) fn write(&self, json: &[u8], may_lower: bool) -> Result<(), Problem> {
         let wanted = parse(json)?;
-        let _unchanged = self.lock();
+        let _locked = self.lock();
         if let Some(of_build) = &self.of_build
             && wanted.as_ref() < Some(of_build)
         {

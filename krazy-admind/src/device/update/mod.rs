@@ -97,9 +97,9 @@ impl Updates {
             Err(_) => (None, None),
         };
         let (floors, root) = (self.floors(), self.root.clone());
-        let (floor, keys, history) =
-            // Unusable keys are no reason to tell nothing; an update tells them.
-            blocking(move || Ok((floors.read()?, signature::keys(&root), read_history(&root)))).await?;
+        // Unusable keys are no reason to tell nothing; an update names them.
+        let read = move || Ok((floors.read()?, signature::keys(&root), read_history(&root)));
+        let (floor, keys, history) = blocking(read).await?;
         Ok(UpdateStatus {
             protocol: PROTOCOL,
             session: session.map(|session| session.status()),

@@ -1,4 +1,4 @@
-//! What a front that was taken over can still do: a process restricts itself like the front, and tries.
+//! Attempts of a front that was taken over: a process restricts itself like the front, and tries.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -12,7 +12,7 @@ use super::restrict;
 /// The variable that makes [`attempts`] more than nothing, with the empty directory.
 const CHILD: &str = "KRAZY_SEALED";
 
-/// What is tried, and the error that it ends with; 0 for what a front needs.
+/// The attempts, and the error of each; 0 for what a front needs.
 const EXPECTED: &[(&str, c_int)] = &[
     ("read the tokens", libc::EPERM),
     ("read the environment of init", libc::EPERM),

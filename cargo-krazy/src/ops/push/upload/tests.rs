@@ -2,7 +2,7 @@ use std::io::Write;
 use std::sync::atomic::AtomicU32;
 
 use indicatif::ProgressDrawTarget;
-use krazy_boot::update::bundle::{BundleManifest, FORMAT, PROTOCOL, Signed};
+use krazy_boot::update::bundle::{BundleManifest, FORMAT, PROTOCOL, Signed, Transport};
 use serde_json::{Value, json};
 
 use super::*;
@@ -26,7 +26,7 @@ fn upload_to(device: Answer) -> Result<Sent> {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(b"bytes").unwrap();
     let streams = vec![Piece { file: Arc::new(file), start: 0, len: 5 }];
-    let transfer = Transfer { heads: vec![b"head".to_vec()], streams, copied: Bytes(0) };
+    let transfer = Transfer { transport: Transport { parts: Vec::new() }, streams, copied: Bytes(0) };
     let manifest = BundleManifest {
         format: FORMAT,
         appliance: "weather".into(),
@@ -41,7 +41,8 @@ fn upload_to(device: Answer) -> Result<Sent> {
     let signed = Signed { json: Vec::new(), signature: [0; 64] };
     let bundle = Bundle { manifest, signed, parts: Vec::new() };
     let bars = MultiProgress::with_draw_target(ProgressDrawTarget::hidden());
-    upload(&device.client(), &bundle, &transfer, false, Shell::default(), &bars)
+    let heads = [b"HEAD".to_vec(), b"head".to_vec()];
+    upload(&device.client(), &bundle, &heads, &transfer, false, Shell::default(), &bars)
 }
 
 #[test]
@@ -67,6 +68,30 @@ fn upload_restarts_when_the_device_has_lost_its_session() {
     }));
     let error = endless.unwrap_err().to_string();
     assert!(error.starts_with("`test` refused: the update ended meanwhile ("), "{error}");
+}
+
+#[test]
+fn first_signature_that_the_device_accepts_is_sent() {
+    let refused = || {
+        let problem =
+            json!({ "type": "urn:krazy:update-signature", "title": "", "status": 422, "detail": "no" });
+        answer("422 Unprocessable Content", &problem.to_string())
+    };
+    let sent = upload_to(Box::new(move |head, body| match head {
+        head if head.starts_with("POST ") && body == b"head" => {
+            answer("201 Created", &session(1, "receiving").to_string())
+        }
+        head if head.starts_with("POST ") => refused(),
+        head if head.starts_with("PATCH ") => answer("200 OK", &session(1, "verified").to_string()),
+        _ => status(&Value::Null),
+    }));
+    assert_eq!(sent.unwrap().bytes, Bytes(9));
+
+    let failure = upload_to(Box::new(move |head, _| match head {
+        head if head.starts_with("POST ") => refused(),
+        _ => status(&Value::Null),
+    }));
+    assert_eq!(failure.unwrap_err().to_string(), "`test` refused: no");
 }
 
 #[test]
