@@ -4,10 +4,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::select;
 use krazy_boot::api::control::SOCKET;
 use tokio::net::TcpListener;
+use tokio::time::{Instant, sleep};
 
 use crate::api::{Admin, LiveLogs};
 use crate::back::{Back, News};
@@ -20,6 +22,10 @@ use crate::identity::credentials::{Credentials, CredentialsError};
 use crate::identity::tokens::Tokens;
 use crate::net::Front;
 use crate::transport::{Announced, Channel, Settings};
+
+/// Time that an address which is in use has to become free, and the pause between two tries.
+const ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
+const ADDRESS_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A failure to start.
 #[derive(Debug, thiserror::Error)]
@@ -130,7 +136,24 @@ async fn announced(admin: &Admin, port: u16) -> Option<Announced> {
 }
 
 /// Binds the first of `addresses` that can be bound.
+///
+/// The network process of a service that was killed a moment ago may still have the address: waits
+/// [`ADDRESS_TIMEOUT`] for it.
 async fn listen(addresses: &[SocketAddr]) -> Result<(TcpListener, SocketAddr), StartError> {
+    let end = Instant::now() + ADDRESS_TIMEOUT;
+    loop {
+        match bind_first(addresses).await {
+            Err(StartError::Listen { source, .. })
+                if source.kind() == io::ErrorKind::AddrInUse && Instant::now() < end =>
+            {
+                sleep(ADDRESS_POLL_INTERVAL).await;
+            }
+            bound => return bound,
+        }
+    }
+}
+
+async fn bind_first(addresses: &[SocketAddr]) -> Result<(TcpListener, SocketAddr), StartError> {
     let mut last = StartError::NoAddress;
     for &address in addresses {
         let bound = match TcpListener::bind(address).await {
@@ -143,4 +166,28 @@ async fn listen(addresses: &[SocketAddr]) -> Result<(TcpListener, SocketAddr), S
         }
     }
     Err(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn address_that_becomes_free_is_waited_for() {
+        let earlier = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = earlier.local_addr().unwrap();
+        tokio::spawn(async move {
+            sleep(ADDRESS_TIMEOUT / 2).await;
+            drop(earlier);
+        });
+        assert_eq!(listen(&[address]).await.unwrap().1, address);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn address_that_stays_taken_is_named() {
+        let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = other.local_addr().unwrap();
+        let error = listen(&[address]).await.unwrap_err();
+        assert!(error.to_string().starts_with(&format!("failed to listen on {address}: Addr")), "{error}");
+    }
 }
