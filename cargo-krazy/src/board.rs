@@ -32,8 +32,10 @@ pub(crate) struct Board {
     pub(crate) cmdline: &'static [&'static str],
     /// The parameter of the serial console, which an appliance may do without.
     pub(crate) serial_console: &'static str,
-    /// Modules the first stage loads to reach the root; missing ones are taken to be built in.
-    pub(crate) initramfs_modules: ModuleGroups,
+    /// Modules that the first stage loads at every start; missing ones are taken to be built in.
+    pub(crate) start_modules: ModuleGroups,
+    /// Modules that the first stage has for the disks it may meet. It loads those of the devices that are there.
+    pub(crate) disk_modules: ModuleGroups,
     /// Modules the root carries besides those of the initramfs: names, or directories below `kernel/` ending in `/`.
     pub(crate) root_modules: ModuleGroups,
     /// The build of its kernel from source.
@@ -82,6 +84,18 @@ impl Explain for UnknownBoard {
     }
 }
 
+impl Board {
+    /// Modules of the initramfs.
+    pub(crate) fn initramfs_modules(&self) -> Vec<&'static str> {
+        [self.start_modules, self.disk_modules].concat().concat()
+    }
+
+    /// All modules.
+    pub(crate) fn modules(&self) -> Vec<&'static str> {
+        [self.initramfs_modules(), self.root_modules.concat()].concat()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,7 +118,7 @@ mod tests {
     fn no_module_is_listed_twice_or_in_another_spelling() {
         for board in BOARDS {
             let mut seen = std::collections::HashSet::new();
-            for entry in board.initramfs_modules.iter().chain(board.root_modules).copied().flatten() {
+            for entry in board.modules() {
                 assert!(seen.insert(entry), "{}: {entry}", board.name);
                 assert!(entry.ends_with('/') || !entry.contains(['-', '/', '.']), "{}: {entry}", board.name);
             }

@@ -16,7 +16,8 @@ pub(super) const BOARD: Board = Board {
     // The small UART, which the device trees put on the pins: the other one speaks to the Bluetooth chip.
     cmdline: &["console=tty0", "console=ttyS1,115200", "panic=10", "quiet"],
     serial_console: "console=ttyS1,115200",
-    initramfs_modules: INITRAMFS,
+    start_modules: &[WATCHDOG, modules::FILE_SYSTEMS],
+    disk_modules: DISKS,
     root_modules: ROOT,
     kernel_build: KernelBuild {
         arch: "arm64",
@@ -47,29 +48,27 @@ const DTBS: &[&str] = &[
     "broadcom/bcm2837-rpi-zero-2-w.dtb",
 ];
 
-/// Modules that the first stage needs to find and mount a root on an SD card, on eMMC or on a USB disk, and the watchdog,
-/// through which the machine restarts and powers off.
-const INITRAMFS: ModuleGroups = &[
-    &[
-        "bcm2835_wdt",
-        // SD cards and eMMC: the Pi 3's two hosts, the Pi 4's.
-        "mmc_block",
-        "bcm2835",
-        "sdhci_iproc",
-        "sdhci_pltfm",
-        // USB: the Pi 3's host, and the Pi 4's behind PCIe.
-        "dwc2",
-        "reset_raspberrypi",
-        "pcie_brcmstb",
-        "xhci_pci",
-        "usb_storage",
-        "uas",
-        "sd_mod",
-    ],
-    modules::FILE_SYSTEMS,
-];
+/// The watchdog, through which the machine restarts and powers off.
+const WATCHDOG: &[&str] = &["bcm2835_wdt"];
 
-/// Modules that the running system finds in `/lib/modules` besides [`INITRAMFS`]. Not here, for their size or because they
+/// SD cards, eMMC and USB disks.
+const DISKS: ModuleGroups = &[&[
+    // SD cards and eMMC: the Pi 3's two hosts, the Pi 4's.
+    "mmc_block",
+    "bcm2835",
+    "sdhci_iproc",
+    "sdhci_pltfm",
+    // USB: the Pi 3's host, and the Pi 4's behind PCIe.
+    "dwc2",
+    "reset_raspberrypi",
+    "pcie_brcmstb",
+    "xhci_pci",
+    "usb_storage",
+    "uas",
+    "sd_mod",
+]];
+
+/// Modules that the running system finds in `/lib/modules` besides those of the initramfs. Not here, for their size or because they
 /// need firmware that is not on the image: Wi-Fi and Bluetooth, sound, graphics and the camera.
 const ROOT: ModuleGroups = &[
     &[

@@ -16,7 +16,8 @@ pub(super) const BOARD: Board = Board {
     boot: Boot::Bios,
     cmdline: &["console=tty0", "console=ttyS0,115200", "panic=10", "quiet"],
     serial_console: "console=ttyS0,115200",
-    initramfs_modules: INITRAMFS,
+    start_modules: &[modules::FILE_SYSTEMS],
+    disk_modules: DISKS,
     root_modules: ROOT,
     kernel_build: KernelBuild {
         arch: "x86",
@@ -35,50 +36,46 @@ pub(super) const BOARD: Board = Board {
     qemu: "qemu-system-x86_64",
 };
 
-/// Modules that the first stage needs to find and mount a root: any disk a BIOS boots from, and the file systems of our
-/// partitions, so that any program can be `/bin/init` and still mount `/boot` and `/data`.
-/// With all dependencies 62 modules: 14 MB, 2.9 MB compressed with zstd-15.
-const INITRAMFS: ModuleGroups = &[
-    &[
-        // Virtual machines: KVM and clouds, Hyper-V, VMware, Xen.
-        "virtio_pci",
-        "virtio_blk",
-        "virtio_scsi",
-        "virtio_mmio",
-        "hv_storvsc",
-        "pci_hyperv",
-        "vmw_pvscsi",
-        "mptspi",
-        "mptsas",
-        "xen_blkfront",
-        // Disks of PCs: SATA, IDE, NVMe and the two usual RAID controllers.
-        "ahci",
-        "ata_generic",
-        "ata_piix",
-        "nvme",
-        "vmd",
-        "megaraid_sas",
-        "mpt3sas",
-        "sd_mod",
-        // USB sticks and card readers.
-        "xhci_pci",
-        "ehci_pci",
-        "ohci_pci",
-        "uhci_hcd",
-        "usb_storage",
-        "uas",
-        // SD cards and eMMC.
-        "mmc_block",
-        "sdhci_acpi",
-        "sdhci_pci",
-    ],
-    modules::FILE_SYSTEMS,
-];
+/// Any disk that a BIOS boots from.
+/// With the file systems and all dependencies 62 modules: 14 MB, 2.9 MB compressed with zstd-15.
+const DISKS: ModuleGroups = &[&[
+    // Virtual machines: KVM and clouds, Hyper-V, VMware, Xen.
+    "virtio_pci",
+    "virtio_blk",
+    "virtio_scsi",
+    "virtio_mmio",
+    "hv_storvsc",
+    "pci_hyperv",
+    "vmw_pvscsi",
+    "mptspi",
+    "mptsas",
+    "xen_blkfront",
+    // Disks of PCs: SATA, IDE, NVMe and the two usual RAID controllers.
+    "ahci",
+    "ata_generic",
+    "ata_piix",
+    "nvme",
+    "vmd",
+    "megaraid_sas",
+    "mpt3sas",
+    "sd_mod",
+    // USB sticks and card readers.
+    "xhci_pci",
+    "ehci_pci",
+    "ohci_pci",
+    "uhci_hcd",
+    "usb_storage",
+    "uas",
+    // SD cards and eMMC.
+    "mmc_block",
+    "sdhci_acpi",
+    "sdhci_pci",
+]];
 
-/// Modules that the running system finds in `/lib/modules` besides [`INITRAMFS`]: devices load their drivers from here,
+/// Modules that the running system finds in `/lib/modules` besides those of the initramfs: devices load their drivers from here,
 /// programs the protocols they use. Not here, for their size or because they need firmware: Wi-Fi, sound,
 /// graphics, the network cards of large servers (Mellanox, QLogic, Chelsio), and rarer file systems.
-/// With [`INITRAMFS`] and all dependencies 472 modules: 56 MB, 12 MB in a SquashFS with zstd-15.
+/// With those and all dependencies 472 modules: 56 MB, 12 MB in a SquashFS with zstd-15.
 const ROOT: ModuleGroups = &[
     &[
         // Network: virtual machines.

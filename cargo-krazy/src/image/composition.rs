@@ -61,10 +61,11 @@ impl Composition {
     ) -> Result<Self> {
         let board = appliance.board;
         let index = kernel.modules()?;
-        let path = index.select(&board.initramfs_modules.concat(), &[])?;
-        let every = [board.initramfs_modules, board.root_modules].concat().concat();
-        let carried =
-            index.select(&every, &appliance.modules).map_err(|error| modules_failure(appliance, error))?;
+        let start = index.select(&board.start_modules.concat(), &[])?;
+        let early = index.select(&board.initramfs_modules(), &[])?;
+        let carried = index
+            .select(&board.modules(), &appliance.modules)
+            .map_err(|error| modules_failure(appliance, error))?;
         let board_files = board_files(appliance, kernel, firmware, Slot::A)?;
         let manifest = manifest(appliance, installation, kernel, &carried, &board_files)?;
         let parameters: Vec<_> = appliance.kernel_parameters().map(str::to_owned).collect();
@@ -80,7 +81,7 @@ impl Composition {
         };
         Ok(Composition {
             root: root(appliance, installation, kernel, &carried, &manifest)?,
-            initramfs: initramfs(&installation.first_stage, kernel, &path)?,
+            initramfs: initramfs(&installation.first_stage, kernel, &start, &early)?,
             kernel: kernel.image.clone(),
             data: data(secrets)?,
             board_files,
@@ -270,10 +271,13 @@ fn add_modules(tree: &mut Tree, kernel: &KernelBundle, modules: &Selection<'_>) 
     Ok(())
 }
 
+/// The initramfs with the modules `start`, which the first stage always loads, and the other ones of `early`, which it
+/// loads for devices that are present.
 fn initramfs(
     first_stage: &Installed,
     kernel: &KernelBundle,
-    modules: &Selection<'_>,
+    start: &Selection<'_>,
+    early: &Selection<'_>,
 ) -> anyhow::Result<Tree> {
     let mut tree = Tree::new();
     for directory in ["/dev", "/proc", "/sys", "/sysroot"] {
@@ -282,15 +286,19 @@ fn initramfs(
     // The kernel opens it for PID 1 before anything is mounted.
     tree.add("/dev/console", Entry::character_device(5, 1), "the first stage")?;
     tree.add("/init", Entry::executable(Content::File(first_stage.path.clone())), origin(first_stage))?;
-    let mut list = String::new();
-    for module in modules.modules() {
+    for module in early.modules() {
         let path = format!("/{}", kernel.path_in_image(&module.path));
-        let content = Content::File(kernel.module_file(module));
-        tree.add(&path, Entry::file(content), "the kernel")?;
-        list.push_str(&path);
-        list.push('\n');
+        tree.add(&path, Entry::file(Content::File(kernel.module_file(module))), "the kernel")?;
     }
-    tree.add("/etc/krazy/modules", Entry::file(Content::Bytes(list.into_bytes())), "the first stage")?;
+    for (name, text) in early.tables() {
+        let path = format!("/{}", kernel.path_in_image(name));
+        tree.add(&path, Entry::file(Content::Bytes(text.into_bytes())), "the kernel")?;
+    }
+    for (name, modules) in [("start", start), ("all", early)] {
+        let list: String = modules.modules().iter().map(|module| format!("{}\n", module.name)).collect();
+        let path = format!("/etc/krazy/modules/{name}");
+        tree.add(&path, Entry::file(Content::Bytes(list.into_bytes())), "the first stage")?;
+    }
     Ok(tree)
 }
 

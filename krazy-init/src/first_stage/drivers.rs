@@ -1,58 +1,134 @@
-//! The kernel modules that lead to the root's disk.
+//! The kernel modules that lead to the root's disk: those of the devices that are there, because a module without its
+//! device costs time at every start.
 
+use std::collections::BTreeSet;
+use std::io;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use crate::console::Console;
-use crate::linux::modules::{self, ModuleError, Parameters};
+use crate::linux::modules::{ModuleError, Modules, Parameters, present_aliases};
 
-/// The list of modules to load, one absolute path a line, in order.
-const MODULE_LIST: &str = "/etc/krazy/modules";
+/// The names of the modules to load at every start, and of all modules, one a line, in an order in which they load.
+const START: &str = "/etc/krazy/modules/start";
+const ALL: &str = "/etc/krazy/modules/all";
+
+/// The time without a new device after which modules are loaded for devices that say nothing about themselves. USB disks
+/// take about a second.
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// Parts of the paths of bus drivers.
 const BUSES: [&str; 2] = ["/drivers/usb/", "/drivers/pci/"];
 
-/// A part of the modules that the image lists.
+/// The modules that may be loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Drivers {
+pub(crate) enum Scope {
     /// All modules.
     All,
     /// The drivers of a board's own disks, such as an SD card. A launcher loads no others if it can: the next kernel
     /// expects devices as the firmware left them, and kexec resets none.
     OwnDisks,
-    /// The drivers of USB and PCI Express.
-    Buses,
 }
 
-/// Loads the modules that the image lists. A module that does not load is reported and skipped, because the disk may
-/// need another one.
-pub(crate) fn load(which: Drivers, console: &mut Console, parameters: &Parameters) {
-    let list = match std::fs::read_to_string(MODULE_LIST) {
-        Ok(list) => list,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
-        Err(error) => {
-            console.log(&format!("cannot read {MODULE_LIST}: {error}"));
-            return;
+/// The modules of the initramfs. One that does not load is reported and skipped, because the disk may need another one.
+#[derive(Debug)]
+pub(crate) struct Drivers {
+    modules: Modules,
+    scope: Scope,
+    /// Aliases of devices whose drivers have been requested.
+    known: BTreeSet<String>,
+    /// The last time that there was a new device.
+    changed: Instant,
+    loaded_all: bool,
+}
+
+impl Drivers {
+    /// Loads what each start needs, and what the command line has parameters for.
+    pub(crate) fn start(scope: Scope, parameters: Parameters, console: &mut Console) -> Self {
+        let mut names = list(START, console);
+        names.extend(list(ALL, console).into_iter().filter(|name| parameters.mention(name)));
+        let modules = Modules::running(parameters);
+        let drivers =
+            Drivers { modules, scope, known: BTreeSet::new(), changed: Instant::now(), loaded_all: false };
+        drivers.load(&names, console);
+        drivers
+    }
+
+    /// Allows all modules.
+    pub(crate) fn allow_all(&mut self) {
+        *self = Drivers {
+            modules: self.modules.clone(),
+            scope: Scope::All,
+            known: BTreeSet::new(),
+            changed: Instant::now(),
+            loaded_all: false,
+        };
+    }
+
+    /// Loads the drivers of devices that are new, until there are no more: a bus shows its devices only once it has its
+    /// driver. If nothing new has come for a while, loads all modules.
+    pub(crate) fn load_for_devices(&mut self, console: &mut Console) {
+        loop {
+            let known = &mut self.known;
+            let new: Vec<String> =
+                present_aliases().into_iter().filter(|alias| known.insert(alias.clone())).collect();
+            if new.is_empty() {
+                break;
+            }
+            self.changed = Instant::now();
+            match self.modules.for_aliases(&new) {
+                Ok(names) => self.load(&names, console),
+                Err(error) => console.log(&format!("cannot read the module aliases: {error}")),
+            }
         }
-    };
-    let mut absent = false;
-    for path in list.lines().map(str::trim).filter(|path| !path.is_empty() && which.includes(path)) {
-        match modules::insert(Path::new(path), parameters) {
-            Ok(()) => {}
-            Err(ModuleError::Absent) => absent = true,
-            // It depends on a module whose hardware is missing.
-            Err(ModuleError::Symbols) if absent => {}
-            Err(error) => console.log(&format!("cannot load module {path}: {error}")),
+        if !self.loaded_all && self.changed.elapsed() >= SILENCE {
+            self.loaded_all = true;
+            let mut names = list(ALL, console);
+            names.retain(|name| !self.modules.is_blacklisted(name));
+            self.load(&names, console);
+        }
+    }
+
+    fn load(&self, names: &[String], console: &mut Console) {
+        let mut absent = false;
+        for name in names {
+            match self.includes(name) {
+                Ok(true) => {}
+                Ok(false) => continue,
+                Err(error) => {
+                    console.log(&format!("cannot find module {name}: {error}"));
+                    continue;
+                }
+            }
+            match self.modules.load(name) {
+                Ok(_) => {}
+                Err(ModuleError::Absent) => absent = true,
+                // It depends on a module whose hardware is missing.
+                Err(ModuleError::Symbols) if absent => {}
+                Err(error) => console.log(&format!("cannot load module {name}: {error}")),
+            }
+        }
+    }
+
+    fn includes(&self, name: &str) -> io::Result<bool> {
+        match self.scope {
+            Scope::All => Ok(true),
+            Scope::OwnDisks => Ok(self.modules.path_of(name)?.is_some_and(|path| !is_bus(&path))),
         }
     }
 }
 
-impl Drivers {
-    fn includes(self, path: &str) -> bool {
-        let is_bus = BUSES.iter().any(|bus| path.contains(bus));
-        match self {
-            Drivers::All => true,
-            Drivers::OwnDisks => !is_bus,
-            Drivers::Buses => is_bus,
+fn is_bus(path: &str) -> bool {
+    BUSES.iter().any(|bus| path.contains(bus))
+}
+
+/// Reads a list of names. A kernel with everything built in has none.
+fn list(path: &str, console: &mut Console) -> Vec<String> {
+    match std::fs::read_to_string(Path::new(path)) {
+        Ok(text) => text.lines().map(str::to_owned).collect(),
+        Err(error) => {
+            console.log(&format!("cannot read {path}: {error}"));
+            Vec::new()
         }
     }
 }
@@ -63,11 +139,8 @@ mod tests {
 
     #[test]
     fn sd_card_needs_no_bus_driver() {
-        let card = "/lib/modules/6.12/kernel/drivers/mmc/host/bcm2835.ko";
-        let usb = "/lib/modules/6.12/kernel/drivers/usb/dwc2/dwc2.ko";
-        let included = |which: Drivers| [card, usb].map(|path| which.includes(path));
-        assert_eq!(included(Drivers::All), [true, true]);
-        assert_eq!(included(Drivers::OwnDisks), [true, false]);
-        assert_eq!(included(Drivers::Buses), [false, true]);
+        assert!(!is_bus("kernel/drivers/mmc/host/bcm2835.ko"));
+        assert!(is_bus("kernel/drivers/usb/dwc2/dwc2.ko"));
+        assert!(is_bus("kernel/drivers/pci/controller/pcie-brcmstb.ko"));
     }
 }

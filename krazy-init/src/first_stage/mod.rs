@@ -35,7 +35,7 @@ use std::time::{Duration, Instant};
 use krazy_boot::boot::cmdline::{CommandLine, CommandLineError, LAUNCH_PARAMETER, ROOT_PARAMETER};
 use krazy_boot::disk::trial_note::Stage;
 
-use self::drivers::Drivers;
+use self::drivers::{Drivers, Scope};
 use self::fallback::Fallback;
 use self::root::MountRootError;
 use self::root_trial::RootTrialError;
@@ -133,16 +133,18 @@ fn start(arguments: &[OsString], boot: &mut SlotBoot) -> Result<Infallible, Firs
 
     let parameters = Parameters::from_command_line(line.as_str());
     let named = line.get(ROOT_PARAMETER).ok_or(FirstStageError::NoRootParameter)?;
-    let mut device = if line.has(LAUNCH_PARAMETER) {
-        // No bus driver if the SD card is enough: kexec does not reset the devices behind a bus.
-        drivers::load(Drivers::OwnDisks, &mut console, &parameters);
-        wait_for(named, OWN_DISK_TIMEOUT).or_else(|_| {
-            drivers::load(Drivers::Buses, &mut console, &parameters);
-            wait_for(named, DISK_TIMEOUT)
-        })?
-    } else {
-        drivers::load(Drivers::All, &mut console, &parameters);
-        wait_for(named, DISK_TIMEOUT)?
+    // No bus driver for a launcher if the SD card is enough: kexec does not reset the devices behind a bus.
+    let (scope, limit) = match line.has(LAUNCH_PARAMETER) {
+        true => (Scope::OwnDisks, OWN_DISK_TIMEOUT),
+        false => (Scope::All, DISK_TIMEOUT),
+    };
+    let mut drivers = Drivers::start(scope, parameters.clone(), &mut console);
+    let mut device = match wait_for(named, limit, &mut drivers, &mut console) {
+        Err(FirstStageError::NoRoot(..)) if scope == Scope::OwnDisks => {
+            drivers.allow_all();
+            wait_for(named, DISK_TIMEOUT, &mut drivers, &mut console)?
+        }
+        found => found?,
     };
     // The other slot's kernel first. Only where it cannot be started is its root tried with this one.
     launcher::run(&device, &line, &mut console)?;
@@ -157,7 +159,8 @@ fn start(arguments: &[OsString], boot: &mut SlotBoot) -> Result<Infallible, Firs
         trial.reached(Stage::FirstStage, &mut console);
     }
     if own.is_some() {
-        device = wait_for(line.get(ROOT_PARAMETER).unwrap_or_default(), DISK_TIMEOUT)?;
+        let named = line.get(ROOT_PARAMETER).unwrap_or_default();
+        device = wait_for(named, DISK_TIMEOUT, &mut drivers, &mut console)?;
         root_trial::replace_command_line(&line)
             .map_err(|error| FirstStageError::RootTrial(device.clone(), error))?;
     }
@@ -186,8 +189,13 @@ fn start(arguments: &[OsString], boot: &mut SlotBoot) -> Result<Infallible, Firs
     Err(FirstStageError::Execute(error))
 }
 
-/// Returns the device node of the root, as soon as the kernel lists it.
-fn wait_for(named: &str, limit: Duration) -> Result<PathBuf, FirstStageError> {
+/// Returns the device node of the root, as soon as the kernel lists it. Loads the drivers of devices that appear.
+fn wait_for(
+    named: &str,
+    limit: Duration,
+    drivers: &mut Drivers,
+    console: &mut Console,
+) -> Result<PathBuf, FirstStageError> {
     let find: Box<dyn Fn() -> Option<PathBuf>> = match named.strip_prefix("PARTUUID=") {
         Some(text) => {
             let id = PartUuid::parse(&text.to_ascii_lowercase())
@@ -205,6 +213,7 @@ fn wait_for(named: &str, limit: Duration) -> Result<PathBuf, FirstStageError> {
     let uevents = Uevents::open().ok();
     let start = Instant::now();
     loop {
+        drivers.load_for_devices(console);
         if let Some(device) = find() {
             return Ok(device);
         }

@@ -53,6 +53,11 @@ impl Parameters {
     fn of(&self, name: &str) -> &str {
         self.values.get(name).map_or("", String::as_str)
     }
+
+    /// Returns true if the command line has a parameter for module `name`.
+    pub(crate) fn mention(&self, name: &str) -> bool {
+        self.values.contains_key(&normalized(name))
+    }
 }
 
 impl Modules {
@@ -77,7 +82,7 @@ impl Modules {
             let Some((pattern, name)) = parse_alias(line) else { continue };
             if aliases.iter().any(|alias| matches(pattern, alias))
                 && !found.iter().any(|known| known == name)
-                && !self.parameters.blacklist.contains(&normalized(name))
+                && !self.is_blacklisted(name)
             {
                 found.push(name.to_owned());
             }
@@ -85,19 +90,55 @@ impl Modules {
         Ok(found)
     }
 
-    /// Loads module `name` after everything it depends on. Returns false if it is not in `modules.dep` or has no file,
-    /// because it is built in or not in the image.
+    /// Returns true if the command line forbids to load `name` for a device.
+    pub(crate) fn is_blacklisted(&self, name: &str) -> bool {
+        self.parameters.blacklist.contains(&normalized(name))
+    }
+
+    /// Loads module `name` after everything it depends on or asks for. Returns false if it is not in `modules.dep` or has
+    /// no file, because it is built in or not in the image.
     pub(crate) fn load(&self, name: &str) -> Result<bool, ModuleError> {
-        let Some((path, dependencies)) = self.find(name)? else { return Ok(false) };
+        self.load_once(name, &mut Vec::new())
+    }
+
+    /// The same for a module that is not in `begun`, because soft dependencies can go in circles.
+    fn load_once(&self, name: &str, begun: &mut Vec<String>) -> Result<bool, ModuleError> {
+        let name = normalized(name);
+        if begun.contains(&name) {
+            return Ok(true);
+        }
+        begun.push(name.clone());
+        let Some((path, dependencies)) = self.find(&name)? else { return Ok(false) };
         if !self.directory.join(&path).exists() {
             return Ok(false);
         }
         // depmod lists a module's dependencies before those of the dependencies, so they load from the end.
-        for dependency in dependencies.split_ascii_whitespace().rev() {
-            self.insert(dependency)?;
+        for file in dependencies.split_ascii_whitespace().rev().chain([path.as_str()]) {
+            let soft = self.soft_dependencies(&module_name(file))?;
+            // The module runs without these, if not as well.
+            for before in &soft.before {
+                let _optional = self.load_once(before, begun);
+            }
+            self.insert(file)?;
+            for after in &soft.after {
+                let _optional = self.load_once(after, begun);
+            }
         }
-        self.insert(&path)?;
         Ok(true)
+    }
+
+    fn soft_dependencies(&self, name: &str) -> io::Result<SoftDependencies> {
+        let Some(mut lines) = Lines::open(&self.directory.join("modules.softdep"))? else {
+            return Ok(SoftDependencies::default());
+        };
+        let mut found = SoftDependencies::default();
+        while let Some(line) = lines.next()? {
+            let mut words = line.split_ascii_whitespace();
+            if words.next() == Some("softdep") && words.next().is_some_and(|word| normalized(word) == name) {
+                found.extend(words);
+            }
+        }
+        Ok(found)
     }
 
     /// Returns the file of module `name`, relative to the directory; `None` if `modules.dep` does not list it.
@@ -141,6 +182,31 @@ pub(crate) fn release() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()
 }
 
+/// The modules that one asks for without needing their symbols.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct SoftDependencies {
+    before: Vec<String>,
+    after: Vec<String>,
+}
+
+impl SoftDependencies {
+    /// Adds the rest of a line of `modules.softdep`: `pre: NAME… post: NAME…`.
+    fn extend<'a>(&mut self, words: impl Iterator<Item = &'a str>) {
+        let mut side = None;
+        for word in words {
+            match word {
+                "pre:" => side = Some(&mut self.before),
+                "post:" => side = Some(&mut self.after),
+                name => {
+                    if let Some(side) = &mut side {
+                        side.push(name.to_owned());
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// The reason why a module was not loaded.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ModuleError {
@@ -155,11 +221,16 @@ pub(crate) enum ModuleError {
     Io(#[from] io::Error),
 }
 
-/// Loads the module file at `path` with its parameters of the command line. It may be loaded already.
+/// Loads the module file at `path` with its parameters of the command line, unless it is loaded.
 pub(crate) fn insert(path: &Path, parameters: &Parameters) -> Result<(), ModuleError> {
     use rustix::io::Errno;
+    let name = module_name(&path.to_string_lossy());
+    // The kernel notices a second time only when it has read, verified and unpacked the file.
+    if std::fs::read_to_string(format!("/sys/module/{name}/initstate")).is_ok_and(|state| state == "live\n") {
+        return Ok(());
+    }
     let file = File::open(path)?;
-    let parameters = parameters.of(&module_name(&path.to_string_lossy()));
+    let parameters = parameters.of(&name);
     let parameters = CString::new(parameters).map_err(io::Error::from)?;
     match rustix::system::finit_module(&file, &parameters, 0) {
         Ok(()) | Err(Errno::EXIST) => Ok(()),
@@ -171,7 +242,7 @@ pub(crate) fn insert(path: &Path, parameters: &Parameters) -> Result<(), ModuleE
 }
 
 /// Returns the name of the module in file `path`.
-fn module_name(path: &str) -> String {
+pub(crate) fn module_name(path: &str) -> String {
     let file = path.rsplit('/').next().unwrap_or(path);
     normalized(file.split(".ko").next().unwrap_or(file))
 }
@@ -244,10 +315,35 @@ mod tests {
     }
 
     #[test]
+    fn soft_dependencies_are_found_by_either_spelling() {
+        let (dir, modules) = modules("", "");
+        let table = "softdep r8169 pre: realtek\nsoftdep jbd2 pre: a b post: c\nsoftdep jbd-2 post: d\n";
+        std::fs::write(dir.path().join("modules.softdep"), table).unwrap();
+        let strings = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        let found = modules.soft_dependencies("jbd2").unwrap();
+        assert_eq!((found.before, found.after), (strings(&["a", "b"]), strings(&["c"])));
+        assert_eq!(modules.soft_dependencies("jbd_2").unwrap().after, ["d"]);
+        assert_eq!(modules.soft_dependencies("ext4").unwrap(), SoftDependencies::default());
+    }
+
+    #[test]
+    fn soft_dependencies_in_a_circle_end() {
+        let (dir, modules) = modules("", "");
+        let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+        write("modules.softdep", "softdep a pre: b\nsoftdep b pre: a post: nowhere\n");
+        write("modules.dep", "kernel/a.ko:\nkernel/b.ko:\n");
+        std::fs::create_dir(dir.path().join("kernel")).unwrap();
+        write("kernel/a.ko", "not a module");
+        write("kernel/b.ko", "not a module");
+        assert!(matches!(modules.load("a"), Err(ModuleError::Io(_))));
+    }
+
+    #[test]
     fn module_parameters_are_parsed_from_the_command_line() {
         let parameters =
             Parameters::from_command_line("root=PARTUUID=1.2 nvme-core.io_timeout=9 nvme_core.debug x");
         assert_eq!(parameters.of("nvme_core"), "io_timeout=9 debug");
+        assert!(parameters.mention("nvme-core") && !parameters.mention("nvme"));
         assert_eq!(parameters.of("root=PARTUUID=1"), "");
         assert_eq!(module_name("kernel/drivers/nvme/host/nvme-core.ko"), "nvme_core");
     }
