@@ -294,10 +294,10 @@ fn initramfs(
         let path = format!("/{}", kernel.path_in_image(name));
         tree.add(&path, Entry::file(Content::Bytes(text.into_bytes())), "the kernel")?;
     }
-    for (name, modules) in [("start", start), ("all", early)] {
-        let list: String = modules.modules().iter().map(|module| format!("{}\n", module.name)).collect();
-        let path = format!("/etc/krazy/modules/{name}");
-        tree.add(&path, Entry::file(Content::Bytes(list.into_bytes())), "the first stage")?;
+    for (path, modules) in [("/etc/krazy/start-modules", start), ("/etc/krazy/modules", early)] {
+        let paths = modules.modules().iter().map(|module| kernel.path_in_image(&module.path));
+        let list: String = paths.map(|path| format!("/{path}\n")).collect();
+        tree.add(path, Entry::file(Content::Bytes(list.into_bytes())), "the first stage")?;
     }
     Ok(tree)
 }

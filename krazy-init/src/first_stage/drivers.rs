@@ -7,11 +7,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::console::Console;
-use crate::linux::modules::{ModuleError, Modules, Parameters, present_aliases};
+use crate::linux::modules::{ModuleError, Modules, Parameters, module_name, present_aliases};
 
-/// The names of the modules to load at every start, and of all modules, one a line, in an order in which they load.
-const START: &str = "/etc/krazy/modules/start";
-const ALL: &str = "/etc/krazy/modules/all";
+/// The files of the modules to load at every start, and of all modules: absolute paths, one a line, in an order in which
+/// they load. First stages of earlier versions load all of the second list.
+const START: &str = "/etc/krazy/start-modules";
+const ALL: &str = "/etc/krazy/modules";
 
 /// The time without a new device after which modules are loaded for devices that say nothing about themselves. USB disks
 /// take about a second.
@@ -122,10 +123,10 @@ fn is_bus(path: &str) -> bool {
     BUSES.iter().any(|bus| path.contains(bus))
 }
 
-/// Reads a list of names. A kernel with everything built in has none.
+/// Reads the names in a list of files. A kernel with everything built in has none.
 fn list(path: &str, console: &mut Console) -> Vec<String> {
     match std::fs::read_to_string(Path::new(path)) {
-        Ok(text) => text.lines().map(str::to_owned).collect(),
+        Ok(text) => text.lines().map(module_name).collect(),
         Err(error) => {
             console.log(&format!("cannot read {path}: {error}"));
             Vec::new()
