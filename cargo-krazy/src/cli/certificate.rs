@@ -29,7 +29,8 @@ enum Action {
     ///
     /// The pair is made on this machine and tried beside the old one, which stays valid until the device has answered
     /// with the new one. After an interruption, run the command again; both are accepted until it is finished. New
-    /// images get the new pair. A device that has an earlier pair of its appliance gets the present one.
+    /// images get the new pair. A device that has an earlier pair of its appliance gets the present one; one that has a
+    /// pair of its own gets another one of its own, and a token with it.
     Rotate(DeviceArgs),
     /// Stops accepting earlier certificates of the appliance, after the device has shown the present one
     Forget(DeviceArgs),
@@ -48,6 +49,9 @@ impl Args {
                 let rotated = certificate::rotate(&client)?;
                 let (host, appliance) = (client.device(), client.appliance());
                 shell.status("Rotated", format!("certificate of `{host}`, SHA-256 {}", rotated.sha256));
+                if rotated.device.is_some() {
+                    return shell.message("certificate-rotated", &rotated);
+                }
                 shell.note(format!(
                     "other devices of `{appliance}` keep the earlier certificate, which is still accepted, until they \
                      are rotated, too; `cargo krazy certificate forget {host}` ends that",

@@ -9,8 +9,9 @@ use crate::shell::Shell;
 
 /// Adds, lists, exchanges and revokes the tokens of a device
 ///
-/// A token lets others use the device without the secrets of its appliance. Their machine needs the certificate,
-/// `NAME/secrets/cert.pem` in the state directory, and the token in the environment variable KRAZY_TOKEN, which every
+/// A token lets others use the device without the secrets of its appliance. Their machine needs the certificate of its
+/// authority, `NAME/secrets/authority/cert.pem` in the state directory (for a device that has not been pushed to yet,
+/// `NAME/secrets/cert.pem`), and the token in the environment variable KRAZY_TOKEN, which every
 /// command that talks to a device uses in place of the appliance's own token.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
@@ -18,6 +19,7 @@ Examples:
   cargo krazy token add anna kitchen
   KRAZY_TOKEN=krz_… cargo krazy status kitchen
   cargo krazy token revoke anna kitchen
+  cargo krazy token show kitchen
   cargo krazy token rotate kitchen")]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -32,11 +34,15 @@ enum Action {
     Add(Add),
     /// Lists the tokens: names, roles and scopes
     List(DeviceArgs),
+    /// Prints the token that this machine sends to a device
+    ///
+    /// For a browser or another program. Whoever has it can do with the device what you can.
+    Show(DeviceArgs),
     /// Gives a device a new admin token in place of the appliance's own
     ///
     /// The new token is made on this machine, and the old one is revoked once the new one has worked. After an
     /// interruption, run the command again. New images get the new token. Other devices of the appliance keep the old
-    /// one until they are rotated, too.
+    /// one until they are rotated, too. A device with a token of its own gets another one, and a certificate with it.
     Rotate(DeviceArgs),
     /// Revokes a token: the device refuses it from now on
     ///
@@ -103,6 +109,11 @@ impl Args {
                 let client = device.client()?;
                 let tokens = token::list(&client)?;
                 shell.report("token", &tokens.0, &tokens)
+            }
+            Action::Show(device) => {
+                let client = device.client()?;
+                let token = token::show(&client)?;
+                shell.report("token", std::slice::from_ref(&token), &token)
             }
             Action::Rotate(device) => {
                 token::check_rotation()?;

@@ -1,9 +1,12 @@
 //! Requests to one device: the certificate pinned, the token sent, problems reported.
 
+mod access;
 mod opening;
 
 use std::fmt::Display;
 use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use krazy_boot::api::Endpoint;
@@ -15,11 +18,14 @@ use reqwest::header::CONTENT_TYPE;
 use reqwest::{Body, Method, RequestBuilder, Response};
 use serde::de::DeserializeOwned;
 
+use self::access::Access;
+use super::credentials::Credentials;
 use super::error::DeviceError;
-use super::pinned::{self, Fingerprint, RejectedCertificate};
+use super::pinned::{self, Presented};
 use super::target::Target;
 use crate::failure::{Failure, chain};
 use crate::interrupt;
+use crate::provision::DeviceId;
 use krazy_boot::digest::hex;
 
 /// The timeout of a connection.
@@ -52,13 +58,14 @@ impl From<Duration> for StallTimeouts {
 /// One device and the credentials for it.
 pub(crate) struct Client {
     runtime: tokio::runtime::Runtime,
-    http: reqwest::Client,
     base: String,
     target: Target,
     appliance: String,
-    token: Token,
-    pinned: Fingerprint,
-    rejected: RejectedCertificate,
+    credentials: Credentials,
+    /// Addresses for the server name that asks for the certificate on trial.
+    trial: Option<Vec<SocketAddr>>,
+    /// What is sent to the device, once it has shown which one it is.
+    access: OnceLock<Access>,
 }
 
 impl Client {
@@ -72,9 +79,15 @@ impl Client {
         &self.target
     }
 
-    /// The token that is sent.
-    pub(crate) fn token(&self) -> &Token {
-        &self.token
+    /// The token that is sent. Asks the device which one it is, if it has not been asked yet.
+    pub(crate) fn token(&self) -> Result<&Token, DeviceError> {
+        self.access().map(|access| &access.token)
+    }
+
+    /// The id of the device; nothing if it has the certificate that all devices of the appliance share. Asks it if it has not
+    /// been asked yet.
+    pub(crate) fn id(&self) -> Result<Option<DeviceId>, DeviceError> {
+        self.access().map(|access| access.id)
     }
 
     /// The appliance whose certificate the device must have.
@@ -94,8 +107,9 @@ impl Client {
         timeout: Duration,
     ) -> Result<T, DeviceError> {
         let path = endpoint.to_string();
+        let request = self.request(Method::GET, &path)?;
         let bytes = self.run(async {
-            let mut response = self.respond(self.request(Method::GET, &path), timeout).await?;
+            let mut response = self.respond(request, timeout).await?;
             self.whole(&mut response).await
         })?;
         self.parse(&path, &bytes)
@@ -124,7 +138,7 @@ impl Client {
         let definition = endpoint.operation().definition();
         let method = Method::from_bytes(definition.method.name().as_bytes())
             .unwrap_or_else(|error| unreachable!("the table has methods of HTTP: {error}"));
-        let mut request = self.request(method, &endpoint.to_string());
+        let mut request = self.request(method, &endpoint.to_string())?;
         if let Some(body) = body {
             let media_type = definition.body.map_or(BINARY, |content| content.media_type);
             request = request.header(CONTENT_TYPE, media_type).body(body);
@@ -142,9 +156,9 @@ impl Client {
         mut begin: impl FnMut(Option<u64>),
         mut piece: impl FnMut(&[u8]) -> Result<(), Failure>,
     ) -> Result<(), DeviceError> {
+        let request = self.request(Method::GET, &endpoint.to_string())?;
         self.run(async {
-            let mut response =
-                self.respond(self.request(Method::GET, &endpoint.to_string()), REPLY_TIMEOUT).await?;
+            let mut response = self.respond(request, REPLY_TIMEOUT).await?;
             begin(response.content_length());
             while let Some(bytes) = self.chunk(&mut response, REPLY_TIMEOUT).await? {
                 piece(&bytes)?;
@@ -161,9 +175,9 @@ impl Client {
         timeout: Duration,
         mut piece: impl FnMut(&[u8]) -> Result<bool, Failure>,
     ) -> Result<(), DeviceError> {
+        let request = self.request(Method::GET, &endpoint.to_string())?;
         self.run(async {
-            let mut response =
-                self.respond(self.request(Method::GET, &endpoint.to_string()), REPLY_TIMEOUT).await?;
+            let mut response = self.respond(request, REPLY_TIMEOUT).await?;
             while let Some(bytes) = self.chunk(&mut response, timeout).await? {
                 if !piece(&bytes)? {
                     break;
@@ -186,7 +200,7 @@ impl Client {
     ) -> Result<Vec<u8>, DeviceError> {
         let timeouts = timeouts.into();
         let request = self
-            .request(method, &endpoint.to_string())
+            .request(method, &endpoint.to_string())?
             .header(CONTENT_TYPE, BINARY)
             .header(reqwest::header::CONTENT_LENGTH, len)
             .body(body);
@@ -210,8 +224,8 @@ impl Client {
         })
     }
 
-    fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("{}{path}", self.base))
+    fn request(&self, method: Method, path: &str) -> Result<RequestBuilder, DeviceError> {
+        Ok(self.access()?.http.request(method, format!("{}{path}", self.base)))
     }
 
     /// Drives `work`, and checks for an interrupt meanwhile.
@@ -238,7 +252,7 @@ impl Client {
                 }
             },
         };
-        let mut response = sent.map_err(|error| self.unsent(&error))?;
+        let mut response = sent.map_err(|error| self.unsent(&error, None))?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -272,10 +286,14 @@ impl Client {
         }
     }
 
-    fn unsent(&self, error: &reqwest::Error) -> DeviceError {
+    /// The error of a request that was not sent, by a connection that noted `presented`.
+    fn unsent(&self, error: &reqwest::Error, presented: Option<Presented>) -> DeviceError {
         let device = self.target.name.clone();
-        if let Some(found) = pinned::take(&self.rejected) {
-            let (found, pinned) = (hex(&found), hex(&self.pinned));
+        let noted = self.access.get().and_then(|access| pinned::take(&access.notes));
+        if let Some(Presented::Rejected(found)) = presented.or(noted) {
+            let pinned =
+                self.access.get().map(|access| access.pinned).or_else(|| self.shared().first().copied());
+            let (found, pinned) = (hex(&found), pinned.map(|pinned| hex(&pinned)));
             return DeviceError::Certificate { device, appliance: self.appliance.clone(), found, pinned };
         }
         let why = chain(error);

@@ -1,13 +1,13 @@
 //! The credentials of requests: the certificate that the device must have, and the token that is sent to it.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use krazy_boot::api::credentials::{CredentialError, Token};
 use rustls_pki_types::CertificateDer;
 
 use crate::failure::{Exit, Explain, Result};
-use crate::provision;
+use crate::provision::{self, DeviceTokens};
 
 /// The environment variable whose token is sent in place of the appliance's own, as `cargo krazy token add` prints it.
 ///
@@ -19,12 +19,19 @@ pub(crate) fn given() -> bool {
     std::env::var_os(VARIABLE).is_some_and(|text| !text.is_empty())
 }
 
-/// Certificate and token. Has no `Debug`, so that it cannot end up in a message.
+/// Certificates and tokens. Has no `Debug`, so that it cannot end up in a message.
+#[derive(Clone)]
 pub(crate) struct Credentials {
     /// The certificates to pin: one, and a few more while it is exchanged.
     pub(super) certificates: Vec<CertificateDer<'static>>,
-    /// The tokens that the device may know: one, and a few more while it is exchanged.
+    /// The authority of devices that have a certificate of their own.
+    pub(super) authority: Option<CertificateDer<'static>>,
+    /// The tokens that a device may know: one, and a few more while it is exchanged.
     pub(super) tokens: Vec<Token>,
+    /// What derives the tokens of devices with a certificate of their own; nothing if the user gave a token.
+    pub(super) own_tokens: Option<DeviceTokens>,
+    /// The appliance's directory, which has the ids of devices.
+    pub(super) directory: PathBuf,
 }
 
 impl Credentials {
@@ -34,13 +41,29 @@ impl Credentials {
         Self::resolve(appliance, state_dir, std::env::var_os(VARIABLE))
     }
 
-    fn resolve(appliance: &str, state_dir: &Path, given: Option<OsString>) -> Result<Self> {
+    pub(super) fn resolve(appliance: &str, state_dir: &Path, given: Option<OsString>) -> Result<Self> {
         if let Some(text) = given.filter(|text| !text.is_empty()) {
             let tokens = vec![text.to_string_lossy().trim().parse().map_err(TokenError)?];
-            return Ok(Credentials { certificates: provision::certificates(appliance, state_dir)?, tokens });
+            return Self::with(appliance, state_dir, tokens, None);
         }
         let tokens = provision::load(appliance, state_dir)?.tokens()?;
-        Ok(Credentials { certificates: provision::certificates(appliance, state_dir)?, tokens })
+        Self::with(appliance, state_dir, tokens, provision::device_tokens(appliance, state_dir)?)
+    }
+
+    fn with(
+        appliance: &str,
+        state_dir: &Path,
+        tokens: Vec<Token>,
+        own_tokens: Option<DeviceTokens>,
+    ) -> Result<Self> {
+        let authority = provision::authority_certificate(appliance, state_dir)?;
+        let certificates = match provision::certificates(appliance, state_dir) {
+            // Who has a token of their own for devices with certificates of their own needs the authority's only.
+            Err(_) if authority.is_some() && own_tokens.is_none() => Vec::new(),
+            certificates => certificates?,
+        };
+        let directory = state_dir.join(appliance);
+        Ok(Credentials { certificates, authority, tokens, own_tokens, directory })
     }
 }
 

@@ -22,8 +22,8 @@ pub(crate) enum DeviceError {
     },
     /// It has another certificate.
     #[error(
-        "`{device}` does not have the certificate of the appliance `{appliance}`: its SHA-256 is {found}, \
-         not {pinned}"
+        "`{device}` does not have the certificate of the appliance `{appliance}`: its SHA-256 is {found}{}",
+        .pinned.as_ref().map(|pinned| format!(", not {pinned}")).unwrap_or_default()
     )]
     Certificate {
         /// The name that the user gave.
@@ -32,8 +32,8 @@ pub(crate) enum DeviceError {
         appliance: String,
         /// SHA-256 of the device's certificate in hex.
         found: String,
-        /// SHA-256 of the expected certificate in hex.
-        pinned: String,
+        /// SHA-256 of the expected certificate in hex, if there is one.
+        pinned: Option<String>,
     },
     /// The device sent a problem.
     #[error("`{device}` refused: {}", if problem.detail.is_empty() { &problem.title } else { &problem.detail })]
@@ -127,7 +127,8 @@ impl Explain for DeviceError {
                 return Some(format!(
                     "it is another device than you think, or was provisioned on another machine, or someone is in \
                      between; nothing was sent. If it is another appliance, name it with `--appliance`; if \
-                     `{appliance}` was provisioned elsewhere, copy its directory from that machine's state directory",
+                     `{appliance}` was provisioned elsewhere, or another machine has pushed to it since, copy its directory, \
+                     `secrets/authority` in particular, from that machine's state directory",
                 ));
             }
             DeviceError::Broken { .. } => "check the network, and run the command again",

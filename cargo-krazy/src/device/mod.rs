@@ -13,6 +13,7 @@
 //! | [`discovery`] | devices that announce themselves, and names in `.local` |
 //! | [`power`] | restarting and switching off |
 //! | `pinned` | the check of the certificate |
+//! | `known` | ids of devices by name, so that none passes for another one |
 //! | [`error`] | failures of requests, with the next step |
 //!
 //! Every [`client::Client`] blocks; several devices at once are several threads.
@@ -23,6 +24,7 @@ pub(crate) mod discovery;
 pub(crate) mod error;
 pub(crate) mod events;
 pub(crate) mod hosts;
+mod known;
 pub(crate) mod machines;
 mod paths;
 mod pinned;

@@ -8,6 +8,7 @@ use std::thread;
 use krazy_boot::api::credentials::Token;
 use rcgen::{CertificateParams, KeyPair};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::client::Client;
@@ -33,12 +34,18 @@ impl Device {
     pub(crate) fn start(answer: Answer) -> Self {
         let key = KeyPair::generate().unwrap();
         let certificate = CertificateParams::new(vec!["test".into()]).unwrap().self_signed(&key).unwrap();
-        let certificate = certificate.der().clone();
+        Self::start_as(&format!("{}{}", key.serialize_pem(), certificate.pem()), answer)
+    }
+
+    /// A device with the key and certificate in `pem`.
+    pub(crate) fn start_as(pem: &str, answer: Answer) -> Self {
+        let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(pem.as_bytes()).unwrap();
         let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
-            .with_single_cert(vec![certificate.clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
+            .with_single_cert(vec![certificate.clone()], key)
             .unwrap();
         let (config, heads) = (Arc::new(config), Arc::new(Mutex::new(Vec::new())));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -6,15 +6,18 @@ use krazy_boot::api::certificate::CertificateStatus;
 use krazy_boot::digest::Sha256Hash;
 use serde::Serialize;
 
-use super::rotation;
+use super::{identity, rotation};
 use crate::device::Client;
 use crate::failure::{Exit, Explain, Result};
-use crate::provision::{self, Secrets};
+use crate::provision::{self, DeviceId, Secrets};
 
 /// The certificate that a device presents.
 #[derive(Serialize)]
 pub(crate) struct Certificate<'a> {
     host: &'a str,
+    /// The device's id, if the certificate is its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device: Option<DeviceId>,
     #[serde(flatten)]
     status: CertificateStatus,
 }
@@ -24,6 +27,9 @@ pub(crate) struct Certificate<'a> {
 pub(crate) struct Rotated<'a> {
     host: &'a str,
     pub(crate) sha256: Sha256Hash,
+    /// The device's new id, if the certificate is its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) device: Option<DeviceId>,
 }
 
 /// Earlier certificates that are no longer accepted.
@@ -53,19 +59,25 @@ impl Explain for StillNeeded {
 
 /// Asks the device of `client` for its certificate.
 pub(crate) fn show(client: &Client) -> Result<Certificate<'_>> {
-    Ok(Certificate { host: client.device(), status: rotation::certificate(client)? })
+    let (device, status) = (client.id()?, rotation::certificate(client)?);
+    Ok(Certificate { host: client.device(), device, status })
 }
 
-/// Gives the device a new certificate, or the present one if it has an earlier one.
+/// Gives the device a new certificate, or the present one if it has an earlier one. One with a certificate of its own gets
+/// another one, and a token with it.
 pub(crate) fn rotate(client: &Client) -> Result<Rotated<'_>> {
-    let sha256 = rotation::rotate_certificate(client, &secrets(client)?)?;
-    Ok(Rotated { host: client.device(), sha256 })
+    let (host, secrets) = (client.device(), secrets(client)?);
+    if client.id()?.is_some() {
+        let given = identity::give(client, &secrets)?;
+        return Ok(Rotated { host, sha256: given.sha256, device: Some(given.id) });
+    }
+    Ok(Rotated { host, sha256: rotation::rotate_certificate(client, &secrets)?, device: None })
 }
 
 /// Stops accepting earlier certificates of the appliance, if the device does not need one.
 pub(crate) fn forget(client: &Client) -> Result<Forgotten<'_>> {
     let secrets = secrets(client)?;
-    if rotation::certificate(client)?.sha256 != secrets.pair().sha256()? {
+    if client.id()?.is_none() && rotation::certificate(client)?.sha256 != secrets.pair().sha256()? {
         return Err(StillNeeded { device: client.device().to_owned() }.into());
     }
     Ok(Forgotten { host: client.device(), certificates: secrets.forget_former_certificates()? })
@@ -79,6 +91,10 @@ fn secrets(client: &Client) -> Result<Secrets> {
 impl fmt::Display for Certificate<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "SHA-256    {}", self.status.sha256)?;
+        match self.device {
+            Some(id) => writeln!(f, "device     {id}")?,
+            None => writeln!(f, "device     shares it with others of its image, until the next push to it")?,
+        }
         if let Some(end) = &self.status.not_after {
             writeln!(f, "valid to   {end}")?;
         }

@@ -10,6 +10,7 @@ pub(crate) mod discover;
 pub(crate) mod doctor;
 pub(crate) mod floor;
 pub(crate) mod get;
+mod identity;
 pub(crate) mod image;
 pub(crate) mod inspect;
 pub(crate) mod kernel;

@@ -80,7 +80,8 @@ impl Prepared {
 pub(crate) enum DiskIds {
     /// Those of the appliance, the same at every build.
     Appliance,
-    /// New ones, for one disk: a machine with two disks of one appliance can tell them apart.
+    /// New ones and credentials of its own, for one disk: a machine with two disks of one appliance can tell them apart,
+    /// and who has the disk learns nothing about other devices.
     Own,
 }
 
@@ -107,7 +108,7 @@ pub(crate) fn prepare(plan: &Plan, ids: DiskIds, shell: Shell) -> Result<Prepare
 
     let mut secrets = provision::provision(&appliance.name, &provision::state_dir()?)?;
     if ids == DiskIds::Own {
-        secrets = secrets.with_new_id()?;
+        secrets = secrets.for_one_disk(&appliance.name)?;
     }
     let composition = Composition::new(appliance, &installation, &bundle, firmware.as_ref(), &secrets)?;
     let (layout, level) = (plan.layout, appliance.compression_level);

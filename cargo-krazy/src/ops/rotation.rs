@@ -1,8 +1,9 @@
 //! New certificates and tokens for running devices, without a lock-out: an old secret is removed after the new one has
 //! worked, and an interrupted rotation can be repeated.
 //!
-//! All devices of an appliance share its secrets. The first device gets new ones. Further devices still have the earlier
-//! ones, which are kept and accepted, and get the same new ones.
+//! Devices that were made from one image share its secrets. The first device gets new ones. Further devices still have
+//! the earlier ones, which are kept and accepted, and get the same new ones. A device with secrets of its own gets others
+//! of its own; see [`super::identity`].
 
 use krazy_boot::api::Endpoint;
 use krazy_boot::api::certificate::CertificateStatus;
@@ -68,7 +69,7 @@ pub(super) fn rotate_certificate(client: &Client, secrets: &Secrets) -> Result<S
     let (sha256, certificate_der) = (pair.sha256()?, pair.certificate()?);
     if found != sha256 {
         client.call_with(&Endpoint::PutCertificate, pair.pem().into_bytes())?;
-        let trial = Client::on_trial(client.target(), client.appliance(), &certificate_der, client.token())?;
+        let trial = Client::on_trial(client.target(), client.appliance(), &certificate_der, client.token()?)?;
         let confirmed = trial.call(&Endpoint::ConfirmCertificate);
         // The response may be lost although the device confirmed; the next request shows it.
         if let Err(error) = confirmed
@@ -78,7 +79,7 @@ pub(super) fn rotate_certificate(client: &Client, secrets: &Secrets) -> Result<S
         }
     }
     let pinned = std::slice::from_ref(&certificate_der);
-    let after = Client::with(client.target(), client.appliance(), pinned, client.token())?;
+    let after = Client::with(client.target(), client.appliance(), pinned, client.token()?)?;
     certificate(&after).map_err(|error| {
         unfinished(error, client, "the earlier certificate and the new one are both accepted until then")
     })?;
@@ -97,7 +98,7 @@ pub(super) fn rotate_token(client: &Client, secrets: &Secrets) -> Result<TokenIn
     };
     let next = match secrets.next_token()? {
         Some(next) => Some(next),
-        None if *client.token() == *secrets.token() => Some(secrets.make_next_token()?),
+        None if *client.token()? == *secrets.token() => Some(secrets.make_next_token()?),
         None => None,
     };
     let token = next.as_ref().unwrap_or(secrets.token()).clone();
@@ -143,7 +144,7 @@ pub(super) fn rotate_token(client: &Client, secrets: &Secrets) -> Result<TokenIn
 }
 
 /// Returns the token in use, as the device describes it; nothing if the device does not know it.
-fn own(client: &Client) -> Result<Option<TokenInfo>> {
+pub(super) fn own(client: &Client) -> Result<Option<TokenInfo>> {
     match stored_tokens::list(client) {
         Ok(entries) => {
             let own = entries.into_iter().find(|entry| entry.own);
@@ -156,7 +157,7 @@ fn own(client: &Client) -> Result<Option<TokenInfo>> {
 }
 
 /// Returns the first of `admin`, `admin-2`, `admin-3` and so on that the device does not have; so names alternate.
-fn free_name(client: &Client, old: &str) -> Result<String> {
+pub(super) fn free_name(client: &Client, old: &str) -> Result<String> {
     let taken = stored_tokens::list(client)?;
     let (stem, number) = old.rsplit_once('-').unwrap_or((old, ""));
     let stem = if number.parse::<u32>().is_ok() { stem } else { old };

@@ -6,7 +6,7 @@ use krazy_boot::api::credentials::{Role, Scope};
 use krazy_boot::api::tokens::TokenInfo;
 use serde::Serialize;
 
-use super::{rotation, stored_tokens};
+use super::{identity, rotation, stored_tokens};
 use crate::device::Client;
 use crate::device::credentials::{self, VARIABLE};
 use crate::failure::{Exit, Explain, Result};
@@ -73,10 +73,21 @@ pub(crate) fn check_rotation() -> Result<()> {
     if credentials::given() { Err(ForeignToken.into()) } else { Ok(()) }
 }
 
-/// Gives the device a new token in place of the appliance's own.
+/// Returns the token that is sent to the device of `client`, as the device lists it.
+pub(crate) fn show(client: &Client) -> Result<DeviceToken<'_>> {
+    let own = rotation::own(client)?;
+    let entry = own.ok_or_else(|| client.foreign("it does not know the token any more".to_owned()))?;
+    Ok(DeviceToken { host: client.device(), entry, token: Some(client.token()?.reveal()) })
+}
+
+/// Gives the device a new token in place of the appliance's own. A device with a token of its own gets another one, and a
+/// certificate with it.
 pub(crate) fn rotate(client: &Client) -> Result<DeviceToken<'_>> {
     let secrets = provision::load(client.appliance(), &provision::state_dir()?)?;
-    let entry = rotation::rotate_token(client, &secrets)?;
+    let entry = match client.id()? {
+        Some(_) => identity::give(client, &secrets)?.entry,
+        None => rotation::rotate_token(client, &secrets)?,
+    };
     Ok(DeviceToken { host: client.device(), entry, token: None })
 }
 

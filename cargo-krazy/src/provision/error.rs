@@ -41,7 +41,8 @@ impl Explain for SecretsError {
                 "make its image on this machine first, or copy that directory from the machine that did"
             }
             SecretsError::NoCertificate { .. } => {
-                "copy that file from the machine that made the appliance's first image; it is no secret"
+                "copy that file, and `authority/cert.pem` beside it, from the machine that made the appliance's first image; \
+                 they are no secrets"
             }
             SecretsError::Damaged { .. } => {
                 "restore that directory from a backup; without it the devices made with it take no updates. \

@@ -10,6 +10,7 @@
 //! | `token` | the admin token in clear, for the client |
 //! | `tokens.json` | the same hashed, for the device; stored because its salt is random |
 //! | `update.key` | the Ed25519 key that signs updates, PKCS #8 PEM |
+//! | `authority` | what gives each device a certificate and a token of its own; see `authority` |
 //!
 //! While certificate, token or update key are exchanged on running devices, the next ones stand beside them; see `exchange`.
 //!
@@ -17,6 +18,7 @@
 //! onto a directory that has files fails (POSIX `rename`), so of two runs at once one wins and the other takes
 //! the winner's set.
 
+mod authority;
 mod certificate;
 mod error;
 mod exchange;
@@ -25,6 +27,7 @@ mod rotation;
 mod store;
 mod update_key;
 
+pub(crate) use authority::{DeviceId, DeviceIdentity, DeviceTokens, ID_DOMAIN};
 pub(crate) use identity::ApplianceId;
 pub(crate) use rotation::{Pair, former_update_keys, stored_token};
 pub(crate) use update_key::UpdateSigner;
@@ -36,7 +39,7 @@ use krazy_boot::api::credentials::{self, HashedToken, Role, Scope, Token, TokenF
 use krazy_boot::disk::layout::DiskSignature;
 use rustls_pki_types::CertificateDer;
 
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::user_directories::UserDirectory;
 use certificate::TlsIdentity;
 use error::SecretsError;
@@ -83,13 +86,15 @@ pub(crate) struct Secrets {
 pub(crate) fn provision(name: &str, state_dir: &Path) -> Result<Secrets> {
     check_name(name)?;
     let directory = store::directory(state_dir, name);
-    if let Some(files) = read(&directory)? {
-        return Secrets::from_files(&files, directory);
+    if read(&directory)?.is_none() {
+        let made = Secrets::generate(name, directory.clone())?;
+        // Another run may have been faster: what counts is what is stored.
+        store::write(&directory, &made.to_files()?)?;
     }
-    let made = Secrets::generate(name, directory.clone())?;
-    store::write(&directory, &made.to_files()?)?;
-    // Another run may have been faster: what counts is what is stored.
-    load(name, state_dir)
+    let secrets = load(name, state_dir)?;
+    // Now and not when it is first needed: the directory may be copied to other machines meanwhile.
+    secrets.authority(name)?;
+    Ok(secrets)
 }
 
 /// The secrets of the appliance `name`, which must have been made by an earlier image.
@@ -126,6 +131,18 @@ pub(crate) fn certificates(name: &str, state_dir: &Path) -> Result<Vec<Certifica
         }
         None => Err(SecretsError::NoCertificate { appliance: name.to_owned(), path }.into()),
     }
+}
+
+/// The certificate of the authority of the appliance `name`, DER; nothing if it has none.
+pub(crate) fn authority_certificate(name: &str, state_dir: &Path) -> Result<Option<CertificateDer<'static>>> {
+    check_name(name)?;
+    Ok(authority::certificate(&store::directory(state_dir, name))?)
+}
+
+/// What derives the tokens of the appliance's devices; nothing if it has no authority.
+pub(crate) fn device_tokens(name: &str, state_dir: &Path) -> Result<Option<DeviceTokens>> {
+    check_name(name)?;
+    Ok(authority::device_tokens(&store::directory(state_dir, name))?)
 }
 
 /// Makes a token, and the hashed form that a device stores.
@@ -194,9 +211,13 @@ impl Secrets {
         self.id
     }
 
-    /// Returns these secrets with a random identity that is stored nowhere, for one disk.
-    pub(crate) fn with_new_id(self) -> Result<Self> {
-        Ok(Secrets { id: ApplianceId(random()?), ..self })
+    /// Returns these secrets for one disk of the appliance `name`: with random identifiers that are stored nowhere, and
+    /// with a certificate and a token that no other device has.
+    pub(crate) fn for_one_disk(self, name: &str) -> Result<Self> {
+        let DeviceIdentity { pair, token, .. } = self.authority(name)?.new_identity()?;
+        let entry = stored_token(FIRST_TOKEN, Role::Admin, Vec::new(), &token)?;
+        let tokens = TokenFile::new(vec![entry]).map_err(Failure::other)?;
+        Ok(Secrets { id: ApplianceId(random()?), tls: pair.into_identity(), token, tokens, ..self })
     }
 
     /// The MBR disk signature of its images.

@@ -17,6 +17,14 @@ use crate::failure::Result;
 pub(crate) struct Pair(TlsIdentity);
 
 impl Pair {
+    pub(super) fn new(identity: TlsIdentity) -> Self {
+        Pair(identity)
+    }
+
+    pub(super) fn into_identity(self) -> TlsIdentity {
+        self.0
+    }
+
     /// Both in PEM, as a device takes them.
     pub(crate) fn pem(&self) -> String {
         format!("{}{}", self.0.private_key, self.0.certificate)

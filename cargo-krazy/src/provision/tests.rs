@@ -28,6 +28,24 @@ fn the_first_run_makes_what_later_runs_read() {
 }
 
 #[test]
+fn each_disk_has_credentials_of_its_own() {
+    let state = tempfile::tempdir().unwrap();
+    let disks = [(); 2].map(|()| {
+        let disk = provision("weather", state.path()).unwrap().for_one_disk("weather").unwrap();
+        assert!(disk.tokens.find(&disk.token).is_some_and(|entry| entry.role == Role::Admin));
+        disk.tls.check().unwrap();
+        assert_eq!(fingerprint(&disk), fingerprint(&disk), "the same bytes at every call");
+        disk
+    });
+    let shared = load("weather", state.path()).unwrap();
+    for (one, other) in [(&disks[0], &disks[1]), (&disks[0], &shared), (&disks[1], &shared)] {
+        assert!(one.tls.private_key != other.tls.private_key && one.token != other.token);
+        assert!(one.tokens.find(&other.token).is_none());
+        assert_ne!(one.disk_signature(), other.disk_signature());
+    }
+}
+
+#[test]
 fn only_the_owner_may_read() {
     let state = tempfile::tempdir().unwrap();
     let directory = provision("weather", &state.path().join("new")).unwrap().directory;
@@ -36,9 +54,13 @@ fn only_the_owner_may_read() {
     assert_eq!(mode(&state.path().join("new/weather")), 0o700);
     assert_eq!(mode(&directory), 0o700);
     let names: Vec<_> = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert_eq!(names.len(), 6);
-    for path in names {
-        assert_eq!(mode(&path), 0o600, "{}", path.display());
+    assert_eq!(names.len(), 7);
+    let authority = directory.join("authority");
+    let keys: Vec<_> = fs::read_dir(&authority).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(keys.len(), 3);
+    for path in names.iter().chain(&keys) {
+        let expected = if *path == authority { 0o700 } else { 0o600 };
+        assert_eq!(mode(path), expected, "{}", path.display());
     }
     assert_eq!(
         fs::read_dir(directory.parent().unwrap()).unwrap().count(),

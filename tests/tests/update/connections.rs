@@ -35,6 +35,7 @@ fn interrupted_uploads_resume_and_unknown_clients_are_rejected() -> Result<()> {
     let status = device.check("b", "good 2")?;
     ensure!(status["slots"]["standing"] == "confirmed", "{status:#}");
     device.push(&["qemu"])?.expect(0, "unchanged")?;
+    credentials_are_its_own(&device)?;
 
     device.change("good 3", &ballast)?;
     let push = device.push(&["qemu", "--no-confirm"])?;
@@ -48,6 +49,34 @@ fn interrupted_uploads_resume_and_unknown_clients_are_rejected() -> Result<()> {
     ensure!(device.krazy(&["rollback", "qemu"])?.code == Some(0), "rollback was refused");
     device.wait_for_slot("b")?;
     device.check("b", "good 2")?;
+    Ok(())
+}
+
+/// The first push has given the device a certificate and a token that no other one has: those of the image, which are on
+/// every card that was written from it, are of no use any more.
+fn credentials_are_its_own(device: &Device) -> Result<()> {
+    let shown = device.krazy(&["certificate", "show", "qemu"])?;
+    ensure!(shown.last("device").as_str().is_some_and(|id| id.len() == 32), "{shown:#?}");
+    let tokens = device.krazy(&["token", "list", "qemu"])?;
+    let names: Vec<_> = tokens.messages.iter().map(|token| &token["name"]).collect();
+    ensure!(names == ["admin-2"], "{tokens:#?}");
+    let shared = fs::read_to_string(device.secrets().join("token"))?;
+    let mut command = device.krazy.command(["status", "qemu"])?;
+    let refused = command.env("KRAZY_TOKEN", shared.trim()).output()?;
+    let said = String::from_utf8_lossy(&refused.stderr);
+    ensure!(said.contains("the credential is not valid on this device"), "{said}");
+
+    // The device of another authority.
+    let master = device.secrets().join("authority/master");
+    let right = fs::read(&master)?;
+    fs::write(&master, "07".repeat(32))?;
+    device.push(&["qemu"])?.refused("is not the device's")?;
+    fs::write(&master, right)?;
+
+    let rotated = device.krazy(&["token", "rotate", "qemu"])?;
+    ensure!(rotated.code == Some(0) && rotated.last("name") == "admin", "{rotated:#?}");
+    let renewed = device.krazy(&["certificate", "show", "qemu"])?;
+    ensure!(renewed.last("device") != shown.last("device"), "{renewed:#?}");
     Ok(())
 }
 

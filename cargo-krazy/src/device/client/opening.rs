@@ -1,11 +1,12 @@
-//! Construction of a client: the certificates it accepts, the token it sends.
+//! Construction of a client, and of what it sends requests by.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::slice;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use krazy_boot::api::Endpoint;
 use krazy_boot::api::certificate::TRIAL_SERVER_NAME;
 use krazy_boot::api::credentials::Token;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
@@ -14,7 +15,7 @@ use rustls_pki_types::CertificateDer;
 use super::{CONNECT_TIMEOUT, Client};
 use crate::device::credentials::Credentials;
 use crate::device::hosts::Address;
-use crate::device::pinned::{self, RejectedCertificate};
+use crate::device::pinned::{self, Accepted, Notes};
 use crate::device::target::Target;
 use crate::failure::{Exit, Explain, Result, chain};
 
@@ -50,26 +51,10 @@ impl Explain for OpeningError {
 }
 
 impl Client {
-    /// A client for `target`, a device of `appliance`. Nothing is sent yet, unless the appliance's token is being
-    /// exchanged: then the device is asked which one it knows.
+    /// A client for `target`, a device of `appliance`. Nothing is sent yet. The first request asks the device for its
+    /// certificate, if devices can have one of their own, and for the token that it knows, if that is being exchanged.
     pub(crate) fn new(target: &Target, appliance: &str, credentials: &Credentials) -> Result<Self> {
-        let Credentials { certificates, tokens } = credentials;
-        let [first, others @ ..] = &tokens[..] else {
-            return Err(OpeningError::NoToken.into());
-        };
-        let client = |token| Self::with(target, appliance, certificates, token);
-        if others.is_empty() {
-            return client(first);
-        }
-        for token in tokens {
-            let client = client(token)?;
-            match client.get::<serde::de::IgnoredAny>(&Endpoint::Status) {
-                Err(error) if error.is_unauthorized() => {}
-                // The first request reports other failures.
-                _ => return Ok(client),
-            }
-        }
-        client(first)
+        Self::build(target, appliance, credentials.clone(), None)
     }
 
     /// A client for `target` that accepts one of `certificates` and sends `token`.
@@ -79,7 +64,7 @@ impl Client {
         certificates: &[CertificateDer<'_>],
         token: &Token,
     ) -> Result<Self> {
-        Self::build(target, appliance, certificates, token, None)
+        Self::build(target, appliance, only(certificates, token), None)
     }
 
     /// A client for `target` that asks for the certificate on trial, which must be `certificate`.
@@ -93,34 +78,63 @@ impl Client {
         let addresses = (host.as_str(), *port)
             .to_socket_addrs()
             .map_err(|error| OpeningError::Address { device: target.name.clone(), error })?;
-        Self::build(target, appliance, slice::from_ref(certificate), token, Some(addresses.collect()))
+        let credentials = only(slice::from_ref(certificate), token);
+        Self::build(target, appliance, credentials, Some(addresses.collect()))
     }
 
     /// With `trial`, which are the target's addresses, the server name asks for the certificate on trial.
     fn build(
         target: &Target,
         appliance: &str,
-        certificates: &[CertificateDer<'_>],
-        token: &Token,
+        credentials: Credentials,
         trial: Option<Vec<SocketAddr>>,
     ) -> Result<Self> {
-        let pins: Vec<_> = certificates.iter().map(pinned::fingerprint).collect();
-        let pinned = *pins.first().ok_or(OpeningError::NoCertificate)?;
-        let rejected = RejectedCertificate::default();
-        let tls = pinned::config(pins, rejected.clone()).map_err(|error| OpeningError::network(&error))?;
-        let mut bearer = HeaderValue::from_str(&format!("Bearer {}", token.reveal()))
-            .map_err(|error| OpeningError::network(&error))?;
-        bearer.set_sensitive(true);
+        if credentials.tokens.is_empty() {
+            return Err(OpeningError::NoToken.into());
+        }
+        if credentials.certificates.is_empty() && credentials.authority.is_none() {
+            return Err(OpeningError::NoCertificate.into());
+        }
+        let base = match trial {
+            Some(_) => format!("https://{TRIAL_SERVER_NAME}:{}", target.address.port),
+            None => format!("https://{}", target.address),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        Ok(Client {
+            runtime: runtime.map_err(|error| OpeningError::network(&error))?,
+            base,
+            target: target.clone(),
+            appliance: appliance.to_owned(),
+            credentials,
+            trial,
+            access: OnceLock::new(),
+        })
+    }
+
+    /// Returns what accepts certificates as in `accepted` and sends `token`.
+    pub(super) fn http(
+        &self,
+        accepted: Accepted,
+        notes: &Notes,
+        token: Option<&Token>,
+    ) -> Result<reqwest::Client> {
+        let tls =
+            pinned::config(accepted, Arc::clone(notes)).map_err(|error| OpeningError::network(&error))?;
+        let mut headers = HeaderMap::new();
+        if let Some(token) = token {
+            let mut bearer = HeaderValue::from_str(&format!("Bearer {}", token.reveal()))
+                .map_err(|error| OpeningError::network(&error))?;
+            bearer.set_sensitive(true);
+            headers.insert(AUTHORIZATION, bearer);
+        }
         let mut http = reqwest::Client::builder();
-        let mut base = format!("https://{}", target.address);
-        if let Some(addresses) = trial {
-            base = format!("https://{TRIAL_SERVER_NAME}:{}", target.address.port);
-            http = http.resolve_to_addrs(TRIAL_SERVER_NAME, &addresses);
+        if let Some(addresses) = &self.trial {
+            http = http.resolve_to_addrs(TRIAL_SERVER_NAME, addresses);
         }
         let http = http
             .tls_backend_preconfigured(tls)
             .user_agent(concat!("cargo-krazy/", env!("CARGO_PKG_VERSION")))
-            .default_headers(HeaderMap::from_iter([(AUTHORIZATION, bearer)]))
+            .default_headers(headers)
             .connect_timeout(CONNECT_TIMEOUT)
             // Between requests nobody here notices that a device hangs up, as it does after a minute: a build may
             // lie between two of them.
@@ -129,16 +143,17 @@ impl Client {
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .build();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        Ok(Client {
-            runtime: runtime.map_err(|error| OpeningError::network(&error))?,
-            http: http.map_err(|error| OpeningError::network(&error))?,
-            base,
-            target: target.clone(),
-            appliance: appliance.to_owned(),
-            token: token.clone(),
-            pinned,
-            rejected,
-        })
+        Ok(http.map_err(|error| OpeningError::network(&error))?)
+    }
+}
+
+fn only(certificates: &[CertificateDer<'_>], token: &Token) -> Credentials {
+    Credentials {
+        certificates: certificates.iter().map(|certificate| certificate.clone().into_owned()).collect(),
+        authority: None,
+        tokens: vec![token.clone()],
+        own_tokens: None,
+        // Nobody asks which device has this certificate.
+        directory: PathBuf::new(),
     }
 }

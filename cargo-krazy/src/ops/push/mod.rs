@@ -32,6 +32,7 @@ use serde::Serialize;
 use self::outcome::{Outcome, Report, Reports};
 use self::preflight::Preflight;
 use super::bundle::make;
+use super::identity;
 use super::key::Signers;
 use super::prepare::{DiskIds, prepare};
 use crate::board::Board;
@@ -39,10 +40,10 @@ use crate::bundle::store::Store;
 use crate::bundle::transfer::Packer;
 use crate::bundle::{self, Bundle};
 use crate::config::{self, Request};
-use crate::device::{Client, Credentials, Target};
-use crate::failure::{Failure, Result};
+use crate::device::{Client, Credentials, Target, credentials};
+use crate::failure::{Failure, Result, chain};
 use crate::plan::Plan;
-use crate::provision;
+use crate::provision::{self, Secrets};
 use crate::shell::Shell;
 
 /// A push to some devices.
@@ -118,6 +119,12 @@ pub(crate) fn run(request: PushRequest, shell: Shell) -> Result<Reports> {
     };
     let appliance = appliance.unwrap_or(own);
     let credentials = Credentials::find(&appliance, &state)?;
+    // Who has only a token of their own cannot give credentials.
+    let secrets = match credentials::given() {
+        true => None,
+        false => Some(provision::load(&appliance, &state)?),
+    };
+    let secrets = secrets.as_ref();
     let client =
         |host: &String| Client::new(&Target::find(host, &state)?.located()?, &appliance, &credentials);
     let clients: Vec<_> = hosts.iter().map(client).collect::<Result<_>>()?;
@@ -128,7 +135,7 @@ pub(crate) fn run(request: PushRequest, shell: Shell) -> Result<Reports> {
         return Ok(Reports(reports));
     }
     if let Some(bundle) = bundle {
-        reports.extend(push(&ready, &bundle, None, &store, options, shell));
+        reports.extend(push(&ready, &bundle, None, secrets, &store, options, shell));
     } else if let BundleSource::Build { build, target } = source {
         let (groups, others) = boards::by_board(ready, target);
         reports.extend(others);
@@ -137,7 +144,7 @@ pub(crate) fn run(request: PushRequest, shell: Shell) -> Result<Reports> {
             let bundle = build_bundle(&plan, &store, shell)?;
             // A file is sent as it was signed: who changed it must not get a new signature.
             let signers = Signers::of(&bundle.manifest.appliance)?;
-            reports.extend(push(&ready, &bundle, Some(&signers), &store, options, shell));
+            reports.extend(push(&ready, &bundle, Some(&signers), secrets, &store, options, shell));
         }
     }
     Ok(Reports(reports))
@@ -177,6 +184,7 @@ fn push(
     ready: &[Ready<'_>],
     bundle: &Bundle,
     signers: Option<&Signers>,
+    secrets: Option<&Secrets>,
     store: &Store,
     options: Options,
     shell: Shell,
@@ -186,8 +194,32 @@ fn push(
     each(ready, |ready| {
         let outcome = one(ready, bundle, signers, &packer, options, shell, &bars);
         outcome.announce(ready.client.device(), shell);
+        if let Some(secrets) = secrets.filter(|_| outcome.is_settled()) {
+            give_own_credentials(ready.client, secrets, shell);
+        }
         Report::new(ready.client, outcome)
     })
+}
+
+/// Gives the device a certificate and a token of its own if it has those that new images share. A failure does not undo
+/// the update.
+fn give_own_credentials(client: &Client, secrets: &Secrets, shell: Shell) {
+    let host = client.device();
+    let given = client.id().map_err(Failure::from).and_then(|id| match id {
+        Some(_) => identity::finish(client, secrets),
+        None => identity::give(client, secrets).map(|_| true),
+    });
+    match given {
+        Ok(true) => shell.status("Secured", format!("`{host}`: its certificate and token are its own now")),
+        Ok(false) => {}
+        Err(error) => {
+            shell.warn(format!(
+                "`{host}` did not get a certificate and a token of its own: {}",
+                chain(&error)
+            ));
+            shell.note("it works as before, and the next push tries again");
+        }
+    }
 }
 
 /// One device from the upload to the confirmation.

@@ -90,6 +90,11 @@ impl Outcome {
         matches!(self, Outcome::Updated { .. } | Outcome::Staged { .. } | Outcome::Unchanged { .. })
     }
 
+    /// Returns true if the device runs what was pushed, and stays with it.
+    pub(super) fn is_settled(&self) -> bool {
+        matches!(self, Outcome::Updated { confirmed: true, .. } | Outcome::Unchanged { .. })
+    }
+
     /// Returns its name, for tables and programs.
     fn name(&self) -> &'static str {
         match self {
