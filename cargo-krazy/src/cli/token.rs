@@ -9,9 +9,9 @@ use crate::shell::Shell;
 
 /// Adds, lists, exchanges and revokes the tokens of a device
 ///
-/// A token lets others use the device without the secrets of its appliance. Their machine needs the certificate of its
-/// authority, `NAME/secrets/authority/cert.pem` in the state directory (for a device that has not been pushed to yet,
-/// `NAME/secrets/cert.pem`), and the token in the environment variable KRAZY_TOKEN, which every
+/// A token lets others use the device without the secrets of its appliance. Their machine needs two certificates,
+/// `NAME/secrets/authority.pem` in the state directory and, for a device that has not been pushed to yet,
+/// `NAME/secrets/cert.pem`, and the token in the environment variable KRAZY_TOKEN, which every
 /// command that talks to a device uses in place of the appliance's own token.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
@@ -145,10 +145,19 @@ impl Add {
         };
         let client = self.device.client()?;
         let scopes = if self.whole_tree { vec![Scope::WholeTree] } else { Vec::new() };
+        // Before the token, which is shown only once.
+        let certificate = token::certificate_for_others(&client)?;
         let token = token::add(&client, self.name, role, scopes)?;
         let text = format!("token `{}` ({}) to `{}`", token.entry.name, token.role(), client.device());
         shell.status("Added", text);
         shell.note("the token is shown only now; put it into the environment variable KRAZY_TOKEN");
+        if let Some(path) = certificate {
+            let name = client.appliance();
+            shell.note(format!(
+                "the other machine needs {} too, as {name}/secrets/authority.pem in its state directory",
+                path.display()
+            ));
+        }
         shell.report("token-added", std::slice::from_ref(&token), &token)
     }
 }

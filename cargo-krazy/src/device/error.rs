@@ -4,7 +4,7 @@ use krazy_boot::api::problem::{ProblemDetails, ProblemKind};
 use krazy_boot::disk::size::Bytes;
 use krazy_boot::update::refusal::Refusal;
 
-use super::credentials::VARIABLE;
+use super::credentials::{self, VARIABLE};
 use crate::failure::{Exit, Explain, Failure};
 
 /// A failed request to a device.
@@ -123,12 +123,18 @@ impl Explain for DeviceError {
                 "check that it is switched on, has started, and is in the same network; its address; and that a \
                  firewall lets its TCP port through (8443 unless the address says otherwise)"
             }
+            DeviceError::Certificate { appliance, .. } if credentials::given() => {
+                return Some(format!(
+                    "it is another device than you think, or someone is in between; nothing was sent. Or the device has \
+                     a certificate of its own now: ask the owner of `{appliance}` for `secrets/authority.pem` of its \
+                     directory, and put it at that place in this machine's state directory",
+                ));
+            }
             DeviceError::Certificate { appliance, .. } => {
                 return Some(format!(
                     "it is another device than you think, or was provisioned on another machine, or someone is in \
                      between; nothing was sent. If it is another appliance, name it with `--appliance`; if \
-                     `{appliance}` was provisioned elsewhere, or another machine has pushed to it since, copy its directory, \
-                     `secrets/authority` in particular, from that machine's state directory",
+                     `{appliance}` was provisioned elsewhere, copy its directory from that machine's state directory",
                 ));
             }
             DeviceError::Broken { .. } => "check the network, and run the command again",

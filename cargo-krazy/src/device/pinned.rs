@@ -71,7 +71,7 @@ pub(crate) fn config(accepted: Accepted, notes: Notes) -> Result<ClientConfig, r
 }
 
 impl Accepted {
-    fn examine(&self, certificate: &CertificateDer<'_>) -> Presented {
+    pub(crate) fn examine(&self, certificate: &CertificateDer<'_>) -> Presented {
         let found = fingerprint(certificate);
         if self.pinned.contains(&found) {
             return Presented::Shared(found);
@@ -182,19 +182,19 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let [weather, other] = ["weather", "other"].map(|name| {
             let secrets = provision::provision(name, state.path()).unwrap();
-            let authority = secrets.authority(name).unwrap();
+            let authority = secrets.authority().unwrap();
             let certificate = provision::authority_certificate(name, state.path()).unwrap().unwrap();
             (authority, certificate)
         });
         let accepted = Accepted { pinned: Vec::new(), authority: Some(weather.1.clone()) };
         for _ in 0..2 {
-            let identity = weather.0.new_identity().unwrap();
+            let identity = weather.0.new_identity("weather").unwrap();
             let certificate = identity.pair.certificate().unwrap();
             let presented = Presented::Own(fingerprint(&certificate), identity.id);
             assert_eq!(accepted.examine(&certificate), presented);
         }
         // Neither another appliance's device, nor the authority itself, nor who calls itself one of the devices.
-        let foreign = other.0.new_identity().unwrap();
+        let foreign = other.0.new_identity("other").unwrap();
         let names = vec![format!("{}{ID_DOMAIN}", foreign.id)];
         let params = CertificateParams::new(names).unwrap();
         let impostor = params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().clone();

@@ -57,6 +57,23 @@ impl Explain for StillNeeded {
     }
 }
 
+/// A device that does not show whether earlier shared certificates are needed.
+#[derive(Debug, thiserror::Error)]
+#[error("`{device}` has a certificate of its own, which says nothing about those that devices share")]
+struct SaysNothing {
+    device: String,
+}
+
+impl Explain for SaysNothing {
+    fn exit(&self) -> Exit {
+        Exit::Device
+    }
+
+    fn help(&self) -> Option<String> {
+        Some("name a device that has not been pushed to yet and was rotated last".to_owned())
+    }
+}
+
 /// Asks the device of `client` for its certificate.
 pub(crate) fn show(client: &Client) -> Result<Certificate<'_>> {
     let (device, status) = (client.id()?, rotation::certificate(client)?);
@@ -77,7 +94,10 @@ pub(crate) fn rotate(client: &Client) -> Result<Rotated<'_>> {
 /// Stops accepting earlier certificates of the appliance, if the device does not need one.
 pub(crate) fn forget(client: &Client) -> Result<Forgotten<'_>> {
     let secrets = secrets(client)?;
-    if client.id()?.is_none() && rotation::certificate(client)?.sha256 != secrets.pair().sha256()? {
+    if client.id()?.is_some() {
+        return Err(SaysNothing { device: client.device().to_owned() }.into());
+    }
+    if rotation::certificate(client)?.sha256 != secrets.pair().sha256()? {
         return Err(StillNeeded { device: client.device().to_owned() }.into());
     }
     Ok(Forgotten { host: client.device(), certificates: secrets.forget_former_certificates()? })

@@ -5,8 +5,8 @@
 //! add the token → certificate on trial → confirm it with the new token → revoke the token that was used until now
 //! ```
 //!
-//! At each point the device is reached with what it had or with what it gets. A token that an interruption leaves behind is
-//! revoked by the next push.
+//! At each point the device is reached with what it had or with what it gets. What an interruption leaves on it is noted
+//! ([`Pending`]), and revoked by the next push or the next exchange.
 
 use krazy_boot::api::Endpoint;
 use krazy_boot::api::credentials::Role;
@@ -17,22 +17,33 @@ use krazy_boot::digest::Sha256Hash;
 use super::{rotation, stored_tokens};
 use crate::device::{Client, DeviceError, credentials};
 use crate::failure::{Exit, Explain, Failure, Result};
-use crate::provision::{self, DeviceId, DeviceIdentity, FIRST_TOKEN, Secrets};
+use crate::provision::{self, DeviceId, DeviceIdentity, Pending, Secrets};
 
-/// A device that does not accept its new token.
+/// An exchange that the device did not take to its end.
 #[derive(Debug, thiserror::Error)]
-#[error("`{device}` does not take its new token")]
-struct NewTokenUnknown {
-    device: String,
+enum IdentityError {
+    #[error("the authority of `{appliance}` does not recognise the certificate that it made")]
+    Unrecognised { appliance: String },
+    #[error("`{device}` has not confirmed its new certificate")]
+    NotConfirmed { device: String },
+    #[error("`{device}` does not take its new token")]
+    NewTokenUnknown { device: String },
 }
 
-impl Explain for NewTokenUnknown {
+impl Explain for IdentityError {
     fn exit(&self) -> Exit {
         Exit::Device
     }
 
     fn help(&self) -> Option<String> {
-        Some("the earlier one still works; run the command again".to_owned())
+        let help = match self {
+            IdentityError::Unrecognised { .. } => {
+                "nothing was sent; this is a fault of cargo krazy, please report it"
+            }
+            IdentityError::NotConfirmed { .. } => "it is reached as before; run the command again",
+            IdentityError::NewTokenUnknown { .. } => "run the command again",
+        };
+        Some(help.to_owned())
     }
 }
 
@@ -46,55 +57,87 @@ pub(super) struct Given {
 
 /// Gives the device new ones. The client cannot be used after it.
 pub(super) fn give(client: &Client, secrets: &Secrets) -> Result<Given> {
-    let DeviceIdentity { id, pair, token } = secrets.authority(client.appliance())?.new_identity()?;
-    let before = rotation::own(client)?;
-    let name = rotation::free_name(client, before.as_ref().map_or(FIRST_TOKEN, |entry| &entry.name))?;
-    let stored = provision::stored_token(&name, Role::Admin, Vec::new(), &token)?;
-    let body = serde_json::to_vec(&stored).map_err(Failure::other)?;
-    client.call_with(&Endpoint::PutToken { name }, body)?;
+    settle(client, client.id()?, secrets)?;
+    let authority = secrets.authority()?;
+    let identity = authority.new_identity(client.appliance())?;
+    let (id, sha256) = (identity.id, identity.pair.sha256()?);
+    if !client.recognises(&identity.pair.certificate()?, id) {
+        return Err(IdentityError::Unrecognised { appliance: client.appliance().to_owned() }.into());
+    }
+    // A token that somebody gave the user stays.
+    let earlier = match (credentials::given(), client.id()?) {
+        (false, _) => rotation::own(client)?,
+        (true, Some(id)) => rotation::own(&client.with_token(&authority.token(id))?)?,
+        (true, None) => None,
+    };
+    // No other exchange of the same device takes this name.
+    let added = format!("device-{:.8}", id.to_string());
+    let pending = Pending { added: added.clone(), earlier: earlier.map(|entry| entry.name) };
+    secrets.begin_identity(id, pending)?;
 
-    let (certificate, sha256) = (pair.certificate()?, pair.sha256()?);
-    client.call_with(&Endpoint::PutCertificate, pair.pem().into_bytes())?;
-    let trial = Client::on_trial(client.target(), client.appliance(), &certificate, &token)?;
-    // The response may be lost although the device confirmed; the next request shows it.
-    match trial.call(&Endpoint::ConfirmCertificate) {
-        Err(error) if !error.is_transient() => return Err(error.into()),
-        _ => {}
+    if let Err(error) = exchange(client, &identity, &added) {
+        // The pending note is for the case that this does not reach the device either.
+        if client.call(&Endpoint::RemoveToken { name: added }).is_ok() {
+            secrets.finish_identity(id)?;
+        }
+        return Err(error);
     }
+    let certificate = identity.pair.certificate()?;
     let pinned = std::slice::from_ref(&certificate);
-    let after = Client::with(client.target(), client.appliance(), pinned, &token)?;
-    let unknown = || NewTokenUnknown { device: client.device().to_owned() };
-    let entry = rotation::own(&after)?.ok_or_else(unknown)?;
+    let after = Client::with(client.target(), client.appliance(), pinned, &identity.token)?;
+    let device = || client.device().to_owned();
+    let tokens = match stored_tokens::list(&after) {
+        Err(DeviceError::Certificate { .. }) => {
+            return Err(IdentityError::NotConfirmed { device: device() }.into());
+        }
+        Err(error) if error.is_unauthorized() => Vec::new(),
+        tokens => tokens?,
+    };
+    let entry = tokens.into_iter().find(|entry| entry.own);
+    let entry = entry.ok_or_else(|| IdentityError::NewTokenUnknown { device: device() })?;
     client.remember(id)?;
-    // A token that somebody else gave the user stays theirs.
-    if let Some(before) = before.filter(|_| !credentials::given()) {
-        remove(&after, before.name)?;
-    }
+    settle(&after, Some(id), secrets)?;
     Ok(Given { id, sha256, entry })
 }
 
-/// Revokes the shared tokens that an interrupted [`give`] left on a device with a token of its own. Returns true if there
-/// were any.
-pub(super) fn finish(client: &Client, secrets: &Secrets) -> Result<bool> {
-    let others = stored_tokens::list(client)?;
-    let may_be_ours = |entry: &&TokenInfo| !entry.own && is_ours(&entry.name);
-    if credentials::given() || !others.iter().any(|entry| may_be_ours(&entry)) {
+/// Brings token and certificate to the device, up to the confirmation.
+fn exchange(client: &Client, identity: &DeviceIdentity, name: &str) -> Result<()> {
+    let DeviceIdentity { id, pair, token } = identity;
+    let stored = provision::stored_token(name, Role::Admin, Vec::new(), token)?;
+    let body = serde_json::to_vec(&stored).map_err(Failure::other)?;
+    client.call_with(&Endpoint::PutToken { name: name.to_owned() }, body)?;
+    client.expect(*id)?;
+    client.call_with(&Endpoint::PutCertificate, pair.pem().into_bytes())?;
+    let trial = Client::on_trial(client.target(), client.appliance(), &pair.certificate()?, token)?;
+    match trial.call(&Endpoint::ConfirmCertificate) {
+        // The response may be lost although the device confirmed; the next request shows it.
+        Err(error) if !error.is_transient() => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Revokes what earlier exchanges left on the device, which has the id `id`. Returns true if there was anything.
+pub(super) fn settle(client: &Client, id: Option<DeviceId>, secrets: &Secrets) -> Result<bool> {
+    let all = secrets.pending()?;
+    if all.is_empty() {
         return Ok(false);
     }
+    let tokens = stored_tokens::list(client)?;
     let mut found = false;
-    for token in secrets.tokens()? {
-        if let Some(entry) = rotation::own(&client.with_token(&token)?)? {
-            remove(client, entry.name)?;
+    for (pending, Pending { added, earlier }) in all {
+        let taken = id == Some(pending);
+        let doomed = if taken { earlier } else { Some(added) };
+        let doomed = doomed.filter(|name| tokens.iter().any(|entry| entry.name == *name && !entry.own));
+        let is_here = doomed.is_some();
+        if let Some(name) = doomed {
+            remove(client, name)?;
             found = true;
+        }
+        if taken || is_here {
+            secrets.finish_identity(pending)?;
         }
     }
     Ok(found)
-}
-
-/// Returns true for the names that [`rotation::free_name`] gives to an appliance's own token.
-fn is_ours(name: &str) -> bool {
-    let rest = name.strip_prefix(FIRST_TOKEN).map(|rest| rest.strip_prefix('-').unwrap_or(rest));
-    rest.is_some_and(|number| number.is_empty() || number.parse::<u32>().is_ok())
 }
 
 fn remove(client: &Client, name: String) -> Result<(), DeviceError> {

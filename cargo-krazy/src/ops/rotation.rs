@@ -157,7 +157,7 @@ pub(super) fn own(client: &Client) -> Result<Option<TokenInfo>> {
 }
 
 /// Returns the first of `admin`, `admin-2`, `admin-3` and so on that the device does not have; so names alternate.
-pub(super) fn free_name(client: &Client, old: &str) -> Result<String> {
+fn free_name(client: &Client, old: &str) -> Result<String> {
     let taken = stored_tokens::list(client)?;
     let (stem, number) = old.rsplit_once('-').unwrap_or((old, ""));
     let stem = if number.parse::<u32>().is_ok() { stem } else { old };

@@ -1,6 +1,7 @@
 //! The tokens of a device: added, listed, exchanged and revoked.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use krazy_boot::api::credentials::{Role, Scope};
 use krazy_boot::api::tokens::TokenInfo;
@@ -59,6 +60,12 @@ pub(crate) fn add<'a>(
     let entry = TokenInfo { name, role, scopes, own: false };
     let token = stored_tokens::add(client, &entry)?.reveal();
     Ok(DeviceToken { host: client.device(), entry, token: Some(token) })
+}
+
+/// Stores the certificate by which others recognise the devices of `client`'s appliance. Returns its path; nothing if this
+/// machine cannot make it.
+pub(crate) fn certificate_for_others(client: &Client) -> Result<Option<PathBuf>> {
+    provision::store_authority_certificate(client.appliance(), &provision::state_dir()?)
 }
 
 /// Lists the tokens of the device of `client`.

@@ -1,21 +1,20 @@
 //! The authority of an appliance, from which each of its devices has a certificate and a token of its own: who takes a
 //! device apart learns nothing about the others.
 //!
-//! | in the appliance's `secrets/authority` | is |
-//! |---|---|
-//! | `cert.pem` | the authority's certificate, by which clients recognise devices; no secret |
-//! | `key.pem` | its key, which signs the certificates of devices |
-//! | `master` | 32 bytes in hexadecimal digits, from which the tokens of devices are derived |
+//! The authority's key, and the secret behind the tokens, are derived from the appliance's first update key (HMAC-SHA-256,
+//! RFC 2104, as a pseudo-random function): every copy of the appliance's directory and every backup has the same authority,
+//! also one that was made before there were authorities. A random one could be lost with the machine that made it, and all
+//! devices with it.
 //!
-//! A device is known by a random id, which its certificate has as a DNS name. Its token is the HMAC-SHA-256 (RFC 2104) of
-//! the id under the master secret: whoever has the appliance's directory reaches every device, also one that somebody
-//! else made, and there is no list to keep.
+//! A device is known by a random id, which its certificate has as a DNS name, and from which its token is derived. So there
+//! is no list of devices to keep.
 
 use std::path::Path;
 
 use anyhow::Context;
 use krazy_boot::api::credentials::Token;
 use krazy_boot::digest::Hex;
+use p256::pkcs8::{EncodePrivateKey, LineEnding};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
@@ -23,11 +22,13 @@ use ring::hmac;
 use rustls_pki_types::CertificateDer;
 
 use super::certificate::{self, TlsIdentity};
+use super::exchange::UPDATE_KEYS;
 use super::rotation::Pair;
+use super::update_key::UpdateSigner;
 use super::{Secrets, random, store};
 
-const DIRECTORY: &str = "authority";
-const MASTER: &str = "master";
+/// The certificate of the authority, for who has no other file of the appliance. It is no secret.
+pub(super) const CERTIFICATE: &str = "authority.pem";
 
 /// The end of the DNS name that holds a device's id. It cannot be a host's name (RFC 6761, section 6.4).
 pub(crate) const ID_DOMAIN: &str = ".device.invalid";
@@ -37,54 +38,8 @@ pub(crate) type DeviceId = Hex<16>;
 
 /// Makes certificates and tokens of devices. Has no `Debug`, so that it cannot end up in a message.
 pub(crate) struct Authority {
-    appliance: String,
     key: KeyPair,
     tokens: DeviceTokens,
-}
-
-/// Derives the tokens of devices.
-#[derive(Clone)]
-pub(crate) struct DeviceTokens([u8; 32]);
-
-impl DeviceTokens {
-    /// The token of the device `id`.
-    pub(crate) fn of(&self, id: DeviceId) -> Token {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.0);
-        let mut bytes = [0; 32];
-        // Both have 32 bytes.
-        bytes.copy_from_slice(hmac::sign(&key, &[b"krazy device token\0", &id.0[..]].concat()).as_ref());
-        Token::from_random(bytes)
-    }
-}
-
-impl Authority {
-    /// The authority of the appliance `name` in the directory of its secrets; makes it if there is none.
-    pub(super) fn provision(directory: &Path, name: &str) -> anyhow::Result<Self> {
-        if !directory.join(DIRECTORY).join(MASTER).exists() {
-            let made = TlsIdentity::authority(name)?;
-            let master = format!("{}\n", Hex(random::<32>()?));
-            let files = [
-                (store::CERTIFICATE, made.certificate.as_str()),
-                (store::PRIVATE_KEY, made.private_key.as_str()),
-                (MASTER, master.as_str()),
-            ];
-            // Another run may be faster: what counts is what is stored.
-            store::write_directory(&directory.join(DIRECTORY), files)?;
-        }
-        let key = store::read_file(&directory.join(DIRECTORY).join(store::PRIVATE_KEY))?;
-        let key = KeyPair::from_pem(&key).context("the authority's key cannot be read")?;
-        let tokens = device_tokens(directory)?.context("the authority's master secret has gone again")?;
-        Ok(Authority { appliance: name.to_owned(), key, tokens })
-    }
-
-    /// A new identity for a device.
-    pub(crate) fn new_identity(&self) -> anyhow::Result<DeviceIdentity> {
-        let id = Hex(random()?);
-        let issuer = Issuer::new(params(&self.appliance)?, &self.key);
-        let own_name = format!("{id}{ID_DOMAIN}");
-        let pair = Pair::new(TlsIdentity::signed(&self.appliance, &own_name, &issuer)?);
-        Ok(DeviceIdentity { id, pair, token: self.tokens.of(id) })
-    }
 }
 
 /// What one device has and no other one.
@@ -97,44 +52,105 @@ pub(crate) struct DeviceIdentity {
     pub(crate) token: Token,
 }
 
-/// The parameters of the authority's certificate.
-pub(super) fn params(name: &str) -> anyhow::Result<CertificateParams> {
+/// Derives the tokens of devices.
+#[derive(Clone)]
+pub(crate) struct DeviceTokens([u8; 32]);
+
+impl DeviceTokens {
+    /// The token of the device `id`.
+    pub(crate) fn of(&self, id: DeviceId) -> Token {
+        Token::from_random(derived(&self.0, &[b"krazy device token\0", &id.0[..]].concat()))
+    }
+}
+
+impl Authority {
+    fn derive(first: &UpdateSigner) -> anyhow::Result<Self> {
+        let secret = first.to_der();
+        // One of four thousand million numbers is no key of the curve.
+        let mut candidates =
+            (0..=u8::MAX).map(|count| derived(&secret, &[b"krazy authority key\0", &[count][..]].concat()));
+        let key = candidates.find_map(|bytes| p256::SecretKey::from_slice(&bytes).ok());
+        let pem = key.context("no key can be derived")?.to_pkcs8_pem(LineEnding::LF)?;
+        let key = KeyPair::from_pem(&pem).context("the authority's key cannot be used")?;
+        Ok(Authority { key, tokens: DeviceTokens(derived(&secret, b"krazy device tokens\0")) })
+    }
+
+    /// The authority of the appliance whose secrets are in `directory`; nothing if its update key is not there.
+    pub(super) fn find(directory: &Path) -> anyhow::Result<Option<Self>> {
+        if !directory.join(store::UPDATE_KEY).exists() {
+            return Ok(None);
+        }
+        let first = match UPDATE_KEYS.former(directory)?.pop() {
+            Some(former) => former,
+            None => store::read_file(&directory.join(store::UPDATE_KEY))?,
+        };
+        Self::derive(&UpdateSigner::from_pem(&first)?).map(Some)
+    }
+
+    /// Its certificate, PEM. It is another one at every call, which recognises the same devices.
+    pub(super) fn certificate_pem(&self) -> anyhow::Result<String> {
+        let made = params()?.self_signed(&self.key).context("failed to sign the authority's certificate")?;
+        Ok(made.pem())
+    }
+
+    /// The token of the device `id`.
+    pub(crate) fn token(&self, id: DeviceId) -> Token {
+        self.tokens.of(id)
+    }
+
+    /// What derives the tokens of devices.
+    pub(super) fn into_tokens(self) -> DeviceTokens {
+        self.tokens
+    }
+
+    /// A new identity for a device of the appliance `name`.
+    pub(crate) fn new_identity(&self, name: &str) -> anyhow::Result<DeviceIdentity> {
+        let id = Hex(random()?);
+        let issuer = Issuer::new(params()?, &self.key);
+        let pair = Pair::new(TlsIdentity::signed(name, &format!("{id}{ID_DOMAIN}"), &issuer)?);
+        Ok(DeviceIdentity { id, pair, token: self.tokens.of(id) })
+    }
+}
+
+fn derived(secret: &[u8], label: &[u8]) -> [u8; 32] {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+    let mut bytes = [0; 32];
+    // Both have 32 bytes.
+    bytes.copy_from_slice(hmac::sign(&key, label).as_ref());
+    bytes
+}
+
+/// The parameters of an authority's certificate. They are without the appliance's name, which may change.
+fn params() -> anyhow::Result<CertificateParams> {
     let mut params = CertificateParams::new(Vec::new())?;
     params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, format!("{name} devices"));
+    params.distinguished_name.push(DnType::CommonName, "devices of a cargo krazy appliance");
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
     Ok(params)
 }
 
-/// The authority's certificate, DER, in the directory of an appliance's secrets; nothing if it has no authority.
+/// The authority's certificate, DER, for the secrets in `directory`: derived, or that of [`CERTIFICATE`]; nothing if neither is
+/// there.
 pub(super) fn certificate(directory: &Path) -> anyhow::Result<Option<CertificateDer<'static>>> {
-    let pem = store::read_certificate(&directory.join(DIRECTORY))?;
+    let pem = match Authority::find(directory)? {
+        Some(authority) => Some(authority.certificate_pem()?),
+        None => store::read_certificate(&directory.join(CERTIFICATE))?,
+    };
     pem.map(|pem| certificate::parse(&pem)).transpose()
 }
 
-/// What derives the tokens of devices, in the directory of an appliance's secrets; nothing if it has no authority.
-pub(super) fn device_tokens(directory: &Path) -> anyhow::Result<Option<DeviceTokens>> {
-    let path = directory.join(DIRECTORY).join(MASTER);
-    if !path.exists() {
-        return Ok(None);
-    }
-    let master: Hex<32> = store::read_file(&path)?
-        .trim_end()
-        .parse()
-        .with_context(|| format!("{} is damaged", path.display()))?;
-    Ok(Some(DeviceTokens(master.0)))
-}
-
 impl Secrets {
-    /// The authority of the appliance; makes it for one that has none, as those of earlier versions.
-    pub(crate) fn authority(&self, name: &str) -> anyhow::Result<Authority> {
-        Authority::provision(&self.directory, name)
+    /// The authority of the appliance.
+    pub(crate) fn authority(&self) -> anyhow::Result<Authority> {
+        Authority::find(&self.directory)?.context("the appliance's update key has gone")
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::provision::{load, provision};
 
@@ -152,15 +168,24 @@ mod tests {
     }
 
     #[test]
-    fn authority_is_made_once_and_each_identity_is_another() {
-        let state = tempfile::tempdir().unwrap();
-        let secrets = provision("weather", state.path()).unwrap();
-        let identities = [(); 2].map(|()| secrets.authority("weather").unwrap().new_identity().unwrap());
-        assert_ne!(identities[0].id, identities[1].id);
-        let secrets = load("weather", state.path()).unwrap();
-        let again = secrets.authority("weather").unwrap();
-        for identity in &identities {
-            assert_eq!(again.tokens.of(identity.id), identity.token);
+    fn every_copy_has_the_same_authority_also_after_the_update_key_was_exchanged() {
+        let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let secrets = provision("weather", one.path()).unwrap();
+        let copy = two.path().join("weather/secrets");
+        fs::create_dir_all(copy.parent().unwrap()).unwrap();
+        let copied = std::process::Command::new("cp").arg("-a").arg(&secrets.directory).arg(&copy).status();
+        assert!(copied.unwrap().success());
+        for _ in 0..3 {
+            let here = load("weather", one.path()).unwrap().authority().unwrap();
+            let there = load("weather", two.path()).unwrap().authority().unwrap();
+            assert_eq!(here.key.public_key_raw(), there.key.public_key_raw());
+            let id = here.new_identity("weather").unwrap().id;
+            assert_eq!(here.token(id), there.token(id));
+            let secrets = load("weather", one.path()).unwrap();
+            secrets.make_next_update_key().unwrap();
+            secrets.adopt_next_update_key().unwrap();
         }
+        let other = provision("other", one.path()).unwrap().authority().unwrap();
+        assert_ne!(other.token(Hex([1; 16])), secrets.authority().unwrap().token(Hex([1; 16])));
     }
 }

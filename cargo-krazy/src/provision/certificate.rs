@@ -10,8 +10,6 @@ use rcgen::{
 };
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 
-use super::authority;
-
 /// A certificate and its private key, both PEM.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct TlsIdentity {
@@ -31,13 +29,6 @@ impl TlsIdentity {
     pub(super) fn signed(name: &str, own: &str, issuer: &Issuer<'_, &KeyPair>) -> anyhow::Result<Self> {
         let (params, key) = (device(name, Some(own))?, new_key()?);
         let certificate = params.signed_by(&key, issuer).context("failed to sign the TLS certificate")?;
-        Ok(TlsIdentity { certificate: certificate.pem(), private_key: key.serialize_pem() })
-    }
-
-    /// A new key and certificate for the authority of the appliance `name`.
-    pub(super) fn authority(name: &str) -> anyhow::Result<Self> {
-        let (params, key) = (authority::params(name)?, new_key()?);
-        let certificate = params.self_signed(&key).context("failed to sign the authority's certificate")?;
         Ok(TlsIdentity { certificate: certificate.pem(), private_key: key.serialize_pem() })
     }
 

@@ -41,7 +41,7 @@ impl Explain for SecretsError {
                 "make its image on this machine first, or copy that directory from the machine that did"
             }
             SecretsError::NoCertificate { .. } => {
-                "copy that file, and `authority/cert.pem` beside it, from the machine that made the appliance's first image; \
+                "copy that file, and `authority.pem` beside it, from the machine that made the appliance's first image; \
                  they are no secrets"
             }
             SecretsError::Damaged { .. } => {

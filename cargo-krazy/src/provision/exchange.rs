@@ -15,8 +15,7 @@
 //! the next secrets are known, and devices are reached with one or the other.
 
 use std::fs;
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::Context;
@@ -117,7 +116,7 @@ impl Exchange {
         former.retain(|text| *text != present);
         former.insert(0, present);
         former.truncate(self.most);
-        self.keep(directory, &former.concat()).with_context(finishing)?;
+        store::write_file(&directory.join(self.former), &former.concat()).with_context(finishing)?;
         self.put_in_place(directory).with_context(finishing)
     }
 
@@ -140,15 +139,6 @@ impl Exchange {
         Ok(count)
     }
 
-    fn keep(&self, directory: &Path, text: &str) -> io::Result<()> {
-        let mut file =
-            tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o600)).tempfile_in(directory)?;
-        file.write_all(text.as_bytes())?;
-        file.as_file().sync_all()?;
-        file.persist(directory.join(self.former))?;
-        store::sync_directory(directory)
-    }
-
     fn put_in_place(&self, directory: &Path) -> anyhow::Result<()> {
         let next = directory.join(self.next);
         for name in self.files {
@@ -166,6 +156,8 @@ impl Exchange {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use krazy_boot::api::credentials::TokenFile;
 
     use super::*;

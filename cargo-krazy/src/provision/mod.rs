@@ -10,7 +10,8 @@
 //! | `token` | the admin token in clear, for the client |
 //! | `tokens.json` | the same hashed, for the device; stored because its salt is random |
 //! | `update.key` | the Ed25519 key that signs updates, PKCS #8 PEM |
-//! | `authority` | what gives each device a certificate and a token of its own; see `authority` |
+//! | `authority.pem` | what others need to recognise devices; see `authority` |
+//! | `pending-identities.toml` | see `pending` |
 //!
 //! While certificate, token or update key are exchanged on running devices, the next ones stand beside them; see `exchange`.
 //!
@@ -23,12 +24,14 @@ mod certificate;
 mod error;
 mod exchange;
 mod identity;
+mod pending;
 mod rotation;
 mod store;
 mod update_key;
 
-pub(crate) use authority::{DeviceId, DeviceIdentity, DeviceTokens, ID_DOMAIN};
+pub(crate) use authority::{Authority, DeviceId, DeviceIdentity, DeviceTokens, ID_DOMAIN};
 pub(crate) use identity::ApplianceId;
+pub(crate) use pending::Pending;
 pub(crate) use rotation::{Pair, former_update_keys, stored_token};
 pub(crate) use update_key::UpdateSigner;
 
@@ -86,15 +89,13 @@ pub(crate) struct Secrets {
 pub(crate) fn provision(name: &str, state_dir: &Path) -> Result<Secrets> {
     check_name(name)?;
     let directory = store::directory(state_dir, name);
-    if read(&directory)?.is_none() {
-        let made = Secrets::generate(name, directory.clone())?;
-        // Another run may have been faster: what counts is what is stored.
-        store::write(&directory, &made.to_files()?)?;
+    if let Some(files) = read(&directory)? {
+        return Secrets::from_files(&files, directory);
     }
-    let secrets = load(name, state_dir)?;
-    // Now and not when it is first needed: the directory may be copied to other machines meanwhile.
-    secrets.authority(name)?;
-    Ok(secrets)
+    let made = Secrets::generate(name, directory.clone())?;
+    store::write(&directory, &made.to_files()?)?;
+    // Another run may have been faster: what counts is what is stored.
+    load(name, state_dir)
 }
 
 /// The secrets of the appliance `name`, which must have been made by an earlier image.
@@ -122,7 +123,7 @@ pub(crate) fn certificates(name: &str, state_dir: &Path) -> Result<Vec<Certifica
     check_name(name)?;
     let directory = store::directory(state_dir, name);
     let path = directory.join(store::CERTIFICATE);
-    match store::read_certificate(&directory)? {
+    match store::read_certificate(&path)? {
         Some(pem) => {
             let using = || format!("failed to use {}", path.display());
             let mut all = vec![certificate::parse(&pem).with_context(using)?];
@@ -142,7 +143,21 @@ pub(crate) fn authority_certificate(name: &str, state_dir: &Path) -> Result<Opti
 /// What derives the tokens of the appliance's devices; nothing if it has no authority.
 pub(crate) fn device_tokens(name: &str, state_dir: &Path) -> Result<Option<DeviceTokens>> {
     check_name(name)?;
-    Ok(authority::device_tokens(&store::directory(state_dir, name))?)
+    let authority = Authority::find(&store::directory(state_dir, name))?;
+    Ok(authority.map(Authority::into_tokens))
+}
+
+/// Stores the authority's certificate of the appliance `name` for others, who need no other file. Returns its path; nothing if
+/// the authority is not on this machine.
+pub(crate) fn store_authority_certificate(name: &str, state_dir: &Path) -> Result<Option<PathBuf>> {
+    check_name(name)?;
+    let directory = store::directory(state_dir, name);
+    let Some(authority) = Authority::find(&directory)? else { return Ok(None) };
+    let path = directory.join(authority::CERTIFICATE);
+    if !path.exists() {
+        store::write_file(&path, &authority.certificate_pem()?)?;
+    }
+    Ok(Some(path))
 }
 
 /// Makes a token, and the hashed form that a device stores.
@@ -214,7 +229,7 @@ impl Secrets {
     /// Returns these secrets for one disk of the appliance `name`: with random identifiers that are stored nowhere, and
     /// with a certificate and a token that no other device has.
     pub(crate) fn for_one_disk(self, name: &str) -> Result<Self> {
-        let DeviceIdentity { pair, token, .. } = self.authority(name)?.new_identity()?;
+        let DeviceIdentity { pair, token, .. } = self.authority()?.new_identity(name)?;
         let entry = stored_token(FIRST_TOKEN, Role::Admin, Vec::new(), &token)?;
         let tokens = TokenFile::new(vec![entry]).map_err(Failure::other)?;
         Ok(Secrets { id: ApplianceId(random()?), tls: pair.into_identity(), token, tokens, ..self })

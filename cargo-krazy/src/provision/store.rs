@@ -97,16 +97,14 @@ pub(super) fn read_file(path: &Path) -> anyhow::Result<String> {
     read_bounded(path, file)
 }
 
-/// The certificate in `directory`, which is no secret and may be there alone; `None` if it is not there.
-pub(super) fn read_certificate(directory: &Path) -> anyhow::Result<Option<String>> {
-    let path = directory.join(CERTIFICATE);
-    let read = match File::open(&path) {
-        Ok(file) => read_bounded(&path, file),
+/// The certificate at `path`, which is no secret and may be there alone; `None` if it is not there.
+pub(super) fn read_certificate(path: &Path) -> anyhow::Result<Option<String>> {
+    let read = match File::open(path) {
+        Ok(file) => read_bounded(path, file),
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => Err(error.into()),
     };
-    read.map(Some)
-        .with_context(|| format!("failed to read the appliance's certificate in {}", directory.display()))
+    read.map(Some).with_context(|| format!("failed to read the appliance's certificate {}", path.display()))
 }
 
 fn read_bounded(path: &Path, file: File) -> anyhow::Result<String> {
@@ -124,6 +122,20 @@ fn check_private(path: &Path, metadata: &fs::Metadata) -> Result<(), Failure> {
         return Ok(());
     }
     Err(SecretsError::NotPrivate { path: path.to_owned(), mode }.into())
+}
+
+/// Stores one file, which appears as a whole.
+pub(super) fn write_file(path: &Path, text: &str) -> anyhow::Result<()> {
+    let writing = || format!("failed to write {}", path.display());
+    let directory = path.parent().with_context(writing)?;
+    let mut file = tempfile::Builder::new()
+        .permissions(fs::Permissions::from_mode(0o600))
+        .tempfile_in(directory)
+        .with_context(writing)?;
+    file.write_all(text.as_bytes()).with_context(writing)?;
+    file.as_file().sync_all().with_context(writing)?;
+    file.persist(path).with_context(writing)?;
+    sync_directory(directory).with_context(writing)
 }
 
 /// Stores a set as `directory`, unless one is there already: then that one stays.

@@ -54,13 +54,9 @@ fn only_the_owner_may_read() {
     assert_eq!(mode(&state.path().join("new/weather")), 0o700);
     assert_eq!(mode(&directory), 0o700);
     let names: Vec<_> = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert_eq!(names.len(), 7);
-    let authority = directory.join("authority");
-    let keys: Vec<_> = fs::read_dir(&authority).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert_eq!(keys.len(), 3);
-    for path in names.iter().chain(&keys) {
-        let expected = if *path == authority { 0o700 } else { 0o600 };
-        assert_eq!(mode(path), expected, "{}", path.display());
+    assert_eq!(names.len(), 6);
+    for path in names {
+        assert_eq!(mode(&path), 0o600, "{}", path.display());
     }
     assert_eq!(
         fs::read_dir(directory.parent().unwrap()).unwrap().count(),

@@ -23,6 +23,11 @@ impl UpdateSigner {
         self.0.serialize_pem()
     }
 
+    /// PKCS #8 in DER, the same bytes as in the file.
+    pub(super) fn to_der(&self) -> Vec<u8> {
+        self.0.serialize_der()
+    }
+
     /// The public key, which devices have.
     pub(crate) fn public(&self) -> anyhow::Result<UpdateKey> {
         let key = self.0.public_key_raw().try_into();

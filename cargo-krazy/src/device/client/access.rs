@@ -13,6 +13,7 @@ use crate::device::DeviceError;
 use crate::device::known;
 use crate::device::pinned::{self, Accepted, Fingerprint, Notes, Presented};
 use crate::provision::DeviceId;
+use rustls_pki_types::CertificateDer;
 
 /// The credentials for one device.
 pub(super) struct Access {
@@ -35,9 +36,22 @@ impl Client {
         Ok(self.access.get_or_init(|| access))
     }
 
+    /// Returns true if clients of this appliance take `certificate` for that of the device `id`.
+    pub(crate) fn recognises(&self, certificate: &CertificateDer<'_>, id: DeviceId) -> bool {
+        let authority = self.credentials.authority.clone();
+        let presented = Accepted { pinned: Vec::new(), authority }.examine(certificate);
+        matches!(presented, Presented::Own(_, found) if found == id)
+    }
+
+    /// Remembers that the device may have the id `id` soon.
+    pub(crate) fn expect(&self, id: DeviceId) -> Result<(), DeviceError> {
+        Ok(known::expect(&self.credentials.directory, &self.target.name, id)?)
+    }
+
     /// Remembers that the device has the id `id` from now on.
     pub(crate) fn remember(&self, id: DeviceId) -> Result<(), DeviceError> {
-        Ok(known::remember(&self.credentials.directory, &self.target.name, id)?)
+        let earlier = self.id()?;
+        Ok(known::remember(&self.credentials.directory, &self.target.name, earlier, id)?)
     }
 
     /// A client for the same device that sends `token`.
@@ -130,16 +144,9 @@ mod tests {
     use super::*;
     use crate::device::Credentials;
     use crate::device::testing::{Device, answer};
-    use crate::provision::{Secrets, provision};
+    use crate::provision::{provision, store_authority_certificate};
 
     const GIVEN: &str = "krz_0101010101010101010101010101010101010101010101010101010101010101";
-
-    /// Secrets of an appliance whose authority is there, too.
-    fn secrets(name: &str, state: &Path) -> Secrets {
-        let secrets = provision(name, state).unwrap();
-        secrets.authority(name).unwrap();
-        secrets
-    }
 
     fn client(device: &Device, state: &Path, given: Option<&str>) -> Client {
         let credentials = Credentials::resolve("weather", state, given.map(Into::into)).unwrap();
@@ -158,8 +165,8 @@ mod tests {
     #[test]
     fn each_device_gets_its_own_token_and_is_asked_for_its_certificate_without() {
         let state = tempfile::tempdir().unwrap();
-        let secrets = secrets("weather", state.path());
-        let identity = secrets.authority("weather").unwrap().new_identity().unwrap();
+        let secrets = provision("weather", state.path()).unwrap();
+        let identity = secrets.authority().unwrap().new_identity("weather").unwrap();
         for (pem, token, id) in [
             (secrets.pair().pem(), secrets.token().clone(), None),
             (identity.pair.pem(), identity.token.clone(), Some(identity.id)),
@@ -179,13 +186,19 @@ mod tests {
     fn token_that_was_given_is_sent_to_devices_of_the_appliance_only() {
         let state = tempfile::tempdir().unwrap();
         let [weather, other] = ["weather", "other"].map(|name| {
-            let authority = secrets(name, state.path()).authority(name).unwrap();
+            let authority = provision(name, state.path()).unwrap().authority().unwrap();
             Device::start_as(
-                &authority.new_identity().unwrap().pair.pem(),
+                &authority.new_identity(name).unwrap().pair.pem(),
                 Box::new(|_, _| answer("200 OK", "{}")),
             )
         });
-        client(&weather, state.path(), Some(GIVEN)).get::<Value>("/x").unwrap();
+        // Who was given a token needs the authority's certificate only.
+        let teammate = tempfile::tempdir().unwrap();
+        let secrets = teammate.path().join("weather/secrets");
+        std::fs::create_dir_all(&secrets).unwrap();
+        let certificate = store_authority_certificate("weather", state.path()).unwrap().unwrap();
+        std::fs::copy(certificate, secrets.join("authority.pem")).unwrap();
+        client(&weather, teammate.path(), Some(GIVEN)).get::<Value>("/x").unwrap();
         assert_eq!(bearers(&weather), [None, Some(GIVEN.to_owned())]);
         let error = client(&other, state.path(), None).get::<Value>("/x").unwrap_err();
         assert!(matches!(error, DeviceError::Certificate { .. }), "{error:?}");
@@ -195,9 +208,9 @@ mod tests {
     #[test]
     fn device_that_passes_for_another_one_gets_nothing() {
         let state = tempfile::tempdir().unwrap();
-        let secrets = secrets("weather", state.path());
-        let authority = secrets.authority("weather").unwrap();
-        let [first, second] = [(); 2].map(|()| authority.new_identity().unwrap().pair.pem());
+        let secrets = provision("weather", state.path()).unwrap();
+        let authority = secrets.authority().unwrap();
+        let [first, second] = [(); 2].map(|()| authority.new_identity("weather").unwrap().pair.pem());
         let shared = secrets.pair().pem();
         for (number, pem) in [&first, &first, &second, &shared].into_iter().enumerate() {
             let device = Device::start_as(pem, Box::new(|_, _| answer("200 OK", "{}")));

@@ -194,7 +194,7 @@ fn push(
     each(ready, |ready| {
         let outcome = one(ready, bundle, signers, &packer, options, shell, &bars);
         outcome.announce(ready.client.device(), shell);
-        if let Some(secrets) = secrets.filter(|_| outcome.is_settled()) {
+        if outcome.is_settled() {
             give_own_credentials(ready.client, secrets, shell);
         }
         Report::new(ready.client, outcome)
@@ -203,21 +203,29 @@ fn push(
 
 /// Gives the device a certificate and a token of its own if it has those that new images share. A failure does not undo
 /// the update.
-fn give_own_credentials(client: &Client, secrets: &Secrets, shell: Shell) {
+fn give_own_credentials(client: &Client, secrets: Option<&Secrets>, shell: Shell) {
     let host = client.device();
+    let Some(secrets) = secrets else {
+        // A failure to ask it was the push's.
+        if client.id().is_ok_and(|id| id.is_none()) {
+            shell.note(format!(
+                "`{host}` has the certificate and the token of its image, which other devices may share; a push with the \
+                 appliance's own token gives it its own",
+            ));
+        }
+        return;
+    };
     let given = client.id().map_err(Failure::from).and_then(|id| match id {
-        Some(_) => identity::finish(client, secrets),
+        Some(_) => identity::settle(client, id, secrets),
         None => identity::give(client, secrets).map(|_| true),
     });
     match given {
         Ok(true) => shell.status("Secured", format!("`{host}`: its certificate and token are its own now")),
         Ok(false) => {}
         Err(error) => {
-            shell.warn(format!(
-                "`{host}` did not get a certificate and a token of its own: {}",
-                chain(&error)
-            ));
-            shell.note("it works as before, and the next push tries again");
+            let text = format!("the credentials of `{host}` are not exchanged completely: {}", chain(&error));
+            shell.warn(text);
+            shell.note("the next push to it goes on with that");
         }
     }
 }
