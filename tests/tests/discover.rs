@@ -55,21 +55,26 @@ fn device_is_discovered_and_reached_by_name() -> Result<()> {
     let expected = json!({
         "reason": "device-found",
         "host": "kitchen.local",
-        "addresses": [ADDRESSES[DEVICE]],
         "port": 8443,
         "appliance": "hello",
         "version": version,
     });
     // A name is announced when nobody has contradicted for a while.
     let end = Instant::now() + BOOT_LIMIT;
-    loop {
-        let found = discover()?;
+    let addresses = loop {
+        let mut found = discover()?;
+        let addresses: Vec<_> = found.iter_mut().map(|device| device["addresses"].take()).collect();
+        found.iter_mut().filter_map(Value::as_object_mut).for_each(|device| drop(device.remove("addresses")));
         match &found[..] {
-            [found] if *found == expected => break,
+            [found] if *found == expected => break addresses,
             [] if Instant::now() < end => {}
             _ => bail!("not the device: {found:#?}"),
         }
-    }
+    };
+    // The cable has an address by itself, too.
+    let (first, link_local) = (&addresses[0][0], &addresses[0][1]);
+    let link_local = link_local.as_str().context("no second address")?;
+    ensure!(*first == ADDRESSES[DEVICE] && link_local.starts_with("fe80:"), "{addresses:?}");
     let ask = |host: &str| -> Result<_> {
         let command = krazy.command(["token", "list", host, "--appliance", "hello"])?;
         Ok(network.at(HOST, &command)?.output()?)
@@ -77,6 +82,9 @@ fn device_is_discovered_and_reached_by_name() -> Result<()> {
     let tokens = ask("kitchen.local")?;
     let said = String::from_utf8_lossy(&tokens.stderr);
     ensure!(tokens.status.success() && tokens.stdout.starts_with(b"TOKEN"), "{said}");
+    let tokens = ask(link_local)?;
+    let said = String::from_utf8_lossy(&tokens.stderr);
+    ensure!(tokens.status.success(), "{link_local}: {said}");
     let nobody = ask("cellar.local")?;
     ensure!(nobody.status.code() == Some(9), "{}", String::from_utf8_lossy(&nobody.stderr));
     drop(running);

@@ -5,7 +5,6 @@ mod opening;
 
 use std::fmt::Display;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -21,6 +20,7 @@ use serde::de::DeserializeOwned;
 use self::access::Access;
 use super::credentials::Credentials;
 use super::error::DeviceError;
+use super::lookup::Lookup;
 use super::pinned::{self, Presented};
 use super::target::Target;
 use crate::failure::{Failure, chain};
@@ -62,8 +62,7 @@ pub(crate) struct Client {
     target: Target,
     appliance: String,
     credentials: Credentials,
-    /// Addresses for the server name that asks for the certificate on trial.
-    trial: Option<Vec<SocketAddr>>,
+    lookup: Lookup,
     /// What is sent to the device, once it has shown which one it is.
     access: OnceLock<Access>,
 }

@@ -4,14 +4,16 @@
 //! which device it is.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::time::{Duration, Instant};
 
 use krazy_boot::api::discovery::{APPLIANCE, DOMAIN, SERVICE_TYPE, VERSION, is_plain};
-use mdns_sd::{HostnameResolutionEvent, Receiver, ResolvedService, ScopedIp, ServiceDaemon, ServiceEvent};
+use mdns_sd::{
+    HostnameResolutionEvent, InterfaceId, Receiver, ResolvedService, ScopedIp, ServiceDaemon, ServiceEvent,
+};
 use serde::Serialize;
 
-use super::hosts::{Address, PORT};
+use super::hosts::PORT;
 use crate::failure::{Exit, Explain, Result};
 use crate::interrupt;
 
@@ -29,8 +31,8 @@ const MAX_FOUND: usize = 1024;
 pub(crate) struct Found {
     /// The text to give as `HOST`.
     pub(crate) host: String,
-    /// Its addresses; IPv4 first.
-    pub(crate) addresses: Vec<IpAddr>,
+    /// Its addresses; IPv4 first, those that are link-local to an interface last, as `fe80::1%eth0`.
+    pub(crate) addresses: Vec<String>,
     /// The port of its API.
     pub(crate) port: u16,
     /// The appliance it says it is.
@@ -67,27 +69,28 @@ pub(crate) fn browse(limit: Duration) -> Result<Vec<Found>> {
     Ok(found.into_values().collect())
 }
 
-/// `address` with an IP address in the place of a name in `.local`, if a device with that name answers. Else it stays
-/// as it is, for the system to look up.
-pub(crate) fn resolve(address: Address) -> Result<Address> {
-    let name = address.host.trim_end_matches('.');
-    if !name.to_ascii_lowercase().ends_with(DOMAIN) {
-        return Ok(address);
-    }
+/// Returns true if `host` is a name that multicast DNS resolves (RFC 6762, section 3).
+pub(super) fn is_local(host: &str) -> bool {
+    host.trim_end_matches('.').to_ascii_lowercase().ends_with(DOMAIN)
+}
+
+/// Returns the addresses, with port 0, of the device that answers to `name`; none if nobody does.
+pub(super) fn resolve(name: &str) -> Result<Vec<SocketAddr>> {
     let daemon = Daemon::start()?;
     let limit = ANSWER.as_millis().try_into().ok();
-    let events = daemon.0.resolve_hostname(&format!("{name}."), limit).map_err(NetworkError)?;
-    let mut answer = None;
+    let name = format!("{}.", name.trim_end_matches('.'));
+    let events = daemon.0.resolve_hostname(&name, limit).map_err(NetworkError)?;
+    let mut answer = Vec::new();
     receive(&events, ANSWER, |event| {
         if let HostnameResolutionEvent::AddressesFound(_, addresses) = event {
-            answer = usable(addresses.iter()).into_iter().next();
+            answer = usable(addresses.iter())
+                .into_iter()
+                .map(|(ip, interface)| socket_addr(ip, interface))
+                .collect();
         }
-        answer.is_some()
+        !answer.is_empty()
     })?;
-    Ok(match answer {
-        Some(ip) => Address { host: ip.to_string(), port: address.port },
-        None => address,
-    })
+    Ok(answer)
 }
 
 /// The thread that speaks multicast DNS. It ends when this is dropped.
@@ -133,25 +136,47 @@ fn device(service: &ResolvedService) -> Option<Found> {
     let host = service.get_hostname().trim_end_matches('.');
     let port = service.get_port();
     let addresses = usable(service.get_addresses().iter());
+    let addresses: Vec<_> = addresses.into_iter().map(|(ip, interface)| text(ip, interface)).collect();
     if !is_plain(host) || port == 0 || addresses.is_empty() {
         return None;
     }
-    let text = |key: &str| service.get_property_val_str(key).filter(|text| is_plain(text)).map(str::to_owned);
+    let property =
+        |key: &str| service.get_property_val_str(key).filter(|text| is_plain(text)).map(str::to_owned);
     let host = if port == PORT { host.to_owned() } else { format!("{host}:{port}") };
-    Some(Found { host, addresses, port, appliance: text(APPLIANCE), version: text(VERSION) })
+    Some(Found { host, addresses, port, appliance: property(APPLIANCE), version: property(VERSION) })
 }
 
-/// Those that mean the same host for every program: link-local IPv6 addresses need an interface beside them.
-fn usable<'a>(addresses: impl Iterator<Item = &'a ScopedIp>) -> Vec<IpAddr> {
-    let link_local = |ip: &Ipv6Addr| ip.is_unicast_link_local();
+/// Addresses that a device can be reached at, with the interface of those that mean nothing without; IPv4 first, link-local
+/// IPv6 last.
+fn usable<'a>(addresses: impl Iterator<Item = &'a ScopedIp>) -> Vec<(IpAddr, Option<&'a InterfaceId>)> {
     let mut usable: Vec<_> = addresses
-        .map(ScopedIp::to_ip_addr)
-        .filter(|ip| {
-            !matches!(ip, IpAddr::V6(ip) if link_local(ip)) && !ip.is_unspecified() && !ip.is_multicast()
+        .map(|address| {
+            let interface = match address {
+                ScopedIp::V6(six) if six.addr().is_unicast_link_local() => Some(six.scope_id()),
+                _ => None,
+            };
+            (address.to_ip_addr(), interface)
+        })
+        .filter(|(ip, _)| !ip.is_unspecified() && !ip.is_multicast())
+        // The interface is not known of what one hears from oneself.
+        .filter(|(_, interface)| {
+            interface.is_none_or(|interface| interface.index != 0 && is_plain(&interface.name))
         })
         .collect();
-    usable.sort();
+    usable.sort_by_key(|(ip, interface)| (interface.is_some(), *ip));
     usable
+}
+
+fn socket_addr(ip: IpAddr, interface: Option<&InterfaceId>) -> SocketAddr {
+    match (ip, interface) {
+        (IpAddr::V6(ip), Some(interface)) => SocketAddrV6::new(ip, 0, 0, interface.index).into(),
+        (ip, _) => SocketAddr::new(ip, 0),
+    }
+}
+
+/// The text of an address, as it can be given as `HOST`.
+fn text(ip: IpAddr, interface: Option<&InterfaceId>) -> String {
+    interface.map_or_else(|| ip.to_string(), |interface| format!("{ip}%{}", interface.name))
 }
 
 #[cfg(test)]
@@ -169,11 +194,12 @@ mod tests {
         let texts = [(APPLIANCE, "weather"), (VERSION, "1.2.0")];
         let found = device(&service("kitchen.local.", 8443, "fe80::1,fd00::5,10.0.0.5", &texts)).unwrap();
         assert_eq!(found.host, "kitchen.local");
-        assert_eq!(found.addresses, ["10.0.0.5".parse::<IpAddr>().unwrap(), "fd00::5".parse().unwrap()]);
+        // The interface is known of what came from the network only.
+        assert_eq!(found.addresses, ["10.0.0.5", "fd00::5"]);
         assert_eq!(found.appliance.as_deref(), Some("weather"));
         let found = device(&service("kitchen.local.", 443, "10.0.0.5", &[])).unwrap();
         assert_eq!((found.host.as_str(), found.version), ("kitchen.local:443", None));
-        assert!(found.host.parse::<Address>().is_ok());
+        assert!(found.host.parse::<crate::device::hosts::Address>().is_ok());
     }
 
     #[test]
@@ -191,10 +217,21 @@ mod tests {
     }
 
     #[test]
+    fn link_local_address_needs_its_interface() {
+        let eth0 = InterfaceId { name: "eth0".to_owned(), index: 7 };
+        let ip: IpAddr = "fe80::1".parse().unwrap();
+        assert_eq!(text(ip, Some(&eth0)), "fe80::1%eth0");
+        assert_eq!(socket_addr(ip, Some(&eth0)).to_string(), "[fe80::1%7]:0");
+        assert_eq!(text("10.0.0.5".parse().unwrap(), None), "10.0.0.5");
+    }
+
+    #[test]
     fn other_names_are_left_to_the_system() {
-        for text in ["10.0.0.5", "kitchen:99", "local", "::1"] {
-            let address: Address = text.parse().unwrap();
-            assert_eq!(resolve(address.clone()).unwrap(), address);
+        for name in ["10.0.0.5", "kitchen", "local", "::1", "fe80::1%eth0"] {
+            assert!(!is_local(name), "{name}");
+        }
+        for name in ["kitchen.local", "Kitchen.LOCAL."] {
+            assert!(is_local(name), "{name}");
         }
     }
 }

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io::{self, ErrorKind};
+use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -23,7 +24,7 @@ pub(crate) const FILE: &str = "hosts.toml";
 /// The port of admind by default.
 pub(crate) const PORT: u16 = 8443;
 
-/// A host and a port. Reads `10.0.0.5`, `kitchen.local:443`, `[fe80::1]:8443`, `::1`.
+/// A host and a port. Reads `10.0.0.5`, `kitchen.local:443`, `[fe80::1%eth0]:8443`, `::1`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct Address {
@@ -100,11 +101,20 @@ impl FromStr for Address {
         let plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
         match host {
             "" => Err(wrong()),
-            host if six && host.parse::<std::net::Ipv6Addr>().is_err() => Err(wrong()),
+            host if six && !is_ipv6(host) => Err(wrong()),
             host if !six && !host.chars().all(plain) => Err(wrong()),
             host => Ok(Address { host: host.to_owned(), port }),
         }
     }
+}
+
+/// Returns true for an IPv6 address, also with the interface that it is link-local to (RFC 4007, section 11).
+fn is_ipv6(text: &str) -> bool {
+    let (ip, zone) = text.split_once('%').map_or((text, None), |(ip, zone)| (ip, Some(zone)));
+    let is_interface =
+        |zone: &str| !zone.is_empty() && zone.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c));
+    ip.parse::<Ipv6Addr>()
+        .is_ok_and(|ip| zone.is_none_or(|zone| ip.is_unicast_link_local() && is_interface(zone)))
 }
 
 /// As an URL has it: IPv6 in brackets, the port always.
@@ -140,12 +150,28 @@ mod tests {
             ("kitchen.local:443", "kitchen.local:443"),
             ("::1", "[::1]:8443"),
             ("[fe80::1]:99", "[fe80::1]:99"),
+            ("fe80::1%eth0", "[fe80::1%eth0]:8443"),
+            ("[fe80::1%wlan0.5]:99", "[fe80::1%wlan0.5]:99"),
             ("[::1]", "[::1]:8443"),
         ] {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), shown);
         }
-        for wrong in ["", ":8443", "a:0", "a:b", "a:70000", "[::1", "[x]:1", "https://a", "a/b", "a b", "a@b"]
-        {
+        for wrong in [
+            "",
+            ":8443",
+            "a:0",
+            "a:b",
+            "a:70000",
+            "[::1",
+            "fe80::1%",
+            "fd00::1%eth0",
+            "[fe80::1%a b]:1",
+            "[x]:1",
+            "https://a",
+            "a/b",
+            "a b",
+            "a@b",
+        ] {
             assert!(wrong.parse::<Address>().is_err(), "{wrong}");
         }
     }

@@ -121,8 +121,10 @@ fn edit(directory: &Path, change: impl FnOnce(&mut BTreeMap<String, Vec<DeviceId
 }
 
 fn is_remembered(name: &str) -> bool {
-    let moves =
-        |host: &str| host == "localhost" || host.ends_with(".local") || host.parse::<IpAddr>().is_ok();
+    let moves = |host: &str| {
+        let ip = host.split('%').next().unwrap_or(host);
+        host == "localhost" || host.ends_with(".local") || ip.parse::<IpAddr>().is_ok()
+    };
     !machines::is_name(name) && !name.parse::<Address>().is_ok_and(|address| moves(&address.host))
 }
 
@@ -205,9 +207,17 @@ mod tests {
     #[test]
     fn addresses_and_machines_are_not_remembered() {
         let dir = tempfile::tempdir().unwrap();
-        for name in
-            ["10.0.0.5", "10.0.0.5:99", "[fe80::1]:8443", "::1", "qemu", "qemu-2", "a.local", "localhost:99"]
-        {
+        for name in [
+            "10.0.0.5",
+            "10.0.0.5:99",
+            "[fe80::1]:8443",
+            "::1",
+            "qemu",
+            "qemu-2",
+            "a.local",
+            "localhost:99",
+            "fe80::1%eth0",
+        ] {
             for byte in [1, 2] {
                 check(dir.path(), name, Some(Hex([byte; 16]))).unwrap();
             }

@@ -13,6 +13,7 @@
 //! | [`discovery`] | devices that announce themselves, and names in `.local` |
 //! | [`power`] | restarting and switching off |
 //! | `pinned` | the check of the certificate |
+//! | `lookup` | its addresses, for every connection |
 //! | `known` | ids of devices by name, so that none passes for another one |
 //! | [`error`] | failures of requests, with the next step |
 //!
@@ -25,6 +26,7 @@ pub(crate) mod error;
 pub(crate) mod events;
 pub(crate) mod hosts;
 mod known;
+mod lookup;
 pub(crate) mod machines;
 mod paths;
 mod pinned;

@@ -53,7 +53,7 @@ impl Selection {
     /// Returns a client for the device. Nothing is sent yet.
     pub(crate) fn client(&self) -> Result<Client> {
         let state = provision::state_dir()?;
-        let target = Target::find(&self.host, &state)?.located()?;
+        let target = Target::find(&self.host, &state)?;
         let appliance = self.appliance(&target, &state)?;
         Client::new(&target, &appliance, &Credentials::find(&appliance, &state)?)
     }

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use super::discovery;
 use super::hosts::{self, Address, AddressError};
 use super::machines;
 use crate::failure::{Exit, Explain, Result};
@@ -59,11 +58,6 @@ impl Target {
             .parse()
             .map_err(|error| TargetError::Address { error, hosts: state_dir.join(hosts::FILE) })?;
         Ok(target(address, None))
-    }
-
-    /// Replaces a name in `.local` by the IP address of the device that answers to it.
-    pub(crate) fn located(self) -> Result<Self> {
-        Ok(Target { address: discovery::resolve(self.address)?, ..self })
     }
 }
 

@@ -20,7 +20,7 @@ impl fmt::Display for FoundDevices {
         let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
         let mut table = Table::new(["HOST", "ADDRESS", "PORT", "APPLIANCE", "VERSION"]);
         for Found { host, addresses, port, appliance, version } in &self.0 {
-            let address = addresses.first().map(ToString::to_string);
+            let address = addresses.first().cloned();
             let cells = [or_none(&address), port.to_string(), or_none(appliance), or_none(version)];
             let [address, port, appliance, version] = cells;
             table.row([host.clone(), address, port, appliance, version]);

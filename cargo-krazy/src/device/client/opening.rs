@@ -1,7 +1,5 @@
 //! Construction of a client, and of what it sends requests by.
 
-use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::slice;
 use std::sync::{Arc, OnceLock};
@@ -15,9 +13,13 @@ use rustls_pki_types::CertificateDer;
 use super::{CONNECT_TIMEOUT, Client};
 use crate::device::credentials::Credentials;
 use crate::device::hosts::Address;
+use crate::device::lookup::Lookup;
 use crate::device::pinned::{self, Accepted, Notes};
 use crate::device::target::Target;
 use crate::failure::{Exit, Explain, Result, chain};
+
+/// The server's name in requests to an address that is link-local to an interface. Nobody can have it (RFC 6761).
+const LINK_LOCAL_NAME: &str = "link-local.krazy.invalid";
 
 /// The time for which an unused connection is kept.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -29,8 +31,6 @@ enum OpeningError {
     NoToken,
     #[error("there is no certificate to pin")]
     NoCertificate,
-    #[error("failed to find the address of `{device}`: {error}")]
-    Address { device: String, error: io::Error },
     #[error("failed to set up networking: {0}")]
     Network(String),
 }
@@ -43,10 +43,7 @@ impl OpeningError {
 
 impl Explain for OpeningError {
     fn exit(&self) -> Exit {
-        match self {
-            OpeningError::Address { .. } => Exit::Device,
-            OpeningError::NoToken | OpeningError::NoCertificate | OpeningError::Network(_) => Exit::Failed,
-        }
+        Exit::Failed
     }
 }
 
@@ -74,29 +71,23 @@ impl Client {
         certificate: &CertificateDer<'_>,
         token: &Token,
     ) -> Result<Self> {
-        let Address { host, port } = &target.address;
-        let addresses = (host.as_str(), *port)
-            .to_socket_addrs()
-            .map_err(|error| OpeningError::Address { device: target.name.clone(), error })?;
         let credentials = only(slice::from_ref(certificate), token);
-        Self::build(target, appliance, credentials, Some(addresses.collect()))
+        Self::build(target, appliance, credentials, Some(TRIAL_SERVER_NAME))
     }
 
-    /// With `trial`, which are the target's addresses, the server name asks for the certificate on trial.
-    fn build(
-        target: &Target,
-        appliance: &str,
-        credentials: Credentials,
-        trial: Option<Vec<SocketAddr>>,
-    ) -> Result<Self> {
+    /// With `name`, requests are for that server's name.
+    fn build(target: &Target, appliance: &str, credentials: Credentials, name: Option<&str>) -> Result<Self> {
         if credentials.tokens.is_empty() {
             return Err(OpeningError::NoToken.into());
         }
         if credentials.certificates.is_empty() && credentials.authority.is_none() {
             return Err(OpeningError::NoCertificate.into());
         }
-        let base = match trial {
-            Some(_) => format!("https://{TRIAL_SERVER_NAME}:{}", target.address.port),
+        let Address { host, port } = &target.address;
+        // No URL has the interface of an address.
+        let name = name.or_else(|| host.contains('%').then_some(LINK_LOCAL_NAME));
+        let base = match name {
+            Some(name) => format!("https://{name}:{port}"),
             None => format!("https://{}", target.address),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -106,7 +97,7 @@ impl Client {
             target: target.clone(),
             appliance: appliance.to_owned(),
             credentials,
-            trial,
+            lookup: Lookup::new(host),
             access: OnceLock::new(),
         })
     }
@@ -127,11 +118,8 @@ impl Client {
             bearer.set_sensitive(true);
             headers.insert(AUTHORIZATION, bearer);
         }
-        let mut http = reqwest::Client::builder();
-        if let Some(addresses) = &self.trial {
-            http = http.resolve_to_addrs(TRIAL_SERVER_NAME, addresses);
-        }
-        let http = http
+        let http = reqwest::Client::builder()
+            .dns_resolver(self.lookup.clone())
             .tls_backend_preconfigured(tls)
             .user_agent(concat!("cargo-krazy/", env!("CARGO_PKG_VERSION")))
             .default_headers(headers)

@@ -125,8 +125,7 @@ pub(crate) fn run(request: PushRequest, shell: Shell) -> Result<Reports> {
         false => Some(provision::load(&appliance, &state)?),
     };
     let secrets = secrets.as_ref();
-    let client =
-        |host: &String| Client::new(&Target::find(host, &state)?.located()?, &appliance, &credentials);
+    let client = |host: &String| Client::new(&Target::find(host, &state)?, &appliance, &credentials);
     let clients: Vec<_> = hosts.iter().map(client).collect::<Result<_>>()?;
     // Before anything is built: a device that cannot be updated is reported at once.
     let (ready, mut reports) = survey(&clients);
