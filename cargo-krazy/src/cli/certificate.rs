@@ -7,8 +7,8 @@ use crate::shell::Shell;
 
 /// Shows and exchanges the certificate of a device
 ///
-/// The certificate was made with the appliance's first image. Commands accept no other certificate, and its dates do
-/// not count.
+/// A device has the certificate of its image until the first confirmed push gives it its own, which the appliance's
+/// authority signs. Commands accept no other certificate, and dates do not count.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:

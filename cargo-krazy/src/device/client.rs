@@ -312,6 +312,7 @@ impl Client {
         DeviceError::Refused {
             device: self.target.name.clone(),
             appliance: self.appliance.clone(),
+            own: self.access.get().is_some_and(|access| access.id.is_some()),
             problem: Box::new(problem),
         }
     }

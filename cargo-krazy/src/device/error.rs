@@ -42,6 +42,8 @@ pub(crate) enum DeviceError {
         device: String,
         /// The appliance whose credentials were sent.
         appliance: String,
+        /// Set if the device has shown a certificate of its own.
+        own: bool,
         /// The problem.
         problem: Box<ProblemDetails>,
     },
@@ -118,6 +120,13 @@ impl Explain for DeviceError {
     fn help(&self) -> Option<String> {
         let help = match self {
             DeviceError::Local(failure) => return failure.next_step().map(str::to_owned),
+            DeviceError::Refused { device, own: true, .. } if self.is_unauthorized() => {
+                return Some(format!(
+                    "its certificate is the right one, so its token was revoked, or {VARIABLE} holds another one. With a \
+                     token of an admin that it knows, `{VARIABLE}=krz_… cargo krazy certificate rotate {device}` gives it \
+                     credentials that this machine has",
+                ));
+            }
             DeviceError::Refused { appliance, problem, .. } => return help_for(problem, appliance),
             DeviceError::Unreachable { .. } => {
                 "check that it is switched on, has started, and is in the same network; its address; and that a \

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 
 use super::hosts::Address;
-use super::machines;
+use super::{discovery, machines};
 use crate::failure::{Exit, Explain, Failure};
 use crate::output::Scratch;
 use crate::provision::DeviceId;
@@ -123,7 +123,7 @@ fn edit(directory: &Path, change: impl FnOnce(&mut BTreeMap<String, Vec<DeviceId
 fn is_remembered(name: &str) -> bool {
     let moves = |host: &str| {
         let ip = host.split('%').next().unwrap_or(host);
-        host == "localhost" || host.ends_with(".local") || ip.parse::<IpAddr>().is_ok()
+        host == "localhost" || discovery::is_local(host) || ip.parse::<IpAddr>().is_ok()
     };
     !machines::is_name(name) && !name.parse::<Address>().is_ok_and(|address| moves(&address.host))
 }

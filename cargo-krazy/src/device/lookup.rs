@@ -1,57 +1,79 @@
 //! The addresses of a device, looked up for every connection: after a restart it may have another one.
 
+use std::collections::BTreeMap;
+use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use super::discovery;
+use crate::interrupt;
 
-/// The host of one device. Whatever name a request has, these are its addresses.
-#[derive(Clone, Debug)]
-pub(super) struct Lookup(Arc<Host>);
+/// The time for which an answer of the local network counts without a new question: a command connects a few times, and
+/// devices answer the same question once a second only.
+const FRESH: Duration = Duration::from_secs(5);
 
-#[derive(Debug)]
-struct Host {
-    /// A name, or an address that is link-local to an interface, `fe80::1%eth0`.
-    name: String,
-    /// The last answer by multicast DNS, for a device that does not answer to the next question.
-    last: Mutex<Vec<SocketAddr>>,
+/// The latest answers of the local network, for all clients of this program. Nobody may have answered.
+static ANSWERS: Mutex<BTreeMap<String, Answer>> = Mutex::new(BTreeMap::new());
+
+#[derive(Clone)]
+struct Answer {
+    at: Instant,
+    addresses: Vec<SocketAddr>,
 }
 
+/// The host of one device, a name, or an address that is link-local to an interface, `fe80::1%eth0`. Whatever name a request
+/// has, its addresses are these.
+#[derive(Clone, Debug)]
+pub(super) struct Lookup(String);
+
 impl Lookup {
-    pub(super) fn new(name: &str) -> Self {
-        Lookup(Arc::new(Host { name: name.to_owned(), last: Mutex::default() }))
+    pub(super) fn new(host: &str) -> Self {
+        Lookup(host.to_owned())
     }
 }
 
 impl Resolve for Lookup {
     fn resolve(&self, _asked: Name) -> Resolving {
-        let host = Arc::clone(&self.0);
+        let Lookup(host) = self.clone();
         Box::pin(async move {
-            let found = tokio::task::spawn_blocking(move || host.addresses()).await??;
+            let found = tokio::task::spawn_blocking(move || addresses(&host)).await??;
             Ok(Box::new(found.into_iter()) as Addrs)
         })
     }
 }
 
-impl Host {
-    /// Asks the local network for a name in `.local`, and the system for others and for those that nobody answers to.
-    /// Ports are 0.
-    fn addresses(&self) -> std::io::Result<Vec<SocketAddr>> {
-        if discovery::is_local(&self.name) {
-            let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-            // Where multicast DNS does not work, the system may know the name.
-            let found = discovery::resolve(&self.name).unwrap_or_default();
-            if !found.is_empty() {
-                last.clone_from(&found);
-            }
-            if !last.is_empty() {
-                return Ok(last.clone());
-            }
+/// Asks the local network for a name in `.local`, and the system for others and for those that nobody answers to. Ports are 0.
+fn addresses(host: &str) -> io::Result<Vec<SocketAddr>> {
+    if discovery::is_local(host) {
+        let found = answer(host)?;
+        if !found.is_empty() {
+            return Ok(found);
         }
-        Ok((self.name.as_str(), 0).to_socket_addrs()?.collect())
     }
+    Ok((host, 0).to_socket_addrs()?.collect())
+}
+
+/// Returns the addresses of the device that answers to `host`; the last ones if it is silent; none if it never answered.
+fn answer(host: &str) -> io::Result<Vec<SocketAddr>> {
+    let last = answers().get(host).cloned();
+    if let Some(last) = last.as_ref().filter(|last| last.at.elapsed() < FRESH) {
+        return Ok(last.addresses.clone());
+    }
+    // Where multicast DNS does not work, the system may know the name.
+    let mut addresses = discovery::resolve(host).unwrap_or_default();
+    interrupt::check().map_err(io::Error::other)?;
+    if let Some(last) = last.filter(|_| addresses.is_empty()) {
+        addresses = last.addresses;
+    }
+    answers().insert(host.to_owned(), Answer { at: Instant::now(), addresses: addresses.clone() });
+    Ok(addresses)
+}
+
+fn answers() -> MutexGuard<'static, BTreeMap<String, Answer>> {
+    ANSWERS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -61,18 +83,20 @@ mod tests {
     #[test]
     fn interface_of_a_link_local_address_is_part_of_it() {
         let lo = std::fs::read_to_string("/sys/class/net/lo/ifindex").unwrap();
-        let found = Host { name: "fe80::1%lo".to_owned(), last: Mutex::default() }.addresses().unwrap();
-        let [SocketAddr::V6(found)] = found[..] else { panic!("{found:?}") };
-        assert_eq!(
-            (found.ip().to_string().as_str(), found.scope_id().to_string()),
-            ("fe80::1", lo.trim().to_owned())
-        );
+        let found = addresses("fe80::1%lo").unwrap();
+        // The system may give an address once for each kind of socket.
+        let Some(SocketAddr::V6(found)) = found.first() else { panic!("{found:?}") };
+        let found = (found.ip().to_string(), found.scope_id().to_string());
+        assert_eq!(found, ("fe80::1".to_owned(), lo.trim().to_owned()));
     }
 
     #[test]
-    fn last_answer_counts_while_the_device_is_silent() {
-        let last = vec!["10.0.0.5:0".parse().unwrap()];
-        let host = Host { name: "nobody-has-this.local".to_owned(), last: Mutex::new(last.clone()) };
-        assert_eq!(host.addresses().unwrap(), last);
+    fn last_answer_counts_while_it_is_fresh_and_while_the_device_is_silent() {
+        let addresses: Vec<SocketAddr> = vec!["10.0.0.5:0".parse().unwrap()];
+        let old = Instant::now().checked_sub(2 * FRESH).unwrap();
+        for (name, at) in [("fresh-nobody.local", Instant::now()), ("silent-nobody.local", old)] {
+            answers().insert(name.to_owned(), Answer { at, addresses: addresses.clone() });
+            assert_eq!(super::addresses(name).unwrap(), addresses);
+        }
     }
 }

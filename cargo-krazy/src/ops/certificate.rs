@@ -70,7 +70,11 @@ impl Explain for SaysNothing {
     }
 
     fn help(&self) -> Option<String> {
-        Some("name a device that has not been pushed to yet and was rotated last".to_owned())
+        Some(
+            "name a device that still shares one and was rotated last; if there is none, remove \
+             `former-certificates.pem` from the appliance's secrets"
+                .to_owned(),
+        )
     }
 }
 

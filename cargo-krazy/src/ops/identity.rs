@@ -17,7 +17,7 @@ use krazy_boot::digest::Sha256Hash;
 use super::{rotation, stored_tokens};
 use crate::device::{Client, DeviceError, credentials};
 use crate::failure::{Exit, Explain, Failure, Result};
-use crate::provision::{self, DeviceId, DeviceIdentity, Pending, Secrets};
+use crate::provision::{self, Authority, DeviceId, DeviceIdentity, Pending, Secrets};
 
 /// An exchange that the device did not take to its end.
 #[derive(Debug, thiserror::Error)]
@@ -64,24 +64,18 @@ pub(super) fn give(client: &Client, secrets: &Secrets) -> Result<Given> {
     if !client.recognises(&identity.pair.certificate()?, id) {
         return Err(IdentityError::Unrecognised { appliance: client.appliance().to_owned() }.into());
     }
-    // A token that somebody gave the user stays.
-    let earlier = match (credentials::given(), client.id()?) {
-        (false, _) => rotation::own(client)?,
-        (true, Some(id)) => rotation::own(&client.with_token(&authority.token(id))?)?,
-        (true, None) => None,
-    };
     // No other exchange of the same device takes this name.
     let added = format!("device-{:.8}", id.to_string());
-    let pending = Pending { added: added.clone(), earlier: earlier.map(|entry| entry.name) };
-    secrets.begin_identity(id, pending)?;
-
-    if let Err(error) = exchange(client, &identity, &added) {
-        // The pending note is for the case that this does not reach the device either.
-        if client.call(&Endpoint::RemoveToken { name: added }).is_ok() {
+    let earlier = earlier_tokens(client, secrets, &authority)?;
+    secrets.begin_identity(id, Pending { added: added.clone(), earlier })?;
+    if let Err(error) = bring(client, &identity, &added) {
+        // The note is for the case that this does not reach the device either.
+        if remove(client, added).is_ok() {
             secrets.finish_identity(id)?;
         }
         return Err(error);
     }
+    confirm(client, &identity)?;
     let certificate = identity.pair.certificate()?;
     let pinned = std::slice::from_ref(&certificate);
     let after = Client::with(client.target(), client.appliance(), pinned, &identity.token)?;
@@ -100,14 +94,34 @@ pub(super) fn give(client: &Client, secrets: &Secrets) -> Result<Given> {
     Ok(Given { id, sha256, entry })
 }
 
-/// Brings token and certificate to the device, up to the confirmation.
-fn exchange(client: &Client, identity: &DeviceIdentity, name: &str) -> Result<()> {
+/// The names of the appliance's own tokens on the device. One that somebody gave the user is not among them.
+fn earlier_tokens(client: &Client, secrets: &Secrets, authority: &Authority) -> Result<Vec<String>> {
+    let tokens = match client.id()? {
+        Some(id) => vec![authority.token(id)],
+        None if credentials::given() => Vec::new(),
+        // A rotation that was interrupted leaves two of them.
+        None => secrets.tokens()?,
+    };
+    let mut names = Vec::new();
+    for token in tokens {
+        names.extend(rotation::own(&client.with_token(&token)?)?.map(|entry| entry.name));
+    }
+    Ok(names)
+}
+
+/// Brings token and certificate to the device.
+fn bring(client: &Client, identity: &DeviceIdentity, name: &str) -> Result<()> {
     let DeviceIdentity { id, pair, token } = identity;
     let stored = provision::stored_token(name, Role::Admin, Vec::new(), token)?;
     let body = serde_json::to_vec(&stored).map_err(Failure::other)?;
     client.call_with(&Endpoint::PutToken { name: name.to_owned() }, body)?;
     client.expect(*id)?;
     client.call_with(&Endpoint::PutCertificate, pair.pem().into_bytes())?;
+    Ok(())
+}
+
+/// Confirms the certificate. After a failure the device may have it or not, so its token stays until that is known.
+fn confirm(client: &Client, DeviceIdentity { pair, token, .. }: &DeviceIdentity) -> Result<()> {
     let trial = Client::on_trial(client.target(), client.appliance(), &pair.certificate()?, token)?;
     match trial.call(&Endpoint::ConfirmCertificate) {
         // The response may be lost although the device confirmed; the next request shows it.
@@ -126,14 +140,14 @@ pub(super) fn settle(client: &Client, id: Option<DeviceId>, secrets: &Secrets) -
     let mut found = false;
     for (pending, Pending { added, earlier }) in all {
         let taken = id == Some(pending);
-        let doomed = if taken { earlier } else { Some(added) };
-        let doomed = doomed.filter(|name| tokens.iter().any(|entry| entry.name == *name && !entry.own));
-        let is_here = doomed.is_some();
-        if let Some(name) = doomed {
-            remove(client, name)?;
-            found = true;
-        }
-        if taken || is_here {
+        let doomed = if taken { earlier } else { vec![added] };
+        let is_here = |name: &String| tokens.iter().any(|entry| entry.name == *name && !entry.own);
+        let doomed: Vec<_> = doomed.into_iter().filter(is_here).collect();
+        if taken || !doomed.is_empty() {
+            for name in doomed {
+                remove(client, name)?;
+                found = true;
+            }
             secrets.finish_identity(pending)?;
         }
     }

@@ -9,7 +9,7 @@
 //! A device is known by a random id, which its certificate has as a DNS name, and from which its token is derived. So there
 //! is no list of devices to keep.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use krazy_boot::api::credentials::Token;
@@ -22,10 +22,12 @@ use ring::hmac;
 use rustls_pki_types::CertificateDer;
 
 use super::certificate::{self, TlsIdentity};
+use super::error::SecretsError;
 use super::exchange::UPDATE_KEYS;
 use super::rotation::Pair;
 use super::update_key::UpdateSigner;
 use super::{Secrets, random, store};
+use crate::failure::Failure;
 
 /// The certificate of the authority, for who has no other file of the appliance. It is no secret.
 pub(super) const CERTIFICATE: &str = "authority.pem";
@@ -84,7 +86,29 @@ impl Authority {
             Some(former) => former,
             None => store::read_file(&directory.join(store::UPDATE_KEY))?,
         };
-        Self::derive(&UpdateSigner::from_pem(&first)?).map(Some)
+        let authority = Self::derive(&UpdateSigner::from_pem(&first)?)?;
+        match store::read_certificate(&directory.join(CERTIFICATE))? {
+            Some(pem) if !certificate::holds_key(&certificate::parse(&pem)?, &authority.key) => {
+                let (directory, why) = (
+                    directory.to_owned(),
+                    format!(
+                        "`{CERTIFICATE}` is of another first update key; \
+                     `former-update-keys.pem`, which holds that after a rotation, is missing or another appliance's"
+                    ),
+                );
+                Err(Failure::from(SecretsError::Damaged { directory, why }).into())
+            }
+            _ => Ok(Some(authority)),
+        }
+    }
+
+    /// Stores its certificate in `directory`, if it is not there: for others, and to notice another first key.
+    pub(super) fn store_certificate(&self, directory: &Path) -> anyhow::Result<PathBuf> {
+        let path = directory.join(CERTIFICATE);
+        if !path.exists() {
+            store::write_file(&path, &self.certificate_pem()?)?;
+        }
+        Ok(path)
     }
 
     /// Its certificate, PEM. It is another one at every call, which recognises the same devices.
@@ -141,9 +165,11 @@ pub(super) fn certificate(directory: &Path) -> anyhow::Result<Option<Certificate
 }
 
 impl Secrets {
-    /// The authority of the appliance.
+    /// The authority of the appliance. Its certificate is stored, if it was not.
     pub(crate) fn authority(&self) -> anyhow::Result<Authority> {
-        Authority::find(&self.directory)?.context("the appliance's update key has gone")
+        let authority = Authority::find(&self.directory)?.context("the appliance's update key has gone")?;
+        authority.store_certificate(&self.directory)?;
+        Ok(authority)
     }
 }
 
@@ -185,6 +211,14 @@ mod tests {
             secrets.make_next_update_key().unwrap();
             secrets.adopt_next_update_key().unwrap();
         }
+        // A copy without the first key does not make another authority.
+        let path = secrets.directory.join("former-update-keys.pem");
+        let former = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        let error = load("weather", one.path()).unwrap().authority().err().unwrap();
+        assert!(format!("{error:#}").contains("`former-update-keys.pem`"), "{error:#}");
+        fs::write(&path, former).unwrap();
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         let other = provision("other", one.path()).unwrap().authority().unwrap();
         assert_ne!(other.token(Hex([1; 16])), secrets.authority().unwrap().token(Hex([1; 16])));
     }

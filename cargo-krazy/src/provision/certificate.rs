@@ -36,9 +36,7 @@ impl TlsIdentity {
     pub(super) fn check(&self) -> anyhow::Result<()> {
         let der = self.certificate_der()?;
         let key = KeyPair::from_pem(&self.private_key).context("the TLS key cannot be read")?;
-        // The certificate holds the public key verbatim (RFC 5280, section 4.1.2.7).
-        let public = key.public_key_raw();
-        if !der.windows(public.len()).any(|window| window == public) {
+        if !holds_key(&der, &key) {
             anyhow::bail!("the TLS certificate belongs to another key");
         }
         Ok(())
@@ -71,6 +69,12 @@ fn device(name: &str, own: Option<&str>) -> anyhow::Result<CertificateParams> {
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     Ok(params)
+}
+
+/// Returns true if `certificate` is of `key`: it holds the public key verbatim (RFC 5280, section 4.1.2.7).
+pub(super) fn holds_key(certificate: &CertificateDer<'_>, key: &KeyPair) -> bool {
+    let public = key.public_key_raw();
+    certificate.windows(public.len()).any(|window| window == public)
 }
 
 /// A certificate in PEM, in DER.

@@ -41,6 +41,8 @@ pub(super) struct Exchange {
     end: &'static str,
     /// The most of them.
     most: usize,
+    /// Set if the first of all is among these: see `authority`.
+    keeps_first: bool,
 }
 
 /// Key and certificate.
@@ -50,6 +52,7 @@ pub(super) const CERTIFICATES: Exchange = Exchange {
     former: "former-certificates.pem",
     end: "-----END CERTIFICATE-----\n",
     most: MAX_FORMER,
+    keeps_first: false,
 };
 
 /// The admin token, hashed and in clear.
@@ -59,6 +62,7 @@ pub(super) const ADMIN_TOKENS: Exchange = Exchange {
     former: "former-tokens",
     end: "\n",
     most: MAX_FORMER,
+    keeps_first: false,
 };
 
 /// The key that signs updates.
@@ -68,6 +72,7 @@ pub(super) const UPDATE_KEYS: Exchange = Exchange {
     former: "former-update-keys.pem",
     end: "-----END PRIVATE KEY-----\n",
     most: MAX_FORMER_KEYS,
+    keeps_first: true,
 };
 
 /// Finishes what an interrupted run began, in `directory`.
@@ -115,7 +120,12 @@ impl Exchange {
         let mut former = self.former(directory).with_context(finishing)?;
         former.retain(|text| *text != present);
         former.insert(0, present);
-        former.truncate(self.most);
+        if former.len() > self.most {
+            let first = former.split_off(self.most).pop().filter(|_| self.keeps_first);
+            if let (Some(first), Some(last)) = (first, former.last_mut()) {
+                *last = first;
+            }
+        }
         store::write_file(&directory.join(self.former), &former.concat()).with_context(finishing)?;
         self.put_in_place(directory).with_context(finishing)
     }

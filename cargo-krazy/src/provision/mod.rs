@@ -11,6 +11,7 @@
 //! | `tokens.json` | the same hashed, for the device; stored because its salt is random |
 //! | `update.key` | the Ed25519 key that signs updates, PKCS #8 PEM |
 //! | `authority.pem` | what others need to recognise devices; see `authority` |
+//! | `former-update-keys.pem` | after a rotation, with the first key, from which devices' credentials are derived |
 //! | `pending-identities.toml` | see `pending` |
 //!
 //! While certificate, token or update key are exchanged on running devices, the next ones stand beside them; see `exchange`.
@@ -95,7 +96,9 @@ pub(crate) fn provision(name: &str, state_dir: &Path) -> Result<Secrets> {
     let made = Secrets::generate(name, directory.clone())?;
     store::write(&directory, &made.to_files()?)?;
     // Another run may have been faster: what counts is what is stored.
-    load(name, state_dir)
+    let secrets = load(name, state_dir)?;
+    secrets.authority()?;
+    Ok(secrets)
 }
 
 /// The secrets of the appliance `name`, which must have been made by an earlier image.
@@ -152,12 +155,8 @@ pub(crate) fn device_tokens(name: &str, state_dir: &Path) -> Result<Option<Devic
 pub(crate) fn store_authority_certificate(name: &str, state_dir: &Path) -> Result<Option<PathBuf>> {
     check_name(name)?;
     let directory = store::directory(state_dir, name);
-    let Some(authority) = Authority::find(&directory)? else { return Ok(None) };
-    let path = directory.join(authority::CERTIFICATE);
-    if !path.exists() {
-        store::write_file(&path, &authority.certificate_pem()?)?;
-    }
-    Ok(Some(path))
+    let authority = Authority::find(&directory)?;
+    Ok(authority.map(|authority| authority.store_certificate(&directory)).transpose()?)
 }
 
 /// Makes a token, and the hashed form that a device stores.

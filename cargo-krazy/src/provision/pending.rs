@@ -17,8 +17,8 @@ const FILE: &str = "pending-identities.toml";
 pub(crate) struct Pending {
     /// The name of the new token, to be revoked if the device did not.
     pub(crate) added: String,
-    /// The name of the earlier token, to be revoked if it did.
-    pub(crate) earlier: Option<String>,
+    /// The names of earlier tokens, to be revoked if it did.
+    pub(crate) earlier: Vec<String>,
 }
 
 impl Secrets {
@@ -69,15 +69,15 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let secrets = provision("weather", state.path()).unwrap();
         assert!(secrets.pending().unwrap().is_empty());
-        let pending = |earlier: Option<&str>| Pending {
+        let pending = |earlier: &[&str]| Pending {
             added: "device-01010101".to_owned(),
-            earlier: earlier.map(str::to_owned),
+            earlier: earlier.iter().map(|&name| name.to_owned()).collect(),
         };
-        secrets.begin_identity(Hex([1; 16]), pending(Some("admin"))).unwrap();
-        secrets.begin_identity(Hex([2; 16]), pending(None)).unwrap();
+        secrets.begin_identity(Hex([1; 16]), pending(&["admin", "admin-2"])).unwrap();
+        secrets.begin_identity(Hex([2; 16]), pending(&[])).unwrap();
         secrets.finish_identity(Hex([3; 16])).unwrap();
         secrets.finish_identity(Hex([2; 16])).unwrap();
         let left = provision("weather", state.path()).unwrap().pending().unwrap();
-        assert_eq!(left, BTreeMap::from([(Hex([1; 16]), pending(Some("admin")))]));
+        assert_eq!(left, BTreeMap::from([(Hex([1; 16]), pending(&["admin", "admin-2"]))]));
     }
 }

@@ -54,7 +54,7 @@ fn only_the_owner_may_read() {
     assert_eq!(mode(&state.path().join("new/weather")), 0o700);
     assert_eq!(mode(&directory), 0o700);
     let names: Vec<_> = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert_eq!(names.len(), 6);
+    assert_eq!(names.len(), 7);
     for path in names {
         assert_eq!(mode(&path), 0o600, "{}", path.display());
     }

@@ -211,18 +211,18 @@ fn wait_for(
     // Subscribed before the first search, so that no disk can appear unnoticed in between. If the subscription fails,
     // the timeout of the wait makes it a slow poll.
     let uevents = Uevents::open().ok();
-    let mut waited = Duration::ZERO;
+    let (start, mut loading) = (Instant::now(), Duration::ZERO);
     loop {
         // Does not count: a controller may take longer than the limit, and shows its disks only afterwards.
+        let before = Instant::now();
         drivers.load_for_devices(console);
+        loading += before.elapsed();
         if let Some(device) = find() {
             return Ok(device);
         }
-        let Some(left) = limit.checked_sub(waited) else {
+        let Some(left) = limit.checked_sub(start.elapsed().saturating_sub(loading)) else {
             return Err(FirstStageError::NoRoot(named.to_owned(), root::disks()));
         };
-        let start = Instant::now();
         root::wait_for_change(uevents.as_ref(), left);
-        waited += start.elapsed();
     }
 }

@@ -57,7 +57,8 @@ impl Client {
     /// A client for the same device that sends `token`.
     pub(crate) fn with_token(&self, token: &Token) -> Result<Self, DeviceError> {
         let Access { pinned, id, .. } = self.access()?;
-        let access = self.access_with(vec![*pinned], token.clone(), *id)?;
+        let pinned = if id.is_some() { vec![*pinned] } else { self.shared() };
+        let access = self.access_with(pinned, token.clone(), *id)?;
         let client = Client::new(&self.target, &self.appliance, &self.credentials)?;
         let _first = client.access.set(access);
         Ok(client)
