@@ -73,7 +73,11 @@ fn credentials_are_its_own(device: &Device) -> Result<()> {
     let key = device.secrets().join("update.key");
     let right = fs::read(&key)?;
     fs::write(&key, KeyPair::generate_for(&PKCS_ED25519)?.serialize_pem())?;
+    device.push(&["qemu"])?.ended_with(1, "`authority.pem` is of another first update key")?;
+    let certificate = device.secrets().join("authority.pem");
+    fs::remove_file(&certificate)?;
     device.push(&["qemu"])?.refused("does not have the certificate")?;
+    ensure!(!certificate.exists(), "the wrong authority was stored");
     fs::write(&key, right)?;
 
     let rotated = device.krazy(&["token", "rotate", "qemu"])?;

@@ -154,9 +154,9 @@ fn update_key_is_exchanged(device: &Device, bundle: &Path) -> Result<()> {
     device.push_bundle(bundle, &["qemu"])?.refused("the signature of the update bundle is not valid")?;
     // As if the device had been away while the key was exchanged on another one.
     let [present, former] = ["update.key", "former-update-keys.pem"].map(|name| device.secrets().join(name));
-    let key = fs::read(&present)?;
-    fs::copy(&former, &present)?;
-    Ok(fs::write(former, key)?)
+    let (second, first) = (fs::read(&present)?, fs::read(&former)?);
+    fs::write(&present, &first)?;
+    Ok(fs::write(former, [second, first].concat())?)
 }
 
 /// The program that receives is killed in the middle. Init starts it again, and the push begins anew.
