@@ -133,5 +133,14 @@ fn disk_is_overwritten_only_after_confirmation() -> Result<()> {
     let root = &in_file[1];
     let range = [root.start.to_string(), "--bytes".into(), root.len.to_string()];
     succeed(Command::new("cmp").arg("--ignore-initial").args(range).arg(&file).arg(&disk.path))?;
+    // Who takes the disk apart learns nothing about others.
+    for name in ["/krazy/tokens.json", "/krazy/tls/cert.pem", "/krazy/tls/key.pem"] {
+        let read = |path: &Path| -> Result<Vec<u8>> {
+            let data = format!("{}?offset={}", path.display(), on_disk[3].start);
+            Ok(succeed(judges::command("debugfs")?.args(["-R", &format!("cat {name}"), &data]))?.stdout)
+        };
+        let (shared, own) = (read(&file)?, read(&disk.path)?);
+        assert!(!shared.is_empty() && !own.is_empty() && shared != own, "{name}");
+    }
     Ok(())
 }

@@ -68,8 +68,8 @@ const DISKS: ModuleGroups = &[&[
     "sd_mod",
 ]];
 
-/// Modules that the running system finds in `/lib/modules` besides those of the initramfs. Not here, for their size or because they
-/// need firmware that is not on the image: Wi-Fi and Bluetooth, sound, graphics and the camera.
+/// Modules that the running system finds in `/lib/modules` besides those of the initramfs. Not here, for their size or
+/// because they need firmware that is not on the image: Wi-Fi and Bluetooth, sound, graphics and the camera.
 const ROOT: ModuleGroups = &[
     &[
         // Network: the boards' own, USB adapters, transceivers.

@@ -72,8 +72,8 @@ const DISKS: ModuleGroups = &[&[
     "sdhci_pci",
 ]];
 
-/// Modules that the running system finds in `/lib/modules` besides those of the initramfs: devices load their drivers from here,
-/// programs the protocols they use. Not here, for their size or because they need firmware: Wi-Fi, sound,
+/// Modules that the running system finds in `/lib/modules` besides those of the initramfs: devices load their drivers
+/// from here, programs the protocols they use. Not here, for their size or because they need firmware: Wi-Fi, sound,
 /// graphics, the network cards of large servers (Mellanox, QLogic, Chelsio), and rarer file systems.
 /// With those and all dependencies 472 modules: 56 MB, 12 MB in a SquashFS with zstd-15.
 const ROOT: ModuleGroups = &[

@@ -63,7 +63,7 @@ pub(crate) struct Client {
     appliance: String,
     credentials: Credentials,
     lookup: Lookup,
-    /// What is sent to the device, once it has shown which one it is.
+    /// The means of sending to the device, once it has shown its certificate.
     access: OnceLock<Access>,
 }
 
@@ -83,8 +83,8 @@ impl Client {
         self.access().map(|access| &access.token)
     }
 
-    /// The id of the device; nothing if it has the certificate that all devices of the appliance share. Asks it if it has not
-    /// been asked yet.
+    /// The id of the device; nothing if it has the certificate that all devices of the appliance share. Asks the device if
+    /// it has not been asked yet.
     pub(crate) fn id(&self) -> Result<Option<DeviceId>, DeviceError> {
         self.access().map(|access| access.id)
     }

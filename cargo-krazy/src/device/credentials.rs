@@ -28,7 +28,7 @@ pub(crate) struct Credentials {
     pub(super) authority: Option<CertificateDer<'static>>,
     /// The tokens that a device may know: one, and a few more while it is exchanged.
     pub(super) tokens: Vec<Token>,
-    /// What derives the tokens of devices with a certificate of their own; nothing if the user gave a token.
+    /// The derivation of tokens for devices with a certificate of their own; nothing if the user gave a token.
     pub(super) own_tokens: Option<DeviceTokens>,
     /// The appliance's directory, which has the ids of devices.
     pub(super) directory: PathBuf,
@@ -57,11 +57,7 @@ impl Credentials {
         own_tokens: Option<DeviceTokens>,
     ) -> Result<Self> {
         let authority = provision::authority_certificate(appliance, state_dir)?;
-        let certificates = match provision::certificates(appliance, state_dir) {
-            // Who has a token of their own for devices with certificates of their own needs the authority's only.
-            Err(_) if authority.is_some() && own_tokens.is_none() => Vec::new(),
-            certificates => certificates?,
-        };
+        let certificates = provision::certificates(appliance, state_dir)?;
         let directory = state_dir.join(appliance);
         Ok(Credentials { certificates, authority, tokens, own_tokens, directory })
     }

@@ -86,7 +86,8 @@ pub(super) fn expect(directory: &Path, name: &str, id: DeviceId) -> Result<(), F
     })
 }
 
-/// Remembers that the device called `name` has the id `id` from now on, and not `earlier`, which it may have under other names.
+/// Remembers that the device called `name` has the id `id` from now on, and not `earlier`, which it may have under other
+/// names.
 pub(super) fn remember(
     directory: &Path,
     name: &str,

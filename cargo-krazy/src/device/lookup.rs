@@ -45,7 +45,8 @@ impl Resolve for Lookup {
     }
 }
 
-/// Asks the local network for a name in `.local`, and the system for others and for those that nobody answers to. Ports are 0.
+/// Asks the local network for a name in `.local`, and the system for others and for those that nobody answers to. Ports are
+/// 0.
 fn addresses(host: &str) -> io::Result<Vec<SocketAddr>> {
     if discovery::is_local(host) {
         let found = answer(host)?;
@@ -79,6 +80,8 @@ fn answers() -> MutexGuard<'static, BTreeMap<String, Answer>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::Client;
+    use crate::device::testing::{Answer as Answering, Device, answer, token};
 
     #[test]
     fn interface_of_a_link_local_address_is_part_of_it() {
@@ -88,6 +91,25 @@ mod tests {
         let Some(SocketAddr::V6(found)) = found.first() else { panic!("{found:?}") };
         let found = (found.ip().to_string(), found.scope_id().to_string());
         assert_eq!(found, ("fe80::1".to_owned(), lo.trim().to_owned()));
+    }
+
+    #[test]
+    fn device_is_followed_to_another_address() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = rcgen::CertificateParams::new(Vec::new()).unwrap().self_signed(&key).unwrap();
+        let pem = format!("{}{}", key.serialize_pem(), certificate.pem());
+        let answering = |text: &'static str| -> Answering { Box::new(move |_, _| answer("200 OK", text)) };
+        let before = Device::start_as(&pem, answering("\"before\""));
+        let port = before.target.address.port;
+        let after = Device::start_at(&format!("127.0.0.2:{port}"), &pem, answering("\"after\""));
+        let mut target = before.target;
+        target.address = format!("moving-nobody.local:{port}").parse().unwrap();
+        let client = Client::with(&target, "weather", &[after.certificate], &token()).unwrap();
+        for (ip, text) in [([127, 0, 0, 1], "before"), ([127, 0, 0, 2], "after")] {
+            let addresses = vec![SocketAddr::from((ip, 0))];
+            answers().insert("moving-nobody.local".to_owned(), Answer { at: Instant::now(), addresses });
+            assert_eq!(client.get::<String>("/x").unwrap(), text);
+        }
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub(crate) enum Presented {
     Own(Fingerprint, DeviceId),
 }
 
-/// Where [`Presented`] is noted.
+/// The place of the last [`Presented`].
 pub(crate) type Notes = Arc<Mutex<Option<Presented>>>;
 
 /// Takes what is noted.

@@ -39,6 +39,11 @@ impl Device {
 
     /// A device with the key and certificate in `pem`.
     pub(crate) fn start_as(pem: &str, answer: Answer) -> Self {
+        Self::start_at("127.0.0.1:0", pem, answer)
+    }
+
+    /// The same, listening at `address`.
+    pub(crate) fn start_at(address: &str, pem: &str, answer: Answer) -> Self {
         let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
         let key = PrivateKeyDer::from_pem_slice(pem.as_bytes()).unwrap();
         let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -48,7 +53,7 @@ impl Device {
             .with_single_cert(vec![certificate.clone()], key)
             .unwrap();
         let (config, heads) = (Arc::new(config), Arc::new(Mutex::new(Vec::new())));
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap().to_string().parse().unwrap();
         let seen = Arc::clone(&heads);
         thread::spawn(move || {

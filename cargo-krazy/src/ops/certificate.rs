@@ -117,7 +117,9 @@ impl fmt::Display for Certificate<'_> {
         writeln!(f, "SHA-256    {}", self.status.sha256)?;
         match self.device {
             Some(id) => writeln!(f, "device     {id}")?,
-            None => writeln!(f, "device     shares it with others of its image, until the next push to it")?,
+            None => {
+                writeln!(f, "device     shares it with others of its image, until the next confirmed push")?
+            }
         }
         if let Some(end) = &self.status.not_after {
             writeln!(f, "valid to   {end}")?;

@@ -47,7 +47,7 @@ impl Explain for IdentityError {
     }
 }
 
-/// What a device got.
+/// The credentials that a device got.
 pub(super) struct Given {
     pub(super) id: DeviceId,
     pub(super) sha256: Sha256Hash,

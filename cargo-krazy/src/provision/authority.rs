@@ -44,7 +44,7 @@ pub(crate) struct Authority {
     tokens: DeviceTokens,
 }
 
-/// What one device has and no other one.
+/// The credentials that one device has and no other one.
 pub(crate) struct DeviceIdentity {
     /// Its id.
     pub(crate) id: DeviceId,
@@ -122,7 +122,7 @@ impl Authority {
         self.tokens.of(id)
     }
 
-    /// What derives the tokens of devices.
+    /// The derivation of tokens for devices.
     pub(super) fn into_tokens(self) -> DeviceTokens {
         self.tokens
     }
@@ -154,8 +154,8 @@ fn params() -> anyhow::Result<CertificateParams> {
     Ok(params)
 }
 
-/// The authority's certificate, DER, for the secrets in `directory`: derived, or that of [`CERTIFICATE`]; nothing if neither is
-/// there.
+/// The authority's certificate, DER, for the secrets in `directory`: derived, or that of [`CERTIFICATE`]; nothing if neither
+/// is there.
 pub(super) fn certificate(directory: &Path) -> anyhow::Result<Option<CertificateDer<'static>>> {
     let pem = match Authority::find(directory)? {
         Some(authority) => Some(authority.certificate_pem()?),

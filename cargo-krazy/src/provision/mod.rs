@@ -121,7 +121,8 @@ fn read(directory: &Path) -> Result<Option<store::Files>> {
 }
 
 /// The certificates that devices of the appliance `name` may have, in DER: the present one, and while it is exchanged
-/// the next and earlier ones. Of its secrets no other file need be there: who has a token of their own needs no more.
+/// the next and earlier ones; none if only the authority's certificate is there. Of its secrets no other file need be
+/// there: who has a token of their own needs no more.
 pub(crate) fn certificates(name: &str, state_dir: &Path) -> Result<Vec<CertificateDer<'static>>> {
     check_name(name)?;
     let directory = store::directory(state_dir, name);
@@ -133,6 +134,7 @@ pub(crate) fn certificates(name: &str, state_dir: &Path) -> Result<Vec<Certifica
             all.extend(rotation::other_certificates(&directory)?);
             Ok(all)
         }
+        None if directory.join(authority::CERTIFICATE).exists() => Ok(Vec::new()),
         None => Err(SecretsError::NoCertificate { appliance: name.to_owned(), path }.into()),
     }
 }
@@ -143,15 +145,15 @@ pub(crate) fn authority_certificate(name: &str, state_dir: &Path) -> Result<Opti
     Ok(authority::certificate(&store::directory(state_dir, name))?)
 }
 
-/// What derives the tokens of the appliance's devices; nothing if it has no authority.
+/// The derivation of tokens for the appliance's devices; nothing if it has no authority.
 pub(crate) fn device_tokens(name: &str, state_dir: &Path) -> Result<Option<DeviceTokens>> {
     check_name(name)?;
     let authority = Authority::find(&store::directory(state_dir, name))?;
     Ok(authority.map(Authority::into_tokens))
 }
 
-/// Stores the authority's certificate of the appliance `name` for others, who need no other file. Returns its path; nothing if
-/// the authority is not on this machine.
+/// Stores the authority's certificate of the appliance `name` for others, who need no other file. Returns its path;
+/// nothing if the authority is not on this machine.
 pub(crate) fn store_authority_certificate(name: &str, state_dir: &Path) -> Result<Option<PathBuf>> {
     check_name(name)?;
     let directory = store::directory(state_dir, name);

@@ -12,7 +12,7 @@ use super::{DeviceId, Secrets, store};
 /// The file among the appliance's secrets.
 const FILE: &str = "pending-identities.toml";
 
-/// What is left to do once it is known whether a device took a new identity.
+/// The work that is left once it is known whether a device took a new identity.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Pending {
     /// The name of the new token, to be revoked if the device did not.
@@ -22,7 +22,7 @@ pub(crate) struct Pending {
 }
 
 impl Secrets {
-    /// What is left to do, by the new id.
+    /// The work that is left, by the new id.
     pub(crate) fn pending(&self) -> anyhow::Result<BTreeMap<DeviceId, Pending>> {
         read(&self.directory)
     }

@@ -57,13 +57,10 @@ impl Drivers {
 
     /// Allows all modules.
     pub(crate) fn allow_all(&mut self) {
-        *self = Drivers {
-            modules: self.modules.clone(),
-            scope: Scope::All,
-            known: BTreeSet::new(),
-            changed: Instant::now(),
-            loaded_all: false,
-        };
+        self.scope = Scope::All;
+        self.known.clear();
+        self.changed = Instant::now();
+        self.loaded_all = false;
     }
 
     /// Loads the drivers of devices that are new, until there are no more: a bus shows its devices only once it has its
@@ -123,7 +120,7 @@ fn is_bus(path: &str) -> bool {
     BUSES.iter().any(|bus| path.contains(bus))
 }
 
-/// Reads the names in a list of files. A kernel with everything built in has none.
+/// Reads the names in a list of files, which is empty if the kernel has everything built in.
 fn list(path: &str, console: &mut Console) -> Vec<String> {
     match std::fs::read_to_string(Path::new(path)) {
         Ok(text) => text.lines().map(module_name).collect(),

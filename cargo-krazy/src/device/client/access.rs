@@ -1,4 +1,4 @@
-//! Which device answers, and what may be sent to it.
+//! The identity of a device, and the credentials that belong to it.
 //!
 //! A device has a certificate and a token of its own, or those that all devices of its appliance share. So that no device
 //! gets the token of another one, it is asked for its certificate first, without a token; then only this certificate is
@@ -7,13 +7,13 @@
 use krazy_boot::api::Endpoint;
 use krazy_boot::api::credentials::Token;
 use reqwest::Method;
+use rustls_pki_types::CertificateDer;
 
 use super::{CONNECT_TIMEOUT, Client, REPLY_TIMEOUT};
 use crate::device::DeviceError;
 use crate::device::known;
 use crate::device::pinned::{self, Accepted, Fingerprint, Notes, Presented};
 use crate::provision::DeviceId;
-use rustls_pki_types::CertificateDer;
 
 /// The credentials for one device.
 pub(super) struct Access {
@@ -77,8 +77,7 @@ impl Client {
             known::check(&self.credentials.directory, &self.target.name, Some(id))?;
             let given = || self.credentials.tokens.first().cloned();
             let own = self.credentials.own_tokens.as_ref().map(|tokens| tokens.of(id));
-            let token =
-                own.or_else(given).ok_or_else(|| self.foreign("there is no token for it".to_owned()))?;
+            let token = own.or_else(given).ok_or_else(|| self.no_token())?;
             return self.access_with(vec![pinned], token, Some(id));
         }
         known::check(&self.credentials.directory, &self.target.name, None)?;
@@ -87,11 +86,9 @@ impl Client {
 
     /// Returns the credentials for a device with a certificate that all devices share: the first token that it knows.
     fn find_shared_token(&self) -> Result<Access, DeviceError> {
-        let mut tokens = self.credentials.tokens.iter();
-        let several = tokens.len() > 1;
-        let first = tokens.next().ok_or_else(|| self.foreign("there is no token for it".to_owned()))?;
+        let [first, others @ ..] = &self.credentials.tokens[..] else { return Err(self.no_token()) };
         let access = |token: &Token| self.access_with(self.shared(), token.clone(), None);
-        if several {
+        if !others.is_empty() {
             for token in &self.credentials.tokens {
                 let access = access(token)?;
                 let path = format!("{}{}", self.base, Endpoint::Status);
@@ -104,6 +101,10 @@ impl Client {
             }
         }
         access(first)
+    }
+
+    fn no_token(&self) -> DeviceError {
+        self.foreign("there is no token for it".to_owned())
     }
 
     fn access_with(

@@ -222,7 +222,7 @@ pub(crate) enum ModuleError {
 }
 
 /// Loads the module file at `path` with its parameters of the command line, unless it is loaded.
-pub(crate) fn insert(path: &Path, parameters: &Parameters) -> Result<(), ModuleError> {
+fn insert(path: &Path, parameters: &Parameters) -> Result<(), ModuleError> {
     use rustix::io::Errno;
     let name = module_name(&path.to_string_lossy());
     // The kernel notices a second time only when it has read, verified and unpacked the file.
