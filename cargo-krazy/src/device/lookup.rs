@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -54,6 +55,13 @@ fn addresses(host: &str) -> io::Result<Vec<SocketAddr>> {
             return Ok(found);
         }
     }
+    if let Some((_, interface)) = host.split_once('%')
+        && interface.parse::<u32>().is_err()
+        && !Path::new("/sys/class/net").join(interface).exists()
+    {
+        let text = format!("this machine has no network interface `{interface}`");
+        return Err(io::Error::new(io::ErrorKind::NotFound, text));
+    }
     Ok((host, 0).to_socket_addrs()?.collect())
 }
 
@@ -91,6 +99,12 @@ mod tests {
         let Some(SocketAddr::V6(found)) = found.first() else { panic!("{found:?}") };
         let found = (found.ip().to_string(), found.scope_id().to_string());
         assert_eq!(found, ("fe80::1".to_owned(), lo.trim().to_owned()));
+    }
+
+    #[test]
+    fn missing_interface_is_named() {
+        let error = addresses("fe80::1%nowhere0").unwrap_err();
+        assert_eq!(error.to_string(), "this machine has no network interface `nowhere0`");
     }
 
     #[test]
