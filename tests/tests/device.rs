@@ -37,6 +37,8 @@ fn device_reports_status_copies_files_and_follows_commands() -> Result<()> {
     let mut guest = Guest::start(command)?;
     guest.wait_for("Registered", BOOT_LIMIT)?;
     guest.wait_for("serving https", BOOT_LIMIT)?;
+    let seen = guest.seen();
+    ensure!(!seen.contains("krazy-admind: failed") && !seen.contains("not fully restricted"), "{seen}");
 
     let status = messages(&krazy, &["status", "qemu"])?.remove(0);
     assert_eq!(status["status"]["name"], "hello");

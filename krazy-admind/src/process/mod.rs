@@ -99,7 +99,7 @@ impl Drop for Front {
 
 /// Makes the directory that becomes the root of the front. A failure is only logged: other restrictions remain.
 fn empty_directory(root: &Path) -> Option<PathBuf> {
-    let path = root.join(SOCKET.trim_start_matches('/')).with_file_name("empty");
+    let path = root.join(SOCKET.trim_start_matches('/')).with_file_name("empty-root");
     match DirBuilder::new().recursive(true).mode(0o555).create(&path) {
         Ok(()) => Some(path),
         Err(error) => {
