@@ -1,8 +1,10 @@
 //! SHA-256, and bytes written as lower-case hexadecimal digits: hashes, salts, keys.
 
-use std::fmt::{self, Write};
+use alloc::string::{String, ToString};
+use core::fmt::{self, Write};
+use core::str::FromStr;
+#[cfg(feature = "std")]
 use std::io::{self, Read};
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -36,6 +38,7 @@ pub fn sha256(bytes: &[u8]) -> Sha256Hash {
 }
 
 /// Returns the SHA-256 of everything that is left in `reader`.
+#[cfg(feature = "std")]
 pub fn sha256_of(reader: &mut impl Read) -> io::Result<Sha256Hash> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 256 << 10];
@@ -66,7 +69,7 @@ impl<const N: usize> schemars::JsonSchema for Hex<N> {
         true
     }
 
-    fn schema_name() -> std::borrow::Cow<'static, str> {
+    fn schema_name() -> alloc::borrow::Cow<'static, str> {
         format!("Hex{N}").into()
     }
 

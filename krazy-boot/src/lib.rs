@@ -37,14 +37,22 @@
 //! Files of one slot share a prefix (`a-`, `b-`) instead of a directory. The Raspberry Pi firmware accepts any
 //! string as `os_prefix`, and `fsck.fat` rejects the directories that fatfs 0.3.6 writes.
 
+#![cfg_attr(not(feature = "std"), no_std)]
+#![cfg_attr(not(feature = "std"), allow(dead_code, reason = "a boot loader uses a part of each module"))]
+
+extern crate alloc;
+
+#[cfg(feature = "std")]
 pub mod api;
 pub mod boot;
 pub mod digest;
 pub mod disk;
+#[cfg(feature = "std")]
 pub mod error_chain;
 #[cfg(all(any(test, fuzzing), feature = "http", feature = "update"))]
 pub mod fuzzing;
 #[cfg(feature = "ext4")]
 pub mod image;
+#[cfg(feature = "std")]
 pub mod manifest;
 pub mod update;

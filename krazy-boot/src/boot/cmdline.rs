@@ -1,15 +1,20 @@
 //! The kernel command line of a slot: the parameters of board and user, and those that make the slot boot its own root.
 
-use std::fmt;
-use std::io::{Read, Seek};
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
 
-use crate::disk::boot_fat::{BootFat, FatError};
 use crate::disk::layout::DiskSignature;
 use crate::disk::size::Bytes;
 use crate::disk::slot::Slot;
 
 /// Length limit of x86 and arm64 kernels, without the terminating NUL. Source: Linux `COMMAND_LINE_SIZE`, 2048 on both.
 const MAX_LEN: usize = 2047;
+
+/// Limit of a file with a command line. An editor may have left blank lines behind; what is longer is no command line.
+pub const MAX_FILE: Bytes = Bytes(2 * MAX_LEN as u64);
 
 /// Parameter that names the running slot: `krazy.slot=a`.
 pub const SLOT_PARAMETER: &str = "krazy.slot";
@@ -23,8 +28,15 @@ pub const LAUNCH_PARAMETER: &str = "krazy.launch";
 /// Parameter of a kernel that a launcher started.
 pub const LAUNCHED_PARAMETER: &str = "krazy.launched";
 
+/// Parameter by which a boot loader tells why the other slot, which should have started, could not be loaded.
+pub const UNSTARTED_PARAMETER: &str = "krazy.unstarted";
+
 /// Parameter that turns launchers off, so that a trial uses the running kernel: `krazy.kexec=off`.
 pub const KEXEC_PARAMETER: &str = "krazy.kexec";
+
+/// Parameters that a slot or its loader sets.
+const RESERVED: [&str; 5] =
+    [ROOT_PARAMETER, SLOT_PARAMETER, LAUNCH_PARAMETER, LAUNCHED_PARAMETER, UNSTARTED_PARAMETER];
 
 /// A checked command line: one line of printable ASCII of at most 2047 bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,14 +56,6 @@ pub enum CommandLineError {
     Reserved(String),
 }
 
-/// Reads the command line in the file `name` on `/boot`, without surrounding white space. Nothing else is checked.
-pub fn read_text<R: Read + Seek>(fat: &mut BootFat<R>, name: &str) -> Result<String, FatError> {
-    let file = fat.find(name)?;
-    // An editor may have left blank lines behind; what is longer is no command line.
-    let text = fat.read(&file, Bytes(2 * MAX_LEN as u64))?;
-    Ok(String::from_utf8_lossy(&text).trim().to_owned())
-}
-
 impl CommandLine {
     /// Returns the command line that boots `slot` of the disk with `signature`, with `parameters` of board and user.
     ///
@@ -68,7 +72,7 @@ impl CommandLine {
         );
         for parameter in parameters {
             let name = parameter.split('=').next().unwrap_or(parameter);
-            if [ROOT_PARAMETER, SLOT_PARAMETER, LAUNCH_PARAMETER, LAUNCHED_PARAMETER].contains(&name) {
+            if RESERVED.contains(&name) {
                 return Err(CommandLineError::Reserved(name.to_owned()));
             }
             line.push(' ');
@@ -101,6 +105,25 @@ impl CommandLine {
             .filter(|(key, _)| *key == name)
             .map(|(_, value)| value.trim_matches('"'))
             .last()
+    }
+
+    /// Returns this line with the reason why the other slot could not be loaded. Characters that the value cannot have are
+    /// replaced. A line that would be too long stays as it is: booting comes first.
+    #[must_use]
+    pub fn after_failure(self, reason: &str) -> Self {
+        let value = |c: char| match c {
+            '"' => '\'',
+            ' '..='~' => c,
+            _ => ' ',
+        };
+        let reason: String = reason.chars().map(value).collect();
+        // In front: the kernel passes everything behind `--` to init.
+        Self::parse(&format!("{UNSTARTED_PARAMETER}=\"{reason}\" {self}")).unwrap_or(self)
+    }
+
+    /// Returns the reason why the other slot could not be loaded, if a loader has told one.
+    pub fn unstarted(&self) -> Option<&str> {
+        self.get(UNSTARTED_PARAMETER)
     }
 
     /// Returns the slot that this line boots, if it names one.

@@ -122,7 +122,7 @@ pub fn command_lines<R: Read + Seek>(
     slot: Slot,
 ) -> Result<(CommandLine, Option<CommandLine>), ConfigTxtError> {
     let mut read =
-        |name| cmdline::read_text(fat, &slot.boot_file(name)).map(|text| CommandLine::parse(&text));
+        |name| fat.read_text(&slot.boot_file(name), cmdline::MAX_FILE).map(|text| CommandLine::parse(&text));
     let foreign = |_| ConfigTxtError::Foreign("a command line beside it cannot be used");
     let own = read(boot_file::CMDLINE)?.map_err(foreign)?;
     let launcher = match read(boot_file::LAUNCH) {

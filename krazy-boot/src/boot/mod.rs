@@ -12,13 +12,23 @@
 //! | [`slot_area`] | a slot's load table together with the data that it loads into low memory |
 //! | [`bzimage`] | the header of an x86 kernel |
 //! | [`cmdline`] | the kernel command line |
+//! | [`start`] | the decisions of a loader: which slot starts, and which one if that cannot |
+//! | [`slot_files`] | a slot's files on `/boot`, for a loader that reads files |
 //! | [`config_txt`] | the Raspberry Pi firmware's `config.txt`, which names the confirmed slot |
 //! | [`device_tree`] | edits of a flattened device tree |
 
+#[cfg(feature = "std")]
 pub mod boot_sector;
+#[cfg(feature = "std")]
 pub mod bzimage;
 pub mod cmdline;
+#[cfg(feature = "std")]
 pub mod config_txt;
+#[cfg(feature = "std")]
 pub mod device_tree;
+#[cfg(feature = "std")]
 pub mod load_table;
+#[cfg(feature = "std")]
 pub mod slot_area;
+pub mod slot_files;
+pub mod start;

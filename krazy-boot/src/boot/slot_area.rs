@@ -114,7 +114,7 @@ impl BootFiles {
     pub fn read<R: Read + Seek>(fat: &mut BootFat<R>, slot: Slot) -> Result<Self, SlotAreaError> {
         let kernel = fat.find(&slot.boot_file(boot_file::KERNEL))?;
         let initramfs = fat.find(&slot.boot_file(boot_file::INITRAMFS))?;
-        let command_line = cmdline::read_text(fat, &slot.boot_file(boot_file::CMDLINE))?;
+        let command_line = fat.read_text(&slot.boot_file(boot_file::CMDLINE), cmdline::MAX_FILE)?;
         let command_line = CommandLine::parse(&command_line)
             .map_err(|source| SlotAreaError::CommandLine { slot, source })?;
         Ok(BootFiles {

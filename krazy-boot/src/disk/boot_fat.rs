@@ -196,6 +196,13 @@ impl<R: Read + Seek> BootFat<R> {
         self.read_start(file, file.size)
     }
 
+    /// Returns the text of the file `name`, of at most `limit` bytes, without surrounding white space.
+    pub fn read_text(&mut self, name: &str, limit: Bytes) -> Result<String, FatError> {
+        let file = self.find(name)?;
+        let text = self.read(&file, limit)?;
+        Ok(String::from_utf8_lossy(&text).trim().to_owned())
+    }
+
     /// Reads the first `len` of a file, or all of a shorter one.
     pub fn read_start(&mut self, file: &FatFile, len: Bytes) -> Result<Vec<u8>, FatError> {
         let part = FatFile { size: len.min(file.size), ..file.clone() };

@@ -18,11 +18,13 @@
 //! A new fixed sector gets its constant here and an entry in the test `fixed_sectors_do_not_overlap`; its format gets a
 //! module of its own beside [`crate::disk::selector`].
 
-use std::fmt;
+use alloc::format;
+use alloc::string::String;
+use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::disk::size::{Bytes, Sectors};
+use crate::disk::size::{Bytes, SECTOR_SIZE, Sectors};
 use crate::disk::slot::Slot;
 
 /// The sectors of the boot state, which decides about the next start and explains the last one. LBA 0 says which ones
@@ -44,7 +46,22 @@ impl StateSectors {
 
     /// The sectors on a disk of the first format, behind LBA 0 and in one page with it.
     pub const FIRST: Self = StateSectors { selector: Sectors(1), spare: Sectors(2), note: Sectors(3) };
+
+    /// Returns those of the disk whose LBA 0 is `sector`.
+    pub fn of(sector: &FirstSector) -> Self {
+        if sector[FORMAT_OFFSET] == 0 { StateSectors::FIRST } else { StateSectors::CURRENT }
+    }
 }
+
+/// LBA 0 ([`mbr`](crate::disk::mbr)).
+pub type FirstSector = [u8; SECTOR_SIZE as usize];
+
+/// The byte of LBA 0 that names the [`StateSectors`], which the code in front of it reads. Earlier code was shorter, so the
+/// byte is 0 on older disks.
+pub(crate) const FORMAT_OFFSET: usize = 439;
+
+/// The offset of the disk signature in LBA 0.
+const SIGNATURE_OFFSET: usize = 440;
 
 /// First sectors of the two copies of the device's identity, each on a boundary of 4 KiB.
 pub(crate) const IDENTITY: [Sectors; 2] = [Sectors(40), SLOT_AREAS_END];
@@ -84,6 +101,12 @@ const MINIMUM_BOOT: Bytes = Bytes::mib(64);
 pub struct DiskSignature(pub u32);
 
 impl DiskSignature {
+    /// Returns that of the disk whose LBA 0 is `sector`.
+    pub fn of(sector: &FirstSector) -> Self {
+        let bytes = &sector[SIGNATURE_OFFSET..SIGNATURE_OFFSET + 4];
+        DiskSignature(bytes.iter().rev().fold(0, |number, byte| number << 8 | u32::from(*byte)))
+    }
+
     /// Returns the PARTUUID of primary partition `number` (1 to 4), as in `root=PARTUUID=1a2b3c4d-02`.
     /// Source: Linux `block/partitions/msdos.c`, format `%08x-%02x`.
     pub(crate) fn partuuid(self, number: u8) -> String {

@@ -8,7 +8,9 @@ use std::io::{self, Cursor, Read, Seek};
 
 use mbrman::{BOOT_ACTIVE, BOOT_INACTIVE, CHS, MBRHeader, MBRPartitionEntry};
 
-use crate::disk::layout::{DiskLayout, DiskSignature, Extent, SLOT_AREAS_END, StateSectors};
+use crate::disk::layout::{
+    DiskLayout, DiskSignature, Extent, FORMAT_OFFSET, FirstSector, SLOT_AREAS_END, StateSectors,
+};
 use crate::disk::size::{SECTOR_SIZE, Sectors};
 
 /// Partition type of `/boot`: FAT32 with LBA.
@@ -18,20 +20,13 @@ const TYPE_FAT32_LBA: u8 = 0x0c;
 const TYPE_LINUX: u8 = 0x83;
 
 /// Room for code in front of the disk signature and [`FORMAT_OFFSET`], in bytes.
-pub(crate) const MAX_CODE_LEN: usize = 439;
-
-/// The byte that names the [`StateSectors`], which the code in front of it reads. Earlier code was shorter, so the byte is 0
-/// on older disks.
-const FORMAT_OFFSET: usize = 439;
+pub(crate) const MAX_CODE_LEN: usize = FORMAT_OFFSET;
 
 /// The format of new disks, the value of that byte.
 pub const FORMAT: u8 = 2;
 
 const TYPES: [u8; 4] = [TYPE_FAT32_LBA, TYPE_LINUX, TYPE_LINUX, TYPE_LINUX];
 const BEYOND_CHS: CHS = CHS { cylinder: 1023, head: 254, sector: 63 };
-
-/// One sector.
-pub type MbrSector = [u8; SECTOR_SIZE as usize];
 
 /// The content of LBA 0 besides the code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +39,7 @@ pub struct Mbr {
 
 /// Returns true if `sector`, a disk's LBA 0, has code to boot from: a BIOS starts such a disk, and the code uses its
 /// selector and load tables. A Raspberry Pi's firmware needs no code.
-pub fn has_code(sector: &MbrSector) -> bool {
+pub fn has_code(sector: &FirstSector) -> bool {
     sector[..MAX_CODE_LEN].iter().any(|byte| *byte != 0)
 }
 
@@ -53,12 +48,12 @@ pub fn state_sectors(disk: &mut (impl Read + Seek)) -> io::Result<StateSectors> 
     let mut sector = [0; SECTOR_SIZE as usize];
     disk.rewind()?;
     disk.read_exact(&mut sector)?;
-    Ok(if sector[FORMAT_OFFSET] == 0 { StateSectors::FIRST } else { StateSectors::CURRENT })
+    Ok(StateSectors::of(&sector))
 }
 
 /// Returns `sector`, a disk's LBA 0, for a disk whose boot state is in [`StateSectors::CURRENT`]: with `code` in place of
 /// its own if it has any.
-pub fn with_current_state_sectors(sector: &MbrSector, code: &[u8]) -> Result<MbrSector, MbrError> {
+pub fn with_current_state_sectors(sector: &FirstSector, code: &[u8]) -> Result<FirstSector, MbrError> {
     let mut moved = *sector;
     if has_code(sector) {
         moved[..MAX_CODE_LEN].fill(0);
@@ -99,7 +94,7 @@ pub enum MbrError {
 impl Mbr {
     /// Returns LBA 0 with `code` in front of the disk signature. Partition 1 is marked active: some BIOSes start only
     /// disks that have an active partition.
-    pub fn encode(&self, code: &[u8]) -> Result<MbrSector, MbrError> {
+    pub fn encode(&self, code: &[u8]) -> Result<FirstSector, MbrError> {
         let mut header = MBRHeader::new(self.signature.0.to_le_bytes());
         let (room, format) = header.bootstrap_code.split_at_mut(FORMAT_OFFSET);
         room.get_mut(..code.len()).ok_or(MbrError::CodeTooLong(code.len()))?.copy_from_slice(code);
@@ -120,7 +115,7 @@ impl Mbr {
     }
 
     /// Reads LBA 0 of a disk with this layout: types and order of the partitions must match, sizes may differ.
-    pub fn decode(sector: &MbrSector) -> Result<Self, MbrError> {
+    pub fn decode(sector: &FirstSector) -> Result<Self, MbrError> {
         let header = MBRHeader::read_from(&mut Cursor::new(&sector[..])).map_err(MbrError::NoTable)?;
         let mut free = SLOT_AREAS_END.0;
         let mut extents = [Extent { start: Sectors(0), len: Sectors(0) }; 4];
@@ -136,10 +131,7 @@ impl Mbr {
             *extent = Extent { start: Sectors(entry.starting_lba), len: Sectors(entry.sectors) };
         }
         let [boot, root_a, root_b, data] = extents;
-        Ok(Mbr {
-            signature: DiskSignature(u32::from_le_bytes(header.disk_signature)),
-            layout: DiskLayout { boot, root_a, root_b, data },
-        })
+        Ok(Mbr { signature: DiskSignature::of(sector), layout: DiskLayout { boot, root_a, root_b, data } })
     }
 }
 

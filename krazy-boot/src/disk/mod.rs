@@ -17,13 +17,18 @@
 //! | [`boot_fat`] | a bounded reader of the FAT32 on `/boot`, its check and repair |
 //! | [`ext4_superblock`] | condition and recorded errors of `/data` |
 
+#[cfg(feature = "std")]
 pub mod boot_fat;
+#[cfg(feature = "std")]
 pub mod ext4_superblock;
+#[cfg(feature = "std")]
 pub mod identity;
 pub mod layout;
+#[cfg(feature = "std")]
 pub mod mbr;
 pub mod ordered_write;
 pub mod selector;
 pub mod size;
 pub mod slot;
+#[cfg(feature = "std")]
 pub mod trial_note;

@@ -3,7 +3,9 @@
 //! Modules that own a format return the writes and their order; the caller that has opened the disk performs them, with
 //! a sync after each. So tests check the order without a disk, and cut the power after every step.
 
-use std::fmt;
+use alloc::vec::Vec;
+use core::fmt;
+#[cfg(feature = "std")]
 use std::io::{self, Seek, SeekFrom, Write};
 
 use crate::disk::size::{SECTOR_SIZE, Sectors};
@@ -38,6 +40,7 @@ impl fmt::Debug for SectorWrite {
 }
 
 /// Performs `writes` in order and calls `sync` (`File::sync_data` for a file or a block device) after each.
+#[cfg(feature = "std")]
 pub fn write_in_order<D: Write + Seek>(
     disk: &mut D,
     writes: &[SectorWrite],

@@ -26,15 +26,18 @@
 //! the copies disagree on the slot, and [`SelectorCopies::needs_repair`] returns true: the copies must be made equal
 //! before the inactive slot is changed, because the older copy may still name it.
 
-use std::io::{self, Read, Seek, SeekFrom};
+#[cfg(feature = "std")]
+mod copies;
 
 use serde::{Deserialize, Serialize};
 
 use crate::disk::layout::StateSectors;
-use crate::disk::mbr;
 use crate::disk::ordered_write::SectorWrite;
 use crate::disk::size::{SECTOR_SIZE, Sectors};
 use crate::disk::slot::Slot;
+
+#[cfg(feature = "std")]
+pub use self::copies::{ReadSelectorError, SelectorCopies};
 
 /// The first four bytes.
 pub(crate) const MAGIC: [u8; 4] = *b"KZSL";
@@ -86,8 +89,8 @@ pub enum SlotState {
     Fallback,
 }
 
-/// A failure to read a selector.
-#[derive(Debug, thiserror::Error)]
+/// A sector that is no valid selector.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SelectorError {
     /// The sector holds no selector.
     #[error("sector {0} holds no boot selector")]
@@ -110,14 +113,6 @@ pub enum SelectorError {
         sector: u32,
         /// The byte.
         value: u8,
-    },
-    /// The disk could not be read.
-    #[error("failed to read the boot selector in sector {sector}")]
-    Read {
-        /// The sector.
-        sector: u32,
-        /// The disk's error.
-        source: io::Error,
     },
 }
 
@@ -222,6 +217,12 @@ impl Selector {
         if bytes[CRC_OFFSET..] != checksum(bytes).to_le_bytes() {
             return Err(SelectorError::Checksum(sector));
         }
+        Self::decode_fields(bytes, lba)
+    }
+
+    /// Decodes the fields of a sector that has the magic, and maybe another version.
+    pub(crate) fn decode_fields(bytes: &SelectorSector, lba: Sectors) -> Result<Self, SelectorError> {
+        let sector = lba.0;
         let slot = |offset: usize| match bytes[offset] {
             0 => Ok(Some(Slot::A)),
             1 => Ok(Some(Slot::B)),
@@ -252,49 +253,6 @@ impl Selector {
     fn next(self) -> Self {
         // Generations are compared for equality only, so they may wrap around.
         Selector { generation: self.generation.wrapping_add(1), ..self }
-    }
-}
-
-/// Both copies of the selector, as read from a disk.
-#[derive(Debug)]
-pub struct SelectorCopies {
-    /// The copy that decides.
-    pub primary: Result<Selector, SelectorError>,
-    /// The copy that replaces a damaged one.
-    pub spare: Result<Selector, SelectorError>,
-}
-
-impl SelectorCopies {
-    /// Reads both copies of a disk that begins at the reader's position 0.
-    pub fn read(disk: &mut (impl Read + Seek)) -> Self {
-        let sectors = mbr::state_sectors(disk);
-        let mut read = |lba: Sectors| {
-            let mut bytes = [0; SECTOR_SIZE as usize];
-            disk.seek(SeekFrom::Start(lba.bytes().0))
-                .and_then(|_| disk.read_exact(&mut bytes))
-                .map_err(|source| SelectorError::Read { sector: lba.0, source })?;
-            Selector::decode(&bytes, lba)
-        };
-        match sectors {
-            Ok(StateSectors { selector, spare, .. }) => {
-                SelectorCopies { primary: read(selector), spare: read(spare) }
-            }
-            Err(_) => SelectorCopies { primary: read(Sectors(0)), spare: read(Sectors(0)) },
-        }
-    }
-
-    /// Returns the selector in force: the primary copy, else the spare one, else the error of the primary copy.
-    pub fn selector(&self) -> Result<Selector, &SelectorError> {
-        self.primary.as_ref().or_else(|primary| self.spare.as_ref().map_err(|_| primary)).copied()
-    }
-
-    /// Returns true if a copy is damaged or the copies disagree. Writing the selector in force again repairs both.
-    pub fn needs_repair(&self) -> bool {
-        match (&self.primary, &self.spare) {
-            // An armed trial is in the primary copy only, and no damage.
-            (Ok(primary), Ok(spare)) => Selector { trial: None, ..*primary } != *spare,
-            _ => true,
-        }
     }
 }
 

@@ -1,8 +1,11 @@
 //! Amounts of storage. Bytes and sectors are different types, so that they cannot be mixed up.
 
-use std::fmt;
-use std::ops::{Add, Sub};
-use std::str::FromStr;
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::String;
+use core::fmt;
+use core::ops::{Add, Sub};
+use core::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -93,14 +96,15 @@ impl Sub for Sectors {
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-        let mut unit = 0;
-        let mut scaled = self.0 as f64;
-        while scaled >= 1024.0 && unit + 1 < UNITS.len() {
-            scaled /= 1024.0;
-            unit += 1;
-        }
-        let text = if scaled.fract() < 0.05 { format!("{scaled:.0}") } else { format!("{scaled:.1}") };
-        f.pad(&format!("{text} {}", UNITS[unit]))
+        let unit = (self.0.max(1).ilog2() as usize / 10).min(UNITS.len() - 1);
+        let size = 1u128 << (10 * unit);
+        // Rounded to tenths, in integers: `core` has no functions of floating-point numbers.
+        let tenths = (u128::from(self.0) * 10 + size / 2) / size;
+        let text = match (tenths / 10, tenths % 10) {
+            (whole, 0) => format!("{whole} {}", UNITS[unit]),
+            (whole, tenth) => format!("{whole}.{tenth} {}", UNITS[unit]),
+        };
+        f.pad(&text)
     }
 }
 

@@ -3,9 +3,12 @@
 //! A slot owns a root partition, a set of files on `/boot` and a load table. Only one slot runs at a time;
 //! updates go to the other.
 
-use std::fmt;
-use std::ops::Not;
-use std::str::FromStr;
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::String;
+use core::fmt;
+use core::ops::Not;
+use core::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 

@@ -35,7 +35,7 @@ use crate::boot::slot_area::SlotAreaError;
 use crate::disk::boot_fat::{BootFat, FatError};
 use crate::disk::layout::Extent;
 use crate::disk::mbr::{self, Mbr, MbrError};
-use crate::disk::selector::{Selector, SelectorCopies, SelectorError};
+use crate::disk::selector::{ReadSelectorError, Selector, SelectorCopies, SelectorError};
 use crate::disk::size::{Bytes, SECTOR_SIZE};
 use crate::disk::slot::Slot;
 
@@ -134,7 +134,7 @@ pub enum EngineError {
     ConfigTxt(#[from] ConfigTxtError),
     /// The boot selector cannot be read.
     #[error(transparent)]
-    Selector(#[from] SelectorError),
+    Selector(#[from] ReadSelectorError),
     /// The new slot cannot be booted.
     #[error("the update cannot be booted")]
     SlotArea(#[from] SlotAreaError),
@@ -175,7 +175,10 @@ impl Sectors {
         let selector = match (copies.primary, copies.spare) {
             (Ok(selector), _) | (Err(_), Ok(selector)) => Some(selector),
             // Two damaged copies are an error and not a missing selector: the slot to spare would be unknown.
-            (Err(SelectorError::Magic(_)), Err(SelectorError::Magic(_))) => None,
+            (
+                Err(ReadSelectorError::Invalid(SelectorError::Magic(_))),
+                Err(ReadSelectorError::Invalid(SelectorError::Magic(_))),
+            ) => None,
             (Err(error), Err(_)) => return Err(error.into()),
         };
         Ok(Sectors { mbr, selector, tables })

@@ -15,5 +15,6 @@ pub mod bundle;
 pub mod delta;
 #[cfg(feature = "update")]
 pub mod engine;
+#[cfg(feature = "std")]
 pub mod history;
 pub mod refusal;

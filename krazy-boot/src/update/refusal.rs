@@ -1,7 +1,7 @@
 //! The reasons for which a device rejects an update. The API sends them as
 //! [`ProblemKind::Update`](crate::api::problem::ProblemKind::Update).
 
-use std::fmt;
+use core::fmt;
 
 /// A reason to reject an update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

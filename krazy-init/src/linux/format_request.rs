@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use krazy_boot::api::data::FORMAT_REQUEST as FILE;
 use krazy_boot::disk::boot_fat::BootFat;
-use krazy_boot::disk::layout::DiskSignature;
-use krazy_boot::disk::mbr::{Mbr, MbrSector};
+use krazy_boot::disk::layout::{DiskSignature, FirstSector};
+use krazy_boot::disk::mbr::Mbr;
 use krazy_boot::disk::size::Bytes;
 use rustix::mount::UnmountFlags;
 
@@ -107,7 +107,7 @@ fn signature(disk: &Disk) -> Result<DiskSignature, FormatRequestError> {
 /// Reads the file from the disk, because `/boot` is not mounted yet; the driver of its file system would delay every start.
 fn read(disk: &Disk) -> Option<Vec<u8>> {
     let mut whole = File::open(disk.node()).ok()?;
-    let mut sector: MbrSector = [0; 512];
+    let mut sector: FirstSector = [0; 512];
     whole.read_exact(&mut sector).ok()?;
     let extent = Mbr::decode(&sector).ok()?.layout.boot;
     let mut fat = BootFat::open(whole, extent.start.bytes(), extent).ok()?;

@@ -9,8 +9,8 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use krazy_boot::disk::ext4_superblock::Superblock;
-use krazy_boot::disk::layout::Extent;
-use krazy_boot::disk::mbr::{Mbr, MbrSector};
+use krazy_boot::disk::layout::{Extent, FirstSector};
+use krazy_boot::disk::mbr::Mbr;
 use krazy_boot::disk::ordered_write::SectorWrite;
 use krazy_boot::disk::size::{Bytes, SECTOR_SIZE, Sectors};
 
@@ -54,7 +54,7 @@ struct BlkpgArgument {
 pub(crate) fn partition(disk: &Disk) -> io::Result<bool> {
     let node = disk.node();
     let mut file = File::open(&node)?;
-    let mut sector: MbrSector = [0; SECTOR_SIZE as usize];
+    let mut sector: FirstSector = [0; SECTOR_SIZE as usize];
     file.read_exact(&mut sector)?;
     let Some((grown, extent)) = grown_table(&sector, disk.sectors()?) else { return Ok(false) };
     disk.write_in_order(&[SectorWrite { at: Sectors(0), bytes: grown.to_vec() }])?;
@@ -63,7 +63,7 @@ pub(crate) fn partition(disk: &Disk) -> io::Result<bool> {
 }
 
 /// Returns LBA 0 with a longer partition 4, and the extent of that; `None` if it cannot grow.
-fn grown_table(sector: &MbrSector, disk: u64) -> Option<(MbrSector, Extent)> {
+fn grown_table(sector: &FirstSector, disk: u64) -> Option<(FirstSector, Extent)> {
     let mbr = Mbr::decode(sector).ok()?;
     let layout = mbr.layout.grown_to(disk);
     let extent = layout.data;
@@ -125,7 +125,7 @@ mod tests {
 
     use super::*;
 
-    fn sector(disk: Bytes) -> (MbrSector, Mbr) {
+    fn sector(disk: Bytes) -> (FirstSector, Mbr) {
         let layout = DiskLayout::new(PartitionSizes { disk, ..PartitionSizes::default() }).unwrap();
         let mbr = Mbr { signature: DiskSignature(0x1a2b_3c4d), layout };
         (mbr.encode(&[0x90; 439]).unwrap(), mbr)

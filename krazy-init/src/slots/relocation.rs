@@ -10,8 +10,8 @@
 use std::io::Read;
 
 use krazy_boot::boot::boot_sector;
-use krazy_boot::disk::layout::StateSectors;
-use krazy_boot::disk::mbr::{self, MbrSector};
+use krazy_boot::disk::layout::{FirstSector, StateSectors};
+use krazy_boot::disk::mbr;
 use krazy_boot::disk::ordered_write::SectorWrite;
 use krazy_boot::disk::selector::Selector;
 use krazy_boot::disk::size::{SECTOR_SIZE, Sectors};
@@ -46,7 +46,7 @@ fn knows_moved_state(manifest: &Manifest) -> bool {
     manifest.disk_format >= DISK_FORMAT
 }
 
-fn first_sector(disk: &Disk) -> Result<MbrSector, SlotError> {
+fn first_sector(disk: &Disk) -> Result<FirstSector, SlotError> {
     let mut sector = [0; SECTOR_SIZE as usize];
     firmware::uncached(disk)?.read_exact(&mut sector).map_err(|error| SlotError::io(disk, error))?;
     Ok(sector)

@@ -5,7 +5,7 @@ use std::io::Read;
 
 use krazy_boot::disk::layout::StateSectors;
 use krazy_boot::disk::mbr;
-use krazy_boot::disk::selector::{Selector, SelectorCopies, SelectorError};
+use krazy_boot::disk::selector::{ReadSelectorError, Selector, SelectorCopies, SelectorError};
 use krazy_boot::disk::size::SECTOR_SIZE;
 use krazy_boot::error_chain::chain;
 
@@ -14,7 +14,7 @@ use crate::linux::block::Disk;
 
 /// Returns true if `disk` has a selector, even a damaged one.
 pub(super) fn exists(disk: &Disk) -> Result<bool, SlotError> {
-    Ok(!matches!(copies(disk)?.selector(), Err(SelectorError::Magic(_))))
+    Ok(!matches!(copies(disk)?.selector(), Err(ReadSelectorError::Invalid(SelectorError::Magic(_)))))
 }
 
 /// Returns true if `disk` has boot sector code, which obeys the selector.
@@ -27,8 +27,9 @@ pub(super) fn has_boot_sector(disk: &Disk) -> Result<bool, SlotError> {
 /// Returns true if both copies were read and neither is a selector. One that a newer version wrote is not lost.
 pub(super) fn is_lost(disk: &Disk) -> Result<bool, SlotError> {
     let SelectorCopies { primary, spare } = copies(disk)?;
-    let is_lost = |copy: &Result<Selector, SelectorError>| {
-        matches!(copy, Err(SelectorError::Magic(_) | SelectorError::Checksum(_) | SelectorError::Slot { .. }))
+    let is_lost = |copy: &Result<Selector, ReadSelectorError>| match copy {
+        Err(ReadSelectorError::Invalid(error)) => !matches!(error, SelectorError::Version { .. }),
+        Ok(_) | Err(ReadSelectorError::Read { .. }) => false,
     };
     Ok(is_lost(&primary) && is_lost(&spare))
 }
@@ -45,7 +46,7 @@ pub(super) fn read(disk: &Disk) -> Result<Selector, SlotError> {
 
 /// Reads the selector of `disk` from its open `file`.
 pub(super) fn read_from(disk: &Disk, mut file: File) -> Result<Selector, SlotError> {
-    let damaged = |error: &SelectorError| SlotError::Selector { disk: disk.node(), reason: chain(error) };
+    let damaged = |error: &ReadSelectorError| SlotError::Selector { disk: disk.node(), reason: chain(error) };
     SelectorCopies::read(&mut file).selector().map_err(damaged)
 }
 

@@ -252,7 +252,7 @@ fn examine_slot(
             }
             Err(error) => report.problems.push(chain(&error)),
         }
-        match cmdline::read_text(&mut fat, &slot.boot_file(boot_file::CMDLINE)) {
+        match fat.read_text(&slot.boot_file(boot_file::CMDLINE), cmdline::MAX_FILE) {
             Ok(line) => report.cmdline = Some(line),
             Err(error) => report.problems.push(chain(&error)),
         }

@@ -30,7 +30,10 @@ fn selector_is_where_sector_0_says() {
         let others = if sectors == SECTORS { StateSectors::FIRST } else { SECTORS };
         let mut disk = blank(others);
         write_in_order(&mut disk, &selector.writes(sectors), |_| Ok(())).unwrap();
-        assert!(matches!(SelectorCopies::read(&mut disk).selector(), Err(SelectorError::Magic(_))));
+        assert!(matches!(
+            SelectorCopies::read(&mut disk).selector(),
+            Err(ReadSelectorError::Invalid(SelectorError::Magic(_)))
+        ));
     }
 }
 
@@ -124,7 +127,9 @@ fn unreadable_sectors_give_distinct_errors() {
     assert_eq!(zeros.selector().unwrap_err().to_string(), "sector 2040 holds no boot selector");
     for (len, sector) in [(512, 1), (511, 0)] {
         let short = SelectorCopies::read(&mut Cursor::new(vec![0; len]));
-        assert!(matches!(short.primary, Err(SelectorError::Read { sector: found, .. }) if found == sector));
+        assert!(
+            matches!(short.primary, Err(ReadSelectorError::Read { sector: found, .. }) if found == sector)
+        );
     }
     let mut sector = Selector::confirmed(Slot::A).encode();
     sector[TRIAL_OFFSET] = 7;
