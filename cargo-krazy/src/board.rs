@@ -8,6 +8,8 @@ mod x86_64;
 
 pub(crate) use kernel_build::KernelBuild;
 
+use krazy_boot::boot::uefi_loader::Loader;
+
 use crate::failure::{Exit, Explain};
 
 /// Lists of kernel modules, one after the other, so that boards can share some.
@@ -47,8 +49,11 @@ pub(crate) struct Board {
 /// The way of a machine from power to the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Boot {
-    /// A BIOS starts our boot sector, which loads the files of a slot's load table.
-    Bios,
+    /// A BIOS starts our boot sector, which loads the files of a slot's load table, or UEFI firmware starts our loader.
+    Pc {
+        /// The loader.
+        uefi: &'static Loader,
+    },
     /// Firmware on `/boot` reads `config.txt` and loads the files it names.
     RaspberryPi {
         /// The Debian package with the firmware, from the archive's component `non-free-firmware`.

@@ -3,17 +3,19 @@
 //! The lists are written for Debian's `amd64` and `cloud-amd64` kernels; a name one of them lacks is built in or
 //! not to be had there, and is passed over. Sizes below are those of trixie's 6.12 `amd64` kernel.
 
+use krazy_boot::boot::uefi_loader;
+
 use super::kernel_build::{COMMON, HARDENING};
 use super::{Board, Boot, KernelBuild, ModuleGroups, modules};
 
 /// The board.
 pub(super) const BOARD: Board = Board {
     name: "x86_64",
-    description: "64-bit PC or virtual machine that boots from an MBR (BIOS or CSM)",
+    description: "64-bit PC or virtual machine that boots from a BIOS or UEFI",
     triple: "x86_64-unknown-linux-musl",
     debian_arch: "amd64",
     debian_kernel: "linux-image-amd64",
-    boot: Boot::Bios,
+    boot: Boot::Pc { uefi: &uefi_loader::X86_64 },
     cmdline: &["console=tty0", "console=ttyS0,115200", "panic=10", "quiet"],
     serial_console: "console=ttyS0,115200",
     start_modules: &[modules::FILE_SYSTEMS],

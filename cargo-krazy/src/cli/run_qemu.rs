@@ -10,7 +10,7 @@ use krazy_boot::disk::size::Bytes;
 use crate::cli::build_args::BuildArgs;
 use crate::failure::Result;
 use crate::ops::run_qemu::{ImageChoice, RunRequest, run};
-use crate::qemu::{Accelerate, Model, Publish, Watch};
+use crate::qemu::{Accelerate, FirmwareKind, Model, Publish, Watch};
 use crate::shell::Shell;
 
 /// Boots the appliance in QEMU
@@ -28,6 +28,7 @@ Examples:
   cargo krazy run-qemu --publish 8080:80                  the guest's port 80 on http://127.0.0.1:8080/
   cargo krazy run-qemu --image a.img --snapshot           a given image, which does not change
   cargo krazy run-qemu --image a.img --expect ready --timeout 60
+  cargo krazy run-qemu --firmware uefi                    as a PC without a BIOS starts it
   cargo krazy run-qemu --target aarch64-rpi --machine raspi4b
   cargo krazy run-qemu --image a.img -- -device e1000     arguments after -- go to QEMU")]
 pub(super) struct Args {
@@ -43,6 +44,9 @@ pub(super) struct Args {
     /// Forward a port of the host to the guest; host port 0 finds a free one
     #[arg(long, value_name = "[ADDR:]HOST:GUEST[/udp]", help_heading = "Machine")]
     publish: Vec<Publish>,
+    /// The firmware of a PC
+    #[arg(long, value_name = "KIND", value_enum, default_value_t, help_heading = "Machine")]
+    firmware: FirmwareKind,
     /// The guest's memory
     #[arg(long, value_name = "SIZE", default_value = "512MiB", help_heading = "Machine")]
     memory: Bytes,
@@ -83,6 +87,7 @@ impl Args {
             },
             build: self.build.resolve(),
             model: self.machine,
+            firmware: self.firmware,
             memory: self.memory,
             cpus: self.cpus.get(),
             accelerate: self.accel,

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use krazy_boot::boot::uefi_loader::Loader;
 use krazy_boot::disk::layout::PartitionSizes;
 use krazy_boot::manifest::ServiceSettings;
 use krazy_boot::manifest::checks::Checks;
@@ -13,7 +14,7 @@ use serde::Serialize;
 
 use super::origins::Origins;
 use super::pi::PiSettings;
-use crate::board::Board;
+use crate::board::{Board, Boot};
 
 /// An appliance for one board.
 #[derive(Clone, Debug)]
@@ -68,6 +69,8 @@ pub(crate) struct Appliance {
     pub(crate) sysctl: BTreeMap<String, String>,
     /// Whether `/boot` is mounted writable from the start.
     pub(crate) boot_writable: bool,
+    /// Whether UEFI firmware starts the disk, too, on a board that has a loader for it.
+    pub(crate) uefi: bool,
     /// Whether the kernel speaks on the serial line.
     pub(crate) serial_console: bool,
     /// What is particular to a Raspberry Pi; nothing on other boards.
@@ -84,6 +87,14 @@ impl Appliance {
     /// Whether it can be managed over the network.
     pub(crate) fn has_admind(&self) -> bool {
         self.installs.iter().any(|install| install.name == super::OWN_ADMIND)
+    }
+
+    /// The loader by which UEFI firmware starts its disk, if it does.
+    pub(crate) fn loader(&self) -> Option<&'static Loader> {
+        match self.board.boot {
+            Boot::Pc { uefi } if self.uefi => Some(uefi),
+            Boot::Pc { .. } | Boot::RaspberryPi { .. } => None,
+        }
     }
 
     /// All kernel parameters but the slot's own: the board's, then the appliance's.

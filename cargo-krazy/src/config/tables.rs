@@ -73,6 +73,8 @@ pub(crate) struct Krazy {
     pub(crate) sysctl: BTreeMap<String, SysctlValue>,
     /// mount /boot writable from the start (default: false)
     pub(crate) boot_writable: bool,
+    /// the disk of a PC starts from UEFI firmware, too, and not from a BIOS only (default: true)
+    pub(crate) uefi: Option<bool>,
     /// the console of the kernel is on the serial line, too (default: true)
     pub(crate) serial_console: Option<bool>,
     /// further lines for a Raspberry Pi's config.txt, such as `gpu_mem=16`

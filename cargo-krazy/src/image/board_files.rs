@@ -1,12 +1,13 @@
-//! Files of a Raspberry Pi's `/boot` besides kernel, initramfs and command line: firmware, device trees, overlays and
-//! the settings of a slot.
+//! Files of `/boot` besides kernel, initramfs and command line. On a PC, the UEFI loader. On a Raspberry Pi, firmware, device
+//! trees, overlays and the settings of a slot.
 //!
-//! All names are flat. The firmware puts `os_prefix` before `overlay_prefix`, and neither need be a directory; it takes
+//! There, all names are flat. The firmware puts `os_prefix` before `overlay_prefix`, and neither need be a directory; it takes
 //! a slot's overlays only if there is a `README` beside them.
 
 use std::path::{Path, PathBuf};
 
 use krazy_boot::boot::config_txt;
+use krazy_boot::boot::uefi_loader::{self, Loader};
 use krazy_boot::disk::slot::{Slot, boot_file};
 use krazy_boot::image::fat32::BootFile;
 use krazy_boot::image::tree::Content;
@@ -53,7 +54,7 @@ pub(crate) struct BoardFiles {
     pub(crate) shared: Vec<BootFile>,
 }
 
-/// The files for `appliance`, with `slot` the one that `config.txt` names. None on a board without firmware.
+/// The files for `appliance`, with `slot` the one that `config.txt` names.
 pub(crate) fn board_files(
     appliance: &Appliance,
     kernel: &KernelBundle,
@@ -61,7 +62,7 @@ pub(crate) fn board_files(
     slot: Slot,
 ) -> Result<BoardFiles> {
     let (Boot::RaspberryPi { dtbs, .. }, Some(firmware)) = (appliance.board.boot, firmware) else {
-        return Ok(BoardFiles::default());
+        return Ok(BoardFiles { of_slot: Vec::new(), shared: uefi_files(appliance) });
     };
     let file = |name: String, path: PathBuf| BootFile { name, content: Content::File(path) };
     let text = |name: &str, text: Vec<u8>| BootFile { name: name.to_owned(), content: Content::Bytes(text) };
@@ -103,6 +104,16 @@ pub(crate) fn board_files(
     let mut shared = vec![text(config_txt::FILE, config_txt::encode(slot.into()).to_vec())];
     shared.extend(firmware.files()?.into_iter().map(|(name, path)| file(name, path)));
     Ok(BoardFiles { of_slot, shared })
+}
+
+/// The UEFI loader, if the appliance has one, and its spare file.
+fn uefi_files(appliance: &Appliance) -> Vec<BootFile> {
+    let file = |loader: &Loader, name| BootFile {
+        name: format!("{}/{name}", uefi_loader::DIRECTORY),
+        content: Content::Bytes(loader.file()),
+    };
+    let both = |loader: &'static Loader| [loader.name, uefi_loader::SPARE].map(|name| file(loader, name));
+    appliance.loader().into_iter().flat_map(both).collect()
 }
 
 /// The slot's own part of `config.txt`. It does not name the slot, so that one bundle serves both.

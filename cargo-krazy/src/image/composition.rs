@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use krazy_boot::boot::cmdline::{CommandLine, CommandLineError};
+use krazy_boot::boot::uefi_loader;
 use krazy_boot::digest::hex;
 use krazy_boot::disk::slot::Slot;
 use krazy_boot::image::tree::{Content, Entry, Tree};
@@ -46,6 +47,8 @@ pub(crate) struct Composition {
     pub(crate) board_files: BoardFiles,
     /// How the board boots.
     pub(crate) boot: Boot,
+    /// Whether UEFI firmware starts the disk.
+    pub(crate) uefi: bool,
     /// `/data`: credentials of this appliance.
     pub(crate) data: Tree,
 }
@@ -77,7 +80,7 @@ impl Composition {
         let cmdline = CommandLine::for_slot(Slot::A, secrets.disk_signature(), texts).map_err(unusable)?;
         let launcher = match board.boot {
             Boot::RaspberryPi { .. } => Some(cmdline.launcher().map_err(unusable)?),
-            Boot::Bios => None,
+            Boot::Pc { .. } => None,
         };
         Ok(Composition {
             root: root(appliance, installation, kernel, &carried, &manifest)?,
@@ -86,6 +89,7 @@ impl Composition {
             data: data(secrets)?,
             board_files,
             boot: board.boot,
+            uefi: appliance.loader().is_some(),
             manifest,
             cmdline,
             launcher,
@@ -219,6 +223,11 @@ fn root(
     if matches!(appliance.board.boot, Boot::RaspberryPi { .. }) {
         // A trial with another kernel mounts that kernel's modules here.
         tree.add("/lib/modules", Entry::directory(), "a mount point")?;
+    }
+    if let Some(loader) = appliance.loader() {
+        // A device takes it from here to `/boot`.
+        let path = format!("{}/{}", uefi_loader::ROOT_DIRECTORY, loader.name);
+        tree.add(&path, Entry::file(Content::Bytes(loader.file())), "cargo krazy")?;
     }
     let init = installation.init();
     tree.add("/bin/init", Entry::executable(Content::File(init.path.clone())), origin(init))?;

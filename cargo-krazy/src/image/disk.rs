@@ -9,7 +9,7 @@ use krazy_boot::boot::boot_sector;
 use krazy_boot::boot::slot_area::{self, SlotAreaError};
 use krazy_boot::disk::identity::{IdentityCopies, IdentityError, IdentityFile};
 use krazy_boot::disk::layout::{DiskLayout, DiskSignature, StateSectors};
-use krazy_boot::disk::mbr::{Mbr, MbrError};
+use krazy_boot::disk::mbr::{self, Mbr, MbrError};
 use krazy_boot::disk::ordered_write::{SectorWrite, write_in_order};
 use krazy_boot::disk::selector::Selector;
 use krazy_boot::disk::size::{Bytes, SECTOR_SIZE, Sectors};
@@ -126,11 +126,14 @@ pub(crate) fn write(
     let layout = options.layout;
     file.set_len(layout.disk().bytes().0)?;
     let code = match composition.boot {
-        Boot::Bios => boot_sector::CODE,
+        Boot::Pc { .. } => boot_sector::CODE,
         Boot::RaspberryPi { .. } => &[],
     };
     let table = options.disk.map_or(*layout, |sectors| layout.grown_to(sectors));
-    let boot_sector = Mbr { signature: secrets.disk_signature(), layout: table }.encode(code)?;
+    let mut boot_sector = Mbr { signature: secrets.disk_signature(), layout: table }.encode(code)?;
+    if composition.uefi {
+        boot_sector = mbr::with_efi_system_partition(&boot_sector);
+    }
     let stats = std::thread::scope(|scope| {
         let rest = scope.spawn(|| {
             write_boot(file, composition, secrets, options)?;
@@ -145,7 +148,7 @@ pub(crate) fn write(
         stats
     })?;
     write_sectors(file, &[SectorWrite::padded(Sectors(0), boot_sector.to_vec())])?;
-    if composition.boot == Boot::Bios {
+    if let Boot::Pc { .. } = composition.boot {
         write_sectors(file, &slot_area::refresh(&mut &*file, Slot::A)?)?;
     }
     write_sectors(file, &Selector::confirmed(Slot::A).writes(StateSectors::CURRENT))?;

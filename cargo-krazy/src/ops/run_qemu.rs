@@ -1,17 +1,17 @@
 //! An image booted in QEMU.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use krazy_boot::disk::size::Bytes;
 
 use super::image::{self, Data};
-use super::inspect;
+use super::inspect::{self, Report};
 use crate::board::Boot;
 use crate::config::{self, Request};
 use crate::failure::{Exit, Explain, Result};
 use crate::interrupt;
 use crate::plan::Plan;
-use crate::qemu::{self, Accelerate, Machine, Model, Publish, Watch};
+use crate::qemu::{self, Accelerate, FirmwareKind, Machine, Model, Publish, StartError, Watch};
 use crate::shell::Shell;
 
 /// The least memory that holds kernel, initramfs and a few services.
@@ -26,6 +26,8 @@ pub(crate) struct RunRequest {
     pub(crate) build: Request,
     /// The model, of a Raspberry Pi.
     pub(crate) model: Option<Model>,
+    /// The firmware, of a PC.
+    pub(crate) firmware: FirmwareKind,
     /// The guest's memory.
     pub(crate) memory: Bytes,
     /// The guest's processors.
@@ -60,6 +62,8 @@ pub(crate) enum RunError {
     LittleMemory(Bytes),
     #[error("`--machine` chooses a Raspberry Pi, and the board is {0}")]
     NotAPi(&'static str),
+    #[error("`--firmware` chooses that of a PC, and the board is {0}")]
+    NotAPc(&'static str),
     #[error("there is no image `{}`", .0.display())]
     NoImage(PathBuf),
 }
@@ -67,7 +71,7 @@ pub(crate) enum RunError {
 impl Explain for RunError {
     fn exit(&self) -> Exit {
         match self {
-            RunError::LittleMemory(_) | RunError::NotAPi(_) => Exit::Usage,
+            RunError::LittleMemory(_) | RunError::NotAPi(_) | RunError::NotAPc(_) => Exit::Usage,
             RunError::NoImage(_) => Exit::Failed,
         }
     }
@@ -76,6 +80,9 @@ impl Explain for RunError {
         Some(match self {
             RunError::LittleMemory(_) => format!("give `--memory` at least {MINIMUM_MEMORY}"),
             RunError::NotAPi(_) => "add `--target aarch64-rpi`".to_owned(),
+            RunError::NotAPc(_) => {
+                "leave it out: QEMU emulates what the board's own firmware does".to_owned()
+            }
             RunError::NoImage(_) => "`cargo krazy image` makes it".to_owned(),
         })
     }
@@ -90,6 +97,11 @@ pub(crate) fn run(request: RunRequest, shell: Shell) -> Result<()> {
     if request.model.is_some() && !matches!(board.boot, Boot::RaspberryPi { .. }) {
         return Err(RunError::NotAPi(board.name).into());
     }
+    if request.firmware != FirmwareKind::Bios && !matches!(board.boot, Boot::Pc { .. }) {
+        return Err(RunError::NotAPc(board.name).into());
+    }
+    // Before anything is built.
+    let firmware = request.firmware.find(board)?;
     let (image, appliance) = match request.image {
         ImageChoice::File(image) => (image, None),
         choice => {
@@ -103,14 +115,22 @@ pub(crate) fn run(request: RunRequest, shell: Shell) -> Result<()> {
     if !image.is_file() {
         return Err(RunError::NoImage(image).into());
     }
+    // A disk of another origin boots, too.
+    let report = inspect::inspect(&image).ok();
+    if request.firmware == FirmwareKind::Uefi
+        && report.as_ref().is_some_and(|report| report.uefi_loader.is_none())
+    {
+        return Err(StartError::NoLoader(image).into());
+    }
     let managed = match appliance {
         Some(appliance) => appliance.has_admind().then_some(appliance.name),
-        None => managed_appliance(&image),
+        None => report.and_then(managed_appliance),
     };
     let machine = Machine {
         board,
         model: request.model.unwrap_or_default(),
         image,
+        firmware,
         memory: request.memory,
         cpus: request.cpus,
         publish: request.publish,
@@ -123,10 +143,8 @@ pub(crate) fn run(request: RunRequest, shell: Shell) -> Result<()> {
     Ok(())
 }
 
-/// Returns the name of the appliance on `image` if it can be managed over the network. A disk of another origin boots,
-/// too.
-fn managed_appliance(image: &Path) -> Option<String> {
-    let report = inspect::inspect(image).ok()?;
+/// Returns the name of the appliance on a disk if it can be managed over the network.
+fn managed_appliance(report: Report) -> Option<String> {
     let manifest = report.slots.into_iter().find_map(|slot| slot.manifest)?;
     manifest.services.iter().any(|service| service.name == config::OWN_ADMIND).then_some(manifest.name)
 }

@@ -26,6 +26,12 @@ pub(crate) enum StartError {
         /// The machine.
         machine: &'static str,
     },
+    /// No UEFI firmware for QEMU was found.
+    #[error("no UEFI firmware for QEMU is installed")]
+    NoFirmware,
+    /// UEFI firmware would find nothing to start.
+    #[error("UEFI firmware would not start from {}: it has no loader for it", .0.display())]
+    NoLoader(PathBuf),
     /// KVM was requested for a machine that QEMU only emulates.
     #[error("QEMU only emulates a Raspberry Pi")]
     OnlyEmulated,
@@ -53,9 +59,11 @@ pub(crate) enum CardError {
 impl Explain for StartError {
     fn exit(&self) -> Exit {
         match self {
-            StartError::NotInstalled { .. } | StartError::NoMachine { .. } => Exit::MissingTool,
+            StartError::NotInstalled { .. } | StartError::NoMachine { .. } | StartError::NoFirmware => {
+                Exit::MissingTool
+            }
             StartError::OnlyEmulated => Exit::Usage,
-            StartError::Card { .. } => Exit::Failed,
+            StartError::Card { .. } | StartError::NoLoader(_) => Exit::Failed,
         }
     }
 
@@ -64,6 +72,13 @@ impl Explain for StartError {
             StartError::NotInstalled { program } => return Some(install_hint(program)),
             StartError::NoMachine { .. } => {
                 "QEMU has it from 9.0 on; on Debian 12: `sudo apt install -t bookworm-backports qemu-system-arm`"
+            }
+            StartError::NoFirmware => {
+                "install it: `sudo apt install ovmf` (Debian, Ubuntu), `sudo dnf install edk2-ovmf` (Fedora); QEMU finds it by \
+                 the descriptions in /usr/share/qemu/firmware"
+            }
+            StartError::NoLoader(_) => {
+                "remove `uefi = false` and make the image again, or start it with `--firmware bios`"
             }
             StartError::OnlyEmulated => "leave `--accel kvm` out",
             StartError::Card { .. } => {

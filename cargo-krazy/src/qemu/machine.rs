@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use krazy_boot::disk::size::Bytes;
 
 use super::accelerator::Accelerator;
+use super::firmware::{Firmware, Flash};
 use super::pi::{self, Model};
 use super::publish::Publish;
 use crate::board::Board;
@@ -19,6 +20,8 @@ pub(crate) struct Machine {
     pub(crate) model: Model,
     /// The disk image.
     pub(crate) image: PathBuf,
+    /// The firmware, of a PC.
+    pub(crate) firmware: Firmware,
     /// The guest's memory.
     pub(crate) memory: Bytes,
     /// The guest's processors.
@@ -42,6 +45,13 @@ impl Machine {
         let mut line = CommandLine::default();
         // Without graphics SeaBIOS, and with it the boot sector, speaks on the serial line.
         line.option("-machine", "pc,graphics=off,usb=off");
+        if let Firmware::Uefi(Flash { code, variables }) = &self.firmware {
+            for (unit, mode, file) in [(0, "readonly=on", code), (1, "snapshot=on", variables)] {
+                let mut drive = OsString::from(format!("if=pflash,format=raw,unit={unit},{mode},file="));
+                drive.push(escaped(file.as_os_str()));
+                line.option("-drive", drive);
+            }
+        }
         match accelerator {
             Accelerator::Kvm => line.option("-accel", "kvm").option("-cpu", "host"),
             // QEMU 7.2 now and then leaves wrong flags behind cmpxchg16b; about one boot in ten of Linux 6.12
@@ -159,6 +169,7 @@ mod tests {
             board: Board::named("x86_64").unwrap(),
             model: Model::default(),
             image: "target/a,b.img".into(),
+            firmware: Firmware::Bios,
             memory: Bytes::mib(512),
             cpus: 2,
             publish: vec!["8080:80".parse().unwrap(), "0.0.0.0:5353:53/udp".parse().unwrap()],
@@ -197,6 +208,12 @@ mod tests {
 
     #[test]
     fn options_change_the_line() {
+        let flash = Flash { code: "/a,b/code.fd".into(), variables: "/vars.fd".into() };
+        let uefi = Machine { firmware: Firmware::Uefi(flash), ..machine() };
+        assert!(line(&uefi, Accelerator::Tcg).contains(
+            "-drive if=pflash,format=raw,unit=0,readonly=on,file=/a,,b/code.fd \
+             -drive if=pflash,format=raw,unit=1,snapshot=on,file=/vars.fd "
+        ));
         let snapshot = Machine { snapshot: true, ..machine() };
         assert!(line(&snapshot, Accelerator::Tcg).contains(",snapshot=on,file="));
         assert!(line(&machine(), Accelerator::Kvm).contains("-accel kvm -cpu host"));

@@ -6,6 +6,7 @@
 
 mod accelerator;
 mod error;
+mod firmware;
 mod machine;
 mod pi;
 mod pipes;
@@ -22,8 +23,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub(crate) use self::accelerator::{Accelerate, Accelerator};
-pub(crate) use self::error::install_hint;
-use self::error::{RunError, StartError};
+use self::error::RunError;
+pub(crate) use self::error::{StartError, install_hint};
+pub(crate) use self::firmware::FirmwareKind;
 pub(crate) use self::machine::Machine;
 pub(crate) use self::pi::Model;
 pub(crate) use self::publish::Publish;
@@ -103,7 +105,7 @@ pub(crate) fn run(
     let terminal = RawTerminal::enter()?;
     let mut session = Session::new(watch, interrupted, &mut *output, terminal.is_some());
     let (end, accelerator) = match machine.board.boot {
-        Boot::Bios => boot_pc(&machine, accelerate, &mut session, shell)?,
+        Boot::Pc { .. } => boot_pc(&machine, accelerate, &mut session, shell)?,
         Boot::RaspberryPi { .. } => (boot_pi(&machine, &mut session, shell)?, Accelerator::Tcg),
     };
     drop(session);

@@ -5,6 +5,7 @@ use core::time::Duration;
 
 use krazy_boot::boot::slot_files::SlotFiles;
 use krazy_boot::boot::start::{self, Failed, Failure};
+use krazy_boot::boot::uefi_loader::mark;
 use krazy_boot::disk::size::{SECTOR_SIZE, Sectors};
 use krazy_boot::disk::slot::Slot;
 use uefi::boot;
@@ -20,6 +21,9 @@ use crate::kernel;
 /// As the boot sector waits, so that an unattended device tries again and its screen can be read.
 const WAIT_BEFORE_RESET: Duration = Duration::from_secs(5);
 
+/// By this, tools and devices tell the version of a file.
+static MARK: [u8; mark().len()] = mark();
+
 /// The boot disk.
 struct Pc {
     partition: Handle,
@@ -28,6 +32,8 @@ struct Pc {
 
 /// Starts a slot. Returns to the firmware, which may have another disk, if this disk is not ours.
 pub(crate) fn run() -> Status {
+    // The linker drops what nothing uses.
+    core::hint::black_box(&MARK);
     let mut pc = match Pc::new() {
         Ok(pc) => pc,
         Err(reason) => return give_up(reason),

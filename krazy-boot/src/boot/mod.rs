@@ -14,6 +14,7 @@
 //! | [`cmdline`] | the kernel command line |
 //! | [`start`] | the decisions of a loader: which slot starts, and which one if that cannot |
 //! | [`slot_files`] | a slot's files on `/boot`, for a loader that reads files |
+//! | [`uefi_loader`] | the UEFI loader as a file |
 //! | [`config_txt`] | the Raspberry Pi firmware's `config.txt`, which names the confirmed slot |
 //! | [`device_tree`] | edits of a flattened device tree |
 
@@ -32,3 +33,4 @@ pub mod load_table;
 pub mod slot_area;
 pub mod slot_files;
 pub mod start;
+pub mod uefi_loader;

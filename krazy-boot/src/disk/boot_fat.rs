@@ -1,9 +1,8 @@
 //! A bounded, read-only reader of FAT32 that returns the content of files and the location of their sectors, and a
 //! check that returns the writes of a repair.
 //!
-//! Source: Microsoft "FAT: General Overview of On-Disk Format" 1.03. Long names are read. Only
-//! files in the root directory are found; the check follows subdirectories too. Not supported: FAT12 and FAT16, sectors
-//! other than 512 bytes. For any image, at most `MAX_EXTENTS` extents and `MAX_ROOT_LEN` bytes of the root directory are
+//! Source: Microsoft "FAT: General Overview of On-Disk Format" 1.03. Long names are read. Not supported: FAT12 and FAT16, sectors
+//! other than 512 bytes. For any image, at most `MAX_EXTENTS` extents and `MAX_ROOT_LEN` bytes of a directory are
 //! allocated; the check has its own limits.
 //!
 //! Load tables consist of the locations of sectors. The kernel's vfat driver does not report them by FIEMAP, and the host
@@ -17,6 +16,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use crate::disk::layout::Extent;
 use crate::disk::size::{Bytes, SECTOR_SIZE, Sectors};
 
+use self::directory::Kind;
 use self::record::Areas;
 
 mod check;
@@ -31,7 +31,7 @@ pub use repair::{Findings, Repair};
 /// Limit of a file's fragments. A load table holds far fewer.
 const MAX_EXTENTS: usize = 4096;
 
-/// Limit of the root directory: FAT allows 65536 entries of 32 bytes.
+/// Limit of a directory: FAT allows 65536 entries of 32 bytes.
 const MAX_ROOT_LEN: usize = 65536 * 32;
 
 const SECTOR: usize = SECTOR_SIZE as usize;
@@ -55,7 +55,7 @@ pub struct BootFat<R> {
     fat_sector: Option<(u32, [u8; SECTOR])>,
 }
 
-/// A file in the root directory.
+/// A file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FatFile {
     /// Its long name, or the short one if it has no long one.
@@ -131,10 +131,14 @@ impl<R: Read + Seek> BootFat<R> {
     /// A chain that leads to no cluster ends the directory, as it does for Linux: a power cut while the directory grows leaves
     /// such a chain, and the files in front of it are whole.
     pub fn files(&mut self) -> Result<Vec<FatFile>, FatError> {
+        self.entries("/", self.areas.root_cluster, Kind::File)
+    }
+
+    /// Returns the entries of `kind` in the directory `name` that begins at `cluster`.
+    fn entries(&mut self, name: &str, mut cluster: u32, kind: Kind) -> Result<Vec<FatFile>, FatError> {
         let cluster_len = self.cluster_len();
-        let mut cluster = self.areas.root_cluster;
         let mut root = Vec::new();
-        let broken = || FatError::Chain("/".to_owned());
+        let broken = || FatError::Chain(name.to_owned());
         loop {
             let start = match self.sector_of(cluster) {
                 Some(start) => start,
@@ -152,15 +156,27 @@ impl<R: Read + Seek> BootFat<R> {
                 break;
             }
         }
-        Ok(directory::files(&root))
+        Ok(directory::entries(&root, kind))
     }
 
-    /// Finds the file with the long or short name `name`; ASCII case is ignored.
-    pub fn find(&mut self, name: &str) -> Result<FatFile, FatError> {
-        self.files()?
-            .into_iter()
-            .find(|file| file.name.eq_ignore_ascii_case(name) || file.short_name.eq_ignore_ascii_case(name))
-            .ok_or_else(|| FatError::NotFound(name.to_owned()))
+    /// Finds the file `path`, such as `config.txt` or `EFI/BOOT/BOOTX64.EFI`, by long or short names; ASCII case is ignored.
+    pub fn find(&mut self, path: &str) -> Result<FatFile, FatError> {
+        let mut cluster = self.areas.root_cluster;
+        let mut directory = "/";
+        let mut parts = path.split('/').peekable();
+        while let Some(name) = parts.next() {
+            let kind = if parts.peek().is_some() { Kind::Directory } else { Kind::File };
+            let has_name = |file: &FatFile| {
+                file.name.eq_ignore_ascii_case(name) || file.short_name.eq_ignore_ascii_case(name)
+            };
+            let found = self.entries(directory, cluster, kind)?.into_iter().find(has_name);
+            match (found, kind) {
+                (Some(file), Kind::File) => return Ok(file),
+                (Some(found), Kind::Directory) => (cluster, directory) = (found.first_cluster, name),
+                (None, _) => break,
+            }
+        }
+        Err(FatError::NotFound(path.to_owned()))
     }
 
     /// Returns the sectors of a file on the disk, in file order, with adjacent ones joined, and only as many as the

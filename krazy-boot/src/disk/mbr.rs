@@ -13,8 +13,12 @@ use crate::disk::layout::{
 };
 use crate::disk::size::{SECTOR_SIZE, Sectors};
 
-/// Partition type of `/boot`: FAT32 with LBA.
+/// Partition type of `/boot` where no UEFI firmware starts from it: FAT32 with LBA.
 const TYPE_FAT32_LBA: u8 = 0x0c;
+
+/// Partition type of `/boot` where one may: EFI system partition. Some firmware starts from this type only, and some BIOSes
+/// need nothing but the active flag. Source: UEFI Specification 2.10, 5.2.2.
+const TYPE_EFI_SYSTEM: u8 = 0xef;
 
 /// Partition type of the roots and of `/data`: Linux.
 const TYPE_LINUX: u8 = 0x83;
@@ -24,6 +28,9 @@ pub(crate) const MAX_CODE_LEN: usize = FORMAT_OFFSET;
 
 /// The format of new disks, the value of that byte.
 pub const FORMAT: u8 = 2;
+
+/// The offset of the first partition's type.
+const FIRST_TYPE_OFFSET: usize = 446 + 4;
 
 const TYPES: [u8; 4] = [TYPE_FAT32_LBA, TYPE_LINUX, TYPE_LINUX, TYPE_LINUX];
 const BEYOND_CHS: CHS = CHS { cylinder: 1023, head: 254, sector: 63 };
@@ -41,6 +48,18 @@ pub struct Mbr {
 /// selector and load tables. A Raspberry Pi's firmware needs no code.
 pub fn has_code(sector: &FirstSector) -> bool {
     sector[..MAX_CODE_LEN].iter().any(|byte| *byte != 0)
+}
+
+/// Returns `sector`, a disk's LBA 0, with a partition 1 that UEFI firmware may start from.
+pub fn with_efi_system_partition(sector: &FirstSector) -> FirstSector {
+    let mut changed = *sector;
+    changed[FIRST_TYPE_OFFSET] = TYPE_EFI_SYSTEM;
+    changed
+}
+
+/// Returns true if partition 1 is of the type of an EFI system partition.
+pub fn has_efi_system_partition(sector: &FirstSector) -> bool {
+    sector[FIRST_TYPE_OFFSET] == TYPE_EFI_SYSTEM
 }
 
 /// Reads LBA 0 of a disk that begins at the reader's position 0, and returns the sectors of the boot state.
@@ -120,7 +139,8 @@ impl Mbr {
         let mut free = SLOT_AREAS_END.0;
         let mut extents = [Extent { start: Sectors(0), len: Sectors(0) }; 4];
         for (((number, entry), extent), expected) in header.iter().zip(&mut extents).zip(TYPES) {
-            if entry.sys != expected {
+            let is_expected = entry.sys == expected || (number == 1 && entry.sys == TYPE_EFI_SYSTEM);
+            if !is_expected {
                 return Err(MbrError::Type { number, found: entry.sys, expected });
             }
             let end = entry.starting_lba.checked_add(entry.sectors).ok_or(MbrError::Extent(number))?;
@@ -166,6 +186,13 @@ mod tests {
         expected[446..510].copy_from_slice(partitions.as_flattened());
         expected[510..].copy_from_slice(&[0x55, 0xaa]);
         assert!(sector == expected, "{:x?}", &sector[440..]);
+        let efi = with_efi_system_partition(&sector);
+        assert_eq!(
+            efi[446..462],
+            [0x80, 0xfe, 0xff, 0xff, 0xef, 0xfe, 0xff, 0xff, 0, 0x08, 0, 0, 0, 0, 0x08, 0]
+        );
+        assert_eq!(Mbr::decode(&efi).unwrap(), mbr(Bytes::gib(1)));
+        assert!(has_efi_system_partition(&efi) && !has_efi_system_partition(&sector));
         assert!(has_code(&sector) && !has_code(&mbr(Bytes::gib(1)).encode(&[]).unwrap()));
     }
 

@@ -1,7 +1,7 @@
 //! FAT32 with long names, for `/boot`.
 //!
-//! Source: Microsoft Extensible Firmware Initiative FAT32 File System Specification 1.03. Files are in the root
-//! directory only: directories written by fatfs 0.3.6 do not pass `fsck.fat`, and booting needs none.
+//! Source: Microsoft Extensible Firmware Initiative FAT32 File System Specification 1.03. `fsck.fat` rejects the
+//! subdirectories that fatfs 0.3.6 writes, so their first entries are written again.
 
 use std::collections::HashSet;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -24,10 +24,10 @@ pub struct VolumeOptions {
     pub mtime: u64,
 }
 
-/// A file for the root directory.
+/// A file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BootFile {
-    /// Its name. FAT does not distinguish case.
+    /// Its name, with the directories that it is in: `config.txt`, `EFI/BOOT/BOOTX64.EFI`. FAT does not distinguish case.
     pub name: String,
     /// Its bytes.
     pub content: Content,
@@ -75,8 +75,19 @@ pub enum Fat32Error {
 /// slot's files.
 const DIRECTORY_LEN: u64 = 16 << 10;
 
-/// The attribute of the directory entry with the volume's label.
-const VOLUME_LABEL: u8 = 8;
+/// Attributes of directory entries: the volume's label, a subdirectory, and a part of a long name.
+const VOLUME_LABEL: u8 = 0x08;
+const SUBDIRECTORY: u8 = 0x10;
+const LONG_NAME: u8 = 0x0f;
+
+/// The length of a directory entry, and the offsets in it of the attribute and the two halves of the first cluster.
+const ENTRY_LEN: usize = 32;
+const ATTRIBUTE: usize = 11;
+const CLUSTER_HIGH: usize = 20;
+const CLUSTER_LOW: usize = 26;
+
+/// The first cluster of the root directory on a new volume.
+const ROOT_CLUSTER: u32 = 2;
 
 /// Formats `window` and writes `files` into it, in order and without fragmentation.
 /// [`BootFat`](crate::disk::boot_fat::BootFat) returns their sectors.
@@ -100,7 +111,48 @@ pub fn write(window: Window<'_>, options: &VolumeOptions, files: &[BootFile]) ->
         write_file(&filesystem, file, fat_time(options.mtime))?;
     }
     filesystem.unmount()?;
+    tidy_subdirectories(&mut disk, u64::from(cluster))?;
     Ok(disk.flush()?)
+}
+
+/// Takes the long names of `.` and `..` away, which fatfs gives them, and makes `..` name the root directory as it is to be
+/// named: by cluster 0.
+fn tidy_subdirectories<T: Read + Write + Seek>(volume: &mut T, cluster_len: u64) -> io::Result<()> {
+    let start = root_directory(volume)?;
+    let mut pending = vec![ROOT_CLUSTER];
+    while let Some(cluster) = pending.pop() {
+        let at = SeekFrom::Start(start + u64::from(cluster - ROOT_CLUSTER) * cluster_len);
+        let len = if cluster == ROOT_CLUSTER { DIRECTORY_LEN } else { cluster_len };
+        let mut content = vec![0; len as usize];
+        volume.seek(at)?;
+        volume.read_exact(&mut content)?;
+        let mut tidy = Vec::with_capacity(content.len());
+        for entry in content.as_chunks_mut::<ENTRY_LEN>().0.iter_mut().take_while(|entry| entry[0] != 0) {
+            let is_dot = entry[0] == b'.';
+            if entry[ATTRIBUTE] == SUBDIRECTORY && !is_dot {
+                pending.push(first_cluster(entry));
+            } else if is_dot {
+                // Only the parts of its long name are in front of it.
+                tidy.retain(|other: &[u8; ENTRY_LEN]| other[ATTRIBUTE] != LONG_NAME);
+                if first_cluster(entry) == ROOT_CLUSTER {
+                    entry[CLUSTER_LOW] = 0;
+                }
+            }
+            tidy.push(*entry);
+        }
+        let mut tidy = tidy.concat();
+        tidy.resize(content.len(), 0);
+        if tidy != content {
+            volume.seek(at)?;
+            volume.write_all(&tidy)?;
+        }
+    }
+    volume.rewind()
+}
+
+fn first_cluster(entry: &[u8; ENTRY_LEN]) -> u32 {
+    let half = |at: usize| u32::from(u16::from_le_bytes([entry[at], entry[at + 1]]));
+    half(CLUSTER_HIGH) << 16 | half(CLUSTER_LOW)
 }
 
 /// Extends the empty root directory of a new volume to [`DIRECTORY_LEN`].
@@ -115,7 +167,7 @@ pub(crate) fn reserve_directory<T: Read + Write + Seek>(volume: &mut T) -> io::R
     let mut first = [0; 32];
     volume.seek(SeekFrom::Start(start))?;
     volume.read_exact(&mut first)?;
-    let kept = if first[11] == VOLUME_LABEL { 32 } else { 0 };
+    let kept = if first[ATTRIBUTE] == VOLUME_LABEL { ENTRY_LEN as u64 } else { 0 };
     volume.seek(SeekFrom::Start(start + kept))?;
     volume.write_all(&vec![0; (DIRECTORY_LEN - kept) as usize])?;
     volume.rewind()
@@ -144,8 +196,9 @@ fn cluster_size(size: Bytes) -> Result<u32, Fat32Error> {
 fn check_names(files: &[BootFile]) -> Result<(), Fat32Error> {
     let mut seen = HashSet::new();
     for BootFile { name, .. } in files {
-        // fatfs interprets a slash as a directory, and writes trailing dots and spaces that Linux and Windows drop.
-        if name.contains(['/', '\\']) || name.ends_with(['.', ' ']) {
+        // fatfs writes trailing dots and spaces that Linux and Windows drop.
+        let is_bad = |part: &str| part.is_empty() || part.contains('\\') || part.ends_with(['.', ' ']);
+        if name.split('/').any(is_bad) {
             return Err(Fat32Error::Name(name.clone()));
         }
         if !seen.insert(name.to_uppercase()) {
@@ -160,7 +213,13 @@ fn check_room(files: &[BootFile], cluster: u64, available: u64) -> Result<(), Fa
     // the directory is not part of the free space.
     let mut entries = 1;
     let mut needed = 0;
+    let mut directories = HashSet::new();
     for BootFile { name, content } in files {
+        for (end, _) in name.match_indices('/') {
+            if directories.insert(&name[..end]) {
+                needed += cluster;
+            }
+        }
         entries += 1 + name.encode_utf16().count().div_ceil(13) as u64;
         let len = content.len().map_err(|source| read_error(name, content, source))?;
         needed += len.div_ceil(cluster) * cluster;
@@ -179,7 +238,13 @@ fn write_file(
     time: DateTime,
 ) -> Result<(), Fat32Error> {
     let root = filesystem.root_dir();
-    let mut file = root.create_file(name).map_err(|error| match error.kind() {
+    let create = || {
+        for (end, _) in name.match_indices('/') {
+            root.create_dir(&name[..end])?;
+        }
+        root.create_file(name)
+    };
+    let mut file = create().map_err(|error| match error.kind() {
         // fatfs reports an invalid name as `Other`.
         io::ErrorKind::Other => Fat32Error::Name(name.clone()),
         _ => Fat32Error::Write(error),
@@ -280,17 +345,19 @@ mod tests {
             file("A long name.bin", 2048),
             file("x", 1),
         ];
-        let image = volume(Bytes::mib(256), &files).unwrap();
+        let loader = file("EFI/BOOT/BOOTX64.EFI", 100_000);
+        let image = volume(Bytes::mib(256), &[&files[..], std::slice::from_ref(&loader)].concat()).unwrap();
         let partition = Extent { start: Sectors(0), len: Sectors(256 << 11) };
         let mut volume = BootFat::open(&image, Bytes(0), partition).unwrap();
         let names: Vec<_> = volume.files().unwrap().into_iter().map(|file| file.name).collect();
         assert_eq!(names, files.each_ref().map(|file| file.name.as_str()));
-        for BootFile { name, content } in &files {
+        for BootFile { name, content } in files.iter().chain([&loader]) {
             let Content::Bytes(bytes) = content else { panic!("in memory") };
             let found = volume.find(name).unwrap();
             assert_eq!(volume.extents(&found).unwrap().len(), usize::from(!bytes.is_empty()));
             assert!(volume.read(&found, Bytes::mib(4)).unwrap() == *bytes, "{name}");
         }
+        assert!(volume.find("EFI/BOOT").is_err() && volume.find("EFI/x/BOOTX64.EFI").is_err());
         // In front of the first file are the boot sectors, two FATs and the directory.
         let first = volume.find("a-vmlinuz").unwrap();
         let start = volume.extents(&first).unwrap()[0].start.bytes().0;
@@ -313,7 +380,7 @@ mod tests {
         let error = volume(Bytes::mib(64), &[file("a-vmlinuz", 40 << 20), file("b-vmlinuz", 30 << 20)]);
         assert_eq!(
             error.unwrap_err().to_string(),
-            "`b-vmlinuz` does not fit on /boot: with it the files need 70 MiB, there is room for 63.0 MiB"
+            "`b-vmlinuz` does not fit on /boot: with it the files need 70 MiB, there is room for 63 MiB"
         );
         volume(Bytes::mib(64), &[file("exact", 62 << 20)]).unwrap();
     }
@@ -325,7 +392,7 @@ mod tests {
             volume(Bytes::mib(64), &files).unwrap_err().to_string()
         };
         assert_eq!(error(&["a-vmlinuz", "A-VMLINUZ"]), "/boot would have two files named `A-VMLINUZ`");
-        for name in ["overlays/x.dtbo", "x:y", "", "x."] {
+        for name in ["x:y", "", "x.", "/x", "EFI//x", "EFI./x", "EFI/", "a\\b"] {
             assert_eq!(error(&[name]), format!("`{name}` cannot be a file name on /boot"));
         }
     }

@@ -25,7 +25,6 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::disk::mbr;
 use crate::disk::size::Bytes;
 use crate::manifest::checks::Checks;
 use crate::manifest::network::NetworkSettings;
@@ -38,8 +37,14 @@ pub const PATH: &str = "etc/krazy/manifest.json";
 /// The version of this format. Readers reject a higher one.
 pub const FORMAT: u32 = 1;
 
-/// The newest format of the disk's fixed sectors that builds of this version know.
-pub const DISK_FORMAT: u32 = mbr::FORMAT as u32;
+/// The newest format of the disk that builds of this version know.
+///
+/// | format | |
+/// |---|---|
+/// | 1 | the boot state is in the sectors behind LBA 0 |
+/// | 2 | it may be elsewhere ([`mbr::FORMAT`](crate::disk::mbr::FORMAT)) |
+/// | 3 | partition 1 may be an EFI system partition |
+pub const DISK_FORMAT: u32 = 3;
 
 /// The description of a root.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -15,15 +15,24 @@ use krazy_boot::disk::mbr;
 use krazy_boot::disk::ordered_write::SectorWrite;
 use krazy_boot::disk::selector::Selector;
 use krazy_boot::disk::size::{SECTOR_SIZE, Sectors};
-use krazy_boot::manifest::{DISK_FORMAT, Manifest};
+use krazy_boot::manifest::Manifest;
 
 use super::{IncompleteReason, SlotError, firmware, selector, write};
 use crate::linux::block::Disk;
 
-/// Checks that the build of `manifest` knows the sectors of the boot state on `disk`.
+/// The [`Manifest::disk_format`] of builds that know the moved boot state, and of those that know an EFI system partition.
+const MOVED_STATE: u32 = mbr::FORMAT as u32;
+const EFI_SYSTEM_PARTITION: u32 = 3;
+
+/// Checks that the build of `manifest` knows the format of `disk`: the sectors of the boot state, and the type of `/boot`.
 pub(super) fn check(disk: &Disk, manifest: &Manifest) -> Result<Option<IncompleteReason>, SlotError> {
     let is_moved = selector::sectors(disk)? != StateSectors::FIRST;
-    Ok((is_moved && !knows_moved_state(manifest)).then_some(IncompleteReason::OldFormat))
+    let needed = match mbr::has_efi_system_partition(&first_sector(disk)?) {
+        true => EFI_SYSTEM_PARTITION,
+        false if is_moved => MOVED_STATE,
+        false => 0,
+    };
+    Ok((manifest.disk_format < needed).then_some(IncompleteReason::OldFormat))
 }
 
 /// Moves the boot state of `disk` to the present sectors, with `selector` in force, if it is not there and the build of
@@ -43,7 +52,7 @@ pub(super) fn relocate(disk: &Disk, selector: &Selector, manifest: &Manifest) ->
 }
 
 fn knows_moved_state(manifest: &Manifest) -> bool {
-    manifest.disk_format >= DISK_FORMAT
+    manifest.disk_format >= MOVED_STATE
 }
 
 fn first_sector(disk: &Disk) -> Result<FirstSector, SlotError> {

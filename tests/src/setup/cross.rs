@@ -1,4 +1,4 @@
-//! The toolchain of both boards, besides cargo: standard libraries for musl.
+//! The toolchain of all boards, besides cargo: standard libraries for musl and for UEFI.
 //!
 //! rustup adds the targets. Where it cannot, cargo krazy builds the standard library itself, from the sources that
 //! Debian has for some releases of Rust. The C compiler is what cargo krazy downloads itself.
@@ -11,8 +11,8 @@ use anyhow::{Context, Result, ensure};
 use super::{debian, workspace};
 use crate::process::succeed;
 
-/// The targets of all boards.
-const TARGETS: [&str; 2] = ["x86_64-unknown-linux-musl", "aarch64-unknown-linux-musl"];
+/// The targets of all boards, and of the UEFI loader.
+const TARGETS: [&str; 3] = ["x86_64-unknown-linux-musl", "aarch64-unknown-linux-musl", "x86_64-unknown-uefi"];
 
 /// The Debian suite with newer releases of Rust.
 const BACKPORTS: &str = "trixie-backports";
@@ -64,11 +64,12 @@ fn install_sources(release: &str) -> Result<()> {
     Ok(())
 }
 
-fn has_std(triple: &str) -> bool {
+/// Returns true if the standard library for `triple` is installed, or as much of it as there is.
+pub(crate) fn has_std(triple: &str) -> bool {
     let library = |sysroot: PathBuf| sysroot.join("lib/rustlib").join(triple).join("lib");
     sysroot().is_ok_and(|sysroot| {
         std::fs::read_dir(library(sysroot)).is_ok_and(|entries| {
-            entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("libstd-"))
+            entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("libcore-"))
         })
     })
 }

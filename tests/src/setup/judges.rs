@@ -49,6 +49,7 @@ pub const JUDGES: &[Judge] = &[
     judge("mke2fs", "e2fsprogs"),
     judge("mksquashfs", "squashfs-tools"),
     judge("openssl", "openssl"),
+    judge("/usr/share/OVMF/OVMF_CODE_4M.fd", "ovmf"),
     judge("qemu-aarch64-static", "qemu-user-static"),
     judge("qemu-system-aarch64", "qemu-system-arm"),
     judge("qemu-system-x86_64", "qemu-system-x86"),

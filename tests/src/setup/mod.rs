@@ -4,11 +4,11 @@
 //! | module | installs |
 //! |---|---|
 //! | [`judges`] | Debian packages: foreign judges, QEMU, the source of a kernel |
-//! | [`cross`] | standard libraries for musl |
+//! | [`cross`] | standard libraries for musl and UEFI |
 //! | [`tools`] | cargo-nextest, mdbook and typos, in versions of our own choice |
 //! | [`debian`], [`python`] | the two package managers behind them |
 
-mod cross;
+pub(crate) mod cross;
 pub mod debian;
 pub mod judges;
 pub mod python;

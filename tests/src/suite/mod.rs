@@ -1,9 +1,11 @@
-//! `cargo suite [unit | system] [FILTER…]`: every check of the workspace, in order. Two are not among them: `cargo suite
+//! `cargo suite [unit | system] [FILTER…]`: every check of the workspace, in order. `cargo suite loader --bless` replaces
+//! the compiled UEFI loader ([`loader`]). Two are not among the checks: `cargo suite
 //! fuzz`, which runs as long as it is told to ([`fuzz`]), and `cargo suite kernel`, which compiles a kernel and boots it.
 //!
 //! | step | part | checks |
 //! |---|---|---|
 //! | format, spelling, lints | unit | rustfmt, typos, clippy without warnings |
+//! | UEFI loader | unit | the one in krazy-boot is what its sources give |
 //! | documentation | unit | `cargo doc` without warnings, the book in `docs/` |
 //! | unit tests | unit | every crate but this one, with a short run of every fuzz target, and documentation tests |
 //! | system tests | system | the real program: its images before foreign judges and in QEMU |
@@ -11,6 +13,7 @@
 //! A step that fails ends the suite after all of its tests have run. The last line is the outcome.
 
 mod fuzz;
+mod loader;
 mod report;
 
 use std::ffi::OsString;
@@ -28,7 +31,7 @@ use crate::setup::{self, target_directory, tools, workspace};
 const LISTED_TESTS: usize = 10;
 
 /// Arguments of the suite.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Options {
     unit: bool,
     system: bool,
@@ -36,6 +39,8 @@ struct Options {
     kernel: bool,
     /// Seconds and names of fuzz targets, if these are to be run and nothing else.
     fuzz: Option<(u64, Vec<String>)>,
+    /// Set if the UEFI loader is to be compared (false) or replaced (true), and nothing else.
+    loader: Option<bool>,
     /// Filters of nextest; with any of them only tests are run.
     filters: Vec<OsString>,
 }
@@ -59,17 +64,25 @@ impl Options {
                     None => (fuzz::SECONDS, &[][..]),
                 };
                 let fuzz = Some((seconds, targets.to_vec()));
-                return Ok(Options { unit: false, system: false, kernel: false, fuzz, filters: Vec::new() });
+                return Ok(Options { fuzz, ..Options::default() });
+            }
+            "loader" => {
+                let bless = match &filters[1..] {
+                    [] => false,
+                    [flag] if flag == "--bless" => true,
+                    _ => bail!("use `cargo suite loader` or `cargo suite loader --bless`"),
+                };
+                return Ok(Options { loader: Some(bless), ..Options::default() });
             }
             _ => bail!(
                 "unknown part `{part}`; use `cargo suite`, `cargo suite unit [FILTER…]`, `cargo suite system [FILTER…]`, \
-                 `cargo suite kernel` or `cargo suite fuzz [SECONDS [TARGET…]]`"
+                 `cargo suite kernel`, `cargo suite loader [--bless]` or `cargo suite fuzz [SECONDS [TARGET…]]`"
             ),
         };
         if unit != system {
             filters.remove(0);
         }
-        Ok(Options { unit, system, kernel: part == "kernel", fuzz: None, filters })
+        Ok(Options { unit, system, kernel: part == "kernel", filters, ..Options::default() })
     }
 }
 
@@ -97,6 +110,10 @@ pub fn main() -> ExitCode {
 fn run(options: &Options, tally: &mut Tally) -> Result<()> {
     if let Some((seconds, targets)) = &options.fuzz {
         return step("fuzzing", || fuzz::run(*seconds, targets));
+    }
+    if let Some(bless) = options.loader {
+        step("tools", setup::install_missing)?;
+        return step("UEFI loader", || loader::run(bless));
     }
     ensure!(
         is_root()?,
@@ -138,6 +155,7 @@ fn check_sources() -> Result<()> {
     step("spelling", || status(tools::typos()?.current_dir(workspace())))?;
     let lints = ["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"];
     step("lints", || status(cargo().args(lints)))?;
+    step("UEFI loader", || loader::run(false))?;
     step("documentation", || {
         let mut doc = cargo();
         doc.args([
@@ -224,11 +242,10 @@ mod tests {
     fn parts_and_filters_are_told_apart() {
         let parse = |arguments: &[&str]| Options::parse(arguments.iter().map(OsString::from));
         let options = |unit, system, filters: &[&str]| Options {
-            kernel: false,
             unit,
             system,
-            fuzz: None,
             filters: filters.iter().map(OsString::from).collect(),
+            ..Options::default()
         };
         assert_eq!(parse(&[]).unwrap(), options(true, true, &[]));
         assert_eq!(parse(&["unit", "selector"]).unwrap(), options(true, false, &["selector"]));
@@ -240,6 +257,9 @@ mod tests {
         assert_eq!(parse(&["fuzz"]).unwrap().fuzz, fuzz(fuzz::SECONDS, &[]));
         assert_eq!(parse(&["fuzz", "60", "fat"]).unwrap().fuzz, fuzz(60, &["fat"]));
         assert!(parse(&["fuzz", "fat"]).is_err());
+        assert_eq!(parse(&["loader"]).unwrap().loader, Some(false));
+        assert_eq!(parse(&["loader", "--bless"]).unwrap().loader, Some(true));
+        assert!(parse(&["loader", "x"]).is_err());
         assert!(parse(&["rpi"]).unwrap_err().to_string().contains("cargo suite system [FILTER…]"));
     }
 

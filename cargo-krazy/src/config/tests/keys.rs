@@ -49,6 +49,7 @@ kernel = { debian = "linux-image-cloud-amd64", suite = "bookworm", mirror = "htt
 cmdline = 'loglevel=3 dyndbg="file x.c +p"'
 modules = ["i2c_dev"]
 boot-writable = true
+uefi = false
 [package.metadata.krazy.files]
 "/etc/weather.toml" = "config/weather.toml"
 "/srv" = "www"
@@ -69,7 +70,7 @@ ntp = { git = "https://host/ntp.git%ntp-daemon", tag = "v1", default-features = 
     assert_eq!(sizes, (Bytes::gib(2), Bytes::mib(64), Bytes::mib(128)));
     assert_eq!(appliance.cmdline, ["loglevel=3", "dyndbg=\"file x.c +p\""]);
     assert_eq!(appliance.modules, ["i2c_dev"]);
-    assert!(appliance.boot_writable);
+    assert!(appliance.boot_writable && !appliance.uefi);
     assert_eq!(appliance.compression_level, 3);
     assert_eq!(
         appliance.kernel.to_string(),

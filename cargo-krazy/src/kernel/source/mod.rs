@@ -84,7 +84,7 @@ fn vendor_url(url: &str, sha256: &str, directory: &Path, shell: Shell) -> Result
 /// Returns the package of the firmware of `board`.
 pub(crate) fn firmware_request(board: &Board) -> Option<Request<'static>> {
     match board.boot {
-        Boot::Bios => None,
+        Boot::Pc { .. } => None,
         Boot::RaspberryPi { firmware, .. } => {
             Some(Request { package: firmware, suite: DEFAULT_SUITE, mirror: None })
         }

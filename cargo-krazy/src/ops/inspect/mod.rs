@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use krazy_boot::boot::bzimage::{BzImage, MAX_SETUP_LEN};
 use krazy_boot::boot::load_table::{LoadTable, TABLE_LEN};
-use krazy_boot::boot::{cmdline, config_txt, slot_area};
+use krazy_boot::boot::{cmdline, config_txt, slot_area, uefi_loader};
 use krazy_boot::disk::boot_fat::{BootFat, FatError, FatFile};
 use krazy_boot::disk::layout::{Extent, area_of_slot};
 use krazy_boot::disk::mbr::Mbr;
@@ -90,6 +90,9 @@ fn examine(disk: &mut (impl Read + Seek), path: &Path, bytes: Bytes) -> Result<R
     if bytes < end {
         return Err(InspectError::CutOff { path: path.to_owned(), bytes, end }.into());
     }
+    let uefi_loader = BootFat::open(&mut *disk, mbr.layout.boot.start.bytes(), mbr.layout.boot)
+        .ok()
+        .and_then(|mut fat| uefi_loader::installed_version(&mut fat));
     let mut selector = selector(&SelectorCopies::read(disk));
     let (boot, files) = boot(disk, mbr.layout.boot);
     let has_firmware = files.iter().any(|file| file.name == config_txt::FILE);
@@ -120,6 +123,7 @@ fn examine(disk: &mut (impl Read + Seek), path: &Path, bytes: Bytes) -> Result<R
         bytes,
         disk_signature: mbr.signature.to_string(),
         partitions,
+        uefi_loader,
         selector,
         slots,
     })

@@ -19,6 +19,8 @@ pub(crate) struct Report {
     pub(crate) disk_signature: String,
     /// The four partitions.
     pub(crate) partitions: Vec<Partition>,
+    /// The version of the UEFI loader; none if UEFI firmware cannot start the disk.
+    pub(crate) uefi_loader: Option<u16>,
     /// The selector: the slot that boots.
     pub(crate) selector: SelectorReport,
     /// Both slots.
@@ -126,7 +128,11 @@ impl fmt::Display for Report {
                 writeln!(f, "     problem: {problem}")?;
             }
         }
-        writeln!(f, "\n{}", self.selector)?;
+        match self.uefi_loader {
+            Some(version) => writeln!(f, "\nUEFI: loader {version}")?,
+            None => writeln!(f, "\nUEFI: no loader")?,
+        }
+        writeln!(f, "{}", self.selector)?;
         for slot in &self.slots {
             write!(f, "\n{slot}")?;
         }

@@ -4,6 +4,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::LazyLock;
 
 use krazy_boot::boot::cmdline::CommandLine;
+use krazy_boot::boot::uefi_loader;
 use krazy_boot::disk::layout::{DiskLayout, DiskSignature, PartitionSizes, StateSectors, area_of_slot};
 use krazy_boot::disk::selector::Selector;
 use krazy_boot::image::ext4::{self, Ext4Options};
@@ -90,8 +91,11 @@ fn disk() -> File {
         (boot_file::INITRAMFS, vec![7; 3000]),
         (boot_file::CMDLINE, format!("{line}\n").into_bytes()),
     ];
-    let files = files
-        .map(|(name, content)| BootFile { name: Slot::A.boot_file(name), content: Content::Bytes(content) });
+    let mut files = files
+        .map(|(name, content)| BootFile { name: Slot::A.boot_file(name), content: Content::Bytes(content) })
+        .to_vec();
+    let loader = Content::Bytes(uefi_loader::X86_64.file());
+    files.push(BootFile { name: format!("{}/BOOTX64.EFI", uefi_loader::DIRECTORY), content: loader });
     let options = VolumeOptions { volume_id: 1, label: *b"BOOT       ", mtime: 1_000_000_000 };
     fat32::write(Window::of(&file, layout.boot), &options, &files).unwrap();
     let mut tree = Tree::new();
@@ -119,7 +123,7 @@ fn a_new_image_is_told_completely() {
         "a.img: 101 MiB, disk signature 1a2b3c4d\n",
         "  1  boot       fat32            1 MiB     64 MiB    6.5 KiB\n",
         "  3  root B     empty           67 MiB      2 MiB          -\n",
-        "\nselector: slot A is confirmed\n",
+        "\nUEFI: loader 1\nselector: slot A is confirmed\n",
         "\nslot A: weather 0.4.0 for x86_64, host name roof\n",
         "  kernel      6.12.57 (3.6 KiB, debian)\n",
         "  initramfs   2.9 KiB\n",
@@ -148,6 +152,7 @@ fn the_json_names_slots_and_services() {
     assert_eq!(json["slots"][0]["load_table"], "current");
     assert_eq!(json["slots"][1]["empty"], true);
     assert_eq!(json["partitions"][0]["bytes"], 64 << 20);
+    assert_eq!(json["uefi_loader"], 1);
 }
 
 #[test]

@@ -23,8 +23,15 @@ pub(super) struct LongName {
     units: Vec<u16>,
 }
 
-/// Returns the files in the content of a directory.
-pub(super) fn files(directory: &[u8]) -> Vec<FatFile> {
+/// What an entry is about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    File,
+    Directory,
+}
+
+/// Returns the entries of `kind` in the content of a directory.
+pub(super) fn entries(directory: &[u8], kind: Kind) -> Vec<FatFile> {
     let mut files = Vec::new();
     let mut long: Option<LongName> = None;
     for entry in directory.as_chunks::<ENTRY_LEN>().0 {
@@ -34,8 +41,14 @@ pub(super) fn files(directory: &[u8]) -> Vec<FatFile> {
             (_, attributes) if attributes & 0x3f == ATTRIBUTE_LONG_NAME => {
                 long = LongName::continued(long.take(), entry);
             }
-            (_, attributes) if attributes & (ATTRIBUTE_VOLUME | ATTRIBUTE_DIRECTORY) != 0 => long = None,
-            _ => files.push(file(entry, long.take())),
+            (_, attributes) if attributes & ATTRIBUTE_VOLUME != 0 => long = None,
+            (_, attributes) => {
+                let found = if attributes & ATTRIBUTE_DIRECTORY != 0 { Kind::Directory } else { Kind::File };
+                let long = long.take();
+                if found == kind {
+                    files.push(file(entry, long));
+                }
+            }
         }
     }
     files
