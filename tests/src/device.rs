@@ -33,6 +33,9 @@ const PC_CMDLINE: &str = "no_timer_check";
 /// The name of the appliance and its service.
 pub const NAME: &str = "unit";
 
+/// The environment variable that chooses the firmware of all PCs: `KRAZY_TEST_FIRMWARE=uefi cargo suite system update::`.
+const FIRMWARE: &str = "KRAZY_TEST_FIRMWARE";
+
 /// The appliance and its machine.
 #[derive(Debug)]
 pub struct Device {
@@ -40,6 +43,8 @@ pub struct Device {
     pub krazy: Krazy,
     /// The disk.
     pub image: PathBuf,
+    /// The firmware of a PC: `bios` or `uefi`.
+    pub firmware: String,
     board: &'static str,
     package: Package,
     guest: Option<Guest>,
@@ -76,7 +81,9 @@ impl Device {
         fs::write(package.directory.join("mode"), "good 1")?;
         fs::write(package.directory.join("ballast"), "")?;
         let image = directory.join("unit.img");
-        let device = Device { krazy, image, board, package, guest: None, precious: noise(7, 100_000) };
+        let firmware = std::env::var(FIRMWARE).unwrap_or_else(|_| "bios".to_owned());
+        let device =
+            Device { krazy, image, firmware, board, package, guest: None, precious: noise(7, 100_000) };
         device.make_image()?;
         Ok(device)
     }
@@ -120,6 +127,11 @@ impl Device {
         let pc = if self.board == "x86_64" { PC_CMDLINE } else { "" };
         let parameters = format!("{pc} {cmdline}");
         self.set("cmdline", &format!("{:?}", parameters.trim()))
+    }
+
+    /// Gives the next build a UEFI loader, or none.
+    pub fn set_uefi(&self, loader: bool) -> Result<()> {
+        self.set("uefi", &loader.to_string())
     }
 
     /// Gives the next build the kernel of this bundle, or else Debian's.
@@ -173,9 +185,12 @@ impl Device {
     pub fn begin_boot(&mut self, arguments: &[impl AsRef<OsStr>]) -> Result<()> {
         // Never under KVM: where that breaks only when the kernel is loaded, the boot sector has cleared a trial already, and
         // the emulated start that follows is another one.
-        let options = ["run-qemu", "--target", self.board, "--accel", "tcg", "--timeout", "3600", "--image"];
+        let options = ["run-qemu", "--target", self.board, "--accel", "tcg", "--timeout", "3600"];
         let mut command = self.krazy.command(options)?;
-        command.arg(&self.image).args(["--", "-qmp"]);
+        if self.board == "x86_64" {
+            command.args(["--firmware", &self.firmware]);
+        }
+        command.arg("--image").arg(&self.image).args(["--", "-qmp"]);
         command.arg(format!("unix:{},server=on,wait=off", self.monitor().display())).args(arguments);
         self.guest = Some(Guest::start(command)?);
         Ok(())
@@ -202,6 +217,11 @@ impl Device {
     /// Presses the reset button: the machine restarts from its firmware.
     pub fn reset(&self) -> Result<()> {
         Qmp::connect(&self.monitor())?.reset()
+    }
+
+    /// Lets the disk take so many bytes a second.
+    pub fn throttle_writes(&self, bytes: u64) -> Result<()> {
+        Qmp::connect(&self.monitor())?.throttle_writes("disk", bytes)
     }
 
     /// Returns the running machine's console.

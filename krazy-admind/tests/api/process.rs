@@ -167,7 +167,7 @@ fn front_has_no_rights() {
             "CapAmb:\t0000000000000000",
         ]);
         let empty = std::fs::read_link(format!("/proc/{front}/root")).unwrap();
-        assert_eq!(empty, root.path().canonicalize().unwrap().join("run/krazy/empty"));
+        assert_eq!(empty, root.path().canonicalize().unwrap().join("run/krazy/empty-root"));
         assert_eq!(std::fs::read_dir(empty).unwrap().count(), 0);
     }
     for line in expected {

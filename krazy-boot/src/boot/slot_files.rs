@@ -1,7 +1,6 @@
 //! A slot's files on `/boot`, for a loader that reads files: kernel, initramfs and command line, compared with the record of
 //! the slot's content.
 
-use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
@@ -68,7 +67,7 @@ impl SlotFiles {
             }
         }
         let command_line = match failed {
-            Some(Failed { slot, reason }) => line.after_failure(&format!("slot {slot}: {reason}")),
+            Some(Failed { reason, .. }) => line.after_failure(reason),
             None => line,
         };
         Ok(SlotFiles { kernel, initramfs, command_line })
@@ -127,7 +126,7 @@ mod tests {
         assert_eq!((&plain.kernel[..], &plain.initramfs[..]), (&b"kernel"[..], &b"initramfs"[..]));
         let failed = Failed { slot: Slot::A, reason: "its \"kernel\"\nis damaged".into() };
         let line = read(&files(), Some(&failed)).unwrap().command_line;
-        assert_eq!(line.unstarted(), Some("slot A: its 'kernel' is damaged"));
+        assert_eq!(line.unstarted(), Some("its 'kernel' is damaged"));
         assert_eq!(line.slot(), Some(Slot::B));
     }
 

@@ -61,7 +61,7 @@ const NAMES: [&str; 2] = ["BOOTX64.EFI", "BOOTAA64.EFI"];
 #[cfg(feature = "std")]
 pub fn installed_version<R: Read + Seek>(fat: &mut BootFat<R>) -> Option<u16> {
     NAMES.into_iter().find_map(|name| {
-        let file = fat.find(&format!("{DIRECTORY}/{name}")).ok()?;
+        let file = fat.find_path(&format!("{DIRECTORY}/{name}")).ok()?;
         version_of(&fat.read(&file, Bytes(2 * FILE_LEN as u64)).ok()?)
     })
 }

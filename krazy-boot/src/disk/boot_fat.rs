@@ -159,24 +159,39 @@ impl<R: Read + Seek> BootFat<R> {
         Ok(directory::entries(&root, kind))
     }
 
-    /// Finds the file `path`, such as `config.txt` or `EFI/BOOT/BOOTX64.EFI`, by long or short names; ASCII case is ignored.
-    pub fn find(&mut self, path: &str) -> Result<FatFile, FatError> {
+    /// Finds the file with the long or short name `name` in the root directory; ASCII case is ignored.
+    pub fn find(&mut self, name: &str) -> Result<FatFile, FatError> {
+        let root = self.areas.root_cluster;
+        self.find_entry("/", root, name, Kind::File)?.ok_or_else(|| FatError::NotFound(name.to_owned()))
+    }
+
+    /// Finds the file `path` in subdirectories: `EFI/BOOT/BOOTX64.EFI`.
+    pub fn find_path(&mut self, path: &str) -> Result<FatFile, FatError> {
         let mut cluster = self.areas.root_cluster;
         let mut directory = "/";
         let mut parts = path.split('/').peekable();
         while let Some(name) = parts.next() {
             let kind = if parts.peek().is_some() { Kind::Directory } else { Kind::File };
-            let has_name = |file: &FatFile| {
-                file.name.eq_ignore_ascii_case(name) || file.short_name.eq_ignore_ascii_case(name)
-            };
-            let found = self.entries(directory, cluster, kind)?.into_iter().find(has_name);
-            match (found, kind) {
+            match (self.find_entry(directory, cluster, name, kind)?, kind) {
                 (Some(file), Kind::File) => return Ok(file),
                 (Some(found), Kind::Directory) => (cluster, directory) = (found.first_cluster, name),
                 (None, _) => break,
             }
         }
         Err(FatError::NotFound(path.to_owned()))
+    }
+
+    fn find_entry(
+        &mut self,
+        directory: &str,
+        cluster: u32,
+        name: &str,
+        kind: Kind,
+    ) -> Result<Option<FatFile>, FatError> {
+        let has_name = |entry: &FatFile| {
+            entry.name.eq_ignore_ascii_case(name) || entry.short_name.eq_ignore_ascii_case(name)
+        };
+        Ok(self.entries(directory, cluster, kind)?.into_iter().find(has_name))
     }
 
     /// Returns the sectors of a file on the disk, in file order, with adjacent ones joined, and only as many as the

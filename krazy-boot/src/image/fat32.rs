@@ -353,11 +353,11 @@ mod tests {
         assert_eq!(names, files.each_ref().map(|file| file.name.as_str()));
         for BootFile { name, content } in files.iter().chain([&loader]) {
             let Content::Bytes(bytes) = content else { panic!("in memory") };
-            let found = volume.find(name).unwrap();
+            let found = volume.find_path(name).unwrap();
             assert_eq!(volume.extents(&found).unwrap().len(), usize::from(!bytes.is_empty()));
             assert!(volume.read(&found, Bytes::mib(4)).unwrap() == *bytes, "{name}");
         }
-        assert!(volume.find("EFI/BOOT").is_err() && volume.find("EFI/x/BOOTX64.EFI").is_err());
+        assert!(volume.find_path("EFI/BOOT").is_err() && volume.find_path("EFI/x/BOOTX64.EFI").is_err());
         // In front of the first file are the boot sectors, two FATs and the directory.
         let first = volume.find("a-vmlinuz").unwrap();
         let start = volume.extents(&first).unwrap()[0].start.bytes().0;

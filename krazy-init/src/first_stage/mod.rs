@@ -158,6 +158,9 @@ fn start(arguments: &[OsString], boot: &mut SlotBoot) -> Result<Infallible, Firs
     if let Some(trial) = &mut boot.trial {
         trial.reached(Stage::FirstStage, &mut console);
     }
+    if let Some(reason) = line.unstarted() {
+        trial::record_unstarted(&device, &line, reason, &mut console);
+    }
     if own.is_some() {
         let named = line.get(ROOT_PARAMETER).unwrap_or_default();
         device = wait_for(named, DISK_TIMEOUT, &mut drivers, &mut console)?;

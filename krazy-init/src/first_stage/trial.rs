@@ -61,6 +61,18 @@ impl Trial {
     }
 }
 
+/// Records why the boot loader could not start the other slot, which should have started: on trial, or as the confirmed
+/// one.
+pub(crate) fn record_unstarted(root: &Path, line: &CommandLine, reason: &str, console: &mut Console) {
+    console.log(&format!("the other slot could not be started: {reason}"));
+    let slots =
+        Disk::of_partition(root).zip(line.slot()).and_then(|(disk, slot)| Slots::of(&disk, slot).ok()?);
+    let Some(slots) = slots else { return };
+    if let Err(error) = slots.as_inactive().record_stage(Stage::Armed, Some(reason)) {
+        console.log(&format!("cannot write the note about that: {error}"));
+    }
+}
+
 /// Starts the watchdog. A driver that is a module is loaded from the root at `sysroot`.
 pub(crate) fn start_watchdog(sysroot: &Path, parameters: Parameters, console: &mut Console) {
     let modules = Modules::new(sysroot.join("lib/modules").join(modules::release()), parameters);

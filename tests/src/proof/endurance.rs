@@ -175,8 +175,24 @@ impl Machine {
         self.cut(random)
     }
 
+    /// Holds further writes back until those that have begun are in the log. A long one that is missing there would hide
+    /// all that follow it. A machine that has just been switched on has no monitor yet, and has written nothing.
+    fn let_writes_end(&self) -> Result<()> {
+        let Ok(()) = self.device.throttle_writes(1) else { return Ok(()) };
+        let mut seen = None;
+        loop {
+            let now = self.recording.now()?;
+            if seen == Some(now) {
+                return Ok(());
+            }
+            seen = Some(now);
+            std::thread::sleep(Duration::from_millis(500));
+        }
+    }
+
     /// Cuts the power: the disk keeps a random part of what was written since the last flush.
     fn cut(&mut self, random: &mut Random) -> Result<()> {
+        self.let_writes_end()?;
         let console = self.device.cut_power()?;
         self.records = last_number(&console, &record(), "").unwrap_or(0).max(self.records);
         let disk = self.recording.read()?;

@@ -24,7 +24,8 @@ const ADMIND: &[u8] = include_bytes!("first_version/krazy-admind.zst");
 
 #[test]
 fn device_of_the_first_version_is_moved_forward_by_updates() -> Result<()> {
-    let mut device = Device::new("")?;
+    // It knows one type of the boot partition.
+    let mut device = Device::new("uefi = false")?;
     make_first_format(&device.image, BOOT_SECTOR)?;
     device.switch_on()?;
     device.change("good 2", &[])?;
@@ -39,6 +40,7 @@ fn device_of_the_first_version_is_moved_forward_by_updates() -> Result<()> {
     ensure!(token.code == Some(0), "{token:#?}");
 
     // Its engine writes the first build of the present version, and its init starts the trial.
+    device.set_uefi(true)?;
     device.change("good 3", &[])?;
     device.push(&["qemu"])?.expect(0, "updated")?;
     let status = device.check("a", "good 3")?;
@@ -60,6 +62,8 @@ fn device_of_the_first_version_is_moved_forward_by_updates() -> Result<()> {
     ensure!(state_sectors(&device.image)? == StateSectors::CURRENT, "the boot state has not moved");
     let copies = IdentityCopies::read(&mut File::open(&device.image)?);
     ensure!(copies.newest().is_ok_and(|copy| copy.files.len() >= 4), "the credentials are not copied");
+    // It has got the loader, and starts without a BIOS.
+    device.firmware = "uefi".to_owned();
     device.boot()?;
     let status = device.check("b", "good 5")?;
     ensure!(status["status"]["degraded"].as_array().is_some_and(Vec::is_empty), "{status:#}");

@@ -12,6 +12,7 @@
 //! | `fallback` | a confirmed slot that cannot start |
 //! | `first_version` | a device whose whole system is the first version's |
 //! | `power` | power that is cut, and builds that do not hold |
+//! | `uefi` | the UEFI loader in place of the boot sector |
 
 mod connections;
 mod disks;
@@ -20,6 +21,7 @@ mod first_version;
 mod power;
 mod refusals;
 mod trials;
+mod uefi;
 
 use anyhow::{Result, ensure};
 use krazy_tests::device::Device;

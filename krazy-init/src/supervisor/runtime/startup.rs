@@ -91,6 +91,7 @@ impl Runtime {
         };
         let boot_writable = self.machine.manifest.boot_writable;
         late::queue(self.machine.disk.clone(), boot_writable, data, effects);
+        self.trial.renew_loader(effects);
         let modules = Modules::running(self.machine.parameters.clone());
         let named = self.machine.manifest.modules.clone();
         let started = self.devices.start_loader(modules, named, self.reporter.clone());

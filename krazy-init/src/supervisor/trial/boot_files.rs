@@ -2,9 +2,11 @@
 
 use std::fs::File;
 use std::io;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use krazy_boot::boot::slot_area::SlotAreaError;
+use krazy_boot::boot::uefi_loader::ROOT_DIRECTORY;
 use krazy_boot::disk::boot_fat::FatError;
 use krazy_boot::disk::selector::SlotState;
 use krazy_boot::disk::slot::Slot;
@@ -15,7 +17,11 @@ use super::boot_state::BootState;
 use crate::control::{ErrorKind, RequestError};
 use crate::linux::boot_mount::{self, BOOT};
 use crate::linux::boot_repair::{self, BootRepairError, Outcome};
+use crate::linux::uefi_loader::UefiLoader;
 use crate::slots::SlotError;
+
+/// There if UEFI firmware has started the machine.
+const EFI: &str = "/sys/firmware/efi";
 
 /// The failure to bring changes on `/boot` to the boot loader.
 #[derive(Debug, thiserror::Error)]
@@ -110,6 +116,36 @@ impl BootState {
         }
         self.boot_was_writable.store(false, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Puts the root's UEFI loader on `/boot` if the one there is older. Only a confirmed slot does: a build on trial must not
+    /// replace what starts the other one.
+    pub(super) fn renew_loader(&self, effects: &mut Effects) {
+        let state = self.clone();
+        effects.on_disk("renewing the UEFI loader", move |effects| match state.try_renew_loader() {
+            Ok(None) => {}
+            Ok(Some(version)) => effects.log(format!("the UEFI loader on {BOOT} is version {version} now")),
+            Err(error) => {
+                let problem = format!("the UEFI loader on {BOOT} cannot be renewed: {error}");
+                // A machine that a BIOS has started does without.
+                if Path::new(EFI).exists() { effects.degrade(problem) } else { effects.log(problem) }
+            }
+        });
+    }
+
+    fn try_renew_loader(&self) -> Result<Option<u16>, BootFilesError> {
+        let Some(was_writable) = boot_mount::is_writable() else { return Ok(None) };
+        let outdated = UefiLoader::outdated(Path::new(ROOT_DIRECTORY), Path::new(BOOT))?;
+        let Some(loader) = outdated else { return Ok(None) };
+        if !was_writable {
+            boot_mount::remount(true)?;
+        }
+        let installed = loader.install(|| self.sync_boot().map_err(io::Error::other));
+        if !was_writable {
+            boot_mount::remount(false)?;
+        }
+        installed?;
+        Ok(Some(loader.version()))
     }
 
     /// Writes the file system of `/boot` to the disk, and out of the disk's write cache, which vfat does not flush.

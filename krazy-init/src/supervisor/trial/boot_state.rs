@@ -59,6 +59,7 @@ impl BootState {
         }
         let attempt = attempt(&self.build_id, slots.running, status.generation, Outcome::Confirmed, None);
         self.history.record(effects, |history| history.conclude(attempt));
+        self.renew_loader(effects);
         Ok(true)
     }
 

@@ -139,6 +139,16 @@ impl Trial {
         }
     }
 
+    /// Puts the UEFI loader of the running build on `/boot`, if this slot is the confirmed one.
+    pub(super) fn renew_loader(&self, effects: &mut Effects) {
+        if let Some(state) = &self.boot_state
+            && self.deadline.is_none()
+            && self.fallback.is_none()
+        {
+            state.renew_loader(effects);
+        }
+    }
+
     /// The time of the next [`Trial::tick`] that may end the trial.
     pub(super) fn deadline(&self) -> Option<Duration> {
         self.deadline.map(|deadline| deadline.max(self.confirming_until.unwrap_or_default()))

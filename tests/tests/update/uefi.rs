@@ -1,0 +1,62 @@
+//! The UEFI loader in place of the boot sector: trials, and slots that it cannot start.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
+
+use anyhow::{Context, Result, ensure};
+use krazy_boot::boot::load_table::{LoadTable, TABLE_LEN};
+use krazy_boot::disk::layout::area_of_slot;
+use krazy_boot::disk::slot::Slot;
+use krazy_tests::device::Device;
+
+/// Positions in a load table: low memory, the kernel, and at the end the initramfs.
+const KERNEL: usize = 1;
+
+#[test]
+fn loader_starts_trials_and_gives_way_from_damaged_slots() -> Result<()> {
+    let mut device = Device::new("")?;
+    device.firmware = "uefi".to_owned();
+    device.switch_on()?;
+    device.change("good 2", &[])?;
+    device.push(&["qemu"])?.expect(0, "updated")?;
+    ensure!(device.check("b", "good 2")?["slots"]["standing"] == "confirmed", "not confirmed");
+
+    // The confirmed kernel is damaged, in a way that the boot sector does not see.
+    device.power_off()?;
+    damage(&device, Slot::B, KERNEL)?;
+    device.boot()?;
+    let status = device.check("a", "good 1")?;
+    ensure!(status["slots"]["standing"] == "fallback", "{status:#}");
+    let reason = status["status"]["fallback"]["reason"].as_str().context("no reason")?;
+    ensure!(reason.contains("its kernel is damaged: SHA-256"), "{reason}");
+
+    // An update replaces it. The next one is damaged between the confirmation and a trial of it.
+    device.change("good 3", &[])?;
+    device.push(&["qemu"])?.expect(0, "updated")?;
+    device.check("b", "good 3")?;
+    device.change("good 4", &[])?;
+    device.push(&["qemu"])?.expect(0, "updated")?;
+    device.check("a", "good 4")?;
+    device.power_off()?;
+    let table = load_table(&device, Slot::B)?;
+    damage(&device, Slot::B, table.loads.len() - 1)?;
+    device.boot()?;
+    device.krazy(&["switch", "qemu", "b"])?;
+    let reason = device.wait_for_failed_trial("a", "its initramfs is damaged: SHA-256")?;
+    ensure!(reason.starts_with("its kernel could not be started"), "{reason}");
+    device.check("a", "good 4")?;
+    device.power_off()
+}
+
+fn load_table(device: &Device, slot: Slot) -> Result<LoadTable> {
+    let mut bytes = vec![0; TABLE_LEN];
+    File::open(&device.image)?.read_exact_at(&mut bytes, area_of_slot(slot).start.bytes().0)?;
+    Ok(LoadTable::decode(&bytes)?)
+}
+
+/// Overwrites a sector of a file that a load table names, on the disk of a machine that is off.
+fn damage(device: &Device, slot: Slot, load: usize) -> Result<()> {
+    let source = load_table(device, slot)?.loads[load].source;
+    let at = source.start.bytes().0 + source.len.bytes().0 / 2;
+    Ok(OpenOptions::new().write(true).open(&device.image)?.write_all_at(&[0x5a; 512], at)?)
+}
