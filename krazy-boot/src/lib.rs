@@ -32,10 +32,15 @@
 //! ([`boot::config_txt`]), which is the confirmed one. Its disk has the selector, because the first stage starts
 //! trials, but neither boot sector code nor slot areas.
 //!
+//! # Features
+//!
+//! Without `std` there is what the UEFI loader in `loader` consists of: slots, selector, command line, and the record of a
+//! slot's content.
+//!
 //! # Names on `/boot`
 //!
-//! Files of one slot share a prefix (`a-`, `b-`) instead of a directory. The Raspberry Pi firmware accepts any
-//! string as `os_prefix`, and `fsck.fat` rejects the directories that fatfs 0.3.6 writes.
+//! Files of one slot share a prefix (`a-`, `b-`) instead of a directory: the Raspberry Pi firmware accepts any string as
+//! `os_prefix`. Only the UEFI loader is in a directory, where firmware looks for it.
 
 #![cfg_attr(not(feature = "std"), no_std)]
 #![cfg_attr(not(feature = "std"), allow(dead_code, reason = "a boot loader uses a part of each module"))]

@@ -50,13 +50,13 @@ fn every_partition_passes_its_foreign_judge() -> Result<()> {
     let (id, table) = partitions(&image)?;
     assert_ne!(id, "0x00000000", "two disks with signature 0 have the same PARTUUIDs");
     let sizes: Vec<_> = table.iter().map(|partition| (partition.kind, partition.len / MIB)).collect();
-    assert_eq!(sizes, [(0x0c, 256), (0x83, 256), (0x83, 256), (0x83, 255)]);
+    assert_eq!(sizes, [(0xef, 256), (0x83, 256), (0x83, 256), (0x83, 255)]);
 
     let boot = extract(&image, table[0], directory, "boot")?;
     succeed(judges::command("fsck.fat")?.arg("-n").arg(&boot))?;
     let listing = succeed(judges::command("mdir")?.arg("-b").arg("-i").arg(&boot))?.stdout;
     let listing = String::from_utf8(listing)?;
-    for file in ["a-vmlinuz", "a-initramfs", "a-cmdline.txt"] {
+    for file in ["a-vmlinuz", "a-initramfs", "a-cmdline.txt", "a-slot.json", "a-slot.sig", "EFI/"] {
         assert!(listing.contains(file), "no {file} on /boot:\n{listing}");
     }
 

@@ -62,7 +62,7 @@ pub(crate) fn sign(manifest: BundleManifest, parts: Vec<Content>, secrets: &Secr
 }
 
 /// The manifest `json`, signed with `key`.
-fn signed(json: Vec<u8>, key: &UpdateSigner) -> anyhow::Result<Signed> {
+pub(crate) fn signed(json: Vec<u8>, key: &UpdateSigner) -> anyhow::Result<Signed> {
     let signature = key.sign(&Signed::message(&json))?;
     Ok(Signed { json, signature })
 }

@@ -169,7 +169,7 @@ pub(crate) fn squashfs_len(file: &File, start: Bytes) -> io::Result<u64> {
 }
 
 /// SHA-256 and length of the rest of `reader`.
-fn hash(reader: &mut impl Read) -> io::Result<(Sha256Hash, Bytes)> {
+pub(crate) fn hash(reader: &mut impl Read) -> io::Result<(Sha256Hash, Bytes)> {
     let mut hasher = Hasher(Sha256::new());
     let len = io::copy(reader, &mut hasher)?;
     Ok((Hex(hasher.0.finalize().into()), Bytes(len)))

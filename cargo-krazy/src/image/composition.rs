@@ -11,6 +11,7 @@ use krazy_boot::digest::hex;
 use krazy_boot::disk::slot::Slot;
 use krazy_boot::image::tree::{Content, Entry, Tree};
 use krazy_boot::manifest::{self, Manifest, Program, Service};
+use krazy_boot::update::bundle::{self, BundleManifest, Part};
 use sha2::{Digest, Sha256};
 
 use super::board_files::{BoardFiles, board_files};
@@ -95,6 +96,24 @@ impl Composition {
             launcher,
             parameters,
         })
+    }
+}
+
+impl Composition {
+    /// Describes a slot that consists of `parts`.
+    pub(crate) fn slot(&self, parts: Vec<Part>) -> BundleManifest {
+        let Manifest { name, board, build_id, version, instructions, .. } = self.manifest.clone();
+        BundleManifest {
+            format: bundle::FORMAT,
+            appliance: name,
+            board,
+            build_id,
+            version,
+            protocol: bundle::PROTOCOL,
+            cmdline: self.parameters.clone(),
+            instructions,
+            parts,
+        }
     }
 }
 

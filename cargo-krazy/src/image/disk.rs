@@ -21,10 +21,13 @@ use krazy_boot::image::initramfs::{self, InitramfsError};
 use krazy_boot::image::squashfs::{self, SquashfsError, SquashfsOptions, SquashfsStats};
 use krazy_boot::image::tree::Content;
 use krazy_boot::image::window::Window;
+use krazy_boot::update::bundle::{BundleError, Part, PartKind, Signed};
 
 use super::board_files::BoardFiles;
 use super::composition::Composition;
 use crate::board::Boot;
+use crate::bundle;
+use crate::bundle::store::{hash, squashfs_len};
 use crate::failure::{Exit, Explain, Failure};
 use crate::output::Scratch;
 use crate::provision::{DataFile, Secrets};
@@ -66,6 +69,8 @@ pub(crate) enum DiskError {
     Root(#[from] SquashfsError),
     #[error(transparent)]
     Boot(#[from] Fat32Error),
+    #[error(transparent)]
+    Record(#[from] BundleError),
     #[error(transparent)]
     Data(#[from] Ext4Error),
     #[error("failed to use the block cache {}", .0.display())]
@@ -134,9 +139,10 @@ pub(crate) fn write(
     if composition.uefi {
         boot_sector = mbr::with_efi_system_partition(&boot_sector);
     }
+    let archive = Scratch::in_directory(options.cache)?;
     let stats = std::thread::scope(|scope| {
         let rest = scope.spawn(|| {
-            write_boot(file, composition, secrets, options)?;
+            write_initramfs(BufWriter::new(archive.as_file()), composition)?.flush()?;
             match kept {
                 Some(kept) => copy_data(kept, file, options),
                 None => write_data(file, composition, secrets, options),
@@ -147,6 +153,7 @@ pub(crate) fn write(
         rest.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         stats
     })?;
+    write_boot(file, composition, archive.path(), secrets, options)?;
     write_sectors(file, &[SectorWrite::padded(Sectors(0), boot_sector.to_vec())])?;
     if let Boot::Pc { .. } = composition.boot {
         write_sectors(file, &slot_area::refresh(&mut &*file, Slot::A)?)?;
@@ -193,21 +200,21 @@ pub(crate) fn write_initramfs<W: Write>(out: W, composition: &Composition) -> Re
     Ok(initramfs::write(&composition.initramfs, INITRAMFS_LEVEL, out)?)
 }
 
+/// Writes `/boot`, of a disk that has its root already: the record of slot A has the hash of it.
 fn write_boot(
     file: &File,
     composition: &Composition,
+    initramfs: &Path,
     secrets: &Secrets,
     options: &DiskOptions<'_>,
 ) -> Result<(), DiskError> {
-    let archive = Scratch::in_directory(options.cache)?;
-    write_initramfs(BufWriter::new(archive.as_file()), composition)?.flush()?;
     let boot = |name: &str, content| BootFile { name: Slot::A.boot_file(name), content };
     let guard = |name| boot(name, Content::Bytes(boot_file::GUARD.to_vec()));
     let [first, last] = boot_file::GUARDS;
     let mut files = vec![
         guard(first),
         boot(boot_file::KERNEL, Content::File(composition.kernel.clone())),
-        boot(boot_file::INITRAMFS, Content::File(archive.path().to_owned())),
+        boot(boot_file::INITRAMFS, Content::File(initramfs.to_owned())),
         boot(boot_file::CMDLINE, Content::Bytes(format!("{}\n", composition.cmdline).into_bytes())),
     ];
     if let Some(launcher) = &composition.launcher {
@@ -215,6 +222,9 @@ fn write_boot(
     }
     let BoardFiles { of_slot, shared } = &composition.board_files;
     files.extend(of_slot.iter().map(|file| boot(&file.name, file.content.clone())));
+    let Signed { json, signature } = record(file, composition, initramfs, secrets, options)?;
+    files.push(boot(boot_file::RECORD, Content::Bytes(json)));
+    files.push(boot(boot_file::SIGNATURE, Content::Bytes(signature.to_vec())));
     files.push(guard(last));
     files.extend(shared.iter().cloned());
     let volume = VolumeOptions {
@@ -224,6 +234,33 @@ fn write_boot(
     };
     fat32::write(Window::of(file, options.layout.boot), &volume, &files)?;
     Ok(())
+}
+
+/// Returns the signed record of slot A, as an update would leave it: boot loaders and updates compare files with it.
+fn record(
+    file: &File,
+    composition: &Composition,
+    initramfs: &Path,
+    secrets: &Secrets,
+    options: &DiskOptions<'_>,
+) -> Result<Signed, DiskError> {
+    let mut parts = vec![
+        part(PartKind::Kernel, &mut File::open(&composition.kernel)?)?,
+        part(PartKind::Initramfs, &mut File::open(initramfs)?)?,
+    ];
+    for BootFile { name, content } in &composition.board_files.of_slot {
+        parts.push(part(PartKind::BootFile(name.clone()), &mut content.open()?)?);
+    }
+    let root = options.layout.root(Slot::A);
+    let len = squashfs_len(file, root.start.bytes())?;
+    parts.push(part(PartKind::Root, &mut Window::of(file, root).take(len))?);
+    let json = composition.slot(parts).to_json()?;
+    bundle::signed(json, secrets.update_key()).map_err(|error| DiskError::Scratch(error.into()))
+}
+
+fn part(kind: PartKind, content: &mut impl Read) -> io::Result<Part> {
+    let (sha256, size) = hash(content)?;
+    Ok(Part { kind, size, sha256 })
 }
 
 fn write_data(

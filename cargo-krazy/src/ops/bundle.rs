@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use krazy_boot::disk::size::Bytes;
-use krazy_boot::update::bundle::{BundleManifest, FORMAT, PROTOCOL, PartKind};
+use krazy_boot::update::bundle::{BundleManifest, PartKind};
 use serde::Serialize;
 
 use super::prepare::{DiskIds, Prepared, prepare};
@@ -69,16 +69,6 @@ pub(crate) fn make(prepared: &Prepared, store: &Store) -> Result<Bundle> {
         })?);
     }
     parts.push(root);
-    let manifest = BundleManifest {
-        format: FORMAT,
-        appliance: composition.manifest.name.clone(),
-        board: composition.manifest.board.clone(),
-        build_id: composition.manifest.build_id.clone(),
-        version: composition.manifest.version.clone(),
-        protocol: PROTOCOL,
-        cmdline: composition.parameters.clone(),
-        instructions: composition.manifest.instructions.clone(),
-        parts: parts.iter().map(|content| content.part.clone()).collect(),
-    };
+    let manifest = composition.slot(parts.iter().map(|content| content.part.clone()).collect());
     bundle::sign(manifest, parts, &prepared.secrets)
 }

@@ -40,8 +40,8 @@ impl SlotFiles {
     /// Reads the files of `slot` by `read`, which takes a name on `/boot`. `failed` is the slot that should have started
     /// instead; the command line tells the first stage about it.
     ///
-    /// The files are compared with the slot's record if it has a valid one. A slot that the image writer or raw writes
-    /// have filled has none.
+    /// The files are compared with the slot's record if it has a valid one. One that raw writes or the image of an earlier
+    /// version have filled has none.
     pub fn read<E: ToString>(
         slot: Slot,
         failed: Option<&Failed>,

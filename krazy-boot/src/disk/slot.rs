@@ -82,9 +82,9 @@ pub mod boot_file {
     pub const LAUNCH: &str = "launch.txt";
     /// The record of the slot's content: the manifest of the bundle it came from ([`crate::update::bundle`]). An update
     /// removes it before it changes anything else of the slot, and writes it last.
-    pub(crate) const RECORD: &str = "slot.json";
+    pub const RECORD: &str = "slot.json";
     /// The signature over [`RECORD`]. With both, a slot is known to come from a signed bundle.
-    pub(crate) const SIGNATURE: &str = "slot.sig";
+    pub const SIGNATURE: &str = "slot.sig";
     /// Files in front of and behind all others of a slot. Disks write whole pages, so a power cut while one slot's files are
     /// written could damage those of the other one in the same page; between them are these.
     pub const GUARDS: [&str; 2] = ["first.pad", "last.pad"];

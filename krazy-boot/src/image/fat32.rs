@@ -80,11 +80,16 @@ const VOLUME_LABEL: u8 = 0x08;
 const SUBDIRECTORY: u8 = 0x10;
 const LONG_NAME: u8 = 0x0f;
 
-/// The length of a directory entry, and the offsets in it of the attribute and the two halves of the first cluster.
+/// The length of a directory entry, and the offsets in it of the attribute, the dates of creation, access and change, and the
+/// two halves of the first cluster.
 const ENTRY_LEN: usize = 32;
 const ATTRIBUTE: usize = 11;
+const DATES: [usize; 3] = [16, 18, 24];
 const CLUSTER_HIGH: usize = 20;
 const CLUSTER_LOW: usize = 26;
+
+/// 1980-01-01, the date of subdirectories: month and day 1.
+const EPOCH: u16 = 1 << 5 | 1;
 
 /// The first cluster of the root directory on a new volume.
 const ROOT_CLUSTER: u32 = 2;
@@ -115,7 +120,7 @@ pub fn write(window: Window<'_>, options: &VolumeOptions, files: &[BootFile]) ->
     Ok(disk.flush()?)
 }
 
-/// Takes the long names of `.` and `..` away, which fatfs gives them, and makes `..` name the root directory as it is to be
+/// Gives subdirectories a date, takes the long names of `.` and `..` away, which fatfs gives them, and makes `..` name the root directory as it is to be
 /// named: by cluster 0.
 fn tidy_subdirectories<T: Read + Write + Seek>(volume: &mut T, cluster_len: u64) -> io::Result<()> {
     let start = root_directory(volume)?;
@@ -129,6 +134,11 @@ fn tidy_subdirectories<T: Read + Write + Seek>(volume: &mut T, cluster_len: u64)
         let mut tidy = Vec::with_capacity(content.len());
         for entry in content.as_chunks_mut::<ENTRY_LEN>().0.iter_mut().take_while(|entry| entry[0] != 0) {
             let is_dot = entry[0] == b'.';
+            if entry[ATTRIBUTE] == SUBDIRECTORY {
+                for at in DATES {
+                    entry[at..at + 2].copy_from_slice(&EPOCH.to_le_bytes());
+                }
+            }
             if entry[ATTRIBUTE] == SUBDIRECTORY && !is_dot {
                 pending.push(first_cluster(entry));
             } else if is_dot {

@@ -4,13 +4,13 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 
 use anyhow::{Context, Result, ensure};
-use krazy_boot::boot::load_table::{LoadTable, TABLE_LEN};
+use krazy_boot::boot::load_table::{Load, LoadTable, TABLE_LEN};
 use krazy_boot::disk::layout::area_of_slot;
 use krazy_boot::disk::slot::Slot;
 use krazy_tests::device::Device;
 
-/// Positions in a load table: low memory, the kernel, and at the end the initramfs.
-const KERNEL: usize = 1;
+/// Where a load table puts the kernel. Its last entry is the initramfs.
+const KERNEL_ADDRESS: u32 = 0x10_0000;
 
 #[test]
 fn loader_starts_trials_and_gives_way_from_damaged_slots() -> Result<()> {
@@ -23,7 +23,9 @@ fn loader_starts_trials_and_gives_way_from_damaged_slots() -> Result<()> {
 
     // The confirmed kernel is damaged, in a way that the boot sector does not see.
     device.power_off()?;
-    damage(&device, Slot::B, KERNEL)?;
+    let table = load_table(&device, Slot::B)?;
+    let is_kernel = |load: &&Load| load.destination == KERNEL_ADDRESS;
+    damage(&device, table.loads.iter().find(is_kernel).context("no kernel")?)?;
     device.boot()?;
     let status = device.check("a", "good 1")?;
     ensure!(status["slots"]["standing"] == "fallback", "{status:#}");
@@ -39,7 +41,7 @@ fn loader_starts_trials_and_gives_way_from_damaged_slots() -> Result<()> {
     device.check("a", "good 4")?;
     device.power_off()?;
     let table = load_table(&device, Slot::B)?;
-    damage(&device, Slot::B, table.loads.len() - 1)?;
+    damage(&device, table.loads.last().context("no initramfs")?)?;
     device.boot()?;
     device.krazy(&["switch", "qemu", "b"])?;
     let reason = device.wait_for_failed_trial("a", "its initramfs is damaged: SHA-256")?;
@@ -54,9 +56,8 @@ fn load_table(device: &Device, slot: Slot) -> Result<LoadTable> {
     Ok(LoadTable::decode(&bytes)?)
 }
 
-/// Overwrites a sector of a file that a load table names, on the disk of a machine that is off.
-fn damage(device: &Device, slot: Slot, load: usize) -> Result<()> {
-    let source = load_table(device, slot)?.loads[load].source;
+/// Overwrites a sector of what a load table names, on the disk of a machine that is off.
+fn damage(device: &Device, Load { source, .. }: &Load) -> Result<()> {
     let at = source.start.bytes().0 + source.len.bytes().0 / 2;
     Ok(OpenOptions::new().write(true).open(&device.image)?.write_all_at(&[0x5a; 512], at)?)
 }

@@ -42,7 +42,7 @@ pub fn read_record(target: &impl Target, slot: Slot) -> Result<Option<BundleMani
 }
 
 /// Reads the record of `slot` with its signature, which is not verified; `None` if one of them is missing, as in a slot
-/// that the image writer, an earlier version or raw writes have filled.
+/// that an earlier version's image or raw writes have filled.
 pub fn read_signed(target: &impl Target, slot: Slot) -> Result<Option<Signed>, EngineError> {
     let json = read_file(target, slot, boot_file::RECORD, MAX_JSON)?;
     let signature = read_file(target, slot, boot_file::SIGNATURE, SIGNATURE_LEN)?;
