@@ -1,10 +1,11 @@
 //! The main job on the example: a crate becomes an image, foreign tools accept it, and it boots.
 
-use std::os::unix::fs::MetadataExt;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use krazy_tests::disk::{Partition, extract, partitions};
 use krazy_tests::guest::{BOOT_LIMIT, Guest, free_port, http_get};
 use krazy_tests::krazy::Krazy;
@@ -115,5 +116,44 @@ fn snapshot_leaves_the_image_unchanged() -> Result<()> {
     assert_eq!(message["sha256"], sha256(&image)?);
     let output = expect(&krazy, &image, "no such text", "15")?;
     assert_eq!(output.status.code(), Some(8), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+#[test]
+fn formats_of_hypervisors_hold_the_same_disk() -> Result<()> {
+    let krazy = Krazy::new()?;
+    let directory = krazy.directory.path();
+    let formats = [("qcow2", "qcow2"), ("vmdk", "vmdk"), ("vhd", "vpc"), ("raw.zst", "raw")];
+    for (format, driver) in formats {
+        let file = directory.join(format!("hello.{format}"));
+        let mut command =
+            krazy.command(["image", "-p", "hello", "--message-format", "json", "--format", format, "-o"])?;
+        let output = String::from_utf8(succeed(command.arg(&file))?.stdout)?;
+        let messages: Vec<Value> = output.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+        let [made, converted] = &messages[..] else { bail!("{output}") };
+        assert_eq!(converted["reason"], "image-converted");
+        assert_eq!((&converted["format"], &converted["sha256"]), (&format.into(), &sha256(&file)?.into()));
+        let mode = file.metadata()?.permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "it holds the appliance's keys");
+        let raw = made["image"].as_str().context("no image")?;
+        let disk = directory.join("disk");
+        let other = match format {
+            "raw.zst" => {
+                succeed(
+                    judges::command("zstd")?
+                        .args(["--quiet", "--force", "-d"])
+                        .arg(&file)
+                        .arg("-o")
+                        .arg(&disk),
+                )?;
+                &disk
+            }
+            _ => &file,
+        };
+        succeed(judges::command("qemu-img")?.args(["compare", "-f", "raw", "-F", driver, raw]).arg(other))?;
+        fs::remove_file(&file)?;
+    }
+    let taken = krazy.run(["image", "-p", "hello", "--format", "vhd", "-o", "/dev/null"])?;
+    assert_eq!(taken.status.code(), Some(7), "{}", String::from_utf8_lossy(&taken.stderr));
     Ok(())
 }

@@ -5,6 +5,7 @@ pub(crate) mod audit;
 pub(crate) mod build_kernel;
 pub(crate) mod bundle;
 pub(crate) mod certificate;
+pub(crate) mod convert;
 pub(crate) mod data;
 pub(crate) mod discover;
 pub(crate) mod doctor;

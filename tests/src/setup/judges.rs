@@ -53,6 +53,7 @@ pub const JUDGES: &[Judge] = &[
     judge("qemu-aarch64-static", "qemu-user-static"),
     judge("qemu-system-aarch64", "qemu-system-arm"),
     judge("qemu-system-x86_64", "qemu-system-x86"),
+    judge("qemu-img", "qemu-utils"),
     judge("script", "bsdutils"),
     judge("sfdisk", "fdisk"),
     judge("sha256sum", "coreutils"),
