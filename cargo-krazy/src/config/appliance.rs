@@ -69,8 +69,9 @@ pub(crate) struct Appliance {
     pub(crate) sysctl: BTreeMap<String, String>,
     /// Whether `/boot` is mounted writable from the start.
     pub(crate) boot_writable: bool,
-    /// Whether UEFI firmware starts the disk, too, on a board that has a loader for it.
-    pub(crate) uefi: bool,
+    /// True if UEFI firmware must be able to start the disk, false if it must not; otherwise it can if board and kernel allow
+    /// it.
+    pub(crate) uefi: Option<bool>,
     /// Whether the kernel speaks on the serial line.
     pub(crate) serial_console: bool,
     /// What is particular to a Raspberry Pi; nothing on other boards.
@@ -89,10 +90,10 @@ impl Appliance {
         self.installs.iter().any(|install| install.name == super::OWN_ADMIND)
     }
 
-    /// The loader by which UEFI firmware starts its disk, if it does.
+    /// The loader by which UEFI firmware starts its disk, if that is wanted.
     pub(crate) fn loader(&self) -> Option<&'static Loader> {
         match self.board.boot {
-            Boot::Pc { uefi } if self.uefi => Some(uefi),
+            Boot::Pc { uefi } if self.uefi != Some(false) => Some(uefi),
             Boot::Pc { .. } | Boot::RaspberryPi { .. } => None,
         }
     }

@@ -189,7 +189,7 @@ fn resolve(metadata: &Metadata, package: &Package, request: &Request) -> Result<
         network,
         sysctl,
         boot_writable: krazy.boot_writable,
-        uefi: krazy.uefi.unwrap_or(true),
+        uefi: krazy.uefi,
         serial_console,
         pi,
         locked: request.locked,

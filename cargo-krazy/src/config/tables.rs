@@ -73,7 +73,7 @@ pub(crate) struct Krazy {
     pub(crate) sysctl: BTreeMap<String, SysctlValue>,
     /// mount /boot writable from the start (default: false)
     pub(crate) boot_writable: bool,
-    /// the disk of a PC starts from UEFI firmware, too, and not from a BIOS only (default: true)
+    /// the disk of a PC starts from UEFI firmware, too, and not from a BIOS only (default: true, if the kernel has an EFI stub)
     pub(crate) uefi: Option<bool>,
     /// the console of the kernel is on the serial line, too (default: true)
     pub(crate) serial_console: Option<bool>,

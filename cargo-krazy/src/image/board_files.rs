@@ -59,10 +59,11 @@ pub(crate) fn board_files(
     appliance: &Appliance,
     kernel: &KernelBundle,
     firmware: Option<&BootFirmware>,
+    loader: Option<&Loader>,
     slot: Slot,
 ) -> Result<BoardFiles> {
     let (Boot::RaspberryPi { dtbs, .. }, Some(firmware)) = (appliance.board.boot, firmware) else {
-        return Ok(BoardFiles { of_slot: Vec::new(), shared: uefi_files(appliance) });
+        return Ok(BoardFiles { of_slot: Vec::new(), shared: uefi_files(loader) });
     };
     let file = |name: String, path: PathBuf| BootFile { name, content: Content::File(path) };
     let text = |name: &str, text: Vec<u8>| BootFile { name: name.to_owned(), content: Content::Bytes(text) };
@@ -106,14 +107,14 @@ pub(crate) fn board_files(
     Ok(BoardFiles { of_slot, shared })
 }
 
-/// The UEFI loader, if the appliance has one, and its spare file.
-fn uefi_files(appliance: &Appliance) -> Vec<BootFile> {
+/// The UEFI loader, if there is one, and its spare file.
+fn uefi_files(loader: Option<&Loader>) -> Vec<BootFile> {
     let file = |loader: &Loader, name| BootFile {
         name: format!("{}/{name}", uefi_loader::DIRECTORY),
         content: Content::Bytes(loader.file()),
     };
-    let both = |loader: &'static Loader| [loader.name, uefi_loader::SPARE].map(|name| file(loader, name));
-    appliance.loader().into_iter().flat_map(both).collect()
+    let both = |loader: &Loader| [loader.name, uefi_loader::SPARE].map(|name| file(loader, name));
+    loader.into_iter().flat_map(both).collect()
 }
 
 /// The slot's own part of `config.txt`. It does not name the slot, so that one bundle serves both.

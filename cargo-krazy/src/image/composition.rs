@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use krazy_boot::boot::cmdline::{CommandLine, CommandLineError};
-use krazy_boot::boot::uefi_loader;
+use krazy_boot::boot::uefi_loader::{self, Loader};
 use krazy_boot::digest::hex;
 use krazy_boot::disk::slot::Slot;
 use krazy_boot::image::tree::{Content, Entry, Tree};
@@ -48,8 +48,8 @@ pub(crate) struct Composition {
     pub(crate) board_files: BoardFiles,
     /// How the board boots.
     pub(crate) boot: Boot,
-    /// Whether UEFI firmware starts the disk.
-    pub(crate) uefi: bool,
+    /// The loader by which UEFI firmware starts the disk, if it does.
+    pub(crate) loader: Option<&'static Loader>,
     /// `/data`: credentials of this appliance.
     pub(crate) data: Tree,
 }
@@ -70,7 +70,8 @@ impl Composition {
         let carried = index
             .select(&board.modules(), &appliance.modules)
             .map_err(|error| modules_failure(appliance, error))?;
-        let board_files = board_files(appliance, kernel, firmware, Slot::A)?;
+        let loader = loader(appliance, kernel)?;
+        let board_files = board_files(appliance, kernel, firmware, loader, Slot::A)?;
         let manifest = manifest(appliance, installation, kernel, &carried, &board_files)?;
         let parameters: Vec<_> = appliance.kernel_parameters().map(str::to_owned).collect();
         let texts = parameters.iter().map(String::as_str);
@@ -84,13 +85,13 @@ impl Composition {
             Boot::Pc { .. } => None,
         };
         Ok(Composition {
-            root: root(appliance, installation, kernel, &carried, &manifest)?,
+            root: root(appliance, installation, kernel, &carried, &manifest, loader)?,
             initramfs: initramfs(&installation.first_stage, kernel, &start, &early)?,
             kernel: kernel.image.clone(),
             data: data(secrets)?,
             board_files,
             boot: board.boot,
-            uefi: appliance.loader().is_some(),
+            loader,
             manifest,
             cmdline,
             launcher,
@@ -115,6 +116,33 @@ impl Composition {
             parts,
         }
     }
+}
+
+/// Returns the appliance's UEFI loader if it can start `kernel`, which needs an EFI stub.
+fn loader(appliance: &Appliance, kernel: &KernelBundle) -> Result<Option<&'static Loader>> {
+    let Some(loader) = appliance.loader() else { return Ok(None) };
+    match (has_efi_stub(kernel)?, appliance.uefi) {
+        (true, _) => Ok(Some(loader)),
+        (false, None) => Ok(None),
+        (false, Some(_)) => {
+            let problem = format!("cannot be true: the kernel {} has no EFI stub", kernel.release);
+            let error = appliance.origins.invalid(&["uefi"], problem);
+            Err(error.help("set CONFIG_EFI_STUB=y in it, or remove the key").into())
+        }
+    }
+}
+
+/// Returns true if a kernel is an EFI program, which it is by its stub. Source: Microsoft PE Format, "MS-DOS Stub".
+fn has_efi_stub(kernel: &KernelBundle) -> anyhow::Result<bool> {
+    /// The offset of the PE header's own offset.
+    const PE_OFFSET: usize = 0x3c;
+    let mut start = Vec::new();
+    std::fs::File::open(&kernel.image)
+        .and_then(|image| image.take(4096).read_to_end(&mut start))
+        .with_context(|| format!("failed to read {}", kernel.image.display()))?;
+    let pe = start.get(PE_OFFSET..PE_OFFSET + 2).map(|at| usize::from(u16::from_le_bytes([at[0], at[1]])));
+    let has_pe = pe.is_some_and(|at| start.get(at..at + 4) == Some(b"PE\0\0".as_slice()));
+    Ok(start.starts_with(b"MZ") && has_pe)
 }
 
 /// Returns the failure for modules that the kernel cannot provide. Those that the user requests have their place.
@@ -234,6 +262,7 @@ fn root(
     kernel: &KernelBundle,
     modules: &Selection<'_>,
     manifest: &Manifest,
+    loader: Option<&Loader>,
 ) -> anyhow::Result<Tree> {
     let mut tree = Tree::new();
     for mountpoint in MOUNTPOINTS {
@@ -243,7 +272,7 @@ fn root(
         // A trial with another kernel mounts that kernel's modules here.
         tree.add("/lib/modules", Entry::directory(), "a mount point")?;
     }
-    if let Some(loader) = appliance.loader() {
+    if let Some(loader) = loader {
         // A device takes it from here to `/boot`.
         let path = format!("{}/{}", uefi_loader::ROOT_DIRECTORY, loader.name);
         tree.add(&path, Entry::file(Content::Bytes(loader.file())), "cargo krazy")?;

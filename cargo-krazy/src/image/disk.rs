@@ -75,6 +75,10 @@ pub(crate) enum DiskError {
     Data(#[from] Ext4Error),
     #[error("failed to use the block cache {}", .0.display())]
     Cache(PathBuf, #[source] io::Error),
+    #[error("failed to read {0}")]
+    Read(String, #[source] io::Error),
+    #[error(transparent)]
+    Sign(Failure),
     #[error(transparent)]
     Io(#[from] io::Error),
     #[error(transparent)]
@@ -136,7 +140,7 @@ pub(crate) fn write(
     };
     let table = options.disk.map_or(*layout, |sectors| layout.grown_to(sectors));
     let mut boot_sector = Mbr { signature: secrets.disk_signature(), layout: table }.encode(code)?;
-    if composition.uefi {
+    if composition.loader.is_some() {
         boot_sector = mbr::with_efi_system_partition(&boot_sector);
     }
     let archive = Scratch::in_directory(options.cache)?;
@@ -245,21 +249,23 @@ fn record(
     options: &DiskOptions<'_>,
 ) -> Result<Signed, DiskError> {
     let mut parts = vec![
-        part(PartKind::Kernel, &mut File::open(&composition.kernel)?)?,
-        part(PartKind::Initramfs, &mut File::open(initramfs)?)?,
+        part(PartKind::Kernel, &Content::File(composition.kernel.clone()))?,
+        part(PartKind::Initramfs, &Content::File(initramfs.to_owned()))?,
     ];
     for BootFile { name, content } in &composition.board_files.of_slot {
-        parts.push(part(PartKind::BootFile(name.clone()), &mut content.open()?)?);
+        parts.push(part(PartKind::BootFile(name.clone()), content)?);
     }
     let root = options.layout.root(Slot::A);
     let len = squashfs_len(file, root.start.bytes())?;
-    parts.push(part(PartKind::Root, &mut Window::of(file, root).take(len))?);
+    let (sha256, size) = hash(&mut Window::of(file, root).take(len))?;
+    parts.push(Part { kind: PartKind::Root, size, sha256 });
     let json = composition.slot(parts).to_json()?;
-    bundle::signed(json, secrets.update_key()).map_err(|error| DiskError::Scratch(error.into()))
+    bundle::signed(json, secrets.update_key()).map_err(|error| DiskError::Sign(error.into()))
 }
 
-fn part(kind: PartKind, content: &mut impl Read) -> io::Result<Part> {
-    let (sha256, size) = hash(content)?;
+fn part(kind: PartKind, content: &Content) -> Result<Part, DiskError> {
+    let hashed = content.open().and_then(|mut content| hash(&mut content));
+    let (sha256, size) = hashed.map_err(|error| DiskError::Read(content.to_string(), error))?;
     Ok(Part { kind, size, sha256 })
 }
 

@@ -61,7 +61,7 @@ impl Workspace {
             modules: Vec::new(),
             network: Default::default(),
             boot_writable: false,
-            uefi: true,
+            uefi: None,
             serial_console: true,
             pi: PiSettings::default(),
             locked: false,

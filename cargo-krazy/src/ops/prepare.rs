@@ -111,6 +111,10 @@ pub(crate) fn prepare(plan: &Plan, ids: DiskIds, shell: Shell) -> Result<Prepare
         secrets = secrets.for_one_disk(&appliance.name)?;
     }
     let composition = Composition::new(appliance, &installation, &bundle, firmware.as_ref(), &secrets)?;
+    if appliance.loader().is_some() && composition.loader.is_none() {
+        let release = &bundle.release;
+        shell.note(format!("the kernel {release} has no EFI stub: the disk starts from a BIOS only"));
+    }
     let (layout, level) = (plan.layout, appliance.compression_level);
     Ok(Prepared { composition, secrets, layout, level, epoch, directory, _held: held })
 }

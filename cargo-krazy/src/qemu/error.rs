@@ -78,7 +78,7 @@ impl Explain for StartError {
                  the descriptions in /usr/share/qemu/firmware"
             }
             StartError::NoLoader(_) => {
-                "remove `uefi = false` and make the image again, or start it with `--firmware bios`"
+                "make it again, without `uefi = false` and with a kernel that has an EFI stub; or start it with `--firmware bios`"
             }
             StartError::OnlyEmulated => "leave `--accel kvm` out",
             StartError::Card { .. } => {

@@ -113,7 +113,8 @@ Metadata, in the Cargo.toml of the package; [workspace.metadata.krazy] gives def
     boot-writable = BOOL
         mount /boot writable from the start (default: false)
     uefi = BOOL
-        the disk of a PC starts from UEFI firmware, too, and not from a BIOS only (default: true)
+        the disk of a PC starts from UEFI firmware, too, and not from a BIOS only (default: true, if
+        the kernel has an EFI stub)
     serial-console = BOOL
         the console of the kernel is on the serial line, too (default: true)
     config-txt = [STRING]

@@ -5,6 +5,7 @@
 //!
 //! | module | is |
 //! |---|---|
+//! | `console` | messages |
 //! | `disk` | the whole disk behind the partition that the loader came from |
 //! | `kernel` | the start of a kernel with initramfs and command line |
 //! | `pc` | the machine that decides: disk, files and kernel together |
@@ -16,6 +17,8 @@
 #[cfg(target_os = "uefi")]
 extern crate alloc;
 
+#[cfg(target_os = "uefi")]
+mod console;
 #[cfg(target_os = "uefi")]
 mod disk;
 #[cfg(target_os = "uefi")]
@@ -32,4 +35,19 @@ fn main() {}
 #[uefi::entry]
 fn main() -> uefi::Status {
     pc::run()
+}
+
+/// A fault of the loader itself: the machine is reset, as after a failure of both slots. The one of the crate `uefi` would
+/// switch it off.
+#[cfg(target_os = "uefi")]
+#[panic_handler]
+fn panic(fault: &core::panic::PanicInfo<'_>) -> ! {
+    use core::sync::atomic::{AtomicBool, Ordering};
+
+    static PANICKED: AtomicBool = AtomicBool::new(false);
+    // The message itself may be the cause.
+    if !PANICKED.swap(true, Ordering::Relaxed) {
+        console::say(format_args!("krazy: the loader failed: {fault}"));
+    }
+    pc::reset()
 }

@@ -4,14 +4,14 @@
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use crate::boot::cmdline::{CommandLine, CommandLineError};
-use crate::boot::start::Failed;
+use crate::boot::cmdline::{CommandLine, CommandLineError, MAX_FILE};
+use crate::boot::start::{Check, Failed};
 use crate::digest::sha256;
 use crate::disk::size::Bytes;
 use crate::disk::slot::{Slot, boot_file};
-use crate::update::bundle::{BundleManifest, PartKind};
+use crate::update::bundle::{BundleManifest, MAX_JSON, PartKind};
 
-/// What the kernel of a slot is started with.
+/// The files and the line that the kernel of a slot is started with.
 #[derive(Debug)]
 pub struct SlotFiles {
     /// The kernel image.
@@ -21,6 +21,9 @@ pub struct SlotFiles {
     /// The command line.
     pub command_line: CommandLine,
 }
+
+/// Limit of a kernel and of an initramfs. A damaged directory may claim anything.
+const MAX_LOADED: usize = 1 << 30;
 
 /// A failure to read a slot's files.
 #[derive(Debug, thiserror::Error)]
@@ -37,25 +40,27 @@ pub enum SlotFilesError {
 }
 
 impl SlotFiles {
-    /// Reads the files of `slot` by `read`, which takes a name on `/boot`. `failed` is the slot that should have started
-    /// instead; the command line tells the first stage about it.
+    /// Reads the files of `slot` by `read`, which takes a name on `/boot` and the longest length. `failed` is the slot that
+    /// should have started instead; the command line tells the first stage about it.
     ///
     /// The files are compared with the slot's record if it has a valid one. One that raw writes or the image of an earlier
     /// version have filled has none.
     pub fn read<E: ToString>(
         slot: Slot,
+        check: Check,
         failed: Option<&Failed>,
-        mut read: impl FnMut(&str) -> Result<Vec<u8>, E>,
+        mut read: impl FnMut(&str, usize) -> Result<Vec<u8>, E>,
     ) -> Result<Self, SlotFilesError> {
-        let mut file = |what, name| {
-            read(&slot.boot_file(name)).map_err(|error| SlotFilesError::Read(what, error.to_string()))
+        let mut file = |what, name, limit| {
+            read(&slot.boot_file(name), limit).map_err(|error| SlotFilesError::Read(what, error.to_string()))
         };
-        let line = file("command line", boot_file::CMDLINE)?;
+        let line = file("command line", boot_file::CMDLINE, MAX_FILE.0 as usize)?;
         let line = CommandLine::parse(&String::from_utf8_lossy(&line))?;
-        let record =
-            file("record", boot_file::RECORD).ok().and_then(|json| BundleManifest::from_json(&json).ok());
-        let kernel = file("kernel", boot_file::KERNEL)?;
-        let initramfs = file("initramfs", boot_file::INITRAMFS)?;
+        let record = file("record", boot_file::RECORD, MAX_JSON).ok();
+        let record = record.and_then(|json| BundleManifest::from_json(&json).ok());
+        let record = record.filter(|_| check == Check::Record);
+        let kernel = file("kernel", boot_file::KERNEL, MAX_LOADED)?;
+        let initramfs = file("initramfs", boot_file::INITRAMFS, MAX_LOADED)?;
         let parts = [(PartKind::Kernel, &kernel), (PartKind::Initramfs, &initramfs)];
         for (kind, content) in parts {
             let part = record.as_ref().and_then(|record| record.part(&kind));
@@ -115,8 +120,15 @@ mod tests {
     }
 
     fn read(files: &Files, failed: Option<&Failed>) -> Result<SlotFiles, String> {
-        SlotFiles::read(Slot::B, failed, |name| files.get(name).cloned().ok_or("NOT_FOUND"))
-            .map_err(|error| error.to_string())
+        read_with(files, Check::Record, failed)
+    }
+
+    fn read_with(files: &Files, check: Check, failed: Option<&Failed>) -> Result<SlotFiles, String> {
+        let find = |name: &str, limit| {
+            let content = files.get(name).ok_or("NOT_FOUND")?;
+            if content.len() > limit { Err("BAD_BUFFER_SIZE") } else { Ok(content.clone()) }
+        };
+        SlotFiles::read(Slot::B, check, failed, find).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -124,7 +136,7 @@ mod tests {
         let plain = read(&files(), None).unwrap();
         assert_eq!(plain.command_line.as_str(), "root=PARTUUID=1a2b3c4d-03 krazy.slot=b quiet");
         assert_eq!((&plain.kernel[..], &plain.initramfs[..]), (&b"kernel"[..], &b"initramfs"[..]));
-        let failed = Failed { slot: Slot::A, reason: "its \"kernel\"\nis damaged".into() };
+        let failed = Failed { slot: Slot::A, reason: "its \"kernel\"\nis damaged".into(), differs: true };
         let line = read(&files(), Some(&failed)).unwrap().command_line;
         assert_eq!(line.unstarted(), Some("its 'kernel' is damaged"));
         assert_eq!(line.slot(), Some(Slot::B));
@@ -148,7 +160,12 @@ mod tests {
         assert_eq!(with("b-cmdline.txt", None), Err(format!("its command line {missing}")));
         let line = "its command line cannot be used: the kernel command line contains '\\u{1}'; only printable ASCII works";
         assert_eq!(with("b-cmdline.txt", Some(b"\x01")), Err(line.to_owned()));
-        // A new image has no record, and a damaged one says nothing about the files.
+        let long = "is missing on /boot or cannot be read (BAD_BUFFER_SIZE)";
+        assert_eq!(with("b-cmdline.txt", Some(&[b'x'; 5000])), Err(format!("its command line {long}")));
+        let mut changed = files();
+        changed.insert("b-vmlinuz".into(), b"kernal".to_vec());
+        assert_eq!(read_with(&changed, Check::Nothing, None).unwrap().kernel, b"kernal");
+        // The image of an earlier version has no record, and a damaged one says nothing about the files.
         assert_eq!(with("b-slot.json", None), Ok(()));
         assert_eq!(with("b-slot.json", Some(b"{")), Ok(()));
     }

@@ -32,7 +32,7 @@ pub const SPARE: &str = "SPARE.EFI";
 /// The directory of the root that has the loader which belongs to it, by the name that firmware looks for.
 pub const ROOT_DIRECTORY: &str = "/lib/krazy/uefi";
 
-/// What the version follows, within a loader.
+/// The text in front of the version within a loader.
 const MARK: [u8; 26] = *b"cargo krazy loader version";
 
 /// The mark of a loader of [`VERSION`].

@@ -214,15 +214,15 @@ impl Selector {
         if version != VERSION {
             return Err(SelectorError::Version { sector, version });
         }
+        Self::decode_any_version(bytes, lba)
+    }
+
+    /// Decodes a sector that has the magic, and maybe another version.
+    pub(crate) fn decode_any_version(bytes: &SelectorSector, lba: Sectors) -> Result<Self, SelectorError> {
+        let sector = lba.0;
         if bytes[CRC_OFFSET..] != checksum(bytes).to_le_bytes() {
             return Err(SelectorError::Checksum(sector));
         }
-        Self::decode_fields(bytes, lba)
-    }
-
-    /// Decodes the fields of a sector that has the magic, and maybe another version.
-    pub(crate) fn decode_fields(bytes: &SelectorSector, lba: Sectors) -> Result<Self, SelectorError> {
-        let sector = lba.0;
         let slot = |offset: usize| match bytes[offset] {
             0 => Ok(Some(Slot::A)),
             1 => Ok(Some(Slot::B)),

@@ -2,7 +2,7 @@
 //!
 //! | modules | are |
 //! |---|---|
-//! | `block`, `mounts`, `boot_mount`, `boot_repair`, `data`, `format_data`, `format_request`, `grow_data`, `identity`, `uefi_loader` | disks and file systems |
+//! | `block`, `mounts`, `boot_mount`, `boot_repair`, `data`, `format_data`, `format_request`, `grow_data`, `identity`, `slot_record`, `uefi_loader` | disks and file systems |
 //! | `launch`, `launched`, `process`, `cgroup`, `capabilities` | processes, and what they may do |
 //! | `confinement`, `landlock`, `private_mounts`, `seccomp` | the sandbox of a service |
 //! | `port_filter`, `bpf` | the ports that they may bind |
@@ -46,6 +46,7 @@ pub(crate) mod seccomp;
 pub(crate) mod serial_links;
 pub(crate) mod settings;
 pub(crate) mod signals;
+pub(crate) mod slot_record;
 pub(crate) mod sysfs_files;
 pub(crate) mod system_log;
 pub(crate) mod uefi_loader;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use krazy_boot::boot::boot_sector;
 use krazy_boot::boot::cmdline::CommandLine;
 use krazy_boot::boot::config_txt;
-use krazy_boot::disk::layout::{DiskLayout, DiskSignature, PartitionSizes, StateSectors};
+use krazy_boot::disk::layout::{DiskLayout, DiskSignature, FirstSector, PartitionSizes, StateSectors};
 use krazy_boot::disk::mbr::{self, Mbr};
 use krazy_boot::disk::size::{Bytes, Sectors};
 use krazy_boot::image::fat32::{self, BootFile, VolumeOptions};
@@ -353,6 +353,34 @@ fn boot_state_moves_once_both_slots_know_its_new_sectors() {
     let refused = relocation::check(&disk, &build_for(1)).unwrap().unwrap().to_string();
     assert!(refused.starts_with("its build is older than the format of this disk"), "{refused}");
     assert!(relocation::check(&disk, &build_for(2)).unwrap().is_none());
+}
+
+#[test]
+fn builds_that_do_not_know_an_efi_system_partition_are_refused_on_a_disk_with_one() {
+    let selector = Selector::confirmed(Slot::A);
+    let (_first, first, _) = disk_of_first_format(selector);
+    let (_current, current, _) = disk(selector);
+    let plain = first_sector(&first);
+    write(&current, &[SectorWrite { at: Sectors(0), bytes: with_format(plain, mbr::FORMAT).to_vec() }])
+        .unwrap();
+    for (disk, lowest) in [(&first, 1), (&current, 2)] {
+        let allows = |format| relocation::check(disk, &build_for(format)).unwrap().is_none();
+        assert_eq!([1, 2, 3].map(allows), [1, 2, 3].map(|format| format >= lowest));
+        let efi = mbr::with_efi_system_partition(&first_sector(disk));
+        write(disk, &[SectorWrite { at: Sectors(0), bytes: efi.to_vec() }]).unwrap();
+        assert_eq!([1, 2, 3].map(allows), [false, false, true]);
+    }
+    assert!(Slots::of(&first, Slot::A).unwrap().unwrap().relocate_state(&build_for(3)).unwrap());
+    assert!(mbr::has_efi_system_partition(&first_sector(&first)));
+}
+
+fn first_sector(disk: &Disk) -> FirstSector {
+    fs::read(disk.node()).unwrap()[..512].try_into().unwrap()
+}
+
+fn with_format(mut sector: FirstSector, format: u8) -> FirstSector {
+    sector[439] = format;
+    sector
 }
 
 #[test]

@@ -59,6 +59,9 @@ pub(super) fn run(bless: bool) -> Result<()> {
     );
     let is_comparable =
         known_compiler == compiler.trim() && LOADERS.iter().all(|(target, _)| cross::has_std(target));
+    if !is_comparable {
+        eprintln!("suite: only the sources were compared: the bytes were made with {known_compiler}");
+    }
     for (name, bytes) in built {
         let is_same = !is_comparable || fs::read(committed.join(name))? == bytes;
         ensure!(is_same, "{COMMITTED}/{name} is not what its sources give: {NEXT_STEP}");

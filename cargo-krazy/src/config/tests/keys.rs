@@ -70,7 +70,8 @@ ntp = { git = "https://host/ntp.git%ntp-daemon", tag = "v1", default-features = 
     assert_eq!(sizes, (Bytes::gib(2), Bytes::mib(64), Bytes::mib(128)));
     assert_eq!(appliance.cmdline, ["loglevel=3", "dyndbg=\"file x.c +p\""]);
     assert_eq!(appliance.modules, ["i2c_dev"]);
-    assert!(appliance.boot_writable && !appliance.uefi);
+    assert!(appliance.boot_writable);
+    assert_eq!(appliance.uefi, Some(false));
     assert_eq!(appliance.compression_level, 3);
     assert_eq!(
         appliance.kernel.to_string(),

@@ -16,7 +16,7 @@ use krazy_boot::boot::load_table::{LoadTable, TABLE_LEN};
 use krazy_boot::boot::{cmdline, config_txt, slot_area, uefi_loader};
 use krazy_boot::disk::boot_fat::{BootFat, FatError, FatFile};
 use krazy_boot::disk::layout::{Extent, area_of_slot};
-use krazy_boot::disk::mbr::Mbr;
+use krazy_boot::disk::mbr::{self, Mbr};
 use krazy_boot::disk::selector::SelectorCopies;
 use krazy_boot::disk::size::{Bytes, SECTOR_SIZE};
 use krazy_boot::disk::slot::{Slot, boot_file};
@@ -124,6 +124,7 @@ fn examine(disk: &mut (impl Read + Seek), path: &Path, bytes: Bytes) -> Result<R
         disk_signature: mbr.signature.to_string(),
         partitions,
         uefi_loader,
+        efi_system_partition: mbr::has_efi_system_partition(&sector),
         selector,
         slots,
     })

@@ -21,6 +21,8 @@ pub(crate) struct Report {
     pub(crate) partitions: Vec<Partition>,
     /// The version of the UEFI loader; none if UEFI firmware cannot start the disk.
     pub(crate) uefi_loader: Option<u16>,
+    /// True if the first partition has the type that all UEFI firmware starts.
+    pub(crate) efi_system_partition: bool,
     /// The selector: the slot that boots.
     pub(crate) selector: SelectorReport,
     /// Both slots.
@@ -129,7 +131,14 @@ impl fmt::Display for Report {
             }
         }
         match self.uefi_loader {
-            Some(version) => writeln!(f, "\nUEFI: loader {version}")?,
+            Some(version) => {
+                let kind = if self.efi_system_partition {
+                    "0xef"
+                } else {
+                    "0x0c, which some firmware does not start"
+                };
+                writeln!(f, "\nUEFI: loader {version}, first partition of type {kind}")?;
+            }
             None => writeln!(f, "\nUEFI: no loader")?,
         }
         writeln!(f, "{}", self.selector)?;

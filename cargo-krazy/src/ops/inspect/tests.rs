@@ -123,7 +123,7 @@ fn a_new_image_is_told_completely() {
         "a.img: 101 MiB, disk signature 1a2b3c4d\n",
         "  1  boot       fat32            1 MiB     64 MiB    6.5 KiB\n",
         "  3  root B     empty           67 MiB      2 MiB          -\n",
-        "\nUEFI: loader 1\nselector: slot A is confirmed\n",
+        "\nUEFI: loader 1, first partition of type 0x0c, which some firmware does not start\nselector: slot A is confirmed\n",
         "\nslot A: weather 0.4.0 for x86_64, host name roof\n",
         "  kernel      6.12.57 (3.6 KiB, debian)\n",
         "  initramfs   2.9 KiB\n",

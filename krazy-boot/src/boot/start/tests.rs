@@ -19,6 +19,8 @@ struct Simulated {
     read_only: bool,
     /// The slots that cannot be loaded.
     broken: Vec<Slot>,
+    /// The slots whose files differ from their record.
+    changed: Vec<Slot>,
     /// The attempts, with the trial byte of the primary selector at that time.
     attempts: Vec<(Slot, u8, Option<Failed>)>,
     /// The slot that started. A kernel does not return, so attempts behind it do not count.
@@ -38,13 +40,15 @@ impl Machine for Simulated {
         !self.read_only
     }
 
-    fn start(&mut self, slot: Slot, failed: Option<&Failed>) -> String {
+    fn start(&mut self, slot: Slot, check: Check, failed: Option<&Failed>) -> Failed {
+        let mut differs = false;
         if self.started.is_none() {
             let trial = self.sectors.get(&2040).map_or(0xff, |sector| sector[TRIAL_OFFSET]);
             self.attempts.push((slot, trial, failed.cloned()));
-            self.started = (!self.broken.contains(&slot)).then_some(slot);
+            differs = check == Check::Record && self.changed.contains(&slot);
+            self.started = (!differs && !self.broken.contains(&slot)).then_some(slot);
         }
-        "broken".to_owned()
+        Failed { slot, reason: "broken".to_owned(), differs }
     }
 }
 
@@ -88,7 +92,7 @@ fn trial_does_not_start_on_a_disk_that_does_not_keep_its_end() {
 
 #[test]
 fn other_slot_starts_if_one_is_broken_and_nothing_is_written() {
-    let failed = |slot| Some(Failed { slot, reason: "broken".to_owned() });
+    let failed = |slot| Some(Failed { slot, reason: "broken".to_owned(), differs: false });
     let mut trial = Simulated { broken: vec![Slot::B], ..Simulated::of(armed()) };
     assert_eq!(trial.run(), Some(Slot::A));
     assert_eq!(trial.attempts, [(Slot::B, 0xff, None), (Slot::A, 0xff, failed(Slot::B))]);
@@ -116,16 +120,40 @@ fn damaged_selectors_give_way_to_the_spare_one_and_then_to_slot_a() {
     assert_eq!(both.run(), Some(Slot::A));
     let mut newer = Simulated::of(confirmed);
     for at in [2040, 32] {
-        newer.sectors.get_mut(&at).unwrap()[4] = 2;
+        let sector = newer.sectors.get_mut(&at).unwrap();
+        sector[4] = 2;
+        let crc = crc32fast::hash(&sector[..508]);
+        sector[508..].copy_from_slice(&crc.to_le_bytes());
     }
     assert_eq!(newer.run(), Some(Slot::B), "a newer version has the same fields");
+    newer.sectors.get_mut(&2040).unwrap()[8] = 0;
+    newer.started = None;
+    assert_eq!(newer.run(), Some(Slot::B), "and the same checksum");
 }
 
 #[test]
-fn disks_without_a_selector_are_recognized() {
-    let end = |mut disk: Simulated| start(&mut disk).has_selector;
-    assert!(end(Simulated { unreadable: vec![0], ..Simulated::of(armed()) }));
-    assert!(!end(Simulated::default()));
+fn changed_files_start_if_nothing_else_does() {
+    let mut both = Simulated { changed: Slot::ALL.to_vec(), ..Simulated::of(armed()) };
+    assert_eq!(both.run(), Some(Slot::A), "the confirmed slot");
+    let mut one = Simulated { changed: vec![Slot::A], ..Simulated::of(armed().disarm()) };
+    assert_eq!(one.run(), Some(Slot::B));
+    let mut broken =
+        Simulated { changed: Slot::ALL.to_vec(), broken: vec![Slot::A], ..Simulated::of(armed().disarm()) };
+    assert_eq!(broken.run(), Some(Slot::B));
+}
+
+#[test]
+fn only_readable_disks_without_a_selector_are_foreign() {
+    let is_foreign = |mut disk: Simulated| start(&mut disk).is_foreign;
+    assert!(is_foreign(Simulated::default()));
+    // Without LBA 0 they are expected where the first format has them.
+    for unreadable in [0, 1, 2] {
+        assert!(!is_foreign(Simulated { unreadable: vec![unreadable], ..Simulated::default() }));
+    }
+    assert!(!is_foreign(Simulated::of(armed())));
+    let mut torn = Simulated::of(armed());
+    torn.sectors.remove(&2040);
+    assert!(!is_foreign(torn));
 }
 
 proptest! {

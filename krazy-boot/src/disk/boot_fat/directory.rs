@@ -23,7 +23,7 @@ pub(super) struct LongName {
     units: Vec<u16>,
 }
 
-/// What an entry is about.
+/// The kinds of entries that can be found.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     File,

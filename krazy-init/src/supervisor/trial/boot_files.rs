@@ -17,6 +17,7 @@ use super::boot_state::BootState;
 use crate::control::{ErrorKind, RequestError};
 use crate::linux::boot_mount::{self, BOOT};
 use crate::linux::boot_repair::{self, BootRepairError, Outcome};
+use crate::linux::slot_record;
 use crate::linux::uefi_loader::UefiLoader;
 use crate::slots::SlotError;
 
@@ -32,6 +33,26 @@ pub(in super::super) enum BootFilesError {
     /// The tables cannot be computed or written.
     #[error(transparent)]
     Tables(#[from] SlotError),
+}
+
+/// The failure to renew the UEFI loader.
+#[derive(Debug, thiserror::Error)]
+enum RenewalError {
+    /// `/boot` cannot be repaired before.
+    #[error("{0}")]
+    Repair(String),
+    /// It cannot be written.
+    #[error(transparent)]
+    Write(#[from] io::Error),
+    /// Linux before 6.0, `fs/fat/namei_vfat.c`.
+    #[error("the vfat of this kernel cannot exchange two names")]
+    NoExchange,
+}
+
+impl From<RequestError> for RenewalError {
+    fn from(error: RequestError) -> Self {
+        RenewalError::Repair(error.message)
+    }
 }
 
 impl From<BootFilesError> for RequestError {
@@ -114,15 +135,38 @@ impl BootState {
             self.slots.write_tables(&writes)?;
             effects.log(format!("the boot loader's tables were updated to the changes on {BOOT}"));
         }
+        if !self.slots.has_firmware() {
+            self.remove_stale_record(effects);
+        }
         self.boot_was_writable.store(false, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Removes the record of the running slot if its kernel or initramfs is another one by now: a UEFI loader would take them
+    /// for damaged. Called while `/boot` is writable; a failure is told, and costs a fallback at worst.
+    fn remove_stale_record(&self, effects: &mut Effects) {
+        let slot = self.slots.running;
+        let removed = slot_record::is_stale(Path::new(BOOT), slot).and_then(|is_stale| {
+            if is_stale {
+                slot_record::remove(Path::new(BOOT), slot)?;
+                self.sync_boot().map_err(io::Error::other)?;
+            }
+            Ok(is_stale)
+        });
+        match removed {
+            Ok(false) => {}
+            Ok(true) => {
+                effects.log(format!("the files of slot {slot} on {BOOT} are not those of an update any more"))
+            }
+            Err(error) => effects.log(format!("the record of slot {slot} cannot be compared: {error}")),
+        }
     }
 
     /// Puts the root's UEFI loader on `/boot` if the one there is older. Only a confirmed slot does: a build on trial must not
     /// replace what starts the other one.
     pub(super) fn renew_loader(&self, effects: &mut Effects) {
         let state = self.clone();
-        effects.on_disk("renewing the UEFI loader", move |effects| match state.try_renew_loader() {
+        effects.on_disk("renewing the UEFI loader", move |effects| match state.try_renew_loader(effects) {
             Ok(None) => {}
             Ok(Some(version)) => effects.log(format!("the UEFI loader on {BOOT} is version {version} now")),
             Err(error) => {
@@ -133,18 +177,22 @@ impl BootState {
         });
     }
 
-    fn try_renew_loader(&self) -> Result<Option<u16>, BootFilesError> {
+    fn try_renew_loader(&self, effects: &mut Effects) -> Result<Option<u16>, RenewalError> {
         let Some(was_writable) = boot_mount::is_writable() else { return Ok(None) };
         let outdated = UefiLoader::outdated(Path::new(ROOT_DIRECTORY), Path::new(BOOT))?;
         let Some(loader) = outdated else { return Ok(None) };
+        // A power cut within an earlier exchange may have left both names with the same clusters.
+        self.repair_boot(!self.slots.running, effects)?;
         if !was_writable {
             boot_mount::remount(true)?;
         }
         let installed = loader.install(|| self.sync_boot().map_err(io::Error::other));
-        if !was_writable {
-            boot_mount::remount(false)?;
-        }
-        installed?;
+        let restored = if was_writable { Ok(()) } else { boot_mount::remount(false) };
+        installed.map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidInput => RenewalError::NoExchange,
+            _ => error.into(),
+        })?;
+        restored?;
         Ok(Some(loader.version()))
     }
 
