@@ -153,7 +153,7 @@ mod tests {
             read(&files, None).map(drop)
         };
         let damaged = "is damaged: SHA-256 or length is not that of the update";
-        assert_eq!(with("b-vmlinuz", Some(b"kernal")), Err(format!("its kernel {damaged}")));
+        assert_eq!(with("b-vmlinuz", Some(b"another kernel")), Err(format!("its kernel {damaged}")));
         assert_eq!(with("b-initramfs", Some(b"")), Err(format!("its initramfs {damaged}")));
         let missing = "is missing on /boot or cannot be read (NOT_FOUND)";
         assert_eq!(with("b-vmlinuz", None), Err(format!("its kernel {missing}")));
@@ -163,8 +163,8 @@ mod tests {
         let long = "is missing on /boot or cannot be read (BAD_BUFFER_SIZE)";
         assert_eq!(with("b-cmdline.txt", Some(&[b'x'; 5000])), Err(format!("its command line {long}")));
         let mut changed = files();
-        changed.insert("b-vmlinuz".into(), b"kernal".to_vec());
-        assert_eq!(read_with(&changed, Check::Nothing, None).unwrap().kernel, b"kernal");
+        changed.insert("b-vmlinuz".into(), b"another kernel".to_vec());
+        assert_eq!(read_with(&changed, Check::Nothing, None).unwrap().kernel, b"another kernel");
         // The image of an earlier version has no record, and a damaged one says nothing about the files.
         assert_eq!(with("b-slot.json", None), Ok(()));
         assert_eq!(with("b-slot.json", Some(b"{")), Ok(()));
