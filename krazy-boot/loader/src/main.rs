@@ -1,6 +1,6 @@
 //! The UEFI loader: `EFI/BOOT/BOOTX64.EFI` and `BOOTAA64.EFI` on `/boot`.
 //!
-//! It starts the slot that the selector of its own disk names, by the decisions of [`krazy_boot::boot::start`], which are
+//! It starts the slot that the selector of its own disk names, by the decisions of `krazy_boot::boot::start`, which are
 //! those of the BIOS' boot sector. It keeps no state of its own: no variables in the firmware's NVRAM, no configuration.
 //!
 //! | module | is |

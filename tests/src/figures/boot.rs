@@ -197,13 +197,13 @@ pub(super) fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
 /// The command that gives a program real-time priority, so that the host's other work does not delay it.
 const FIRST: [&str; 3] = ["chrt", "--rr", "1"];
 
-fn may_go_first() -> bool {
+pub(super) fn may_go_first() -> bool {
     let [chrt, options @ ..] = FIRST;
     Command::new(chrt).args(options).arg("true").stderr(Stdio::null()).status().is_ok_and(|end| end.success())
 }
 
 /// Returns `command` at real-time priority, if that is allowed.
-fn go_first(command: Command) -> Command {
+pub(super) fn go_first(command: Command) -> Command {
     if !may_go_first() {
         return command;
     }
