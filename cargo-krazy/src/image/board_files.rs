@@ -1,5 +1,5 @@
-//! Files of `/boot` besides kernel, initramfs and command line. On a PC, the UEFI loader. On a Raspberry Pi, firmware, device
-//! trees, overlays and the settings of a slot.
+//! Files of `/boot` besides kernel, initramfs and command line. On a PC, the UEFI loader. On a Raspberry Pi, firmware,
+//! device trees, overlays and the settings of a slot.
 //!
 //! There, all names are flat. The firmware puts `os_prefix` before `overlay_prefix`, and neither need be a directory; it takes
 //! a slot's overlays only if there is a `README` beside them.
@@ -109,12 +109,12 @@ pub(crate) fn board_files(
 
 /// The UEFI loader, if there is one, and its spare file.
 fn uefi_files(loader: Option<&Loader>) -> Vec<BootFile> {
-    let file = |loader: &Loader, name| BootFile {
+    let Some(loader) = loader else { return Vec::new() };
+    let file = |name| BootFile {
         name: format!("{}/{name}", uefi_loader::DIRECTORY),
         content: Content::Bytes(loader.file()),
     };
-    let both = |loader: &Loader| [loader.name, uefi_loader::SPARE].map(|name| file(loader, name));
-    loader.into_iter().flat_map(both).collect()
+    [loader.name, uefi_loader::SPARE].map(file).into()
 }
 
 /// The slot's own part of `config.txt`. It does not name the slot, so that one bundle serves both.

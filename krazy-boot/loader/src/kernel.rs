@@ -52,8 +52,8 @@ fn try_start(files: SlotFiles) -> Result<(), (&'static str, Status)> {
     let image = boot::load_image(boot::image_handle(), source)
         .map_err(|error| ("the firmware does not load its kernel", error.status()))?;
     drop(kernel);
-    let mut options: Vec<u16> = command_line.as_str().encode_utf16().chain([0]).collect();
-    let started = set_options(image, &mut options)
+    let options: Vec<u16> = command_line.as_str().encode_utf16().chain([0]).collect();
+    let started = set_options(image, &options)
         .and_then(|()| Offered::new(initramfs))
         .and_then(|_offered| boot::start_image(image))
         .map_err(|error| ("the firmware does not start its kernel", error.status()));
@@ -63,7 +63,7 @@ fn try_start(files: SlotFiles) -> Result<(), (&'static str, Status)> {
 }
 
 /// Sets the command line, which must live until the kernel has started.
-fn set_options(image: Handle, options: &mut [u16]) -> uefi::Result {
+fn set_options(image: Handle, options: &[u16]) -> uefi::Result {
     let mut loaded = boot::open_protocol_exclusive::<LoadedImage>(image)?;
     let size = u32::try_from(size_of_val(options)).map_err(|_| Status::INVALID_PARAMETER)?;
     // SAFETY: the caller keeps the options until the image has ended, and `size` is their length in bytes.

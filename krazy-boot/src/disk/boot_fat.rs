@@ -1,8 +1,8 @@
 //! A bounded, read-only reader of FAT32 that returns the content of files and the location of their sectors, and a
 //! check that returns the writes of a repair.
 //!
-//! Source: Microsoft "FAT: General Overview of On-Disk Format" 1.03. Long names are read. Not supported: FAT12 and FAT16, sectors
-//! other than 512 bytes. For any image, at most `MAX_EXTENTS` extents and `MAX_ROOT_LEN` bytes of a directory are
+//! Source: Microsoft "FAT: General Overview of On-Disk Format" 1.03. Long names are read. Not supported: FAT12 and FAT16,
+//! sectors other than 512 bytes. For any image, at most `MAX_EXTENTS` extents and `MAX_ROOT_LEN` bytes of a directory are
 //! allocated; the check has its own limits.
 //!
 //! Load tables consist of the locations of sectors. The kernel's vfat driver does not report them by FIEMAP, and the host
@@ -26,6 +26,12 @@ mod entries;
 mod record;
 mod repair;
 
+#[cfg(feature = "image")]
+pub(crate) use directory::{
+    ATTRIBUTE_DIRECTORY, ATTRIBUTE_LONG_NAME, ATTRIBUTE_VOLUME, ENTRY_LEN, first_cluster,
+};
+#[cfg(feature = "image")]
+pub(crate) use entries::set_dot_entries;
 pub use repair::{Findings, Repair};
 
 /// Limit of a file's fragments. A load table holds far fewer.

@@ -60,9 +60,6 @@ pub type FirstSector = [u8; SECTOR_SIZE as usize];
 /// byte is 0 on older disks.
 pub(crate) const FORMAT_OFFSET: usize = 439;
 
-/// The offset of the disk signature in LBA 0.
-const SIGNATURE_OFFSET: usize = 440;
-
 /// First sectors of the two copies of the device's identity, each on a boundary of 4 KiB.
 pub(crate) const IDENTITY: [Sectors; 2] = [Sectors(40), SLOT_AREAS_END];
 
@@ -101,12 +98,6 @@ const MINIMUM_BOOT: Bytes = Bytes::mib(64);
 pub struct DiskSignature(pub u32);
 
 impl DiskSignature {
-    /// Returns that of the disk whose LBA 0 is `sector`.
-    pub fn of(sector: &FirstSector) -> Self {
-        let bytes = &sector[SIGNATURE_OFFSET..SIGNATURE_OFFSET + 4];
-        DiskSignature(bytes.iter().rev().fold(0, |number, byte| number << 8 | u32::from(*byte)))
-    }
-
     /// Returns the PARTUUID of primary partition `number` (1 to 4), as in `root=PARTUUID=1a2b3c4d-02`.
     /// Source: Linux `block/partitions/msdos.c`, format `%08x-%02x`.
     pub(crate) fn partuuid(self, number: u8) -> String {

@@ -151,7 +151,10 @@ impl Mbr {
             *extent = Extent { start: Sectors(entry.starting_lba), len: Sectors(entry.sectors) };
         }
         let [boot, root_a, root_b, data] = extents;
-        Ok(Mbr { signature: DiskSignature::of(sector), layout: DiskLayout { boot, root_a, root_b, data } })
+        Ok(Mbr {
+            signature: DiskSignature(u32::from_le_bytes(header.disk_signature)),
+            layout: DiskLayout { boot, root_a, root_b, data },
+        })
     }
 }
 

@@ -20,6 +20,7 @@ use crate::boot::cmdline::CommandLine;
 use crate::boot::config_txt;
 use crate::boot::device_tree::{self, Edit};
 use crate::boot::slot_area::{Bank, BootFiles, SlotArea};
+use crate::boot::uefi_loader;
 use crate::disk::boot_fat::BootFat;
 use crate::disk::layout::Extent;
 use crate::disk::size::{Bytes, SECTOR_SIZE, Sectors};
@@ -115,6 +116,7 @@ pub fn fat(input: &[u8]) {
         assert!(fat.find(&file.name).is_ok());
     }
     let _ = config_txt::read(&mut fat);
+    let _ = uefi_loader::installed_version(&mut fat);
     if let Ok(files) = BootFiles::read(&mut fat, Slot::A) {
         let _ = SlotArea::new(Slot::A, Bank::First, &files).map(|area| area.writes());
     }

@@ -11,7 +11,10 @@ use fatfs::{Date, DateTime, FileSystem, FormatVolumeOptions, FsOptions, Time};
 use super::paged::Paged;
 use super::tree::Content;
 use super::window::Window;
+use crate::disk::boot_fat::ATTRIBUTE_VOLUME;
 use crate::disk::size::{Bytes, SECTOR_SIZE};
+
+mod subdirectories;
 
 /// Identity and time of a volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,25 +78,6 @@ pub enum Fat32Error {
 /// slot's files.
 const DIRECTORY_LEN: u64 = 16 << 10;
 
-/// Attributes of directory entries: the volume's label, a subdirectory, and a part of a long name.
-const VOLUME_LABEL: u8 = 0x08;
-const SUBDIRECTORY: u8 = 0x10;
-const LONG_NAME: u8 = 0x0f;
-
-/// The length of a directory entry, and the offsets in it of the attribute, the dates of creation, access and change, and the
-/// two halves of the first cluster.
-const ENTRY_LEN: usize = 32;
-const ATTRIBUTE: usize = 11;
-const DATES: [usize; 3] = [16, 18, 24];
-const CLUSTER_HIGH: usize = 20;
-const CLUSTER_LOW: usize = 26;
-
-/// 1980-01-01, the date of subdirectories: month and day 1.
-const EPOCH: u16 = 1 << 5 | 1;
-
-/// The first cluster of the root directory on a new volume.
-const ROOT_CLUSTER: u32 = 2;
-
 /// Formats `window` and writes `files` into it, in order and without fragmentation.
 /// [`BootFat`](crate::disk::boot_fat::BootFat) returns their sectors.
 pub fn write(window: Window<'_>, options: &VolumeOptions, files: &[BootFile]) -> Result<(), Fat32Error> {
@@ -116,53 +100,8 @@ pub fn write(window: Window<'_>, options: &VolumeOptions, files: &[BootFile]) ->
         write_file(&filesystem, file, fat_time(options.mtime))?;
     }
     filesystem.unmount()?;
-    tidy_subdirectories(&mut disk, u64::from(cluster))?;
+    subdirectories::tidy(&mut disk, u64::from(cluster))?;
     Ok(disk.flush()?)
-}
-
-/// Gives subdirectories a date, takes the long names of `.` and `..` away, which fatfs gives them, and makes `..` name the root directory as it is to be
-/// named: by cluster 0.
-fn tidy_subdirectories<T: Read + Write + Seek>(volume: &mut T, cluster_len: u64) -> io::Result<()> {
-    let start = root_directory(volume)?;
-    let mut pending = vec![ROOT_CLUSTER];
-    while let Some(cluster) = pending.pop() {
-        let at = SeekFrom::Start(start + u64::from(cluster - ROOT_CLUSTER) * cluster_len);
-        let len = if cluster == ROOT_CLUSTER { DIRECTORY_LEN } else { cluster_len };
-        let mut content = vec![0; len as usize];
-        volume.seek(at)?;
-        volume.read_exact(&mut content)?;
-        let mut tidy = Vec::with_capacity(content.len());
-        for entry in content.as_chunks_mut::<ENTRY_LEN>().0.iter_mut().take_while(|entry| entry[0] != 0) {
-            let is_dot = entry[0] == b'.';
-            if entry[ATTRIBUTE] == SUBDIRECTORY {
-                for at in DATES {
-                    entry[at..at + 2].copy_from_slice(&EPOCH.to_le_bytes());
-                }
-            }
-            if entry[ATTRIBUTE] == SUBDIRECTORY && !is_dot {
-                pending.push(first_cluster(entry));
-            } else if is_dot {
-                // Only the parts of its long name are in front of it.
-                tidy.retain(|other: &[u8; ENTRY_LEN]| other[ATTRIBUTE] != LONG_NAME);
-                if first_cluster(entry) == ROOT_CLUSTER {
-                    entry[CLUSTER_LOW] = 0;
-                }
-            }
-            tidy.push(*entry);
-        }
-        let mut tidy = tidy.concat();
-        tidy.resize(content.len(), 0);
-        if tidy != content {
-            volume.seek(at)?;
-            volume.write_all(&tidy)?;
-        }
-    }
-    volume.rewind()
-}
-
-fn first_cluster(entry: &[u8; ENTRY_LEN]) -> u32 {
-    let half = |at: usize| u32::from(u16::from_le_bytes([entry[at], entry[at + 1]]));
-    half(CLUSTER_HIGH) << 16 | half(CLUSTER_LOW)
 }
 
 /// Extends the empty root directory of a new volume to [`DIRECTORY_LEN`].
@@ -177,7 +116,7 @@ pub(crate) fn reserve_directory<T: Read + Write + Seek>(volume: &mut T) -> io::R
     let mut first = [0; 32];
     volume.seek(SeekFrom::Start(start))?;
     volume.read_exact(&mut first)?;
-    let kept = if first[ATTRIBUTE] == VOLUME_LABEL { ENTRY_LEN as u64 } else { 0 };
+    let kept = if first[11] == ATTRIBUTE_VOLUME { first.len() as u64 } else { 0 };
     volume.seek(SeekFrom::Start(start + kept))?;
     volume.write_all(&vec![0; (DIRECTORY_LEN - kept) as usize])?;
     volume.rewind()
@@ -326,109 +265,4 @@ fn civil_date(day: u64) -> (u16, u16, u16) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::disk::boot_fat::BootFat;
-    use crate::disk::layout::Extent;
-    use crate::disk::size::Sectors;
-
-    const OPTIONS: VolumeOptions =
-        VolumeOptions { volume_id: 0x1234_abcd, label: *b"BOOT       ", mtime: 1_700_000_000 };
-
-    fn file(name: &str, len: usize) -> BootFile {
-        let bytes = (0..len).map(|i| (i / 7) as u8 | 1).collect();
-        BootFile { name: name.into(), content: Content::Bytes(bytes) }
-    }
-
-    fn volume(size: Bytes, files: &[BootFile]) -> Result<std::fs::File, Fat32Error> {
-        let image = tempfile::tempfile()?;
-        image.set_len(size.0)?;
-        write(Window::new(&image, Bytes(0), size), &OPTIONS, files)?;
-        Ok(image)
-    }
-
-    #[test]
-    fn files_are_written_without_fragmentation() {
-        let files = [
-            file("a-vmlinuz", 3_000_001),
-            file("a-initramfs", 0),
-            file("A long name.bin", 2048),
-            file("x", 1),
-        ];
-        let loader = file("EFI/BOOT/BOOTX64.EFI", 100_000);
-        let image = volume(Bytes::mib(256), &[&files[..], std::slice::from_ref(&loader)].concat()).unwrap();
-        let partition = Extent { start: Sectors(0), len: Sectors(256 << 11) };
-        let mut volume = BootFat::open(&image, Bytes(0), partition).unwrap();
-        let names: Vec<_> = volume.files().unwrap().into_iter().map(|file| file.name).collect();
-        assert_eq!(names, files.each_ref().map(|file| file.name.as_str()));
-        for BootFile { name, content } in files.iter().chain([&loader]) {
-            let Content::Bytes(bytes) = content else { panic!("in memory") };
-            let found = volume.find_path(name).unwrap();
-            assert_eq!(volume.extents(&found).unwrap().len(), usize::from(!bytes.is_empty()));
-            assert!(volume.read(&found, Bytes::mib(4)).unwrap() == *bytes, "{name}");
-        }
-        assert!(volume.find_path("EFI/BOOT").is_err() && volume.find_path("EFI/x/BOOTX64.EFI").is_err());
-        // In front of the first file are the boot sectors, two FATs and the directory.
-        let first = volume.find("a-vmlinuz").unwrap();
-        let start = volume.extents(&first).unwrap()[0].start.bytes().0;
-        assert_eq!(start - volume.root_start().bytes().0, DIRECTORY_LEN);
-    }
-
-    #[test]
-    fn equal_files_give_equal_bytes() {
-        let [a, b] = [0, 1].map(|_| {
-            let image = volume(Bytes::mib(64), &[file("a-vmlinuz", 100_000)]).unwrap();
-            let mut bytes = vec![0; 4 << 20];
-            Window::new(&image, Bytes(0), Bytes::mib(64)).read_exact_at(&mut bytes, 0).unwrap();
-            bytes
-        });
-        assert!(a == b);
-    }
-
-    #[test]
-    fn file_that_does_not_fit_is_named_before_anything_is_written() {
-        let error = volume(Bytes::mib(64), &[file("a-vmlinuz", 40 << 20), file("b-vmlinuz", 30 << 20)]);
-        assert_eq!(
-            error.unwrap_err().to_string(),
-            "`b-vmlinuz` does not fit on /boot: with it the files need 70 MiB, there is room for 63 MiB"
-        );
-        volume(Bytes::mib(64), &[file("exact", 62 << 20)]).unwrap();
-    }
-
-    #[test]
-    fn duplicate_and_invalid_names_are_refused() {
-        let error = |names: &[&str]| {
-            let files: Vec<_> = names.iter().map(|name| file(name, 1)).collect();
-            volume(Bytes::mib(64), &files).unwrap_err().to_string()
-        };
-        assert_eq!(error(&["a-vmlinuz", "A-VMLINUZ"]), "/boot would have two files named `A-VMLINUZ`");
-        for name in ["x:y", "", "x.", "/x", "EFI//x", "EFI./x", "EFI/", "a\\b"] {
-            assert_eq!(error(&[name]), format!("`{name}` cannot be a file name on /boot"));
-        }
-    }
-
-    #[test]
-    fn any_size_has_enough_clusters_for_fat32() {
-        for mib in (64..=2048).step_by(61).chain([4096, 65_536]) {
-            let size = Bytes::mib(mib);
-            let cluster = u64::from(cluster_size(size).unwrap());
-            let fats = 2 * 4 * size.0 / cluster;
-            assert!((size.0 - fats - 32 * 512) / cluster > 65_525, "{mib} MiB with {cluster}");
-        }
-        assert!(matches!(cluster_size(Bytes::mib(63)), Err(Fat32Error::Size(_))));
-    }
-
-    #[test]
-    fn times_convert_to_calendar_dates() {
-        let text = |seconds| {
-            let DateTime { date, time } = fat_time(seconds);
-            let clock = format!("{:02}:{:02}:{:02}", time.hour, time.min, time.sec);
-            format!("{}-{:02}-{:02} {clock}", date.year, date.month, date.day)
-        };
-        assert_eq!(text(0), "1980-01-01 00:00:00");
-        assert_eq!(text(951_827_696), "2000-02-29 12:34:56");
-        assert_eq!(text(1_700_000_001), "2023-11-14 22:13:20");
-        assert_eq!(text(1_735_689_599), "2024-12-31 23:59:58");
-        assert_eq!(text(u64::MAX), "2107-12-31 23:59:58");
-    }
-}
+mod tests;

@@ -37,13 +37,8 @@ pub const PATH: &str = "etc/krazy/manifest.json";
 /// The version of this format. Readers reject a higher one.
 pub const FORMAT: u32 = 1;
 
-/// The newest format of the disk that builds of this version know.
-///
-/// | format | |
-/// |---|---|
-/// | 1 | the boot state is in the sectors behind LBA 0 |
-/// | 2 | it may be elsewhere ([`mbr::FORMAT`](crate::disk::mbr::FORMAT)) |
-/// | 3 | partition 1 may be an EFI system partition |
+/// The newest format of the disk that builds of this version know. 1: the boot state is in the sectors behind LBA 0. 2: it may
+/// be elsewhere ([`mbr::FORMAT`](crate::disk::mbr::FORMAT)). 3: partition 1 may be an EFI system partition.
 pub const DISK_FORMAT: u32 = 3;
 
 /// The description of a root.

@@ -60,3 +60,6 @@ fn first_sector(disk: &Disk) -> Result<FirstSector, SlotError> {
     firmware::uncached(disk)?.read_exact(&mut sector).map_err(|error| SlotError::io(disk, error))?;
     Ok(sector)
 }
+
+#[cfg(test)]
+mod tests;

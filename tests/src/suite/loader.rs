@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
+use krazy_boot::boot::uefi_loader::VERSION;
 use krazy_boot::digest::hex;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -39,9 +40,14 @@ pub(super) fn run(bless: bool) -> Result<()> {
     }
     let compiler =
         String::from_utf8(succeed(Command::new("rustc").arg("-V").current_dir(workspace()))?.stdout)?;
-    let record = format!("{compiler}sources {}\n", hash(&sources)?);
+    let record = format!("{compiler}sources {}\nversion {VERSION}\n", hash(&sources)?);
     if bless {
         for (name, bytes) in &built {
+            // Devices with a later version keep it, so equal versions must be equal bytes.
+            let is_new = fs::read(committed.join(name)).map_or(true, |old| old != *bytes);
+            let has_version = fs::read_to_string(committed.join(RECORD))
+                .is_ok_and(|known| known.lines().nth(2) == record.lines().nth(2));
+            ensure!(!is_new || !has_version, "{name} has changed: raise VERSION in {COMMITTED}.rs first");
             fs::write(committed.join(name), bytes)?;
             eprintln!("suite: {COMMITTED}/{name}: {} bytes", bytes.len());
         }
@@ -50,8 +56,8 @@ pub(super) fn run(bless: bool) -> Result<()> {
     }
     let known =
         fs::read_to_string(committed.join(RECORD)).with_context(|| format!("no {RECORD}: {NEXT_STEP}"))?;
-    let [known_compiler, known_sources] = known.lines().collect::<Vec<_>>()[..] else {
-        bail!("{COMMITTED}/{RECORD} has no two lines: {NEXT_STEP}");
+    let [known_compiler, known_sources, _version] = known.lines().collect::<Vec<_>>()[..] else {
+        bail!("{COMMITTED}/{RECORD} has no three lines: {NEXT_STEP}");
     };
     ensure!(
         record.lines().nth(1) == Some(known_sources),

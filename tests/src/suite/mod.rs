@@ -1,5 +1,4 @@
-//! `cargo suite [unit | system] [FILTER…]`: every check of the workspace, in order. `cargo suite loader --bless` replaces
-//! the compiled UEFI loader ([`loader`]). Two are not among the checks: `cargo suite
+//! `cargo suite [unit | system] [FILTER…]`: every check of the workspace, in order. Two are not among them: `cargo suite
 //! fuzz`, which runs as long as it is told to ([`fuzz`]), and `cargo suite kernel`, which compiles a kernel and boots it.
 //!
 //! | step | part | checks |
@@ -9,6 +8,8 @@
 //! | documentation | unit | `cargo doc` without warnings, the book in `docs/` |
 //! | unit tests | unit | every crate but this one, with a short run of every fuzz target, and documentation tests |
 //! | system tests | system | the real program: its images before foreign judges and in QEMU |
+//!
+//! `cargo suite loader --bless` replaces the compiled UEFI loader ([`loader`]).
 //!
 //! A step that fails ends the suite after all of its tests have run. The last line is the outcome.
 

@@ -38,7 +38,9 @@ fn composition(project: &Project, appliance: &Appliance) -> Result<Composition> 
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, content).unwrap();
     };
-    write("kernel/vmlinuz", &bzimage("6.9"));
+    if !project.path("kernel/vmlinuz").exists() {
+        write("kernel/vmlinuz", &bzimage("6.9"));
+    }
     write("kernel/lib/modules/6.9/kernel/r8169.ko", &module(&["name=r8169"]));
     write("kernel/dtbs/broadcom/bcm2837-rpi-3-b.dtb", b"dtb");
     write("firmware/boot/start.elf", b"1");
@@ -89,6 +91,38 @@ fn file_is_in_the_root_and_makes_another_build() {
     assert!(!absent && present);
     assert_eq!(compose("").1, without, "the directory does not count");
     assert_ne!(with, without);
+}
+
+#[test]
+fn loader_needs_a_kernel_with_an_efi_stub() {
+    let composed = |metadata: &str, has_stub: bool| {
+        let (project, appliance) = appliance("x86_64", metadata);
+        let mut kernel = bzimage("6.9");
+        if has_stub {
+            kernel[..2].copy_from_slice(b"MZ");
+            kernel[0x3c..0x40].copy_from_slice(&0x40u32.to_le_bytes());
+            kernel[0x40..0x44].copy_from_slice(b"PE\0\0");
+        }
+        fs::create_dir_all(project.path("kernel")).unwrap();
+        fs::write(project.path("kernel/vmlinuz"), kernel).unwrap();
+        composition(&project, &appliance).map_err(|failure| text(&project, &failure))
+    };
+    let files = |composition: &Composition| {
+        let on_boot: Vec<_> = composition.board_files.shared.iter().map(|file| file.name.clone()).collect();
+        (on_boot, composition.root.iter().any(|(path, _)| path.as_str() == "/lib/krazy/uefi/BOOTX64.EFI"))
+    };
+    let with = composed("", true).unwrap();
+    let expected = ["EFI/BOOT/BOOTX64.EFI", "EFI/BOOT/SPARE.EFI"].map(str::to_owned).to_vec();
+    assert_eq!((files(&with), with.loader.is_some()), ((expected, true), true));
+    for (metadata, has_stub) in [("", false), ("uefi = false", true)] {
+        let without = composed(metadata, has_stub).unwrap();
+        assert_eq!((files(&without), without.loader.is_none()), ((Vec::new(), false), true), "{metadata}");
+    }
+    assert_eq!(
+        composed("uefi = true", false).err().unwrap(),
+        "DIR/Cargo.toml:6: `uefi` in [package.metadata.krazy] cannot be true: the kernel 6.9 has no EFI stub\n\
+         help: set CONFIG_EFI_STUB=y in it, or remove the key"
+    );
 }
 
 #[test]

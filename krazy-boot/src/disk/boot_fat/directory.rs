@@ -3,11 +3,11 @@
 use super::{CLUSTER_MASK, FatFile};
 use crate::disk::size::Bytes;
 
-pub(super) const ENTRY_LEN: usize = 32;
+pub(crate) const ENTRY_LEN: usize = 32;
 pub(super) const DELETED: u8 = 0xe5;
-pub(super) const ATTRIBUTE_LONG_NAME: u8 = 0x0f;
-pub(super) const ATTRIBUTE_VOLUME: u8 = 0x08;
-pub(super) const ATTRIBUTE_DIRECTORY: u8 = 0x10;
+pub(crate) const ATTRIBUTE_LONG_NAME: u8 = 0x0f;
+pub(crate) const ATTRIBUTE_VOLUME: u8 = 0x08;
+pub(crate) const ATTRIBUTE_DIRECTORY: u8 = 0x10;
 /// Marks the last part of a long name, which comes first.
 const LAST_LONG: u8 = 0x40;
 /// 13 UTF-16 units each; names have at most 255.
@@ -82,7 +82,6 @@ impl LongName {
 }
 
 pub(super) fn file(entry: &[u8; ENTRY_LEN], long: Option<LongName>) -> FatFile {
-    let half = |at: usize| u32::from(u16::from_le_bytes([entry[at], entry[at + 1]]));
     // A first byte of 0x05 means 0xe5, and other bytes beyond ASCII depend on a code page. Our own names are ASCII.
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
     let (base, extension) = (text(&entry[..8]), text(&entry[8..11]));
@@ -90,7 +89,16 @@ pub(super) fn file(entry: &[u8; ENTRY_LEN], long: Option<LongName>) -> FatFile {
     FatFile {
         name: long.and_then(|long| long.text(&entry[..11])).unwrap_or_else(|| short_name.clone()),
         short_name,
-        size: Bytes(u64::from(half(28) | half(30) << 16)),
-        first_cluster: (half(26) | half(20) << 16) & CLUSTER_MASK,
+        size: Bytes(u64::from(half(entry, 28) | half(entry, 30) << 16)),
+        first_cluster: first_cluster(entry),
     }
+}
+
+/// Returns the first cluster of the file or directory of an entry.
+pub(crate) fn first_cluster(entry: &[u8; ENTRY_LEN]) -> u32 {
+    (half(entry, 26) | half(entry, 20) << 16) & CLUSTER_MASK
+}
+
+fn half(entry: &[u8; ENTRY_LEN], at: usize) -> u32 {
+    u32::from(u16::from_le_bytes([entry[at], entry[at + 1]]))
 }

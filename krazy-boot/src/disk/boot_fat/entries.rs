@@ -2,6 +2,7 @@
 
 use super::directory::{
     ATTRIBUTE_DIRECTORY, ATTRIBUTE_LONG_NAME, ATTRIBUTE_VOLUME, DELETED, ENTRY_LEN, LongName, file,
+    first_cluster,
 };
 use super::{CLUSTER_MASK, FatFile};
 
@@ -163,11 +164,11 @@ pub(super) fn has_dot_entries(directory: &[u8]) -> bool {
 }
 
 /// Makes `.` and `..` name the first clusters of the directory and its parent; 0 stands for the root directory.
-pub(super) fn set_dot_entries(directory: &mut [u8], own: u32, parent: u32) {
+pub(crate) fn set_dot_entries(directory: &mut [u8], own: u32, parent: u32) {
     for (at, cluster) in [(0, own), (ENTRY_LEN, parent)] {
         let mut entry = [0; ENTRY_LEN];
         entry.copy_from_slice(&directory[at..at + ENTRY_LEN]);
-        if file(&entry, None).first_cluster != cluster & CLUSTER_MASK {
+        if first_cluster(&entry) != cluster & CLUSTER_MASK {
             set_first_cluster(directory, at, cluster);
         }
     }

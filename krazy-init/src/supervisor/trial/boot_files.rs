@@ -181,8 +181,9 @@ impl BootState {
         let Some(was_writable) = boot_mount::is_writable() else { return Ok(None) };
         let outdated = UefiLoader::outdated(Path::new(ROOT_DIRECTORY), Path::new(BOOT))?;
         let Some(loader) = outdated else { return Ok(None) };
-        // A power cut within an earlier exchange may have left both names with the same clusters.
-        self.repair_boot(!self.slots.running, effects)?;
+        // A power cut within an earlier exchange may have left both names with the same clusters. No slot's files may go: the
+        // running one's are not to be rewritten, and an upload may be writing the other's.
+        self.repair_boot(self.slots.running, effects)?;
         if !was_writable {
             boot_mount::remount(true)?;
         }
